@@ -1,0 +1,3 @@
+module github.com/dcib/dcib
+
+go 1.26
