@@ -1,0 +1,218 @@
+// Package charm is the loop that every charm of this project runs, whichever event woke it:
+//
+//	Observe (hook tools, system, APIs) → Plan (pure: facts → steps) → Apply (each step
+//	idempotent, named, logged) → Report (status, in one place, also when Apply failed)
+//
+// It knows nothing of LXD, MAAS or Kubernetes. A charm gives it a Charm value; Main runs it.
+//
+// Juju throws away what a failed hook wrote to it, but not what the hook did to the world,
+// and any hook may be lost, doubled or killed in the middle. So plans are made from facts
+// alone, never from which hook is running, and a step may find its work already done.
+package charm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/dcib/dcib/internal/hooktool"
+)
+
+// Step is one change to the world W, as data, so that a plan can be shown and compared.
+type Step[W any] interface {
+	// Name says what the step does to what, in words an operator reads: "issue a join
+	// token to node3". Within one hook a step of the same name is applied once.
+	Name() string
+	// Apply does it. It must find out by itself when it is already done. The error is
+	// one of Blocked, Waiting (the unit's status then says so and the hook succeeds) or
+	// any other (the hook fails and Juju tries it again).
+	Apply(ctx context.Context, world W) error
+}
+
+// Plan is what a charm wants to do about the facts it saw.
+type Plan[W any] struct {
+	// Steps are applied in order; the first that fails ends the round.
+	Steps []Step[W]
+	// Status is true of the facts; it is reported when no step is left to do.
+	Status Status
+	// Version is the workload's version for `juju status`; empty leaves it as it is.
+	Version string
+}
+
+// Charm is one charm: facts of type F about a world of type W.
+type Charm[F, W any] struct {
+	// World opens what the charm works on. It must not change anything.
+	World func(event hooktool.Event, tools hooktool.Tools) W
+	// Observe gathers the facts. Errors as for Step.Apply.
+	Observe func(ctx context.Context, event hooktool.Event, world W) (F, error)
+	// Plan is pure.
+	Plan func(facts F) Plan[W]
+	// Actions by name, as in charmcraft.yaml.
+	Actions map[string]Action[F, W]
+}
+
+// Action does what a user asked for by `juju run`. It gets fresh facts. The results are
+// shown to the user, also beside an error; the error is what the action fails with.
+type Action[F, W any] func(ctx context.Context, facts F, world W, call Call) (map[string]string, error)
+
+// Call is one run of an action.
+type Call struct {
+	// Params are the action's parameters, defaults included; numbers are float64.
+	Params map[string]any
+	// Progress shows a line to whoever waits for the action.
+	Progress func(format string, args ...any)
+}
+
+// String gives a text parameter, trimmed; "" when it is missing.
+func (c Call) String(name string) string {
+	s, _ := c.Params[name].(string)
+	return strings.TrimSpace(s)
+}
+
+// Bool gives a yes-or-no parameter; false when it is missing.
+func (c Call) Bool(name string) bool {
+	b, _ := c.Params[name].(bool)
+	return b
+}
+
+// Level is a workload status that a charm may set.
+type Level string
+
+// The levels, as Juju defines them.
+// https://documentation.ubuntu.com/juju/3.6/reference/status/
+const (
+	LevelActive      Level = "active"
+	LevelBlocked     Level = "blocked"     // an operator has to do something
+	LevelWaiting     Level = "waiting"     // somebody else is expected to do something
+	LevelMaintenance Level = "maintenance" // the charm is doing something
+)
+
+// Status is a workload status with the message that the operator reads.
+type Status struct {
+	Level   Level
+	Message string
+}
+
+// Active, Blockedf and Waitingf make statuses.
+func Active(format string, args ...any) Status {
+	return Status{LevelActive, fmt.Sprintf(format, args...)}
+}
+
+// Blockedf is the status of a unit that an operator has to help; the message says how.
+func Blockedf(format string, args ...any) Status {
+	return Status{LevelBlocked, fmt.Sprintf(format, args...)}
+}
+
+// Waitingf is the status of a unit that waits for somebody else; the message says for whom.
+func Waitingf(format string, args ...any) Status {
+	return Status{LevelWaiting, fmt.Sprintf(format, args...)}
+}
+
+// statusError is an error that is the unit's status rather than a failed hook.
+type statusError struct{ status Status }
+
+func (e *statusError) Error() string { return e.status.Message }
+
+// Blocked makes an error that blocks the unit with its message and lets the hook succeed:
+// for what only an operator can mend.
+func Blocked(format string, args ...any) error {
+	return &statusError{Blockedf(format, args...)}
+}
+
+// Waiting makes an error that leaves the unit waiting with its message and lets the hook
+// succeed: for what another unit or component will mend, and then wake this one.
+func Waiting(format string, args ...any) error {
+	return &statusError{Waitingf(format, args...)}
+}
+
+// rounds bounds how often a hook looks again after it changed something. Plans settle in
+// two or three; more means that steps undo each other.
+const rounds = 8
+
+// Run runs one event to its end and returns nil when the hook succeeded.
+func (c Charm[F, W]) Run(ctx context.Context, event hooktool.Event, tools hooktool.Tools) error {
+	world := c.World(event, tools)
+	if event.Action != "" {
+		return c.act(ctx, event, tools, world)
+	}
+	plan, err := c.converge(ctx, event, tools, world)
+	var said *statusError
+	switch {
+	case errors.As(err, &said):
+		plan.Status, err = said.status, nil
+		_ = tools.Log(ctx, "WARNING", plan.Status.Message)
+	case err != nil:
+		// Juju shows "hook failed" in its place, and this again once it succeeds.
+		plan.Status = Blockedf("%s", err)
+		_ = tools.Log(ctx, "ERROR", err.Error())
+	}
+	return errors.Join(err, report(ctx, tools, plan.Status, plan.Version))
+}
+
+// converge observes, plans and applies until nothing new is left to do.
+func (c Charm[F, W]) converge(ctx context.Context, event hooktool.Event, tools hooktool.Tools, world W) (Plan[W], error) {
+	applied := map[string]bool{}
+	var plan Plan[W]
+	for range rounds {
+		facts, err := c.Observe(ctx, event, world)
+		if err != nil {
+			return plan, err
+		}
+		plan = c.Plan(facts)
+		fresh := 0
+		for _, step := range plan.Steps {
+			if applied[step.Name()] {
+				continue
+			}
+			fresh++
+			applied[step.Name()] = true
+			_ = tools.Log(ctx, "INFO", step.Name())
+			if err := step.Apply(ctx, world); err != nil {
+				return plan, fmt.Errorf("cannot %s: %w", step.Name(), err)
+			}
+		}
+		if fresh == 0 {
+			return plan, nil
+		}
+	}
+	return plan, fmt.Errorf("cannot settle: the plan still changes after %d rounds: please report this with the unit's log", rounds)
+}
+
+// act runs an action. A failed action is not a failed hook.
+func (c Charm[F, W]) act(ctx context.Context, event hooktool.Event, tools hooktool.Tools, world W) error {
+	action, ok := c.Actions[event.Action]
+	if !ok {
+		return tools.ActionFail(ctx, fmt.Sprintf("cannot run action %q: this charm has none of that name", event.Action))
+	}
+	params, err := tools.ActionParams(ctx)
+	if err != nil {
+		return err
+	}
+	facts, err := c.Observe(ctx, event, world)
+	if err != nil {
+		return tools.ActionFail(ctx, err.Error())
+	}
+	call := Call{Params: params, Progress: func(format string, args ...any) {
+		_ = tools.ActionLog(ctx, fmt.Sprintf(format, args...))
+	}}
+	results, err := action(ctx, facts, world, call)
+	if len(results) > 0 {
+		if err := tools.ActionSet(ctx, results); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return tools.ActionFail(ctx, err.Error())
+	}
+	return nil
+}
+
+// report is the one place that writes status.
+func report(ctx context.Context, tools hooktool.Tools, status Status, version string) error {
+	var err error
+	if version != "" {
+		err = tools.VersionSet(ctx, version)
+	}
+	return errors.Join(err, tools.StatusSet(ctx, string(status.Level), status.Message))
+}

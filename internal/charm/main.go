@@ -1,0 +1,62 @@
+package charm
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/dcib/dcib/internal/hooktool"
+)
+
+// Main is a charm's main function: it reads the event from the environment, runs it with
+// the real hook tools and exits; 1 when the hook failed. Termination is a cancelled
+// context.
+func Main[F, W any](c Charm[F, W]) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	code := 0
+	event, err := hooktool.EventFrom(os.Getenv)
+	if err == nil {
+		tools := hooktool.NewExec(event)
+		err = c.Run(ctx, event, tools)
+		recordUsage(os.Getenv("DCIB_USAGE"), tools)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	stop()
+	os.Exit(code)
+}
+
+// Usage is what one hook cost, as written to the file that DCIB_USAGE names (for
+// measurements; `juju exec` can set it).
+type Usage struct {
+	CPU       time.Duration `json:"cpu_ns"`     // the charm's own user and system time
+	MaxRSS    int64         `json:"maxrss_kib"` // the charm's own peak memory
+	ToolCalls int           `json:"tool_calls"` // hook tools run
+	Tools     time.Duration `json:"tools_ns"`   // time spent waiting for them
+}
+
+func recordUsage(path string, tools *hooktool.Exec) {
+	if path == "" {
+		return
+	}
+	var self syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &self); err != nil {
+		return
+	}
+	calls, spent := tools.Cost()
+	usage := Usage{
+		CPU:       time.Duration(self.Utime.Nano() + self.Stime.Nano()),
+		MaxRSS:    self.Maxrss,
+		ToolCalls: calls,
+		Tools:     spent,
+	}
+	if text, err := json.Marshal(usage); err == nil {
+		_ = os.WriteFile(path, append(text, '\n'), 0o600)
+	}
+}

@@ -1,0 +1,236 @@
+package hooktool
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Exec runs the real hook tools. It is made by NewExec, for one hook.
+type Exec struct {
+	event Event
+
+	mu    sync.Mutex
+	reads map[string][]byte
+	calls int
+	spent time.Duration
+}
+
+// NewExec gives the tools of the hook that event describes.
+func NewExec(event Event) *Exec {
+	return &Exec{event: event, reads: map[string][]byte{}}
+}
+
+// Cost tells how many tools were run so far and how long they took together.
+func (x *Exec) Cost() (calls int, spent time.Duration) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.calls, x.spent
+}
+
+// run runs one tool with stdin; secret values travel there, never as arguments.
+func (x *Exec) run(ctx context.Context, stdin []byte, tool string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, tool, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, &stderr
+	start := time.Now()
+	err := cmd.Run()
+	x.mu.Lock()
+	x.calls++
+	x.spent += time.Since(start)
+	x.mu.Unlock()
+	if err == nil {
+		return stdout.Bytes(), nil
+	}
+	said := strings.TrimSpace(stderr.String())
+	if strings.Contains(said, "not found") {
+		return nil, fmt.Errorf("cannot run %s: %s: %w", tool, said, ErrNotFound)
+	}
+	if said != "" {
+		return nil, fmt.Errorf("cannot run %s: %s", tool, said)
+	}
+	return nil, fmt.Errorf("cannot run %s: %w", tool, err)
+}
+
+// read runs a tool that only reads, once per hook, and decodes its JSON.
+func (x *Exec) read(ctx context.Context, into any, tool string, args ...string) error {
+	key := tool + "\x00" + strings.Join(args, "\x00")
+	x.mu.Lock()
+	out, seen := x.reads[key]
+	x.mu.Unlock()
+	if !seen {
+		var err error
+		out, err = x.run(ctx, nil, tool, append([]string{"--format=json"}, args...)...)
+		if err != nil {
+			return err
+		}
+		x.mu.Lock()
+		x.reads[key] = out
+		x.mu.Unlock()
+	}
+	if len(bytes.TrimSpace(out)) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(out, into); err != nil {
+		return fmt.Errorf("cannot read what %s printed: %w", tool, err)
+	}
+	return nil
+}
+
+// Config implements Tools.
+func (x *Exec) Config(ctx context.Context) (map[string]any, error) {
+	config := map[string]any{}
+	return config, x.read(ctx, &config, "config-get", "--all")
+}
+
+// IsLeader implements Tools.
+func (x *Exec) IsLeader(ctx context.Context) (bool, error) {
+	var leader bool
+	return leader, x.read(ctx, &leader, "is-leader")
+}
+
+// Address implements Tools.
+func (x *Exec) Address(ctx context.Context, endpoint string) (string, error) {
+	var info struct {
+		Bind []struct {
+			Addresses []struct {
+				Value   string `json:"value"`
+				Address string `json:"address"`
+			} `json:"addresses"`
+		} `json:"bind-addresses"`
+	}
+	if err := x.read(ctx, &info, "network-get", endpoint); err != nil {
+		return "", err
+	}
+	for _, bind := range info.Bind {
+		for _, a := range bind.Addresses {
+			// Juju 2.9 said "address" too; 3 and 4 say "value".
+			if a.Value != "" {
+				return a.Value, nil
+			}
+			if a.Address != "" {
+				return a.Address, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("cannot tell this unit's address: network-get %s names none: wait until Juju knows it", endpoint)
+}
+
+// RelationIDs implements Tools.
+func (x *Exec) RelationIDs(ctx context.Context, endpoint string) ([]string, error) {
+	var all []string
+	if err := x.read(ctx, &all, "relation-ids", endpoint); err != nil {
+		return nil, err
+	}
+	ids := make([]string, 0, len(all))
+	for _, id := range all {
+		if !x.event.Broken(id) {
+			ids = append(ids, id)
+		}
+	}
+	sort.Strings(ids)
+	return ids, nil
+}
+
+// RelationUnits implements Tools.
+func (x *Exec) RelationUnits(ctx context.Context, relation string) ([]string, error) {
+	var units []string
+	if err := x.read(ctx, &units, "relation-list", "-r", relation); err != nil {
+		return nil, err
+	}
+	sort.Strings(units)
+	return units, nil
+}
+
+// RelationApp implements Tools.
+func (x *Exec) RelationApp(ctx context.Context, relation string) (string, error) {
+	var app string
+	return app, x.read(ctx, &app, "relation-list", "-r", relation, "--app")
+}
+
+// RelationGet implements Tools.
+func (x *Exec) RelationGet(ctx context.Context, relation, owner string) (map[string]string, error) {
+	values := map[string]string{}
+	args := []string{"-r", relation, "-", owner}
+	if !strings.Contains(owner, "/") {
+		args = []string{"-r", relation, "--app", "-", owner}
+	}
+	return values, x.read(ctx, &values, "relation-get", args...)
+}
+
+// RelationSet implements Tools.
+func (x *Exec) RelationSet(ctx context.Context, relation string, values map[string]string) error {
+	return x.relationSet(ctx, values, "-r", relation)
+}
+
+// RelationSetApp implements Tools.
+func (x *Exec) RelationSetApp(ctx context.Context, relation string, values map[string]string) error {
+	return x.relationSet(ctx, values, "-r", relation, "--app")
+}
+
+func (x *Exec) relationSet(ctx context.Context, values map[string]string, args ...string) error {
+	// JSON is YAML, which is what --file reads.
+	settings, err := json.Marshal(values)
+	if err != nil {
+		return fmt.Errorf("cannot encode relation settings: %w", err)
+	}
+	_, err = x.run(ctx, settings, "relation-set", append(args, "--file", "-")...)
+	return err
+}
+
+// StatusSet implements Tools.
+func (x *Exec) StatusSet(ctx context.Context, status, message string) error {
+	_, err := x.run(ctx, nil, "status-set", "--", status, message)
+	return err
+}
+
+// VersionSet implements Tools.
+func (x *Exec) VersionSet(ctx context.Context, version string) error {
+	_, err := x.run(ctx, nil, "application-version-set", "--", version)
+	return err
+}
+
+// Log implements Tools.
+func (x *Exec) Log(ctx context.Context, level, message string) error {
+	_, err := x.run(ctx, nil, "juju-log", "-l", level, "--", message)
+	return err
+}
+
+// ActionParams implements Tools.
+func (x *Exec) ActionParams(ctx context.Context) (map[string]any, error) {
+	params := map[string]any{}
+	return params, x.read(ctx, &params, "action-get")
+}
+
+// ActionLog implements Tools.
+func (x *Exec) ActionLog(ctx context.Context, message string) error {
+	_, err := x.run(ctx, nil, "action-log", "--", message)
+	return err
+}
+
+// ActionSet implements Tools.
+func (x *Exec) ActionSet(ctx context.Context, results map[string]string) error {
+	if len(results) == 0 {
+		return errors.New("cannot run action-set: no results given")
+	}
+	args := make([]string, 0, len(results))
+	for key, value := range results {
+		args = append(args, key+"="+value)
+	}
+	sort.Strings(args)
+	_, err := x.run(ctx, nil, "action-set", append([]string{"--"}, args...)...)
+	return err
+}
+
+// ActionFail implements Tools.
+func (x *Exec) ActionFail(ctx context.Context, message string) error {
+	_, err := x.run(ctx, nil, "action-fail", "--", message)
+	return err
+}

@@ -1,0 +1,299 @@
+// Package hooktooltest is a Juju model in memory: applications, units, relations with
+// their databags, leaders and options. A test gives a unit a hook, the charm's writes are
+// committed when the hook succeeds and thrown away when it fails, as Juju does it.
+//
+// It is for speed and for faults that the real Juju cannot be made to have; what it does
+// is held against the real one by the suites in tests/.
+package hooktooltest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/dcib/dcib/internal/hooktool"
+)
+
+// Juju is one model. Its fields are the world: tests read and set them between hooks.
+type Juju struct {
+	Config    map[string]map[string]any // by application
+	Leaders   map[string]string         // application → unit
+	Units     map[string]*Unit
+	Relations []*Relation
+}
+
+// Unit is what Juju shows of a unit.
+type Unit struct {
+	Name, Address   string
+	Status, Message string
+	Version         string
+	Log             []string
+}
+
+// Relation joins two endpoints; a peer relation has the same application on both.
+type Relation struct {
+	ID       int
+	Sides    [2]Side
+	Databags map[string]map[string]string // by unit or application
+}
+
+// Side is one end of a relation.
+type Side struct{ App, Endpoint string }
+
+// New gives an empty model.
+func New() *Juju {
+	return &Juju{Config: map[string]map[string]any{}, Leaders: map[string]string{}, Units: map[string]*Unit{}}
+}
+
+// AddUnit adds a unit; the first of an application leads it.
+func (j *Juju) AddUnit(name, address string) *Unit {
+	unit := &Unit{Name: name, Address: address}
+	j.Units[name] = unit
+	if app := hooktool.AppOf(name); j.Leaders[app] == "" {
+		j.Leaders[app] = name
+	}
+	return unit
+}
+
+// RemoveUnit takes a unit and what it wrote out of the model. It leaves the leader to the
+// test.
+func (j *Juju) RemoveUnit(name string) {
+	delete(j.Units, name)
+	for _, r := range j.Relations {
+		delete(r.Databags, name)
+	}
+}
+
+// Relate joins a ("app:endpoint") and b; the same text twice makes a peer relation.
+func (j *Juju) Relate(a, b string) *Relation {
+	side := func(s string) Side {
+		app, endpoint, _ := strings.Cut(s, ":")
+		return Side{app, endpoint}
+	}
+	r := &Relation{ID: len(j.Relations), Sides: [2]Side{side(a), side(b)}, Databags: map[string]map[string]string{}}
+	j.Relations = append(j.Relations, r)
+	return r
+}
+
+// Unrelate takes a relation away.
+func (j *Juju) Unrelate(r *Relation) {
+	j.Relations = slices.DeleteFunc(j.Relations, func(other *Relation) bool { return other == r })
+}
+
+// Hook gives the tools for one hook or action of a unit, and commit, which the test calls
+// when the charm has succeeded.
+func (j *Juju) Hook(unit string) (tools *Tools, commit func()) {
+	t := &Tools{juju: j, unit: j.Units[unit], app: hooktool.AppOf(unit), snapshot: map[string]map[string]string{}}
+	for _, r := range j.Relations {
+		for owner, bag := range r.Databags {
+			t.snapshot[r.id(t.app)+" "+owner] = maps.Clone(bag)
+		}
+	}
+	return t, func() {
+		for _, w := range t.writes {
+			bag := w.relation.Databags[w.owner]
+			if bag == nil {
+				bag = map[string]string{}
+				w.relation.Databags[w.owner] = bag
+			}
+			for k, v := range w.values {
+				if v == "" {
+					delete(bag, k)
+				} else {
+					bag[k] = v
+				}
+			}
+		}
+	}
+}
+
+// id names the relation as the units of app see it: by their own endpoint.
+func (r *Relation) id(app string) string {
+	for _, side := range r.Sides {
+		if side.App == app {
+			return fmt.Sprintf("%s:%d", side.Endpoint, r.ID)
+		}
+	}
+	return ""
+}
+
+// other gives the application on the far side, seen from app.
+func (r *Relation) other(app string) string {
+	if r.Sides[0].App == app {
+		return r.Sides[1].App
+	}
+	return r.Sides[0].App
+}
+
+type write struct {
+	relation *Relation
+	owner    string
+	values   map[string]string
+}
+
+// Tools implements hooktool.Tools for one hook.
+type Tools struct {
+	juju     *Juju
+	unit     *Unit
+	app      string
+	snapshot map[string]map[string]string
+	writes   []write
+
+	// Params are the running action's parameters.
+	Params map[string]any
+	// Progress, Results and Failure are what the action said.
+	Progress []string
+	Results  map[string]string
+	Failure  string
+}
+
+var _ hooktool.Tools = (*Tools)(nil)
+
+// Config implements hooktool.Tools.
+func (t *Tools) Config(context.Context) (map[string]any, error) {
+	return maps.Clone(t.juju.Config[t.app]), nil
+}
+
+// IsLeader implements hooktool.Tools.
+func (t *Tools) IsLeader(context.Context) (bool, error) {
+	return t.juju.Leaders[t.app] == t.unit.Name, nil
+}
+
+// Address implements hooktool.Tools.
+func (t *Tools) Address(context.Context, string) (string, error) {
+	if t.unit.Address == "" {
+		return "", fmt.Errorf("cannot run network-get: unit %s has no address", t.unit.Name)
+	}
+	return t.unit.Address, nil
+}
+
+func (t *Tools) relation(id string) (*Relation, error) {
+	for _, r := range t.juju.Relations {
+		if r.id(t.app) == id {
+			return r, nil
+		}
+	}
+	return nil, fmt.Errorf("cannot find relation %q: %w", id, hooktool.ErrNotFound)
+}
+
+// RelationIDs implements hooktool.Tools.
+func (t *Tools) RelationIDs(_ context.Context, endpoint string) ([]string, error) {
+	var ids []string
+	for _, r := range t.juju.Relations {
+		if id := r.id(t.app); strings.HasPrefix(id, endpoint+":") {
+			ids = append(ids, id)
+		}
+	}
+	sort.Strings(ids)
+	return ids, nil
+}
+
+// RelationUnits implements hooktool.Tools.
+func (t *Tools) RelationUnits(_ context.Context, relation string) ([]string, error) {
+	r, err := t.relation(relation)
+	if err != nil {
+		return nil, err
+	}
+	var units []string
+	for name := range t.juju.Units {
+		if hooktool.AppOf(name) == r.other(t.app) && name != t.unit.Name {
+			units = append(units, name)
+		}
+	}
+	sort.Strings(units)
+	return units, nil
+}
+
+// RelationApp implements hooktool.Tools.
+func (t *Tools) RelationApp(_ context.Context, relation string) (string, error) {
+	r, err := t.relation(relation)
+	if err != nil {
+		return "", err
+	}
+	return r.other(t.app), nil
+}
+
+// RelationGet implements hooktool.Tools.
+func (t *Tools) RelationGet(_ context.Context, relation, owner string) (map[string]string, error) {
+	r, err := t.relation(relation)
+	if err != nil {
+		return nil, err
+	}
+	peer := r.Sides[0] == r.Sides[1]
+	if owner == t.app && !peer && t.juju.Leaders[t.app] != t.unit.Name {
+		return nil, fmt.Errorf("cannot run relation-get: permission denied: only the leader reads the databag of its own application %q", owner)
+	}
+	bag := maps.Clone(t.snapshot[relation+" "+owner])
+	if bag == nil {
+		bag = map[string]string{}
+	}
+	return bag, nil
+}
+
+// RelationSet implements hooktool.Tools.
+func (t *Tools) RelationSet(_ context.Context, relation string, values map[string]string) error {
+	r, err := t.relation(relation)
+	if err != nil {
+		return err
+	}
+	t.writes = append(t.writes, write{r, t.unit.Name, maps.Clone(values)})
+	return nil
+}
+
+// RelationSetApp implements hooktool.Tools.
+func (t *Tools) RelationSetApp(_ context.Context, relation string, values map[string]string) error {
+	if t.juju.Leaders[t.app] != t.unit.Name {
+		return fmt.Errorf("cannot run relation-set: unit %s is not the leader", t.unit.Name)
+	}
+	r, err := t.relation(relation)
+	if err != nil {
+		return err
+	}
+	t.writes = append(t.writes, write{r, t.app, maps.Clone(values)})
+	return nil
+}
+
+// StatusSet implements hooktool.Tools.
+func (t *Tools) StatusSet(_ context.Context, status, message string) error {
+	t.unit.Status, t.unit.Message = status, message
+	return nil
+}
+
+// VersionSet implements hooktool.Tools.
+func (t *Tools) VersionSet(_ context.Context, version string) error {
+	t.unit.Version = version
+	return nil
+}
+
+// Log implements hooktool.Tools.
+func (t *Tools) Log(_ context.Context, level, message string) error {
+	t.unit.Log = append(t.unit.Log, level+" "+message)
+	return nil
+}
+
+// ActionParams implements hooktool.Tools.
+func (t *Tools) ActionParams(context.Context) (map[string]any, error) { return t.Params, nil }
+
+// ActionLog implements hooktool.Tools.
+func (t *Tools) ActionLog(_ context.Context, message string) error {
+	t.Progress = append(t.Progress, message)
+	return nil
+}
+
+// ActionSet implements hooktool.Tools.
+func (t *Tools) ActionSet(_ context.Context, results map[string]string) error {
+	if t.Results == nil {
+		t.Results = map[string]string{}
+	}
+	maps.Copy(t.Results, results)
+	return nil
+}
+
+// ActionFail implements hooktool.Tools.
+func (t *Tools) ActionFail(_ context.Context, message string) error {
+	t.Failure = message
+	return nil
+}
