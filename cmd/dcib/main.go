@@ -19,6 +19,8 @@ import (
 func verbs() []*cobra.Command {
 	return []*cobra.Command{
 		newBoxCmd(),
+		newLintCmd(),
+		newPackCmd(),
 	}
 }
 

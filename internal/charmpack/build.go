@@ -1,0 +1,79 @@
+package charmpack
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// buildDispatch builds the Go program in dir as a static Linux binary for arch at out.
+// The go part of the charm's source may add build tags and environment (a charm that
+// links C sets CGO_ENABLED there). The workspace is off: what ships is what the charm's own
+// go.mod says. A binary that is up to date is not linked again.
+func buildDispatch(ctx context.Context, dir string, part Part, arch, out string) error {
+	env := map[string]string{"CGO_ENABLED": "0", "GOWORK": "off"}
+	for _, vars := range part.BuildEnvironment {
+		maps.Copy(env, vars)
+	}
+	env["GOOS"], env["GOARCH"] = "linux", arch
+
+	ldflags := "-s -w"
+	if env["CGO_ENABLED"] == "1" {
+		ldflags += ` -linkmode external -extldflags "-static"`
+	}
+	// No VCS stamp: it would change every archive with every commit.
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=" + ldflags, "-o", out}
+	if len(part.BuildTags) > 0 {
+		args = append(args, "-tags="+strings.Join(part.BuildTags, ","))
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, ".")...)
+	cmd.Dir = dir
+	cmd.Env = os.Environ()
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		cmd.Env = append(cmd.Env, k+"="+env[k])
+	}
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("cannot build the dispatch of %s with go: %w\n%s", dir, err, strings.TrimRight(said.String(), "\n"))
+	}
+	data, err := os.ReadFile(out)
+	if err != nil {
+		return fmt.Errorf("cannot read the dispatch of %s: %w", dir, err)
+	}
+	if err := CheckStatic(data); err != nil {
+		return fmt.Errorf("cannot use the dispatch of %s: %w", dir, err)
+	}
+	return nil
+}
+
+// CheckStatic returns an error unless data is an ELF executable that needs no dynamic
+// linker: only such a one runs on every base, whatever its C library.
+func CheckStatic(data []byte) error {
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		return fmt.Errorf("expected an ELF executable: %w", err)
+	}
+	defer f.Close()
+	if f.Type != elf.ET_EXEC && f.Type != elf.ET_DYN {
+		return fmt.Errorf("expected an ELF executable, got %s: is the package main?", f.Type)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return fmt.Errorf("expected a static executable, but it asks for a dynamic linker: build it with CGO_ENABLED=0")
+		}
+	}
+	return nil
+}
+
+// scratch is where the binaries of out's archives are kept between builds.
+func scratch(out, arch, name string) string {
+	return filepath.Join(out, ".build", arch, name)
+}

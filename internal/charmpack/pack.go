@@ -1,0 +1,97 @@
+package charmpack
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+)
+
+// Options say how Pack makes an archive. The zero value is the usual way.
+type Options struct {
+	// Arch is the architecture that the charm will run on, in Go's spelling; empty means
+	// this machine's.
+	Arch string
+	// Version is what Juju shows as the charm's own version; empty leaves it out.
+	Version string
+}
+
+// Packed is what Pack made.
+type Packed struct {
+	Name    string // the charm's
+	Path    string // of the archive
+	Bytes   int    // its size
+	SHA256  string // its hash, in hexadecimal
+	Changed bool   // false when the archive was there already, byte for byte
+}
+
+// Pack builds the charm in dir and writes its archive to out/<name>.charm; out is made if
+// need be. When the archive is there already with the same contents it is left alone. Two
+// packs into one folder wait for each other.
+func Pack(ctx context.Context, dir, out string, o Options) (Packed, error) {
+	if o.Arch == "" {
+		o.Arch = runtime.GOARCH
+	}
+	src, err := ReadSource(dir)
+	if err != nil {
+		return Packed{}, err
+	}
+	files, err := Contents(dir, src, o.Arch)
+	if err != nil {
+		return Packed{}, err
+	}
+	if o.Version != "" {
+		files = append(files, File{"version", 0o644, []byte(o.Version + "\n")})
+	}
+
+	if out, err = filepath.Abs(out); err != nil {
+		return Packed{}, fmt.Errorf("cannot pack %s: %w", dir, err)
+	}
+	bin := scratch(out, o.Arch, src.Name)
+	if err := os.MkdirAll(filepath.Dir(bin), 0o755); err != nil {
+		return Packed{}, fmt.Errorf("cannot pack %s: %w", dir, err)
+	}
+	unlock, err := lock(filepath.Join(out, ".build", "lock"))
+	if err != nil {
+		return Packed{}, fmt.Errorf("cannot pack %s: %w", dir, err)
+	}
+	defer unlock()
+
+	if err := buildDispatch(ctx, dir, src.goPart(), o.Arch, bin); err != nil {
+		return Packed{}, err
+	}
+	dispatch, err := os.ReadFile(bin)
+	if err != nil {
+		return Packed{}, fmt.Errorf("cannot pack %s: %w", dir, err)
+	}
+	data, err := Zip(append(files, File{"dispatch", 0o755, dispatch}))
+	if err != nil {
+		return Packed{}, fmt.Errorf("cannot pack %s: %w", dir, err)
+	}
+	sum := sha256.Sum256(data)
+	p := Packed{
+		Name:   src.Name,
+		Path:   filepath.Join(out, src.Name+".charm"),
+		Bytes:  len(data),
+		SHA256: hex.EncodeToString(sum[:]),
+	}
+	p.Changed, err = writeIfChanged(p.Path, data)
+	return p, err
+}
+
+// lock holds path's lock until the returned function is called.
+func lock(path string) (func(), error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("cannot lock %s: %w", path, err)
+	}
+	return func() { f.Close() }, nil
+}
