@@ -1,0 +1,163 @@
+// Package lxdhttps is the interface `lxd-https`: a client asks a LXD cluster to trust its
+// certificate, the cluster answers with where it is and how to know it. It speaks version
+// 1.0 as canonical/charm-lxd does, so each side may be that charm or ours.
+//
+// A requirer writes a Request into its unit's (or its application's) databag. A clustered
+// provider writes an Offer into its application's databag; one that is not clustered into
+// its unit's.
+package lxdhttps
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Version is the version of the interface that this package speaks.
+const Version = "1.0"
+
+// Databag keys.
+const (
+	keyVersion     = "version"
+	keyCertificate = "certificate"
+	keyProjects    = "projects"
+	keyFingerprint = "certificate_fingerprint"
+	keyAddresses   = "addresses"
+)
+
+// Request is what a client asks for.
+type Request struct {
+	// Certificate is the client's certificate, PEM.
+	Certificate string
+	// Projects are the LXD projects that it wants to be restricted to; none asks for
+	// all of LXD.
+	Projects []string
+}
+
+// Offer is how to reach a LXD and how to know that it is the right one.
+type Offer struct {
+	// Certificate is the server's (or the cluster's) certificate, PEM: pin it.
+	Certificate string
+	// Fingerprint is that certificate's SHA-256, in lower-case hex.
+	Fingerprint string
+	// Addresses are host:port of each member, to be tried in turn.
+	Addresses []string
+}
+
+// Encode gives the databag entries of a request.
+func (r Request) Encode() map[string]string {
+	return map[string]string{
+		keyVersion:     Version,
+		keyCertificate: r.Certificate,
+		keyProjects:    strings.Join(r.Projects, ","),
+	}
+}
+
+// DecodeRequest reads a databag. ok is false when nothing was asked yet. The error says
+// what a client wrote that cannot be used.
+func DecodeRequest(bag map[string]string) (r Request, ok bool, err error) {
+	if bag[keyVersion] == "" && bag[keyCertificate] == "" {
+		return Request{}, false, nil
+	}
+	if err := checkVersion(bag); err != nil {
+		return Request{}, false, err
+	}
+	r = Request{Certificate: bag[keyCertificate], Projects: SplitList(bag[keyProjects])}
+	if _, err := ParseCertificate(r.Certificate); err != nil {
+		return Request{}, false, err
+	}
+	return r, true, nil
+}
+
+// Encode gives the databag entries of an offer.
+func (o Offer) Encode() map[string]string {
+	return map[string]string{
+		keyVersion:     Version,
+		keyCertificate: o.Certificate,
+		keyFingerprint: o.Fingerprint,
+		keyAddresses:   strings.Join(o.Addresses, ","),
+	}
+}
+
+// DecodeOffer reads a databag. ok is false when the provider has not answered yet. The
+// error says what it wrote that cannot be used.
+func DecodeOffer(bag map[string]string) (o Offer, ok bool, err error) {
+	if bag[keyVersion] == "" && bag[keyCertificate] == "" {
+		return Offer{}, false, nil
+	}
+	if err := checkVersion(bag); err != nil {
+		return Offer{}, false, err
+	}
+	o = Offer{
+		Certificate: bag[keyCertificate],
+		Fingerprint: strings.ToLower(bag[keyFingerprint]),
+		Addresses:   SplitList(bag[keyAddresses]),
+	}
+	certificate, err := ParseCertificate(o.Certificate)
+	if err != nil {
+		return Offer{}, false, err
+	}
+	if got := Fingerprint(certificate); o.Fingerprint != "" && o.Fingerprint != got {
+		return Offer{}, false, fmt.Errorf("cannot use the lxd-https relation: its certificate has fingerprint %s, its certificate_fingerprint says %s", got, o.Fingerprint)
+	}
+	if len(o.Addresses) == 0 {
+		return Offer{}, false, errors.New("cannot use the lxd-https relation: it names no addresses")
+	}
+	return o, true, nil
+}
+
+func checkVersion(bag map[string]string) error {
+	if v := bag[keyVersion]; v != Version {
+		return fmt.Errorf("cannot use the lxd-https relation: the other side speaks version %q, this one %s", v, Version)
+	}
+	return nil
+}
+
+// ParseCertificate reads one certificate in PEM. Line ends may have become blanks, as they
+// do in a shell's unquoted $(cat file).
+func ParseCertificate(text string) (*x509.Certificate, error) {
+	const begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return nil, errors.New("cannot read certificate: it is empty: wanted a PEM block that begins with " + begin)
+	}
+	body, found := strings.CutPrefix(text, begin)
+	body, rest, closed := strings.Cut(body, end)
+	if !found || !closed {
+		return nil, errors.New("cannot read certificate: wanted a PEM block from " + begin + " to " + end)
+	}
+	if strings.TrimSpace(rest) != "" {
+		return nil, errors.New("cannot read certificate: wanted one PEM block and nothing after it")
+	}
+	block, _ := pem.Decode([]byte(begin + "\n" + strings.Join(strings.Fields(body), "\n") + "\n" + end + "\n"))
+	if block == nil {
+		return nil, errors.New("cannot read certificate: its PEM block is not base64")
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read certificate: %w", err)
+	}
+	return certificate, nil
+}
+
+// Fingerprint gives a certificate's SHA-256 in lower-case hex, as LXD shows it.
+func Fingerprint(certificate *x509.Certificate) string {
+	sum := sha256.Sum256(certificate.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// SplitList reads a comma-separated list; blanks, empty entries and doubles are dropped.
+func SplitList(text string) []string {
+	var list []string
+	for _, entry := range strings.Split(text, ",") {
+		if entry = strings.TrimSpace(entry); entry != "" && !slices.Contains(list, entry) {
+			list = append(list, entry)
+		}
+	}
+	return list
+}
