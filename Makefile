@@ -1,0 +1,113 @@
+# What there is to do here. `make` alone lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Found, not listed: a new charm or module is taken in as soon as it is there.
+MODULES := $(shell go list -m -f '{{.Dir}}')
+PACKAGES := $(addsuffix /...,$(MODULES))
+CHARMS := $(sort $(patsubst %/charmcraft.yaml,%,$(wildcard charms/*/charmcraft.yaml)))
+BUNDLES := $(sort $(wildcard bundles/*.yaml))
+OVERLAYS := $(sort $(wildcard overlays/*.yaml))
+# Overlays are laid over this bundle.
+OVERLAID := bundles/dcib.yaml
+
+# The race detector needs a C compiler; a fresh machine may have none.
+RACE := $(if $(shell command -v gcc),-race)
+FUZZTIME ?= 20s
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+# ---- building ----
+
+.PHONY: bin charms clean
+bin: ## Build bin/dcib and what the tests need
+	@mkdir -p bin
+	@go build -o bin/ ./cmd/dcib ./tests/suite
+
+charms: bin ## Pack each charm into dist/<name>.charm
+	@bin/dcib pack --out dist $(CHARMS)
+
+clean: ## Remove what was built (boxes are not touched: see box-down)
+	@rm -rf bin dist
+
+# ---- checking ----
+
+.PHONY: lint lint-quick lint-format lint-vet lint-charms lint-modules lint-static lint-shell lint-vuln
+lint: lint-quick lint-modules lint-static lint-shell lint-vuln ## Check everything that can be checked without running it
+lint-quick: lint-format lint-vet lint-charms
+
+lint-format:
+	@echo "== gofmt"
+	@unformatted=$$(gofmt -l .); \
+	if [[ -n $$unformatted ]]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+
+lint-vet:
+	@echo "== go vet"
+	@go vet $(PACKAGES)
+	@go vet -tags box $(PACKAGES)
+
+lint-charms: bin
+	@echo "== charms, bundles, overlays"
+	@$(if $(CHARMS)$(BUNDLES),bin/dcib lint $(CHARMS) $(BUNDLES),echo "none yet")
+	@$(foreach o,$(OVERLAYS),echo "$(o):"; bin/dcib lint $(CHARMS) $(OVERLAID) --overlay $(o);)
+
+# Inside the workspace a forgotten require is not seen; a user of the module alone sees it.
+lint-modules:
+	@for m in $(MODULES); do \
+		echo "== $${m#$(CURDIR)/} by itself"; \
+		(cd "$$m" && GOWORK=off go build -o /dev/null ./... && GOWORK=off go vet ./...); \
+	done
+
+lint-static: tools
+	@echo "== staticcheck"
+	@bin/staticcheck -tags box $(PACKAGES)
+
+lint-shell:
+	@echo "== shellcheck"
+	@command -v shellcheck >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -qq -y shellcheck >/dev/null \
+		|| { echo "cannot find or install shellcheck: run apt-get update && apt-get install shellcheck as root"; exit 1; }
+	@scripts=$$(git ls-files -co --exclude-standard | while read -r f; do \
+		if [[ -f $$f ]] && head -c 64 "$$f" | head -n 1 | grep -qaE '^#!.*[/ ](ba|da)?sh( |$$)'; then echo "$$f"; fi; done); \
+	[[ -z $$scripts ]] || shellcheck $$scripts
+
+# The database is on the Internet: a machine that cannot reach it has not checked anything,
+# and says so.
+lint-vuln: tools
+	@echo "== govulncheck"
+	@for m in $(MODULES); do \
+		if out=$$(cd "$$m" && GOWORK=off $(CURDIR)/bin/govulncheck ./... 2>&1); then continue; fi; \
+		if grep -q 'fetching vulnerabilities' <<<"$$out"; then \
+			echo "NOT CHECKED: the vulnerability database (vuln.go.dev) cannot be reached from here"; break; \
+		fi; \
+		echo "$$m: $$out"; exit 1; \
+	done
+
+.PHONY: tools
+tools:
+	@mkdir -p bin
+	@cd tools && GOWORK=off go build -o ../bin/ tool
+
+# ---- testing ----
+
+.PHONY: check unit test e2e fuzz
+check: lint-quick unit ## The inner loop: formats, vet, metadata, unit tests (no root, no containers)
+
+unit: bin
+	@bin/suite unit $(RACE) $(PACKAGES)
+
+test: lint check e2e ## Everything, on a real LXD and a real Juju (root, Debian 12 or Ubuntu)
+
+# The real suites run one after another, each in its own state folder.
+e2e: charms
+	@if [[ ! -d tests/e2e ]]; then echo "cannot run the real suite: expected it in tests/e2e"; exit 1; fi
+	@cd tests && ../bin/suite -v box -tags box -count=1 -timeout 40m ./e2e/...
+
+fuzz: ## Run each fuzz test for FUZZTIME (20s)
+	@for p in $$(go list $(PACKAGES)); do \
+		for f in $$(go test -list '^Fuzz' "$$p" | grep '^Fuzz' || true); do \
+			echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$p"; \
+		done; \
+	done
