@@ -1,0 +1,178 @@
+// Package trust is the part of lxd-cluster that lets clients in: it gives the certificates
+// that come over the relation `https` (interface lxd-https) to LXD's trust store, takes
+// back those whose unit is gone, and tells each client where the cluster is.
+//
+// The trust store belongs to the whole cluster, so one unit is enough: the Juju leader,
+// provided that its LXD is a member. Entries of ours are known by their names alone; no
+// other entry is ever changed or removed.
+package trust
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/canonical/lxd/shared/api"
+
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/relation/lxdhttps"
+)
+
+// Endpoint is the relation's name in charmcraft.yaml.
+const Endpoint = "https"
+
+// mark begins the name of each trust store entry that stands for a relation.
+const mark = "dcib-relation-"
+
+// LXD is what this package asks of LXD; the client library's InstanceServer has it all.
+type LXD interface {
+	GetServer() (*api.Server, string, error)
+	GetClusterMembers() ([]api.ClusterMember, error)
+	GetCertificates() ([]api.Certificate, error)
+	CreateCertificate(certificate api.CertificatesPost) error
+	UpdateCertificate(fingerprint string, certificate api.CertificatePut, etag string) error
+	DeleteCertificate(fingerprint string) error
+}
+
+// World is what this part of the charm works on. LXD is nil where there is none.
+type World struct {
+	App   string // this application's name
+	Tools hooktool.Tools
+	LXD   LXD
+}
+
+// Facts is what Plan decides on. The zero value is a unit that has nothing to do here.
+type Facts struct {
+	// Acts tells that this unit leads and that its LXD is a cluster member.
+	Acts bool
+	// Clients are the requests that came over the relations.
+	Clients []Client
+	// Entries are LXD's trust store.
+	Entries []api.Certificate
+	// Offer is what clients are to be told.
+	Offer lxdhttps.Offer
+	// Published is what each relation was told so far, by relation id.
+	Published map[string]map[string]string
+	// Unusable says, for each client whose request cannot be read, who and why.
+	Unusable []string
+}
+
+// Client is one request.
+type Client struct {
+	Relation    string // "https:3"
+	Owner       string // the unit, or the application, that asked
+	Fingerprint string
+	Certificate string // base64 of its DER form, as LXD wants it
+	Projects    []string
+}
+
+// Entry is the name that the client's certificate has in the trust store.
+func (c Client) Entry() string {
+	// Neither side of a unit's name has a dot, so no two clients share an entry.
+	id := c.Relation[strings.LastIndexByte(c.Relation, ':')+1:]
+	return mark + id + "-" + strings.ReplaceAll(c.Owner, "/", ".")
+}
+
+// Observe reads the relations and the trust store. It asks nothing of either where this
+// unit is not the one to act.
+func Observe(ctx context.Context, world World) (Facts, error) {
+	if world.LXD == nil {
+		return Facts{}, nil
+	}
+	leader, err := world.Tools.IsLeader(ctx)
+	if err != nil || !leader {
+		return Facts{}, err
+	}
+	server, _, err := world.LXD.GetServer()
+	if err != nil {
+		return Facts{}, fmt.Errorf("cannot ask LXD about itself: %w", err)
+	}
+	if !server.Environment.ServerClustered {
+		return Facts{}, nil
+	}
+	facts := Facts{Acts: true, Published: map[string]map[string]string{}}
+	if facts.Entries, err = world.LXD.GetCertificates(); err != nil {
+		return Facts{}, fmt.Errorf("cannot list LXD's trusted clients: %w", err)
+	}
+	relations, err := world.Tools.RelationIDs(ctx, Endpoint)
+	if err != nil {
+		return Facts{}, err
+	}
+	for _, relation := range relations {
+		if err := facts.read(ctx, world, relation); err != nil {
+			return Facts{}, err
+		}
+	}
+	if len(relations) == 0 {
+		return facts, nil
+	}
+	members, err := world.LXD.GetClusterMembers()
+	if err != nil {
+		return Facts{}, fmt.Errorf("cannot list the cluster's members: %w", err)
+	}
+	facts.Offer = lxdhttps.Offer{
+		Certificate: server.Environment.Certificate,
+		Fingerprint: server.Environment.CertificateFingerprint,
+	}
+	for _, member := range members {
+		facts.Offer.Addresses = append(facts.Offer.Addresses, strings.TrimPrefix(member.URL, "https://"))
+	}
+	sort.Strings(facts.Offer.Addresses)
+	return facts, nil
+}
+
+// read adds what stands in one relation.
+func (f *Facts) read(ctx context.Context, world World, relation string) error {
+	tools := world.Tools
+	owners, err := tools.RelationUnits(ctx, relation)
+	if err != nil {
+		return err
+	}
+	app, err := tools.RelationApp(ctx, relation)
+	if err != nil {
+		return err
+	}
+	if app != "" {
+		// A clustered client asks once for all its units.
+		owners = append(slices.Clone(owners), app)
+	}
+	for _, owner := range owners {
+		bag, err := tools.RelationGet(ctx, relation, owner)
+		if err != nil {
+			return err
+		}
+		request, ok, err := lxdhttps.DecodeRequest(bag)
+		if err != nil {
+			f.Unusable = append(f.Unusable, fmt.Sprintf("%s (relation %s): %s", owner, relation, err))
+			continue
+		}
+		if !ok {
+			continue
+		}
+		client, err := newClient(relation, owner, request)
+		if err != nil {
+			return err
+		}
+		f.Clients = append(f.Clients, client)
+	}
+	// Only the leader may read its own application's databag.
+	f.Published[relation], err = tools.RelationGet(ctx, relation, world.App)
+	return err
+}
+
+func newClient(relation, owner string, request lxdhttps.Request) (Client, error) {
+	certificate, err := lxdhttps.ParseCertificate(request.Certificate)
+	if err != nil {
+		return Client{}, err
+	}
+	return Client{
+		Relation:    relation,
+		Owner:       owner,
+		Fingerprint: lxdhttps.Fingerprint(certificate),
+		Certificate: base64.StdEncoding.EncodeToString(certificate.Raw),
+		Projects:    request.Projects,
+	}, nil
+}
