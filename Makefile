@@ -67,7 +67,7 @@ lint-static: tools
 
 lint-shell:
 	@echo "== shellcheck"
-	@command -v shellcheck >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -qq -y shellcheck >/dev/null \
+	@command -v shellcheck >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y shellcheck >/dev/null; } \
 		|| { echo "cannot find or install shellcheck: run apt-get update && apt-get install shellcheck as root"; exit 1; }
 	@scripts=$$(git ls-files -co --exclude-standard | while read -r f; do \
 		if [[ -f $$f ]] && head -c 64 "$$f" | head -n 1 | grep -qaE '^#!.*[/ ](ba|da)?sh( |$$)'; then echo "$$f"; fi; done); \

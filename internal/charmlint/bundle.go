@@ -206,29 +206,39 @@ func (b *bundle) addStandIns() {
 // standInFor gives the stand-in behind the endpoint ep what fits its other side; between
 // two stand-ins ep gets the role.
 func (b *bundle) standInFor(ep, other string, role charm.RelationRole) {
-	s, name := b.endpoint(ep)
-	mine, ok := s.(*standIn)
-	if !ok || name == "" || name == "juju-info" {
+	ch, name := b.endpoint(ep)
+	mine, ok := ch.(*standIn)
+	if !ok || name == "" {
 		return
 	}
 	rel := charm.Relation{Name: name, Role: role, Interface: "unknown", Scope: charm.ScopeGlobal}
 	theirs, otherName := b.endpoint(other)
-	if otherName == "juju-info" {
-		rel.Role, rel.Interface = charm.RoleRequirer, "juju-info"
-	} else if theirs != nil {
+	if theirs != nil {
 		if r, ok := theirs.Meta().CombinedRelations()[otherName]; ok {
 			rel.Interface = r.Interface
-			rel.Role = charm.RoleProvider
-			if r.Role == charm.RoleProvider {
-				rel.Role = charm.RoleRequirer
-			}
+			rel.Role = counterpart(r.Role)
+		} else if otherName == infoEndpoint {
+			rel.Interface = infoEndpoint
+			rel.Role = charm.RoleRequirer
 		}
 	}
-	if rel.Role == charm.RoleProvider {
-		mine.meta.Provides[name] = rel
-	} else {
+	switch {
+	case rel.Role == charm.RoleRequirer && (name != infoEndpoint || otherName == infoEndpoint):
 		mine.meta.Requires[name] = rel
+	case name != infoEndpoint:
+		mine.meta.Provides[name] = rel
 	}
+}
+
+// infoEndpoint is the endpoint, and the interface, that every application provides without
+// a word. Subordinates often require it under the same name.
+const infoEndpoint = "juju-info"
+
+func counterpart(r charm.RelationRole) charm.RelationRole {
+	if r == charm.RoleProvider {
+		return charm.RoleRequirer
+	}
+	return charm.RoleProvider
 }
 
 // endpoint returns the charm and the endpoint's name of "application:endpoint".
