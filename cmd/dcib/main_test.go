@@ -1,0 +1,37 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The scripts run this binary under the name dcib.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"dcib": main})
+}
+
+// TestScripts runs testdata/script/*.txtar: the commands as a user types them.
+func TestScripts(t *testing.T) {
+	fixture, err := filepath.Abs("../../internal/charmpack/testdata/fixture")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			// Without the user's caches each script would compile Go's library again.
+			for _, k := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
+				if v, ok := os.LookupEnv(k); ok {
+					e.Setenv(k, v)
+				}
+			}
+			if cache, err := os.UserCacheDir(); err == nil && os.Getenv("GOCACHE") == "" {
+				e.Setenv("GOCACHE", filepath.Join(cache, "go-build"))
+			}
+			return os.CopyFS(filepath.Join(e.WorkDir, "fixture"), os.DirFS(fixture))
+		},
+	})
+}
