@@ -123,6 +123,27 @@ func (x *Exec) Address(ctx context.Context, endpoint string) (string, error) {
 	return "", fmt.Errorf("cannot tell this unit's address: network-get %s names none: wait until Juju knows it", endpoint)
 }
 
+// Units implements Tools.
+func (x *Exec) Units(ctx context.Context) ([]string, error) {
+	// https://documentation.ubuntu.com/juju/3.6/reference/hook-command/list-of-hook-commands/goal-state/
+	var goal struct {
+		Units map[string]struct {
+			Status string `json:"status"`
+		} `json:"units"`
+	}
+	if err := x.read(ctx, &goal, "goal-state"); err != nil {
+		return nil, err
+	}
+	units := make([]string, 0, len(goal.Units))
+	for unit, state := range goal.Units {
+		if state.Status != "dying" && state.Status != "dead" {
+			units = append(units, unit)
+		}
+	}
+	sort.Strings(units)
+	return units, nil
+}
+
 // RelationIDs implements Tools.
 func (x *Exec) RelationIDs(ctx context.Context, endpoint string) ([]string, error) {
 	var all []string

@@ -30,6 +30,10 @@ type Tools interface {
 	// Address gives the unit's bind address on the space of an endpoint.
 	Address(ctx context.Context, endpoint string) (string, error)
 
+	// Units lists the units of this application that Juju means to keep, this one and
+	// those that have not come up yet included.
+	Units(ctx context.Context) ([]string, error)
+
 	// RelationIDs lists the relations of an endpoint ("cluster:0"), sorted. A relation
 	// whose relation-broken hook is running is left out: it is as good as gone.
 	RelationIDs(ctx context.Context, endpoint string) ([]string, error)

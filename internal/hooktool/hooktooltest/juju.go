@@ -30,6 +30,7 @@ type Unit struct {
 	Name, Address   string
 	Status, Message string
 	Version         string
+	Starting        bool // it has not entered its relations yet
 	Log             []string
 }
 
@@ -170,6 +171,18 @@ func (t *Tools) Address(context.Context, string) (string, error) {
 	return t.unit.Address, nil
 }
 
+// Units implements hooktool.Tools.
+func (t *Tools) Units(context.Context) ([]string, error) {
+	var units []string
+	for name := range t.juju.Units {
+		if hooktool.AppOf(name) == t.app {
+			units = append(units, name)
+		}
+	}
+	sort.Strings(units)
+	return units, nil
+}
+
 func (t *Tools) relation(id string) (*Relation, error) {
 	for _, r := range t.juju.Relations {
 		if r.id(t.app) == id {
@@ -199,7 +212,7 @@ func (t *Tools) RelationUnits(_ context.Context, relation string) ([]string, err
 	}
 	var units []string
 	for name := range t.juju.Units {
-		if hooktool.AppOf(name) == r.other(t.app) && name != t.unit.Name {
+		if hooktool.AppOf(name) == r.other(t.app) && name != t.unit.Name && !t.juju.Units[name].Starting {
 			units = append(units, name)
 		}
 	}

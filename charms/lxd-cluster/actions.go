@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/dcib/dcib/internal/charm"
+)
+
+// listMembers shows LXD's own member list.
+func listMembers(_ context.Context, f facts, _ *world, _ charm.Call) (map[string]string, error) {
+	if !f.Cluster.LXD.Clustered {
+		return nil, errors.New("cannot list members: this machine's LXD is in no cluster yet: see the unit's status")
+	}
+	var lines strings.Builder
+	for _, m := range f.Cluster.LXD.Members {
+		fmt.Fprintf(&lines, "%s %s %s\n", m.Name, m.Address, strings.ToLower(m.Status))
+	}
+	return map[string]string{
+		"count":   fmt.Sprint(len(f.Cluster.LXD.Members)),
+		"members": strings.TrimSuffix(lines.String(), "\n"),
+	}, nil
+}
+
+// showPlan shows the steps that a hook would take now.
+func showPlan(_ context.Context, f facts, _ *world, _ charm.Call) (map[string]string, error) {
+	p := plan(f)
+	lines := make([]string, len(p.Steps))
+	for i, step := range p.Steps {
+		lines[i] = step.Name()
+	}
+	if len(lines) == 0 {
+		lines = []string{"nothing to do"}
+	}
+	return map[string]string{
+		"plan":   strings.Join(lines, "\n"),
+		"status": string(p.Status.Level) + ": " + p.Status.Message,
+	}, nil
+}

@@ -1,0 +1,44 @@
+package cluster
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+)
+
+// Config is the application's options as far as this room reads them.
+type Config struct {
+	Bridge               string // the bridge that instances are on
+	BridgeAddress        string // its address when we make it: "10.0.8.1/24" or "auto"
+	ManageDefaultProfile bool   // may we write LXD's own profile `default`?
+}
+
+// bridgeName is what the kernel takes as an interface name (IFNAMSIZ) and LXD as a
+// network name.
+var bridgeName = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_.-]{1,14}$`)
+
+// ParseConfig reads options. The problems name the option, what was wrong with it and what
+// would be right; while there are any, nothing that depends on options is changed.
+func ParseConfig(options map[string]any) (Config, []string) {
+	var problems []string
+	text := func(option string) string {
+		s, _ := options[option].(string)
+		return strings.TrimSpace(s)
+	}
+	c := Config{Bridge: text("bridge"), BridgeAddress: text("bridge-address")}
+	c.ManageDefaultProfile, _ = options["manage-default-profile"].(bool)
+	if !bridgeName.MatchString(c.Bridge) {
+		problems = append(problems, fmt.Sprintf("option bridge is %q: name a network interface of 2 to 15 letters, digits, dots, dashes, like lxdbr0", c.Bridge))
+	}
+	if c.BridgeAddress != "auto" {
+		prefix, err := netip.ParsePrefix(c.BridgeAddress)
+		switch {
+		case err != nil || !prefix.Addr().Is4():
+			problems = append(problems, fmt.Sprintf("option bridge-address is %q: give auto or an IPv4 address with its prefix length, like 10.0.8.1/24", c.BridgeAddress))
+		case prefix.Masked().Addr() == prefix.Addr() || prefix.Bits() > 30:
+			problems = append(problems, fmt.Sprintf("option bridge-address is %q: give the bridge's own address inside a subnet of at least 4 addresses, like %s", c.BridgeAddress, prefix.Masked().Addr().Next().String()+"/24"))
+		}
+	}
+	return c, problems
+}

@@ -1,0 +1,173 @@
+// Package cluster makes the machines of an application one LXD cluster and keeps them so.
+//
+// Who is in the cluster is what LXD says, not who leads in Juju. One unit may ever found:
+// the leader writes a founder into the application's databag, and the founder founds only
+// in a later hook, when it reads its own name back. A joiner tells its wish; the issuer
+// (the lowest-numbered unit that is a live member by LXD's own list) seals a join token to
+// the joiner's key. There is one offer at a time, so joins come one after another.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/lxd"
+	"github.com/dcib/dcib/internal/relation/lxdcluster"
+	"github.com/dcib/dcib/internal/seal"
+)
+
+// World is what this room works on.
+type World struct {
+	Tools    hooktool.Tools
+	LXD      LXD
+	Hostname string           // the machine's name; its LXD's member name once it joins
+	StateDir string           // where the join key is kept, readable by root only
+	Now      func() time.Time // time.Now outside tests
+}
+
+// Facts are everything a plan is made from.
+type Facts struct {
+	Unit     string
+	Leader   bool
+	Now      time.Time
+	Hostname string
+	Address  string // host:port of this unit's LXD
+	Config   Config
+	Problems []string // with options
+
+	Relation string // the peer relation's id; empty before Juju made it
+	Founder  string
+	Mine     Bag
+	Peers    map[string]Bag // by unit, without this one
+	// FounderGone tells that Juju no longer knows the named founder. A unit that is not
+	// among the peers may just not have come up yet.
+	FounderGone bool
+
+	JoinKey string // public half of this unit's join key; empty when it has none
+	LXD     Local
+}
+
+// Bag is a unit's databag in the peer relation.
+type Bag struct {
+	Wish     lxdcluster.Wish
+	HasWish  bool
+	Offer    lxdcluster.Offer
+	HasOffer bool
+}
+
+// Observe gathers the facts and changes nothing.
+func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) {
+	f := Facts{Unit: event.Unit, Now: w.Now(), Hostname: w.Hostname, Peers: map[string]Bag{}}
+	var err error
+	if f.LXD, err = w.LXD.Look(ctx); err != nil {
+		return f, charm.Waiting("%s", err)
+	}
+	options, err := w.Tools.Config(ctx)
+	if err != nil {
+		return f, err
+	}
+	f.Config, f.Problems = ParseConfig(options)
+	if f.Leader, err = w.Tools.IsLeader(ctx); err != nil {
+		return f, err
+	}
+	host, err := w.Tools.Address(ctx, lxdcluster.Endpoint)
+	if err != nil {
+		return f, charm.Waiting("%s", err)
+	}
+	f.Address = joinHostPort(host, lxd.Port)
+	key, err := loadKey(w.StateDir)
+	if err != nil {
+		return f, err
+	}
+	if key != nil {
+		f.JoinKey = key.Public()
+	}
+	return f, f.observePeers(ctx, event, w)
+}
+
+func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w World) error {
+	relations, err := w.Tools.RelationIDs(ctx, lxdcluster.Endpoint)
+	if err != nil || len(relations) == 0 {
+		return err
+	}
+	f.Relation = relations[0]
+	app, err := w.Tools.RelationGet(ctx, f.Relation, event.App())
+	if err != nil {
+		return err
+	}
+	f.Founder = lxdcluster.Founder(app)
+	if f.Mine, err = readBag(ctx, w.Tools, f.Relation, event.Unit); err != nil {
+		return err
+	}
+	units, err := w.Tools.RelationUnits(ctx, f.Relation)
+	if err != nil {
+		return err
+	}
+	for _, unit := range units {
+		if f.Peers[unit], err = readBag(ctx, w.Tools, f.Relation, unit); err != nil {
+			return err
+		}
+	}
+	if _, here := f.Peers[f.Founder]; f.Leader && f.Founder != "" && f.Founder != f.Unit && !here && f.clusterUnit() == "" {
+		alive, err := w.Tools.Units(ctx)
+		if err != nil {
+			return err
+		}
+		f.FounderGone = !slices.Contains(alive, f.Founder)
+	}
+	return nil
+}
+
+func readBag(ctx context.Context, tools hooktool.Tools, relation, unit string) (b Bag, err error) {
+	bag, err := tools.RelationGet(ctx, relation, unit)
+	if err != nil {
+		return b, err
+	}
+	if b.Wish, b.HasWish, err = lxdcluster.ReadWish(bag); err != nil {
+		return b, fmt.Errorf("%w (unit %s)", err, unit)
+	}
+	if b.Offer, b.HasOffer, err = lxdcluster.ReadOffer(bag); err != nil {
+		return b, fmt.Errorf("%w (unit %s)", err, unit)
+	}
+	return b, nil
+}
+
+// keyFile is the join key's file below the state directory.
+const keyFile = "join.key"
+
+// loadKey reads this unit's join key; nil when it has none yet.
+func loadKey(dir string) (*seal.Key, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, keyFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read this unit's join key: %w", err)
+	}
+	return seal.ParseKey(raw)
+}
+
+func joinHostPort(host, port string) string {
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return host + ":" + port
+}
+
+// number gives a unit's number: 2 for "lxd-cluster/2".
+func number(unit string) int {
+	n, err := strconv.Atoi(unit[strings.LastIndexByte(unit, '/')+1:])
+	if err != nil {
+		return -1
+	}
+	return n
+}

@@ -1,0 +1,138 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// lxdWorld is a few machines' LXD in memory, with the rules of LXD's own that matter here:
+// a token works once and for one name, a cluster has one certificate, joining needs an
+// address. What it does is held against the real LXD by the suites in tests/.
+type lxdWorld struct {
+	clusters int
+	tokens   map[string]*fakeLXD // live token → the member that issued it
+	issued   []string            // every token ever issued
+	now      time.Time
+	joining  int // joins that are under way
+}
+
+func newLXDWorld() *lxdWorld {
+	return &lxdWorld{tokens: map[string]*fakeLXD{}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+}
+
+// fakeLXD is one machine's LXD.
+type fakeLXD struct {
+	world   *lxdWorld
+	local   Local
+	members *[]Member // shared by the members of one cluster
+	dead    bool
+	// failJoin makes that many joins fail after the token was spent.
+	failJoin int
+	// effects counts changes, so that a test sees an idle hook do nothing.
+	effects int
+	// killAt makes the effect of that number the last thing the hook does.
+	killAt int
+}
+
+var errKilled = errors.New("killed")
+
+func (w *lxdWorld) machine(owned ...string) *fakeLXD {
+	l := &fakeLXD{world: w, local: Local{Present: true, Version: "5.0.2", Profiles: map[string]Profile{"default": {Name: "default"}}, Owned: map[string]string{}}}
+	for _, o := range owned {
+		l.local.Owned[o] = ""
+	}
+	return l
+}
+
+// done ends an effect: the hook may be killed right after it.
+func (l *fakeLXD) done() error {
+	l.effects++
+	if l.killAt > 0 {
+		if l.killAt--; l.killAt == 0 {
+			return errKilled
+		}
+	}
+	return nil
+}
+
+func (l *fakeLXD) Look(context.Context) (Local, error) {
+	local := l.local
+	if l.members != nil {
+		local.Members = append([]Member(nil), *l.members...)
+	}
+	return local, nil
+}
+
+func (l *fakeLXD) Listen(_ context.Context, address string) error {
+	l.local.Listens = address
+	return l.done()
+}
+
+func (l *fakeLXD) CreatePool(_ context.Context, name string) error {
+	l.local.Pools = append(l.local.Pools, name)
+	return l.done()
+}
+
+func (l *fakeLXD) CreateBridge(_ context.Context, name, _ string) error {
+	l.local.Bridges = append(l.local.Bridges, name)
+	return l.done()
+}
+
+func (l *fakeLXD) PutProfile(_ context.Context, p Profile) error {
+	l.local.Profiles[p.Name] = p
+	return l.done()
+}
+
+func (l *fakeLXD) Found(_ context.Context, member string) error {
+	if l.local.Clustered {
+		return errors.New("this server is already clustered")
+	}
+	if l.local.Listens == "" {
+		return errors.New("no address")
+	}
+	l.world.clusters++
+	l.local.Clustered, l.local.Member = true, member
+	l.local.Fingerprint = fmt.Sprintf("cert%d", l.world.clusters)
+	l.members = &[]Member{{Name: member, Address: l.local.Listens, Status: "Online"}}
+	return l.done()
+}
+
+func (l *fakeLXD) Token(_ context.Context, member string) (string, time.Time, error) {
+	if !l.local.Clustered {
+		return "", time.Time{}, errors.New("this server is not clustered")
+	}
+	for token := range l.world.tokens {
+		if strings.HasSuffix(token, " for "+member) {
+			delete(l.world.tokens, token)
+		}
+	}
+	token := fmt.Sprintf("secret%d for %s", len(l.world.issued), member)
+	l.world.issued = append(l.world.issued, token)
+	l.world.tokens[token] = l
+	return token, l.world.now.Add(3 * time.Hour), l.done()
+}
+
+func (l *fakeLXD) Join(_ context.Context, token, address string) error {
+	issuer := l.world.tokens[token]
+	if issuer == nil || issuer.dead {
+		return errors.New("no such token")
+	}
+	delete(l.world.tokens, token)
+	if l.failJoin > 0 {
+		l.failJoin--
+		return errors.New("the network went away")
+	}
+	if len(l.local.Owned) > 0 {
+		panic("joined over what the machine had")
+	}
+	_, name, _ := strings.Cut(token, " for ")
+	l.local.Clustered, l.local.Member, l.local.Listens = true, name, address
+	l.local.Fingerprint, l.local.Pools, l.local.Bridges = issuer.local.Fingerprint, issuer.local.Pools, issuer.local.Bridges
+	l.local.Profiles = issuer.local.Profiles
+	l.members = issuer.members
+	*l.members = append(*l.members, Member{Name: name, Address: address, Status: "Online"})
+	return l.done()
+}

@@ -1,0 +1,309 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+
+	lxdclient "github.com/canonical/lxd/client"
+	"github.com/canonical/lxd/shared/api"
+
+	"github.com/dcib/dcib/internal/lxd"
+)
+
+// LXD is what this room asks of the machine's LXD and does to it.
+type LXD interface {
+	// Look tells what is there. A machine without LXD is no error: Present is false.
+	Look(ctx context.Context) (Local, error)
+	// Listen sets the address (host:port) of the API or, where the API listens on all
+	// addresses already, of the cluster.
+	Listen(ctx context.Context, address string) error
+	// CreatePool makes a storage pool of driver dir.
+	CreatePool(ctx context.Context, name string) error
+	// CreateBridge makes a managed bridge with NAT; address as in Config.
+	CreateBridge(ctx context.Context, name, address string) error
+	// PutProfile creates or overwrites a profile.
+	PutProfile(ctx context.Context, profile Profile) error
+	// Found makes it the first member of a cluster.
+	Found(ctx context.Context, member string) error
+	// Join makes it a member of the cluster that issued the token.
+	Join(ctx context.Context, token, address string) error
+	// Token issues a join token for a member.
+	Token(ctx context.Context, member string) (token string, expires time.Time, err error)
+}
+
+// Local is what one machine's LXD shows.
+type Local struct {
+	Present  bool
+	Version  string
+	Listens  string            // core.https_address
+	Clusters string            // cluster.https_address
+	Pools    []string          // storage pools
+	Bridges  []string          // every bridge, LXD's own or not
+	Owned    map[string]string // what would be lost by joining: "instance default/web" → …
+	Profiles map[string]Profile
+
+	Clustered   bool
+	Member      string // its name in the cluster
+	Fingerprint string // of the cluster's certificate
+	Members     []Member
+}
+
+// Member is one line of LXD's member list.
+type Member struct{ Name, Address, Status, Message string }
+
+// Live tells whether the member answers: an evacuated member does.
+func (m Member) Live() bool { return m.Status != "Offline" }
+
+// Profile is a LXD profile.
+type Profile struct {
+	Name, Description string
+	Config            map[string]string
+	Devices           map[string]map[string]string
+}
+
+// Local LXD ---------------------------------------------------------------------------
+
+// Socket is the LXD interface on this machine's LXD, over its unix socket. It connects
+// when it is first used.
+type Socket struct{ server lxdclient.InstanceServer }
+
+// Server gives the connection, also to the other rooms of the charm.
+func (s *Socket) Server(ctx context.Context) (lxdclient.InstanceServer, error) {
+	if s.server == nil {
+		server, err := lxd.Open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s.server = server
+	}
+	return s.server, nil
+}
+
+// Look implements LXD.
+func (s *Socket) Look(ctx context.Context) (Local, error) {
+	server, err := s.Server(ctx)
+	if errors.Is(err, lxd.ErrAbsent) {
+		return Local{}, nil
+	}
+	if err != nil {
+		return Local{}, err
+	}
+	info, _, err := server.GetServer()
+	if err != nil {
+		return Local{}, fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
+	}
+	l := Local{
+		Present:     true,
+		Version:     info.Environment.ServerVersion,
+		Listens:     text(info.Config["core.https_address"]),
+		Clusters:    text(info.Config["cluster.https_address"]),
+		Clustered:   info.Environment.ServerClustered,
+		Member:      info.Environment.ServerName,
+		Fingerprint: info.Environment.CertificateFingerprint,
+		Profiles:    map[string]Profile{},
+	}
+	if err := l.lookAround(server); err != nil {
+		return Local{}, fmt.Errorf("cannot list what this machine's LXD has: %w", err)
+	}
+	return l, nil
+}
+
+// lookAround fills in lists. What only matters before joining is asked for only then.
+func (l *Local) lookAround(server lxdclient.InstanceServer) error {
+	profiles, err := server.GetProfiles()
+	if err != nil {
+		return err
+	}
+	for _, p := range profiles {
+		l.Profiles[p.Name] = Profile{p.Name, p.Description, p.Config, p.Devices}
+	}
+	if l.Clustered {
+		members, err := server.GetClusterMembers()
+		if err != nil {
+			return err
+		}
+		for _, m := range members {
+			l.Members = append(l.Members, Member{m.ServerName, hostPort(m.URL), m.Status, m.Message})
+		}
+		sort.Slice(l.Members, func(i, j int) bool { return l.Members[i].Name < l.Members[j].Name })
+	}
+	if l.Pools, err = server.GetStoragePoolNames(); err != nil {
+		return err
+	}
+	networks, err := server.GetNetworks()
+	if err != nil {
+		return err
+	}
+	for _, n := range networks {
+		if n.Type == "bridge" {
+			l.Bridges = append(l.Bridges, n.Name)
+		}
+	}
+	if l.Clustered {
+		return nil
+	}
+	return l.lookForBelongings(server, networks)
+}
+
+// lookForBelongings lists what joining a cluster would lose: everything that a fresh LXD
+// does not have.
+func (l *Local) lookForBelongings(server lxdclient.InstanceServer, networks []api.Network) error {
+	l.Owned = map[string]string{}
+	instances, err := server.GetInstancesAllProjects(api.InstanceTypeAny)
+	if err != nil {
+		return err
+	}
+	for _, i := range instances {
+		l.Owned["instance "+i.Name] = i.Status
+	}
+	images, err := server.GetImageFingerprints()
+	if err != nil {
+		return err
+	}
+	for _, f := range images {
+		l.Owned["image "+f[:min(12, len(f))]] = ""
+	}
+	for _, pool := range l.Pools {
+		l.Owned["pool "+pool] = ""
+	}
+	for _, n := range networks {
+		if n.Managed {
+			l.Owned["network "+n.Name] = ""
+		}
+	}
+	for name, p := range l.Profiles {
+		if name != "default" || len(p.Devices) > 0 || len(p.Config) > 0 {
+			l.Owned["profile "+name] = ""
+		}
+	}
+	projects, err := server.GetProjectNames()
+	if err != nil {
+		return err
+	}
+	for _, p := range projects {
+		if p != "default" {
+			l.Owned["project "+p] = ""
+		}
+	}
+	return nil
+}
+
+// text reads a value of the server's config, which newer clients type as string and older
+// ones as any.
+func text(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+// hostPort takes the scheme off a member's URL.
+func hostPort(url string) string {
+	const scheme = "https://"
+	if len(url) > len(scheme) && url[:len(scheme)] == scheme {
+		return url[len(scheme):]
+	}
+	return url
+}
+
+// Listen implements LXD.
+func (s *Socket) Listen(ctx context.Context, address string) error {
+	server, err := s.Server(ctx)
+	if err != nil {
+		return err
+	}
+	info, etag, err := server.GetServer()
+	if err != nil {
+		return err
+	}
+	put := info.Writable()
+	key := "core.https_address"
+	if text(put.Config[key]) != "" {
+		key = "cluster.https_address"
+	}
+	put.Config[key] = address
+	if err := server.UpdateServer(put, etag); err != nil {
+		return fmt.Errorf("cannot set LXD's %s to %s: %w", key, address, err)
+	}
+	return nil
+}
+
+// CreatePool implements LXD.
+func (s *Socket) CreatePool(ctx context.Context, name string) error {
+	server, err := s.Server(ctx)
+	if err != nil {
+		return err
+	}
+	return ignoreExists(server.CreateStoragePool(api.StoragePoolsPost{Name: name, Driver: "dir"}))
+}
+
+// CreateBridge implements LXD.
+func (s *Socket) CreateBridge(ctx context.Context, name, address string) error {
+	server, err := s.Server(ctx)
+	if err != nil {
+		return err
+	}
+	network := api.NetworksPost{Name: name, Type: "bridge"}
+	network.Config = map[string]string{"ipv4.address": address, "ipv4.nat": "true", "ipv6.address": "none"}
+	return ignoreExists(server.CreateNetwork(network))
+}
+
+// PutProfile implements LXD.
+func (s *Socket) PutProfile(ctx context.Context, p Profile) error {
+	server, err := s.Server(ctx)
+	if err != nil {
+		return err
+	}
+	put := api.ProfilePut{Description: p.Description, Config: p.Config, Devices: p.Devices}
+	names, err := server.GetProfileNames()
+	if err != nil {
+		return err
+	}
+	if slices.Contains(names, p.Name) {
+		op, err := server.UpdateProfile(p.Name, put, "")
+		if err != nil {
+			return err
+		}
+		return op.WaitContext(ctx)
+	}
+	return server.CreateProfile(api.ProfilesPost{Name: p.Name, ProfilePut: put})
+}
+
+// Found implements LXD.
+func (s *Socket) Found(ctx context.Context, member string) error {
+	server, err := s.Server(ctx)
+	if err != nil {
+		return err
+	}
+	return lxd.Found(ctx, server, member)
+}
+
+// Join implements LXD.
+func (s *Socket) Join(ctx context.Context, token, address string) error {
+	server, err := s.Server(ctx)
+	if err != nil {
+		return err
+	}
+	// Every pool of ours is at the driver's default place on each member.
+	return lxd.Join(ctx, server, token, address, nil)
+}
+
+// Token implements LXD.
+func (s *Socket) Token(ctx context.Context, member string) (string, time.Time, error) {
+	server, err := s.Server(ctx)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	return lxd.Token(server, member)
+}
+
+// ignoreExists takes "already exists" for done: a hook that was killed after the effect
+// runs again.
+func ignoreExists(err error) error {
+	if err != nil && api.StatusErrorCheck(err, 409) {
+		return nil
+	}
+	return err
+}

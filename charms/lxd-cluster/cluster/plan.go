@@ -1,0 +1,332 @@
+package cluster
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/relation/lxdcluster"
+)
+
+// Names of what we own in LXD.
+const (
+	PoolName    = "local"
+	ProfileName = "dcib"
+	OwnerKey    = "user.dcib.owner"
+)
+
+// Plan is what this unit does about the facts. It is pure.
+func Plan(f Facts) charm.Plan[World] {
+	switch {
+	case !f.LXD.Present:
+		return charm.Plan[World]{Status: charm.Blockedf("cannot find LXD on this machine: install it (snap install lxd, or apt-get install lxd)")}
+	case f.Relation == "":
+		return charm.Plan[World]{Status: charm.Waitingf("waiting for Juju to make the peer relation %q", lxdcluster.Endpoint)}
+	}
+	steps, status := f.membership()
+	if len(f.Problems) > 0 && status.Level == charm.LevelActive {
+		status = charm.Blockedf("%s", strings.Join(f.Problems, "; "))
+	}
+	return charm.Plan[World]{Steps: steps, Status: status, Version: f.LXD.Version}
+}
+
+// membership plans this unit's way into the cluster, or its duties in it.
+func (f Facts) membership() ([]charm.Step[World], charm.Status) {
+	if f.LXD.Clustered {
+		if other := f.otherCluster(); other != "" {
+			return nil, charm.Blockedf("cannot join: this machine's LXD is in another cluster already (members %s; ours is the one of %s): remove it there, or remove this unit", strings.Join(memberNames(f.LXD.Members), ", "), other)
+		}
+		return f.asMember()
+	}
+	var steps []charm.Step[World]
+	if f.Leader && f.founderIsMissing() {
+		steps = append(steps, nameFounder{f.Relation, f.Unit})
+	}
+	if f.Founder == f.Unit && f.clusterUnit() == "" {
+		found, status := f.asFounder()
+		return append(steps, found...), status
+	}
+	join, status := f.asJoiner()
+	return append(steps, join...), status
+}
+
+// asMember keeps what members share, and issues tokens where it is this unit's turn.
+func (f Facts) asMember() ([]charm.Step[World], charm.Status) {
+	var steps []charm.Step[World]
+	steps = append(steps, f.tell(lxdcluster.Wish{
+		Member: f.LXD.Member, Address: f.Address, LXD: f.LXD.Version, Cluster: f.LXD.Fingerprint,
+	})...)
+	if f.Leader && f.Founder == "" {
+		// An application that adopted a cluster has a founder too: nobody else may be.
+		steps = append(steps, nameFounder{f.Relation, f.Unit})
+	}
+	if f.issuer() == f.Unit {
+		steps = append(steps, f.issue()...)
+		if len(f.Problems) == 0 {
+			steps = append(steps, f.profiles()...)
+		}
+	} else if f.Mine.HasOffer {
+		steps = append(steps, withdraw{f.Relation})
+	}
+	return steps, f.memberStatus()
+}
+
+// memberStatus says how the cluster is.
+func (f Facts) memberStatus() charm.Status {
+	var offline []string
+	for _, m := range f.LXD.Members {
+		if !m.Live() {
+			offline = append(offline, m.Name)
+		}
+	}
+	n := len(f.LXD.Members)
+	switch {
+	case len(offline) > 0:
+		return charm.Waitingf("%d of %d members online; offline: %s", n-len(offline), n, strings.Join(offline, ", "))
+	case n == 1:
+		return charm.Active("member %s, alone in its cluster", f.LXD.Member)
+	default:
+		return charm.Active("member %s, one of %d, all online", f.LXD.Member, n)
+	}
+}
+
+// asFounder makes the machine's LXD ready and makes it a cluster of one. What is there is
+// kept.
+func (f Facts) asFounder() ([]charm.Step[World], charm.Status) {
+	if len(f.Problems) > 0 {
+		// A pool or a bridge made from a wrong option could not be taken back.
+		return nil, charm.Blockedf("%s", strings.Join(f.Problems, "; "))
+	}
+	steps := f.tell(lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version})
+	if f.LXD.Clusters == "" && (f.LXD.Listens == "" || wildcard(f.LXD.Listens)) {
+		steps = append(steps, listen{f.Address})
+	}
+	if len(f.LXD.Pools) == 0 {
+		steps = append(steps, createPool{PoolName})
+	}
+	if !slices.Contains(f.LXD.Bridges, f.Config.Bridge) {
+		steps = append(steps, createBridge{f.Config.Bridge, f.Config.BridgeAddress})
+	}
+	steps = append(steps, found{f.Hostname})
+	return steps, charm.Waitingf("founding the cluster")
+}
+
+// asJoiner tells this unit's wish and uses the offer that was made to it.
+func (f Facts) asJoiner() ([]charm.Step[World], charm.Status) {
+	wish := lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, Spent: f.Mine.Wish.Spent}
+	if f.clusterUnit() == "" {
+		// Nobody can join yet; who founds is not decided or not done.
+		steps := f.tell(wish)
+		if f.Founder == "" {
+			return steps, charm.Waitingf("waiting for the leader to name a founder")
+		}
+		return steps, charm.Waitingf("waiting for %s to found the cluster", f.Founder)
+	}
+	if reason := f.cannotJoin(); reason != "" {
+		// A wish without a key asks for no token, so that nobody waits for us.
+		return f.tell(wish), charm.Blockedf("%s", reason)
+	}
+	if f.JoinKey == "" {
+		return []charm.Step[World]{makeKey{}}, charm.Waitingf("preparing to join")
+	}
+	wish.Key = f.JoinKey
+	steps := f.tell(wish)
+	for _, unit := range f.sortedPeers() {
+		if offer := f.Peers[unit].Offer; offer.Fits(wish, f.Now) {
+			return append(steps, join{f.Relation, wish, offer}), charm.Waitingf("joining the cluster")
+		}
+	}
+	return steps, charm.Waitingf("waiting for a join token from the cluster's members (%s)", f.clusterUnit())
+}
+
+// cannotJoin gives the reason why this machine's LXD must not join as it is; "" when it
+// may.
+func (f Facts) cannotJoin() string {
+	host := f.clusterUnit()
+	if theirs := f.Peers[host].Wish.LXD; theirs != f.LXD.Version {
+		return fmt.Sprintf("cannot join: %s offers LXD %s, the cluster runs %s (asked %s): refresh one of them", f.Unit, f.LXD.Version, theirs, host)
+	}
+	if len(f.LXD.Owned) > 0 {
+		owned := make([]string, 0, len(f.LXD.Owned))
+		for what := range f.LXD.Owned {
+			owned = append(owned, what)
+		}
+		sort.Strings(owned)
+		return fmt.Sprintf("cannot join: joining would lose what this machine's LXD has (%s): move it away, or remove this unit", strings.Join(owned, ", "))
+	}
+	return ""
+}
+
+// issue plans the next offer: the lowest-numbered unit that asks gets one; while it stands
+// nobody else does.
+func (f Facts) issue() []charm.Step[World] {
+	asking := f.asking()
+	if len(asking) == 0 {
+		if f.Mine.HasOffer {
+			return []charm.Step[World]{withdraw{f.Relation}}
+		}
+		return nil
+	}
+	next := asking[0]
+	if f.Mine.HasOffer {
+		for i, unit := range asking {
+			if f.Mine.Offer.Fits(f.Peers[unit].Wish, f.Now) {
+				return nil
+			}
+			if f.Mine.Offer.Member == f.Peers[unit].Wish.Member && !f.Now.Before(f.Mine.Offer.Expires) {
+				// It did not come in time: let the next one try before it.
+				next = asking[(i+1)%len(asking)]
+			}
+		}
+	}
+	return []charm.Step[World]{offer{f.Relation, f.Peers[next].Wish}}
+}
+
+// asking lists the units that want a token, in the order of their numbers.
+func (f Facts) asking() []string {
+	var units []string
+	in := memberNames(f.LXD.Members)
+	for _, unit := range f.sortedPeers() {
+		wish := f.Peers[unit].Wish
+		if wish.Key != "" && wish.Cluster == "" && wish.Member != "" && !slices.Contains(in, wish.Member) {
+			units = append(units, unit)
+		}
+	}
+	return units
+}
+
+// issuer names the unit that issues tokens: of the units that are live members by LXD's
+// own list, the one with the lowest number.
+func (f Facts) issuer() string {
+	live := map[string]bool{}
+	for _, m := range f.LXD.Members {
+		live[m.Name] = m.Live()
+	}
+	best := ""
+	if live[f.LXD.Member] {
+		best = f.Unit
+	}
+	for _, unit := range f.sortedPeers() {
+		wish := f.Peers[unit].Wish
+		if wish.Cluster == f.LXD.Fingerprint && live[wish.Member] && (best == "" || number(unit) < number(best)) {
+			best = unit
+		}
+	}
+	return best
+}
+
+// profiles plans the profiles that are ours to write.
+func (f Facts) profiles() []charm.Step[World] {
+	var steps []charm.Step[World]
+	want := f.ownProfile()
+	if have, ok := f.LXD.Profiles[ProfileName]; !ok || !sameProfile(have, want) {
+		steps = append(steps, putProfile{want})
+	}
+	if f.Config.ManageDefaultProfile {
+		// Only what is missing is added; what an operator put there stays.
+		have := f.LXD.Profiles["default"]
+		add := Profile{Name: "default", Description: have.Description, Config: have.Config, Devices: map[string]map[string]string{}}
+		missing := false
+		for name, device := range have.Devices {
+			add.Devices[name] = device
+		}
+		for name, device := range want.Devices {
+			if _, ok := add.Devices[name]; !ok {
+				add.Devices[name], missing = device, true
+			}
+		}
+		if missing {
+			steps = append(steps, putProfile{add})
+		}
+	}
+	return steps
+}
+
+// ownProfile is what an instance needs to run in this cluster.
+func (f Facts) ownProfile() Profile {
+	pool := PoolName
+	if len(f.LXD.Pools) > 0 && !slices.Contains(f.LXD.Pools, PoolName) {
+		pool = f.LXD.Pools[0]
+	}
+	return Profile{
+		Name:        ProfileName,
+		Description: "root disk and network of this cluster (kept by the lxd-cluster charm)",
+		Config:      map[string]string{OwnerKey: "lxd-cluster"},
+		Devices: map[string]map[string]string{
+			"root": {"type": "disk", "path": "/", "pool": pool},
+			"eth0": {"type": "nic", "nictype": "bridged", "parent": f.Config.Bridge, "name": "eth0"},
+		},
+	}
+}
+
+func sameProfile(a, b Profile) bool {
+	return a.Description == b.Description && maps.Equal(a.Config, b.Config) &&
+		maps.EqualFunc(a.Devices, b.Devices, maps.Equal[map[string]string, map[string]string])
+}
+
+// wildcard tells whether an address means every address of the machine.
+func wildcard(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "" || ip != nil && ip.IsUnspecified())
+}
+
+// tell plans to publish the wish unless that is what Juju has already.
+func (f Facts) tell(wish lxdcluster.Wish) []charm.Step[World] {
+	if f.Mine.HasWish && f.Mine.Wish == wish {
+		return nil
+	}
+	return []charm.Step[World]{publish{f.Relation, wish}}
+}
+
+// founderIsMissing tells whether the leader has to name a founder: nobody is named, or the
+// named one has left without there being a cluster.
+func (f Facts) founderIsMissing() bool {
+	if f.clusterUnit() != "" {
+		return false
+	}
+	return f.Founder == "" || f.FounderGone
+}
+
+// clusterUnit names the lowest-numbered other unit whose LXD is in the cluster; "" when
+// there is none.
+func (f Facts) clusterUnit() string {
+	for _, unit := range f.sortedPeers() {
+		if f.Peers[unit].Wish.Cluster != "" {
+			return unit
+		}
+	}
+	return ""
+}
+
+// otherCluster names a unit that is in a cluster, when that is not the one this machine's
+// LXD is in.
+func (f Facts) otherCluster() string {
+	for _, unit := range f.sortedPeers() {
+		if theirs := f.Peers[unit].Wish.Cluster; theirs != "" && theirs != f.LXD.Fingerprint && f.Founder != f.Unit {
+			return unit
+		}
+	}
+	return ""
+}
+
+func (f Facts) sortedPeers() []string {
+	units := make([]string, 0, len(f.Peers))
+	for unit := range f.Peers {
+		units = append(units, unit)
+	}
+	sort.Slice(units, func(i, j int) bool { return number(units[i]) < number(units[j]) })
+	return units
+}
+
+func memberNames(members []Member) []string {
+	names := make([]string, len(members))
+	for i, m := range members {
+		names[i] = m.Name
+	}
+	return names
+}

@@ -1,0 +1,198 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/relation/lxdcluster"
+	"github.com/dcib/dcib/internal/seal"
+)
+
+// How long LXD may take to found or join before the hook gives up; Juju tries again.
+const clusterTimeout = 5 * time.Minute
+
+// offerTime is how long a joiner has before another one may be served. LXD's own tokens
+// live for three hours unless told otherwise.
+const offerTime = 10 * time.Minute
+
+// nameFounder writes the founder into the application's databag.
+type nameFounder struct{ relation, unit string }
+
+func (s nameFounder) Name() string { return "name " + s.unit + " the founder" }
+
+func (s nameFounder) Apply(ctx context.Context, w World) error {
+	return w.Tools.RelationSetApp(ctx, s.relation, lxdcluster.EncodeFounder(s.unit))
+}
+
+// publish tells the other units this one's wish.
+type publish struct {
+	relation string
+	wish     lxdcluster.Wish
+}
+
+func (s publish) Name() string {
+	switch {
+	case s.wish.Cluster != "":
+		return "tell the other units that " + s.wish.Member + " is in the cluster"
+	case s.wish.Key != "":
+		return "ask for a join token for " + s.wish.Member
+	default:
+		return "tell the other units about " + s.wish.Member
+	}
+}
+
+func (s publish) Apply(ctx context.Context, w World) error {
+	values, err := s.wish.Encode()
+	if err != nil {
+		return err
+	}
+	return w.Tools.RelationSet(ctx, s.relation, values)
+}
+
+// listen gives LXD an address for the cluster.
+type listen struct{ address string }
+
+func (s listen) Name() string { return "let LXD listen on " + s.address }
+
+func (s listen) Apply(ctx context.Context, w World) error { return w.LXD.Listen(ctx, s.address) }
+
+// createPool makes the storage pool.
+type createPool struct{ name string }
+
+func (s createPool) Name() string { return "create storage pool " + s.name }
+
+func (s createPool) Apply(ctx context.Context, w World) error { return w.LXD.CreatePool(ctx, s.name) }
+
+// createBridge makes the bridge that instances are on.
+type createBridge struct{ name, address string }
+
+func (s createBridge) Name() string { return "create bridge " + s.name }
+
+func (s createBridge) Apply(ctx context.Context, w World) error {
+	return w.LXD.CreateBridge(ctx, s.name, s.address)
+}
+
+// putProfile writes a profile.
+type putProfile struct{ profile Profile }
+
+func (s putProfile) Name() string { return "write profile " + s.profile.Name }
+
+func (s putProfile) Apply(ctx context.Context, w World) error {
+	return w.LXD.PutProfile(ctx, s.profile)
+}
+
+// found makes this machine's LXD a cluster of one.
+type found struct{ member string }
+
+func (s found) Name() string { return "found the cluster with member " + s.member }
+
+func (s found) Apply(ctx context.Context, w World) error {
+	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
+	defer cancel()
+	return w.LXD.Found(ctx, s.member)
+}
+
+// makeKey makes the key that join tokens are sealed to.
+type makeKey struct{}
+
+func (s makeKey) Name() string { return "make this unit's join key" }
+
+func (s makeKey) Apply(_ context.Context, w World) error {
+	key, err := seal.NewKey()
+	if err != nil {
+		return err
+	}
+	raw, err := key.Bytes()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(w.StateDir, 0o700); err != nil {
+		return fmt.Errorf("cannot keep this unit's join key: %w", err)
+	}
+	// Written whole or not at all: a hook may be killed here.
+	path := filepath.Join(w.StateDir, keyFile)
+	if err := os.WriteFile(path+".new", raw, 0o600); err != nil {
+		return fmt.Errorf("cannot keep this unit's join key: %w", err)
+	}
+	return os.Rename(path+".new", path)
+}
+
+// offer issues a join token, sealed to the one unit that may use it.
+type offer struct {
+	relation string
+	wish     lxdcluster.Wish
+}
+
+func (s offer) Name() string { return "issue a join token to " + s.wish.Member }
+
+func (s offer) Apply(ctx context.Context, w World) error {
+	token, expires, err := w.LXD.Token(ctx, s.wish.Member)
+	if err != nil {
+		return err
+	}
+	sealed, err := seal.Seal(s.wish.Key, lxdcluster.Purpose(s.wish.Member), []byte(token))
+	if err != nil {
+		return fmt.Errorf("%w (the key that %s asked with)", err, s.wish.Member)
+	}
+	if soon := w.Now().Add(offerTime); soon.Before(expires) {
+		expires = soon
+	}
+	values, err := lxdcluster.Offer{
+		ID: rand.Text(), Member: s.wish.Member, Address: s.wish.Address, Key: s.wish.Key,
+		Token: sealed, LXD: s.wish.LXD, Expires: expires.UTC(),
+	}.Encode()
+	if err != nil {
+		return err
+	}
+	return w.Tools.RelationSet(ctx, s.relation, values)
+}
+
+// withdraw takes this unit's offer back.
+type withdraw struct{ relation string }
+
+func (s withdraw) Name() string { return "withdraw the join token" }
+
+func (s withdraw) Apply(ctx context.Context, w World) error {
+	return w.Tools.RelationSet(ctx, s.relation, lxdcluster.NoOffer())
+}
+
+// join uses an offer.
+type join struct {
+	relation string
+	wish     lxdcluster.Wish
+	offer    lxdcluster.Offer
+}
+
+func (s join) Name() string { return "join the cluster as " + s.wish.Member }
+
+func (s join) Apply(ctx context.Context, w World) error {
+	key, err := loadKey(w.StateDir)
+	if err != nil {
+		return err
+	}
+	token, err := key.Open(lxdcluster.Purpose(s.wish.Member), s.offer.Token)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
+		defer cancel()
+		err = w.LXD.Join(ctx, string(token), s.wish.Address)
+	}
+	if err == nil {
+		return nil
+	}
+	// A token works once. Say that this one is spent, and the issuer sends another; the
+	// hook must succeed for that, or Juju throws the word away.
+	s.wish.Spent = s.offer.ID
+	values, encodeErr := s.wish.Encode()
+	if encodeErr != nil {
+		return encodeErr
+	}
+	if setErr := w.Tools.RelationSet(ctx, s.relation, values); setErr != nil {
+		return setErr
+	}
+	return charm.Waiting("cannot join yet, asked for another token: %s", err)
+}

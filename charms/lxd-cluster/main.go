@@ -1,0 +1,71 @@
+// Command lxd-cluster is the charm that makes the LXD of its machines one cluster.
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/hooktool"
+)
+
+// stateDir holds what a unit has to remember that nobody else may know.
+const stateDir = "/var/lib/dcib"
+
+// world is what the charm works on; each room sees its part of it.
+type world struct {
+	tools  hooktool.Tools
+	socket *cluster.Socket
+	event  hooktool.Event
+}
+
+// facts are what the rooms saw.
+type facts struct {
+	Cluster cluster.Facts
+}
+
+func main() {
+	charm.Main(charm.Charm[facts, *world]{
+		World: func(event hooktool.Event, tools hooktool.Tools) *world {
+			return &world{tools: tools, socket: &cluster.Socket{}, event: event}
+		},
+		Observe: observe,
+		Plan:    plan,
+		Actions: map[string]charm.Action[facts, *world]{
+			"list-members": listMembers,
+			"show-plan":    showPlan,
+		},
+	})
+}
+
+func observe(ctx context.Context, event hooktool.Event, w *world) (facts, error) {
+	var f facts
+	var err error
+	f.Cluster, err = cluster.Observe(ctx, event, w.cluster())
+	return f, err
+}
+
+func plan(f facts) charm.Plan[*world] {
+	p := cluster.Plan(f.Cluster)
+	return charm.Plan[*world]{
+		Steps:   charm.Lift(p.Steps, (*world).cluster),
+		Status:  p.Status,
+		Version: p.Version,
+	}
+}
+
+func (w *world) cluster() cluster.World {
+	// An unknown host name is an empty member name, which LXD refuses by name.
+	hostname, _ := os.Hostname()
+	return cluster.World{
+		Tools:    w.tools,
+		LXD:      w.socket,
+		Hostname: hostname,
+		StateDir: filepath.Join(stateDir, strings.ReplaceAll(w.event.Unit, "/", "-")),
+		Now:      time.Now,
+	}
+}

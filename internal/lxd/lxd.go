@@ -1,0 +1,132 @@
+// Package lxd finds and opens the LXD of this machine and does the few things with it that
+// take more than one call of LXD's own client.
+package lxd
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	lxdclient "github.com/canonical/lxd/client"
+	"github.com/canonical/lxd/shared"
+	"github.com/canonical/lxd/shared/api"
+)
+
+// ErrAbsent is returned (wrapped) by Open when this machine has no LXD.
+var ErrAbsent = errors.New("no LXD on this machine")
+
+// Port is the port that LXD's API listens on unless told otherwise.
+const Port = "8443"
+
+// Sockets are where a LXD's unix socket is looked for, in this order: the snap's, then the
+// Debian package's.
+func Sockets() []string {
+	if dir := os.Getenv("LXD_DIR"); dir != "" {
+		return []string{filepath.Join(dir, "unix.socket")}
+	}
+	return []string{"/var/snap/lxd/common/lxd/unix.socket", "/var/lib/lxd/unix.socket"}
+}
+
+// Open connects to this machine's LXD over its unix socket. The error wraps ErrAbsent when
+// there is no socket.
+func Open(ctx context.Context) (lxdclient.InstanceServer, error) {
+	for _, socket := range Sockets() {
+		if _, err := os.Stat(socket); err != nil {
+			continue
+		}
+		server, err := lxdclient.ConnectLXDUnixWithContext(ctx, socket, &lxdclient.ConnectionArgs{
+			UserAgent:     "dcib",
+			SkipGetServer: true,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("cannot reach this machine's LXD at %s: %w", socket, err)
+		}
+		return server, nil
+	}
+	return nil, fmt.Errorf("cannot reach this machine's LXD: no socket at %v: %w", Sockets(), ErrAbsent)
+}
+
+// Token asks the cluster for a join token for a member of that name. LXD forgets an older
+// token for the same name. It gives the encoded token and when it expires.
+func Token(server lxdclient.InstanceServer, member string) (string, time.Time, error) {
+	op, err := server.CreateClusterMember(api.ClusterMembersPost{ServerName: member})
+	if err != nil {
+		return "", time.Time{}, fmt.Errorf("cannot get a join token from LXD for %s: %w", member, err)
+	}
+	described := op.Get()
+	token, err := described.ToClusterJoinToken()
+	if err != nil {
+		return "", time.Time{}, fmt.Errorf("cannot read the join token that LXD gave for %s: %w", member, err)
+	}
+	return token.String(), token.ExpiresAt, nil
+}
+
+// Found makes this machine's LXD the first member of a cluster, under that name. The
+// instances, pools, networks and profiles that it has stay.
+func Found(ctx context.Context, server lxdclient.InstanceServer, member string) error {
+	put := api.ClusterPut{}
+	put.ServerName, put.Enabled = member, true
+	op, err := server.UpdateCluster(put, "")
+	if err == nil {
+		err = op.WaitContext(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot make this LXD a cluster: %w", err)
+	}
+	return nil
+}
+
+// joinRequest is api.ClusterPut with the field in which LXD before API extension
+// explicit_trust_token wants the join token; the client library has dropped it.
+type joinRequest struct {
+	api.ClusterPut
+	ClusterPassword string `json:"cluster_password,omitempty"`
+}
+
+// Join makes this machine's LXD a member of the cluster that issued the token. address is
+// the host:port that it will listen on. It takes the first of the token's addresses whose
+// certificate is the one that the token names.
+func Join(ctx context.Context, server lxdclient.InstanceServer, token, address string, config []api.ClusterMemberConfigKey) error {
+	// The client knows the server's extensions only after it has asked.
+	if _, _, err := server.GetServer(); err != nil {
+		return fmt.Errorf("cannot ask this machine's LXD what it can do: %w", err)
+	}
+	decoded, err := shared.JoinTokenDecode(token)
+	if err != nil {
+		return fmt.Errorf("cannot read the join token: %w", err)
+	}
+	var problems []error
+	for _, target := range decoded.Addresses {
+		certificate, err := shared.GetRemoteCertificate(ctx, "https://"+target, "dcib")
+		if err != nil {
+			problems = append(problems, fmt.Errorf("cannot reach %s: %w", target, err))
+			continue
+		}
+		if shared.CertFingerprint(certificate) != decoded.Fingerprint {
+			problems = append(problems, fmt.Errorf("cannot trust %s: its certificate is not the one that the join token names", target))
+			continue
+		}
+		put := joinRequest{}
+		put.ServerName, put.Enabled, put.MemberConfig = decoded.ServerName, true, config
+		put.ServerAddress, put.ClusterAddress = address, target
+		put.ClusterCertificate = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw}))
+		if server.HasExtension("explicit_trust_token") {
+			put.ClusterToken = token
+		} else {
+			put.ClusterPassword = token
+		}
+		op, _, err := server.RawOperation("PUT", "/1.0/cluster", put, "")
+		if err == nil {
+			err = op.WaitContext(ctx)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot join the cluster at %s: %w", target, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("cannot join the cluster: no member answers: %w", errors.Join(problems...))
+}
