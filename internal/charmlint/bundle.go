@@ -20,25 +20,28 @@ import (
 func Bundle(path string, overlays []string, ours map[string]charm.Charm) []Problem {
 	b := &bundle{file: strings.Join(append([]string{path}, overlays...), " + ")}
 	var sources []charm.BundleDataSource
+	var unreadable bool
 	for _, file := range append([]string{path}, overlays...) {
 		src, err := charm.LocalBundleDataSource(file)
 		if err != nil {
 			b.problems = append(b.problems, Problem{File: file, Says: fmt.Sprintf("cannot read bundle: %v", err)})
+			unreadable = true
 			continue
 		}
 		for _, part := range src.Parts() {
 			if part.UnmarshallError != nil {
-				b.problems = append(b.problems, Problem{File: file, Says: fmt.Sprintf("Juju cannot read it: %v", part.UnmarshallError)})
+				b.problems = append(b.problems, Problem{File: file, Says: "Juju takes it with --force only: " + oneLine(part.UnmarshallError)})
 			}
 		}
 		sources = append(sources, src)
 	}
-	if len(b.problems) > 0 {
+	if unreadable {
 		return b.problems
 	}
 	data, err := charm.ReadAndMergeBundleData(sources...)
 	if err != nil {
-		return []Problem{{File: b.file, Says: fmt.Sprintf("cannot merge: %v", err)}}
+		b.addf("", "cannot merge: %v", err)
+		return b.problems
 	}
 	b.data = data
 	b.resolve(ours)
@@ -46,6 +49,11 @@ func Bundle(path string, overlays []string, ours map[string]charm.Charm) []Probl
 	b.addStandIns()
 	b.verify()
 	return b.problems
+}
+
+// oneLine returns an error's text without the decoder's line breaks.
+func oneLine(err error) string {
+	return strings.Join(strings.Fields(err.Error()), " ")
 }
 
 type bundle struct {

@@ -13,10 +13,10 @@ import (
 // same shapes, as its documentation gives them.
 
 var (
-	sizeRE       = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?[MGTPEZY]?(iB|B)?$`)
+	sizeRE       = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?[MGTP]?$`)
 	numberRE     = regexp.MustCompile(`^[0-9]+$`)
 	architecture = regexp.MustCompile(`^(amd64|arm64|ppc64el|s390x|riscv64)$`)
-	container    = regexp.MustCompile(`^(none|lxd|kvm)$`)
+	container    = regexp.MustCompile(`^(none|lxd)$`)
 	boolean      = regexp.MustCompile(`^(true|false)$`)
 	anything     = regexp.MustCompile(`^.*$`)
 )
@@ -63,8 +63,9 @@ func verifyConstraints(s string) error {
 }
 
 var (
-	poolRE  = regexp.MustCompile(`^[a-zA-Z]+[-?a-zA-Z0-9]*$`)
-	countRE = regexp.MustCompile(`^[1-9][0-9]*$`)
+	poolRE        = regexp.MustCompile(`^[a-zA-Z]+[-?a-zA-Z0-9]*$`)
+	countRE       = regexp.MustCompile(`^[1-9][0-9]*$`)
+	storageSizeRE = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?[MGTPEZY](i?B)?$`)
 )
 
 // verifyStorage checks a storage directive: pool, count and size in any order, separated
@@ -76,7 +77,7 @@ func verifyStorage(s string) error {
 		switch {
 		case countRE.MatchString(f):
 			kind = "count"
-		case sizeRE.MatchString(f) && !numberRE.MatchString(f):
+		case storageSizeRE.MatchString(f):
 			kind = "size"
 		case poolRE.MatchString(f):
 			kind = "pool"

@@ -15,10 +15,10 @@ func TestDirectives(t *testing.T) {
 	}{{
 		"constraints", verifyConstraints,
 		[]string{"", "cores=4 mem=8G", "mem=1.5T root-disk=100G", "arch=arm64", "spaces=alpha,^beta zones=a,b", "arch=", "virt-type=virtual-machine", "allocate-public-ip=true"},
-		[]string{"cores", "cores=many", "mem=8GBB", "mem=-1", "arch=i386", "cpus=4", "cores=1 cores=2", "allocate-public-ip=yes"},
+		[]string{"cores", "cores=many", "mem=8GB", "container=kvm", "mem=-1", "arch=i386", "cpus=4", "cores=1 cores=2", "allocate-public-ip=yes"},
 	}, {
 		"storage", verifyStorage,
-		[]string{"ebs", "10G", "ebs,10G", "ebs,100G,2", "3", "2,ebs"},
+		[]string{"ebs", "10G", "ebs,10G", "ebs,100G,2", "3", "2,ebs", "ebs,1.5TiB"},
 		[]string{"", "10G,20G", "ebs,lxd", "0", "-1", "ten G"},
 	}, {
 		"devices", verifyDevices,
