@@ -1,0 +1,153 @@
+package profile
+
+import "strings"
+
+// Effect is when a key or device of a profile is in force in a running container.
+type Effect int
+
+// The effects, from best to worst.
+const (
+	Live    Effect = iota // at once
+	Restart               // when the container has been restarted
+	Refused               // never: it is not for a profile that an application asks for
+)
+
+func (e Effect) String() string {
+	return [...]string{"live", "restart", "refused"}[e]
+}
+
+// key is a row of the table of configuration keys.
+type key struct {
+	name   string // the key, or a namespace when it ends in a dot
+	value  value  // what its value must be
+	effect Effect
+	why    string // for Refused: whose it is, or what it is for
+}
+
+// keys are LXD's instance options for containers, and when a running one follows a change
+// of them, as LXD 5.0 does it (lxd/instance/drivers/driver_lxc.go, Update). Later releases
+// have more live ones, none fewer. The first row that fits counts.
+// https://documentation.ubuntu.com/lxd/en/stable-5.0/reference/instance_options/
+var keys = []key{
+	{"boot.autostart", boolean, Live, ""},
+	{"boot.autostart.delay", integer, Live, ""},
+	{"boot.autostart.priority", integer, Live, ""},
+	{"boot.host_shutdown_timeout", integer, Live, ""},
+	{"boot.stop.priority", integer, Live, ""},
+
+	{"cluster.evacuate", oneOf("auto", "migrate", "live-migrate", "stop"), Live, ""},
+
+	{"environment.", text, Live, ""},
+
+	{"limits.cpu", cpus, Live, ""},
+	{"limits.cpu.allowance", allowance, Live, ""},
+	{"limits.cpu.priority", priority, Live, ""},
+	{"limits.disk.priority", priority, Live, ""},
+	{"limits.hugepages.1GB", size, Live, ""},
+	{"limits.hugepages.1MB", size, Live, ""},
+	{"limits.hugepages.2MB", size, Live, ""},
+	{"limits.hugepages.64KB", size, Live, ""},
+	{"limits.kernel.", text, Restart, ""},
+	{"limits.memory", memory, Live, ""},
+	{"limits.memory.enforce", oneOf("soft", "hard"), Live, ""},
+	{"limits.memory.swap", boolean, Live, ""},
+	{"limits.memory.swap.priority", priority, Live, ""},
+	{"limits.network.priority", priority, Live, ""},
+	{"limits.processes", integer, Live, ""},
+
+	{"linux.kernel_modules", text, Live, ""},
+	{"linux.sysctl.", text, Restart, ""},
+
+	{"raw.apparmor", text, Live, ""},
+	{"raw.idmap", text, Restart, ""},
+	{"raw.lxc", text, Restart, ""},
+	{"raw.seccomp", text, Restart, ""},
+
+	{"security.devlxd", boolean, Refused, "containers prove who they are through it"},
+	{"security.idmap.base", integer, Restart, ""},
+	{"security.idmap.isolated", boolean, Restart, ""},
+	{"security.idmap.size", integer, Restart, ""},
+	{"security.nesting", boolean, Restart, ""},
+	{"security.privileged", boolean, Restart, ""},
+	{"security.protection.delete", boolean, Live, ""},
+	{"security.protection.shift", boolean, Live, ""},
+	{"security.syscalls.intercept.mount.allowed", text, Restart, ""},
+	{"security.syscalls.intercept.mount.fuse", text, Restart, ""},
+	{"security.syscalls.intercept.", boolean, Restart, ""},
+	{"security.syscalls.allow", text, Restart, ""},
+	{"security.syscalls.deny", text, Restart, ""},
+	{"security.syscalls.deny_compat", boolean, Restart, ""},
+	{"security.syscalls.deny_default", boolean, Restart, ""},
+
+	{"snapshots.expiry", text, Live, ""},
+	{"snapshots.pattern", text, Live, ""},
+	{"snapshots.schedule", text, Live, ""},
+	{"snapshots.schedule.stopped", boolean, Live, ""},
+
+	{"cloud-init.", text, Refused, "Juju starts its machines with it"},
+	{"image.", text, Refused, "LXD writes it from the image"},
+	{"user.dcib.", text, Refused, "it is lxd-cluster's own"},
+	{"user.juju-", text, Refused, "it is Juju's own"},
+	{"user.meta-data", text, Refused, "Juju starts its machines with it"},
+	{"user.network-config", text, Refused, "Juju starts its machines with it"},
+	{"user.user-data", text, Refused, "Juju starts its machines with it"},
+	{"user.vendor-data", text, Refused, "Juju starts its machines with it"},
+	{"user.", text, Live, ""},
+	{"volatile.", text, Refused, "LXD keeps its own notes in it"},
+}
+
+// findKey gives the row for a key, or false.
+func findKey(name string) (key, bool) {
+	for _, row := range keys {
+		if isNamespace(row.name) {
+			if strings.HasPrefix(name, row.name) && name != row.name {
+				return row, true
+			}
+		} else if row.name == name {
+			return row, true
+		}
+	}
+	return key{}, false
+}
+
+// isNamespace: rows whose name stands for all keys that begin with it.
+func isNamespace(name string) bool {
+	return strings.HasSuffix(name, ".") || strings.HasSuffix(name, "-")
+}
+
+// device is a row of the table of device types.
+type device struct {
+	kind     string
+	required []string // properties it cannot be without
+	effect   Effect
+	why      string
+}
+
+// devices are LXD's device types for containers, all hot-plugged where LXD can.
+// https://documentation.ubuntu.com/lxd/en/stable-5.0/reference/devices/
+var devices = []device{
+	{"disk", []string{"path"}, Live, ""},
+	{"gpu", nil, Live, ""},
+	{"infiniband", []string{"nictype", "parent"}, Restart, ""},
+	{"nic", nil, Live, ""},
+	{"none", nil, Live, ""},
+	{"proxy", []string{"connect", "listen"}, Live, ""},
+	{"tpm", nil, Restart, ""},
+	{"unix-block", nil, Live, ""},
+	{"unix-char", nil, Live, ""},
+	{"unix-hotplug", nil, Live, ""},
+	{"usb", nil, Live, ""},
+	{"pci", nil, Refused, "it is for virtual machines"},
+}
+
+func findDevice(kind string) (device, bool) {
+	for _, row := range devices {
+		if row.kind == kind {
+			return row, true
+		}
+	}
+	return device{}, false
+}
+
+// paths are the device properties that name a file.
+var paths = map[string]bool{"path": true, "source": true}

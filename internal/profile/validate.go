@@ -1,0 +1,117 @@
+package profile
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxDeviceName is how long LXD lets a device's name be.
+const maxDeviceName = 64
+
+// names are the characters of keys, device names and properties.
+var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]*$`)
+
+// Validate holds a profile against the tables of keys and devices. The error is a Problems
+// with all that is wrong: unknown or refused keys, values that do not fit, devices without
+// a type or with a path that leads elsewhere than it says.
+func Validate(p Profile) error {
+	var problems Problems
+	add := func(at, says, want string) { problems = append(problems, Problem{at, says, want}) }
+	for name, v := range p.Config {
+		at := join("config", name)
+		row, ok := findKey(name)
+		switch {
+		case !ok || !names.MatchString(name):
+			add(at, "is not an option of LXD containers", "one from LXD's list of instance options, such as limits.memory")
+		case row.effect == Refused:
+			add(at, "is not for a profile: "+row.why, "")
+		case !row.value.fits(v):
+			add(at, "is "+quote(v), row.value.want)
+		}
+	}
+	for name, d := range p.Devices {
+		validateDevice(name, d, add)
+	}
+	return problems.err()
+}
+
+func validateDevice(name string, d map[string]string, add func(at, says, want string)) {
+	at := join("devices", name)
+	if len(name) > maxDeviceName || !names.MatchString(name) || path.Clean(name) != name {
+		add(at, "is not a name for a device", "at most 64 letters, digits, dots and hyphens")
+	}
+	row, ok := findDevice(d["type"])
+	switch {
+	case d["type"] == "":
+		add(at+".type", "is missing", "one of "+deviceKinds())
+		return
+	case !ok:
+		add(at+".type", "is "+quote(d["type"]), "one of "+deviceKinds())
+		return
+	case row.effect == Refused:
+		add(at+".type", "is "+row.kind+", which is not for a profile: "+row.why, "")
+		return
+	case row.kind == "disk" && d["path"] == "/":
+		add(at+".path", "is the root disk", "another path: the root disk is the storage pool's and Juju's")
+	}
+	for _, property := range row.required {
+		if d[property] == "" {
+			add(join(at, property), "is missing", "a value: a "+row.kind+" needs one")
+		}
+	}
+	for property, v := range d {
+		switch {
+		case !names.MatchString(property):
+			add(at, "has the property "+quote(property), "a name of letters, digits, dots and hyphens")
+		case strings.ContainsRune(v, 0):
+			add(join(at, property), "has a NUL in it", "text without")
+		case paths[property] && v != "" && (strings.HasPrefix(v, "/") || row.kind == "unix-char" || row.kind == "unix-block" || property == "path"):
+			if !strings.HasPrefix(v, "/") || path.Clean(v) != v {
+				add(join(at, property), "is "+quote(v), "a whole path such as /srv/data, without .. in it")
+			}
+		case paths[property] && slices.Contains(strings.Split(v, "/"), ".."):
+			add(join(at, property), "is "+quote(v), "a path without .. in it")
+		}
+	}
+}
+
+// Classify tells when each key and device of a validated profile is in force, by its path
+// ("config.limits.memory", "devices.tun"). What the tables do not know is Refused.
+func Classify(p Profile) map[string]Effect {
+	effects := map[string]Effect{}
+	for name := range p.Config {
+		effects[join("config", name)] = Refused
+		if row, ok := findKey(name); ok {
+			effects[join("config", name)] = row.effect
+		}
+	}
+	for name, d := range p.Devices {
+		effects[join("devices", name)] = Refused
+		if row, ok := findDevice(d["type"]); ok {
+			effects[join("devices", name)] = row.effect
+		}
+	}
+	return effects
+}
+
+func deviceKinds() string {
+	var kinds []string
+	for _, row := range devices {
+		if row.effect != Refused {
+			kinds = append(kinds, row.kind)
+		}
+	}
+	return strings.Join(kinds, ", ")
+}
+
+// quote shows a value, not more of it than a status line bears.
+func quote(v string) string {
+	const short = 40
+	if r := []rune(v); len(r) > short {
+		v = string(r[:short]) + "…"
+	}
+	return strconv.Quote(v)
+}
