@@ -1,0 +1,301 @@
+// Package lxdprofile is the lxd-profile interface, version 1: how an application asks for
+// an LXD profile for the containers it runs in, and how the broker, which rules LXD,
+// answers.
+//
+// The requirer holds no LXD credential. What it writes are claims, since in a cross-model
+// relation the other side is "remote-<hash>/N" whoever it says it is. A unit proves that
+// it runs as root in the instance it claims: the broker writes a nonce into that instance's
+// configuration, which LXD shows to that instance's root alone (through devlxd), and the
+// unit answers with an HMAC under it. The nonce is never in a databag.
+//
+//	requirer, application   Wish      what to apply
+//	requirer, unit          Claim     who I am, which instance is mine, and the proof
+//	provider, application   Answer    what came of it, for each unit
+//
+// The formats are described in docs/reference/lxd-profile.md.
+package lxdprofile
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/dcib/dcib/internal/profile"
+)
+
+// Interface is the name of the interface in charmcraft.yaml.
+const Interface = "lxd-profile"
+
+// Version is the version of the databags.
+const Version = "1"
+
+// ErrEmpty is returned (wrapped) for a databag in which nothing was written yet. It never
+// means that something is to be taken away.
+var ErrEmpty = errors.New("nothing written yet")
+
+// maxValue bounds what is read of the other side's value, in bytes. A profile is at most
+// half of it.
+const maxValue = 2 * profile.MaxBytes
+
+// Wish is what the requirer's leader asks for.
+type Wish struct {
+	Application string // the principal application; names the profile, proves nothing
+	Model       string // its model's name; likewise
+	ModelUUID   string
+	Profile     profile.Profile
+}
+
+// Encode gives the databag.
+func (w Wish) Encode() map[string]string {
+	return map[string]string{
+		"version":     Version,
+		"application": w.Application,
+		"model":       w.Model,
+		"model-uuid":  w.ModelUUID,
+		"profile":     encode(w.Profile),
+	}
+}
+
+// DecodeWish reads the databag. The profile is as the other side wrote it: not validated.
+func DecodeWish(bag map[string]string) (Wish, error) {
+	if err := check(bag); err != nil {
+		return Wish{}, err
+	}
+	w := Wish{Application: bag["application"], Model: bag["model"], ModelUUID: bag["model-uuid"]}
+	if err := want(bag, "application", "model", "model-uuid", "profile"); err != nil {
+		return Wish{}, err
+	}
+	if err := json.Unmarshal([]byte(bag["profile"]), &w.Profile); err != nil {
+		return Wish{}, fmt.Errorf("cannot read lxd-profile: profile is not what version %s says: %w", Version, err)
+	}
+	return w, nil
+}
+
+// Claim is what a unit of the requirer says of itself.
+type Claim struct {
+	Unit      string // its own name, "lxd-profile-sub/0"
+	Principal string // the unit it stands beside, "web/0"
+	ModelUUID string // the model of both
+	Instance  string // the LXD instance it runs in
+	Challenge string // the challenge that Proof answers; empty before there was one
+	Proof     string // what Prove gave
+}
+
+// Encode gives the databag.
+func (c Claim) Encode() map[string]string {
+	return map[string]string{
+		"version":    Version,
+		"unit":       c.Unit,
+		"principal":  c.Principal,
+		"model-uuid": c.ModelUUID,
+		"instance":   c.Instance,
+		"challenge":  c.Challenge,
+		"proof":      c.Proof,
+	}
+}
+
+// DecodeClaim reads the databag that belongs to owner, a unit as the reader's Juju names
+// it. A claim to be another unit is an error: within a model names must agree, across
+// models the numbers, which Juju keeps ("remote-<hash>/3" is "lxd-profile-sub/3").
+func DecodeClaim(owner string, bag map[string]string) (Claim, error) {
+	if err := check(bag); err != nil {
+		return Claim{}, err
+	}
+	c := Claim{
+		Unit: bag["unit"], Principal: bag["principal"], ModelUUID: bag["model-uuid"],
+		Instance: bag["instance"], Challenge: bag["challenge"], Proof: bag["proof"],
+	}
+	if err := want(bag, "unit", "principal", "model-uuid", "instance"); err != nil {
+		return Claim{}, err
+	}
+	foreign := strings.HasPrefix(owner, "remote-")
+	if n := UnitNumber(owner); n < 0 || n != UnitNumber(c.Unit) || !foreign && owner != c.Unit {
+		return Claim{}, fmt.Errorf("cannot believe the claim of %s: it says it is %s", owner, strconv.Quote(c.Unit))
+	}
+	return c, nil
+}
+
+// UnitNumber gives 3 for "app/3", and -1 for what is no unit's name.
+func UnitNumber(unit string) int {
+	_, digits, _ := strings.Cut(unit, "/")
+	n, err := strconv.ParseUint(digits, 10, 31)
+	if err != nil {
+		return -1
+	}
+	return int(n)
+}
+
+// The states of a unit.
+const (
+	Challenged      = "challenged"       // prove it: read Key and answer
+	Applied         = "applied"          // Revision is in force
+	Refused         = "refused"          // Message says what, and by which rule
+	UnknownInstance = "unknown-instance" // the cluster has none of that name
+	Waiting         = "waiting"          // the broker will look again; Message says for what
+)
+
+// State is what the broker says about one unit.
+type State struct {
+	State    string `json:"state"`
+	Message  string `json:"message,omitempty"`
+	Instance string `json:"instance,omitempty"`
+	// Profile is the LXD profile in the instance's list, Revision the wish that is in it;
+	// both empty while none is.
+	Profile  string `json:"profile,omitempty"`
+	Revision string `json:"revision,omitempty"`
+	// Key is the instance option to read through devlxd, Challenge names the nonce in it
+	// without telling it.
+	Key       string `json:"key,omitempty"`
+	Challenge string `json:"challenge,omitempty"`
+	// SeenBy is the broker's unit that last saw the unit in the relation. A broker's unit
+	// that never saw it cannot tell whether it is gone or not yet joined.
+	SeenBy string `json:"seen-by,omitempty"`
+}
+
+// Answer is what the broker's leader writes: a State by the unit's own name.
+type Answer struct {
+	Units map[string]State
+}
+
+// Encode gives the databag.
+func (a Answer) Encode() map[string]string {
+	return map[string]string{"version": Version, "units": encode(a.Units)}
+}
+
+// DecodeAnswer reads the databag.
+func DecodeAnswer(bag map[string]string) (Answer, error) {
+	if err := check(bag); err != nil {
+		return Answer{}, err
+	}
+	var a Answer
+	if err := json.Unmarshal([]byte(bag["units"]), &a.Units); err != nil {
+		return Answer{}, fmt.Errorf("cannot read lxd-profile: units are not what version %s says: %w", Version, err)
+	}
+	return a, nil
+}
+
+// Revision names a profile's content, so that both sides can tell which one is in force.
+func Revision(p profile.Profile) string {
+	return digest(encode(p))
+}
+
+const nonceKeyPrefix = "user.dcib.nonce."
+
+// NonceKey is the instance option in which the broker keeps the nonce for a relation, by
+// the broker's own id of it ("lxd-profile:5"). Each relation has its own, so that a proof
+// given in one is worth nothing in another.
+func NonceKey(relation string) string {
+	_, number, _ := strings.Cut(relation, ":")
+	return nonceKeyPrefix + number
+}
+
+// IsNonceKey tells whether an instance option is one that a requirer may be asked to read;
+// nobody gets a proof under another.
+func IsNonceKey(key string) bool {
+	n, err := strconv.ParseUint(strings.TrimPrefix(key, nonceKeyPrefix), 10, 63)
+	return err == nil && key == nonceKeyPrefix+strconv.FormatUint(n, 10)
+}
+
+// nonceBytes is the entropy of a nonce.
+const nonceBytes = 32
+
+// NewNonce makes a nonce out of random bytes, of which it reads 32.
+func NewNonce(random interface{ Read([]byte) (int, error) }) (string, error) {
+	b := make([]byte, nonceBytes)
+	for filled := 0; filled < len(b); {
+		n, err := random.Read(b[filled:])
+		if err != nil {
+			return "", fmt.Errorf("cannot make a nonce: %w", err)
+		}
+		filled += n
+	}
+	return hex.EncodeToString(b), nil
+}
+
+// IsNonce tells whether an instance option's value is one that NewNonce made.
+func IsNonce(value string) bool {
+	b, err := hex.DecodeString(value)
+	return err == nil && len(b) == nonceBytes
+}
+
+// ChallengeOf names a nonce without telling it.
+func ChallengeOf(nonce string) string { return digest("lxd-profile challenge\n" + nonce) }
+
+// Prove gives the proof that whoever makes the claim has read the nonce at key. It is
+// bound to everything that the claim says, so it proves no other claim.
+func (c Claim) Prove(key, nonce string) string {
+	mac := hmac.New(sha256.New, []byte(nonce))
+	for _, part := range []string{"lxd-profile", Version, key, c.Unit, c.Principal, c.ModelUUID, c.Instance} {
+		// Lengths keep the parts apart.
+		fmt.Fprintf(mac, "%d:%s", len(part), part)
+	}
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// Proven tells whether the claim's proof holds under the nonce at key.
+func (c Claim) Proven(key, nonce string) bool {
+	return IsNonce(nonce) && hmac.Equal([]byte(c.Proof), []byte(c.Prove(key, nonce)))
+}
+
+// Same tells whether a databag already says what values say. Keys that are not in values,
+// such as the addresses that Juju writes into every unit's databag, do not count.
+func Same(bag, values map[string]string) bool {
+	for k, v := range values {
+		if bag[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+func check(bag map[string]string) error {
+	switch version := bag["version"]; version {
+	case Version:
+	case "":
+		return fmt.Errorf("cannot read lxd-profile: %w", ErrEmpty)
+	default:
+		return fmt.Errorf("cannot read lxd-profile: the other side writes version %s, this charm reads %s: refresh the older of the two", shorten(version), Version)
+	}
+	for k, v := range bag {
+		if len(v) > maxValue {
+			return fmt.Errorf("cannot read lxd-profile: %s is %d bytes long, wanted at most %d", shorten(k), len(v), maxValue)
+		}
+	}
+	return nil
+}
+
+func want(bag map[string]string, keys ...string) error {
+	for _, k := range keys {
+		if bag[k] == "" {
+			return fmt.Errorf("cannot read lxd-profile: %s is missing", k)
+		}
+	}
+	return nil
+}
+
+func encode(v any) string {
+	text, err := json.Marshal(v) // of strings and maps of strings only, sorted
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
+
+// digest is enough of a SHA-256 to tell things apart.
+func digest(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:8])
+}
+
+func shorten(s string) string {
+	const short = 40
+	if len(s) > short {
+		s = s[:short] + "…"
+	}
+	return strconv.Quote(s)
+}

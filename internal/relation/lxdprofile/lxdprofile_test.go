@@ -1,0 +1,105 @@
+package lxdprofile_test
+
+import (
+	"crypto/rand"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/dcib/dcib/internal/profile"
+	"github.com/dcib/dcib/internal/relation/lxdprofile"
+)
+
+func TestDatabagsThereAndBack(t *testing.T) {
+	wish := lxdprofile.Wish{Application: "web", Model: "shop", ModelUUID: "u-1", Profile: profile.Profile{
+		Config:  map[string]string{"limits.memory": "512MiB"},
+		Devices: map[string]map[string]string{"gpu": {"type": "gpu"}},
+	}}
+	gotWish, err := lxdprofile.DecodeWish(wish.Encode())
+	require.NoError(t, err)
+	assert.Equal(t, wish, gotWish)
+
+	claim := lxdprofile.Claim{Unit: "sub/3", Principal: "web/3", ModelUUID: "u-1", Instance: "juju-1-3", Challenge: "c", Proof: "p"}
+	for _, owner := range []string{"sub/3", "remote-0123456789abcdef/3"} {
+		bag := claim.Encode()
+		bag["ingress-address"] = "10.0.0.1"
+		gotClaim, err := lxdprofile.DecodeClaim(owner, bag)
+		require.NoError(t, err)
+		assert.Equal(t, claim, gotClaim)
+		assert.True(t, lxdprofile.Same(bag, claim.Encode()))
+	}
+
+	answer := lxdprofile.Answer{Units: map[string]lxdprofile.State{
+		"sub/3": {State: lxdprofile.Challenged, Instance: "juju-1-3", Key: lxdprofile.NonceKey("lxd-profile:5"), Challenge: "abcd", SeenBy: "lxd-cluster/0"},
+	}}
+	gotAnswer, err := lxdprofile.DecodeAnswer(answer.Encode())
+	require.NoError(t, err)
+	assert.Equal(t, answer, gotAnswer)
+	assert.False(t, lxdprofile.Same(nil, answer.Encode()))
+}
+
+func TestWhatCannotBeRead(t *testing.T) {
+	_, err := lxdprofile.DecodeWish(map[string]string{})
+	assert.True(t, errors.Is(err, lxdprofile.ErrEmpty))
+	_, err = lxdprofile.DecodeClaim("sub/0", map[string]string{"ingress-address": "10.0.0.1"})
+	assert.True(t, errors.Is(err, lxdprofile.ErrEmpty))
+
+	_, err = lxdprofile.DecodeAnswer(map[string]string{"version": "2"})
+	assert.EqualError(t, err, `cannot read lxd-profile: the other side writes version "2", this charm reads 1: refresh the older of the two`)
+	_, err = lxdprofile.DecodeWish(map[string]string{"version": "1", "application": "a", "model": "m", "model-uuid": "u", "profile": "[]"})
+	assert.ErrorContains(t, err, "profile is not what version 1 says")
+	_, err = lxdprofile.DecodeWish(map[string]string{"version": "1", "application": "a"})
+	assert.ErrorContains(t, err, "model is missing")
+	_, err = lxdprofile.DecodeWish(map[string]string{"version": "1", "profile": strings.Repeat(" ", 1<<20)})
+	assert.ErrorContains(t, err, "profile\" is 1048576 bytes long")
+
+	for _, owner := range []string{"sub/4", "other/3", "remote-0123/4", "sub", "remote-0123/x"} {
+		_, err = lxdprofile.DecodeClaim(owner, lxdprofile.Claim{Unit: "sub/3", Principal: "web/3", ModelUUID: "u", Instance: "i"}.Encode())
+		assert.ErrorContains(t, err, "cannot believe the claim of "+owner, owner)
+	}
+}
+
+// A proof holds for the claim, the key and the nonce it was made for, and for no other.
+func TestProof(t *testing.T) {
+	key := lxdprofile.NonceKey("lxd-profile:5")
+	assert.Equal(t, "user.dcib.nonce.5", key)
+	nonce, err := lxdprofile.NewNonce(rand.Reader)
+	require.NoError(t, err)
+	require.True(t, lxdprofile.IsNonce(nonce))
+	assert.NotContains(t, nonce, lxdprofile.ChallengeOf(nonce))
+
+	claim := lxdprofile.Claim{Unit: "sub/3", Principal: "web/3", ModelUUID: "u-1", Instance: "juju-1-3"}
+	claim.Proof = claim.Prove(key, nonce)
+	require.True(t, claim.Proven(key, nonce))
+	assert.NotContains(t, claim.Proof, nonce)
+
+	rapid.Check(t, func(t *rapid.T) {
+		other := claim
+		text := rapid.StringN(0, 12, -1)
+		other.Unit = text.Draw(t, "unit")
+		other.Principal = text.Draw(t, "principal")
+		other.Instance = text.Draw(t, "instance")
+		if other.Proven(key, nonce) {
+			t.Fatalf("%+v is proven by the proof of %+v", other, claim)
+		}
+	})
+	assert.False(t, claim.Proven(lxdprofile.NonceKey("lxd-profile:6"), nonce), "replayed in another relation")
+	another, _ := lxdprofile.NewNonce(rand.Reader)
+	assert.False(t, claim.Proven(key, another))
+	guessed := claim
+	guessed.Proof = claim.Prove(key, "")
+	assert.False(t, guessed.Proven(key, ""), "no nonce proves nothing")
+	claim.Proof = ""
+	assert.False(t, claim.Proven(key, nonce))
+}
+
+func TestNonceKeys(t *testing.T) {
+	assert.True(t, lxdprofile.IsNonceKey("user.dcib.nonce.0"))
+	for _, key := range []string{"user.user-data", "user.dcib.nonce.", "user.dcib.nonce.05", "user.dcib.nonce.5/../x", "user.dcib.owner", ""} {
+		assert.False(t, lxdprofile.IsNonceKey(key), key)
+	}
+}
