@@ -1,0 +1,428 @@
+//go:build box
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/charm"
+)
+
+// TestBox is one walk through the house; each storey stands on the one before.
+func TestBox(t *testing.T) {
+	before := footprint(t)
+	if !t.Run("up", testUp) {
+		t.FailNow()
+	}
+	t.Run("up again changes nothing", testUpAgain)
+	t.Run("three machines are one LXD cluster", testCluster)
+	t.Run("add-unit makes it four", testScale)
+	t.Run("a machine that has instances keeps them", testAdopt)
+	t.Run("drain empties a member, undrain brings back what it moved", testDrain)
+	t.Run("an operator's own evacuation is left alone", testForeignEvacuation)
+	t.Run("a profile tweak applies hot, across models, and goes again", testProfile)
+	t.Run("no join token can be read from Juju", testNoSecrets)
+	t.Run("a hook with nothing to do costs little", testIdleHook)
+	t.Run("down leaves the machine as it was", func(t *testing.T) {
+		dcib(t, 5*time.Minute, "down")
+		require.Equal(t, before, footprint(t))
+	})
+}
+
+func testUp(t *testing.T) {
+	out := dcib(t, 25*time.Minute, "up")
+	t.Log("\n" + out)
+	s := modelStatus(t, "metal")
+	require.Len(t, s.Applications["lxd-cluster"].Units, 3)
+	for _, app := range []string{"lxd-cluster", "pet-scheduler"} {
+		for name, u := range s.Applications[app].Units {
+			require.Equal(t, "active", u.Workload.Current, "%s: %s", name, u.Workload.Message)
+			require.Equal(t, "idle", u.Agent.Current, name)
+		}
+	}
+	var containers []placed
+	decode(t, lxc(t, "list", "--format", "json"), &containers)
+	running := map[string]string{}
+	for _, c := range containers {
+		running[c.Name] = c.Status
+	}
+	for _, m := range s.Machines {
+		require.Equal(t, "Running", running[m.InstanceID], "machine %s as LXD sees it", m.InstanceID)
+	}
+}
+
+func testUpAgain(t *testing.T) {
+	created := func() map[string]string {
+		var list []struct {
+			Name    string    `json:"name"`
+			Created time.Time `json:"created_at"`
+		}
+		decode(t, lxc(t, "list", "--format", "json"), &list)
+		byName := map[string]string{}
+		for _, c := range list {
+			byName[c.Name] = c.Created.String()
+		}
+		return byName
+	}
+	before := created()
+	t.Log("\n" + dcib(t, 3*time.Minute, "up"))
+	require.Equal(t, before, created())
+}
+
+// clusterMachines gives the LXD instances of the units of lxd-cluster, by unit.
+func clusterMachines(t *testing.T) map[string]string {
+	t.Helper()
+	s := modelStatus(t, "metal")
+	machines := map[string]string{}
+	for name := range s.Applications["lxd-cluster"].Units {
+		machines[name] = s.instance(t, name)
+	}
+	return machines
+}
+
+// requireOneCluster asserts that every machine's LXD lists the same members, all online,
+// as many as there are machines.
+func requireOneCluster(t *testing.T, machines map[string]string) {
+	t.Helper()
+	for name, machine := range machines {
+		list := members(t, machine)
+		require.Len(t, list, len(machines), "members that the LXD of %s lists", name)
+		for _, other := range machines {
+			require.Equal(t, "online", list[other], "%s in the list of %s", other, name)
+		}
+	}
+}
+
+func testCluster(t *testing.T) { requireOneCluster(t, clusterMachines(t)) }
+
+func testScale(t *testing.T) {
+	juju(t, "add-unit", "-m", "metal", "lxd-cluster")
+	waitActive(t, "metal", "lxd-cluster", 4)
+	requireOneCluster(t, clusterMachines(t))
+}
+
+func testAdopt(t *testing.T) {
+	juju(t, "add-machine", "-m", "metal", "--base", "ubuntu@24.04")
+	var id, name string
+	eventually(t, 3*time.Minute, "the new machine", func() (bool, string) {
+		s := modelStatus(t, "metal")
+		used := map[string]bool{}
+		for _, app := range s.Applications {
+			for _, u := range app.Units {
+				used[u.Machine] = true
+			}
+		}
+		for m, machine := range s.Machines {
+			if !used[m] && machine.InstanceID != "" && machine.Hostname != "" {
+				id, name = m, machine.InstanceID
+				return true, ""
+			}
+		}
+		return false, "no machine without units has started"
+	})
+	// What an operator may have set up by hand before Juju came.
+	inside(t, name, `lxd waitready --timeout 60
+		lxc storage create mine dir
+		lxc network create minebr ipv4.address=10.77.0.1/24 ipv4.nat=true ipv6.address=none
+		lxc profile create mine
+		lxc profile set mine user.whose=mine
+		lxc profile device add mine root disk path=/ pool=mine`)
+	guestImage(t, name)
+	inside(t, name, "lxc launch guest keepsake --profile mine")
+	started := instances(t, name)["keepsake"]
+	require.Equal(t, "Running", started.Status)
+	pid := inside(t, name, "lxc info keepsake | sed -n 's/^PID: //p'")
+	require.NotEmpty(t, strings.TrimSpace(pid))
+	stays := func(t *testing.T) {
+		t.Helper()
+		require.Equal(t, pid, inside(t, name, "lxc info keepsake | sed -n 's/^PID: //p'"), "the instance never stopped")
+		require.Equal(t, "mine", strings.TrimSpace(inside(t, name, "lxc profile get mine user.whose")))
+		require.Contains(t, inside(t, name, "lxc storage list --format csv"), "mine")
+		require.Contains(t, inside(t, name, "lxc network list --format csv"), "minebr")
+	}
+
+	t.Run("and is not joined over", func(t *testing.T) {
+		juju(t, "add-unit", "-m", "metal", "lxd-cluster", "--to", id)
+		var newUnit string
+		for unit, u := range modelStatus(t, "metal").Applications["lxd-cluster"].Units {
+			if u.Machine == id {
+				newUnit = unit
+			}
+		}
+		require.NotEmpty(t, newUnit)
+		got := waitUnit(t, "metal", newUnit, func(s agentStatus) bool { return s.Current == "blocked" })
+		require.Contains(t, got.Message, "instance keepsake")
+		require.Contains(t, inside(t, name, "lxc info"), "server_clustered: false")
+		stays(t)
+		juju(t, "remove-unit", "-m", "metal", "--no-prompt", newUnit)
+		eventually(t, 3*time.Minute, newUnit+" to go", func() (bool, string) {
+			_, there := modelStatus(t, "metal").Applications["lxd-cluster"].Units[newUnit]
+			return !there, "it is still there"
+		})
+	})
+	t.Run("and may found", func(t *testing.T) {
+		if _, there := modelStatus(t, "metal").Machines[id]; !there {
+			t.Fatal("juju removed the machine with its last unit")
+		}
+		juju(t, "deploy", "-m", "metal", filepath.Join(repo(t), "dist/lxd-cluster.charm"), "keeper", "--to", id, "--base", "ubuntu@24.04", "--config", "bridge=minebr")
+		waitActive(t, "metal", "keeper", 1)
+		require.Len(t, members(t, name), 1)
+		stays(t)
+		require.Equal(t, "{}\n", inside(t, name, "lxc profile show default | sed -n 's/^devices: //p'"), "LXD's own default profile is untouched")
+	})
+}
+
+// place says where the LXD of a machine has each guest, and that it runs.
+func place(t *testing.T, machine string) map[string]string {
+	t.Helper()
+	where := map[string]string{}
+	for name, i := range instances(t, machine) {
+		if strings.HasPrefix(name, "guest-") {
+			where[name] = i.Location + " " + i.Status
+		}
+	}
+	return where
+}
+
+func testDrain(t *testing.T) {
+	machines := clusterMachines(t)
+	var names []string
+	for _, machine := range machines {
+		names = append(names, machine)
+	}
+	sort.Strings(names)
+	pet, ask := names[len(names)-1], names[0]
+	guestImage(t, ask)
+	for i := range 3 {
+		inside(t, ask, fmt.Sprintf("lxc launch guest guest-pet%d --profile dcib --target %s", i, pet))
+	}
+	inside(t, ask, "lxc init guest guest-stopped --profile dcib --target "+pet)
+	inside(t, ask, "lxc launch guest guest-other --profile dcib --target "+ask)
+	before := place(t, ask)
+	require.Len(t, before, 5)
+
+	t.Run("a dry run changes nothing", func(t *testing.T) {
+		action(t, "pet-scheduler/leader", "drain", "pet="+pet, "dry-run=true")
+		require.Equal(t, before, place(t, ask))
+		require.Equal(t, "online", members(t, ask)[pet])
+	})
+
+	result := action(t, "pet-scheduler/leader", "drain", "pet="+pet)
+	t.Log(result)
+	during := place(t, ask)
+	for name, was := range before {
+		require.NotContains(t, during[name], pet+" ", "%s after the drain", name)
+		_, state, _ := strings.Cut(was, " ")
+		_, now, _ := strings.Cut(during[name], " ")
+		require.Equal(t, state, now, "%s after the drain", name)
+	}
+	require.Equal(t, "evacuated", members(t, ask)[pet])
+	require.Equal(t, before["guest-other"], during["guest-other"])
+	t.Run("and again is no error", func(t *testing.T) {
+		action(t, "pet-scheduler/leader", "drain", "pet="+pet)
+		require.Equal(t, during, place(t, ask))
+	})
+	// Came while the pet was away: it belongs where it is.
+	inside(t, ask, "lxc launch guest guest-newcomer --profile dcib --target "+ask)
+
+	t.Log(action(t, "pet-scheduler/leader", "undrain", "pet="+pet))
+	after := place(t, ask)
+	require.Equal(t, ask+" Running", after["guest-newcomer"])
+	delete(after, "guest-newcomer")
+	require.Equal(t, before, after)
+	require.Equal(t, "online", members(t, ask)[pet])
+
+	t.Run("an unknown member is refused by name", func(t *testing.T) {
+		_, err := tryAction(t, "pet-scheduler/leader", "drain", "pet=no-such-member")
+		require.ErrorContains(t, err, "no-such-member")
+		require.ErrorContains(t, err, pet, "the members that there are")
+	})
+}
+
+func testForeignEvacuation(t *testing.T) {
+	machines := clusterMachines(t)
+	var names []string
+	for _, machine := range machines {
+		names = append(names, machine)
+	}
+	sort.Strings(names)
+	pet, ask := names[len(names)-1], names[0]
+	inside(t, ask, "lxc cluster evacuate --force "+pet)
+	before := place(t, ask)
+	for _, verb := range []string{"drain", "undrain"} {
+		_, err := tryAction(t, "pet-scheduler/leader", verb, "pet="+pet)
+		require.Error(t, err, verb)
+		require.Equal(t, before, place(t, ask), verb)
+		require.Equal(t, "evacuated", members(t, ask)[pet], verb)
+	}
+	inside(t, ask, "lxc cluster restore --force "+pet)
+}
+
+// memoryLimit reads what the kernel holds a container to, in bytes; -1 for no limit.
+func memoryLimit(t *testing.T, machine, container string) int64 {
+	t.Helper()
+	text := strings.TrimSpace(inside(t, machine, "lxc exec "+container+" -- sh -c 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max'"))
+	if text == "max" {
+		return -1
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	require.NoError(t, err)
+	if n > 1<<60 {
+		return -1 // cgroup v1 says "no limit" with the largest page count
+	}
+	return n
+}
+
+func testProfile(t *testing.T) {
+	const limit = 300 << 20
+	run(t, 2*time.Minute, filepath.Join(repo(t), "bin/dcib"), "pack", "--out", filepath.Join(repo(t), "dist"), filepath.Join(repo(t), "tests/charms/idle"))
+	juju(t, "deploy", "-m", "machines", filepath.Join(repo(t), "dist/idle.charm"), "-n", "2", "--base", "ubuntu@24.04")
+	juju(t, "deploy", "-m", "machines", filepath.Join(repo(t), "dist/lxd-profile-sub.charm"), "--base", "ubuntu@24.04", "--config", "profile=config: {limits.memory: 300MiB}")
+	juju(t, "consume", "-m", "machines", "admin/metal.lxd-profiles")
+	waitActive(t, "machines", "idle", 2)
+
+	ask := clusterMachines(t)["lxd-cluster/0"]
+	s := modelStatus(t, "machines")
+	var containers []string
+	for name := range s.Applications["idle"].Units {
+		containers = append(containers, s.instance(t, name))
+	}
+	pids := map[string]string{}
+	for _, c := range containers {
+		require.EqualValues(t, -1, memoryLimit(t, ask, c), "%s before", c)
+		pids[c] = inside(t, ask, "lxc info "+c+" | sed -n 's/^PID: //p'")
+	}
+
+	juju(t, "integrate", "-m", "machines", "lxd-profile-sub", "idle")
+	juju(t, "integrate", "-m", "machines", "lxd-profile-sub", "lxd-profiles")
+	eventually(t, 6*time.Minute, "the limit in every container", func() (bool, string) {
+		for _, c := range containers {
+			if got := memoryLimit(t, ask, c); got != limit {
+				return false, fmt.Sprintf("%s is held to %d bytes", c, got)
+			}
+		}
+		return true, ""
+	})
+	for _, i := range instances(t, ask) {
+		if pids[i.Name] != "" {
+			require.Equal(t, "default", i.Profiles[0], "Juju's own profiles stay first: %v", i.Profiles)
+		}
+	}
+
+	t.Run("a bad profile is refused and the good one stays", func(t *testing.T) {
+		juju(t, "config", "-m", "machines", "lxd-profile-sub", "profile=config: {limits.memory: plenty}")
+		eventually(t, 3*time.Minute, "the subordinate to refuse it", func() (bool, string) {
+			for _, u := range modelStatus(t, "machines").Applications["idle"].Units {
+				for _, sub := range u.Subordinates {
+					if sub.Workload.Current == "blocked" {
+						return strings.Contains(sub.Workload.Message, "limits.memory"), sub.Workload.Message
+					}
+				}
+			}
+			return false, "no unit is blocked"
+		})
+		for _, c := range containers {
+			require.EqualValues(t, limit, memoryLimit(t, ask, c))
+		}
+		juju(t, "config", "-m", "machines", "lxd-profile-sub", "profile=config: {limits.memory: 300MiB}")
+	})
+
+	juju(t, "remove-relation", "-m", "machines", "lxd-profile-sub", "lxd-profiles")
+	eventually(t, 6*time.Minute, "the limit to go from every container", func() (bool, string) {
+		for _, c := range containers {
+			if got := memoryLimit(t, ask, c); got != -1 {
+				return false, fmt.Sprintf("%s is held to %d bytes", c, got)
+			}
+		}
+		return true, ""
+	})
+	for _, c := range containers {
+		require.Equal(t, pids[c], inside(t, ask, "lxc info "+c+" | sed -n 's/^PID: //p'"), "%s never stopped", c)
+	}
+	eventually(t, 2*time.Minute, "our profile to go", func() (bool, string) {
+		list := inside(t, ask, "lxc profile list --format csv")
+		return !strings.Contains(list, "dcib-"), list
+	})
+}
+
+func testNoSecrets(t *testing.T) {
+	// A join token is base64 of JSON with the member's name: "server_name".
+	token := regexp.MustCompile(`eyJzZXJ2ZXJfbmFtZSI[A-Za-z0-9+/=]+`)
+	key := regexp.MustCompile(`PRIVATE KEY`)
+	for unit := range clusterMachines(t) {
+		shown := juju(t, "show-unit", "-m", "metal", unit)
+		require.NotRegexp(t, token, shown)
+		require.NotRegexp(t, key, shown)
+	}
+	log := juju(t, "debug-log", "-m", "metal", "--replay", "--no-tail", "--level", "DEBUG")
+	require.Contains(t, log, "issue a join token to", "the log that is looked at is the right one")
+	require.NotRegexp(t, token, log)
+	require.NotRegexp(t, key, log)
+}
+
+// testIdleHook measures what the charms' own processes cost in update-status, in their own
+// context, with the real hook tools.
+func testIdleHook(t *testing.T) {
+	type figures struct {
+		Unit string `json:"unit"`
+		charm.Usage
+	}
+	var all []figures
+	measure := func(model, unit, dir string) {
+		const runs = 5
+		best := figures{Unit: unit}
+		for range runs {
+			out := juju(t, "exec", "-m", model, "--unit", unit, "--",
+				"cd $JUJU_CHARM_DIR && DCIB_USAGE=/tmp/usage JUJU_DISPATCH_PATH=hooks/update-status ./dispatch && cat /tmp/usage && rm /tmp/usage")
+			var u charm.Usage
+			decode(t, out, &u)
+			if best.CPU == 0 || u.CPU < best.CPU {
+				best.Usage = u
+			}
+		}
+		all = append(all, best)
+		t.Logf("%s: own CPU %s, peak memory %d KiB, %d hook tools in %s", unit, best.CPU, best.MaxRSS, best.ToolCalls, best.Tools)
+		require.LessOrEqual(t, best.MaxRSS, int64(20<<10), "peak KiB of %s", unit)
+	}
+	measure("metal", "lxd-cluster/0", "")
+	for unit := range modelStatus(t, "metal").Applications["pet-scheduler"].Units {
+		measure("metal", unit, "")
+	}
+	for _, u := range modelStatus(t, "machines").Applications["idle"].Units {
+		for sub := range u.Subordinates {
+			measure("machines", sub, "")
+		}
+		break
+	}
+	text, err := json.MarshalIndent(all, "", "  ")
+	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(filepath.Join(repo(t), "dist"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(repo(t), "dist/idle-hooks.json"), append(text, '\n'), 0o644))
+}
+
+// footprint is what a box may leave on a machine: links, mounts, firewall rules, loop
+// devices, kernel settings and processes of its programs.
+func footprint(t *testing.T) map[string]string {
+	t.Helper()
+	shell := func(line string) string { return run(t, time.Minute, "sh", "-c", line) }
+	return map[string]string{
+		"links":     shell("ip -o link | awk '{print $2}' | sort"),
+		"addresses": shell("ip -o addr | awk '{print $2, $4}' | sort"),
+		"mounts":    shell("awk '{print $5, $9}' /proc/self/mountinfo | sort"),
+		"nft":       shell("if command -v nft >/dev/null; then nft list tables; fi"),
+		"loops":     shell("losetup -a"),
+		"settings":  shell("sysctl fs.inotify kernel.keys vm.max_map_count net.ipv4.ip_forward"),
+		"processes": shell("ps -eo comm | grep -E '^(lxd|dnsmasq|jujud|jujuagentd|lxcfs|forkdns|lxc-monitord)' | sort || true"),
+	}
+}
