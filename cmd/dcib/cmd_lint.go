@@ -58,7 +58,7 @@ endpoints, options and their types. Every --overlay is laid over each bundle, in
 				fmt.Fprintln(cmd.ErrOrStderr(), p)
 			}
 			if len(problems) > 0 {
-				return fmt.Errorf("found %d problem(s) in %d charm(s) and %d bundle(s)", len(problems), checked, len(bundles))
+				return fmt.Errorf("cannot pass: %d problem(s) in %d charm(s) and %d bundle(s)", len(problems), checked, len(bundles))
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "checked %d charm(s), %d bundle(s) with %d overlay(s): no problem\n", checked, len(bundles), len(overlays))
 			return nil
