@@ -16,7 +16,6 @@ type lxdWorld struct {
 	tokens   map[string]*fakeLXD // live token → the member that issued it
 	issued   []string            // every token ever issued
 	now      time.Time
-	joining  int // joins that are under way
 }
 
 func newLXDWorld() *lxdWorld {
