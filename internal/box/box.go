@@ -1,0 +1,435 @@
+// Package box builds a data centre on one machine, and takes it away again.
+//
+// Every room below it has one reason to change; this package only says what comes after
+// what.
+package box
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/dcib/dcib/internal/box/apt"
+	"github.com/dcib/dcib/internal/box/commands"
+	"github.com/dcib/dcib/internal/box/controller"
+	"github.com/dcib/dcib/internal/box/image"
+	"github.com/dcib/dcib/internal/box/kernel"
+	"github.com/dcib/dcib/internal/box/lxdhost"
+	"github.com/dcib/dcib/internal/box/place"
+	"github.com/dcib/dcib/internal/box/preflight"
+	"github.com/dcib/dcib/internal/box/subnet"
+	"github.com/dcib/dcib/internal/change"
+)
+
+// driver is the storage driver of the box's pool, chosen by measurement: see
+// docs/how-to/box.md.
+const driver = "btrfs"
+
+// maxPoolGiB is how large the pool's sparse file may grow at most.
+const maxPoolGiB = 100
+
+const gib = 1 << 30
+
+// Options are what `dcib box up` is told.
+type Options struct {
+	Place    place.Place
+	Source   string       // the project's folder
+	Subnet   netip.Prefix // the zero Prefix: pick one
+	Until    string       // the last step to run; "" for all
+	Out      io.Writer
+	Terminal bool // Out is a terminal
+}
+
+// record is what was chosen for one box.
+type record struct {
+	Subnet  netip.Prefix `json:"subnet"`
+	Driver  string       `json:"driver"`
+	PoolGiB int          `json:"pool-gib"`
+}
+
+// machine is what was changed on the machine, for all its boxes together.
+type machine struct {
+	Kernel   map[string]kernel.Change `json:"kernel,omitempty"`
+	Packages []string                 `json:"packages,omitempty"`
+}
+
+// builder has what the steps of one run share.
+type builder struct {
+	Options
+	module string // the Go module that pins Juju's commands
+	record record
+}
+
+// Up builds what is missing of the box.
+func Up(ctx context.Context, o Options) error {
+	b := &builder{Options: o, module: filepath.Join(o.Source, "tests", "testbed", "juju")}
+	steps, err := change.Until(b.steps(), o.Until)
+	if err != nil {
+		return err
+	}
+	started := time.Now()
+	if err := b.preflight(ctx); err != nil {
+		return err
+	}
+	unlock, err := o.Place.Lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := o.Place.Make(); err != nil {
+		return err
+	}
+	sweepCache(o.Place)
+	if err := b.choose(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(o.Out, "box %s in %s\n", o.Place.Name, o.Place.Dir())
+	runner := &change.Runner{Out: o.Out, Terminal: o.Terminal, LogDir: o.Place.Logs(), TimesFile: o.Place.Times()}
+	if _, err := runner.Run(ctx, steps); err != nil {
+		return err
+	}
+	fmt.Fprintf(o.Out, "ready in %s\n", time.Since(started).Round(100*time.Millisecond))
+	return nil
+}
+
+// StepNames returns the names of the steps of Up, in their order.
+func StepNames() []string {
+	var names []string
+	for _, s := range (&builder{}).steps() {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+func (b *builder) steps() []change.Step {
+	return []change.Step{
+		{Name: "packages", Check: b.hasPackages, Do: b.installPackages},
+		{Name: "kernel", Check: b.kernelRaised, Do: b.raiseKernel},
+		{Name: "juju", Check: b.hasCommands, Do: b.buildCommands},
+		{Name: "image", Check: b.hasImage, Do: b.makeImage},
+		{Name: "lxd", Check: b.lxdUp, Do: b.startLXD},
+		{Name: "network", Check: b.lxdSet, Do: b.setLXD},
+		{Name: "import", Check: b.imageImported, Do: b.importImage},
+		{Name: "controller", Check: b.controllerUp, Do: b.bootstrap},
+		{Name: "model", Check: b.modelThere, Do: b.addModel},
+	}
+}
+
+func packages() []string {
+	return slices.Concat(lxdhost.Packages, commands.Packages)
+}
+
+func (b *builder) preflight(ctx context.Context) error {
+	f := preflight.Observe(b.Place.Home)
+	f.Driver = driver
+	f.Running = lxdhost.Pid(b.Place) != 0
+	if used, err := b.used(); err != nil {
+		f.SubnetErr = err
+	} else if !b.Place.Exists() {
+		_, f.SubnetErr = subnet.Pick(b.Subnet, used)
+	}
+
+	_, image := image.In(b.Place.Cache(), image.Noble)
+	_, juju, err := commands.In(b.Place.Cache(), b.module)
+	if err != nil {
+		return err
+	}
+	f.Warm = image && juju
+	var missing []string
+	if f.Debian {
+		if missing, err = apt.Missing(ctx, packages()); err != nil {
+			return err
+		}
+		if !f.Warm || len(missing) > 0 {
+			f.MirrorErr = reach(ctx)
+		}
+	}
+	f.SubIDs = !slices.Contains(missing, "lxd")
+	if !juju {
+		f.GoProxyErr = preflight.GoProxy(ctx)
+	}
+	return preflight.Error(preflight.Check(f))
+}
+
+func reach(ctx context.Context) error {
+	mirror, err := apt.Mirror(ctx)
+	if err != nil {
+		return err
+	}
+	return apt.Reach(ctx, mirror, image.Suite)
+}
+
+// used are the subnets of the machine and of its other boxes, running or not.
+func (b *builder) used() ([]subnet.Used, error) {
+	used, err := subnet.Machine(b.Place.Bridge())
+	if err != nil {
+		return nil, err
+	}
+	others, err := b.Place.Others()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range others {
+		var r record
+		if err := place.ReadJSON(place.Place{Home: b.Place.Home, Name: name}.Record(), &r); err != nil {
+			return nil, err
+		}
+		if r.Subnet.IsValid() {
+			used = append(used, subnet.Used{Prefix: r.Subnet, By: "box " + name})
+		}
+	}
+	return used, nil
+}
+
+// choose reads what was chosen for the box, or chooses it and writes it down.
+func (b *builder) choose(ctx context.Context) error {
+	if err := place.ReadJSON(b.Place.Record(), &b.record); err != nil {
+		return err
+	}
+	if b.record.Subnet.IsValid() {
+		if b.Subnet.IsValid() && b.Subnet != b.record.Subnet {
+			return fmt.Errorf("cannot give box %s the subnet %s: it has %s: run dcib box down first", b.Place.Name, b.Subnet, b.record.Subnet)
+		}
+		return nil
+	}
+	return b.withMachine(ctx, change.Discard(), func() error {
+		used, err := b.used()
+		if err != nil {
+			return err
+		}
+		chosen, err := subnet.Pick(b.Subnet, used)
+		if err != nil {
+			return err
+		}
+		disk := int(preflight.Observe(b.Place.Home).Disk / gib)
+		b.record = record{Subnet: chosen, Driver: driver, PoolGiB: min(disk*9/10, maxPoolGiB)}
+		return place.WriteJSON(b.Place.Record(), b.record)
+	})
+}
+
+// withMachine runs f while no other box changes what they share.
+func (b *builder) withMachine(ctx context.Context, log *change.Log, f func() error) error {
+	var unlock func()
+	err := change.Wait(ctx, log, 30*time.Minute, 500*time.Millisecond, func(context.Context) (bool, string, error) {
+		var err error
+		unlock, err = b.Place.LockMachine()
+		if errors.Is(err, place.ErrBusy) {
+			return false, "waiting for another box to finish this step", nil
+		}
+		return err == nil, "", err
+	})
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return f()
+}
+
+func (b *builder) changeMachine(f func(m *machine) error) error {
+	var m machine
+	if err := place.ReadJSON(b.Place.Machine(), &m); err != nil {
+		return err
+	}
+	if m.Kernel == nil {
+		m.Kernel = map[string]kernel.Change{}
+	}
+	return f(&m)
+}
+
+func (b *builder) hasPackages(ctx context.Context) (bool, string, error) {
+	missing, err := apt.Missing(ctx, packages())
+	if err != nil || len(missing) == 0 {
+		return err == nil, fmt.Sprintf("%d installed", len(packages())), err
+	}
+	return false, fmt.Sprintf("%d missing: %v", len(missing), missing), nil
+}
+
+func (b *builder) installPackages(ctx context.Context, log *change.Log) error {
+	return b.withMachine(ctx, log, func() error {
+		missing, err := apt.Missing(ctx, packages())
+		if err != nil || len(missing) == 0 {
+			return err
+		}
+		planned := func(new []string) error {
+			return b.changeMachine(func(m *machine) error {
+				m.Packages = append(m.Packages, new...)
+				slices.Sort(m.Packages)
+				m.Packages = slices.Compact(m.Packages)
+				return place.WriteJSON(b.Place.Machine(), m)
+			})
+		}
+		if err := apt.Install(ctx, missing, planned, log); err != nil {
+			return err
+		}
+		// A package may have written root's id ranges: what preflight could not see yet.
+		f := preflight.Observe(b.Place.Home)
+		f.SubIDs, f.Driver, f.Running = true, driver, true
+		return preflight.Error(preflight.Check(f))
+	})
+}
+
+func (b *builder) kernelRaised(context.Context) (bool, string, error) {
+	low, err := kernel.Settings{Root: "/proc/sys"}.Low()
+	if err != nil || len(low) == 0 {
+		return err == nil, "limits are high enough", err
+	}
+	return false, fmt.Sprintf("%d limits too low", len(low)), nil
+}
+
+func (b *builder) raiseKernel(ctx context.Context, log *change.Log) error {
+	return b.withMachine(ctx, log, func() error {
+		return b.changeMachine(func(m *machine) error {
+			return kernel.Settings{Root: "/proc/sys"}.Raise(m.Kernel, func(changes map[string]kernel.Change) error {
+				for name, c := range changes {
+					log.Printf("%s: %s -> %s", name, c.Was, c.Set)
+				}
+				return place.WriteJSON(b.Place.Machine(), m)
+			})
+		})
+	})
+}
+
+func (b *builder) hasCommands(context.Context) (bool, string, error) {
+	built, there, err := commands.In(b.Place.Cache(), b.module)
+	if err != nil {
+		return false, "", err
+	}
+	if !there {
+		return false, "not built yet", nil
+	}
+	if to, err := os.Readlink(b.Place.Bin()); err != nil || to != built.Bin() {
+		return false, "built", nil
+	}
+	return true, filepath.Base(built.Dir), nil
+}
+
+func (b *builder) buildCommands(ctx context.Context, log *change.Log) error {
+	return b.withMachine(ctx, log, func() error {
+		built, there, err := commands.In(b.Place.Cache(), b.module)
+		if err != nil {
+			return err
+		}
+		if !there {
+			mirror, err := apt.Mirror(ctx)
+			if err != nil {
+				return err
+			}
+			if err := commands.Build(ctx, b.Place.Cache(), b.module, mirror, log, log.Say); err != nil {
+				return err
+			}
+		}
+		return link(built.Bin(), b.Place.Bin())
+	})
+}
+
+// link makes a symbolic link, in the place of an older one.
+func link(to, at string) error {
+	tmp := at + ".new"
+	_ = os.Remove(tmp)
+	err := os.Symlink(to, tmp)
+	if err == nil {
+		err = os.Rename(tmp, at)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot link %s: %w", at, err)
+	}
+	return nil
+}
+
+func (b *builder) hasImage(context.Context) (bool, string, error) {
+	files, there := image.In(b.Place.Cache(), image.Noble)
+	if !there {
+		return false, "not made yet", nil
+	}
+	return true, filepath.Base(filepath.Dir(files.Rootfs)), nil
+}
+
+func (b *builder) makeImage(ctx context.Context, log *change.Log) error {
+	return b.withMachine(ctx, log, func() error {
+		if _, there := image.In(b.Place.Cache(), image.Noble); there {
+			return nil
+		}
+		mirror, err := apt.Mirror(ctx)
+		if err != nil {
+			return err
+		}
+		log.Say("debootstrap %s", image.Suite)
+		return image.Make(ctx, b.Place.Cache(), mirror, image.Noble, log)
+	})
+}
+
+func (b *builder) host() lxdhost.Host {
+	return lxdhost.Host{Place: b.Place, Subnet: b.record.Subnet, Driver: b.record.Driver, PoolGiB: b.record.PoolGiB}
+}
+
+func (b *builder) lxdUp(ctx context.Context) (bool, string, error) { return b.host().Up(ctx) }
+func (b *builder) startLXD(ctx context.Context, log *change.Log) error {
+	return b.host().Start(ctx, log)
+}
+func (b *builder) lxdSet(ctx context.Context) (bool, string, error) { return b.host().Set(ctx) }
+func (b *builder) setLXD(ctx context.Context, log *change.Log) error {
+	return b.host().Setup(ctx, log)
+}
+func (b *builder) imageImported(ctx context.Context) (bool, string, error) {
+	return b.host().HasImage(ctx, image.Noble)
+}
+func (b *builder) importImage(ctx context.Context, log *change.Log) error {
+	files, _ := image.In(b.Place.Cache(), image.Noble)
+	return b.host().AddImage(ctx, image.Noble, files, log)
+}
+
+func (b *builder) controller() (controller.Controller, error) {
+	built, _, err := commands.In(b.Place.Cache(), b.module)
+	return controller.Controller{Place: b.Place, Commands: built, Base: image.Noble}, err
+}
+
+func (b *builder) controllerUp(ctx context.Context) (bool, string, error) {
+	c, err := b.controller()
+	if err != nil {
+		return false, "", err
+	}
+	return c.Up(ctx)
+}
+
+func (b *builder) bootstrap(ctx context.Context, log *change.Log) error {
+	c, err := b.controller()
+	if err != nil {
+		return err
+	}
+	return c.Bootstrap(ctx, log)
+}
+
+func (b *builder) modelThere(ctx context.Context) (bool, string, error) {
+	c, err := b.controller()
+	if err != nil {
+		return false, "", err
+	}
+	return c.HasModel(ctx)
+}
+
+func (b *builder) addModel(ctx context.Context, log *change.Log) error {
+	c, err := b.controller()
+	if err != nil {
+		return err
+	}
+	return c.AddModel(ctx, log)
+}
+
+// sweepCache removes what killed runs left half made, unless a run is at work now.
+func sweepCache(p place.Place) {
+	unlock, err := p.LockMachine()
+	if err != nil {
+		return
+	}
+	defer unlock()
+	left, _ := filepath.Glob(filepath.Join(p.Cache(), "tmp-*"))
+	for _, dir := range left {
+		_ = os.RemoveAll(dir)
+	}
+}

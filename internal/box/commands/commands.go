@@ -1,0 +1,220 @@
+// Package commands provides Juju's commands: built from their pinned Go module, or the
+// machine's own snap where there is one.
+package commands
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/dcib/dcib/internal/box/apt"
+	"github.com/dcib/dcib/internal/box/proc"
+)
+
+// Packages are what the build needs of the machine, beside Go.
+var Packages = []string{"gcc", "libc6-dev", "libuv1-dev", "liblz4-dev", "libsqlite3-dev", "ca-certificates", "debian-archive-keyring"}
+
+// The providers that are left out are those whose SDKs the box has no use for.
+const tags = "minimal,provider_lxd,provider_maas,provider_manual"
+
+// dqliteRelease is the release of Debian whose libdqlite is new enough for Juju's agent;
+// its static library is linked in, so that nothing of the machine is upgraded.
+const dqliteRelease = "unstable"
+
+// Debian unstable's library asks for three functions that older C libraries do not have.
+//
+//go:embed shim/shim.c
+var shim string
+
+// recipe changes when the way of building does.
+const recipe = "1"
+
+// Built is a folder of built commands.
+type Built struct{ Dir string }
+
+// Bin has juju, juju-metadata, jujuc and jujuagentd.
+func (b Built) Bin() string { return filepath.Join(b.Dir, "bin") }
+
+// Metadata is what `juju bootstrap --metadata-source` takes: the agent's archive.
+func (b Built) Metadata() string { return filepath.Join(b.Dir, "metadata") }
+
+// In returns where the commands are in a cache folder, and whether they are there. module
+// is the folder of the Go module that pins them.
+func In(cache, module string) (built Built, there bool, err error) {
+	h := sha256.New()
+	fmt.Fprintln(h, recipe, tags, runtime.Version(), shim)
+	for _, name := range []string{"go.mod", "go.sum"} {
+		data, err := os.ReadFile(filepath.Join(module, name))
+		if err != nil {
+			return Built{}, false, fmt.Errorf("cannot find the module that pins Juju's commands: %w: run dcib in the project's folder", err)
+		}
+		h.Write(data)
+	}
+	b := Built{filepath.Join(cache, "juju-"+hex.EncodeToString(h.Sum(nil))[:12])}
+	_, err = os.Stat(b.Dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return b, false, fmt.Errorf("cannot look for Juju's commands: %w", err)
+	}
+	return b, err == nil, nil
+}
+
+// Build builds the commands into the cache and returns where they are. say tells progress.
+func Build(ctx context.Context, cache, module, mirror string, log io.Writer, say func(format string, args ...any)) error {
+	built, _, err := In(cache, module)
+	if err != nil {
+		return err
+	}
+	work, err := os.MkdirTemp(cache, "tmp-juju-")
+	if err != nil {
+		return fmt.Errorf("cannot build Juju's commands: %w", err)
+	}
+	defer os.RemoveAll(work)
+	bin := filepath.Join(work, "out", "bin")
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return fmt.Errorf("cannot build Juju's commands: %w", err)
+	}
+
+	say("libdqlite of Debian %s", dqliteRelease)
+	dqlite := filepath.Join(work, "dqlite")
+	if err := apt.Unpack(ctx, mirror, dqliteRelease, "libdqlite-dev", filepath.Join(work, "apt"), dqlite, log); err != nil {
+		return err
+	}
+	lib := filepath.Join(dqlite, "usr/lib/x86_64-linux-gnu")
+	if err := os.WriteFile(filepath.Join(work, "shim.c"), []byte(shim), 0o644); err != nil {
+		return fmt.Errorf("cannot build Juju's commands: %w", err)
+	}
+	for _, args := range [][]string{
+		{"gcc", "-O2", "-c", "-o", "shim.o", "shim.c"},
+		{"ar", "rcs", filepath.Join(lib, "libshim.a"), "shim.o"},
+	} {
+		if _, err := proc.Run(ctx, proc.Cmd{Args: args, Dir: work, Log: log}); err != nil {
+			return fmt.Errorf("cannot build Juju's commands: %w", err)
+		}
+	}
+
+	const juju = "github.com/juju/juju/cmd/"
+	for _, step := range []struct {
+		packages []string
+		tags     string
+		env      []string
+	}{
+		{[]string{juju + "juju", juju + "jujuc", juju + "plugins/juju-metadata"}, tags, []string{"CGO_ENABLED=0"}},
+		{[]string{juju + "jujuagentd"}, tags + ",dqlite,libsqlite3", []string{
+			"CGO_ENABLED=1",
+			"CGO_CFLAGS=-I" + filepath.Join(dqlite, "usr/include"),
+			"CGO_LDFLAGS=-L" + lib + " -Wl,--start-group -ldqlite -lshim -Wl,--end-group -luv -llz4 -lsqlite3",
+		}},
+	} {
+		say("go build %s", strings.ReplaceAll(strings.Join(step.packages, " "), juju, ""))
+		args := append([]string{"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-tags=" + step.tags, "-o", bin + "/"}, step.packages...)
+		env := append([]string{"GOWORK=off", "GOFLAGS=-mod=readonly"}, step.env...)
+		if _, err := proc.Run(ctx, proc.Cmd{Args: args, Dir: module, Env: env, Log: log}); err != nil {
+			return fmt.Errorf("cannot build Juju's commands: %w", err)
+		}
+	}
+
+	say("agent binaries")
+	if err := agents(ctx, filepath.Join(work, "out"), work, log); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(work, "out"), built.Dir); err != nil {
+		return fmt.Errorf("cannot keep Juju's commands: %w", err)
+	}
+	return nil
+}
+
+// agents packs the agent's archive and the index that bootstrap reads.
+func agents(ctx context.Context, out, work string, log io.Writer) error {
+	b := Built{out}
+	env := []string{"JUJU_DATA=" + filepath.Join(work, "juju-data")}
+	version, err := proc.Run(ctx, proc.Cmd{Args: []string{filepath.Join(b.Bin(), "juju"), "version"}, Env: env, Log: log})
+	if err != nil {
+		return fmt.Errorf("cannot ask the built juju for its version: %w", err)
+	}
+	number, err := number(version)
+	if err != nil {
+		return err
+	}
+	tools := filepath.Join(b.Metadata(), "tools", "devel")
+	if err := os.MkdirAll(tools, 0o755); err != nil {
+		return fmt.Errorf("cannot pack Juju's agent: %w", err)
+	}
+	if err := tgz(filepath.Join(tools, "juju-"+number+"-ubuntu-amd64.tgz"), b.Bin(), "jujuagentd", "jujuc"); err != nil {
+		return fmt.Errorf("cannot pack Juju's agent: %w", err)
+	}
+	if _, err := proc.Run(ctx, proc.Cmd{
+		Args: []string{filepath.Join(b.Bin(), "juju"), "metadata", "generate-agent-binaries", "-d", b.Metadata(), "--stream", "devel"},
+		Env:  append(env, "PATH="+b.Bin()+":"+os.Getenv("PATH")), Log: log,
+	}); err != nil {
+		return fmt.Errorf("cannot index Juju's agent: %w", err)
+	}
+	return nil
+}
+
+// number cuts "4.1-beta2" from "4.1-beta2-genericlinux-amd64".
+func number(version string) (string, error) {
+	parts := strings.Split(strings.TrimSpace(version), "-")
+	if len(parts) < 3 {
+		return "", fmt.Errorf("cannot read juju's version from %q: expected NUMBER-OS-ARCH", version)
+	}
+	return strings.Join(parts[:len(parts)-2], "-"), nil
+}
+
+func tgz(path, dir string, names ...string) (err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	// Every new machine unpacks it: fast is better here than small.
+	z, err := gzip.NewWriterLevel(f, gzip.BestSpeed)
+	if err != nil {
+		return err
+	}
+	t := tar.NewWriter(z)
+	for _, name := range names {
+		if err := add(t, filepath.Join(dir, name), name); err != nil {
+			return err
+		}
+	}
+	return errors.Join(t.Close(), z.Close())
+}
+
+func add(t *tar.Writer, path, name string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := t.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: info.Size(), ModTime: info.ModTime()}); err != nil {
+		return err
+	}
+	_, err = io.Copy(t, f)
+	return err
+}
+
+// Snap says whether the machine has Juju and LXD as snaps, which are then used as they
+// are, and nothing is built.
+func Snap() bool {
+	for _, path := range []string{"/snap/bin/juju", "/snap/bin/lxc"} {
+		if _, err := exec.LookPath(path); err != nil {
+			return false
+		}
+	}
+	return true
+}

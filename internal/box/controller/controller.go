@@ -1,0 +1,205 @@
+// Package controller brings up the Juju controller of a box, and the model in which the
+// machines of the data centre stand.
+package controller
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dcib/dcib/internal/box/commands"
+	"github.com/dcib/dcib/internal/box/image"
+	"github.com/dcib/dcib/internal/box/lxdhost"
+	"github.com/dcib/dcib/internal/box/place"
+	"github.com/dcib/dcib/internal/box/proc"
+	"github.com/dcib/dcib/internal/change"
+)
+
+const (
+	// Name is the controller's name.
+	Name = "dcib"
+	// Model is the model of the machines that stand on the host's LXD.
+	Model = "metal"
+	cloud = "localhost"
+)
+
+// config is what every model of the box has: machines come up as the image is.
+var config = []string{"enable-os-upgrade=false", "enable-os-refresh-update=false"}
+
+// Controller is a box's Juju controller.
+type Controller struct {
+	Place    place.Place
+	Commands commands.Built
+	Base     image.Base
+}
+
+// Juju runs the box's juju client and returns what it wrote to its standard output.
+func Juju(ctx context.Context, p place.Place, log io.Writer, args ...string) (string, error) {
+	return proc.Run(ctx, proc.Cmd{Args: append([]string{"juju"}, args...), Env: p.Env(), Log: log, Dir: p.Dir()})
+}
+
+// Up says whether the controller answers. One that was bootstrapped to its end and does
+// not answer is waited for: it is starting, with the machine or with LXD.
+func (c Controller) Up(ctx context.Context) (bool, string, error) {
+	if _, err := os.Stat(filepath.Join(c.Place.Juju(), "controllers.yaml")); err != nil {
+		return false, "no controller", nil
+	}
+	ask := func(ctx context.Context) (bool, string, error) {
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		saw, err := c.ask(ctx)
+		if err != nil {
+			return false, "the controller does not answer", nil
+		}
+		return true, saw, nil
+	}
+	if !c.finished() {
+		return ask(ctx)
+	}
+	saw := ""
+	err := change.Wait(ctx, change.Discard(), 3*time.Minute, 2*time.Second, func(ctx context.Context) (so bool, _ string, err error) {
+		so, saw, err = ask(ctx)
+		return so, saw, err
+	})
+	if errors.Is(err, change.ErrTimeout) {
+		return false, "", fmt.Errorf("cannot reach the controller, which was up before: %w: look at `./box juju show-controller` and `./box lxc list`; to start afresh: dcib box down", err)
+	}
+	return err == nil, saw, err
+}
+
+// ask asks the controller itself: the list of its models comes from its database.
+func (c Controller) ask(ctx context.Context) (string, error) {
+	out, err := Juju(ctx, c.Place, nil, "models", "--controller", Name, "--format", "json")
+	if err != nil {
+		return "", err
+	}
+	var models struct {
+		Models []struct {
+			ShortName string `json:"short-name"`
+		} `json:"models"`
+	}
+	if err := json.Unmarshal([]byte(out), &models); err != nil {
+		return "", fmt.Errorf("cannot read juju's list of models: %w", err)
+	}
+	var names []string
+	for _, m := range models.Models {
+		names = append(names, m.ShortName)
+	}
+	return fmt.Sprintf("controller %s, models %s", Name, strings.Join(names, ", ")), nil
+}
+
+// finishedFile says that bootstrap came to its end: what is there must not be thrown away.
+func (c Controller) finishedFile() string { return filepath.Join(c.Place.Dir(), "bootstrapped") }
+
+func (c Controller) finished() bool {
+	_, err := os.Stat(c.finishedFile())
+	return err == nil
+}
+
+// Bootstrap brings the controller up. What an unfinished bootstrap left is removed first.
+func (c Controller) Bootstrap(ctx context.Context, log *change.Log) error {
+	left, err := lxdhost.Instances(ctx, c.Place)
+	if err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		log.Say("remove what an unfinished bootstrap left")
+		if err := lxdhost.Remove(ctx, c.Place, left, log.Printf); err != nil {
+			return err
+		}
+	}
+	if err := os.RemoveAll(c.Place.Juju()); err != nil {
+		return fmt.Errorf("cannot clear juju's client folder: %w", err)
+	}
+	if err := c.Place.Make(); err != nil {
+		return err
+	}
+	charm := filepath.Join(c.Place.Dir(), "controller.charm")
+	if err := writeCharm(charm); err != nil {
+		return err
+	}
+	log.Say("juju bootstrap")
+	args := []string{
+		"bootstrap", cloud, Name,
+		"--bootstrap-base", "ubuntu@" + c.Base.Version,
+		"--metadata-source", c.Commands.Metadata(),
+		"--controller-charm-path", charm,
+	}
+	for _, kv := range config {
+		args = append(args, "--config", kv, "--model-default", kv)
+	}
+	if _, err := Juju(ctx, c.Place, log, args...); err != nil {
+		return err
+	}
+	return place.WriteFile(c.finishedFile(), nil, 0o644)
+}
+
+// HasModel says whether the model of the machines is there.
+func (c Controller) HasModel(ctx context.Context) (bool, string, error) {
+	out, err := Juju(ctx, c.Place, nil, "models", "--controller", Name, "--format", "json")
+	if err != nil {
+		return false, "", err
+	}
+	if !strings.Contains(out, `"short-name":"`+Model+`"`) {
+		return false, "no model " + Model, nil
+	}
+	return true, "model " + Model, nil
+}
+
+// AddModel adds it, and makes it the one that juju commands are about.
+func (c Controller) AddModel(ctx context.Context, log *change.Log) error {
+	args := []string{"add-model", "--controller", Name, Model, cloud}
+	for _, kv := range config {
+		args = append(args, "--config", kv)
+	}
+	if _, err := Juju(ctx, c.Place, log, args...); err != nil {
+		return err
+	}
+	_, err := Juju(ctx, c.Place, log, "switch", Name+":"+Model)
+	return err
+}
+
+// charm is the smallest that bootstrap takes as the controller's: its real one is on
+// Charmhub, which the box does without.
+//
+//go:embed all:charm
+var charm embed.FS
+
+func writeCharm(path string) error {
+	var buf bytes.Buffer
+	z := zip.NewWriter(&buf)
+	err := fs.WalkDir(charm, "charm", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := charm.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		h := &zip.FileHeader{Name: strings.TrimPrefix(name, "charm/"), Method: zip.Deflate}
+		h.SetMode(0o644)
+		if h.Name == "dispatch" {
+			h.SetMode(0o755)
+		}
+		w, err := z.CreateHeader(h)
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(data)
+		return err
+	})
+	if err = errors.Join(err, z.Close()); err != nil {
+		return fmt.Errorf("cannot pack the controller charm: %w", err)
+	}
+	return place.WriteFile(path, buf.Bytes(), 0o644)
+}

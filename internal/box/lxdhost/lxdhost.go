@@ -1,0 +1,386 @@
+// Package lxdhost runs the box's own LXD on the machine: its daemon, its pool, its bridge
+// and its images.
+package lxdhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	lxd "github.com/canonical/lxd/client"
+	"github.com/canonical/lxd/shared/api"
+
+	"github.com/dcib/dcib/internal/box/image"
+	"github.com/dcib/dcib/internal/box/place"
+	"github.com/dcib/dcib/internal/box/proc"
+	"github.com/dcib/dcib/internal/change"
+)
+
+// Packages are what the daemon needs of the machine.
+var Packages = []string{"lxd", "lxd-client", "dnsmasq-base", "squashfs-tools", "nftables", "iproute2", "btrfs-progs", "debootstrap", "attr", "rsync", "xz-utils"}
+
+const (
+	// Pool is the name of the storage pool.
+	Pool = "default"
+	port = 8443
+)
+
+// Host is the box's LXD.
+type Host struct {
+	Place  place.Place
+	Subnet netip.Prefix
+	// PoolGiB is how large the pool's file may grow.
+	PoolGiB int
+	// Driver is the pool's storage driver, "btrfs" or "dir".
+	Driver string
+}
+
+// Mark is how the box's processes on the machine are known.
+func Mark(p place.Place) proc.Mark {
+	return proc.Mark{Env: place.Marker + "=" + p.Dir(), Monitor: filepath.Join(p.LXD(), "containers"), Dir: p.Dir()}
+}
+
+// Pid returns the daemon's process id, or 0 if it does not run.
+func Pid(p place.Place) int { return proc.ReadPid(p.Pid(), Mark(p)) }
+
+// Connect returns a client of the daemon.
+func Connect(ctx context.Context, p place.Place) (lxd.InstanceServer, error) {
+	socket := filepath.Join(p.LXD(), "unix.socket")
+	c, err := lxd.ConnectLXDUnixWithContext(ctx, socket, nil)
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach the box's LXD at %s: %w", socket, err)
+	}
+	return c, nil
+}
+
+// Up says whether the daemon runs and answers.
+func (h Host) Up(ctx context.Context) (bool, string, error) {
+	pid := Pid(h.Place)
+	if pid == 0 {
+		return false, "no daemon", nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	c, err := Connect(ctx, h.Place)
+	if err != nil {
+		return false, "the daemon does not answer", nil
+	}
+	server, _, err := c.GetServer()
+	if err != nil {
+		return false, "the daemon does not answer", nil
+	}
+	return true, fmt.Sprintf("LXD %s, pid %d", server.Environment.ServerVersion, pid), nil
+}
+
+// Start starts the daemon, or waits for the one that is starting.
+func (h Host) Start(ctx context.Context, log *change.Log) error {
+	if Pid(h.Place) == 0 {
+		// A daemon whose id was not kept in time would hold the database: there can be none
+		// beside ours, which is the one that is not there.
+		if err := h.endStray(ctx, log); err != nil {
+			return err
+		}
+		daemon, err := find("lxd", "/usr/sbin/lxd", "/usr/bin/lxd")
+		if err != nil {
+			return err
+		}
+		pid, err := proc.Start([]string{daemon, "--group", "root", "--logfile", filepath.Join(h.Place.Logs(), "lxd.log")}, h.Place.Env(), h.Place.Pid(), filepath.Join(h.Place.Logs(), "lxd.out"))
+		if err != nil {
+			return err
+		}
+		log.Say("started, pid %d", pid)
+	}
+	if _, err := proc.Run(ctx, proc.Cmd{Args: []string{"lxd", "waitready", "--timeout", "120"}, Env: h.Place.Env(), Log: log}); err != nil {
+		return fmt.Errorf("cannot start the box's LXD: %w (its log: %s)", err, filepath.Join(h.Place.Logs(), "lxd.log"))
+	}
+	return nil
+}
+
+func (h Host) endStray(ctx context.Context, log *change.Log) error {
+	found, err := proc.Find("/proc", proc.Mark{Env: Mark(h.Place).Env})
+	if err != nil {
+		return err
+	}
+	for _, p := range found {
+		if strings.Contains(p.Command, "--logfile "+filepath.Join(h.Place.Logs(), "lxd.log")) {
+			log.Say("end a daemon that lost its pid file: %s", p)
+			if !proc.Stop(ctx, p.Pid, 30*time.Second) {
+				return fmt.Errorf("cannot end the LXD daemon %s of an earlier run: run dcib box down", p)
+			}
+		}
+	}
+	return nil
+}
+
+func find(name string, paths ...string) (string, error) {
+	for _, p := range paths {
+		if info, err := os.Stat(p); err == nil && info.Mode()&0o111 != 0 {
+			return p, nil
+		}
+	}
+	return "", fmt.Errorf("cannot find %s: looked for %s: install the package %s", name, strings.Join(paths, ", "), name)
+}
+
+// Gateway is the bridge's address, at which containers reach the machine and LXD's API.
+func (h Host) Gateway() netip.Addr { return h.Subnet.Masked().Addr().Next() }
+
+func (h Host) address() string {
+	return net.JoinHostPort(h.Gateway().String(), fmt.Sprint(port))
+}
+
+// Set says whether pool, bridge, default profile and API address are as they should be.
+func (h Host) Set(ctx context.Context) (bool, string, error) {
+	c, err := Connect(ctx, h.Place)
+	if err != nil {
+		return false, "no daemon", nil
+	}
+	pool, _, err := c.GetStoragePool(Pool)
+	if missing(err) {
+		return false, "no pool", nil
+	} else if err != nil {
+		return false, "", err
+	}
+	if pool.Status != "Created" {
+		return false, "the pool is " + strings.ToLower(pool.Status), nil
+	}
+	network, _, err := c.GetNetwork(h.Place.Bridge())
+	if missing(err) || (err == nil && !network.Managed) {
+		return false, "no bridge", nil
+	} else if err != nil {
+		return false, "", err
+	}
+	if network.Status != "Created" || network.Config["ipv4.address"] != h.cidr() {
+		return false, "the bridge is not finished", nil
+	}
+	profile, _, err := c.GetProfile("default")
+	if err != nil {
+		return false, "", err
+	}
+	if profile.Devices["root"] == nil || profile.Devices["eth0"] == nil {
+		return false, "the default profile is empty", nil
+	}
+	conn, err := net.DialTimeout("tcp", h.address(), 2*time.Second)
+	if err != nil {
+		return false, "the API does not listen", nil
+	}
+	conn.Close()
+	return true, fmt.Sprintf("pool %s, bridge %s %s", pool.Driver, h.Place.Bridge(), h.Subnet), nil
+}
+
+func (h Host) cidr() string { return fmt.Sprintf("%s/%d", h.Gateway(), h.Subnet.Bits()) }
+
+// Setup makes pool, bridge, default profile and API address.
+func (h Host) Setup(ctx context.Context, log *change.Log) error {
+	c, err := Connect(ctx, h.Place)
+	if err != nil {
+		return err
+	}
+	if pool, _, err := c.GetStoragePool(Pool); err == nil && pool.Status != "Created" {
+		log.Say("remove a pool that was cut off half way")
+		if err := c.DeleteStoragePool(Pool); err != nil {
+			return fmt.Errorf("cannot remove the unfinished pool: %w: run dcib box down", err)
+		}
+	}
+	if _, _, err := c.GetStoragePool(Pool); missing(err) {
+		config := map[string]string{}
+		if h.Driver == "btrfs" {
+			config["size"] = fmt.Sprintf("%dGiB", h.PoolGiB)
+		}
+		log.Say("pool %s", h.Driver)
+		if err := c.CreateStoragePool(api.StoragePoolsPost{Name: Pool, Driver: h.Driver, StoragePoolPut: api.StoragePoolPut{Config: config}}); err != nil {
+			return fmt.Errorf("cannot make the pool: %w", err)
+		}
+	} else if err != nil {
+		return fmt.Errorf("cannot look for the pool: %w", err)
+	}
+
+	if network, _, err := c.GetNetwork(h.Place.Bridge()); err == nil && network.Managed && (network.Status != "Created" || network.Config["ipv4.address"] != h.cidr()) {
+		log.Say("remove a bridge that was cut off half way")
+		if err := c.DeleteNetwork(h.Place.Bridge()); err != nil {
+			return fmt.Errorf("cannot remove the unfinished bridge: %w: run dcib box down", err)
+		}
+	}
+	if network, _, err := c.GetNetwork(h.Place.Bridge()); missing(err) || (err == nil && !network.Managed) {
+		log.Say("bridge %s, %s", h.Place.Bridge(), h.cidr())
+		err := c.CreateNetwork(api.NetworksPost{Name: h.Place.Bridge(), Type: "bridge", NetworkPut: api.NetworkPut{Config: map[string]string{
+			"ipv4.address": h.cidr(), "ipv4.nat": "true", "ipv6.address": "none", "dns.domain": "lxd",
+		}}})
+		if err != nil {
+			return fmt.Errorf("cannot make the bridge %s: %w", h.Place.Bridge(), err)
+		}
+	} else if err != nil {
+		return fmt.Errorf("cannot look for the bridge: %w", err)
+	}
+
+	profile, etag, err := c.GetProfile("default")
+	if err != nil {
+		return fmt.Errorf("cannot read the default profile: %w", err)
+	}
+	put := profile.Writable()
+	if put.Devices == nil {
+		put.Devices = map[string]map[string]string{}
+	}
+	put.Devices["root"] = map[string]string{"type": "disk", "path": "/", "pool": Pool}
+	put.Devices["eth0"] = map[string]string{"type": "nic", "name": "eth0", "network": h.Place.Bridge()}
+	op, err := c.UpdateProfile("default", put, etag)
+	if err == nil {
+		err = op.WaitContext(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the default profile: %w", err)
+	}
+
+	// Set anew even if it is the same: a daemon that started before its bridge was there
+	// does not listen.
+	for _, address := range []string{"", h.address()} {
+		server, etag, err := c.GetServer()
+		if err != nil {
+			return fmt.Errorf("cannot read LXD's settings: %w", err)
+		}
+		put := server.Writable()
+		put.Config["core.https_address"] = address
+		put.Config["images.auto_update_interval"] = "0"
+		if err := c.UpdateServer(put, etag); err != nil {
+			return fmt.Errorf("cannot make LXD's API listen at %s: %w", address, err)
+		}
+	}
+	return nil
+}
+
+// HasImage says whether the alias of a base leads to the image with this key.
+func (h Host) HasImage(ctx context.Context, base image.Base) (bool, string, error) {
+	c, err := Connect(ctx, h.Place)
+	if err != nil {
+		return false, "no daemon", nil
+	}
+	alias, _, err := c.GetImageAlias(base.Alias())
+	if missing(err) {
+		return false, "no image " + base.Alias(), nil
+	}
+	if err != nil {
+		return false, "", err
+	}
+	if alias.Description != image.Key(base) {
+		return false, "an older image", nil
+	}
+	return true, base.Alias(), nil
+}
+
+// AddImage imports an image and gives it its alias.
+func (h Host) AddImage(ctx context.Context, base image.Base, files image.Files, log *change.Log) error {
+	c, err := Connect(ctx, h.Place)
+	if err != nil {
+		return err
+	}
+	fingerprint, err := importImage(ctx, c, files)
+	if err != nil {
+		return fmt.Errorf("cannot import the machine image: %w", err)
+	}
+	if old, _, err := c.GetImageAlias(base.Alias()); err == nil {
+		log.Say("replace image %.12s", old.Target)
+		if err := c.DeleteImageAlias(base.Alias()); err != nil {
+			return fmt.Errorf("cannot replace the machine image: %w", err)
+		}
+	}
+	err = c.CreateImageAlias(api.ImageAliasesPost{ImageAliasesEntry: api.ImageAliasesEntry{
+		Name: base.Alias(), Type: "container", Target: fingerprint, Description: image.Key(base),
+	}})
+	if err != nil {
+		return fmt.Errorf("cannot name the machine image: %w", err)
+	}
+	return nil
+}
+
+func importImage(ctx context.Context, c lxd.InstanceServer, files image.Files) (fingerprint string, err error) {
+	sum, err := sum256(files.Metadata, files.Rootfs)
+	if err != nil {
+		return "", err
+	}
+	if _, _, err := c.GetImage(sum); err == nil {
+		return sum, nil // an earlier run was stopped between the image and its alias
+	}
+	meta, err := os.Open(files.Metadata)
+	if err != nil {
+		return "", err
+	}
+	defer meta.Close()
+	rootfs, err := os.Open(files.Rootfs)
+	if err != nil {
+		return "", err
+	}
+	defer rootfs.Close()
+	op, err := c.CreateImage(api.ImagesPost{Filename: "metadata.tar"}, &lxd.ImageCreateArgs{
+		MetaFile: meta, MetaName: "metadata.tar", RootfsFile: rootfs, RootfsName: "rootfs.squashfs", Type: "container",
+	})
+	if err != nil {
+		return "", err
+	}
+	if err := op.WaitContext(ctx); err != nil {
+		return "", err
+	}
+	return sum, nil
+}
+
+// missing says whether LXD answered that a thing is not there.
+func missing(err error) bool { return api.StatusErrorCheck(err, http.StatusNotFound) }
+
+// Instances returns the box's instances, sorted by name.
+func Instances(ctx context.Context, p place.Place) ([]api.Instance, error) {
+	c, err := Connect(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	all, err := c.GetInstances(api.InstanceTypeAny)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the instances: %w", err)
+	}
+	return all, nil
+}
+
+// Remove stops and deletes instances, whatever they do, several at a time.
+func Remove(ctx context.Context, p place.Place, instances []api.Instance, say func(format string, args ...any)) error {
+	c, err := Connect(ctx, p)
+	if err != nil {
+		return err
+	}
+	slots := make(chan struct{}, 4)
+	errs := make(chan error, len(instances))
+	for _, i := range instances {
+		go func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			errs <- remove(ctx, c, i.Name)
+		}()
+	}
+	var all []error
+	for n := range instances {
+		if err := <-errs; err != nil {
+			all = append(all, err)
+		} else {
+			say("%d of %d instances removed", n+1, len(instances))
+		}
+	}
+	return errors.Join(all...)
+}
+
+func remove(ctx context.Context, c lxd.InstanceServer, name string) error {
+	if op, err := c.UpdateInstanceState(name, api.InstanceStatePut{Action: "stop", Force: true, Timeout: -1}, ""); err == nil {
+		// One that is stopped already answers with an error: only the deletion counts.
+		_ = op.WaitContext(ctx)
+	}
+	op, err := c.DeleteInstance(name)
+	if err == nil {
+		err = op.WaitContext(ctx)
+	}
+	if err != nil && !missing(err) {
+		return fmt.Errorf("cannot delete instance %s: %w", name, err)
+	}
+	return nil
+}
