@@ -4,6 +4,7 @@
 package profile
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -55,10 +56,17 @@ func (p Problem) String() string {
 // Problems is everything that is wrong with a profile, as an error, sorted by path.
 type Problems []Problem
 
+// maxShown is how many problems an error's text lists.
+const maxShown = 20
+
 func (ps Problems) Error() string {
-	lines := make([]string, len(ps))
+	var lines []string
 	for i, p := range ps {
-		lines[i] = p.String()
+		if i == maxShown {
+			lines = append(lines, fmt.Sprintf("and %d more", len(ps)-maxShown))
+			break
+		}
+		lines = append(lines, p.String())
 	}
 	return strings.Join(lines, "; ")
 }
@@ -70,4 +78,20 @@ func (ps Problems) err() error {
 	}
 	slices.SortStableFunc(ps, func(a, b Problem) int { return strings.Compare(a.Path, b.Path) })
 	return ps
+}
+
+// Summary says in one line what the profile asks for: "limits.memory=512MiB, gpu0 (gpu)".
+// It shows no free text, which may hold a secret.
+func (p Profile) Summary() string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(p.Config)) {
+		if row, ok := findKey(name); ok && row.value.want != text.want {
+			name += "=" + p.Config[name]
+		}
+		parts = append(parts, name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Devices)) {
+		parts = append(parts, name+" ("+p.Devices[name]["type"]+")")
+	}
+	return strings.Join(parts, ", ")
 }

@@ -117,6 +117,13 @@ func TestClassify(t *testing.T) {
 	assert.Equal(t, "live restart refused", fmt.Sprint(profile.Live, " ", profile.Restart, " ", profile.Refused))
 }
 
+func TestSummaryShowsNoFreeText(t *testing.T) {
+	assert.Equal(t, "environment.TOKEN, limits.cpu=2, limits.memory=1GiB, gpu0 (gpu)", profile.Profile{
+		Config:  map[string]string{"limits.memory": "1GiB", "limits.cpu": "2", "environment.TOKEN": "secret"},
+		Devices: map[string]map[string]string{"gpu0": {"type": "gpu"}},
+	}.Summary())
+}
+
 func TestMerge(t *testing.T) {
 	a := profile.Profile{Config: map[string]string{"limits.cpu": "1", "user.a": "a"}, Devices: map[string]map[string]string{"d": {"type": "disk", "path": "/a"}}}
 	b := profile.Profile{Config: map[string]string{"limits.cpu": "2"}, Devices: map[string]map[string]string{"d": {"type": "gpu"}}}

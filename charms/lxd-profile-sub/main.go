@@ -1,0 +1,19 @@
+// Command lxd-profile-sub is the charm that gives any application's LXD containers the
+// profile they need, while they run.
+package main
+
+import (
+	"github.com/dcib/dcib/charms/lxd-profile-sub/sub"
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/hooktool"
+)
+
+func main() {
+	charm.Main(charm.Charm[sub.Facts, sub.World]{
+		World: func(_ hooktool.Event, tools hooktool.Tools) sub.World {
+			return sub.World{Tools: tools, LXD: sub.DevLXD{Socket: sub.Socket}}
+		},
+		Observe: sub.Observe,
+		Plan:    sub.Plan,
+	})
+}

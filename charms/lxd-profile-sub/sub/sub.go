@@ -1,0 +1,261 @@
+// Package sub is what lxd-profile-sub does: it says over the lxd-profile relation which
+// profile its principal's containers are to have, proves for each unit which container is
+// its own, and reports what the broker on the other side made of it. It touches no LXD.
+package sub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/profile"
+	"github.com/dcib/dcib/internal/relation/lxdprofile"
+)
+
+// Endpoint is the relation to the broker, in charmcraft.yaml.
+const Endpoint = "lxd-profile"
+
+// option is the one with the profile's text.
+const option = "profile"
+
+// World is what the charm works on.
+type World struct {
+	Tools hooktool.Tools
+	LXD   LXD
+}
+
+// LXD is what LXD tells an instance about itself; DevLXD is the real one.
+type LXD interface {
+	// Instance gives the instance's name, "" outside LXD.
+	Instance(ctx context.Context) (string, error)
+	// Option gives one of its user.* options, "" when it is not set.
+	Option(ctx context.Context, key string) (string, error)
+}
+
+// Facts are what the charm saw.
+type Facts struct {
+	Self      lxdprofile.Claim // without a proof; Instance is "" outside LXD
+	Model     string           // the model's name
+	Leader    bool
+	Wanted    string // the option's text
+	Relations []Relation
+}
+
+// Relation is one relation to a broker.
+type Relation struct {
+	ID, Broker string            // "lxd-profile:3", and the broker's application as known here
+	Wish       map[string]string // own application's databag; for the leader only
+	Claim      map[string]string // own databag
+	State      lxdprofile.State  // what the broker says of this unit; zero while it says nothing
+	Unreadable string            // why its answer cannot be read; "" when it can
+	Nonce      string            // the nonce that State asks for, where there is one to answer
+}
+
+// Observe gathers the facts.
+func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) {
+	f := Facts{
+		Self:  lxdprofile.Claim{Unit: event.Unit, Principal: event.Principal, ModelUUID: event.ModelUUID},
+		Model: event.Model,
+	}
+	config, err := w.Tools.Config(ctx)
+	if err != nil {
+		return f, err
+	}
+	f.Wanted, _ = config[option].(string)
+	if f.Leader, err = w.Tools.IsLeader(ctx); err != nil {
+		return f, err
+	}
+	if f.Self.Instance, err = w.LXD.Instance(ctx); err != nil {
+		// LXD on the host may be restarting; that is no failure of this unit.
+		return f, charm.Waiting("%s: will look again", err)
+	}
+	ids, err := w.Tools.RelationIDs(ctx, Endpoint)
+	if err != nil {
+		return f, err
+	}
+	for _, id := range ids {
+		r, err := f.observe(ctx, id, w)
+		if err != nil {
+			return f, err
+		}
+		f.Relations = append(f.Relations, r)
+	}
+	return f, nil
+}
+
+func (f Facts) observe(ctx context.Context, id string, w World) (Relation, error) {
+	r := Relation{ID: id}
+	var err error
+	if r.Broker, err = w.Tools.RelationApp(ctx, id); err != nil {
+		return r, err
+	}
+	if r.Claim, err = w.Tools.RelationGet(ctx, id, f.Self.Unit); err != nil {
+		return r, err
+	}
+	if f.Leader {
+		if r.Wish, err = w.Tools.RelationGet(ctx, id, hooktool.AppOf(f.Self.Unit)); err != nil {
+			return r, err
+		}
+	}
+	bag, err := w.Tools.RelationGet(ctx, id, r.Broker)
+	if err != nil {
+		return r, err
+	}
+	answer, err := lxdprofile.DecodeAnswer(bag)
+	if err != nil && !errors.Is(err, lxdprofile.ErrEmpty) {
+		r.Unreadable = err.Error()
+	}
+	r.State = answer.Units[f.Self.Unit]
+	// Only a key that can hold a nonce is read: the broker is not to get a proof, which
+	// is a hash, of anything else.
+	if f.Self.Instance != "" && r.State.Instance == f.Self.Instance &&
+		r.State.Challenge != r.Claim["challenge"] && lxdprofile.IsNonceKey(r.State.Key) {
+		if r.Nonce, err = w.LXD.Option(ctx, r.State.Key); err != nil {
+			return r, charm.Waiting("%s: will look again", err)
+		}
+	}
+	return r, nil
+}
+
+// Plan says what to write and what to report. A profile that is wrong is not written: what
+// was asked for before stays in force.
+func Plan(f Facts) charm.Plan[World] {
+	wanted, err := profile.Parse([]byte(f.Wanted))
+	if err == nil {
+		err = profile.Validate(wanted)
+	}
+	var plan charm.Plan[World]
+	for _, r := range f.Relations {
+		if err == nil && f.Leader {
+			wish := lxdprofile.Wish{Application: hooktool.AppOf(f.Self.Principal), Model: f.Model, ModelUUID: f.Self.ModelUUID, Profile: wanted}
+			if values := wish.Encode(); !lxdprofile.Same(r.Wish, values) {
+				plan.Steps = append(plan.Steps, publishWish{r.ID, r.Broker, values})
+			}
+		}
+		if f.Self.Instance != "" {
+			if values := f.claim(r).Encode(); !lxdprofile.Same(r.Claim, values) {
+				plan.Steps = append(plan.Steps, publishClaim{r.ID, r.Broker, values})
+			}
+		}
+	}
+	plan.Status = f.status(wanted, err)
+	return plan
+}
+
+// claim gives what this unit says of itself to the broker: the proof it gave already, or
+// a new one when it was asked for it.
+func (f Facts) claim(r Relation) lxdprofile.Claim {
+	c := f.Self
+	switch {
+	case lxdprofile.IsNonce(r.Nonce) && lxdprofile.ChallengeOf(r.Nonce) == r.State.Challenge:
+		c.Challenge = r.State.Challenge
+		c.Proof = c.Prove(r.State.Key, r.Nonce)
+	case r.Claim["instance"] == c.Instance:
+		c.Challenge, c.Proof = r.Claim["challenge"], r.Claim["proof"]
+	}
+	return c
+}
+
+func (f Facts) status(wanted profile.Profile, err error) charm.Status {
+	switch {
+	case err != nil:
+		return charm.Blockedf("cannot use option %s: %s", option, err)
+	case f.Self.Instance == "":
+		return charm.Active("not in an LXD container: nothing to do")
+	case len(f.Relations) == 0:
+		return charm.Blockedf("missing the relation %s: integrate this with lxd-cluster, or with its offer", Endpoint)
+	}
+	// One relation is the rule; of several the first that is not content speaks.
+	status := charm.Status{}
+	for _, r := range f.Relations {
+		if status = r.status(wanted); status.Level != charm.LevelActive {
+			break
+		}
+	}
+	return status
+}
+
+func (r Relation) status(wanted profile.Profile) charm.Status {
+	switch {
+	case r.Unreadable != "":
+		return charm.Blockedf("%s (%s)", r.Unreadable, r.Broker)
+	case r.State.State == lxdprofile.Refused:
+		return charm.Blockedf("%s refused: %s", r.Broker, r.State.Message)
+	case r.State.State == lxdprofile.UnknownInstance:
+		return charm.Blockedf("%s %s", r.Broker, r.State.Message)
+	case r.State.State == lxdprofile.Waiting:
+		return charm.Waitingf("%s: %s", r.Broker, r.State.Message)
+	case r.State.State == lxdprofile.Challenged:
+		return charm.Waitingf("waiting for %s to check that %s is this unit's container", r.Broker, r.State.Instance)
+	case r.State.State == lxdprofile.Applied && r.State.Revision == lxdprofile.Revision(wanted):
+		return inForce(wanted)
+	}
+	return charm.Waitingf("waiting for %s to apply the profile", r.Broker)
+}
+
+// inForce says what an applied profile does now, and what it does after a restart.
+func inForce(p profile.Profile) charm.Status {
+	if p.IsEmpty() {
+		return charm.Active("option %s is empty: nothing to apply", option)
+	}
+	live, later := profile.Merge(p), profile.Profile{Config: map[string]string{}, Devices: map[string]map[string]string{}}
+	effects := profile.Classify(p)
+	for _, name := range slices.Collect(maps.Keys(p.Config)) {
+		if effects["config."+name] == profile.Restart {
+			later.Config[name] = live.Config[name]
+			delete(live.Config, name)
+		}
+	}
+	for _, name := range slices.Collect(maps.Keys(p.Devices)) {
+		if effects["devices."+name] == profile.Restart {
+			later.Devices[name] = live.Devices[name]
+			delete(live.Devices, name)
+		}
+	}
+	var message string
+	if !live.IsEmpty() {
+		message = "in force: " + live.Summary()
+	}
+	if !later.IsEmpty() {
+		if message != "" {
+			message += "; "
+		}
+		message += "after a restart: " + later.Summary()
+	}
+	return charm.Active("%s", message)
+}
+
+// publishWish asks the broker for a profile.
+type publishWish struct {
+	relation, broker string
+	values           map[string]string
+}
+
+func (s publishWish) Name() string {
+	return fmt.Sprintf("ask %s for the profile (%s)", s.broker, s.relation)
+}
+
+func (s publishWish) Apply(ctx context.Context, w World) error {
+	return w.Tools.RelationSetApp(ctx, s.relation, s.values)
+}
+
+// publishClaim tells the broker which instance is this unit's, with the proof if it has one.
+type publishClaim struct {
+	relation, broker string
+	values           map[string]string
+}
+
+func (s publishClaim) Name() string {
+	if s.values["proof"] != "" {
+		return fmt.Sprintf("prove to %s that instance %s is this unit's (%s)", s.broker, s.values["instance"], s.relation)
+	}
+	return fmt.Sprintf("tell %s that instance %s is this unit's (%s)", s.broker, s.values["instance"], s.relation)
+}
+
+func (s publishClaim) Apply(ctx context.Context, w World) error {
+	return w.Tools.RelationSet(ctx, s.relation, s.values)
+}

@@ -1,0 +1,286 @@
+package sub_test
+
+import (
+	"context"
+	"crypto/rand"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/charms/lxd-profile-sub/sub"
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
+	"github.com/dcib/dcib/internal/profile"
+	"github.com/dcib/dcib/internal/relation/lxdprofile"
+)
+
+const modelUUID = "deadbeef-0bad-400d-8000-4b1d0d06f00d"
+
+// model is a model with one application beside which the charm runs on two units; the
+// test plays the broker.
+type model struct {
+	t        *testing.T
+	juju     *hooktooltest.Juju
+	relation *hooktooltest.Relation
+	lxd      map[string]*fakeLXD
+	asked    int
+}
+
+// fakeLXD is devlxd as one instance sees it.
+type fakeLXD struct {
+	instance string
+	options  map[string]string
+	asked    []string
+	broken   error
+}
+
+func (l *fakeLXD) Instance(context.Context) (string, error) { return l.instance, l.broken }
+
+func (l *fakeLXD) Option(_ context.Context, key string) (string, error) {
+	l.asked = append(l.asked, key)
+	return l.options[key], l.broken
+}
+
+func newModel(t *testing.T) *model {
+	m := &model{t: t, juju: hooktooltest.New(), lxd: map[string]*fakeLXD{}}
+	for _, n := range []string{"0", "1"} {
+		m.juju.AddUnit("sub/"+n, "10.0.0."+n)
+		m.lxd["sub/"+n] = &fakeLXD{instance: "juju-" + n, options: map[string]string{}}
+	}
+	m.juju.AddUnit("lxd-cluster/0", "10.0.1.1")
+	m.relation = m.juju.Relate("sub:lxd-profile", "lxd-cluster:lxd-profile")
+	m.config("config: {limits.memory: 512MiB}")
+	return m
+}
+
+func (m *model) config(text string) {
+	m.juju.Config["sub"] = map[string]any{"profile": text}
+}
+
+// hook runs a hook that no event explains, as every hook must work.
+func (m *model) hook(unit string) *hooktooltest.Unit {
+	m.t.Helper()
+	tools, commit := m.juju.Hook(unit)
+	c := charm.Charm[sub.Facts, sub.World]{
+		World: func(_ hooktool.Event, tools hooktool.Tools) sub.World {
+			return sub.World{Tools: tools, LXD: m.lxd[unit]}
+		},
+		Observe: sub.Observe,
+		Plan:    sub.Plan,
+	}
+	_, number, _ := strings.Cut(unit, "/")
+	event := hooktool.Event{Hook: "update-status", Unit: unit, Principal: "web/" + number, Model: "shop", ModelUUID: modelUUID}
+	require.NoError(m.t, c.Run(context.Background(), event, tools))
+	commit()
+	return m.juju.Units[unit]
+}
+
+func (m *model) answer(unit string, state lxdprofile.State) {
+	bag := m.relation.Databags["lxd-cluster"]
+	answer, _ := lxdprofile.DecodeAnswer(bag)
+	if answer.Units == nil {
+		answer.Units = map[string]lxdprofile.State{}
+	}
+	answer.Units[unit] = state
+	m.relation.Databags["lxd-cluster"] = answer.Encode()
+}
+
+func (m *model) claim(unit string) lxdprofile.Claim {
+	m.t.Helper()
+	c, err := lxdprofile.DecodeClaim(unit, m.relation.Databags[unit])
+	require.NoError(m.t, err)
+	return c
+}
+
+func (m *model) status(unit string) string {
+	u := m.juju.Units[unit]
+	return u.Status + ": " + u.Message
+}
+
+func TestFromTheWishToInForce(t *testing.T) {
+	m := newModel(t)
+	m.hook("sub/1")
+	assert.Empty(t, m.relation.Databags["sub"], "only the leader asks")
+	m.hook("sub/0")
+	wish, err := lxdprofile.DecodeWish(m.relation.Databags["sub"])
+	require.NoError(t, err)
+	assert.Equal(t, lxdprofile.Wish{Application: "web", Model: "shop", ModelUUID: modelUUID,
+		Profile: profile.Profile{Config: map[string]string{"limits.memory": "512MiB"}}}, wish)
+	assert.Equal(t, lxdprofile.Claim{Unit: "sub/1", Principal: "web/1", ModelUUID: modelUUID, Instance: "juju-1"}, m.claim("sub/1"))
+	assert.Equal(t, "waiting: waiting for lxd-cluster to apply the profile", m.status("sub/1"))
+
+	// The broker asks for a proof; the unit reads the nonce that only it can read.
+	key := lxdprofile.NonceKey("lxd-profile:7")
+	nonce, _ := lxdprofile.NewNonce(rand.Reader)
+	m.lxd["sub/1"].options[key] = nonce
+	challenged := lxdprofile.State{State: lxdprofile.Challenged, Instance: "juju-1", Key: key, Challenge: lxdprofile.ChallengeOf(nonce)}
+	m.answer("sub/1", challenged)
+	m.hook("sub/1")
+	assert.True(t, m.claim("sub/1").Proven(key, nonce))
+	assert.NotContains(t, m.relation.Databags["sub/1"]["proof"], nonce)
+	assert.Equal(t, "waiting: waiting for lxd-cluster to check that juju-1 is this unit's container", m.status("sub/1"))
+
+	// It is applied. LXD is not asked for the nonce again, and nothing is written.
+	m.lxd["sub/1"].asked = nil
+	challenged.State, challenged.Revision = lxdprofile.Applied, lxdprofile.Revision(wish.Profile)
+	m.answer("sub/1", challenged)
+	before := m.claim("sub/1")
+	m.hook("sub/1")
+	assert.Equal(t, "active: in force: limits.memory=512MiB", m.status("sub/1"))
+	assert.Empty(t, m.lxd["sub/1"].asked)
+	assert.Equal(t, before, m.claim("sub/1"))
+
+	// A changed option is not in force before the broker says so.
+	m.config("config: {limits.memory: 1GiB, security.nesting: true}")
+	m.hook("sub/0")
+	m.hook("sub/1")
+	assert.Equal(t, "waiting: waiting for lxd-cluster to apply the profile", m.status("sub/1"))
+	wish, _ = lxdprofile.DecodeWish(m.relation.Databags["sub"])
+	challenged.Revision = lxdprofile.Revision(wish.Profile)
+	m.answer("sub/1", challenged)
+	m.hook("sub/1")
+	assert.Equal(t, "active: in force: limits.memory=1GiB; after a restart: security.nesting=true", m.status("sub/1"))
+
+	// The broker lost the nonce and made another.
+	other, _ := lxdprofile.NewNonce(rand.Reader)
+	m.lxd["sub/1"].options[key] = other
+	challenged.State, challenged.Challenge = lxdprofile.Challenged, lxdprofile.ChallengeOf(other)
+	m.answer("sub/1", challenged)
+	m.hook("sub/1")
+	assert.True(t, m.claim("sub/1").Proven(key, other))
+}
+
+// A mistake blocks the unit by name and changes nothing that was asked for.
+func TestABadProfileChangesNothing(t *testing.T) {
+	m := newModel(t)
+	m.hook("sub/0")
+	before := m.relation.Databags["sub"]["profile"]
+	for _, text := range []string{"config: {limits.memory: lots}", "config: [", "nodes: {}", strings.Repeat("x", 1<<20), "config: {user.juju-model-uuid: x}"} {
+		m.config(text)
+		m.hook("sub/0")
+		assert.True(t, strings.HasPrefix(m.status("sub/0"), "blocked: cannot use option profile: "), m.status("sub/0"))
+		assert.Less(t, len(m.status("sub/0")), 500)
+		assert.Equal(t, before, m.relation.Databags["sub"]["profile"])
+	}
+	m.config("config: {limits.memory: lots}")
+	m.hook("sub/0")
+	assert.Equal(t, `blocked: cannot use option profile: config.limits.memory is "lots", wanted a size such as 512MiB, or a share of the host such as 50%`, m.status("sub/0"))
+
+	m.config("")
+	m.hook("sub/0")
+	assert.NotEqual(t, before, m.relation.Databags["sub"]["profile"], "no profile is a wish, too")
+	m.answer("sub/0", lxdprofile.State{State: lxdprofile.Applied, Revision: lxdprofile.Revision(profile.Profile{})})
+	m.hook("sub/0")
+	assert.Equal(t, "active: option profile is empty: nothing to apply", m.status("sub/0"))
+}
+
+func TestStatusSaysWhatTheBrokerSays(t *testing.T) {
+	m := newModel(t)
+	for state, want := range map[lxdprofile.State]string{
+		{State: lxdprofile.Refused, Message: "config.raw.lxc: profile-policy allows keys limits.*"}: "blocked: lxd-cluster refused: config.raw.lxc: profile-policy allows keys limits.*",
+		{State: lxdprofile.UnknownInstance, Message: "cannot find instance juju-1"}:                 "blocked: lxd-cluster cannot find instance juju-1",
+		{State: lxdprofile.Waiting, Message: "instance juju-1 is on node2, which is offline"}:       "waiting: lxd-cluster: instance juju-1 is on node2, which is offline",
+		{State: "from a later minor"}: "waiting: waiting for lxd-cluster to apply the profile",
+		{State: lxdprofile.Applied, Revision: lxdprofile.Revision(profile.Profile{}), Instance: "juju-1"}: "waiting: waiting for lxd-cluster to apply the profile",
+	} {
+		m.answer("sub/1", state)
+		m.hook("sub/1")
+		assert.Equal(t, want, m.status("sub/1"))
+	}
+	m.relation.Databags["lxd-cluster"] = map[string]string{"version": "2"}
+	m.hook("sub/1")
+	assert.Contains(t, m.status("sub/1"), `blocked: cannot read lxd-profile: the other side writes version "2"`)
+
+	m.juju.Unrelate(m.relation)
+	m.hook("sub/1")
+	assert.Equal(t, "blocked: missing the relation lxd-profile: integrate this with lxd-cluster, or with its offer", m.status("sub/1"))
+}
+
+// A broker gets a proof under a nonce's key only, and only about the unit's own instance.
+func TestNoProofOfAnythingElse(t *testing.T) {
+	m := newModel(t)
+	lxd := m.lxd["sub/1"]
+	nonce, _ := lxdprofile.NewNonce(rand.Reader)
+	lxd.options["user.user-data"] = nonce
+	lxd.options["user.dcib.nonce.1"] = "short"
+	for _, state := range []lxdprofile.State{
+		{State: lxdprofile.Challenged, Instance: "juju-1", Key: "user.user-data", Challenge: lxdprofile.ChallengeOf(nonce)},
+		{State: lxdprofile.Challenged, Instance: "juju-0", Key: "user.dcib.nonce.1", Challenge: "x"},
+		{State: lxdprofile.Challenged, Instance: "juju-1", Key: "user.dcib.nonce.1", Challenge: lxdprofile.ChallengeOf("short")},
+	} {
+		m.answer("sub/1", state)
+		m.hook("sub/1")
+		assert.Empty(t, m.claim("sub/1").Proof)
+	}
+	assert.NotContains(t, lxd.asked, "user.user-data")
+}
+
+// A container that was copied or renamed keeps no proof of what it was.
+func TestAnotherInstanceAnotherClaim(t *testing.T) {
+	m := newModel(t)
+	nonce, _ := lxdprofile.NewNonce(rand.Reader)
+	m.lxd["sub/1"].options["user.dcib.nonce.1"] = nonce
+	m.answer("sub/1", lxdprofile.State{State: lxdprofile.Challenged, Instance: "juju-1", Key: "user.dcib.nonce.1", Challenge: lxdprofile.ChallengeOf(nonce)})
+	m.hook("sub/1")
+	require.NotEmpty(t, m.claim("sub/1").Proof)
+	m.lxd["sub/1"].instance = "juju-9"
+	m.hook("sub/1")
+	assert.Equal(t, lxdprofile.Claim{Unit: "sub/1", Principal: "web/1", ModelUUID: modelUUID, Instance: "juju-9"}, m.claim("sub/1"))
+}
+
+func TestOutsideLXD(t *testing.T) {
+	m := newModel(t)
+	m.lxd["sub/0"].instance = ""
+	m.hook("sub/0")
+	assert.Equal(t, "active: not in an LXD container: nothing to do", m.status("sub/0"))
+	assert.NotEmpty(t, m.relation.Databags["sub"], "its other units may be in LXD")
+	assert.Empty(t, m.relation.Databags["sub/0"])
+
+	m.lxd["sub/1"].broken = assert.AnError
+	m.hook("sub/1")
+	assert.Contains(t, m.status("sub/1"), "waiting: ")
+}
+
+// The real devlxd door, against a socket that answers as LXD does.
+func TestDevLXD(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sock")
+	d := sub.DevLXD{Socket: path}
+	name, err := d.Instance(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, name, "no socket is no LXD")
+
+	listener, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/1.0/meta-data":
+			_, _ = w.Write([]byte("#cloud-config\ninstance-id: 1-2-3\nlocal-hostname: juju-1\n"))
+		case "/1.0/config/user.dcib.nonce.5":
+			_, _ = w.Write([]byte("abc"))
+		case "/1.0/config/user.x":
+			http.Error(w, "Access denied for non-root user", http.StatusUnauthorized)
+		default:
+			http.NotFound(w, r)
+		}
+	})}
+	go func() { _ = server.Serve(listener) }()
+	defer server.Close()
+
+	name, err = d.Instance(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "juju-1", name)
+	value, err := d.Option(t.Context(), "user.dcib.nonce.5")
+	require.NoError(t, err)
+	assert.Equal(t, "abc", value)
+	value, err = d.Option(t.Context(), "user.dcib.nonce.6")
+	require.NoError(t, err)
+	assert.Empty(t, value)
+	_, err = d.Option(t.Context(), "user.x")
+	assert.ErrorContains(t, err, "it answered 401 Unauthorized: Access denied for non-root user")
+}
