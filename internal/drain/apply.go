@@ -1,0 +1,394 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// attempts is how often a member is worked through before what still fails is reported.
+const attempts = 3
+
+// Drainer applies plans.
+type Drainer struct {
+	Cluster Cluster
+	Journal Journal
+	// By is who drains, for the record: a unit's name.
+	By string
+	// Now gives the time; nil is time.Now.
+	Now func() time.Time
+	// Progress gets a line for each thing done; nil drops them.
+	Progress func(format string, args ...any)
+}
+
+// Move is what happened to one instance.
+type Move struct {
+	Ref
+	From, To string
+	// State is "running", "stopped", "deleted" or what else there is to say of it.
+	State string
+}
+
+// String gives the move as a line for an operator.
+func (m Move) String() string {
+	if m.To == "" || m.From == m.To {
+		return fmt.Sprintf("%s: %s (%s)", m.Ref, m.From, m.State)
+	}
+	return fmt.Sprintf("%s: %s → %s (%s)", m.Ref, m.From, m.To, m.State)
+}
+
+// Report is what came of a drain or an undrain. It is filled in also when there is an
+// error, as far as things went.
+type Report struct {
+	Plan  Plan
+	Moves []Move
+}
+
+// Moved counts the instances that changed their member.
+func (r Report) Moved() int {
+	n := 0
+	for _, m := range r.Moves {
+		if m.To != "" && m.From != m.To {
+			n++
+		}
+	}
+	return n
+}
+
+// Drain empties a member and returns when it was seen empty. It carries on with a drain
+// that did not come to its end. With force it does what loses something, see PlanDrain.
+// The context bounds it; whatever the error, it can be called again.
+func (d Drainer) Drain(ctx context.Context, member string, force bool) (Report, error) {
+	if err := d.Cluster.Settle(ctx, member); err != nil {
+		return Report{}, err
+	}
+	view, err := Look(ctx, d.Cluster, d.Journal)
+	if err != nil {
+		return Report{}, err
+	}
+	plan := PlanDrain(view, member, force)
+	report := Report{Plan: plan}
+	if err := plan.Err(); err != nil || plan.Done {
+		return report, err
+	}
+	next := plan.record
+	if next.By == "" {
+		next.By, next.Since = d.By, d.now()
+	}
+	next.Run++ // whoever was at it notices at its next write
+	record, err := d.write(ctx, member, recorded(view, member), next)
+	if err != nil {
+		return report, err
+	}
+	because := map[Ref]error{}
+	for attempt := 1; ; attempt++ {
+		d.drainOnce(ctx, member, view, record, because)
+		if view, record, err = d.track(ctx, member, record); err != nil {
+			return report, d.interrupted(ctx, "drain", member, err)
+		}
+		report.Moves = movedAway(view, member, record)
+		doubts := ProveDrained(view, member, record)
+		if len(doubts) == 0 {
+			break
+		}
+		if attempt == attempts || ctx.Err() != nil {
+			d.wake(ctx, view, member, record)
+			return report, d.failed(ctx, "drain", member, doubts, because,
+				"run drain again to carry on, or undrain to bring back what has moved")
+		}
+	}
+	next = record.clone()
+	next.Phase = Drained
+	_, err = d.write(ctx, member, record, next)
+	return report, err
+}
+
+// wake starts what was stopped for a move that then failed.
+func (d Drainer) wake(ctx context.Context, view View, member string, record *Record) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	for _, e := range record.Entries {
+		if i, there := view.find(e); there && i.Member == member && e.Ran && !e.Stays && !i.Running {
+			d.say("starting %s, which could not leave, on %s again", i.Ref, member)
+			if err := d.Cluster.Start(ctx, i.Ref); err != nil {
+				d.say("%s", err)
+			}
+		}
+	}
+}
+
+// drainOnce does all that there is to do, once, and goes on with the next where one fails.
+func (d Drainer) drainOnce(ctx context.Context, member string, view View, record *Record, because map[Ref]error) {
+	clear(because)
+	if m, _ := view.Member(member); m.Status == Online {
+		d.say("evacuating %s", member)
+		because[Ref{}] = d.Cluster.Evacuate(ctx, member, func(line string) { d.say("%s", line) })
+		var err error
+		if view, err = Look(ctx, d.Cluster, d.Journal); err != nil {
+			because[Ref{}] = errors.Join(because[Ref{}], err)
+			return
+		}
+		if m, _ := view.Member(member); m.Status != Evacuated {
+			return // LXD put it back Online, because of the error; all is tried again
+		}
+	}
+	// What LXD's evacuation left undone.
+	for n := range record.Entries {
+		e := &record.Entries[n]
+		i, there := view.find(*e)
+		switch {
+		case !there:
+		case i.Member != member && e.Ran && !i.Running && i.Origin != "" && (e.To == "" || e.To == i.Member):
+			d.say("starting %s on %s", i.Ref, i.Member)
+			because[i.Ref] = d.Cluster.Start(ctx, i.Ref)
+		case i.Member == member && e.Stays && i.Running:
+			d.say("stopping %s, which cannot move", i.Ref)
+			because[i.Ref] = d.Cluster.Stop(ctx, i.Ref)
+		case i.Member == member && !e.Stays:
+			because[i.Ref] = d.moveAway(ctx, view, member, i, e.Ran)
+		}
+	}
+}
+
+// moveAway moves one instance as LXD's evacuation would have.
+func (d Drainer) moveAway(ctx context.Context, view View, member string, i Instance, start bool) error {
+	hosts := view.hosts(member, i.Architecture)
+	if len(hosts) == 0 {
+		return fmt.Errorf("cannot move %s: no other member is Online, takes instances and runs %s", i.Ref, i.Architecture)
+	}
+	if i.Origin == "" {
+		// `lxc cluster restore` then knows it too, should an operator prefer that.
+		if err := d.Cluster.SetOrigin(ctx, i.Ref, member); err != nil {
+			return err
+		}
+	}
+	return d.move(ctx, i, hosts[0].Name, start)
+}
+
+// move takes an instance to a member, and starts it there if it has to run.
+func (d Drainer) move(ctx context.Context, i Instance, to string, start bool) error {
+	d.say("moving %s from %s to %s", i.Ref, i.Member, to)
+	live := i.Running && i.Live
+	if i.Running && !live {
+		if err := d.Cluster.Stop(ctx, i.Ref); err != nil {
+			return err
+		}
+	}
+	if err := d.Cluster.Move(ctx, i.Ref, to, live); err != nil {
+		return err
+	}
+	if start && !live {
+		return d.Cluster.Start(ctx, i.Ref)
+	}
+	return nil
+}
+
+// track looks again and writes down where things have got to.
+func (d Drainer) track(ctx context.Context, member string, record *Record) (View, *Record, error) {
+	view, err := Look(ctx, d.Cluster, d.Journal)
+	if err != nil {
+		return view, record, err
+	}
+	next := record.clone()
+	next.track(view, member)
+	for _, i := range view.on(member) {
+		if next.entry(i) == nil {
+			// It came while the member was being emptied.
+			next.Entries = append(next.Entries, Entry{Ref: i.Ref, ID: i.ID, Ran: i.Running})
+		}
+	}
+	after, err := d.write(ctx, member, record, next)
+	if err != nil {
+		return view, record, err
+	}
+	return view, after, nil
+}
+
+// Undrain brings back what a drain moved and returns when it was seen back. It carries on
+// with an undrain that did not come to its end, and undoes a drain that did not.
+func (d Drainer) Undrain(ctx context.Context, member string) (Report, error) {
+	if err := d.Cluster.Settle(ctx, member); err != nil {
+		return Report{}, err
+	}
+	view, err := Look(ctx, d.Cluster, d.Journal)
+	if err != nil {
+		return Report{}, err
+	}
+	plan := PlanUndrain(view, member)
+	report := Report{Plan: plan}
+	if err := plan.Err(); err != nil || plan.Done {
+		return report, err
+	}
+	// First what is to run again is written down: from here on it may be stopped.
+	plan.record.Run++
+	record, err := d.write(ctx, member, recorded(view, member), plan.record)
+	if err != nil {
+		return report, err
+	}
+	before := view
+	because := map[Ref]error{}
+	for attempt := 1; ; attempt++ {
+		d.undrainOnce(ctx, member, view, record, because)
+		if view, err = Look(ctx, d.Cluster, d.Journal); err != nil {
+			return report, d.interrupted(ctx, "undrain", member, err)
+		}
+		report.Moves = movedBack(before, view, member, record)
+		doubts := ProveUndrained(view, member, record)
+		if len(doubts) == 0 {
+			break
+		}
+		if attempt == attempts || ctx.Err() != nil {
+			return report, d.failed(ctx, "undrain", member, doubts, because, "run undrain again to carry on")
+		}
+	}
+	_, err = d.write(ctx, member, record, nil)
+	return report, err
+}
+
+// undrainOnce does all that there is to do, once, and goes on with the next where one
+// fails.
+func (d Drainer) undrainOnce(ctx context.Context, member string, view View, record *Record, because map[Ref]error) {
+	clear(because)
+	if m, _ := view.Member(member); m.Status == Evacuated {
+		// LXD's restore brings back whatever names this member as its origin: also what
+		// an operator has since put elsewhere, one at a time, and it gives up at the
+		// first that fails. So nothing names it, and the moves are made here.
+		for _, i := range view.Instances {
+			if i.Origin == member && i.Member != member {
+				if err := d.Cluster.SetOrigin(ctx, i.Ref, ""); err != nil {
+					because[Ref{}] = err
+					return
+				}
+			}
+		}
+		d.say("restoring %s", member)
+		if err := d.Cluster.Restore(ctx, member, func(line string) { d.say("%s", line) }); err != nil {
+			because[Ref{}] = err
+			return
+		}
+		var err error
+		if view, err = Look(ctx, d.Cluster, d.Journal); err != nil {
+			because[Ref{}] = err
+			return
+		}
+	}
+	for n := range record.Entries {
+		e := &record.Entries[n]
+		i, there := view.find(*e)
+		switch {
+		case !there || !e.Back:
+		case i.Member == member && e.Start && !i.Running:
+			d.say("starting %s on %s", i.Ref, member)
+			because[i.Ref] = d.Cluster.Start(ctx, i.Ref)
+		case i.Member != member && ours(view, *e, i):
+			because[i.Ref] = d.move(ctx, i, member, e.Start)
+		}
+	}
+}
+
+// recorded gives the member's record as it was seen; nil when there is none.
+func recorded(view View, member string) *Record {
+	if r, ok := view.Records[member]; ok {
+		return &r
+	}
+	return nil
+}
+
+// write replaces the member's record and gives what stands there now. It fails when
+// somebody else has replaced before.
+func (d Drainer) write(ctx context.Context, member string, before, after *Record) (*Record, error) {
+	if before != nil && after != nil && before.Encode() == after.Encode() {
+		return after, nil
+	}
+	err := d.Journal.Write(ctx, member, before, after)
+	if errors.Is(err, ErrConflict) {
+		err = fmt.Errorf("cannot go on with %s: another action works on it too: wait for that one: %w", member, err)
+	}
+	return after, err
+}
+
+// failed is the error of a drain or an undrain whose proof has doubts.
+func (d Drainer) failed(ctx context.Context, verb, member string, doubts []Doubt, because map[Ref]error, next string) error {
+	what := lines(doubts, because)
+	if doubts[0].Ref != (Ref{}) && because[Ref{}] != nil {
+		what += "\n" + because[Ref{}].Error()
+	}
+	if ctx.Err() != nil {
+		return d.interrupted(ctx, verb, member, errors.New(what))
+	}
+	return fmt.Errorf("cannot %s %s, tried %d times: %s: %s", verb, member, attempts, next, indent(what))
+}
+
+// interrupted says of an error that time ran out, if it did.
+func (d Drainer) interrupted(ctx context.Context, verb, member string, err error) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("cannot %s %s in the time given: run %s again, it carries on where it is: %s", verb, member, verb, indent(err.Error()))
+	}
+	return err
+}
+
+func indent(text string) string {
+	if !strings.Contains(text, "\n") {
+		return text
+	}
+	return "\n" + text
+}
+
+// movedAway tells where a drain's instances are.
+func movedAway(view View, member string, record *Record) []Move {
+	moves := make([]Move, 0, len(record.Entries))
+	for _, e := range record.Entries {
+		m := Move{Ref: e.Ref, From: member}
+		if i, there := view.find(e); there {
+			m.To, m.State = i.Member, state(i)
+		} else {
+			m.State = "deleted"
+		}
+		moves = append(moves, m)
+	}
+	return moves
+}
+
+// movedBack tells what an undrain changed.
+func movedBack(before, after View, member string, record *Record) []Move {
+	moves := make([]Move, 0, len(record.Entries))
+	for _, e := range record.Entries {
+		m := Move{Ref: e.Ref, From: member}
+		if i, there := before.find(e); there {
+			m.From = i.Member
+		}
+		i, there := after.find(e)
+		switch {
+		case !there:
+			m.State = "deleted"
+		case i.Member != member && !e.Back:
+			m.To, m.State = i.Member, state(i)+", left where somebody moved it"
+		default:
+			m.To, m.State = i.Member, state(i)
+		}
+		moves = append(moves, m)
+	}
+	return moves
+}
+
+func state(i Instance) string {
+	if i.Running {
+		return "running"
+	}
+	return "stopped"
+}
+
+func (d Drainer) now() time.Time {
+	if d.Now == nil {
+		return time.Now().UTC().Truncate(time.Second)
+	}
+	return d.Now()
+}
+
+func (d Drainer) say(format string, args ...any) {
+	if d.Progress != nil {
+		d.Progress(format, args...)
+	}
+}

@@ -1,0 +1,201 @@
+// Package drain empties a cluster member of its instances and brings them back.
+//
+// Its parts are apart so that each can change for its own reason:
+//
+//	plan   pure: what would happen to each instance, and why (plan.go, undrain.go)
+//	apply  does it, and finds its way again after it was killed anywhere (apply.go)
+//	proof  pure: looks whether it is true (proof.go)
+//	record what the drain did, kept in a Journal (record.go)
+//
+// Only what a drain moved is brought back by its undrain. What an operator did meanwhile
+// stays: an instance that they moved, stopped or deleted, a member that they evacuated.
+//
+// The rules of evacuation are LXD's own, read from lxd 5.0.2, lxd/api_cluster.go
+// (evacuateClusterMember, restoreClusterMember) and lxd/instance/drivers/driver_common.go
+// (canMigrate).
+package drain
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+)
+
+// MemberStatus is a cluster member's status, in LXD's words.
+type MemberStatus string
+
+// The statuses that matter here; LXD has others ("Blocked").
+const (
+	Online    MemberStatus = "Online"
+	Evacuated MemberStatus = "Evacuated"
+	Offline   MemberStatus = "Offline"
+)
+
+// Member is a cluster member.
+type Member struct {
+	Name   string
+	Status MemberStatus
+	// Runs are the architectures of the instances that it can run.
+	Runs []string
+	// Takes tells whether LXD places instances there by itself: scheduler.instance is
+	// neither "manual" nor "group".
+	Takes bool
+}
+
+// Ref names an instance.
+type Ref struct {
+	Project string `json:"project"`
+	Name    string `json:"name"`
+}
+
+// String gives the name as an operator knows it: with its project unless that is LXD's
+// default one.
+func (r Ref) String() string {
+	if r.Project == "" || r.Project == "default" {
+		return r.Name
+	}
+	return r.Project + "/" + r.Name
+}
+
+// Instance is a container or a virtual machine.
+type Instance struct {
+	Ref
+	// ID stays the same wherever the instance goes (volatile.uuid); it tells a new
+	// instance from a deleted one of the same name. Empty when LXD gave it none.
+	ID           string
+	Member       string // where it is
+	Running      bool
+	Architecture string
+	Ephemeral    bool // LXD deletes it when it stops
+	Live         bool // LXD can move it while it runs
+	// Evacuate is its cluster.evacuate: "" (as "auto"), "migrate", "live-migrate", "stop".
+	Evacuate string
+	// Ties are the devices that keep LXD from moving it, when Evacuate is "auto".
+	Ties []string
+	// Origin is the member that an evacuation took it from (volatile.evacuate.origin).
+	Origin string
+	// Wanted tells that LXD means it to run (volatile.last_state.power is RUNNING): it
+	// stands still because of an evacuation and not because somebody stopped it.
+	Wanted bool
+}
+
+// Cluster is what this package asks of a LXD cluster. Each method returns when what it
+// was asked for is done; calling one again does no harm. Errors begin with "cannot".
+type Cluster interface {
+	// Members lists the members.
+	Members(ctx context.Context) ([]Member, error)
+	// Instances lists the instances of all projects.
+	Instances(ctx context.Context) ([]Instance, error)
+	// Settle waits until no evacuation or restore of the member is under way, begun by
+	// whomever.
+	Settle(ctx context.Context, member string) error
+	// Evacuate has LXD evacuate the member; progress gets LXD's own words.
+	Evacuate(ctx context.Context, member string, progress func(string)) error
+	// Restore has LXD restore the member: it is Online again, instances that LXD stopped
+	// on it start, and instances elsewhere whose Origin is the member come back.
+	Restore(ctx context.Context, member string, progress func(string)) error
+	// SetOrigin sets an instance's Origin; "" takes it away.
+	SetOrigin(ctx context.Context, instance Ref, origin string) error
+	// Start starts an instance.
+	Start(ctx context.Context, instance Ref) error
+	// Stop shuts an instance down, by force when it does not obey.
+	Stop(ctx context.Context, instance Ref) error
+	// Move moves an instance to another member; live tells that it runs on meanwhile, else
+	// it has to be stopped.
+	Move(ctx context.Context, instance Ref, member string, live bool) error
+}
+
+// ErrConflict is returned (wrapped) by a Journal when somebody else wrote first.
+var ErrConflict = errors.New("somebody else changed it first")
+
+// Journal keeps one record for each drained member. It has to outlive the process, and
+// every unit that may act has to see the same one.
+type Journal interface {
+	// Records gives all records, by member.
+	Records(ctx context.Context) (map[string]Record, error)
+	// Write replaces the record of a member; nil stands for none. It fails with
+	// ErrConflict when the record there is not before.
+	Write(ctx context.Context, member string, before, after *Record) error
+}
+
+// View is what plans and proofs are made from.
+type View struct {
+	Members   []Member
+	Instances []Instance
+	Records   map[string]Record
+}
+
+// Look observes a cluster and its journal.
+func Look(ctx context.Context, cluster Cluster, journal Journal) (View, error) {
+	var view View
+	var err error
+	if view.Members, err = cluster.Members(ctx); err != nil {
+		return View{}, err
+	}
+	if view.Instances, err = cluster.Instances(ctx); err != nil {
+		return View{}, err
+	}
+	view.Records, err = journal.Records(ctx)
+	return view, err
+}
+
+// Member finds a member; ok is false when the cluster has none of that name.
+func (v View) Member(name string) (m Member, ok bool) {
+	for _, m := range v.Members {
+		if m.Name == name {
+			return m, true
+		}
+	}
+	return Member{}, false
+}
+
+// names lists the members' names.
+func (v View) names() string {
+	names := make([]string, len(v.Members))
+	for i, m := range v.Members {
+		names[i] = m.Name
+	}
+	return strings.Join(names, ", ")
+}
+
+// on lists the instances that are located on a member.
+func (v View) on(member string) []Instance {
+	var there []Instance
+	for _, i := range v.Instances {
+		if i.Member == member {
+			there = append(there, i)
+		}
+	}
+	return there
+}
+
+// find finds the instance of an entry; ok is false when it was deleted.
+func (v View) find(e Entry) (i Instance, ok bool) {
+	for _, i := range v.Instances {
+		if e.is(i) {
+			return i, true
+		}
+	}
+	return Instance{}, false
+}
+
+// hosts lists the members other than from where LXD would place an instance of that
+// architecture, the one with the fewest instances first. An empty architecture matches all.
+func (v View) hosts(from, architecture string) []Member {
+	load := map[string]int{}
+	for _, i := range v.Instances {
+		load[i.Member]++
+	}
+	var hosts []Member
+	for _, m := range v.Members {
+		if m.Name != from && m.Status == Online && m.Takes && (architecture == "" || slices.Contains(m.Runs, architecture)) {
+			hosts = append(hosts, m)
+		}
+	}
+	slices.SortFunc(hosts, func(a, b Member) int {
+		return cmp.Or(load[a.Name]-load[b.Name], strings.Compare(a.Name, b.Name))
+	})
+	return hosts
+}

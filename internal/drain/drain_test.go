@@ -1,0 +1,313 @@
+package drain_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/drain/draintest"
+)
+
+var noon = time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+
+func drainer(lxd *draintest.LXD) drain.Drainer {
+	return drain.Drainer{Cluster: lxd, Journal: lxd, By: "pet-scheduler/0", Now: func() time.Time { return noon }}
+}
+
+func look(t *testing.T, lxd *draintest.LXD) drain.View {
+	t.Helper()
+	view, err := drain.Look(t.Context(), lxd, lxd)
+	require.NoError(t, err)
+	return view
+}
+
+func moves(r drain.Report) []string {
+	var lines []string
+	for _, m := range r.Moves {
+		lines = append(lines, m.String())
+	}
+	return lines
+}
+
+func ref(name string) drain.Ref { return drain.Ref{Project: "default", Name: name} }
+
+func TestThereAndBack(t *testing.T) {
+	lxd := draintest.New("pet", "b", "c")
+	lxd.Add("c1", "pet", true)
+	lxd.Add("c2", "pet", false)
+	lxd.Add("c3", "b", true)
+	other := lxd.Add("c4", "pet", true)
+	other.Project = "lab"
+	d := drainer(lxd)
+
+	report, err := d.Drain(t.Context(), "pet", false)
+	require.NoError(t, err)
+	require.Equal(t, []string{"c1: pet → c (running)", "c2: pet → b (stopped)", "lab/c4: pet → c (running)"}, moves(report))
+	require.Equal(t, 3, report.Moved())
+	require.Equal(t, drain.Evacuated, lxd.Status("pet"))
+	require.Equal(t, drain.Drained, look(t, lxd).Records["pet"].Phase)
+
+	report, err = d.Drain(t.Context(), "pet", false)
+	require.NoError(t, err)
+	require.True(t, report.Plan.Done)
+	require.Equal(t, "pet is drained already, since 2026-01-02 12:00 UTC", report.Plan.String())
+	require.Equal(t, 1, lxd.Evacuates)
+
+	report, err = d.Undrain(t.Context(), "pet")
+	require.NoError(t, err)
+	require.Equal(t, []string{"c1: c → pet (running)", "c2: b → pet (stopped)", "lab/c4: c → pet (running)"}, moves(report))
+	require.Equal(t, drain.Online, lxd.Status("pet"))
+	require.Empty(t, lxd.Journal)
+	require.Equal(t, "b", lxd.Find(ref("c3")).Member)
+	for _, i := range lxd.Instance {
+		require.Empty(t, i.Origin)
+	}
+
+	report, err = d.Undrain(t.Context(), "pet")
+	require.NoError(t, err)
+	require.True(t, report.Plan.Done)
+}
+
+func TestRefusals(t *testing.T) {
+	for name, test := range map[string]struct {
+		set  func(*draintest.LXD)
+		want string
+	}{
+		"unknown": {func(l *draintest.LXD) { l.Member = l.Member[1:] }, "cannot drain pet: LXD has no member of that name: its members are b, c"},
+		"offline": {func(l *draintest.LXD) { l.SetStatus("pet", drain.Offline) }, "cannot drain pet: it is Offline"},
+		"blocked": {func(l *draintest.LXD) { l.SetStatus("pet", "Blocked") }, "cannot drain pet: it is Blocked"},
+		"last": {func(l *draintest.LXD) {
+			l.SetStatus("b", drain.Offline)
+			l.SetStatus("c", drain.Evacuated)
+		}, "cannot drain pet: no other member is Online"},
+		"last that takes":  {func(l *draintest.LXD) { l.Member[1].Takes, l.Member[2].Takes = false, false }, "cannot drain pet: no other member is Online and takes"},
+		"operator's":       {func(l *draintest.LXD) { _ = l.EvacuateByHand("pet") }, "cannot drain pet: it was evacuated, but not by pet-scheduler"},
+		"tied":             {func(l *draintest.LXD) { l.Instance[0].Ties = []string{"disk data"} }, "c1: is tied to this member by disk data; force=true stops it there"},
+		"ephemeral":        {func(l *draintest.LXD) { l.Instance[0].Ephemeral = true }, "c1: is ephemeral: it is deleted when it stops; force=true"},
+		"no such hardware": {func(l *draintest.LXD) { l.Instance[0].Architecture = "s390x" }, "c1: no other member is Online, takes instances and runs s390x; force=true"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lxd := draintest.New("pet", "b", "c")
+			lxd.Add("c1", "pet", true)
+			test.set(lxd)
+			calls := len(lxd.Calls)
+			_, err := drainer(lxd).Drain(t.Context(), "pet", false)
+			require.ErrorContains(t, err, test.want)
+			require.Len(t, lxd.Calls, calls, "nothing was changed")
+			require.Empty(t, lxd.Journal)
+		})
+	}
+}
+
+func TestUndrainIsNotForAnOperatorsEvacuation(t *testing.T) {
+	lxd := draintest.New("pet", "b")
+	lxd.Add("c1", "pet", true)
+	require.NoError(t, lxd.EvacuateByHand("pet"))
+	_, err := drainer(lxd).Undrain(t.Context(), "pet")
+	require.EqualError(t, err, "cannot undrain pet: it was evacuated, but not by pet-scheduler: use `lxc cluster restore pet`")
+	require.Equal(t, drain.Evacuated, lxd.Status("pet"))
+}
+
+func TestWhatCannotMoveIsStoppedWhereThatIsAllowed(t *testing.T) {
+	lxd := draintest.New("pet", "b")
+	lxd.Add("stop", "pet", true).Evacuate = "stop"
+	lxd.Add("tied", "pet", true).Ties = []string{"gpu gpu0"}
+	lxd.Add("idle", "pet", false).Ties = []string{"gpu gpu0"}
+	lxd.Add("alien", "pet", true).Architecture = "s390x"
+	d := drainer(lxd)
+
+	plan := drain.PlanDrain(look(t, lxd), "pet", false)
+	require.Equal(t, []drain.Verdict{drain.Warning, drain.Error, drain.Skip, drain.Error},
+		[]drain.Verdict{plan.Items[0].Verdict, plan.Items[1].Verdict, plan.Items[2].Verdict, plan.Items[3].Verdict})
+	require.Error(t, plan.Err())
+
+	report, err := d.Drain(t.Context(), "pet", true)
+	require.NoError(t, err)
+	require.Equal(t, []string{"stop: pet (stopped)", "tied: pet (stopped)", "idle: pet (stopped)", "alien: pet (stopped)"}, moves(report))
+	require.Zero(t, report.Moved())
+
+	_, err = d.Undrain(t.Context(), "pet")
+	require.NoError(t, err)
+	require.True(t, lxd.Find(ref("stop")).Running)
+	require.True(t, lxd.Find(ref("tied")).Running)
+	require.True(t, lxd.Find(ref("alien")).Running)
+	require.False(t, lxd.Find(ref("idle")).Running)
+}
+
+func TestWhatAnOperatorDidMeanwhileStays(t *testing.T) {
+	lxd := draintest.New("pet", "b", "c")
+	for _, name := range []string{"gone", "moved", "stopped", "again", "plain"} {
+		lxd.Add(name, "pet", true)
+	}
+	d := drainer(lxd)
+	_, err := d.Drain(t.Context(), "pet", false)
+	require.NoError(t, err)
+
+	lxd.Delete(ref("gone"))
+	moved := lxd.Find(ref("moved"))
+	moved.Member = map[string]string{"b": "c", "c": "b"}[moved.Member]
+	there := moved.Member
+	require.NoError(t, lxd.Stop(t.Context(), ref("stopped")))
+	was := lxd.Find(ref("again")).Member
+	lxd.Delete(ref("again"))
+	lxd.Add("again", was, true)
+	lxd.Add("new", "b", true).Origin = "pet"
+
+	report, err := d.Undrain(t.Context(), "pet")
+	require.NoError(t, err)
+	require.Equal(t, there, lxd.Find(ref("moved")).Member)
+	require.True(t, lxd.Find(ref("moved")).Running)
+	require.Equal(t, was, lxd.Find(ref("again")).Member, "another instance of the same name")
+	require.Equal(t, "b", lxd.Find(ref("new")).Member)
+	require.Equal(t, "pet", lxd.Find(ref("stopped")).Member)
+	require.False(t, lxd.Find(ref("stopped")).Running)
+	require.Equal(t, "pet", lxd.Find(ref("plain")).Member)
+	require.True(t, lxd.Find(ref("plain")).Running)
+	require.Contains(t, moves(report), "gone: pet (deleted)")
+	require.Contains(t, moves(report)[1], "left where somebody moved it")
+	require.Contains(t, report.Plan.String(), " and stays stopped, as somebody stopped it there")
+	require.Empty(t, lxd.Journal)
+}
+
+func TestAnInstanceThatCannotLeave(t *testing.T) {
+	lxd := draintest.New("pet", "b")
+	lxd.Add("c1", "pet", true)
+	lxd.Add("stuck", "pet", true)
+	lxd.Add("c2", "pet", true)
+	lxd.Fail = func(call string, r drain.Ref) error {
+		if call == "move" && r.Name == "stuck" {
+			return errors.New("Instance has backups")
+		}
+		return nil
+	}
+	d := drainer(lxd)
+	report, err := d.Drain(t.Context(), "pet", false)
+	require.ErrorContains(t, err, "cannot drain pet, tried 3 times: run drain again to carry on, or undrain")
+	require.ErrorContains(t, err, "stuck: is still on pet")
+	require.ErrorContains(t, err, "Instance has backups")
+	require.True(t, lxd.Find(ref("stuck")).Running, "it is not left stopped")
+	require.Contains(t, moves(report), "c1: pet → b (running)")
+
+	// The cause is mended; drain carries on.
+	lxd.Fail = nil
+	_, err = d.Drain(t.Context(), "pet", false)
+	require.NoError(t, err)
+	_, err = d.Undrain(t.Context(), "pet")
+	require.NoError(t, err)
+	for _, i := range lxd.Instance {
+		require.Equal(t, "pet", i.Member)
+		require.True(t, i.Running)
+	}
+}
+
+func TestAFailedDrainCanBeUndone(t *testing.T) {
+	lxd := draintest.New("pet", "b")
+	lxd.Add("c1", "pet", true)
+	lxd.Add("stuck", "pet", true)
+	lxd.Fail = func(call string, r drain.Ref) error {
+		if call == "move" && r.Name == "stuck" {
+			return errors.New("no")
+		}
+		return nil
+	}
+	d := drainer(lxd)
+	_, err := d.Drain(t.Context(), "pet", false)
+	require.Error(t, err)
+	_, err = d.Undrain(t.Context(), "pet")
+	require.NoError(t, err)
+	require.Equal(t, "pet", lxd.Find(ref("c1")).Member)
+	require.True(t, lxd.Find(ref("c1")).Running)
+	require.True(t, lxd.Find(ref("stuck")).Running)
+	require.Empty(t, lxd.Journal)
+}
+
+func TestUndrainGoesOnWithTheOthers(t *testing.T) {
+	lxd := draintest.New("pet", "b")
+	lxd.Add("stuck", "pet", true)
+	lxd.Add("c1", "pet", true)
+	d := drainer(lxd)
+	_, err := d.Drain(t.Context(), "pet", false)
+	require.NoError(t, err)
+	lxd.Fail = func(call string, r drain.Ref) error {
+		if call == "move" && r.Name == "stuck" {
+			return errors.New("pool is full")
+		}
+		return nil
+	}
+	_, err = d.Undrain(t.Context(), "pet")
+	require.ErrorContains(t, err, "stuck: is still on b: pool is full")
+	require.Equal(t, "pet", lxd.Find(ref("c1")).Member)
+	require.Equal(t, drain.Online, lxd.Status("pet"))
+	lxd.Fail = nil
+	_, err = d.Undrain(t.Context(), "pet")
+	require.NoError(t, err)
+	require.Equal(t, "pet", lxd.Find(ref("stuck")).Member)
+	require.True(t, lxd.Find(ref("stuck")).Running)
+}
+
+func TestDrainsOfTwoMembersOverlap(t *testing.T) {
+	lxd := draintest.New("a", "b", "c")
+	lxd.Add("x", "a", true)
+	lxd.SetStatus("c", drain.Offline)
+	d := drainer(lxd)
+	_, err := d.Drain(t.Context(), "a", false)
+	require.NoError(t, err)
+	lxd.SetStatus("c", drain.Online)
+	_, err = d.Drain(t.Context(), "b", false)
+	require.NoError(t, err)
+	require.Equal(t, "c", lxd.Find(ref("x")).Member)
+
+	_, err = d.Undrain(t.Context(), "a")
+	require.NoError(t, err)
+	require.Equal(t, "a", lxd.Find(ref("x")).Member, "b's drain moved it, nobody else")
+	_, err = d.Undrain(t.Context(), "b")
+	require.NoError(t, err)
+	require.Equal(t, "a", lxd.Find(ref("x")).Member)
+}
+
+func TestAnOperatorRestoredItByHand(t *testing.T) {
+	lxd := draintest.New("a", "b")
+	lxd.Add("x", "a", true)
+	d := drainer(lxd)
+	_, err := d.Drain(t.Context(), "a", false)
+	require.NoError(t, err)
+	require.NoError(t, lxd.RestoreByHand("a"))
+	report, err := d.Undrain(t.Context(), "a")
+	require.NoError(t, err)
+	require.Equal(t, []string{"x: a (running)"}, moves(report))
+
+	_, err = d.Drain(t.Context(), "a", false)
+	require.NoError(t, err)
+	require.NoError(t, lxd.RestoreByHand("a"))
+	_, err = d.Drain(t.Context(), "a", false)
+	require.NoError(t, err)
+	require.Equal(t, "b", lxd.Find(ref("x")).Member)
+}
+
+func TestTimeRunsOut(t *testing.T) {
+	lxd := draintest.New("a", "b")
+	lxd.Add("x", "a", true)
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	lxd.Fail = func(string, drain.Ref) error { return ctx.Err() }
+	_, err := drainer(lxd).Drain(ctx, "a", false)
+	require.ErrorContains(t, err, "cannot drain a in the time given: run drain again, it carries on where it is")
+}
+
+func TestRecordText(t *testing.T) {
+	r := drain.Record{Phase: drain.Drained, By: "pet-scheduler/0", Since: noon, Run: 2,
+		Entries: []drain.Entry{{Ref: ref("c1"), ID: "1", Ran: true, To: "b"}}}
+	text := r.Encode()
+	require.Equal(t, `{"phase":"drained","by":"pet-scheduler/0","since":"2026-01-02T12:00:00Z","run":2,"instances":[{"project":"default","name":"c1","id":"1","ran":true,"to":"b"}]}`, text)
+	got, err := drain.Decode(text)
+	require.NoError(t, err)
+	require.Equal(t, r, got)
+	_, err = drain.Decode(`{"phase":"flying"}`)
+	require.ErrorContains(t, err, `its phase is "flying"`)
+	_, err = drain.Decode("x")
+	require.ErrorContains(t, err, "cannot read drain record")
+}

@@ -1,0 +1,354 @@
+// Package draintest is a LXD cluster in memory that evacuates and restores its members as
+// LXD 5.0.2 does (lxd/api_cluster.go), its faults and oddities included. It can be told to
+// fail, and to leave its client dead at any call. It keeps the journal as well.
+package draintest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/dcib/dcib/internal/drain"
+)
+
+// ErrKilled is what every call returns after the client was killed.
+var ErrKilled = errors.New("killed")
+
+// LXD is one cluster. Tests read and change it between calls.
+type LXD struct {
+	Member    []drain.Member
+	Instance  []*drain.Instance
+	Journal   map[string]string // member → record
+	Calls     []string          // all calls that change something
+	Evacuates int
+
+	// Life is how many more calls the client makes before it is killed; negative is for
+	// ever. An operation that was asked for by then goes on without it.
+	Life int
+	// Fail gives the error of a call ("start", "stop", "move", "origin") on an instance.
+	Fail func(call string, instance drain.Ref) error
+}
+
+var (
+	_ drain.Cluster = (*LXD)(nil)
+	_ drain.Journal = (*LXD)(nil)
+)
+
+// New gives a cluster of Online members.
+func New(members ...string) *LXD {
+	l := &LXD{Journal: map[string]string{}, Life: -1}
+	for _, name := range members {
+		l.Member = append(l.Member, drain.Member{Name: name, Status: drain.Online, Runs: []string{"x86_64"}, Takes: true})
+	}
+	return l
+}
+
+// Add adds an instance to a member.
+func (l *LXD) Add(name, member string, running bool) *drain.Instance {
+	i := &drain.Instance{
+		Ref:          drain.Ref{Project: "default", Name: name},
+		ID:           fmt.Sprintf("id-%s-%d", name, len(l.Calls)),
+		Member:       member,
+		Running:      running,
+		Wanted:       running,
+		Architecture: "x86_64",
+	}
+	l.Instance = append(l.Instance, i)
+	return i
+}
+
+// Find gives an instance; nil when there is none of that name.
+func (l *LXD) Find(ref drain.Ref) *drain.Instance {
+	for _, i := range l.Instance {
+		if i.Ref == ref {
+			return i
+		}
+	}
+	return nil
+}
+
+// Status gives a member's status.
+func (l *LXD) Status(member string) drain.MemberStatus { return l.member(member).Status }
+
+// SetStatus sets it.
+func (l *LXD) SetStatus(member string, status drain.MemberStatus) { l.member(member).Status = status }
+
+// Delete deletes an instance.
+func (l *LXD) Delete(ref drain.Ref) {
+	l.Instance = slices.DeleteFunc(l.Instance, func(i *drain.Instance) bool { return i.Ref == ref })
+}
+
+func (l *LXD) member(name string) *drain.Member {
+	for n := range l.Member {
+		if l.Member[n].Name == name {
+			return &l.Member[n]
+		}
+	}
+	panic("no member " + name)
+}
+
+// alive counts a call of the client.
+func (l *LXD) alive() error {
+	if l.Life == 0 {
+		return ErrKilled
+	}
+	l.Life--
+	return nil
+}
+
+// Members implements drain.Cluster.
+func (l *LXD) Members(context.Context) ([]drain.Member, error) {
+	return slices.Clone(l.Member), l.alive()
+}
+
+// Instances implements drain.Cluster.
+func (l *LXD) Instances(context.Context) ([]drain.Instance, error) {
+	all := make([]drain.Instance, len(l.Instance))
+	for n, i := range l.Instance {
+		all[n] = *i
+	}
+	return all, l.alive()
+}
+
+// Records implements drain.Journal.
+func (l *LXD) Records(context.Context) (map[string]drain.Record, error) {
+	records := map[string]drain.Record{}
+	for member, text := range l.Journal {
+		r, err := drain.Decode(text)
+		if err != nil {
+			return nil, err
+		}
+		records[member] = r
+	}
+	return records, l.alive()
+}
+
+// Write implements drain.Journal.
+func (l *LXD) Write(_ context.Context, member string, before, after *drain.Record) error {
+	if err := l.alive(); err != nil {
+		return err
+	}
+	there, ok := l.Journal[member]
+	if ok != (before != nil) || before != nil && before.Encode() != there {
+		return fmt.Errorf("cannot write the record of %s: %w", member, drain.ErrConflict)
+	}
+	if after == nil {
+		delete(l.Journal, member)
+	} else {
+		l.Journal[member] = after.Encode()
+	}
+	return nil
+}
+
+// Settle implements drain.Cluster; operations here end before their call returns.
+func (l *LXD) Settle(context.Context, string) error { return l.alive() }
+
+// Evacuate implements drain.Cluster.
+func (l *LXD) Evacuate(ctx context.Context, name string, progress func(string)) error {
+	if err := l.alive(); err != nil {
+		return err
+	}
+	err := l.EvacuateByHand(name)
+	if l.Life == 0 {
+		return ErrKilled
+	}
+	return err
+}
+
+// EvacuateByHand is `lxc cluster evacuate`.
+func (l *LXD) EvacuateByHand(name string) error {
+	l.Calls = append(l.Calls, "evacuate "+name)
+	l.Evacuates++
+	m := l.member(name)
+	if m.Status == drain.Evacuated {
+		return errors.New("cannot evacuate: Cluster member is already evacuated")
+	}
+	m.Status = drain.Evacuated
+	for _, i := range slices.Clone(l.Instance) {
+		if i.Member != name {
+			continue
+		}
+		if err := l.evacuate(i, name); err != nil {
+			m.Status = drain.Online // what has moved stays moved, what was stopped stays stopped
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *LXD) evacuate(i *drain.Instance, from string) error {
+	ran := i.Running
+	migrate := i.Evacuate == "migrate" || i.Evacuate == "live-migrate" || i.Evacuate != "stop" && len(i.Ties) == 0
+	if ran && !(migrate && i.Live) {
+		if err := l.fails("stop", i.Ref); err != nil {
+			return err
+		}
+		l.halt(i)
+		i.Wanted = true
+		if i.Ephemeral {
+			return fmt.Errorf("cannot migrate %s: not found", i.Ref)
+		}
+	}
+	if !migrate {
+		return nil
+	}
+	to := l.leastLoaded(from, i.Architecture)
+	if to == "" {
+		return nil
+	}
+	if i.Origin == "" {
+		i.Origin = from
+	}
+	if err := l.fails("move", i.Ref); err != nil {
+		return err
+	}
+	i.Member = to
+	if !ran || i.Live {
+		return nil
+	}
+	if err := l.fails("start", i.Ref); err != nil {
+		return err
+	}
+	i.Running, i.Wanted = true, true
+	return nil
+}
+
+func (l *LXD) leastLoaded(from, architecture string) string {
+	load := map[string]int{}
+	for _, i := range l.Instance {
+		load[i.Member]++
+	}
+	var hosts []string
+	for _, m := range l.Member {
+		if m.Name != from && m.Status == drain.Online && m.Takes && slices.Contains(m.Runs, architecture) {
+			hosts = append(hosts, m.Name)
+		}
+	}
+	if len(hosts) == 0 {
+		return ""
+	}
+	return slices.MinFunc(hosts, func(a, b string) int { return cmp.Or(load[a]-load[b], cmp.Compare(a, b)) })
+}
+
+// Restore implements drain.Cluster.
+func (l *LXD) Restore(_ context.Context, name string, _ func(string)) error {
+	if err := l.alive(); err != nil {
+		return err
+	}
+	err := l.RestoreByHand(name)
+	if l.Life == 0 {
+		return ErrKilled
+	}
+	return err
+}
+
+// RestoreByHand is `lxc cluster restore`.
+func (l *LXD) RestoreByHand(name string) error {
+	l.Calls = append(l.Calls, "restore "+name)
+	m := l.member(name)
+	if m.Status == drain.Online {
+		return errors.New("cannot restore: Cluster member is already restored")
+	}
+	m.Status = drain.Online
+	err := func() error {
+		for _, i := range l.Instance {
+			if i.Member == name && i.Wanted && !i.Running {
+				if err := l.fails("start", i.Ref); err != nil {
+					return err
+				}
+				i.Running = true
+			}
+		}
+		for _, i := range l.Instance {
+			if i.Member == name || i.Origin != name {
+				continue
+			}
+			if err := l.fails("move", i.Ref); err != nil {
+				return err
+			}
+			i.Member, i.Origin = name, ""
+		}
+		return nil
+	}()
+	if err != nil {
+		m.Status = drain.Evacuated
+	}
+	return err
+}
+
+// SetOrigin implements drain.Cluster.
+func (l *LXD) SetOrigin(_ context.Context, ref drain.Ref, origin string) error {
+	return l.change("origin", ref, func(i *drain.Instance) error {
+		i.Origin = origin
+		return nil
+	})
+}
+
+// Start implements drain.Cluster.
+func (l *LXD) Start(_ context.Context, ref drain.Ref) error {
+	return l.change("start", ref, func(i *drain.Instance) error {
+		i.Running, i.Wanted = true, true
+		return nil
+	})
+}
+
+// Stop implements drain.Cluster.
+func (l *LXD) Stop(_ context.Context, ref drain.Ref) error {
+	return l.change("stop", ref, func(i *drain.Instance) error {
+		l.halt(i)
+		return nil
+	})
+}
+
+// Move implements drain.Cluster.
+func (l *LXD) Move(_ context.Context, ref drain.Ref, to string, live bool) error {
+	return l.change("move", ref, func(i *drain.Instance) error {
+		switch {
+		case i.Running && !live:
+			return errors.New("it runs")
+		case l.member(to).Status == drain.Offline:
+			return errors.New("Target node is offline")
+		case i.Member == to:
+			return errors.New("Target must be different than instance's current location")
+		}
+		i.Member = to
+		return nil
+	})
+}
+
+func (l *LXD) change(call string, ref drain.Ref, do func(*drain.Instance) error) error {
+	if err := l.alive(); err != nil {
+		return err
+	}
+	l.Calls = append(l.Calls, call+" "+ref.String())
+	i := l.Find(ref)
+	if i == nil {
+		return fmt.Errorf("cannot %s %s: not found", call, ref)
+	}
+	if err := l.fails(call, ref); err != nil {
+		return err
+	}
+	if err := do(i); err != nil {
+		return fmt.Errorf("cannot %s %s: %w", call, ref, err)
+	}
+	if l.Life == 0 {
+		return ErrKilled // it was done, but nobody was told
+	}
+	return nil
+}
+
+func (l *LXD) fails(call string, ref drain.Ref) error {
+	if l.Fail == nil {
+		return nil
+	}
+	return l.Fail(call, ref)
+}
+
+func (l *LXD) halt(i *drain.Instance) {
+	i.Running, i.Wanted = false, false
+	if i.Ephemeral {
+		l.Delete(i.Ref)
+	}
+}

@@ -1,0 +1,212 @@
+package drain
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Verdict is what a plan says of one instance.
+type Verdict string
+
+// The verdicts, from harmless to fatal.
+const (
+	Okay    Verdict = "okay"    // will be done
+	Skip    Verdict = "skip"    // nothing will be done to it
+	Warning Verdict = "warning" // will be done, and its owner may not like it
+	Error   Verdict = "error"   // keeps the whole plan from being applied
+)
+
+// Item is what would happen to one instance.
+type Item struct {
+	Ref
+	Verdict Verdict
+	// Reason says what would happen, or why nothing, and what overrides an error.
+	Reason string
+}
+
+// String gives the item as a line for an operator.
+func (i Item) String() string { return fmt.Sprintf("%-7s %s: %s", i.Verdict, i.Ref, i.Reason) }
+
+// Plan is what a drain or an undrain would do.
+type Plan struct {
+	Member string
+	// Done tells that what was asked for is true already.
+	Done bool
+	// Note says what the plan is about, in a line.
+	Note string
+	// Refusal is why the member as a whole cannot be drained or undrained; empty when
+	// it can.
+	Refusal string
+	Items   []Item
+
+	verb   string  // "drain" or "undrain"
+	record *Record // what is to be written before anything is done
+}
+
+// Err gives the reason why the plan must not be applied, nil when it may be.
+func (p Plan) Err() error {
+	if p.Refusal != "" {
+		return fmt.Errorf("cannot %s %s: %s", p.verb, p.Member, p.Refusal)
+	}
+	var bad []string
+	for _, i := range p.Items {
+		if i.Verdict == Error {
+			bad = append(bad, i.Ref.String()+": "+i.Reason)
+		}
+	}
+	if len(bad) > 0 {
+		return fmt.Errorf("cannot %s %s: nothing was changed, because of\n%s", p.verb, p.Member, strings.Join(bad, "\n"))
+	}
+	return nil
+}
+
+// String gives the plan as lines for an operator.
+func (p Plan) String() string {
+	lines := []string{p.Note}
+	if p.Refusal != "" {
+		lines = []string{"cannot " + p.verb + " " + p.Member + ": " + p.Refusal}
+	}
+	for _, i := range p.Items {
+		lines = append(lines, i.String())
+	}
+	return strings.Join(lines, "\n")
+}
+
+// refused is a plan for a member that cannot be drained or undrained.
+func refused(verb, member, format string, args ...any) Plan {
+	return Plan{verb: verb, Member: member, Refusal: fmt.Sprintf(format, args...)}
+}
+
+// unable says why a member cannot be worked on at all; empty when it can.
+func unable(view View, name string) string {
+	member, ok := view.Member(name)
+	switch {
+	case !ok:
+		return fmt.Sprintf("LXD has no member of that name: its members are %s", view.names())
+	case member.Status == Offline:
+		return "it is Offline: bring its LXD back first (its instances can be seen, not moved)"
+	case member.Status != Online && member.Status != Evacuated:
+		return fmt.Sprintf("it is %s: see `lxc cluster show %s`", member.Status, name)
+	}
+	return ""
+}
+
+// PlanDrain plans to empty a member. force accepts what loses something: instances that
+// cannot move are stopped where they are, ephemeral ones are deleted by LXD when they
+// stop. It is pure; who and when are filled in by Drainer.
+func PlanDrain(view View, name string, force bool) Plan {
+	if why := unable(view, name); why != "" {
+		return refused("drain", name, "%s", why)
+	}
+	member, _ := view.Member(name)
+	record, drainedBefore := view.Records[name]
+	there := view.on(name)
+	switch {
+	case drainedBefore && record.Phase == Returning:
+		return refused("drain", name, "an undrain of it was begun and not finished: run undrain again first")
+	case drainedBefore && record.Phase == Drained && member.Status == Online:
+		// An operator restored it by hand: that drain is history.
+		drainedBefore = false
+	case !drainedBefore && member.Status == Evacuated:
+		return refused("drain", name, "it was evacuated, but not by pet-scheduler, and stays its operator's: `lxc cluster restore %s` first", name)
+	}
+	if len(view.hosts(name, "")) == 0 && member.Status == Online {
+		return refused("drain", name, "no other member is Online and takes instances: the cluster would have nowhere to run anything")
+	}
+
+	plan := Plan{verb: "drain", Member: name}
+	if drainedBefore {
+		plan.record = record.clone()
+	} else {
+		plan.record = &Record{}
+		for _, i := range view.Instances {
+			if i.Origin == name && i.Member != name {
+				plan.record.Strangers = append(plan.record.Strangers, i.Ref)
+			}
+		}
+	}
+	for _, i := range there {
+		entry := plan.record.entry(i)
+		if entry == nil {
+			plan.record.Entries = append(plan.record.Entries, Entry{Ref: i.Ref, ID: i.ID})
+			entry = &plan.record.Entries[len(plan.record.Entries)-1]
+		} else if entry.To != "" {
+			// It had left, and somebody put it back.
+			*entry = Entry{Ref: i.Ref, ID: i.ID}
+		}
+		entry.Ran = entry.Ran || i.Running
+		item, stays := judge(view, i, entry.Ran, force)
+		entry.Stays = stays
+		plan.Items = append(plan.Items, item)
+	}
+	if drainedBefore && record.Phase == Drained && empty(view, name, &record) {
+		plan.Done, plan.Items = true, nil
+		plan.Note = fmt.Sprintf("%s is drained already, since %s", name, record.Since.UTC().Format("2006-01-02 15:04 UTC"))
+		return plan
+	}
+	plan.record.Phase = Draining
+	plan.Note = fmt.Sprintf("drain %s: %s", name, count(len(there), "instance"))
+	if drainedBefore {
+		plan.Note += ", carrying on with the drain of " + record.Since.UTC().Format("2006-01-02 15:04 UTC")
+	}
+	return plan
+}
+
+// judge says what a drain does to one instance; stays tells that it does not leave.
+func judge(view View, i Instance, ran, force bool) (item Item, stays bool) {
+	item.Ref = i.Ref
+	say := func(v Verdict, stays bool, format string, args ...any) (Item, bool) {
+		item.Verdict, item.Reason = v, fmt.Sprintf(format, args...)
+		return item, stays
+	}
+	why := immovable(view, i)
+	switch {
+	case ran && i.Ephemeral && !force && (why != "" || !i.Live):
+		return say(Error, why != "", "is ephemeral: it is deleted when it stops; force=true lets that happen")
+	case ran && i.Ephemeral && (why != "" || !i.Live):
+		return say(Warning, why != "", "is ephemeral: it stops and is gone")
+	case why == "" && !ran:
+		return say(Okay, false, "moves to another member, stopped as it is")
+	case why == "" && i.Live:
+		return say(Okay, false, "moves to another member while it runs")
+	case why == "":
+		return say(Okay, false, "stops, moves to another member and starts there")
+	case !ran:
+		return say(Skip, true, "%s: it stays, stopped as it is", why)
+	case i.Evacuate == "stop":
+		return say(Warning, true, "%s: it is stopped and stays", why)
+	case force:
+		return say(Warning, true, "%s: it is stopped and stays, as force=true asks", why)
+	}
+	return say(Error, true, "%s; force=true stops it there for as long as the member is drained", why)
+}
+
+// immovable says why LXD does not move an instance; empty when it does.
+func immovable(view View, i Instance) string {
+	switch {
+	case i.Evacuate == "stop":
+		return "its cluster.evacuate is stop"
+	case (i.Evacuate == "" || i.Evacuate == "auto") && len(i.Ties) > 0:
+		return "is tied to this member by " + strings.Join(i.Ties, ", ")
+	case len(view.hosts(i.Member, i.Architecture)) == 0:
+		return "no other member is Online, takes instances and runs " + i.Architecture
+	}
+	return ""
+}
+
+// empty tells whether a drained member holds nothing but what stays there, stopped.
+func empty(view View, member string, record *Record) bool {
+	return !slices.ContainsFunc(view.on(member), func(i Instance) bool {
+		entry := record.entry(i)
+		return entry == nil || !entry.Stays || i.Running
+	})
+}
+
+// count gives "1 instance", "2 instances".
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

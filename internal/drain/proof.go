@@ -1,0 +1,76 @@
+package drain
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Doubt is something that keeps a drain or an undrain from being true.
+type Doubt struct {
+	Ref    Ref // empty when it is about the member itself
+	Reason string
+}
+
+// String gives the doubt as a line for an operator.
+func (d Doubt) String() string {
+	if d.Ref == (Ref{}) {
+		return d.Reason
+	}
+	return d.Ref.String() + ": " + d.Reason
+}
+
+// ProveDrained gives what keeps a member from being drained: it has to be Evacuated, hold
+// nothing but what stays there stopped, and what ran has to run elsewhere.
+func ProveDrained(view View, name string, record *Record) []Doubt {
+	var doubts []Doubt
+	if m, _ := view.Member(name); m.Status != Evacuated {
+		doubts = append(doubts, Doubt{Reason: fmt.Sprintf("%s is %s, wanted Evacuated", name, m.Status)})
+	}
+	for _, i := range view.on(name) {
+		e := record.entry(i)
+		switch {
+		case e == nil || !e.Stays:
+			doubts = append(doubts, Doubt{i.Ref, "is still on " + name})
+		case i.Running:
+			doubts = append(doubts, Doubt{i.Ref, "still runs on " + name})
+		}
+	}
+	for _, e := range record.Entries {
+		if i, there := view.find(e); there && i.Member != name && e.Ran && !i.Running && (e.To == "" || e.To == i.Member) {
+			doubts = append(doubts, Doubt{i.Ref, "does not run on " + i.Member})
+		}
+	}
+	return doubts
+}
+
+// ProveUndrained gives what keeps a member from being undrained: it has to be Online, and
+// what comes back has to be there, running if it has to.
+func ProveUndrained(view View, name string, record *Record) []Doubt {
+	var doubts []Doubt
+	if m, _ := view.Member(name); m.Status != Online {
+		doubts = append(doubts, Doubt{Reason: fmt.Sprintf("%s is %s, wanted Online", name, m.Status)})
+	}
+	for _, e := range record.Entries {
+		i, there := view.find(e)
+		switch {
+		case !there || !e.Back:
+		case i.Member != name && ours(view, e, i):
+			doubts = append(doubts, Doubt{i.Ref, "is still on " + i.Member})
+		case i.Member == name && e.Start && !i.Running:
+			doubts = append(doubts, Doubt{i.Ref, "does not run"})
+		}
+	}
+	return doubts
+}
+
+// lines joins doubts, with the error that LXD gave for each where there is one.
+func lines(doubts []Doubt, because map[Ref]error) string {
+	text := make([]string, len(doubts))
+	for n, d := range doubts {
+		text[n] = d.String()
+		if err := because[d.Ref]; err != nil {
+			text[n] += ": " + err.Error()
+		}
+	}
+	return strings.Join(text, "\n")
+}

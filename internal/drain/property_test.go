@@ -1,0 +1,129 @@
+package drain_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/drain/draintest"
+)
+
+// TestNothingIsLostWhoeverIsKilledWhenever drains and undrains a member of a random
+// cluster. The client is killed at random calls and begun again; faults come and go; an
+// operator interferes between drain and undrain.
+func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		lxd := draintest.New([]string{"pet", "b", "c", "d"}[:rapid.IntRange(2, 4).Draw(t, "members")]...)
+		member := func(label string) string {
+			return lxd.Member[rapid.IntRange(0, len(lxd.Member)-1).Draw(t, label)].Name
+		}
+		for n := range rapid.IntRange(0, 7).Draw(t, "instances") {
+			i := lxd.Add(fmt.Sprintf("c%d", n), member("on"), rapid.Bool().Draw(t, "runs"))
+			i.Evacuate = rapid.SampledFrom([]string{"", "", "", "auto", "migrate", "stop"}).Draw(t, "evacuate")
+			if rapid.IntRange(0, 4).Draw(t, "tied") == 0 {
+				i.Ties = []string{"disk data"}
+			}
+			i.Origin = rapid.SampledFrom([]string{"", "", "", "b", "pet"}).Draw(t, "origin")
+		}
+		before := map[drain.Ref]drain.Instance{}
+		for _, i := range lxd.Instance {
+			before[i.Ref] = *i
+		}
+		d := drainer(lxd)
+
+		// again runs an action, killed at random, until it comes to its end.
+		again := func(action func() error) {
+			for try := 0; ; try++ {
+				require.Less(t, try, 30, "it never ends")
+				lxd.Life, lxd.Fail = -1, nil
+				if try < 25 {
+					lxd.Life = rapid.IntRange(0, 40).Draw(t, "life")
+					if fault := rapid.IntRange(0, 9).Draw(t, "fault"); fault < 3 {
+						left := rapid.IntRange(1, 4).Draw(t, "faults")
+						lxd.Fail = func(call string, _ drain.Ref) error {
+							if call == []string{"start", "move", "origin"}[fault] && left > 0 {
+								left--
+								return errors.New("a passing fault")
+							}
+							return nil
+						}
+					}
+				}
+				if err := action(); err == nil {
+					lxd.Life, lxd.Fail = -1, nil
+					return
+				}
+			}
+		}
+
+		again(func() error { _, err := d.Drain(t.Context(), "pet", true); return err })
+		require.Equal(t, drain.Evacuated, lxd.Status("pet"))
+		require.Len(t, lxd.Instance, len(before))
+		for _, i := range lxd.Instance {
+			was := before[i.Ref]
+			switch {
+			case was.Member != "pet":
+				require.Equal(t, was.Member, i.Member, "%s was none of our business", i.Ref)
+				require.Equal(t, was.Running, i.Running)
+			case i.Member == "pet":
+				require.True(t, i.Evacuate == "stop" || i.Evacuate != "migrate" && len(i.Ties) > 0, "%s could have moved", i.Ref)
+				require.False(t, i.Running)
+			default:
+				require.Equal(t, was.Running, i.Running)
+			}
+		}
+
+		// An operator comes by.
+		drained := map[drain.Ref]drain.Instance{}
+		touched := map[drain.Ref]string{}
+		for _, i := range slices.Clone(lxd.Instance) {
+			switch rapid.IntRange(0, 7).Draw(t, "operator") {
+			case 0:
+				touched[i.Ref] = "deleted"
+				lxd.Delete(i.Ref)
+			case 1:
+				if to := member("to"); to != "pet" && to != i.Member && i.Member != "pet" {
+					touched[i.Ref], i.Member = "moved", to
+				}
+			case 2:
+				touched[i.Ref], i.Running, i.Wanted = "stopped", false, false
+			case 3:
+				if i.Member != "pet" {
+					touched[i.Ref], i.Running, i.Wanted = "started", true, true
+				}
+			}
+		}
+		if rapid.Bool().Draw(t, "new") {
+			lxd.Add("new", "b", true).Origin = rapid.SampledFrom([]string{"", "pet"}).Draw(t, "origin")
+		}
+		for _, i := range lxd.Instance {
+			drained[i.Ref] = *i
+		}
+
+		again(func() error { _, err := d.Undrain(t.Context(), "pet"); return err })
+		require.Equal(t, drain.Online, lxd.Status("pet"))
+		require.Empty(t, lxd.Journal)
+		require.Len(t, lxd.Instance, len(drained), "none is lost, none comes back from the dead")
+		for _, i := range lxd.Instance {
+			was, mid := before[i.Ref], drained[i.Ref]
+			switch {
+			case was.Member != "pet" || touched[i.Ref] == "moved":
+				require.Equal(t, mid.Member, i.Member, "%s (%s)", i.Ref, touched[i.Ref])
+				require.Equal(t, mid.Running, i.Running, "%s (%s)", i.Ref, touched[i.Ref])
+			default:
+				require.Equal(t, "pet", i.Member, "%s (%s)", i.Ref, touched[i.Ref])
+				if touched[i.Ref] == "" {
+					require.Equal(t, was.Running, i.Running, "%s", i.Ref)
+				}
+				if touched[i.Ref] == "stopped" || touched[i.Ref] == "started" {
+					require.Equal(t, mid.Running, i.Running, "%s (%s)", i.Ref, touched[i.Ref])
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,93 @@
+package drain
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Phase is how far a drain, or its undrain, has come.
+type Phase string
+
+// The phases. A record is there from before the first change to the member until after
+// the last one.
+const (
+	Draining  Phase = "draining"  // instances are on their way out
+	Drained   Phase = "drained"   // the member was seen empty
+	Returning Phase = "returning" // instances are on their way back
+)
+
+// Record is what a drain did to one member: enough to carry on with it, and to undo it,
+// for a process that knows nothing else.
+type Record struct {
+	Phase Phase     `json:"phase"`
+	By    string    `json:"by"`    // who drains: a unit's name
+	Since time.Time `json:"since"` // when it began
+	Run   int       `json:"run"`   // how many actions worked on it, this one included
+	// Entries are the instances that were on the member.
+	Entries []Entry `json:"instances"`
+	// Strangers are instances that were elsewhere when the drain began although their
+	// Origin names the member: not ours to bring back.
+	Strangers []Ref `json:"strangers,omitempty"`
+}
+
+// Entry is what a drain did to one instance.
+type Entry struct {
+	Ref
+	ID string `json:"id,omitempty"`
+	// Ran tells whether it ran when the drain began.
+	Ran bool `json:"ran,omitempty"`
+	// Stays tells that it is stopped where it is instead of moved.
+	Stays bool `json:"stays,omitempty"`
+	// To is where the drain put it; empty until it was seen there.
+	To string `json:"to,omitempty"`
+	// Back tells that an undrain has begun to bring it back; Start, that it has to run
+	// afterwards. They are written before it is stopped for the way.
+	Back  bool `json:"back,omitempty"`
+	Start bool `json:"start,omitempty"`
+}
+
+// is tells whether i is the entry's instance and not a later one of the same name.
+func (e Entry) is(i Instance) bool {
+	return e.Ref == i.Ref && (e.ID == "" || i.ID == "" || e.ID == i.ID)
+}
+
+// entry finds the entry of an instance; nil when it has none.
+func (r *Record) entry(i Instance) *Entry {
+	for n := range r.Entries {
+		if r.Entries[n].is(i) {
+			return &r.Entries[n]
+		}
+	}
+	return nil
+}
+
+// clone copies a record deeply.
+func (r *Record) clone() *Record {
+	c := *r
+	c.Entries = append([]Entry(nil), r.Entries...)
+	c.Strangers = append([]Ref(nil), r.Strangers...)
+	return &c
+}
+
+// Encode gives the record as text. Equal records give equal texts.
+func (r Record) Encode() string {
+	text, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // strings, bools and a time cannot fail
+	}
+	return string(text)
+}
+
+// Decode reads what Encode gave.
+func Decode(text string) (Record, error) {
+	var r Record
+	if err := json.Unmarshal([]byte(text), &r); err != nil {
+		return Record{}, fmt.Errorf("cannot read drain record: %w", err)
+	}
+	switch r.Phase {
+	case Draining, Drained, Returning:
+		return r, nil
+	}
+	return Record{}, fmt.Errorf("cannot read drain record: its phase is %q: a newer version may have written it", r.Phase)
+}

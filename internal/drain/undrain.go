@@ -1,0 +1,124 @@
+package drain
+
+import (
+	"fmt"
+	"slices"
+)
+
+// PlanUndrain plans to bring back to a member what its drain moved away. It is pure.
+func PlanUndrain(view View, name string) Plan {
+	if why := unable(view, name); why != "" {
+		return refused("undrain", name, "%s", why)
+	}
+	member, _ := view.Member(name)
+	old, ok := view.Records[name]
+	if !ok && member.Status == Evacuated {
+		return refused("undrain", name, "it was evacuated, but not by pet-scheduler: use `lxc cluster restore %s`", name)
+	}
+	plan := Plan{verb: "undrain", Member: name}
+	if !ok {
+		plan.Done, plan.Note = true, name+" is not drained: it is Online, and no drain of it is on record"
+		return plan
+	}
+	record := old.clone()
+	record.track(view, name)
+	plan.record = record
+	for n := range record.Entries {
+		e := &record.Entries[n]
+		item := Item{Ref: e.Ref}
+		say := func(v Verdict, format string, args ...any) {
+			item.Verdict, item.Reason = v, fmt.Sprintf(format, args...)
+		}
+		i, there := view.find(*e)
+		home := there && i.Member == name
+		if there && !e.Back {
+			// What stands still although LXD does not mean it to was stopped by somebody,
+			// unless by a drain that did not come to its end.
+			e.Start = i.Running || e.Ran && (i.Wanted || old.Phase == Draining)
+		}
+		switch {
+		case !there:
+			say(Skip, "was deleted meanwhile")
+		case home && (!e.Start || i.Running):
+			say(Skip, "is on %s already", name)
+			e.Back = true
+		case home:
+			say(Okay, "starts on %s again", name)
+			e.Back = true
+		case i.Running && i.Ephemeral && !i.Live:
+			say(Skip, "is ephemeral and would be deleted on the way: it stays on %s", i.Member)
+			e.Back = false
+		case !ours(view, *e, i):
+			say(Skip, "was moved to %s meanwhile, not by this drain: it stays there", i.Member)
+			e.Back = false
+		case e.Start:
+			say(Okay, "comes back from %s and runs", i.Member)
+			e.Back = true
+		case e.Ran:
+			say(Okay, "comes back from %s and stays stopped, as somebody stopped it there", i.Member)
+			e.Back = true
+		default:
+			say(Okay, "comes back from %s, stopped as it was", i.Member)
+			e.Back = true
+		}
+		plan.Items = append(plan.Items, item)
+	}
+	for _, i := range view.Instances {
+		if i.Origin == name && i.Member != name && record.entry(i) == nil {
+			plan.Items = append(plan.Items, Item{Ref: i.Ref, Verdict: Skip, Reason: fmt.Sprintf("was not moved by this drain: it stays on %s", i.Member)})
+		}
+	}
+	record.Phase = Returning
+	back := 0
+	for _, i := range plan.Items {
+		if i.Verdict == Okay {
+			back++
+		}
+	}
+	plan.Note = fmt.Sprintf("undrain %s: %s to bring back, %d to leave as they are", name, count(back, "instance"), len(plan.Items)-back)
+	return plan
+}
+
+// ours tells whether an instance that is not home is where this drain put it, or where the
+// drain of that other member then put it.
+func ours(view View, e Entry, i Instance) bool {
+	at, seen := e.To, map[string]bool{}
+	for at != "" && at != i.Member && !seen[at] {
+		seen[at] = true
+		next, ok := view.Records[at]
+		if !ok {
+			return false
+		}
+		onward := next.entry(i)
+		if onward == nil {
+			return false
+		}
+		at = onward.To
+	}
+	return at == i.Member
+}
+
+// track writes into the record where the drain's instances have got to, and forgets those
+// that somebody else took away before the drain did.
+func (r *Record) track(view View, member string) {
+	if r.Phase != Draining {
+		return
+	}
+	r.Entries = slices.DeleteFunc(r.Entries, func(e Entry) bool {
+		i, there := view.find(e)
+		// An evacuation says so on the instance before it moves it; other moves do not.
+		return there && i.Member != member && e.To == "" && i.Origin == ""
+	})
+	for n := range r.Entries {
+		e := &r.Entries[n]
+		if i, there := view.find(*e); there && i.Member != member && e.To == "" {
+			e.To = i.Member
+		}
+	}
+	// LXD may have taken one that was created after the drain listed them.
+	for _, i := range view.Instances {
+		if i.Origin == member && i.Member != member && r.entry(i) == nil && !slices.Contains(r.Strangers, i.Ref) {
+			r.Entries = append(r.Entries, Entry{Ref: i.Ref, ID: i.ID, Ran: i.Running || i.Wanted, To: i.Member})
+		}
+	}
+}
