@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/dcib/dcib/charms/lxd-cluster/trust"
 	"github.com/dcib/dcib/internal/charm"
 )
 
@@ -38,4 +39,12 @@ func showPlan(_ context.Context, f facts, _ *world, _ charm.Call) (map[string]st
 		"plan":   strings.Join(lines, "\n"),
 		"status": string(p.Status.Level) + ": " + p.Status.Message,
 	}, nil
+}
+
+func addTrustedClient(ctx context.Context, _ facts, w *world, call charm.Call) (map[string]string, error) {
+	return trust.AddClient(ctx, w.trust(), call)
+}
+
+func removeTrustedClient(ctx context.Context, _ facts, w *world, call charm.Call) (map[string]string, error) {
+	return trust.RemoveClient(ctx, w.trust(), call)
 }

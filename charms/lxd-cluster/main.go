@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
+	"github.com/dcib/dcib/charms/lxd-cluster/trust"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
 )
@@ -26,6 +27,7 @@ type world struct {
 // facts are what the rooms saw.
 type facts struct {
 	Cluster cluster.Facts
+	Trust   trust.Facts
 }
 
 func main() {
@@ -36,26 +38,34 @@ func main() {
 		Observe: observe,
 		Plan:    plan,
 		Actions: map[string]charm.Action[facts, *world]{
-			"list-members": listMembers,
-			"show-plan":    showPlan,
+			"list-members":          listMembers,
+			"show-plan":             showPlan,
+			"add-trusted-client":    addTrustedClient,
+			"remove-trusted-client": removeTrustedClient,
 		},
 	})
 }
 
-func observe(ctx context.Context, event hooktool.Event, w *world) (facts, error) {
-	var f facts
-	var err error
-	f.Cluster, err = cluster.Observe(ctx, event, w.cluster())
+func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err error) {
+	if f.Cluster, err = cluster.Observe(ctx, event, w.cluster()); err != nil {
+		return f, err
+	}
+	if !f.Cluster.LXD.Clustered {
+		return f, nil // the other rooms work on a cluster
+	}
+	f.Trust, err = trust.Observe(ctx, w.trust())
 	return f, err
 }
 
 func plan(f facts) charm.Plan[*world] {
 	p := cluster.Plan(f.Cluster)
-	return charm.Plan[*world]{
-		Steps:   charm.Lift(p.Steps, (*world).cluster),
-		Status:  p.Status,
-		Version: p.Version,
+	steps := charm.Lift(p.Steps, (*world).cluster)
+	steps = append(steps, charm.Lift(trust.Plan(f.Trust), (*world).trust)...)
+	status := p.Status
+	if status.Level == charm.LevelActive && len(f.Trust.Unusable) > 0 {
+		status = charm.Blockedf("%s", strings.Join(f.Trust.Unusable, "; "))
 	}
+	return charm.Plan[*world]{Steps: steps, Status: status, Version: p.Version}
 }
 
 func (w *world) cluster() cluster.World {
@@ -68,4 +78,13 @@ func (w *world) cluster() cluster.World {
 		StateDir: filepath.Join(stateDir, strings.ReplaceAll(w.event.Unit, "/", "-")),
 		Now:      time.Now,
 	}
+}
+
+func (w *world) trust() trust.World {
+	t := trust.World{App: w.event.App(), Tools: w.tools}
+	// Without a LXD its field stays nil; the cluster's room says so in the status.
+	if server, err := w.socket.Server(context.Background()); err == nil {
+		t.LXD = server
+	}
+	return t
 }
