@@ -1,0 +1,75 @@
+package lxdlayer
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/canonical/lxd/shared/api"
+
+	"github.com/dcib/dcib/internal/drain"
+)
+
+// Key is the key of a member's config that holds its drain record. It stands in LXD itself,
+// beside the fact that it explains, so it lives exactly as long as the member does.
+const Key = "user.dcib.drain"
+
+// Records implements drain.Journal.
+func (c Cluster) Records(context.Context) (map[string]drain.Record, error) {
+	members, err := c.Server.GetClusterMembers()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list LXD's cluster members: %w", err)
+	}
+	return RecordsOf(members)
+}
+
+// RecordsOf reads the drain records out of the members' config, by member.
+func RecordsOf(members []api.ClusterMember) (map[string]drain.Record, error) {
+	records := map[string]drain.Record{}
+	for _, m := range members {
+		text := m.Config[Key]
+		if text == "" {
+			continue
+		}
+		record, err := drain.Decode(text)
+		if err != nil {
+			return nil, fmt.Errorf("cannot use %s of member %s (`lxc cluster get %s %s`): %w", Key, m.ServerName, m.ServerName, Key, err)
+		}
+		records[m.ServerName] = record
+	}
+	return records, nil
+}
+
+// Write implements drain.Journal.
+func (c Cluster) Write(_ context.Context, member string, before, after *drain.Record) error {
+	err := again(func() error {
+		there, etag, err := c.Server.GetClusterMember(member)
+		if err != nil {
+			return err
+		}
+		if !same(there.Config[Key], before) {
+			return drain.ErrConflict
+		}
+		put := there.Writable()
+		if put.Config == nil {
+			put.Config = map[string]string{}
+		}
+		delete(put.Config, Key)
+		if after != nil {
+			put.Config[Key] = after.Encode()
+		}
+		return c.Server.UpdateClusterMember(member, put, etag)
+	})
+	if err != nil {
+		return fmt.Errorf("cannot write %s of member %s: %w", Key, member, err)
+	}
+	return nil
+}
+
+// same tells whether text is the record; a text may be older than the way it is written now.
+func same(text string, record *drain.Record) bool {
+	if text == "" || record == nil {
+		return text == "" && record == nil
+	}
+	there, err := drain.Decode(text)
+	return err == nil && there.Encode() == record.Encode()
+}

@@ -1,0 +1,335 @@
+// Package lxdlayer is a LXD cluster as package drain wants it: its members, its instances,
+// and the journal, which is kept in the members' own config.
+//
+// It speaks to LXD 5.0 and later. Where the client library asks for API extensions that
+// 5.0 lacks although the call is older, the call is made by hand.
+package lxdlayer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	lxdclient "github.com/canonical/lxd/client"
+	"github.com/canonical/lxd/shared"
+	"github.com/canonical/lxd/shared/api"
+	"github.com/canonical/lxd/shared/osarch"
+
+	"github.com/dcib/dcib/internal/drain"
+)
+
+// Cluster is a LXD cluster, reached through any of its members.
+type Cluster struct {
+	Server lxdclient.InstanceServer
+}
+
+var (
+	_ drain.Cluster = Cluster{}
+	_ drain.Journal = Cluster{}
+)
+
+// Members implements drain.Cluster.
+func (c Cluster) Members(context.Context) ([]drain.Member, error) {
+	all, err := c.Server.GetClusterMembers()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list LXD's cluster members: %w", err)
+	}
+	members := make([]drain.Member, len(all))
+	for n, m := range all {
+		members[n] = member(m)
+	}
+	return members, nil
+}
+
+func member(m api.ClusterMember) drain.Member {
+	scheduler := m.Config["scheduler.instance"]
+	return drain.Member{
+		Name:   m.ServerName,
+		Status: drain.MemberStatus(m.Status),
+		Runs:   runs(m.Architecture),
+		Takes:  scheduler != "manual" && scheduler != "group",
+	}
+}
+
+// runs lists the architectures that a machine of one runs.
+func runs(architecture string) []string {
+	all := []string{architecture}
+	id, err := osarch.ArchitectureId(architecture)
+	if err != nil {
+		return all
+	}
+	others, err := osarch.ArchitecturePersonalities(id)
+	if err != nil {
+		return all
+	}
+	for _, id := range others {
+		if name, err := osarch.ArchitectureName(id); err == nil {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
+// Instances implements drain.Cluster.
+func (c Cluster) Instances(context.Context) ([]drain.Instance, error) {
+	all, err := c.Server.GetInstancesAllProjects(api.InstanceTypeAny)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list LXD's instances: %w", err)
+	}
+	var remote map[string]bool
+	if slices.ContainsFunc(all, hasPoolDisk) {
+		if remote, err = c.remotePools(); err != nil {
+			return nil, err
+		}
+	}
+	instances := make([]drain.Instance, 0, len(all))
+	for _, i := range all {
+		// The half of a move that LXD has not finished.
+		if !strings.HasPrefix(i.Name, "lxd-move-of-") {
+			instances = append(instances, instance(i, remote))
+		}
+	}
+	return instances, nil
+}
+
+func instance(i api.Instance, remotePools map[string]bool) drain.Instance {
+	evacuate := i.ExpandedConfig["cluster.evacuate"]
+	auto := evacuate == "" || evacuate == "auto"
+	return drain.Instance{
+		Ref:          drain.Ref{Project: i.Project, Name: i.Name},
+		ID:           i.Config["volatile.uuid"],
+		Member:       i.Location,
+		Running:      runsNow(i),
+		Architecture: i.Architecture,
+		Ephemeral:    i.Ephemeral,
+		Live:         evacuate == "live-migrate" || auto && i.Type == "virtual-machine" && shared.IsTrue(i.ExpandedConfig["migration.stateful"]),
+		Evacuate:     evacuate,
+		Ties:         ties(i.ExpandedDevices, remotePools),
+		Origin:       i.Config["volatile.evacuate.origin"],
+		Wanted:       i.Config["volatile.last_state.power"] == "RUNNING",
+	}
+}
+
+// runsNow tells whether an instance runs, frozen ones included. LXD says "Error" for what
+// it cannot ask, as on a member that is Offline.
+func runsNow(i api.Instance) bool {
+	return i.StatusCode != api.Stopped && i.StatusCode != api.Error
+}
+
+// ties lists the devices that keep LXD from moving an instance whose cluster.evacuate is
+// auto: LXD's CanMigrate of each kind of device (lxd 5.0.2, lxd/device).
+func ties(devices map[string]map[string]string, remotePools map[string]bool) []string {
+	var tied []string
+	for name, d := range devices {
+		free := false
+		switch d["type"] {
+		case "none", "tpm":
+			free = true
+		case "disk":
+			free = d["path"] == "/" || remotePools[d["pool"]]
+		case "nic":
+			free = d["network"] != "" || d["nictype"] == "ovn"
+		}
+		if !free {
+			tied = append(tied, d["type"]+" "+name)
+		}
+	}
+	slices.Sort(tied)
+	return tied
+}
+
+// hasPoolDisk tells whether an instance has a disk out of a pool besides its root.
+func hasPoolDisk(i api.Instance) bool {
+	for _, d := range i.ExpandedDevices {
+		if d["type"] == "disk" && d["pool"] != "" && d["path"] != "/" {
+			return true
+		}
+	}
+	return false
+}
+
+// remotePools tells which pools every member reaches.
+func (c Cluster) remotePools() (map[string]bool, error) {
+	pools, err := c.Server.GetStoragePools()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list LXD's storage pools: %w", err)
+	}
+	remote := map[string]bool{}
+	for _, p := range pools {
+		remote[p.Name] = slices.Contains([]string{"ceph", "cephfs", "cephobject"}, p.Driver)
+	}
+	return remote, nil
+}
+
+// What LXD calls the operations that change a member's state.
+var stateOperations = []string{"Evacuating cluster member", "Restoring cluster member"}
+
+// Settle implements drain.Cluster. An operation goes on in LXD after whoever asked for it
+// is gone, and there is no handle to wait on, so its end is looked for.
+func (c Cluster) Settle(ctx context.Context, member string) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		operations, err := c.Server.GetOperations()
+		if err != nil {
+			return fmt.Errorf("cannot list LXD's operations: %w", err)
+		}
+		busy := slices.ContainsFunc(operations, func(op api.Operation) bool {
+			return op.Location == member && !op.StatusCode.IsFinal() && slices.Contains(stateOperations, op.Description)
+		})
+		if !busy {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("cannot go on: LXD still evacuates or restores %s: %w", member, ctx.Err())
+		}
+	}
+}
+
+// Evacuate implements drain.Cluster.
+func (c Cluster) Evacuate(ctx context.Context, member string, progress func(string)) error {
+	return c.setState(ctx, member, "evacuate", progress)
+}
+
+// Restore implements drain.Cluster.
+func (c Cluster) Restore(ctx context.Context, member string, progress func(string)) error {
+	return c.setState(ctx, member, "restore", progress)
+}
+
+func (c Cluster) setState(ctx context.Context, member, action string, progress func(string)) error {
+	// The library's UpdateClusterMemberState wants API extension
+	// clustering_restore_skip_mode for every action; LXD 5.0 has the actions without it.
+	path := api.NewURL().Path("cluster", "members", member, "state").String()
+	op, _, err := c.Server.RawOperation(http.MethodPost, path, map[string]string{"action": action}, "")
+	if err != nil {
+		return fmt.Errorf("cannot %s %s: %w", action, member, err)
+	}
+	last := ""
+	_, _ = op.AddHandler(func(o api.Operation) {
+		if line, _ := o.Metadata["evacuation_progress"].(string); line != "" && line != last {
+			last = line
+			progress(line)
+		}
+	})
+	if err := op.WaitContext(ctx); err != nil {
+		err = fmt.Errorf("cannot %s %s: %w", action, member, err)
+		if ctx.Err() == nil {
+			// Perhaps only the connection was lost, and LXD works on.
+			err = errors.Join(err, c.Settle(ctx, member))
+		}
+		return err
+	}
+	return nil
+}
+
+// in gives a client for an instance's project.
+func (c Cluster) in(i drain.Ref) lxdclient.InstanceServer {
+	if i.Project == "" {
+		return c.Server
+	}
+	return c.Server.UseProject(i.Project)
+}
+
+// SetOrigin implements drain.Cluster.
+func (c Cluster) SetOrigin(ctx context.Context, i drain.Ref, origin string) error {
+	const key = "volatile.evacuate.origin"
+	server := c.in(i)
+	err := again(func() error {
+		there, etag, err := server.GetInstance(i.Name)
+		if err != nil || there.Config[key] == origin {
+			return err
+		}
+		put := there.Writable()
+		if origin == "" {
+			delete(put.Config, key)
+		} else {
+			put.Config[key] = origin
+		}
+		op, err := server.UpdateInstance(i.Name, put, etag)
+		if err != nil {
+			return err
+		}
+		return op.WaitContext(ctx)
+	})
+	if err != nil {
+		return fmt.Errorf("cannot set %s of %s to %q: %w", key, i, origin, err)
+	}
+	return nil
+}
+
+// Start implements drain.Cluster.
+func (c Cluster) Start(ctx context.Context, i drain.Ref) error {
+	there, _, err := c.in(i).GetInstance(i.Name)
+	if err == nil && !runsNow(*there) {
+		err = c.power(ctx, i, api.InstanceStatePut{Action: "start", Timeout: -1})
+	}
+	if err != nil {
+		return fmt.Errorf("cannot start %s: %w", i, err)
+	}
+	return nil
+}
+
+// defaultShutdown is how many seconds LXD gives an instance that does not say how long it
+// takes to shut down (boot.host_shutdown_timeout).
+const defaultShutdown = 30
+
+// Stop implements drain.Cluster.
+func (c Cluster) Stop(ctx context.Context, i drain.Ref) error {
+	there, _, err := c.in(i).GetInstance(i.Name)
+	if err != nil {
+		return fmt.Errorf("cannot stop %s: %w", i, err)
+	}
+	if !runsNow(*there) {
+		return nil
+	}
+	timeout, err := strconv.Atoi(there.ExpandedConfig["boot.host_shutdown_timeout"])
+	if err != nil {
+		timeout = defaultShutdown
+	}
+	err = c.power(ctx, i, api.InstanceStatePut{Action: "stop", Timeout: timeout})
+	if err != nil && ctx.Err() == nil {
+		err = c.power(ctx, i, api.InstanceStatePut{Action: "stop", Timeout: -1, Force: true})
+	}
+	if err != nil {
+		return fmt.Errorf("cannot stop %s: %w", i, err)
+	}
+	return nil
+}
+
+func (c Cluster) power(ctx context.Context, i drain.Ref, put api.InstanceStatePut) error {
+	op, err := c.in(i).UpdateInstanceState(i.Name, put, "")
+	if err != nil {
+		return err
+	}
+	return op.WaitContext(ctx)
+}
+
+// Move implements drain.Cluster.
+func (c Cluster) Move(ctx context.Context, i drain.Ref, member string, live bool) error {
+	op, err := c.in(i).UseTarget(member).MigrateInstance(i.Name, api.InstancePost{Name: i.Name, Migration: true, Live: live})
+	if err == nil {
+		err = op.WaitContext(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot move %s to %s: %w", i, member, err)
+	}
+	return nil
+}
+
+// again repeats a change that lost a race against another, a few times.
+func again(change func() error) error {
+	var err error
+	for range 5 {
+		if err = change(); !api.StatusErrorCheck(err, http.StatusPreconditionFailed) {
+			return err
+		}
+	}
+	return err
+}

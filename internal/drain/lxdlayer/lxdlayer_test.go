@@ -1,0 +1,70 @@
+package lxdlayer
+
+import (
+	"testing"
+
+	"github.com/canonical/lxd/shared/api"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/drain"
+)
+
+func TestMember(t *testing.T) {
+	m := api.ClusterMember{ServerName: "pet", Status: "Online", Architecture: "x86_64"}
+	require.Equal(t, drain.Member{Name: "pet", Status: drain.Online, Runs: []string{"x86_64", "i686"}, Takes: true}, member(m))
+	for _, scheduler := range []string{"manual", "group"} {
+		m.Config = map[string]string{"scheduler.instance": scheduler}
+		require.False(t, member(m).Takes)
+	}
+}
+
+func TestInstance(t *testing.T) {
+	i := api.Instance{
+		Name: "c1", Project: "lab", Location: "pet", Architecture: "x86_64", Type: "container", StatusCode: api.Running,
+		Config: map[string]string{"volatile.uuid": "1", "volatile.evacuate.origin": "b", "volatile.last_state.power": "RUNNING"},
+	}
+	require.Equal(t, drain.Instance{
+		Ref: drain.Ref{Project: "lab", Name: "c1"}, ID: "1", Member: "pet", Running: true, Architecture: "x86_64", Origin: "b", Wanted: true,
+	}, instance(i, nil))
+
+	i.ExpandedConfig = map[string]string{"migration.stateful": "true"}
+	require.False(t, instance(i, nil).Live, "only virtual machines move while they run by themselves")
+	i.Type = "virtual-machine"
+	require.True(t, instance(i, nil).Live)
+	i.ExpandedConfig["cluster.evacuate"] = "migrate"
+	require.False(t, instance(i, nil).Live)
+	i.StatusCode = api.Frozen
+	require.True(t, instance(i, nil).Running)
+	i.StatusCode = api.Stopped
+	require.False(t, instance(i, nil).Running)
+}
+
+func TestTies(t *testing.T) {
+	devices := map[string]map[string]string{
+		"root":  {"type": "disk", "path": "/", "pool": "local"},
+		"eth0":  {"type": "nic", "network": "lxdbr0"},
+		"eth1":  {"type": "nic", "nictype": "bridged", "parent": "br0"},
+		"share": {"type": "disk", "path": "/srv", "pool": "fs", "source": "share"},
+		"data":  {"type": "disk", "path": "/data", "source": "/data"},
+		"gpu":   {"type": "gpu"},
+		"off":   {"type": "none"},
+	}
+	require.Equal(t, []string{"disk data", "gpu gpu", "nic eth1"}, ties(devices, map[string]bool{"fs": true}))
+	require.Equal(t, []string{"disk data", "disk share", "gpu gpu", "nic eth1"}, ties(devices, nil))
+}
+
+func TestRecordsOf(t *testing.T) {
+	record := drain.Record{Phase: drain.Drained, By: "x/0", Entries: []drain.Entry{}}
+	records, err := RecordsOf([]api.ClusterMember{
+		{ServerName: "a", Config: map[string]string{Key: record.Encode()}},
+		{ServerName: "b", Config: map[string]string{"user.other": "x"}},
+	})
+	require.NoError(t, err)
+	require.Equal(t, map[string]drain.Record{"a": record}, records)
+	_, err = RecordsOf([]api.ClusterMember{{ServerName: "a", Config: map[string]string{Key: "x"}}})
+	require.ErrorContains(t, err, "`lxc cluster get a user.dcib.drain`")
+	require.True(t, same(record.Encode(), &record))
+	require.True(t, same("", nil))
+	require.False(t, same("", &record))
+	require.False(t, same(record.Encode(), nil))
+}
