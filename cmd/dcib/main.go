@@ -32,10 +32,12 @@ func main() {
 	defer stop()
 
 	root := &cobra.Command{
-		Use:           "dcib",
-		Short:         "A data centre in a box",
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Use:   "dcib",
+		Short: "A data centre in a box",
+		// A flag may stand before the verb that is handed all arguments as they are.
+		TraverseChildren: true,
+		SilenceUsage:     true,
+		SilenceErrors:    true,
 	}
 	root.AddCommand(verbs()...)
 	if err := root.ExecuteContext(ctx); err != nil {

@@ -106,10 +106,13 @@ func keepServicesDown(file string) (remove func() error, err error) {
 	return func() error { return RemovePolicy(file) }, nil
 }
 
+// OurPolicy says whether a policy file's text was written by Install.
+func OurPolicy(text string) bool { return strings.Contains(text, policyMark) }
+
 // RemovePolicy removes the policy file if it is ours: one that a killed run left behind.
 func RemovePolicy(file string) error {
 	data, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) || (err == nil && !strings.Contains(string(data), policyMark)) {
+	if errors.Is(err, fs.ErrNotExist) || (err == nil && !OurPolicy(string(data))) {
 		return nil
 	}
 	if err == nil {

@@ -137,7 +137,7 @@ func Build(ctx context.Context, cache, module, mirror string, log io.Writer, say
 // agents packs the agent's archive and the index that bootstrap reads.
 func agents(ctx context.Context, out, work string, log io.Writer) error {
 	b := Built{out}
-	env := []string{"JUJU_DATA=" + filepath.Join(work, "juju-data")}
+	env := []string{"JUJU_DATA=" + filepath.Join(work, "juju-data"), "TMPDIR=" + work}
 	version, err := proc.Run(ctx, proc.Cmd{Args: []string{filepath.Join(b.Bin(), "juju"), "version"}, Env: env, Log: log})
 	if err != nil {
 		return fmt.Errorf("cannot ask the built juju for its version: %w", err)

@@ -45,7 +45,7 @@ type Controller struct {
 
 // Juju runs the box's juju client and returns what it wrote to its standard output.
 func Juju(ctx context.Context, p place.Place, log io.Writer, args ...string) (string, error) {
-	return proc.Run(ctx, proc.Cmd{Args: append([]string{"juju"}, args...), Env: p.Env(), Log: log, Dir: p.Dir()})
+	return proc.Run(ctx, proc.Cmd{Args: append([]string{filepath.Join(p.Bin(), "juju")}, args...), Env: p.Env(), Log: log, Dir: p.Dir()})
 }
 
 // Up says whether the controller answers. One that was bootstrapped to its end and does

@@ -91,14 +91,14 @@ func (h Host) Start(ctx context.Context, log *change.Log) error {
 		if err != nil {
 			return err
 		}
-		pid, err := proc.Start([]string{daemon, "--group", "root", "--logfile", filepath.Join(h.Place.Logs(), "lxd.log")}, h.Place.Env(), h.Place.Pid(), filepath.Join(h.Place.Logs(), "lxd.out"))
+		pid, err := proc.Start([]string{daemon, "--group", "root", "--logfile", filepath.Join(h.Place.Logs(), "lxd-daemon.log")}, h.Place.Env(), h.Place.Pid(), filepath.Join(h.Place.Logs(), "lxd-daemon.out"))
 		if err != nil {
 			return err
 		}
 		log.Say("started, pid %d", pid)
 	}
 	if _, err := proc.Run(ctx, proc.Cmd{Args: []string{"lxd", "waitready", "--timeout", "120"}, Env: h.Place.Env(), Log: log}); err != nil {
-		return fmt.Errorf("cannot start the box's LXD: %w (its log: %s)", err, filepath.Join(h.Place.Logs(), "lxd.log"))
+		return fmt.Errorf("cannot start the box's LXD: %w (its log: %s)", err, filepath.Join(h.Place.Logs(), "lxd-daemon.log"))
 	}
 	return nil
 }
@@ -109,7 +109,7 @@ func (h Host) endStray(ctx context.Context, log *change.Log) error {
 		return err
 	}
 	for _, p := range found {
-		if strings.Contains(p.Command, "--logfile "+filepath.Join(h.Place.Logs(), "lxd.log")) {
+		if strings.Contains(p.Command, "--logfile "+filepath.Join(h.Place.Logs(), "lxd-daemon.log")) {
 			log.Say("end a daemon that lost its pid file: %s", p)
 			if !proc.Stop(ctx, p.Pid, 30*time.Second) {
 				return fmt.Errorf("cannot end the LXD daemon %s of an earlier run: run dcib box down", p)

@@ -74,6 +74,9 @@ func (p Place) Juju() string { return filepath.Join(p.Dir(), "juju") }
 // Logs has one log per step, and the daemon's.
 func (p Place) Logs() string { return filepath.Join(p.Dir(), "logs") }
 
+// Tmp is the box's temporary folder: Juju's client would leave lock files in /tmp.
+func (p Place) Tmp() string { return filepath.Join(p.Dir(), "tmp") }
+
 // Bin links to the folder of the built Juju commands.
 func (p Place) Bin() string { return filepath.Join(p.Dir(), "bin") }
 
@@ -100,6 +103,7 @@ func (p Place) Env() []string {
 	return []string{
 		"LXD_DIR=" + p.LXD(),
 		"JUJU_DATA=" + p.Juju(),
+		"TMPDIR=" + p.Tmp(),
 		"PATH=" + p.Bin() + string(os.PathListSeparator) + os.Getenv("PATH"),
 		Marker + "=" + p.Dir(),
 	}
@@ -114,8 +118,10 @@ func (p Place) Make() error {
 			return fmt.Errorf("cannot make the state folder: %w", err)
 		}
 	}
-	if err := os.MkdirAll(p.Juju(), 0o700); err != nil {
-		return fmt.Errorf("cannot make the state folder: %w", err)
+	for _, dir := range []string{p.Juju(), p.Tmp()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("cannot make the state folder: %w", err)
+		}
 	}
 	return nil
 }

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// newBoxClientCmd is `dcib box juju` and `dcib box lxc`: the client, told where the box
+// is. It takes the place of this process, so that terminal and exit code are its own.
+func newBoxClientCmd(where placer, client string) *cobra.Command {
+	return &cobra.Command{
+		Use:                client + " [arguments]",
+		Short:              "Run any " + client + " command against the box",
+		DisableFlagParsing: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			p, err := where()
+			if err != nil {
+				return err
+			}
+			if !p.Exists() {
+				return fmt.Errorf("cannot run %s: there is no box %s in %s: run make box first", client, p.Name, p.Dir())
+			}
+			path := filepath.Join(p.Bin(), client)
+			if _, err := os.Stat(path); err != nil {
+				if path, err = exec.LookPath(client); err != nil {
+					return fmt.Errorf("cannot find %s: looked in %s and in PATH: run make box first", client, p.Bin())
+				}
+			}
+			for _, entry := range p.Env() {
+				name, value, _ := strings.Cut(entry, "=")
+				if err := os.Setenv(name, value); err != nil {
+					return fmt.Errorf("cannot run %s: %w", client, err)
+				}
+			}
+			if err := syscall.Exec(path, append([]string{client}, args...), os.Environ()); err != nil {
+				return fmt.Errorf("cannot run %s: %w", path, err)
+			}
+			return nil
+		},
+	}
+}
