@@ -33,6 +33,27 @@ charms: bin ## Pack each charm into dist/<name>.charm
 clean: ## Remove what was built (boxes are not touched: see box-down)
 	@rm -rf bin dist
 
+# ---- the box ----
+
+.PHONY: box box-status box-down box-purge
+box: charms ## A real data centre on this machine (root, Debian 12 or Ubuntu)
+	@bin/dcib box up
+
+box-status: bin/dcib ## What there is of it
+	@bin/dcib box status
+
+box-down: bin/dcib ## Take it away, and check that nothing is left
+	@bin/dcib box down
+
+box-purge: bin/dcib ## The same, and what was built and downloaded for it
+	@bin/dcib box purge
+
+# go knows better than make whether there is something to build.
+.PHONY: bin/dcib
+bin/dcib:
+	@mkdir -p bin
+	@go build -o bin/dcib ./cmd/dcib
+
 # ---- checking ----
 
 .PHONY: lint lint-quick lint-format lint-vet lint-charms lint-modules lint-static lint-shell lint-vuln
