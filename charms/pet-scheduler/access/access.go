@@ -1,0 +1,217 @@
+// Package access is how pet-scheduler reaches LXD: the client certificate that each unit
+// makes for itself, and a connection that pins the server's.
+package access
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	lxdclient "github.com/canonical/lxd/client"
+
+	"github.com/dcib/dcib/internal/relation/lxdhttps"
+)
+
+// Names of the files in a unit's state directory.
+const (
+	keyFile         = "client.key"
+	certificateFile = "client.crt"
+)
+
+// Lifetimes of a client certificate. LXD trusts it by its fingerprint and not by its dates,
+// but other tools do look at them.
+const (
+	lifetime = 10 * 365 * 24 * time.Hour
+	renew    = 30 * 24 * time.Hour // before its end
+)
+
+// Identity is a unit's client certificate with its key. The key never leaves the unit.
+type Identity struct {
+	Certificate string // PEM
+	pair        tls.Certificate
+}
+
+// Load reads the identity in dir. ok is false when there is none that can be used for
+// another month, and Create should make one.
+func Load(dir string) (id Identity, ok bool, err error) {
+	certificate, err := os.ReadFile(filepath.Join(dir, certificateFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Identity{}, false, nil
+	}
+	if err != nil {
+		return Identity{}, false, fmt.Errorf("cannot read the client certificate: %w", err)
+	}
+	key, err := os.ReadFile(filepath.Join(dir, keyFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Identity{}, false, nil
+	}
+	if err != nil {
+		return Identity{}, false, fmt.Errorf("cannot read the client key: %w", err)
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil || time.Until(pair.Leaf.NotAfter) < renew {
+		// Half of an older pair, left by a unit that was killed: make another.
+		return Identity{}, false, nil
+	}
+	return Identity{Certificate: string(certificate), pair: pair}, true, nil
+}
+
+// Create makes an identity for a unit in dir, unless a good one is there.
+func Create(dir, unit string) error {
+	if _, ok, err := Load(dir); ok || err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("cannot make the unit's state directory: %w", err)
+	}
+	// P-384 as LXD's own.
+	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		return fmt.Errorf("cannot make a client key: %w", err)
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return fmt.Errorf("cannot make a client certificate: %w", err)
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: unit, Organization: []string{"dcib"}},
+		NotBefore:    now.Add(-time.Hour), // clocks differ
+		NotAfter:     now.Add(lifetime),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return fmt.Errorf("cannot make a client certificate: %w", err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return fmt.Errorf("cannot encode the client key: %w", err)
+	}
+	for _, file := range []struct {
+		name, kind string
+		der        []byte
+		mode       fs.FileMode
+	}{{keyFile, "PRIVATE KEY", keyDER, 0o600}, {certificateFile, "CERTIFICATE", der, 0o644}} {
+		text := pem.EncodeToMemory(&pem.Block{Type: file.kind, Bytes: file.der})
+		if err := replace(filepath.Join(dir, file.name), text, file.mode); err != nil {
+			return fmt.Errorf("cannot keep the client certificate: %w", err)
+		}
+	}
+	return nil
+}
+
+// replace writes a file so that it is there whole or not at all.
+func replace(path string, text []byte, mode fs.FileMode) error {
+	temp := path + ".new"
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.WriteFile(temp, text, mode); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}
+
+// How long a member may take to be reached and to answer before the next one is tried.
+const (
+	dialTimeout   = 3 * time.Second // handshake included
+	answerTimeout = 60 * time.Second
+)
+
+// Connect reaches the first of the offer's addresses that answers and shows the offer's
+// certificate. The error says of each why it did not do. The context is for the life of
+// the connection.
+func Connect(ctx context.Context, offer lxdhttps.Offer, id Identity) (lxdclient.InstanceServer, error) {
+	server, err := lxdhttps.ParseCertificate(offer.Certificate)
+	if err != nil {
+		return nil, err
+	}
+	config := tlsConfig(server, id)
+	var problems []string
+	for _, address := range offer.Addresses {
+		first, err := dial(ctx, address, config)
+		if err != nil {
+			problems = append(problems, address+": "+err.Error())
+			continue
+		}
+		return lxdclient.ConnectLXDWithContext(ctx, "https://"+address, &lxdclient.ConnectionArgs{
+			UserAgent:        "dcib-pet-scheduler",
+			SkipGetServer:    true,
+			TransportWrapper: func(t *http.Transport) lxdclient.HTTPTransporter { return transport{tune(t, config, first)} },
+		})
+	}
+	return nil, fmt.Errorf("cannot reach LXD: %s", strings.Join(problems, "; "))
+}
+
+// tlsConfig pins the server's very certificate: every member of a cluster shows the same
+// one, whatever its address, and no authority signed it.
+func tlsConfig(server *x509.Certificate, id Identity) *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		Certificates:       []tls.Certificate{id.pair},
+		InsecureSkipVerify: true, // in favour of VerifyConnection, which is stricter
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if len(state.PeerCertificates) == 0 || !bytes.Equal(state.PeerCertificates[0].Raw, server.Raw) {
+				return errors.New("it does not show the certificate that the relation names")
+			}
+			return nil
+		},
+	}
+}
+
+// dial connects to somebody with the right certificate.
+func dial(ctx context.Context, address string, config *tls.Config) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	dialer := tls.Dialer{NetDialer: &net.Dialer{KeepAlive: 3 * time.Second}, Config: config}
+	return dialer.DialContext(ctx, "tcp", address)
+}
+
+// tune makes the library's transport ours: first, the connection that is there already, is
+// used for all requests instead of a handshake each; the pin; no waiting for the dead.
+func tune(t *http.Transport, config *tls.Config, first net.Conn) *http.Transport {
+	var once sync.Once
+	t.DialTLSContext = func(ctx context.Context, _, address string) (conn net.Conn, err error) {
+		once.Do(func() { conn = first })
+		if conn != nil {
+			return conn, nil
+		}
+		return dial(ctx, address, config)
+	}
+	// Websockets dial for themselves, with these two.
+	t.TLSClientConfig = config
+	t.DialContext = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 3 * time.Second}).DialContext
+	t.DisableKeepAlives = false
+	t.Proxy = nil
+	t.ResponseHeaderTimeout = answerTimeout
+	return t
+}
+
+// transport is how the library wants to be given one.
+type transport struct{ inner *http.Transport }
+
+// RoundTrip implements http.RoundTripper.
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t.inner.RoundTrip(r) }
+
+// Transport implements lxdclient.HTTPTransporter.
+func (t transport) Transport() *http.Transport { return t.inner }

@@ -1,0 +1,133 @@
+package access
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/relation/lxdhttps"
+)
+
+func identity(t *testing.T) Identity {
+	dir := filepath.Join(t.TempDir(), "unit")
+	require.NoError(t, Create(dir, "pet-scheduler/0"))
+	id, ok, err := Load(dir)
+	require.NoError(t, err)
+	require.True(t, ok)
+	return id
+}
+
+func TestIdentity(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "unit")
+	_, ok, err := Load(dir)
+	require.NoError(t, err)
+	require.False(t, ok)
+
+	require.NoError(t, Create(dir, "pet-scheduler/0"))
+	id, ok, err := Load(dir)
+	require.NoError(t, err)
+	require.True(t, ok)
+	certificate, err := lxdhttps.ParseCertificate(id.Certificate)
+	require.NoError(t, err)
+	require.Equal(t, "pet-scheduler/0", certificate.Subject.CommonName)
+	require.Greater(t, time.Until(certificate.NotAfter), 9*365*24*time.Hour)
+	info, err := os.Stat(filepath.Join(dir, "client.key"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+
+	require.NoError(t, Create(dir, "pet-scheduler/0"), "once more")
+	again, _, err := Load(dir)
+	require.NoError(t, err)
+	require.Equal(t, id.Certificate, again.Certificate)
+
+	// Killed between the key and the certificate.
+	other := filepath.Join(t.TempDir(), "other")
+	require.NoError(t, Create(other, "x"))
+	text, err := os.ReadFile(filepath.Join(other, "client.key"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "client.key"), text, 0o600))
+	_, ok, err = Load(dir)
+	require.NoError(t, err)
+	require.False(t, ok)
+	require.NoError(t, Create(dir, "pet-scheduler/0"))
+	_, ok, err = Load(dir)
+	require.NoError(t, err)
+	require.True(t, ok)
+}
+
+// lxd serves an API that answers like LXD's root, and shows who asked.
+func lxd(t *testing.T) (lxdhttps.Offer, *int) {
+	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"some-other-name"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	connections := new(int)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, `{"type":"sync","status_code":200,"metadata":{"auth":"`+r.TLS.PeerCertificates[0].Subject.CommonName+`"}}`)
+	}))
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, ClientAuth: tls.RequireAnyClientCert}
+	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			*connections++
+		}
+	}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return lxdhttps.Offer{
+		Certificate: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		Addresses:   []string{server.Listener.Addr().String()},
+	}, connections
+}
+
+func TestConnect(t *testing.T) {
+	offer, connections := lxd(t)
+	// A member that refuses, and one that listens and says nothing.
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = silent.Close() }()
+	offer.Addresses = append([]string{"127.0.0.1:1", silent.Addr().String()}, offer.Addresses...)
+	start := time.Now()
+	server, err := Connect(t.Context(), offer, identity(t))
+	require.NoError(t, err)
+	for range 3 {
+		got, _, err := server.GetServer()
+		require.NoError(t, err)
+		require.Equal(t, "pet-scheduler/0", got.Auth)
+	}
+	require.Less(t, time.Since(start), 2*dialTimeout)
+	require.Equal(t, 1, *connections, "one handshake for all")
+}
+
+func TestConnectTrustsThePinnedCertificateOnly(t *testing.T) {
+	offer, _ := lxd(t)
+	other, _ := lxd(t)
+	offer.Addresses = other.Addresses
+	_, err := Connect(t.Context(), offer, identity(t))
+	require.ErrorContains(t, err, "cannot reach LXD: "+other.Addresses[0]+": it does not show the certificate that the relation names")
+}
+
+func TestConnectIsBounded(t *testing.T) {
+	offer, _ := lxd(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := Connect(ctx, offer, identity(t))
+	require.ErrorContains(t, err, "canceled")
+}

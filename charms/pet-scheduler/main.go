@@ -1,0 +1,10 @@
+// Pet-scheduler is a charm: it drains members of a LXD cluster for their own work, and
+// brings back afterwards what it moved.
+package main
+
+import (
+	"github.com/dcib/dcib/charms/pet-scheduler/pets"
+	"github.com/dcib/dcib/internal/charm"
+)
+
+func main() { charm.Main(pets.Charm(pets.Open)) }

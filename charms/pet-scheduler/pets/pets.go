@@ -1,0 +1,333 @@
+// Package pets is the charm pet-scheduler: it knows which members of a LXD cluster are
+// drained, and drains and undrains them when it is told to.
+package pets
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dcib/dcib/charms/pet-scheduler/access"
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/drain/lxdlayer"
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/relation/lxdhttps"
+)
+
+// Endpoint is the relation's name in charmcraft.yaml.
+const Endpoint = "lxd"
+
+// stateDir holds a directory for each unit on the machine.
+const stateDir = "/var/lib/dcib"
+
+// LXD is what this charm asks of a LXD cluster.
+type LXD interface {
+	drain.Cluster
+	drain.Journal
+	// Trusted tells whether LXD trusts this unit's certificate.
+	Trusted() (bool, error)
+}
+
+// World is what the charm works on.
+type World struct {
+	Unit  string
+	Dir   string // the unit's state directory
+	Tools hooktool.Tools
+	// Connect reaches LXD.
+	Connect func(ctx context.Context, offer lxdhttps.Offer, id access.Identity) (LXD, error)
+}
+
+// Open gives the real world of a hook.
+func Open(event hooktool.Event, tools hooktool.Tools) World {
+	return World{
+		Unit:    event.Unit,
+		Dir:     filepath.Join(stateDir, strings.ReplaceAll(event.Unit, "/", "-")),
+		Tools:   tools,
+		Connect: connect,
+	}
+}
+
+func connect(ctx context.Context, offer lxdhttps.Offer, id access.Identity) (LXD, error) {
+	server, err := access.Connect(ctx, offer, id)
+	if err != nil {
+		return nil, err
+	}
+	return cluster{lxdlayer.Cluster{Server: server}}, nil
+}
+
+type cluster struct{ lxdlayer.Cluster }
+
+// Trusted implements LXD.
+func (c cluster) Trusted() (bool, error) {
+	server, _, err := c.Server.GetServer()
+	if err != nil {
+		return false, fmt.Errorf("cannot ask LXD whether it trusts this unit: %w", err)
+	}
+	return server.Auth == "trusted", nil
+}
+
+// Facts is what the charm decides on.
+type Facts struct {
+	Unit     string
+	Identity access.Identity
+	Made     bool // the identity is there
+
+	Relation  string // the relation's id; empty when there is none
+	Published map[string]string
+	Offer     lxdhttps.Offer
+	Offered   bool
+	BadOffer  string // why the offer cannot be used
+
+	LXD         LXD    // nil as long as it cannot be reached
+	Unreachable string // why
+	Trusted     bool
+	Members     []drain.Member
+	Records     map[string]drain.Record
+}
+
+// Observe gathers the facts.
+func Observe(ctx context.Context, _ hooktool.Event, world World) (Facts, error) {
+	facts := Facts{Unit: world.Unit}
+	var err error
+	if facts.Identity, facts.Made, err = access.Load(world.Dir); err != nil {
+		return Facts{}, err
+	}
+	relations, err := world.Tools.RelationIDs(ctx, Endpoint)
+	if err != nil || len(relations) == 0 {
+		return facts, err
+	}
+	facts.Relation = relations[0]
+	if facts.Published, err = world.Tools.RelationGet(ctx, facts.Relation, world.Unit); err != nil {
+		return Facts{}, err
+	}
+	if err := facts.readOffer(ctx, world.Tools); err != nil {
+		return Facts{}, err
+	}
+	if !facts.Made || !facts.Offered {
+		return facts, nil
+	}
+	if err := facts.ask(ctx, world); err != nil {
+		facts.Unreachable = err.Error()
+	}
+	return facts, nil
+}
+
+// readOffer looks for where LXD is: a cluster says so once for its application, a LXD
+// that is alone for its unit.
+func (f *Facts) readOffer(ctx context.Context, tools hooktool.Tools) error {
+	app, err := tools.RelationApp(ctx, f.Relation)
+	if err != nil {
+		return err
+	}
+	units, err := tools.RelationUnits(ctx, f.Relation)
+	if err != nil {
+		return err
+	}
+	for _, owner := range append([]string{app}, units...) {
+		if owner == "" {
+			continue
+		}
+		bag, err := tools.RelationGet(ctx, f.Relation, owner)
+		if err != nil {
+			return err
+		}
+		offer, ok, err := lxdhttps.DecodeOffer(bag)
+		if err != nil {
+			f.BadOffer = owner + ": " + err.Error()
+			continue
+		}
+		if ok {
+			f.Offer, f.Offered, f.BadOffer = offer, true, ""
+			return nil
+		}
+	}
+	return nil
+}
+
+// ask asks LXD what it can tell.
+func (f *Facts) ask(ctx context.Context, world World) error {
+	lxd, err := world.Connect(ctx, f.Offer, f.Identity)
+	if err != nil {
+		return err
+	}
+	if f.Trusted, err = lxd.Trusted(); err != nil {
+		return err
+	}
+	f.LXD = lxd
+	if !f.Trusted {
+		return nil
+	}
+	if f.Members, err = lxd.Members(ctx); err != nil {
+		return err
+	}
+	f.Records, err = lxd.Records(ctx)
+	return err
+}
+
+// Plan is pure.
+func Plan(facts Facts) charm.Plan[World] {
+	plan := charm.Plan[World]{Status: status(facts)}
+	if !facts.Made {
+		plan.Steps = append(plan.Steps, MakeIdentity{})
+		return plan
+	}
+	if facts.Relation != "" && !published(facts) {
+		plan.Steps = append(plan.Steps, Publish{Relation: facts.Relation, Certificate: facts.Identity.Certificate})
+	}
+	return plan
+}
+
+func published(facts Facts) bool {
+	for key, value := range request(facts.Identity.Certificate) {
+		if facts.Published[key] != value {
+			return false
+		}
+	}
+	return true
+}
+
+// request asks for all of LXD: only an unrestricted client may evacuate a member, and the
+// instances of every project live on it.
+func request(certificate string) map[string]string {
+	return lxdhttps.Request{Certificate: certificate}.Encode()
+}
+
+func status(facts Facts) charm.Status {
+	switch {
+	case facts.Relation == "":
+		return charm.Blockedf("no LXD cluster: relate lxd to lxd-cluster:https")
+	case facts.BadOffer != "":
+		return charm.Blockedf("%s", facts.BadOffer)
+	case !facts.Offered:
+		return charm.Waitingf("waiting for the LXD cluster to say where it is")
+	case facts.Unreachable != "":
+		return charm.Waitingf("%s", facts.Unreachable)
+	case !facts.Trusted:
+		return charm.Waitingf("waiting for the LXD cluster to trust this unit")
+	}
+	return charm.Active("%d members, pets drained: %s", len(facts.Members), drained(facts.Records))
+}
+
+func drained(records map[string]drain.Record) string {
+	if len(records) == 0 {
+		return "none"
+	}
+	names := slices.Sorted(maps.Keys(records))
+	for n, name := range names {
+		if phase := records[name].Phase; phase != drain.Drained {
+			names[n] = fmt.Sprintf("%s (%s)", name, phase)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// MakeIdentity makes the unit's client certificate.
+type MakeIdentity struct{}
+
+// Name implements charm.Step.
+func (MakeIdentity) Name() string { return "make this unit's LXD client certificate" }
+
+// Apply implements charm.Step.
+func (MakeIdentity) Apply(_ context.Context, world World) error {
+	return access.Create(world.Dir, world.Unit)
+}
+
+// Publish asks the LXD cluster to trust this unit.
+type Publish struct{ Relation, Certificate string }
+
+// Name implements charm.Step.
+func (s Publish) Name() string {
+	return "ask for LXD's trust over relation " + s.Relation
+}
+
+// Apply implements charm.Step.
+func (s Publish) Apply(ctx context.Context, world World) error {
+	return world.Tools.RelationSet(ctx, s.Relation, request(s.Certificate))
+}
+
+// Charm is the charm, over the world that open gives.
+func Charm(open func(hooktool.Event, hooktool.Tools) World) charm.Charm[Facts, World] {
+	return charm.Charm[Facts, World]{
+		World:   open,
+		Observe: Observe,
+		Plan:    Plan,
+		Actions: map[string]charm.Action[Facts, World]{"drain": Drain, "undrain": Undrain},
+	}
+}
+
+// ready gives the error of an action that finds no LXD to work on.
+func ready(facts Facts) error {
+	if s := status(facts); s.Level != charm.LevelActive {
+		return fmt.Errorf("cannot work on LXD: %s", s.Message)
+	}
+	return nil
+}
+
+// Drain is the action drain.
+func Drain(ctx context.Context, facts Facts, _ World, call charm.Call) (map[string]string, error) {
+	return act(ctx, facts, call,
+		func(view drain.View, pet string) drain.Plan { return drain.PlanDrain(view, pet, call.Bool("force")) },
+		func(ctx context.Context, d drain.Drainer, pet string) (drain.Report, error) {
+			return d.Drain(ctx, pet, call.Bool("force"))
+		})
+}
+
+// Undrain is the action undrain.
+func Undrain(ctx context.Context, facts Facts, _ World, call charm.Call) (map[string]string, error) {
+	return act(ctx, facts, call, drain.PlanUndrain,
+		func(ctx context.Context, d drain.Drainer, pet string) (drain.Report, error) {
+			return d.Undrain(ctx, pet)
+		})
+}
+
+func act(ctx context.Context, facts Facts, call charm.Call,
+	plan func(drain.View, string) drain.Plan,
+	apply func(context.Context, drain.Drainer, string) (drain.Report, error),
+) (map[string]string, error) {
+	if err := ready(facts); err != nil {
+		return nil, err
+	}
+	seconds, _ := call.Params["timeout"].(float64)
+	if seconds < 1 {
+		return nil, fmt.Errorf("cannot use timeout=%v: give a number of seconds, 1 or more", call.Params["timeout"])
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds*float64(time.Second)))
+	defer cancel()
+	pet := call.String("pet")
+	if call.Bool("dry-run") {
+		view, err := drain.Look(ctx, facts.LXD, facts.LXD)
+		if err != nil {
+			return nil, err
+		}
+		p := plan(view, pet)
+		return map[string]string{"member": pet, "plan": p.String()}, p.Err()
+	}
+	start := time.Now()
+	d := drain.Drainer{Cluster: facts.LXD, Journal: facts.LXD, By: facts.Unit, Progress: call.Progress}
+	report, err := apply(ctx, d, pet)
+	results := map[string]string{
+		"member":   pet,
+		"moved":    fmt.Sprint(report.Moved()),
+		"duration": time.Since(start).Round(100 * time.Millisecond).String(),
+	}
+	if text := report.Plan.String(); text != "" {
+		results["plan"] = text
+	}
+	if lines := instances(report.Moves); lines != "" {
+		results["instances"] = lines
+	}
+	return results, err
+}
+
+func instances(moves []drain.Move) string {
+	lines := make([]string, len(moves))
+	for n, m := range moves {
+		lines[n] = m.String()
+	}
+	return strings.Join(lines, "\n")
+}
