@@ -16,8 +16,10 @@ import (
 	"time"
 
 	"github.com/dcib/dcib/internal/box/apt"
+	"github.com/dcib/dcib/internal/box/cloud"
 	"github.com/dcib/dcib/internal/box/commands"
 	"github.com/dcib/dcib/internal/box/controller"
+	"github.com/dcib/dcib/internal/box/deploy"
 	"github.com/dcib/dcib/internal/box/image"
 	"github.com/dcib/dcib/internal/box/kernel"
 	"github.com/dcib/dcib/internal/box/lxdhost"
@@ -118,6 +120,9 @@ func (b *builder) steps() []change.Step {
 		{Name: "import", Check: b.imageImported, Do: b.importImage},
 		{Name: "controller", Check: b.controllerUp, Do: b.bootstrap},
 		{Name: "model", Check: b.modelThere, Do: b.addModel},
+		{Name: "deploy", Check: b.deployed, Do: b.deploy},
+		{Name: "units", Check: b.settled, Do: b.settle},
+		{Name: "cloud", Check: b.cloudUp, Do: b.makeCloud},
 	}
 }
 
@@ -377,16 +382,24 @@ func (b *builder) setLXD(ctx context.Context, log *change.Log) error {
 	return b.host().Setup(ctx, log)
 }
 func (b *builder) imageImported(ctx context.Context) (bool, string, error) {
-	return b.host().HasImage(ctx, image.Noble)
+	c, err := lxdhost.Connect(ctx, b.Place)
+	if err != nil {
+		return false, "", err
+	}
+	return lxdhost.HasImage(c, image.Noble)
 }
 func (b *builder) importImage(ctx context.Context, log *change.Log) error {
+	c, err := lxdhost.Connect(ctx, b.Place)
+	if err != nil {
+		return err
+	}
 	files, _ := image.In(b.Place.Cache(), image.Noble)
-	return b.host().AddImage(ctx, image.Noble, files, log)
+	return lxdhost.AddImage(ctx, c, image.Noble, files, log)
 }
 
 func (b *builder) controller() (controller.Controller, error) {
 	built, _, err := commands.In(b.Place.Cache(), b.module)
-	return controller.Controller{Place: b.Place, Commands: built, Base: image.Noble}, err
+	return controller.Controller{Place: b.Place, Commands: built, Base: image.Noble, Host: b.host()}, err
 }
 
 func (b *builder) controllerUp(ctx context.Context) (bool, string, error) {
@@ -419,6 +432,81 @@ func (b *builder) addModel(ctx context.Context, log *change.Log) error {
 		return err
 	}
 	return c.AddModel(ctx, log)
+}
+
+// The bundle and its overlay, in the project's folder.
+const (
+	bundleFile  = "bundles/dcib.yaml"
+	overlayFile = "overlays/box.yaml"
+)
+
+// settleLimit is how long the units may take to become active and idle.
+const settleLimit = 15 * time.Minute
+
+func (b *builder) deployment() (deploy.Deployment, error) {
+	bundle, err := deploy.ReadBundle(b.Source, bundleFile, overlayFile)
+	return deploy.Deployment{Place: b.Place, Model: controller.Model, Bundle: bundle}, err
+}
+
+func (b *builder) deployed(ctx context.Context) (bool, string, error) {
+	d, err := b.deployment()
+	if err != nil {
+		return false, "", err
+	}
+	return d.Deployed(ctx)
+}
+
+func (b *builder) deploy(ctx context.Context, log *change.Log) error {
+	d, err := b.deployment()
+	if err != nil {
+		return err
+	}
+	return d.Deploy(ctx, log)
+}
+
+func (b *builder) settled(ctx context.Context) (bool, string, error) {
+	d, err := b.deployment()
+	if err != nil {
+		return false, "", err
+	}
+	return d.Settled(ctx)
+}
+
+func (b *builder) settle(ctx context.Context, log *change.Log) error {
+	d, err := b.deployment()
+	if err != nil {
+		return err
+	}
+	return d.Settle(ctx, settleLimit, log)
+}
+
+// cloud returns nil when the bundle has no cluster.
+func (b *builder) cloud() (*cloud.Cloud, error) {
+	d, err := b.deployment()
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := d.Bundle.Charms[cloud.Application]; !ok {
+		return nil, nil
+	}
+	files, _ := image.In(b.Place.Cache(), image.Noble)
+	return &cloud.Cloud{Place: b.Place, Model: controller.Model, Base: image.Noble, Files: files}, nil
+}
+
+func (b *builder) cloudUp(ctx context.Context) (bool, string, error) {
+	c, err := b.cloud()
+	if err != nil || c == nil {
+		return err == nil, "the bundle has no " + cloud.Application, err
+	}
+	return c.Up(ctx)
+}
+
+func (b *builder) makeCloud(ctx context.Context, log *change.Log) error {
+	c, err := b.cloud()
+	if err != nil || c == nil {
+		return err
+	}
+	return c.Make(ctx, log)
 }
 
 // sweepCache removes what killed runs left half made, unless a run is at work now.

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,17 +31,19 @@ const (
 	Name = "dcib"
 	// Model is the model of the machines that stand on the host's LXD.
 	Model = "metal"
-	cloud = "localhost"
+	// cloud is what Juju calls the box's LXD.
+	cloud = "box"
 )
 
-// config is what every model of the box has: machines come up as the image is.
-var config = []string{"enable-os-upgrade=false", "enable-os-refresh-update=false"}
+// Config is what every model of the box has: machines come up as the image is.
+var Config = []string{"enable-os-upgrade=false", "enable-os-refresh-update=false"}
 
 // Controller is a box's Juju controller.
 type Controller struct {
 	Place    place.Place
 	Commands commands.Built
 	Base     image.Base
+	Host     lxdhost.Host
 }
 
 // Juju runs the box's juju client and returns what it wrote to its standard output.
@@ -57,11 +60,11 @@ func (c Controller) Up(ctx context.Context) (bool, string, error) {
 	ask := func(ctx context.Context) (bool, string, error) {
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		defer cancel()
-		saw, err := c.ask(ctx)
+		names, err := Models(ctx, c.Place)
 		if err != nil {
 			return false, "the controller does not answer", nil
 		}
-		return true, saw, nil
+		return true, fmt.Sprintf("%s, models %s", Name, strings.Join(names, ", ")), nil
 	}
 	if !c.finished() {
 		return ask(ctx)
@@ -77,11 +80,12 @@ func (c Controller) Up(ctx context.Context) (bool, string, error) {
 	return err == nil, saw, err
 }
 
-// ask asks the controller itself: the list of its models comes from its database.
-func (c Controller) ask(ctx context.Context) (string, error) {
-	out, err := Juju(ctx, c.Place, nil, "models", "--controller", Name, "--format", "json")
+// Models returns the names of the controller's models, which come from its database: who
+// gets an answer has talked to a controller that works.
+func Models(ctx context.Context, p place.Place) ([]string, error) {
+	out, err := Juju(ctx, p, nil, "models", "--controller", Name, "--format", "json")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	var models struct {
 		Models []struct {
@@ -89,13 +93,13 @@ func (c Controller) ask(ctx context.Context) (string, error) {
 		} `json:"models"`
 	}
 	if err := json.Unmarshal([]byte(out), &models); err != nil {
-		return "", fmt.Errorf("cannot read juju's list of models: %w", err)
+		return nil, fmt.Errorf("cannot read juju's list of models: %w", err)
 	}
 	var names []string
 	for _, m := range models.Models {
 		names = append(names, m.ShortName)
 	}
-	return fmt.Sprintf("controller %s, models %s", Name, strings.Join(names, ", ")), nil
+	return names, nil
 }
 
 // finishedFile says that bootstrap came to its end: what is there must not be thrown away.
@@ -128,6 +132,13 @@ func (c Controller) Bootstrap(ctx context.Context, log *change.Log) error {
 	if err := writeCharm(charm); err != nil {
 		return err
 	}
+	credential, err := c.Host.Trust(ctx)
+	if err != nil {
+		return err
+	}
+	if err := WriteCloud(c.Place, cloud, credential); err != nil {
+		return err
+	}
 	log.Say("juju bootstrap")
 	args := []string{
 		"bootstrap", cloud, Name,
@@ -135,7 +146,7 @@ func (c Controller) Bootstrap(ctx context.Context, log *change.Log) error {
 		"--metadata-source", c.Commands.Metadata(),
 		"--controller-charm-path", charm,
 	}
-	for _, kv := range config {
+	for _, kv := range Config {
 		args = append(args, "--config", kv, "--model-default", kv)
 	}
 	if _, err := Juju(ctx, c.Place, log, args...); err != nil {
@@ -146,12 +157,9 @@ func (c Controller) Bootstrap(ctx context.Context, log *change.Log) error {
 
 // HasModel says whether the model of the machines is there.
 func (c Controller) HasModel(ctx context.Context) (bool, string, error) {
-	out, err := Juju(ctx, c.Place, nil, "models", "--controller", Name, "--format", "json")
-	if err != nil {
-		return false, "", err
-	}
-	if !strings.Contains(out, `"short-name":"`+Model+`"`) {
-		return false, "no model " + Model, nil
+	names, err := Models(ctx, c.Place)
+	if err != nil || !slices.Contains(names, Model) {
+		return false, "no model " + Model, err
 	}
 	return true, "model " + Model, nil
 }
@@ -159,7 +167,7 @@ func (c Controller) HasModel(ctx context.Context) (bool, string, error) {
 // AddModel adds it, and makes it the one that juju commands are about.
 func (c Controller) AddModel(ctx context.Context, log *change.Log) error {
 	args := []string{"add-model", "--controller", Name, Model, cloud}
-	for _, kv := range config {
+	for _, kv := range Config {
 		args = append(args, "--config", kv)
 	}
 	if _, err := Juju(ctx, c.Place, log, args...); err != nil {

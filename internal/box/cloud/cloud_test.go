@@ -1,0 +1,35 @@
+package cloud
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/box/deploy"
+)
+
+func TestFirst(t *testing.T) {
+	units := map[string]deploy.Unit{
+		"lxd-cluster/10": {Address: "10.0.0.10"}, "lxd-cluster/9": {Address: "10.0.0.9"}, "lxd-cluster/2": {},
+	}
+	got, err := first(deploy.Status{Applications: map[string]deploy.Application{Application: {Units: units}}})
+	require.NoError(t, err)
+	require.Equal(t, "10.0.0.9", got, "9 comes before 10, and 2 has no address")
+	_, err = first(deploy.Status{})
+	require.ErrorContains(t, err, "no unit of lxd-cluster has an address")
+}
+
+func TestMakeKeys(t *testing.T) {
+	cert, key, err := makeKeys(time.Now())
+	require.NoError(t, err)
+	pair, err := tls.X509KeyPair(cert, key)
+	require.NoError(t, err)
+	parsed, err := x509.ParseCertificate(pair.Certificate[0])
+	require.NoError(t, err)
+	require.Equal(t, "dcib", parsed.Subject.CommonName)
+	require.Equal(t, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, parsed.ExtKeyUsage)
+	require.True(t, parsed.NotAfter.After(time.Now().AddDate(9, 0, 0)))
+}
