@@ -29,8 +29,8 @@ import (
 // Endpoint is the relation to those who ask, in charmcraft.yaml.
 const Endpoint = "lxd-profile"
 
-// The marks on our profiles: who made it (model and application of this charm), for which
-// relation, and for whom.
+// The marks on our profiles: who made it (model and application of this charm) under which
+// name, for which relation, and for whom.
 const (
 	markPrefix      = "user.dcib."
 	ownerMark       = "user.dcib.owner"
@@ -225,7 +225,7 @@ func (f Facts) observeProfiles(server Server) error {
 	}
 	for _, p := range profiles {
 		known := Profile{Used: len(p.UsedBy) > 0}
-		if p.Config[ownerMark] == f.Owner {
+		if p.Config[ownerMark] == mark(f.Owner, p.Name) {
 			known.Ours = true
 			known.Relation = p.Config[relationMark]
 			known.Content = contentOf(p.Config, p.Devices)
@@ -234,6 +234,10 @@ func (f Facts) observeProfiles(server Server) error {
 	}
 	return nil
 }
+
+// mark is the value of ownerMark. It names the profile, so that an operator's copy of one
+// of ours is theirs.
+func mark(owner, profile string) string { return owner + " " + profile }
 
 // contentOf gives what a profile of ours asks for, without our marks.
 func contentOf(config map[string]string, devices map[string]map[string]string) profile.Profile {

@@ -24,12 +24,13 @@ func Plan(f Facts) []charm.Step[*World] {
 		return steps
 	}
 	outcomes := f.outcomes()
-	if steps := f.fresh(f.putRight(outcomes)); len(steps) > 0 {
+	attachments := f.attachments(outcomes)
+	if steps := f.fresh(f.putRight(outcomes, attachments)); len(steps) > 0 {
 		return steps
 	}
 	var steps []charm.Step[*World]
 	for i, r := range f.Relations {
-		answer := f.answer(r, outcomes[i])
+		answer := f.answer(r, outcomes[i], attachments)
 		if !lxdprofile.Same(r.Published, answer.Encode()) {
 			steps = append(steps, publish{r.ID, r.App, answer, r.Answer})
 		}
@@ -215,47 +216,55 @@ func (f Facts) refuse(p profile.Profile) string {
 	return strings.Join(f.Policy.Refuse(p), "; ")
 }
 
+// attachments says which profiles of ours are to be last on which instance.
+func (f Facts) attachments(outcomes []outcome) map[string]attach {
+	attachments := map[string]attach{}
+	for i, r := range f.Relations {
+		key := lxdprofile.NonceKey(r.ID)
+		for _, v := range outcomes[i].verdicts {
+			if !v.proven || outcomes[i].profile == "" {
+				continue
+			}
+			instance := v.unit.Claim.Instance
+			if _, ok := attachments[instance]; !ok {
+				attachments[instance] = attach{instance, map[string]lock{}}
+			}
+			attachments[instance].profiles[outcomes[i].profile] = lock{key, lxdprofile.ChallengeOf(f.Instances[instance].Nonces[key])}
+		}
+	}
+	return attachments
+}
+
 // putRight makes LXD have what the outcomes say.
-func (f Facts) putRight(outcomes []outcome) []charm.Step[*World] {
+func (f Facts) putRight(outcomes []outcome, attachments map[string]attach) []charm.Step[*World] {
 	var steps []charm.Step[*World]
 	for i, r := range f.Relations {
-		if o := outcomes[i]; o.write {
+		o, key := outcomes[i], lxdprofile.NonceKey(r.ID)
+		if o.write {
 			steps = append(steps, writeProfile{
 				profile: o.profile, owner: f.Owner, relation: r.ID, content: o.content,
 				application: r.application(),
 			})
 		}
-	}
-	attached := map[string]map[string]lock{} // instance → profile → what has to be so
-	for i, r := range f.Relations {
-		o, key := outcomes[i], lxdprofile.NonceKey(r.ID)
-		held := r.holders(o)
 		for _, v := range o.verdicts {
-			if v.unit.Claim == nil || o.profile == "" {
+			if v.state != lxdprofile.Challenged || o.profile == "" {
 				continue
 			}
-			instance := v.unit.Claim.Instance
-			nonce := f.Instances[instance].Nonces[key]
-			switch {
-			case v.state == lxdprofile.Challenged && !lxdprofile.IsNonce(nonce):
+			if instance := v.unit.Claim.Instance; !lxdprofile.IsNonce(f.Instances[instance].Nonces[key]) {
 				steps = append(steps, challenge{instance, key, r.ID})
-			case v.proven:
-				if attached[instance] == nil {
-					attached[instance] = map[string]lock{}
-				}
-				attached[instance][o.profile] = lock{key, lxdprofile.ChallengeOf(nonce)}
 			}
 		}
 		// What carries our nonce is held by nobody any more: take back what it got.
+		held := r.holders(o)
 		for _, instance := range slices.Sorted(maps.Keys(f.Instances)) {
 			if _, ours := f.Instances[instance].Nonces[key]; ours && !held[instance] {
 				steps = append(steps, release{instance, o.profile, key})
 			}
 		}
 	}
-	for _, instance := range slices.Sorted(maps.Keys(attached)) {
-		step := attach{instance, attached[instance]}
-		if !slices.Equal(step.list(f.Instances[instance].Profiles), f.Instances[instance].Profiles) {
+	for _, instance := range slices.Sorted(maps.Keys(attachments)) {
+		now := f.Instances[instance].Profiles
+		if step := attachments[instance]; !slices.Equal(step.list(now), now) {
 			steps = append(steps, step)
 		}
 	}
@@ -298,14 +307,13 @@ func (r Relation) application() string {
 }
 
 // answer says what is so, when there is nothing left to do about it.
-func (f Facts) answer(r Relation, o outcome) lxdprofile.Answer {
+func (f Facts) answer(r Relation, o outcome, attachments map[string]attach) lxdprofile.Answer {
 	units := map[string]lxdprofile.State{}
 	for name, record := range r.Answer.Units {
-		if !r.Gone[name] {
+		if _, exists := f.Instances[record.Instance]; exists && !r.Gone[name] {
 			units[name] = record
 		}
 	}
-	key := lxdprofile.NonceKey(r.ID)
 	for _, v := range o.verdicts {
 		name := v.unit.Name
 		if v.unit.Claim != nil {
@@ -324,17 +332,19 @@ func (f Facts) answer(r Relation, o outcome) lxdprofile.Answer {
 		maps.DeleteFunc(units, func(old string, _ lxdprofile.State) bool {
 			return old != name && lxdprofile.UnitNumber(old) == lxdprofile.UnitNumber(name)
 		})
-		units[name] = f.state(r, o, v, key)
+		units[name] = f.state(r, o, v, attachments)
 	}
 	return lxdprofile.Answer{Units: units}
 }
 
-func (f Facts) state(r Relation, o outcome, v verdict, key string) lxdprofile.State {
+// state says what is so for one unit.
+func (f Facts) state(r Relation, o outcome, v verdict, attachments map[string]attach) lxdprofile.State {
 	s := lxdprofile.State{State: v.state, Message: v.message, SeenBy: f.Unit}
 	if v.unit.Claim == nil {
 		return s
 	}
 	s.Instance = v.unit.Claim.Instance
+	key := lxdprofile.NonceKey(r.ID)
 	i := f.Instances[s.Instance]
 	if nonce := i.Nonces[key]; lxdprofile.IsNonce(nonce) && v.holds != "" {
 		s.Key, s.Challenge = key, lxdprofile.ChallengeOf(nonce)
@@ -345,7 +355,14 @@ func (f Facts) state(r Relation, o outcome, v verdict, key string) lxdprofile.St
 	if v.state != lxdprofile.Applied && v.state != lxdprofile.Challenged {
 		return s
 	}
-	switch failure := f.failure(r, o, s.Instance, key); {
+	// What LXD refused in this hook, of what concerns this unit.
+	failure := ""
+	for _, step := range []charm.Step[*World]{writeProfile{profile: o.profile}, challenge{s.Instance, key, r.ID}, attachments[s.Instance]} {
+		if failure == "" {
+			failure = f.Failed[step.Name()]
+		}
+	}
+	switch {
 	case failure != "":
 		s.State, s.Message = lxdprofile.Refused, "LXD would not: "+failure
 	case v.state == lxdprofile.Challenged && s.Key != "":
@@ -355,20 +372,6 @@ func (f Facts) state(r Relation, o outcome, v verdict, key string) lxdprofile.St
 		s.State, s.Message = lxdprofile.Waiting, o.wait
 	}
 	return s
-}
-
-// failure says what LXD refused in this hook that concerns an instance.
-func (f Facts) failure(r Relation, o outcome, instance, key string) string {
-	for _, step := range []charm.Step[*World]{
-		writeProfile{profile: o.profile},
-		challenge{instance, key, r.ID},
-		attach{instance: instance},
-	} {
-		if said := f.Failed[step.Name()]; said != "" {
-			return said
-		}
-	}
-	return ""
 }
 
 // maxName is how long we let a profile's name be, in bytes.

@@ -30,7 +30,7 @@ func (s writeProfile) Apply(ctx context.Context, w *World) error {
 
 func (s writeProfile) write(ctx context.Context, w *World) error {
 	content := profile.Merge(s.content)
-	content.Config[ownerMark], content.Config[relationMark] = s.owner, s.relation
+	content.Config[ownerMark], content.Config[relationMark] = mark(s.owner, s.profile), s.relation
 	description := "Written by lxd-cluster: do not edit, set the option of lxd-profile-sub"
 	old, etag, err := w.LXD.GetProfile(s.profile)
 	switch {
@@ -42,7 +42,7 @@ func (s writeProfile) write(ctx context.Context, w *World) error {
 		})
 	case err != nil:
 		return err
-	case old.Config[ownerMark] != s.owner || old.Config[relationMark] != s.relation:
+	case old.Config[ownerMark] != mark(s.owner, s.profile) || old.Config[relationMark] != s.relation:
 		return fmt.Errorf("cannot write profile %s: it is not ours", s.profile)
 	}
 	content.Config[applicationMark] = old.Config[applicationMark]
@@ -71,7 +71,7 @@ func (s deleteProfile) Name() string { return "delete profile " + s.profile }
 
 func (s deleteProfile) Apply(ctx context.Context, w *World) error {
 	old, _, err := w.LXD.GetProfile(s.profile)
-	if err == nil && old.Config[ownerMark] != s.owner {
+	if err == nil && old.Config[ownerMark] != mark(s.owner, s.profile) {
 		err = fmt.Errorf("cannot delete profile %s: it is not ours", s.profile)
 	}
 	if err == nil {
@@ -114,7 +114,9 @@ type attach struct {
 	profiles map[string]lock
 }
 
-func (s attach) Name() string { return "put our profile last on instance " + s.instance }
+func (s attach) Name() string {
+	return fmt.Sprintf("put profile %s last on instance %s", strings.Join(slices.Sorted(maps.Keys(s.profiles)), ", "), s.instance)
+}
 
 // list gives what the list is to be.
 func (s attach) list(now []string) []string {
@@ -143,6 +145,9 @@ func (s attach) Apply(ctx context.Context, w *World) error {
 type release struct{ instance, profile, key string }
 
 func (s release) Name() string {
+	if s.profile == "" {
+		return fmt.Sprintf("take our nonce %s off instance %s", s.key, s.instance)
+	}
 	return fmt.Sprintf("take profile %s off instance %s", s.profile, s.instance)
 }
 

@@ -1,0 +1,666 @@
+package broker_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/canonical/lxd/shared/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/charms/lxd-cluster/broker"
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
+	"github.com/dcib/dcib/internal/profile"
+	"github.com/dcib/dcib/internal/relation/lxdprofile"
+)
+
+const (
+	here  = "00000000-0000-4000-8000-000000000001" // the broker's model
+	shop  = "00000000-0000-4000-8000-000000000002" // an honest one
+	rogue = "00000000-0000-4000-8000-000000000003" // another's
+)
+
+// cluster is a Juju model with lxd-cluster in it, asked across models, and its LXD.
+type cluster struct {
+	t    *testing.T
+	juju *hooktooltest.Juju
+	lxd  *fakeLXD
+}
+
+func newCluster(t *testing.T) *cluster {
+	c := &cluster{t, hooktooltest.New(), newLXD()}
+	c.juju.AddUnit("lxd-cluster/0", "10.0.0.1")
+	c.juju.AddUnit("lxd-cluster/1", "10.0.0.2")
+	return c
+}
+
+func (c *cluster) run(ctx context.Context) error {
+	unit := c.juju.Leaders["lxd-cluster"]
+	tools, commit := c.juju.Hook(unit)
+	type facts = broker.Facts
+	brokerage := charm.Charm[facts, *broker.World]{
+		World: func(_ hooktool.Event, tools hooktool.Tools) *broker.World {
+			return &broker.World{Tools: tools, LXD: c.lxd, Project: "default", Random: rand.Reader}
+		},
+		Observe: func(ctx context.Context, event hooktool.Event, w *broker.World) (facts, error) {
+			leader, err := w.Tools.IsLeader(ctx)
+			require.NoError(c.t, err)
+			return broker.Observe(ctx, event, w, leader)
+		},
+		Plan: func(f facts) charm.Plan[*broker.World] {
+			return charm.Plan[*broker.World]{Steps: broker.Plan(f), Status: charm.Active("")}
+		},
+	}
+	err := brokerage.Run(ctx, hooktool.Event{Hook: "update-status", Unit: unit, ModelUUID: here}, tools)
+	if err == nil {
+		commit()
+	}
+	return err
+}
+
+// hook runs a hook of the leader that must end well.
+func (c *cluster) hook() {
+	c.t.Helper()
+	require.NoError(c.t, c.run(c.t.Context()))
+}
+
+// asker is an application that asks, with units of its own.
+type asker struct {
+	c        *cluster
+	relation *hooktooltest.Relation
+	app      string // as known to the broker
+	name     string // its own
+	wish     lxdprofile.Wish
+	claims   map[int]*lxdprofile.Claim
+}
+
+// ask relates an application of a model, across models, with n units, whose instances
+// exist.
+func (c *cluster) ask(model, app string, n int, config ...string) *asker {
+	a := &asker{c: c, app: "remote-" + model[len(model)-4:] + app, name: "sub-" + app, claims: map[int]*lxdprofile.Claim{}}
+	a.relation = c.juju.Relate("lxd-cluster:lxd-profile", a.app+":lxd-profile")
+	a.wish = lxdprofile.Wish{Application: app, Model: "shop", ModelUUID: model}
+	a.want(config...)
+	for i := range n {
+		a.add(i)
+		c.lxd.add(a.claims[i].Instance, model, a.claims[i].Principal)
+		a.say(i)
+	}
+	return a
+}
+
+func (a *asker) want(config ...string) {
+	a.wish.Profile = profile.Profile{Config: map[string]string{}}
+	for _, line := range config {
+		key, value, _ := strings.Cut(line, "=")
+		a.wish.Profile.Config[key] = value
+	}
+	a.relation.Databags[a.app] = a.wish.Encode()
+}
+
+// add adds a unit that has said nothing yet.
+func (a *asker) add(i int) {
+	a.c.juju.AddUnit(a.unit(i), "")
+	a.claims[i] = &lxdprofile.Claim{
+		Unit: fmt.Sprintf("%s/%d", a.name, i), Principal: fmt.Sprintf("%s/%d", a.wish.Application, i),
+		ModelUUID: a.wish.ModelUUID, Instance: fmt.Sprintf("juju-%s-%d", a.wish.Application, i),
+	}
+}
+
+func (a *asker) unit(i int) string { return fmt.Sprintf("%s/%d", a.app, i) }
+
+func (a *asker) say(i int) { a.relation.Databags[a.unit(i)] = a.claims[i].Encode() }
+
+func (a *asker) state(i int) lxdprofile.State {
+	answer, err := lxdprofile.DecodeAnswer(a.relation.Databags["lxd-cluster"])
+	require.NoError(a.c.t, err)
+	return answer.Units[a.claims[i].Unit]
+}
+
+// prove does what an honest unit does: it reads the nonce in its own instance.
+func (a *asker) prove(i int) {
+	s, claim := a.state(i), a.claims[i]
+	nonce := a.c.lxd.instances[claim.Instance].Config[s.Key]
+	require.Equal(a.c.t, s.Challenge, lxdprofile.ChallengeOf(nonce))
+	claim.Challenge, claim.Proof = s.Challenge, claim.Prove(s.Key, nonce)
+	a.say(i)
+}
+
+// settle takes every unit from its claim to the profile.
+func (a *asker) settle() *asker {
+	a.c.t.Helper()
+	a.c.hook()
+	for i := range a.claims {
+		a.prove(i)
+	}
+	a.c.hook()
+	for i := range a.claims {
+		require.Equal(a.c.t, lxdprofile.Applied, a.state(i).State, a.state(i).Message)
+	}
+	return a
+}
+
+func (a *asker) nonce() string {
+	return lxdprofile.NonceKey(fmt.Sprintf("lxd-profile:%d", a.relation.ID))
+}
+
+func (c *cluster) profilesOf(instance string) []string { return c.lxd.instances[instance].Profiles }
+
+// clean says that LXD is as it was before anybody asked.
+func (c *cluster) clean() {
+	c.t.Helper()
+	for name, i := range c.lxd.instances {
+		assert.NotContains(c.t, strings.Join(i.Profiles, " "), "dcib", name)
+		for key := range i.Config {
+			assert.False(c.t, strings.HasPrefix(key, "user.dcib."), "%s has %s", name, key)
+		}
+	}
+	for name := range c.lxd.profiles {
+		assert.NotContains(c.t, name, "dcib")
+	}
+}
+
+func TestFromTheWishToTheContainers(t *testing.T) {
+	c := newCluster(t)
+	a := c.ask(shop, "web", 3, "limits.memory=512MiB")
+	c.hook()
+	for i := range 3 {
+		s := a.state(i)
+		assert.Equal(t, lxdprofile.Challenged, s.State)
+		assert.Equal(t, []string{"default", "juju-shop-abc"}, c.profilesOf(a.claims[i].Instance), "nothing before the proof")
+		assert.NotContains(t, a.relation.Databags["lxd-cluster"]["units"], c.lxd.instances[a.claims[i].Instance].Config[s.Key], "the nonce is not told")
+	}
+	nonce := c.lxd.instances["juju-web-1"].Config[a.nonce()]
+	a.settle()
+	assert.Equal(t, nonce, c.lxd.instances["juju-web-1"].Config[a.nonce()], "the nonce stays")
+	for i := range 3 {
+		assert.Equal(t, []string{"default", "juju-shop-abc", "dcib-shop-web"}, c.profilesOf(a.claims[i].Instance))
+		assert.Equal(t, lxdprofile.Revision(a.wish.Profile), a.state(i).Revision)
+		assert.Equal(t, "dcib-shop-web", a.state(i).Profile)
+		assert.Equal(t, "#cloud-config", c.lxd.instances[a.claims[i].Instance].Config["user.user-data"])
+	}
+	p := c.lxd.profiles["dcib-shop-web"]
+	assert.Equal(t, map[string]string{
+		"limits.memory": "512MiB", "user.dcib.owner": here + "/lxd-cluster dcib-shop-web",
+		"user.dcib.relation": "lxd-profile:0", "user.dcib.application": shop + "/web",
+	}, p.Config)
+
+	// Nothing to do is nothing done.
+	c.lxd.writes = nil
+	c.hook()
+	assert.Empty(t, c.lxd.writes)
+
+	// A change is one write, however many units there are.
+	a.want("limits.memory=1GiB", "limits.cpu=2")
+	c.hook()
+	assert.Equal(t, []string{"update profile dcib-shop-web"}, c.lxd.writes)
+	assert.Equal(t, "1GiB", p.Config["limits.memory"])
+	assert.Equal(t, lxdprofile.Revision(a.wish.Profile), a.state(2).Revision)
+
+	// The relation goes: everything is as it was, and the containers were never stopped.
+	c.juju.Unrelate(a.relation)
+	c.hook()
+	c.clean()
+	for _, i := range c.lxd.instances {
+		assert.Equal(t, api.Running, i.StatusCode)
+		assert.Equal(t, []string{"default", "juju-shop-abc"}, i.Profiles)
+	}
+	for _, write := range c.lxd.writes {
+		assert.NotContains(t, write, "profile default")
+		assert.NotContains(t, write, "profile juju-")
+	}
+	c.lxd.writes = nil
+	c.hook()
+	assert.Empty(t, c.lxd.writes)
+}
+
+// Claims that are not true get nothing, and both sides hear of it.
+func TestHostileClaims(t *testing.T) {
+	setup := func(t *testing.T) (*cluster, *asker, *asker) {
+		c := newCluster(t)
+		victim := c.ask(shop, "web", 2, "limits.memory=1GiB").settle()
+		thief := c.ask(rogue, "evil", 1, "limits.memory=1MiB").settle()
+		c.lxd.writes = nil
+		return c, victim, thief
+	}
+	untouched := func(c *cluster) {
+		c.t.Helper()
+		assert.Equal(c.t, []string{"default", "juju-shop-abc", "dcib-shop-web"}, c.profilesOf("juju-web-0"))
+		assert.Equal(c.t, "1GiB", c.lxd.profiles["dcib-shop-web"].Config["limits.memory"])
+	}
+	t.Run("somebody else's instance", func(t *testing.T) {
+		c, _, thief := setup(t)
+		thief.claims[0].Instance = "juju-web-0"
+		thief.say(0)
+		c.hook()
+		assert.Equal(t, lxdprofile.Refused, thief.state(0).State)
+		assert.Equal(t, `instance juju-web-0 is no machine of model "`+rogue+`"`, thief.state(0).Message)
+		assert.Contains(t, strings.Join(c.juju.Units["lxd-cluster/0"].Log, "\n"), "WARNING lxd-profile:1: refused to sub-evil/0 of "+thief.app)
+		assert.NotContains(t, c.lxd.instances["juju-web-0"].Config, thief.nonce())
+		untouched(c)
+	})
+	t.Run("and its model and unit", func(t *testing.T) {
+		c, victim, thief := setup(t)
+		thief.wish.Application, thief.wish.ModelUUID = "web", shop
+		thief.want("limits.memory=1MiB")
+		*thief.claims[0] = *victim.claims[0]
+		thief.claims[0].Unit = "sub-evil/0"
+		thief.say(0) // with the victim's own proof, had it been seen
+		c.hook()
+		assert.Equal(t, lxdprofile.Challenged, thief.state(0).State)
+		untouched(c)
+		for _, proof := range []string{"", "00", strings.Repeat("0", 64), victim.claims[0].Proof, thief.claims[0].Prove(thief.nonce(), ""), thief.state(0).Challenge} {
+			thief.claims[0].Proof = proof
+			thief.say(0)
+			c.hook()
+			assert.Equal(t, lxdprofile.Challenged, thief.state(0).State)
+			untouched(c)
+		}
+	})
+	t.Run("a proof of another relation", func(t *testing.T) {
+		c, victim, thief := setup(t)
+		thief.wish.ModelUUID = shop
+		thief.want("limits.memory=1MiB")
+		*thief.claims[0] = *victim.claims[0]
+		thief.name = "sub-web"
+		thief.say(0)
+		c.hook()
+		thief.claims[0].Challenge = thief.state(0).Challenge
+		thief.say(0)
+		c.hook()
+		assert.Equal(t, lxdprofile.Challenged, thief.state(0).State)
+		untouched(c)
+	})
+	t.Run("another unit of the same application", func(t *testing.T) {
+		c, a, _ := setup(t)
+		proven := *a.claims[0]
+		*a.claims[1] = proven
+		a.say(1) // web/1 says word for word what web/0 says
+		c.hook()
+		answer, err := lxdprofile.DecodeAnswer(a.relation.Databags["lxd-cluster"])
+		require.NoError(t, err)
+		said := answer.Units[a.unit(1)]
+		assert.Equal(t, lxdprofile.Refused, said.State)
+		assert.Contains(t, said.Message, "cannot believe the claim of "+a.unit(1))
+		assert.Equal(t, lxdprofile.Applied, a.state(0).State)
+		untouched(c)
+	})
+	t.Run("another unit's principal", func(t *testing.T) {
+		c, a, _ := setup(t)
+		a.claims[1].Principal = "web/0"
+		a.say(1)
+		c.hook()
+		assert.Equal(t, lxdprofile.Refused, a.state(1).State)
+		assert.Equal(t, `instance juju-web-1 is not where Juju put "web/0"`, a.state(1).Message)
+		untouched(c)
+	})
+	t.Run("no such instance", func(t *testing.T) {
+		c, _, thief := setup(t)
+		thief.claims[0].Instance = "../juju-web-0"
+		thief.say(0)
+		c.hook()
+		assert.Equal(t, lxdprofile.UnknownInstance, thief.state(0).State)
+		untouched(c)
+	})
+	t.Run("marks that come from a profile", func(t *testing.T) {
+		c, _, thief := setup(t)
+		plain := c.lxd.add("bare", "", "")
+		delete(plain.Config, "user.juju-model-uuid")
+		plain.ExpandedConfig = map[string]string{"user.juju-model-uuid": rogue}
+		thief.claims[0].Instance = "bare"
+		thief.say(0)
+		c.hook()
+		assert.Equal(t, lxdprofile.Refused, thief.state(0).State)
+	})
+	t.Run("the same names", func(t *testing.T) {
+		c, _, _ := setup(t)
+		squatter := c.ask(rogue, "web", 1, "limits.memory=2MiB")
+		squatter.claims[0].Instance = "juju-evil-0"
+		squatter.claims[0].Principal = "evil/0"
+		squatter.say(0)
+		squatter.settleOnly(0)
+		name := squatter.state(0).Profile
+		assert.NotEqual(t, "dcib-shop-web", name)
+		assert.Regexp(t, `^dcib-shop-web-[0-9a-f]{8}$`, name)
+		assert.Equal(t, "1GiB", c.lxd.profiles["dcib-shop-web"].Config["limits.memory"])
+	})
+	t.Run("a profile that is not for them", func(t *testing.T) {
+		c, _, thief := setup(t)
+		thief.want("security.privileged=true", "limits.memory=1MiB")
+		c.hook()
+		assert.Equal(t, lxdprofile.Refused, thief.state(0).State)
+		assert.Contains(t, thief.state(0).Message, "config.security.privileged: profile-policy allows the keys ")
+		thief.want("user.juju-model-uuid="+shop, "no.such=key")
+		c.hook()
+		assert.Contains(t, thief.state(0).Message, "config.user.juju-model-uuid is not for a profile")
+		assert.Contains(t, thief.state(0).Message, "config.no.such is not an option")
+		assert.Empty(t, c.lxd.writes, "the last good one stays")
+		assert.Equal(t, lxdprofile.Revision(profile.Profile{Config: map[string]string{"limits.memory": "1MiB"}}), thief.state(0).Revision)
+	})
+}
+
+// settleOnly takes one unit from its claim to the profile.
+func (a *asker) settleOnly(i int) {
+	a.c.t.Helper()
+	a.c.hook()
+	a.prove(i)
+	a.c.hook()
+	require.Equal(a.c.t, lxdprofile.Applied, a.state(i).State, a.state(i).Message)
+}
+
+func TestPutBack(t *testing.T) {
+	c := newCluster(t)
+	a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
+	i := c.lxd.instances["juju-web-0"]
+
+	i.Profiles = []string{"default"} // Juju, or anyone, rewrote the list
+	c.hook()
+	assert.Equal(t, []string{"default", "dcib-shop-web"}, i.Profiles)
+	assert.Contains(t, c.juju.Units["lxd-cluster/0"].Log, "INFO put profile dcib-shop-web last on instance juju-web-0")
+
+	i.Profiles = []string{"dcib-shop-web", "default", "juju-shop-abc"} // not last
+	c.hook()
+	assert.Equal(t, []string{"default", "juju-shop-abc", "dcib-shop-web"}, i.Profiles)
+
+	c.lxd.profiles["dcib-shop-web"].Config["limits.memory"] = "9GiB"
+	c.lxd.profiles["dcib-shop-web"].Devices = map[string]map[string]string{"gpu": {"type": "gpu"}}
+	c.hook()
+	assert.Equal(t, "1GiB", c.lxd.profiles["dcib-shop-web"].Config["limits.memory"])
+	assert.Empty(t, c.lxd.profiles["dcib-shop-web"].Devices)
+
+	delete(i.Config, a.nonce()) // lost: the unit is asked again, and keeps what it has
+	c.hook()
+	assert.Equal(t, lxdprofile.Challenged, a.state(0).State)
+	assert.Equal(t, []string{"default", "juju-shop-abc", "dcib-shop-web"}, i.Profiles)
+	a.prove(0)
+	c.hook()
+	assert.Equal(t, lxdprofile.Applied, a.state(0).State)
+}
+
+// Two applications on one machine have a profile each, in a fixed order.
+func TestTwoOnOneMachine(t *testing.T) {
+	c := newCluster(t)
+	web := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
+	db := c.ask(shop, "db", 1, "limits.cpu=2")
+	delete(c.lxd.instances, "juju-db-0")
+	db.claims[0].Instance = "juju-web-0" // placed there later, so Juju's list lacks it
+	db.say(0)
+	db.settleOnly(0)
+	assert.Equal(t, []string{"default", "juju-shop-abc", "dcib-shop-db", "dcib-shop-web"}, c.profilesOf("juju-web-0"))
+	c.hook()
+	assert.Equal(t, lxdprofile.Applied, web.state(0).State)
+
+	c.juju.Unrelate(db.relation)
+	c.hook()
+	assert.Equal(t, []string{"default", "juju-shop-abc", "dcib-shop-web"}, c.profilesOf("juju-web-0"))
+	assert.NotContains(t, c.lxd.profiles, "dcib-shop-db")
+}
+
+func TestAUnitLeaves(t *testing.T) {
+	c := newCluster(t)
+	a := c.ask(shop, "web", 2, "limits.memory=1GiB").settle()
+	c.juju.RemoveUnit(a.unit(1))
+	c.hook()
+	assert.Equal(t, []string{"default", "juju-shop-abc"}, c.profilesOf("juju-web-1"))
+	assert.NotContains(t, c.lxd.instances["juju-web-1"].Config, a.nonce())
+	assert.Equal(t, []string{"default", "juju-shop-abc", "dcib-shop-web"}, c.profilesOf("juju-web-0"))
+	assert.NotContains(t, a.relation.Databags["lxd-cluster"]["units"], "sub-web/1")
+}
+
+// What is not said just now, or not seen yet, is not taken away.
+func TestSilenceIsNotLeaving(t *testing.T) {
+	c := newCluster(t)
+	a := c.ask(shop, "web", 2, "limits.memory=1GiB").settle()
+	c.lxd.writes = nil
+
+	clear(a.relation.Databags[a.app])
+	clear(a.relation.Databags[a.unit(0)])
+	c.hook()
+	assert.Empty(t, c.lxd.writes)
+	assert.Equal(t, lxdprofile.Applied, a.state(0).State)
+
+	// Juju lists to a unit that was just added, and leads, nobody.
+	c.juju.Leaders["lxd-cluster"] = "lxd-cluster/1"
+	c.juju.RemoveUnit("lxd-cluster/0")
+	units := []string{a.unit(0), a.unit(1)}
+	for _, u := range units {
+		delete(c.juju.Units, u)
+	}
+	c.hook()
+	assert.Empty(t, c.lxd.writes)
+	assert.Equal(t, lxdprofile.Applied, a.state(1).State)
+
+	for i, u := range units {
+		c.juju.AddUnit(u, "")
+		a.say(i)
+	}
+	a.want("limits.memory=1GiB")
+	c.hook()
+	assert.Empty(t, c.lxd.writes)
+	assert.Equal(t, "lxd-cluster/1", a.state(0).SeenBy)
+	c.juju.RemoveUnit(units[1])
+	c.hook()
+	assert.Equal(t, []string{"default", "juju-shop-abc"}, c.profilesOf("juju-web-1"))
+}
+
+func TestOnlyOneActs(t *testing.T) {
+	c := newCluster(t)
+	c.ask(shop, "web", 1, "limits.memory=1GiB")
+	w := &broker.World{} // whoever does not act asks nobody
+	f, err := broker.Observe(t.Context(), hooktool.Event{Unit: "lxd-cluster/1", ModelUUID: here}, w, false)
+	require.NoError(t, err)
+	assert.Empty(t, broker.Plan(f))
+}
+
+// Killed after any write, in any order of things: the next hook brings it to the end.
+func TestKilledInTheMiddle(t *testing.T) {
+	for kill := 1; ; kill++ {
+		c := newCluster(t)
+		a := c.ask(shop, "web", 2, "limits.memory=1GiB")
+		left, killed := kill, false
+		ctx, cancel := context.WithCancel(t.Context())
+		c.lxd.halfOf = func(string) error {
+			if left--; left == 0 {
+				killed = true
+				cancel()
+				return context.Canceled
+			}
+			return nil
+		}
+		hook := func() {
+			if err := c.run(ctx); err != nil {
+				require.ErrorIs(t, err, context.Canceled)
+				ctx = t.Context()
+				c.hook()
+			}
+		}
+		hook()
+		for i := range 2 {
+			a.prove(i)
+		}
+		hook()
+		for i := range 2 {
+			require.Equal(t, lxdprofile.Applied, a.state(i).State, "killed at write %d", kill)
+			require.Equal(t, []string{"default", "juju-shop-abc", "dcib-shop-web"}, c.profilesOf(a.claims[i].Instance))
+		}
+		c.juju.Unrelate(a.relation)
+		hook()
+		c.clean()
+		cancel()
+		if !killed {
+			require.Greater(t, kill, 5)
+			return
+		}
+	}
+}
+
+// Somebody else changes the same instance between our reading and our writing.
+func TestOthersWriteToo(t *testing.T) {
+	c := newCluster(t)
+	a := c.ask(shop, "web", 1, "limits.memory=1GiB")
+	times := 0
+	c.lxd.before = func(what string) {
+		if what == "update instance juju-web-0" && times < 2 {
+			times++
+			i := c.lxd.instances["juju-web-0"]
+			i.Config[fmt.Sprintf("user.other%d", times)] = "x"
+			i.Profiles = append(slices.Clone(i.Profiles), "default")
+			c.lxd.version["instance juju-web-0"]++
+		}
+	}
+	a.settle()
+	assert.Equal(t, 2, times)
+	i := c.lxd.instances["juju-web-0"]
+	assert.Equal(t, "x", i.Config["user.other1"])
+	assert.Equal(t, "x", i.Config["user.other2"])
+	assert.Equal(t, "dcib-shop-web", i.Profiles[len(i.Profiles)-1])
+}
+
+// An instance that is deleted and made anew under its name has proven nothing.
+func TestMadeAnewInBetween(t *testing.T) {
+	c := newCluster(t)
+	a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
+	c.lxd.instances["juju-web-0"].Profiles = []string{"default"}
+	c.lxd.before = func(what string) {
+		if what == "update profile dcib-shop-web" {
+			c.lxd.add("juju-web-0", rogue, "")
+		}
+	}
+	a.want("limits.memory=2GiB")
+	c.hook()
+	assert.Equal(t, []string{"default", "juju-shop-abc"}, c.profilesOf("juju-web-0"))
+	assert.Equal(t, lxdprofile.Refused, a.state(0).State)
+}
+
+// What LXD will not do is told to the unit; it neither fails the hook nor holds up others.
+func TestLXDRefuses(t *testing.T) {
+	c := newCluster(t)
+	web := c.ask(shop, "web", 1, "limits.memory=1GiB")
+	db := c.ask(shop, "db", 1, "limits.memory=1GiB")
+	c.lxd.refuse = func(what string) error {
+		if what == "update instance juju-web-0" {
+			return errors.New("member node1 is on fire")
+		}
+		return nil
+	}
+	c.hook()
+	assert.Equal(t, lxdprofile.Refused, web.state(0).State)
+	assert.Equal(t, "LXD would not: member node1 is on fire", web.state(0).Message)
+	assert.Equal(t, lxdprofile.Challenged, db.state(0).State)
+	c.lxd.refuse = nil
+	web.settle()
+
+	// A content that an instance cannot follow is in force nowhere.
+	c.lxd.halfOf = func(what string) error {
+		if what == "update profile dcib-shop-web" && c.lxd.profiles["dcib-shop-web"].Config["limits.memory"] == "1MiB" {
+			return errors.New("cannot set the limit of juju-web-0 below what it uses")
+		}
+		return nil
+	}
+	web.want("limits.memory=1MiB")
+	c.hook()
+	assert.Equal(t, lxdprofile.Refused, web.state(0).State)
+	assert.Contains(t, web.state(0).Message, "below what it uses")
+	assert.Equal(t, "1GiB", c.lxd.profiles["dcib-shop-web"].Config["limits.memory"])
+	assert.Equal(t, lxdprofile.Revision(profile.Profile{Config: map[string]string{"limits.memory": "1GiB"}}), web.state(0).Revision)
+}
+
+func TestAMemberIsOffline(t *testing.T) {
+	c := newCluster(t)
+	a := c.ask(shop, "web", 2, "limits.memory=1GiB").settle()
+	c.lxd.instances["juju-web-1"].StatusCode = api.Error
+	c.lxd.writes = nil
+	c.hook()
+	assert.Equal(t, lxdprofile.Waiting, a.state(1).State)
+	assert.Equal(t, "instance juju-web-1 is on member node1, which is offline", a.state(1).Message)
+	assert.Empty(t, c.lxd.writes)
+
+	// The relation goes meanwhile: the profile stays until the last one can be freed.
+	c.juju.Unrelate(a.relation)
+	c.hook()
+	assert.Contains(t, c.lxd.profiles, "dcib-shop-web")
+	assert.NotContains(t, strings.Join(c.juju.Units["lxd-cluster/0"].Log, "\n"), "cannot delete profile")
+	assert.Equal(t, []string{"default", "juju-shop-abc"}, c.profilesOf("juju-web-0"))
+	c.lxd.instances["juju-web-1"].StatusCode = api.Running
+	c.hook()
+	c.clean()
+}
+
+func TestThePolicyChanges(t *testing.T) {
+	c := newCluster(t)
+	a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
+
+	c.juju.Config["lxd-cluster"] = map[string]any{"profile-policy": "keys: 5"}
+	a.want("limits.memory=2GiB")
+	c.hook()
+	assert.Equal(t, "waiting the operator of lxd-cluster has to mend its option profile-policy", a.state(0).State+" "+a.state(0).Message)
+	assert.Equal(t, "1GiB", c.lxd.profiles["dcib-shop-web"].Config["limits.memory"])
+
+	c.juju.Config["lxd-cluster"] = map[string]any{"profile-policy": "keys: [user.*]"}
+	c.hook()
+	assert.Equal(t, "refused config.limits.memory: profile-policy allows the keys user.*", a.state(0).State+" "+a.state(0).Message)
+	assert.NotContains(t, c.lxd.profiles["dcib-shop-web"].Config, "limits.memory", "what is no longer allowed is no longer in force")
+
+	c.juju.Config["lxd-cluster"] = map[string]any{"profile-policy": ""}
+	c.hook()
+	assert.Equal(t, lxdprofile.Applied, a.state(0).State)
+	assert.Equal(t, "2GiB", c.lxd.profiles["dcib-shop-web"].Config["limits.memory"])
+}
+
+// Profiles that are not ours stay as they are, whatever they are called or say.
+func TestNeverStomp(t *testing.T) {
+	c := newCluster(t)
+	c.lxd.profiles["dcib-shop-web"] = &api.Profile{Name: "dcib-shop-web", Config: map[string]string{"limits.cpu": "1"}}
+	a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
+	assert.Regexp(t, `^dcib-shop-web-[0-9a-f]{8}$`, a.state(0).Profile)
+	assert.Equal(t, map[string]string{"limits.cpu": "1"}, c.lxd.profiles["dcib-shop-web"].Config)
+
+	// An operator's copy of ours, marks and all, is theirs.
+	theirs := c.lxd.copyProfile(a.state(0).Profile)
+	theirs.Name = "a-copy"
+	c.lxd.profiles["a-copy"] = &theirs
+	c.lxd.instances["juju-web-0"].Profiles = []string{"default", "a-copy", a.state(0).Profile}
+	a.want("limits.memory=2GiB")
+	c.hook()
+	assert.Equal(t, "1GiB", c.lxd.profiles["a-copy"].Config["limits.memory"])
+	c.juju.Unrelate(a.relation)
+	c.hook()
+	assert.Contains(t, c.lxd.profiles, "a-copy")
+	assert.Contains(t, c.lxd.profiles, "dcib-shop-web")
+	assert.Equal(t, []string{"default", "a-copy"}, c.profilesOf("juju-web-0"))
+}
+
+func TestNamesThatLXDCannotBear(t *testing.T) {
+	c := newCluster(t)
+	a := c.ask(shop, "web", 1, "limits.memory=1GiB")
+	a.wish.Model = "../juju-shop/" + strings.Repeat("x", 100)
+	a.want("limits.memory=1GiB")
+	a.settle()
+	assert.Regexp(t, `^dcib-[a-z0-9-]{1,58}$`, a.state(0).Profile)
+	assert.LessOrEqual(t, len(a.state(0).Profile), 63)
+}
+
+// A relation that goes and comes again, at once, ends in what was asked for.
+func TestGoneAndBack(t *testing.T) {
+	c := newCluster(t)
+	a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
+	c.juju.Unrelate(a.relation)
+	// The new relation has the old one's units, with their old proofs.
+	a.relation = c.juju.Relate("lxd-cluster:lxd-profile", a.app+":lxd-profile")
+	a.relation.ID = 7
+	a.want("limits.memory=2GiB")
+	a.say(0)
+	c.hook()
+	assert.Equal(t, lxdprofile.Challenged, a.state(0).State)
+	assert.Equal(t, []string{"default", "juju-shop-abc"}, c.profilesOf("juju-web-0"))
+	a.settle()
+	assert.Equal(t, "dcib-shop-web", a.state(0).Profile)
+	assert.Equal(t, "2GiB", c.lxd.profiles["dcib-shop-web"].Config["limits.memory"])
+}

@@ -1,0 +1,180 @@
+package broker_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"sort"
+
+	lxdclient "github.com/canonical/lxd/client"
+	"github.com/canonical/lxd/shared/api"
+
+	"github.com/dcib/dcib/charms/lxd-cluster/broker"
+)
+
+// fakeLXD is one project of a cluster in memory, with etags and used_by.
+type fakeLXD struct {
+	instances map[string]*api.Instance
+	profiles  map[string]*api.Profile
+	version   map[string]int // of instances and profiles, for etags
+
+	writes []string                // what was written, in order
+	before func(what string)       // runs before a write, as somebody else would
+	refuse func(what string) error // may refuse a write
+	halfOf func(what string) error // lets a write through, and then fails
+}
+
+var _ broker.Server = (*fakeLXD)(nil)
+
+func newLXD() *fakeLXD {
+	l := &fakeLXD{instances: map[string]*api.Instance{}, profiles: map[string]*api.Profile{}, version: map[string]int{}}
+	for _, name := range []string{"default", "juju-shop-abc"} {
+		l.profiles[name] = &api.Profile{Name: name, Config: map[string]string{"user.theirs": name}}
+	}
+	return l
+}
+
+// add makes an instance as Juju makes one.
+func (l *fakeLXD) add(name, model, units string) *api.Instance {
+	config := map[string]string{"user.juju-model-uuid": model, "volatile.uuid": name, "user.user-data": "#cloud-config"}
+	if units != "" {
+		config["user.juju-units-deployed"] = units
+	}
+	l.instances[name] = &api.Instance{
+		Name: name, Config: config, Profiles: []string{"default", "juju-shop-abc"},
+		Status: "Running", StatusCode: api.Running, Location: "node1",
+		Devices: map[string]map[string]string{"root": {"type": "disk", "path": "/"}},
+	}
+	return l.instances[name]
+}
+
+func (l *fakeLXD) etag(what string) string { return fmt.Sprint(what, " ", l.version[what]) }
+
+// write is the one way in: it counts, checks the etag and may be refused.
+func (l *fakeLXD) write(what, target, etag string, do func()) error {
+	if l.before != nil {
+		l.before(what)
+	}
+	if etag != "" && etag != l.etag(target) {
+		return api.StatusErrorf(http.StatusPreconditionFailed, "ETag doesn't match")
+	}
+	if l.refuse != nil {
+		if err := l.refuse(what); err != nil {
+			return err
+		}
+	}
+	l.writes = append(l.writes, what)
+	l.version[target]++
+	do()
+	if l.halfOf != nil {
+		return l.halfOf(what)
+	}
+	return nil
+}
+
+func (l *fakeLXD) GetInstances(api.InstanceType) ([]api.Instance, error) {
+	var all []api.Instance
+	for _, name := range slices.Sorted(maps.Keys(l.instances)) {
+		i := l.instances[name]
+		if i.StatusCode == api.Error {
+			all = append(all, api.Instance{Name: name, Status: "Error", StatusCode: api.Error, Location: i.Location})
+			continue
+		}
+		all = append(all, copyInstance(i))
+	}
+	return all, nil
+}
+
+func copyInstance(i *api.Instance) api.Instance {
+	c := *i
+	c.Config, c.Profiles = maps.Clone(i.Config), slices.Clone(i.Profiles)
+	return c
+}
+
+func (l *fakeLXD) GetInstance(name string) (*api.Instance, string, error) {
+	i, ok := l.instances[name]
+	if !ok {
+		return nil, "", api.StatusErrorf(http.StatusNotFound, "Instance not found")
+	}
+	c := copyInstance(i)
+	return &c, l.etag("instance " + name), nil
+}
+
+func (l *fakeLXD) UpdateInstance(name string, put api.InstancePut, etag string) (lxdclient.Operation, error) {
+	i, ok := l.instances[name]
+	if !ok {
+		return nil, api.StatusErrorf(http.StatusNotFound, "Instance not found")
+	}
+	for _, p := range put.Profiles {
+		if l.profiles[p] == nil {
+			return nil, api.StatusErrorf(http.StatusNotFound, "Requested profile %q doesn't exist", p)
+		}
+	}
+	if err := l.write("update instance "+name, "instance "+name, etag, func() { i.SetWritable(put) }); err != nil {
+		return nil, err
+	}
+	return done{}, nil
+}
+
+func (l *fakeLXD) usedBy(name string) []string {
+	var urls []string
+	for _, i := range l.instances {
+		if slices.Contains(i.Profiles, name) {
+			urls = append(urls, "/1.0/instances/"+i.Name)
+		}
+	}
+	sort.Strings(urls)
+	return urls
+}
+
+func (l *fakeLXD) copyProfile(name string) api.Profile {
+	c := *l.profiles[name]
+	c.Config, c.Devices, c.UsedBy = maps.Clone(c.Config), maps.Clone(c.Devices), l.usedBy(name)
+	return c
+}
+
+func (l *fakeLXD) GetProfiles() ([]api.Profile, error) {
+	var all []api.Profile
+	for _, name := range slices.Sorted(maps.Keys(l.profiles)) {
+		all = append(all, l.copyProfile(name))
+	}
+	return all, nil
+}
+
+func (l *fakeLXD) GetProfile(name string) (*api.Profile, string, error) {
+	if l.profiles[name] == nil {
+		return nil, "", api.StatusErrorf(http.StatusNotFound, "Profile not found")
+	}
+	c := l.copyProfile(name)
+	return &c, l.etag("profile " + name), nil
+}
+
+func (l *fakeLXD) CreateProfile(post api.ProfilesPost) error {
+	if l.profiles[post.Name] != nil {
+		return api.StatusErrorf(http.StatusConflict, "The profile already exists")
+	}
+	return l.write("create profile "+post.Name, "profile "+post.Name, "", func() {
+		l.profiles[post.Name] = &api.Profile{Name: post.Name, Config: post.Config, Devices: post.Devices, Description: post.Description}
+	})
+}
+
+func (l *fakeLXD) UpdateProfile(name string, put api.ProfilePut, etag string) (lxdclient.Operation, error) {
+	if err := l.write("update profile "+name, "profile "+name, etag, func() { l.profiles[name].SetWritable(put) }); err != nil {
+		return nil, err
+	}
+	return done{}, nil
+}
+
+func (l *fakeLXD) DeleteProfile(name string) error {
+	if len(l.usedBy(name)) > 0 {
+		return api.StatusErrorf(http.StatusBadRequest, "Profile is currently in use")
+	}
+	return l.write("delete profile "+name, "profile "+name, "", func() { delete(l.profiles, name) })
+}
+
+// done is an operation that has ended well.
+type done struct{ lxdclient.Operation }
+
+func (done) WaitContext(context.Context) error { return nil }
