@@ -124,29 +124,38 @@ func (f *Facts) readOffer(ctx context.Context, tools hooktool.Tools) error {
 	if err != nil {
 		return err
 	}
+	if done, err := f.readOfferOf(ctx, tools, app); done || err != nil {
+		return err
+	}
 	units, err := tools.RelationUnits(ctx, f.Relation)
 	if err != nil {
 		return err
 	}
-	for _, owner := range append([]string{app}, units...) {
-		if owner == "" {
-			continue
-		}
-		bag, err := tools.RelationGet(ctx, f.Relation, owner)
-		if err != nil {
+	for _, unit := range units {
+		if done, err := f.readOfferOf(ctx, tools, unit); done || err != nil {
 			return err
-		}
-		offer, ok, err := lxdhttps.DecodeOffer(bag)
-		if err != nil {
-			f.BadOffer = owner + ": " + err.Error()
-			continue
-		}
-		if ok {
-			f.Offer, f.Offered, f.BadOffer = offer, true, ""
-			return nil
 		}
 	}
 	return nil
+}
+
+func (f *Facts) readOfferOf(ctx context.Context, tools hooktool.Tools, owner string) (done bool, err error) {
+	if owner == "" {
+		return false, nil
+	}
+	bag, err := tools.RelationGet(ctx, f.Relation, owner)
+	if err != nil {
+		return false, err
+	}
+	offer, ok, err := lxdhttps.DecodeOffer(bag)
+	if err != nil {
+		f.BadOffer = owner + ": " + err.Error()
+		return false, nil
+	}
+	if ok {
+		f.Offer, f.Offered, f.BadOffer = offer, true, ""
+	}
+	return ok, nil
 }
 
 // ask asks LXD what it can tell.
