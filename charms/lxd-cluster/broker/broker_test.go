@@ -546,13 +546,13 @@ func TestLXDRefuses(t *testing.T) {
 	db := c.ask(shop, "db", 1, "limits.memory=1GiB")
 	c.lxd.refuse = func(what string) error {
 		if what == "update instance juju-web-0" {
-			return errors.New("member node1 is on fire")
+			return errors.New("member node1\n - is on fire\n")
 		}
 		return nil
 	}
 	c.hook()
 	assert.Equal(t, lxdprofile.Refused, web.state(0).State)
-	assert.Equal(t, "LXD would not: member node1 is on fire", web.state(0).Message)
+	assert.Equal(t, "LXD would not: member node1 - is on fire", web.state(0).Message)
 	assert.Equal(t, lxdprofile.Challenged, db.state(0).State)
 	c.lxd.refuse = nil
 	web.settle()

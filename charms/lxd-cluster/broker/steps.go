@@ -192,8 +192,8 @@ func (w *World) note(ctx context.Context, step string, err error) error {
 	if w.failed == nil {
 		w.failed = map[string]string{}
 	}
-	w.failed[step] = strings.TrimSpace(err.Error())
-	return w.Tools.Log(ctx, "WARNING", fmt.Sprintf("cannot %s: %s", step, err))
+	w.failed[step] = strings.Join(strings.Fields(err.Error()), " ") // LXD's errors have lines
+	return w.Tools.Log(ctx, "WARNING", fmt.Sprintf("cannot %s: %s", step, w.failed[step]))
 }
 
 // attempts is how often a change is tried against others who change the same instance.
