@@ -119,7 +119,7 @@ func Join(ctx context.Context, server lxdclient.InstanceServer, token, address s
 		} else {
 			put.ClusterPassword = token
 		}
-		op, _, err := server.RawOperation("PUT", "/1.0/cluster", put, "")
+		op, _, err := server.RawOperation("PUT", "/cluster", put, "")
 		if err == nil {
 			err = op.WaitContext(ctx)
 		}

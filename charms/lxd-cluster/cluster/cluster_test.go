@@ -210,6 +210,26 @@ func TestASpentTokenIsReplaced(t *testing.T) {
 	require.Len(t, m.w.issued, 3)
 }
 
+func TestAJoinerThatKeepsFailingIsServedSlowly(t *testing.T) {
+	m := newModel(t.TempDir)
+	m.add(0)
+	unit := m.add(1)
+	m.lxds[unit].failJoin = 1000
+	m.settle(30)
+	require.Len(t, m.w.issued, quickOffers, "and then they leave each other in peace")
+	m.w.now = m.w.now.Add(slowOffer)
+	m.settle(1)
+	require.Len(t, m.w.issued, quickOffers+1)
+
+	other := m.add(2)
+	m.settle(4)
+	require.True(t, m.lxds[other].local.Clustered, "nobody waits for it")
+	m.lxds[unit].failJoin = 0
+	m.w.now = m.w.now.Add(2 * slowOffer)
+	m.settle(2)
+	require.True(t, m.lxds[unit].local.Clustered)
+}
+
 func TestAnExpiredTokenIsReplaced(t *testing.T) {
 	m := newModel(t.TempDir)
 	first := m.add(0)

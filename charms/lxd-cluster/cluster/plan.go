@@ -117,7 +117,7 @@ func (f Facts) asFounder() ([]charm.Step[World], charm.Status) {
 
 // asJoiner tells this unit's wish and uses the offer that was made to it.
 func (f Facts) asJoiner() ([]charm.Step[World], charm.Status) {
-	wish := lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, Spent: f.Mine.Wish.Spent}
+	wish := lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, Spent: f.Mine.Wish.Spent, Failed: f.Mine.Wish.Failed}
 	if f.clusterUnit() == "" {
 		// Nobody can join yet; who founds is not decided or not done.
 		steps := f.tell(wish)
@@ -171,17 +171,20 @@ func (f Facts) issue() []charm.Step[World] {
 		}
 		return nil
 	}
+	last := f.Mine.Offer
 	next := asking[0]
-	if f.Mine.HasOffer {
-		for i, unit := range asking {
-			if f.Mine.Offer.Fits(f.Peers[unit].Wish, f.Now) {
-				return nil
-			}
-			if f.Mine.Offer.Member == f.Peers[unit].Wish.Member && !f.Now.Before(f.Mine.Offer.Expires) {
-				// It did not come in time: let the next one try before it.
-				next = asking[(i+1)%len(asking)]
-			}
+	for i, unit := range asking {
+		wish := f.Peers[unit].Wish
+		if last.Fits(wish, f.Now) {
+			return nil
 		}
+		if last.Member == wish.Member {
+			// It did not get in with the last one: let the next one try before it.
+			next = asking[(i+1)%len(asking)]
+		}
+	}
+	if wish := f.Peers[next].Wish; wish.Failed >= quickOffers && f.Now.Before(last.Issued.Add(slowOffer)) {
+		return nil
 	}
 	return []charm.Step[World]{offer{f.Relation, f.Peers[next].Wish}}
 }

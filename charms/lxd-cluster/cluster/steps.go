@@ -20,6 +20,13 @@ const clusterTimeout = 5 * time.Minute
 // live for three hours unless told otherwise.
 const offerTime = 10 * time.Minute
 
+// A joiner that failed a few times is served again only after a while, or it and the
+// issuer would wake each other without end; Juju's update-status comes around.
+const (
+	quickOffers = 3
+	slowOffer   = 4 * time.Minute
+)
+
 // nameFounder writes the founder into the application's databag.
 type nameFounder struct{ relation, unit string }
 
@@ -144,7 +151,7 @@ func (s offer) Apply(ctx context.Context, w World) error {
 	}
 	values, err := lxdcluster.Offer{
 		ID: rand.Text(), Member: s.wish.Member, Address: s.wish.Address, Key: s.wish.Key,
-		Token: sealed, LXD: s.wish.LXD, Expires: expires.UTC(),
+		Token: sealed, LXD: s.wish.LXD, Issued: w.Now().UTC(), Expires: expires.UTC(),
 	}.Encode()
 	if err != nil {
 		return err
@@ -187,6 +194,7 @@ func (s join) Apply(ctx context.Context, w World) error {
 	// A token works once. Say that this one is spent, and the issuer sends another; the
 	// hook must succeed for that, or Juju throws the word away.
 	s.wish.Spent = s.offer.ID
+	s.wish.Failed++
 	values, encodeErr := s.wish.Encode()
 	if encodeErr != nil {
 		return encodeErr

@@ -32,6 +32,8 @@ type Wish struct {
 	Cluster string `json:"cluster,omitempty"`
 	// Spent is the id of the last offer that it used without getting in.
 	Spent string `json:"spent,omitempty"`
+	// Failed counts the offers that it used so without getting in.
+	Failed int `json:"failed,omitempty"`
 }
 
 // Offer is a join token for one unit. There is never more than one, so joins come one
@@ -43,6 +45,7 @@ type Offer struct {
 	Key     string    `json:"key"`     // the key it is sealed to
 	Token   string    `json:"token"`   // sealed, see Purpose
 	LXD     string    `json:"lxd"`     // the version that the cluster runs
+	Issued  time.Time `json:"issued"`
 	Expires time.Time `json:"expires"`
 }
 
