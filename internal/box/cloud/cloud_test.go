@@ -1,10 +1,7 @@
 package cloud
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -20,16 +17,4 @@ func TestFirst(t *testing.T) {
 	require.Equal(t, "10.0.0.9", got, "9 comes before 10, and 2 has no address")
 	_, err = first(deploy.Status{})
 	require.ErrorContains(t, err, "no unit of lxd-cluster has an address")
-}
-
-func TestMakeKeys(t *testing.T) {
-	cert, key, err := makeKeys(time.Now())
-	require.NoError(t, err)
-	pair, err := tls.X509KeyPair(cert, key)
-	require.NoError(t, err)
-	parsed, err := x509.ParseCertificate(pair.Certificate[0])
-	require.NoError(t, err)
-	require.Equal(t, "dcib", parsed.Subject.CommonName)
-	require.Equal(t, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, parsed.ExtKeyUsage)
-	require.True(t, parsed.NotAfter.After(time.Now().AddDate(9, 0, 0)))
 }

@@ -165,11 +165,15 @@ func (h Host) Set(ctx context.Context) (bool, string, error) {
 	if profile.Devices["root"] == nil || profile.Devices["eth0"] == nil {
 		return false, "the default profile is empty", nil
 	}
-	conn, err := net.DialTimeout("tcp", h.address(), 2*time.Second)
+	server, _, err := c.GetServer()
 	if err != nil {
+		return false, "", err
+	}
+	conn, err := net.DialTimeout("tcp", h.address(), 2*time.Second)
+	if err != nil || server.Config["core.https_address"] != h.address() {
 		return false, "the API does not listen", nil
 	}
-	conn.Close()
+	_ = conn.Close()
 	return true, fmt.Sprintf("pool %s, bridge %s %s", pool.Driver, h.Place.Bridge(), h.Subnet), nil
 }
 
