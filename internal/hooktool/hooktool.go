@@ -108,7 +108,6 @@ func EventFrom(getenv func(string) string) (Event, error) {
 		Departing:    getenv("JUJU_DEPARTING_UNIT"),
 		JujuVersion:  getenv("JUJU_VERSION"),
 		ControllerID: getenv("JUJU_CONTROLLER_UUID"),
-		Action:       getenv("JUJU_ACTION_NAME"),
 	}
 	if e.Unit == "" {
 		return Event{}, errors.New("cannot tell which unit this is: JUJU_UNIT_NAME is not set: this program is a charm and is run by a Juju agent")
