@@ -62,7 +62,7 @@ var _ Server = lxdclient.InstanceServer(nil)
 // World is what the broker works on, for one hook.
 type World struct {
 	Tools   hooktool.Tools
-	LXD     Server
+	LXD     Server    // that has been asked about itself (GetServer): its client goes by the answer
 	Project string    // the LXD project that LXD is for, for messages
 	Random  io.Reader // for nonces
 
@@ -174,8 +174,10 @@ func (f Facts) observeRelation(ctx context.Context, id string, tools hooktool.To
 	if r.App, err = tools.RelationApp(ctx, id); err != nil {
 		return r, err
 	}
+	// While a relation is being taken down Juju may not know the other side any more. That
+	// is silence, too.
 	bag, err := tools.RelationGet(ctx, id, r.App)
-	if err != nil {
+	if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
 		return r, err
 	}
 	if wish, err := lxdprofile.DecodeWish(bag); err == nil {

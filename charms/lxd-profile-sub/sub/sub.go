@@ -101,8 +101,9 @@ func (f Facts) observe(ctx context.Context, id string, w World) (Relation, error
 			return r, err
 		}
 	}
+	// While a relation is being taken down Juju may not know the other side any more.
 	bag, err := w.Tools.RelationGet(ctx, id, r.Broker)
-	if err != nil {
+	if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
 		return r, err
 	}
 	answer, err := lxdprofile.DecodeAnswer(bag)

@@ -29,7 +29,6 @@ type model struct {
 	juju     *hooktooltest.Juju
 	relation *hooktooltest.Relation
 	lxd      map[string]*fakeLXD
-	asked    int
 }
 
 // fakeLXD is devlxd as one instance sees it.
