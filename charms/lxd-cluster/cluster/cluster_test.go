@@ -278,6 +278,20 @@ func TestTheDefaultProfileIsOnlyFilledIn(t *testing.T) {
 	require.Equal(t, "theirs", got.Description)
 }
 
+func TestInstancesOnAManagedBridgeCanMove(t *testing.T) {
+	m := newModel(t.TempDir)
+	unit := m.add(0)
+	m.settle(3)
+	require.Equal(t, map[string]string{"type": "nic", "name": "eth0", "network": "lxdbr0"}, m.lxds[unit].local.Profiles["dcib"].Devices["eth0"])
+
+	own := newModel(t.TempDir)
+	unit = own.add(0)
+	own.juju.Config["lxd-cluster"]["bridge"] = "br0"
+	own.lxds[unit].local.Bridges["br0"] = false
+	own.settle(3)
+	require.Equal(t, "br0", own.lxds[unit].local.Profiles["dcib"].Devices["eth0"]["parent"])
+}
+
 // Whatever the order of hooks, wherever they are killed and whoever leads, there is one
 // cluster in the end and every unit is in it.
 func TestAnyOrderMakesOneCluster(t *testing.T) {

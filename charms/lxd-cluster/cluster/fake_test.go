@@ -39,7 +39,7 @@ type fakeLXD struct {
 var errKilled = errors.New("killed")
 
 func (w *lxdWorld) machine(owned ...string) *fakeLXD {
-	l := &fakeLXD{world: w, local: Local{Present: true, Version: "5.0.2", Profiles: map[string]Profile{"default": {Name: "default"}}, Owned: map[string]string{}}}
+	l := &fakeLXD{world: w, local: Local{Present: true, Version: "5.0.2", Profiles: map[string]Profile{"default": {Name: "default"}}, Bridges: map[string]bool{}, Owned: map[string]string{}}}
 	for _, o := range owned {
 		l.local.Owned[o] = ""
 	}
@@ -76,7 +76,7 @@ func (l *fakeLXD) CreatePool(_ context.Context, name string) error {
 }
 
 func (l *fakeLXD) CreateBridge(_ context.Context, name, _ string) error {
-	l.local.Bridges = append(l.local.Bridges, name)
+	l.local.Bridges[name] = true
 	return l.done()
 }
 

@@ -42,7 +42,7 @@ type Local struct {
 	Listens  string            // core.https_address
 	Clusters string            // cluster.https_address
 	Pools    []string          // storage pools
-	Bridges  []string          // every bridge, LXD's own or not
+	Bridges  map[string]bool   // every bridge; true: LXD manages it
 	Owned    map[string]string // what would be lost by joining: "instance default/web" → …
 	Profiles map[string]Profile
 
@@ -138,9 +138,10 @@ func (l *Local) lookAround(server lxdclient.InstanceServer) error {
 	if err != nil {
 		return err
 	}
+	l.Bridges = map[string]bool{}
 	for _, n := range networks {
 		if n.Type == "bridge" {
-			l.Bridges = append(l.Bridges, n.Name)
+			l.Bridges[n.Name] = n.Managed
 		}
 	}
 	if l.Clustered {

@@ -108,7 +108,7 @@ func (f Facts) asFounder() ([]charm.Step[World], charm.Status) {
 	if len(f.LXD.Pools) == 0 {
 		steps = append(steps, createPool{PoolName})
 	}
-	if !slices.Contains(f.LXD.Bridges, f.Config.Bridge) {
+	if _, there := f.LXD.Bridges[f.Config.Bridge]; !there {
 		steps = append(steps, createBridge{f.Config.Bridge, f.Config.BridgeAddress})
 	}
 	steps = append(steps, found{f.Hostname})
@@ -255,13 +255,20 @@ func (f Facts) ownProfile() Profile {
 	if len(f.LXD.Pools) > 0 && !slices.Contains(f.LXD.Pools, PoolName) {
 		pool = f.LXD.Pools[0]
 	}
+	// LXD moves an instance to another member only when its nic names a network that LXD
+	// manages (CanMigrate in lxd/device/nic_bridged.go); a bridge of the machine's own can
+	// only be given as the parent.
+	nic := map[string]string{"type": "nic", "name": "eth0", "network": f.Config.Bridge}
+	if !f.LXD.Bridges[f.Config.Bridge] {
+		nic = map[string]string{"type": "nic", "name": "eth0", "nictype": "bridged", "parent": f.Config.Bridge}
+	}
 	return Profile{
 		Name:        ProfileName,
 		Description: "root disk and network of this cluster (kept by the lxd-cluster charm)",
 		Config:      map[string]string{OwnerKey: "lxd-cluster"},
 		Devices: map[string]map[string]string{
 			"root": {"type": "disk", "path": "/", "pool": pool},
-			"eth0": {"type": "nic", "nictype": "bridged", "parent": f.Config.Bridge, "name": "eth0"},
+			"eth0": nic,
 		},
 	}
 }
