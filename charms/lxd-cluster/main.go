@@ -3,11 +3,13 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/dcib/dcib/charms/lxd-cluster/broker"
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
 	"github.com/dcib/dcib/internal/charm"
@@ -22,12 +24,14 @@ type world struct {
 	tools  hooktool.Tools
 	socket *cluster.Socket
 	event  hooktool.Event
+	asked  *broker.World // made once per hook: it remembers what LXD refused in it
 }
 
 // facts are what the rooms saw.
 type facts struct {
 	Cluster cluster.Facts
 	Trust   trust.Facts
+	Broker  broker.Facts
 }
 
 func main() {
@@ -53,7 +57,10 @@ func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err 
 	if !f.Cluster.LXD.Clustered {
 		return f, nil // the other rooms work on a cluster
 	}
-	f.Trust, err = trust.Observe(ctx, w.trust())
+	if f.Trust, err = trust.Observe(ctx, w.trust()); err != nil {
+		return f, err
+	}
+	f.Broker, err = broker.Observe(ctx, event, w.broker(), f.Cluster.Leader)
 	return f, err
 }
 
@@ -61,9 +68,14 @@ func plan(f facts) charm.Plan[*world] {
 	p := cluster.Plan(f.Cluster)
 	steps := charm.Lift(p.Steps, (*world).cluster)
 	steps = append(steps, charm.Lift(trust.Plan(f.Trust), (*world).trust)...)
+	steps = append(steps, charm.Lift(broker.Plan(f.Broker), (*world).broker)...)
+	problems := f.Trust.Unusable
+	if f.Broker.PolicyErr != "" {
+		problems = append(problems, f.Broker.PolicyErr)
+	}
 	status := p.Status
-	if status.Level == charm.LevelActive && len(f.Trust.Unusable) > 0 {
-		status = charm.Blockedf("%s", strings.Join(f.Trust.Unusable, "; "))
+	if status.Level == charm.LevelActive && len(problems) > 0 {
+		status = charm.Blockedf("%s", strings.Join(problems, "; "))
 	}
 	return charm.Plan[*world]{Steps: steps, Status: status, Version: p.Version}
 }
@@ -87,4 +99,14 @@ func (w *world) trust() trust.World {
 		t.LXD = server
 	}
 	return t
+}
+
+func (w *world) broker() *broker.World {
+	if w.asked == nil {
+		w.asked = &broker.World{Tools: w.tools, Project: "default", Random: rand.Reader}
+		if server, err := w.socket.Server(context.Background()); err == nil {
+			w.asked.LXD = server
+		}
+	}
+	return w.asked
 }
