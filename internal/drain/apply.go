@@ -139,7 +139,7 @@ func (d Drainer) drainOnce(ctx context.Context, member string, view View, record
 		e := &record.Entries[n]
 		i, there := view.find(*e)
 		switch {
-		case !there:
+		case !there || ctx.Err() != nil:
 		case i.Member != member && e.Ran && !i.Running && i.Origin != "" && (e.To == "" || e.To == i.Member):
 			d.say("starting %s on %s", i.Ref, i.Member)
 			because[i.Ref] = d.Cluster.Start(ctx, i.Ref)
@@ -278,7 +278,7 @@ func (d Drainer) undrainOnce(ctx context.Context, member string, view View, reco
 		e := &record.Entries[n]
 		i, there := view.find(*e)
 		switch {
-		case !there || !e.Back:
+		case !there || !e.Back || ctx.Err() != nil:
 		case i.Member == member && e.Start && !i.Running:
 			d.say("starting %s on %s", i.Ref, member)
 			because[i.Ref] = d.Cluster.Start(ctx, i.Ref)

@@ -319,13 +319,14 @@ func act(ctx context.Context, facts Facts, call charm.Call,
 	start := time.Now()
 	d := drain.Drainer{Cluster: facts.LXD, Journal: facts.LXD, By: facts.Unit, Progress: call.Progress}
 	report, err := apply(ctx, d, pet)
-	results := map[string]string{
-		"member":   pet,
-		"moved":    fmt.Sprint(report.Moved()),
-		"duration": time.Since(start).Round(100 * time.Millisecond).String(),
+	results := map[string]string{"member": pet}
+	if report.Plan.Refusal == "" {
+		// A refusal says it all by itself.
+		results["plan"] = report.Plan.String()
 	}
-	if text := report.Plan.String(); text != "" {
-		results["plan"] = text
+	if report.Plan.Err() == nil {
+		results["moved"] = fmt.Sprint(report.Moved())
+		results["duration"] = time.Since(start).Round(100 * time.Millisecond).String()
 	}
 	if lines := instances(report.Moves); lines != "" {
 		results["instances"] = lines
