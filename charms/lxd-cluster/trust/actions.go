@@ -27,7 +27,7 @@ func AddClient(_ context.Context, world World, call charm.Call) (map[string]stri
 	case strings.HasPrefix(name, mark):
 		return nil, fmt.Errorf("cannot add trusted client: names that begin with %q belong to the relations of this charm: take another", mark)
 	}
-	certificate, err := lxdhttps.ParseCertificate(call.String("certificate"))
+	certificate, err := parse(call.String("certificate"))
 	if err != nil {
 		return nil, fmt.Errorf("cannot add trusted client %s: parameter certificate: %w", name, err)
 	}

@@ -81,7 +81,7 @@ func (s Trust) Name() string {
 
 // Apply implements charm.Step.
 func (s Trust) Apply(_ context.Context, world World) error {
-	return add(world.LXD, s.Client.Entry(), s.Client.Certificate, s.Client.Fingerprint, s.Client.Projects)
+	return refused(s, add(world.LXD, s.Client.Entry(), s.Client.Certificate, s.Client.Fingerprint, s.Client.Projects))
 }
 
 // Adjust gives a trusted client the name and the projects that it should have.
@@ -94,12 +94,21 @@ func (s Adjust) Name() string {
 
 // Apply implements charm.Step.
 func (s Adjust) Apply(_ context.Context, world World) error {
-	return world.LXD.UpdateCertificate(s.Client.Fingerprint, api.CertificatePut{
+	return refused(s, world.LXD.UpdateCertificate(s.Client.Fingerprint, api.CertificatePut{
 		Name:       s.Client.Entry(),
 		Type:       api.CertificateTypeClient,
 		Restricted: s.Client.restricted(),
 		Projects:   s.Client.Projects,
-	}, "")
+	}, ""))
+}
+
+// refused makes what LXD will not do, however often it is asked, the unit's status: a
+// project that does not exist, for one.
+func refused(step charm.Step[World], err error) error {
+	if api.StatusErrorCheck(err, http.StatusBadRequest, http.StatusNotFound) {
+		return charm.Blocked("cannot %s: %s: change what the client asks for, or remove its relation", step.Name(), err)
+	}
+	return err
 }
 
 // Distrust shuts a client out again.

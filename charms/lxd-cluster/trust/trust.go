@@ -9,11 +9,13 @@ package trust
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/canonical/lxd/shared/api"
 
@@ -154,7 +156,8 @@ func (f *Facts) read(ctx context.Context, world World, relation string) error {
 		}
 		client, err := newClient(relation, owner, request)
 		if err != nil {
-			return err
+			f.Unusable = append(f.Unusable, fmt.Sprintf("%s (relation %s): %s", owner, relation, err))
+			continue
 		}
 		f.Clients = append(f.Clients, client)
 	}
@@ -164,7 +167,7 @@ func (f *Facts) read(ctx context.Context, world World, relation string) error {
 }
 
 func newClient(relation, owner string, request lxdhttps.Request) (Client, error) {
-	certificate, err := lxdhttps.ParseCertificate(request.Certificate)
+	certificate, err := parse(request.Certificate)
 	if err != nil {
 		return Client{}, err
 	}
@@ -175,4 +178,13 @@ func newClient(relation, owner string, request lxdhttps.Request) (Client, error)
 		Certificate: base64.StdEncoding.EncodeToString(certificate.Raw),
 		Projects:    request.Projects,
 	}, nil
+}
+
+// parse reads a client's certificate. LXD takes none that has expired.
+func parse(text string) (*x509.Certificate, error) {
+	certificate, err := lxdhttps.ParseCertificate(text)
+	if err == nil && time.Now().After(certificate.NotAfter) {
+		err = fmt.Errorf("cannot trust certificate: it expired on %s", certificate.NotAfter.Format(time.DateOnly))
+	}
+	return certificate, err
 }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/canonical/lxd/shared/api"
 	"github.com/stretchr/testify/require"
@@ -25,6 +26,7 @@ import (
 // store is a LXD with a trust store and two members.
 type store struct {
 	clustered bool
+	projects  []string // those there are; nil for any
 	entries   []api.Certificate
 }
 
@@ -43,6 +45,11 @@ func (s *store) GetClusterMembers() ([]api.ClusterMember, error) {
 func (s *store) GetCertificates() ([]api.Certificate, error) { return slices.Clone(s.entries), nil }
 
 func (s *store) CreateCertificate(post api.CertificatesPost) error {
+	for _, project := range post.Projects {
+		if s.projects != nil && !slices.Contains(s.projects, project) {
+			return api.StatusErrorf(http.StatusNotFound, "Project not found")
+		}
+	}
 	der, err := base64.StdEncoding.DecodeString(post.Certificate)
 	if err != nil {
 		return err
@@ -91,10 +98,12 @@ func (s *store) names() []string {
 	return names
 }
 
-func newCertificate(t *testing.T) string {
+func newCertificate(t *testing.T) string { return newCertificateUntil(t, time.Now().Add(time.Hour)) }
+
+func newCertificateUntil(t *testing.T, end time.Time) string {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: end}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	require.NoError(t, err)
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
@@ -203,6 +212,16 @@ func TestARequestThatCannotBeReadHurtsNobodyElse(t *testing.T) {
 	require.Contains(t, facts.Unusable[0], "pet-scheduler/0 (relation https:0): cannot read certificate")
 }
 
+func TestWhatLXDWillNotDoIsTheStatus(t *testing.T) {
+	juju, r := model()
+	lxd := &store{clustered: true, projects: []string{"default"}}
+	r.Databags["pet-scheduler/0"] = lxdhttps.Request{Certificate: newCertificate(t), Projects: []string{"nowhere"}}.Encode()
+	hook(t, juju, "lxd-cluster/0", lxd)
+	unit := juju.Units["lxd-cluster/0"]
+	require.Equal(t, "blocked", unit.Status)
+	require.Contains(t, unit.Message, "of pet-scheduler/0 for nowhere: Project not found: change what the client asks for")
+}
+
 func TestWaitsForTheCluster(t *testing.T) {
 	juju, r := model()
 	r.Databags["pet-scheduler/0"] = lxdhttps.Request{Certificate: newCertificate(t)}.Encode()
@@ -233,6 +252,7 @@ func TestActions(t *testing.T) {
 	for want, params := range map[string]map[string]any{
 		"name is empty":                    {"certificate": certificate},
 		"parameter certificate":            {"name": "x", "certificate": "no PEM"},
+		"it expired on":                    {"name": "x", "certificate": newCertificateUntil(t, time.Now().Add(-time.Hour))},
 		"belong to the relations":          {"name": "dcib-relation-x", "certificate": certificate},
 		`trusted already, as "me"`:         {"name": "x", "certificate": certificate},
 		"another certificate is trusted":   {"name": "me", "certificate": newCertificate(t)},
