@@ -309,9 +309,9 @@ func (l *LXD) Move(_ context.Context, ref drain.Ref, to string, live bool) error
 		case i.Running && !live:
 			return errors.New("it runs")
 		case l.member(to).Status == drain.Offline:
-			return errors.New("Target node is offline")
+			return errors.New("target member is offline")
 		case i.Member == to:
-			return errors.New("Target must be different than instance's current location")
+			return errors.New("it is there already")
 		}
 		i.Member = to
 		return nil
