@@ -6,16 +6,23 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
 	"github.com/dcib/dcib/internal/hooktool"
 )
 
+// memoryLimit is how many bytes of heap a charm may have before it collects garbage.
+const memoryLimit = 32 << 20
+
 // Main is a charm's main function: it reads the event from the environment, runs it with
 // the real hook tools and exits; 1 when the hook failed. Termination is a cancelled
 // context.
 func Main[F, W any](c Charm[F, W]) {
+	// A hook is over before collecting garbage pays; a long action still collects.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(memoryLimit)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	code := 0
 	event, err := hooktool.EventFrom(os.Getenv)

@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
+	"os"
 	"sort"
 	"strings"
 	"sync"
@@ -17,7 +17,9 @@ import (
 type Exec struct {
 	event Event
 
+	env   []string
 	mu    sync.Mutex
+	paths map[string]string
 	reads map[string][]byte
 	calls int
 	spent time.Duration
@@ -25,7 +27,7 @@ type Exec struct {
 
 // NewExec gives the tools of the hook that event describes.
 func NewExec(event Event) *Exec {
-	return &Exec{event: event, reads: map[string][]byte{}}
+	return &Exec{event: event, env: os.Environ(), paths: map[string]string{}, reads: map[string][]byte{}}
 }
 
 // Cost tells how many tools were run so far and how long they took together.
@@ -35,28 +37,35 @@ func (x *Exec) Cost() (calls int, spent time.Duration) {
 	return x.calls, x.spent
 }
 
-// run runs one tool with stdin; secret values travel there, never as arguments.
+// run runs one tool with stdin; what others may not read travels there, never as an
+// argument.
 func (x *Exec) run(ctx context.Context, stdin []byte, tool string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, tool, args...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, &stderr
-	start := time.Now()
-	err := cmd.Run()
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("cannot run %s: %w", tool, err)
+	}
 	x.mu.Lock()
+	defer x.mu.Unlock()
+	path, err := x.lookPath(tool)
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	stdout, stderr, code, err := spawn(path, append([]string{tool}, args...), x.env, stdin)
 	x.calls++
 	x.spent += time.Since(start)
-	x.mu.Unlock()
-	if err == nil {
-		return stdout.Bytes(), nil
-	}
-	said := strings.TrimSpace(stderr.String())
-	if strings.Contains(said, "not found") {
+	said := strings.TrimSpace(string(stderr))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("cannot run %s: %w", tool, err)
+	case code == 0:
+		return stdout, nil
+	case strings.Contains(said, "not found"):
 		return nil, fmt.Errorf("cannot run %s: %s: %w", tool, said, ErrNotFound)
-	}
-	if said != "" {
+	case said != "":
 		return nil, fmt.Errorf("cannot run %s: %s", tool, said)
+	default:
+		return nil, fmt.Errorf("cannot run %s: it failed with exit code %d and said nothing", tool, code)
 	}
-	return nil, fmt.Errorf("cannot run %s: %w", tool, err)
 }
 
 // read runs a tool that only reads, once per hook, and decodes its JSON.

@@ -10,8 +10,10 @@ import (
 )
 
 func main() {
-	// LXD asks a container to shut down by SIGPWR, and to reboot by SIGINT.
+	// LXC asks a container to shut down by SIGPWR, or by SIGRTMIN+3 when process 1 blocks
+	// that, as systemd does and as is inherited here; and to reboot by SIGINT.
+	const sigrtmin3 = syscall.Signal(34 + 3)
 	end := make(chan os.Signal, 1)
-	signal.Notify(end, syscall.SIGPWR, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(end, syscall.SIGPWR, sigrtmin3, syscall.SIGTERM, syscall.SIGINT)
 	<-end
 }

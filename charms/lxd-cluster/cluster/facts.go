@@ -79,11 +79,13 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 	if f.Leader, err = w.Tools.IsLeader(ctx); err != nil {
 		return f, err
 	}
-	host, err := w.Tools.Address(ctx, lxdcluster.Endpoint)
-	if err != nil {
-		return f, charm.Waiting("%s", err)
+	if f.Address = f.LXD.address(); f.Address == "" {
+		host, err := w.Tools.Address(ctx, lxdcluster.Endpoint)
+		if err != nil {
+			return f, charm.Waiting("%s", err)
+		}
+		f.Address = joinHostPort(host, lxd.Port)
 	}
-	f.Address = joinHostPort(host, lxd.Port)
 	key, err := loadKey(w.StateDir)
 	if err != nil {
 		return f, err

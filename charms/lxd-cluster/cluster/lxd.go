@@ -52,6 +52,16 @@ type Local struct {
 	Members     []Member
 }
 
+// address gives the address that the cluster knows this member by; "" outside a cluster.
+func (l Local) address() string {
+	for _, m := range l.Members {
+		if l.Clustered && m.Name == l.Member {
+			return m.Address
+		}
+	}
+	return ""
+}
+
 // Member is one line of LXD's member list.
 type Member struct{ Name, Address, Status, Message string }
 
@@ -69,7 +79,7 @@ type Profile struct {
 
 // Socket is the LXD interface on this machine's LXD, over its unix socket. It connects
 // when it is first used.
-type Socket struct{ server lxdclient.InstanceServer }
+type Socket struct{ server *lxd.Asked }
 
 // Server gives the connection, also to the other rooms of the charm.
 func (s *Socket) Server(ctx context.Context) (lxdclient.InstanceServer, error) {
@@ -78,7 +88,7 @@ func (s *Socket) Server(ctx context.Context) (lxdclient.InstanceServer, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.server = server
+		s.server = &lxd.Asked{InstanceServer: server}
 	}
 	return s.server, nil
 }
@@ -92,6 +102,7 @@ func (s *Socket) Look(ctx context.Context) (Local, error) {
 	if err != nil {
 		return Local{}, err
 	}
+	s.server.Forget()
 	info, _, err := server.GetServer()
 	if err != nil {
 		return Local{}, fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
@@ -215,6 +226,7 @@ func (s *Socket) Listen(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
+	s.server.Forget() // what is to be written back has to be fresh
 	info, etag, err := server.GetServer()
 	if err != nil {
 		return err

@@ -1,0 +1,102 @@
+package hooktool
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// tool puts a shell script in the place of a hook tool.
+func tool(t *testing.T, dir, name, script string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script), 0o755))
+}
+
+func newTest(t *testing.T, event Event) (*Exec, string) {
+	dir := t.TempDir()
+	t.Setenv("PATH", dir+":/usr/bin:/bin")
+	t.Setenv("OUT", dir)
+	return NewExec(event), dir
+}
+
+func TestReadsAreASnapshot(t *testing.T) {
+	x, dir := newTest(t, Event{})
+	tool(t, dir, "is-leader", `echo called >>$OUT/calls; echo true`)
+	for range 3 {
+		leader, err := x.IsLeader(context.Background())
+		require.NoError(t, err)
+		require.True(t, leader)
+	}
+	calls, err := os.ReadFile(filepath.Join(dir, "calls"))
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(calls), "called"))
+	n, spent := x.Cost()
+	require.Equal(t, 1, n)
+	require.Positive(t, spent)
+}
+
+func TestValuesTravelOnStdin(t *testing.T) {
+	x, dir := newTest(t, Event{})
+	tool(t, dir, "relation-set", `echo "$@" >$OUT/args; cat >$OUT/stdin`)
+	long := strings.Repeat("x", 200_000) // more than a pipe holds
+	require.NoError(t, x.RelationSetApp(context.Background(), "cluster:0", map[string]string{"k": long}))
+	args, err := os.ReadFile(filepath.Join(dir, "args"))
+	require.NoError(t, err)
+	require.Equal(t, "-r cluster:0 --app --file -\n", string(args))
+	stdin, err := os.ReadFile(filepath.Join(dir, "stdin"))
+	require.NoError(t, err)
+	require.Equal(t, `{"k":"`+long+`"}`, string(stdin))
+}
+
+func TestWhatAToolSaysIsTheError(t *testing.T) {
+	x, dir := newTest(t, Event{})
+	tool(t, dir, "relation-get", `echo "ERROR relation not found" >&2; exit 2`)
+	_, err := x.RelationGet(context.Background(), "cluster:9", "app/0")
+	require.ErrorIs(t, err, ErrNotFound)
+	tool(t, dir, "config-get", `exit 3`)
+	_, err = x.Config(context.Background())
+	require.EqualError(t, err, "cannot run config-get: it failed with exit code 3 and said nothing")
+	tool(t, dir, "is-leader", `kill -9 $$`)
+	_, err = x.IsLeader(context.Background())
+	require.ErrorContains(t, err, "killed")
+	_, err = x.Units(context.Background())
+	require.ErrorContains(t, err, "cannot find the hook tool goal-state")
+}
+
+func TestABrokenRelationIsGone(t *testing.T) {
+	x, dir := newTest(t, Event{Hook: "https-relation-broken", Relation: "https:3"})
+	tool(t, dir, "relation-ids", `echo '["https:7","https:3"]'`)
+	ids, err := x.RelationIDs(context.Background(), "https")
+	require.NoError(t, err)
+	require.Equal(t, []string{"https:7"}, ids)
+}
+
+func TestUnitsLeavesOutTheDying(t *testing.T) {
+	x, dir := newTest(t, Event{})
+	tool(t, dir, "goal-state", `echo '{"units":{"a/1":{"status":"active"},"a/0":{"status":"waiting"},"a/2":{"status":"dying"}},"relations":{}}'`)
+	units, err := x.Units(context.Background())
+	require.NoError(t, err)
+	require.Equal(t, []string{"a/0", "a/1"}, units)
+}
+
+func TestEventFromEnvironment(t *testing.T) {
+	env := map[string]string{"JUJU_UNIT_NAME": "pet-scheduler/11", "JUJU_DISPATCH_PATH": "actions/drain", "JUJU_MODEL_UUID": "u"}
+	event, err := EventFrom(func(k string) string { return env[k] })
+	require.NoError(t, err)
+	require.Equal(t, Event{Unit: "pet-scheduler/11", Action: "drain", ModelUUID: "u"}, event)
+	require.Equal(t, "pet-scheduler", event.App())
+
+	// `juju exec` names an action, but what it runs is what the path says.
+	env["JUJU_DISPATCH_PATH"], env["JUJU_ACTION_NAME"] = "hooks/update-status", "juju-exec"
+	event, err = EventFrom(func(k string) string { return env[k] })
+	require.NoError(t, err)
+	require.Equal(t, "update-status", event.Hook)
+	require.Empty(t, event.Action)
+
+	_, err = EventFrom(func(string) string { return "" })
+	require.ErrorContains(t, err, "is run by a Juju agent")
+}
