@@ -140,28 +140,35 @@ func (c Cloud) register(ctx context.Context, log *change.Log, juju func(args ...
 	return juju(args...)
 }
 
-// endpoint returns the address of the cluster's first member: the lowest numbered unit.
+// endpoint returns the address of the cluster's first member: of the machine of the lowest
+// numbered unit, as the machine's LXD knows it. Juju may take the address of a bridge
+// inside the machine for its own, and that bridge has the same one on all of them.
 func (c Cloud) endpoint(ctx context.Context) (string, error) {
 	status, err := deploy.Read(ctx, c.Place, c.Model)
 	if err != nil {
 		return "", err
 	}
-	return first(status)
+	instance, err := first(status)
+	if err != nil {
+		return "", err
+	}
+	return lxdhost.Address(ctx, c.Place, instance)
 }
 
+// first returns the instance in which the lowest numbered unit is.
 func first(status deploy.Status) (string, error) {
 	units := status.Applications[Application].Units
 	var names []string
 	for name, u := range units {
-		if u.Address != "" {
+		if status.Machines[u.Machine].InstanceID != "" {
 			names = append(names, name)
 		}
 	}
 	if len(names) == 0 {
-		return "", fmt.Errorf("cannot find the cluster: no unit of %s has an address: look at `./box juju status`", Application)
+		return "", fmt.Errorf("cannot find the cluster: no unit of %s has a machine: look at `./box juju status`", Application)
 	}
 	lowest := slices.MinFunc(names, func(a, b string) int { return cmp.Compare(number(a), number(b)) })
-	return units[lowest].Address, nil
+	return status.Machines[units[lowest].Machine].InstanceID, nil
 }
 
 func number(unit string) int {

@@ -10,11 +10,12 @@ import (
 
 func TestFirst(t *testing.T) {
 	units := map[string]deploy.Unit{
-		"lxd-cluster/10": {Address: "10.0.0.10"}, "lxd-cluster/9": {Address: "10.0.0.9"}, "lxd-cluster/2": {},
+		"lxd-cluster/10": {Machine: "3"}, "lxd-cluster/9": {Machine: "7"}, "lxd-cluster/2": {Machine: "8"},
 	}
-	got, err := first(deploy.Status{Applications: map[string]deploy.Application{Application: {Units: units}}})
+	machines := map[string]deploy.Machine{"3": {InstanceID: "juju-x-3"}, "7": {InstanceID: "juju-x-7"}, "8": {}}
+	got, err := first(deploy.Status{Machines: machines, Applications: map[string]deploy.Application{Application: {Units: units}}})
 	require.NoError(t, err)
-	require.Equal(t, "10.0.0.9", got, "9 comes before 10, and 2 has no address")
+	require.Equal(t, "juju-x-7", got, "9 comes before 10, and 2 is not there yet")
 	_, err = first(deploy.Status{})
-	require.ErrorContains(t, err, "no unit of lxd-cluster has an address")
+	require.ErrorContains(t, err, "no unit of lxd-cluster has a machine")
 }

@@ -144,7 +144,7 @@ func (d Deployment) Settled(ctx context.Context) (bool, string, error) {
 	if len(waiting) == 0 {
 		return true, fmt.Sprintf("%d units active and idle", len(status.Units())), nil
 	}
-	return false, "waiting for " + strings.Join(waiting, ", "), nil
+	return false, fmt.Sprintf("%d to go: %s", len(waiting), strings.Join(waiting, "; ")), nil
 }
 
 // Settle waits for it, for at most limit.

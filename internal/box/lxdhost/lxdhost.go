@@ -313,3 +313,21 @@ func remove(ctx context.Context, c lxd.InstanceServer, name string) error {
 	}
 	return nil
 }
+
+// Address returns the IPv4 address at which an instance is reached over the bridge.
+func Address(ctx context.Context, p place.Place, instance string) (string, error) {
+	c, err := Connect(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	state, _, err := c.GetInstanceState(instance)
+	if err != nil {
+		return "", fmt.Errorf("cannot ask LXD for the address of %s: %w", instance, err)
+	}
+	for _, a := range state.Network["eth0"].Addresses {
+		if a.Family == "inet" && a.Scope == "global" {
+			return a.Address, nil
+		}
+	}
+	return "", fmt.Errorf("cannot find the address of %s: it is %s, and its eth0 has none", instance, strings.ToLower(state.Status))
+}
