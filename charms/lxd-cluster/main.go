@@ -1,3 +1,8 @@
+// A hook is too short for reading the machine's limits; it runs on few threads anyway.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command lxd-cluster is the charm that makes the LXD of its machines one cluster.
 package main
 

@@ -1,3 +1,8 @@
+// A hook is too short for reading the machine's limits; it runs on few threads anyway.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command lxd-profile-sub is the charm that gives any application's LXD containers the
 // profile they need, while they run.
 package main
