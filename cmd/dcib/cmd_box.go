@@ -25,7 +25,7 @@ It never touches an LXD or a Juju of yours.`,
 	cmd.PersistentFlags().StringVar(&name, "name", place.DefaultName, "which box: several can stand side by side")
 	where := func() (place.Place, error) { return place.New("", name) }
 	cmd.AddCommand(
-		newBoxUpCmd(where), newBoxDownCmd(where), newBoxPurgeCmd(where),
+		newBoxUpCmd(where), newBoxDownCmd(where), newBoxPurgeCmd(where), newBoxStatusCmd(where),
 		newBoxClientCmd(where, "juju"), newBoxClientCmd(where, "lxc"),
 	)
 	return cmd
