@@ -72,8 +72,9 @@ func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err 
 func plan(f facts) charm.Plan[*world] {
 	p := cluster.Plan(f.Cluster)
 	steps := charm.Lift(p.Steps, (*world).cluster)
-	steps = append(steps, charm.Lift(trust.Plan(f.Trust), (*world).trust)...)
 	steps = append(steps, charm.Lift(broker.Plan(f.Broker), (*world).broker)...)
+	// Last, since a client that asks for what LXD will not grant ends the round.
+	steps = append(steps, charm.Lift(trust.Plan(f.Trust), (*world).trust)...)
 	problems := f.Trust.Unusable
 	if f.Broker.PolicyErr != "" {
 		problems = append(problems, f.Broker.PolicyErr)
