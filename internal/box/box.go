@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -97,7 +98,34 @@ func Up(ctx context.Context, o Options) error {
 		return err
 	}
 	fmt.Fprintf(o.Out, "ready in %s\n", time.Since(started).Round(100*time.Millisecond))
+	if o.Until != "" {
+		return nil
+	}
+	fmt.Fprintln(o.Out)
+	status := ReadStatus(ctx, o.Place)
+	if err := status.Print(o.Out); err != nil {
+		return err
+	}
+	fmt.Fprintf(o.Out, "\nTry:\n%s", next(status))
 	return nil
+}
+
+// next are commands that show what the box is good for.
+func next(s Status) string {
+	box := "./box"
+	if s.Name != place.DefaultName {
+		box += " --name " + s.Name
+	}
+	metal := s.Models[controller.Model]
+	members := metal.Applications[cloud.Application].Units
+	pet := "MEMBER"
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		pet = metal.Machines[members[name].Machine].InstanceID // the last one
+	}
+	return fmt.Sprintf(`  %[1]s juju exec --unit lxd-cluster/0 -- lxc cluster list
+  %[1]s juju run pet-scheduler/leader drain pet=%[2]s
+  %[1]s juju status --relations
+`, box, pet)
 }
 
 // StepNames returns the names of the steps of Up, in their order.
