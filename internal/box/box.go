@@ -138,6 +138,32 @@ func StepNames() []string {
 }
 
 func (b *builder) steps() []change.Step {
+	return append(b.ground().steps(), []change.Step{
+		{Name: "controller", Check: b.controllerUp, Do: b.bootstrap},
+		{Name: "model", Check: b.modelThere, Do: b.addModel},
+		{Name: "deploy", Check: b.deployed, Do: b.deploy},
+		{Name: "units", Check: b.settled, Do: b.settle},
+		{Name: "cloud", Check: b.cloudUp, Do: b.makeCloud},
+	}...)
+}
+
+// ground is what a box stands on: how it comes to an LXD and to juju's commands.
+type ground interface {
+	steps() []change.Step
+}
+
+func (b *builder) ground() ground {
+	if b.Place.Snap != nil {
+		return snaps{b}
+	}
+	return built{b}
+}
+
+// built is the ground on a machine that has nothing: all is installed, built and started
+// for the box.
+type built struct{ *builder }
+
+func (b built) steps() []change.Step {
 	return []change.Step{
 		{Name: "packages", Check: b.hasPackages, Do: b.installPackages},
 		{Name: "kernel", Check: b.kernelRaised, Do: b.raiseKernel},
@@ -146,11 +172,19 @@ func (b *builder) steps() []change.Step {
 		{Name: "lxd", Check: b.lxdUp, Do: b.startLXD},
 		{Name: "network", Check: b.lxdSet, Do: b.setLXD},
 		{Name: "import", Check: b.imageImported, Do: b.importImage},
-		{Name: "controller", Check: b.controllerUp, Do: b.bootstrap},
-		{Name: "model", Check: b.modelThere, Do: b.addModel},
-		{Name: "deploy", Check: b.deployed, Do: b.deploy},
-		{Name: "units", Check: b.settled, Do: b.settle},
-		{Name: "cloud", Check: b.cloudUp, Do: b.makeCloud},
+	}
+}
+
+// snaps is the ground on a machine with the snaps lxd and juju: they are used as they are,
+// and the box has a project, a pool and a bridge in that LXD. Juju gets its images and
+// agents where it always does.
+type snaps struct{ *builder }
+
+func (b snaps) steps() []change.Step {
+	return []change.Step{
+		{Name: "kernel", Check: b.kernelRaised, Do: b.raiseKernel},
+		{Name: "lxd", Check: b.lxdUp, Do: b.startLXD},
+		{Name: "network", Check: b.lxdSet, Do: b.setLXD},
 	}
 }
 
@@ -161,13 +195,18 @@ func packages() []string {
 func (b *builder) preflight(ctx context.Context) error {
 	f := preflight.Observe(b.Place.Home)
 	f.Driver = driver
-	f.Running = lxdhost.Pid(b.Place) != 0
+	f.Snap = b.Place.Snap != nil
+	f.Running = b.Place.Snap == nil && lxdhost.Running(b.Place)
 	if used, err := b.used(); err != nil {
 		f.SubnetErr = err
 	} else if !b.Place.Exists() {
 		_, f.SubnetErr = subnet.Pick(b.Subnet, used)
 	}
 
+	if f.Snap {
+		f.Warm = true
+		return preflight.Error(preflight.Check(f))
+	}
 	_, image := image.In(b.Place.Cache(), image.Noble)
 	_, juju, err := commands.In(b.Place.Cache(), b.module)
 	if err != nil {
@@ -426,6 +465,9 @@ func (b *builder) importImage(ctx context.Context, log *change.Log) error {
 }
 
 func (b *builder) controller() (controller.Controller, error) {
+	if b.Place.Snap != nil {
+		return controller.Controller{Place: b.Place, Base: image.Noble, Host: b.host()}, nil
+	}
 	built, _, err := commands.In(b.Place.Cache(), b.module)
 	return controller.Controller{Place: b.Place, Commands: built, Base: image.Noble, Host: b.host()}, err
 }
@@ -516,6 +558,9 @@ func (b *builder) cloud() (*cloud.Cloud, error) {
 	}
 	if _, ok := d.Bundle.Charms[cloud.Application]; !ok {
 		return nil, nil
+	}
+	if b.Place.Snap != nil { // images come from where Juju always gets them
+		return &cloud.Cloud{Place: b.Place, Model: controller.Model, Base: image.Noble}, nil
 	}
 	files, _ := image.In(b.Place.Cache(), image.Noble)
 	return &cloud.Cloud{Place: b.Place, Model: controller.Model, Base: image.Noble, Files: files}, nil

@@ -19,7 +19,8 @@ type Status struct {
 	Name       string                   `json:"name"`
 	Dir        string                   `json:"dir"`
 	Exists     bool                     `json:"exists"`
-	Pid        int                      `json:"pid"` // of the LXD daemon; 0 if it does not run
+	Running    bool                     `json:"running"`
+	Pid        int                      `json:"pid"` // of the box's own LXD daemon; 0 if there is none
 	Bridge     string                   `json:"bridge,omitempty"`
 	Subnet     string                   `json:"subnet,omitempty"`
 	Controller string                   `json:"controller"` // its name, "" if it does not answer
@@ -41,7 +42,8 @@ func ReadStatus(ctx context.Context, p place.Place) Status {
 	} else if r.Subnet.IsValid() {
 		s.Subnet, s.Bridge = r.Subnet.String(), p.Bridge()
 	}
-	if s.Pid = lxdhost.Pid(p); s.Pid == 0 {
+	s.Pid = lxdhost.Pid(p)
+	if s.Running = lxdhost.Running(p); !s.Running {
 		return s
 	}
 	instances, err := lxdhost.Instances(ctx, p)
@@ -73,7 +75,7 @@ func (s Status) Print(out io.Writer) error {
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "box\t%s\t%s\n", s.Name, s.Dir)
-	if s.Pid == 0 {
+	if !s.Running {
 		fmt.Fprintf(w, "lxd\tstopped\tdcib box up starts it\n")
 	} else {
 		fmt.Fprintf(w, "lxd\tpid %d\t%d instances, bridge %s %s\n", s.Pid, len(s.Instances), s.Bridge, s.Subnet)

@@ -42,7 +42,14 @@ type Cloud struct {
 	Place place.Place
 	Model string // the model in which the cluster's machines stand
 	Base  image.Base
-	Files image.Files
+	Files image.Files // the machine image; none where Juju finds one by itself
+}
+
+func (c Cloud) hasImage(server lxd.InstanceServer) (bool, string, error) {
+	if c.Files == (image.Files{}) {
+		return true, "", nil
+	}
+	return lxdhost.HasImage(server, c.Base)
 }
 
 // Up says whether the cluster trusts us and has the image, and the model is there.
@@ -59,8 +66,7 @@ func (c Cloud) Up(ctx context.Context) (bool, string, error) {
 	if err != nil {
 		return false, "the cluster does not let us in", nil
 	}
-	has, saw, err := lxdhost.HasImage(server, c.Base)
-	if err != nil || !has {
+	if has, saw, err := c.hasImage(server); err != nil || !has {
 		return false, "in the cluster: " + saw, err
 	}
 	names, err := controller.Models(ctx, c.Place)
@@ -98,7 +104,7 @@ func (c Cloud) Make(ctx context.Context, log *change.Log) error {
 	if err != nil {
 		return err
 	}
-	if has, _, err := lxdhost.HasImage(server, c.Base); err != nil {
+	if has, _, err := c.hasImage(server); err != nil {
 		return err
 	} else if !has {
 		log.Say("machine image for the cluster")

@@ -1,5 +1,4 @@
-// Package commands provides Juju's commands: built from their pinned Go module, or the
-// machine's own snap where there is one.
+// Package commands builds Juju's commands from the Go module that pins them.
 package commands
 
 import (
@@ -13,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -85,21 +83,13 @@ func Build(ctx context.Context, cache, module, mirror string, log io.Writer, say
 		return fmt.Errorf("cannot build Juju's commands: %w", err)
 	}
 
-	say("libdqlite of Debian %s", dqliteRelease)
-	dqlite := filepath.Join(work, "dqlite")
-	if err := apt.Unpack(ctx, mirror, dqliteRelease, "libdqlite-dev", filepath.Join(work, "apt"), dqlite, log); err != nil {
-		return err
-	}
+	// Its folder keeps its name, as Go's own cache knows C packages by their flags.
+	dqlite := filepath.Join(cache, "dqlite-"+recipe)
 	lib := filepath.Join(dqlite, "usr/lib/x86_64-linux-gnu")
-	if err := os.WriteFile(filepath.Join(work, "shim.c"), []byte(shim), 0o644); err != nil {
-		return fmt.Errorf("cannot build Juju's commands: %w", err)
-	}
-	for _, args := range [][]string{
-		{"gcc", "-O2", "-c", "-o", "shim.o", "shim.c"},
-		{"ar", "rcs", filepath.Join(lib, "libshim.a"), "shim.o"},
-	} {
-		if _, err := proc.Run(ctx, proc.Cmd{Args: args, Dir: work, Log: log}); err != nil {
-			return fmt.Errorf("cannot build Juju's commands: %w", err)
+	if _, err := os.Stat(dqlite); err != nil {
+		say("libdqlite of Debian %s", dqliteRelease)
+		if err := library(ctx, dqlite, work, mirror, log); err != nil {
+			return err
 		}
 	}
 
@@ -130,6 +120,29 @@ func Build(ctx context.Context, cache, module, mirror string, log io.Writer, say
 	}
 	if err := os.Rename(filepath.Join(work, "out"), built.Dir); err != nil {
 		return fmt.Errorf("cannot keep Juju's commands: %w", err)
+	}
+	return nil
+}
+
+// library downloads libdqlite into a folder, and puts the shim beside it.
+func library(ctx context.Context, dir, work, mirror string, log io.Writer) error {
+	fresh := filepath.Join(work, "dqlite")
+	if err := apt.Unpack(ctx, mirror, dqliteRelease, "libdqlite-dev", filepath.Join(work, "apt"), fresh, log); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(work, "shim.c"), []byte(shim), 0o644); err != nil {
+		return fmt.Errorf("cannot write the shim for libdqlite: %w", err)
+	}
+	for _, args := range [][]string{
+		{"gcc", "-O2", "-c", "-o", "shim.o", "shim.c"},
+		{"ar", "rcs", filepath.Join(fresh, "usr/lib/x86_64-linux-gnu/libshim.a"), "shim.o"},
+	} {
+		if _, err := proc.Run(ctx, proc.Cmd{Args: args, Dir: work, Log: log}); err != nil {
+			return fmt.Errorf("cannot compile the shim for libdqlite: %w", err)
+		}
+	}
+	if err := os.Rename(fresh, dir); err != nil {
+		return fmt.Errorf("cannot keep libdqlite: %w", err)
 	}
 	return nil
 }
@@ -206,15 +219,4 @@ func add(t *tar.Writer, path, name string) error {
 	}
 	_, err = io.Copy(t, f)
 	return err
-}
-
-// Snap says whether the machine has Juju and LXD as snaps, which are then used as they
-// are, and nothing is built.
-func Snap() bool {
-	for _, path := range []string{"/snap/bin/juju", "/snap/bin/lxc"} {
-		if _, err := exec.LookPath(path); err != nil {
-			return false
-		}
-	}
-	return true
 }

@@ -128,10 +128,6 @@ func (c Controller) Bootstrap(ctx context.Context, log *change.Log) error {
 	if err := c.Place.Make(); err != nil {
 		return err
 	}
-	charm := filepath.Join(c.Place.Dir(), "controller.charm")
-	if err := writeCharm(charm); err != nil {
-		return err
-	}
 	credential, err := c.Host.Trust(ctx)
 	if err != nil {
 		return err
@@ -140,11 +136,15 @@ func (c Controller) Bootstrap(ctx context.Context, log *change.Log) error {
 		return err
 	}
 	log.Say("juju bootstrap")
-	args := []string{
-		"bootstrap", cloud, Name,
-		"--bootstrap-base", "ubuntu@" + c.Base.Version,
-		"--metadata-source", c.Commands.Metadata(),
-		"--controller-charm-path", charm,
+	args := []string{"bootstrap", cloud, Name, "--bootstrap-base", "ubuntu@" + c.Base.Version}
+	if c.Place.Snap == nil {
+		charm := filepath.Join(c.Place.Dir(), "controller.charm")
+		if err := writeCharm(charm); err != nil {
+			return err
+		}
+		args = append(args, "--metadata-source", c.Commands.Metadata(), "--controller-charm-path", charm)
+	} else {
+		args = append(args, "--config", "project="+c.Place.Project())
 	}
 	for _, kv := range Config {
 		args = append(args, "--config", kv, "--model-default", kv)
@@ -167,6 +167,9 @@ func (c Controller) HasModel(ctx context.Context) (bool, string, error) {
 // AddModel adds it, and makes it the one that juju commands are about.
 func (c Controller) AddModel(ctx context.Context, log *change.Log) error {
 	args := []string{"add-model", "--controller", Name, Model, cloud}
+	if c.Place.Snap != nil {
+		args = append(args, "--config", "project="+c.Place.Project())
+	}
 	for _, kv := range Config {
 		args = append(args, "--config", kv)
 	}

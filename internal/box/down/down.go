@@ -85,6 +85,7 @@ func (r Remover) kinds() []kind {
 	k := kinder{r}
 	return []kind{
 		{"instances", "instances", k.instances, k.removeInstances},
+		{"project", "things in the machine's LXD", k.ours, k.removeOurs},
 		{"processes", "processes", k.processes, k.endProcesses},
 		{"mounts", "mounts", k.mounts, k.unmount},
 		{"loops", "loop devices", k.loops, k.detach},
@@ -110,7 +111,7 @@ func (k kinder) mark() (proc.Mark, error) {
 
 // instances asks the daemon; without one there are no instances, but perhaps processes.
 func (k kinder) instances(ctx context.Context) ([]string, error) {
-	if lxdhost.Pid(k.Place) == 0 {
+	if !lxdhost.Running(k.Place) {
 		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
@@ -140,6 +141,13 @@ func (k kinder) removeInstances(ctx context.Context, log *change.Log) error {
 		return k.stopDaemon(ctx, log)
 	}
 	return nil
+}
+
+// ours are what the box has in an LXD that is not its own.
+func (k kinder) ours(ctx context.Context) ([]string, error) { return lxdhost.Ours(ctx, k.Place) }
+
+func (k kinder) removeOurs(ctx context.Context, log *change.Log) error {
+	return lxdhost.RemoveOurs(ctx, k.Place, log)
 }
 
 func (k kinder) processes(context.Context) ([]string, error) {
@@ -236,12 +244,21 @@ func (k kinder) putBack(_ context.Context, log *change.Log) error {
 
 func (k kinder) files(context.Context) ([]string, error) {
 	var left []string
-	for _, path := range []string{k.Place.Dir(), lockFolder(k.Place)} {
+	for _, path := range k.folders() {
 		if _, err := os.Lstat(path); err == nil {
 			left = append(left, path)
 		}
 	}
 	return left, nil
+}
+
+// folders are what is removed last.
+func (k kinder) folders() []string {
+	folders := []string{k.Place.Dir(), lockFolder(k.Place)}
+	if k.Place.Snap != nil { // else it lies in the first
+		folders = append(folders, k.Place.Juju())
+	}
+	return folders
 }
 
 // lockFolder is where liblxc locks the containers below a folder.
@@ -254,6 +271,9 @@ func (k kinder) removeFiles(ctx context.Context, _ *change.Log) error {
 	}
 	if err := os.RemoveAll(k.Place.Dir()); err != nil {
 		return fmt.Errorf("cannot remove the box folder: %w", err)
+	}
+	if err := os.RemoveAll(k.Place.Juju()); err != nil {
+		return fmt.Errorf("cannot remove juju's folder: %w", err)
 	}
 	if err := os.RemoveAll(lockFolder(k.Place)); err != nil {
 		return fmt.Errorf("cannot remove the containers' locks: %w", err)

@@ -25,11 +25,8 @@ import (
 // Packages are what the daemon needs of the machine.
 var Packages = []string{"lxd", "lxd-client", "dnsmasq-base", "squashfs-tools", "nftables", "iproute2", "btrfs-progs", "debootstrap", "attr", "rsync", "xz-utils"}
 
-const (
-	// Pool is the name of the storage pool.
-	Pool = "default"
-	port = 8443
-)
+// port is LXD's own.
+const port = 8443
 
 // Host is the box's LXD.
 type Host struct {
@@ -49,20 +46,21 @@ func Mark(p place.Place) proc.Mark {
 // Pid returns the daemon's process id, or 0 if it does not run.
 func Pid(p place.Place) int { return proc.ReadPid(p.Pid(), Mark(p)) }
 
-// Connect returns a client of the daemon.
+// Connect returns a client of the daemon, in the box's project.
 func Connect(ctx context.Context, p place.Place) (lxd.InstanceServer, error) {
-	socket := filepath.Join(p.LXD(), "unix.socket")
-	c, err := lxd.ConnectLXDUnixWithContext(ctx, socket, nil)
+	c, err := lxd.ConnectLXDUnixWithContext(ctx, p.Socket(), nil)
 	if err != nil {
-		return nil, fmt.Errorf("cannot reach the box's LXD at %s: %w", socket, err)
+		return nil, fmt.Errorf("cannot reach the box's LXD at %s: %w", p.Socket(), err)
 	}
-	return c, nil
+	return c.UseProject(p.Project()), nil
 }
+
+// Running says whether there is a daemon to talk to.
+func Running(p place.Place) bool { return p.Snap != nil || Pid(p) != 0 }
 
 // Up says whether the daemon runs and answers.
 func (h Host) Up(ctx context.Context) (bool, string, error) {
-	pid := Pid(h.Place)
-	if pid == 0 {
+	if !Running(h.Place) {
 		return false, "no daemon", nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -75,11 +73,14 @@ func (h Host) Up(ctx context.Context) (bool, string, error) {
 	if err != nil {
 		return false, "the daemon does not answer", nil
 	}
-	return true, fmt.Sprintf("LXD %s, pid %d", server.Environment.ServerVersion, pid), nil
+	return true, fmt.Sprintf("LXD %s, pid %d", server.Environment.ServerVersion, server.Environment.ServerPid), nil
 }
 
 // Start starts the daemon, or waits for the one that is starting.
 func (h Host) Start(ctx context.Context, log *change.Log) error {
+	if h.Place.Snap != nil {
+		return errors.New("cannot reach the machine's LXD: start it with snap start lxd")
+	}
 	if Pid(h.Place) == 0 {
 		// A daemon whose id was not kept in time would hold the database: there can be none
 		// beside ours, which is the one that is not there.
@@ -131,7 +132,7 @@ func find(name string, paths ...string) (string, error) {
 func (h Host) Gateway() netip.Addr { return h.Subnet.Masked().Addr().Next() }
 
 func (h Host) address() string {
-	return net.JoinHostPort(h.Gateway().String(), fmt.Sprint(port))
+	return apiAddress(h.Gateway().String())
 }
 
 // Set says whether pool, bridge, default profile and API address are as they should be.
@@ -140,7 +141,7 @@ func (h Host) Set(ctx context.Context) (bool, string, error) {
 	if err != nil {
 		return false, "no daemon", nil
 	}
-	pool, _, err := c.GetStoragePool(Pool)
+	pool, _, err := c.GetStoragePool(h.Place.Pool())
 	if missing(err) {
 		return false, "no pool", nil
 	} else if err != nil {
@@ -165,12 +166,20 @@ func (h Host) Set(ctx context.Context) (bool, string, error) {
 	if profile.Devices["root"] == nil || profile.Devices["eth0"] == nil {
 		return false, "the default profile is empty", nil
 	}
+	if h.Place.Snap != nil {
+		_, _, err := c.GetProject(h.Place.Project())
+		if missing(err) {
+			return false, "no project " + h.Place.Project(), nil
+		} else if err != nil {
+			return false, "", err
+		}
+	}
 	server, _, err := c.GetServer()
 	if err != nil {
 		return false, "", err
 	}
 	conn, err := net.DialTimeout("tcp", h.address(), 2*time.Second)
-	if err != nil || server.Config["core.https_address"] != h.address() {
+	if err != nil || !h.listensAt(server) {
 		return false, "the API does not listen", nil
 	}
 	_ = conn.Close()
@@ -185,19 +194,22 @@ func (h Host) Setup(ctx context.Context, log *change.Log) error {
 	if err != nil {
 		return err
 	}
-	if pool, _, err := c.GetStoragePool(Pool); err == nil && pool.Status != "Created" {
+	if err := h.makeProject(c, log); err != nil {
+		return err
+	}
+	if pool, _, err := c.GetStoragePool(h.Place.Pool()); err == nil && pool.Status != "Created" {
 		log.Say("remove a pool that was cut off half way")
-		if err := c.DeleteStoragePool(Pool); err != nil {
+		if err := c.DeleteStoragePool(h.Place.Pool()); err != nil {
 			return fmt.Errorf("cannot remove the unfinished pool: %w: run dcib box down", err)
 		}
 	}
-	if _, _, err := c.GetStoragePool(Pool); missing(err) {
+	if _, _, err := c.GetStoragePool(h.Place.Pool()); missing(err) {
 		config := map[string]string{}
 		if h.Driver == "btrfs" {
 			config["size"] = fmt.Sprintf("%dGiB", h.PoolGiB)
 		}
 		log.Say("pool %s", h.Driver)
-		if err := c.CreateStoragePool(api.StoragePoolsPost{Name: Pool, Driver: h.Driver, StoragePoolPut: api.StoragePoolPut{Config: config}}); err != nil {
+		if err := c.CreateStoragePool(api.StoragePoolsPost{Name: h.Place.Pool(), Driver: h.Driver, StoragePoolPut: api.StoragePoolPut{Config: config}}); err != nil {
 			return fmt.Errorf("cannot make the pool: %w", err)
 		}
 	} else if err != nil {
@@ -230,7 +242,7 @@ func (h Host) Setup(ctx context.Context, log *change.Log) error {
 	if put.Devices == nil {
 		put.Devices = map[string]map[string]string{}
 	}
-	put.Devices["root"] = map[string]string{"type": "disk", "path": "/", "pool": Pool}
+	put.Devices["root"] = map[string]string{"type": "disk", "path": "/", "pool": h.Place.Pool()}
 	put.Devices["eth0"] = map[string]string{"type": "nic", "name": "eth0", "network": h.Place.Bridge()}
 	op, err := c.UpdateProfile("default", put, etag)
 	if err == nil {
@@ -240,16 +252,44 @@ func (h Host) Setup(ctx context.Context, log *change.Log) error {
 		return fmt.Errorf("cannot write the default profile: %w", err)
 	}
 
+	return h.listen(c)
+}
+
+// listensAt says whether LXD's API listens where it should: at the bridge alone, or where
+// the machine's LXD does.
+func (h Host) listensAt(server *api.Server) bool {
+	address, _ := server.Config["core.https_address"].(string)
+	if h.Place.Snap != nil {
+		return address != ""
+	}
+	return address == h.address()
+}
+
+// listen makes LXD's API listen. The machine's LXD keeps the address that it has.
+func (h Host) listen(c lxd.InstanceServer) error {
+	addresses := []string{"", h.address()}
+	if h.Place.Snap != nil {
+		server, _, err := c.GetServer()
+		if err != nil {
+			return fmt.Errorf("cannot read LXD's settings: %w", err)
+		}
+		if h.listensAt(server) {
+			return nil
+		}
+		addresses = addresses[1:]
+	}
 	// Set anew even if it is the same: a daemon that started before its bridge was there
 	// does not listen.
-	for _, address := range []string{"", h.address()} {
+	for _, address := range addresses {
 		server, etag, err := c.GetServer()
 		if err != nil {
 			return fmt.Errorf("cannot read LXD's settings: %w", err)
 		}
 		put := server.Writable()
 		put.Config["core.https_address"] = address
-		put.Config["images.auto_update_interval"] = "0"
+		if h.Place.Snap == nil {
+			put.Config["images.auto_update_interval"] = "0"
+		}
 		if err := c.UpdateServer(put, etag); err != nil {
 			return fmt.Errorf("cannot make LXD's API listen at %s: %w", address, err)
 		}
@@ -285,7 +325,7 @@ func Remove(ctx context.Context, p place.Place, instances []api.Instance, say fu
 		go func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			errs <- remove(ctx, c, i.Name)
+			errs <- remove(ctx, p, c, i.Name)
 		}()
 	}
 	var all []error
@@ -299,19 +339,34 @@ func Remove(ctx context.Context, p place.Place, instances []api.Instance, say fu
 	return errors.Join(all...)
 }
 
-func remove(ctx context.Context, c lxd.InstanceServer, name string) error {
+func remove(ctx context.Context, p place.Place, c lxd.InstanceServer, name string) error {
 	if op, err := c.UpdateInstanceState(name, api.InstanceStatePut{Action: "stop", Force: true, Timeout: -1}, ""); err == nil {
 		// One that is stopped already answers with an error: only the deletion counts.
 		_ = op.WaitContext(ctx)
 	}
+	err := deleteInstance(ctx, c, name)
+	if err != nil && p.Snap == nil && ctx.Err() == nil {
+		// A daemon that was killed while it made the instance has left a plain folder, which
+		// it does not take for a volume afterwards; without it there is nothing to delete.
+		if os.RemoveAll(filepath.Join(p.LXD(), "storage-pools", p.Pool(), "containers", name)) == nil {
+			err = deleteInstance(ctx, c, name)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot delete instance %s: %w", name, err)
+	}
+	return nil
+}
+
+func deleteInstance(ctx context.Context, c lxd.InstanceServer, name string) error {
 	op, err := c.DeleteInstance(name)
 	if err == nil {
 		err = op.WaitContext(ctx)
 	}
-	if err != nil && !missing(err) {
-		return fmt.Errorf("cannot delete instance %s: %w", name, err)
+	if missing(err) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // Address returns the IPv4 address at which an instance is reached over the bridge.

@@ -80,6 +80,9 @@ func (h Host) Trust(ctx context.Context) (Credential, error) {
 	if _, _, err := c.GetCertificate(fingerprint); missing(err) {
 		post := api.CertificatesPost{}
 		post.Name, post.Type, post.Certificate = client, api.CertificateTypeClient, base64.StdEncoding.EncodeToString(block.Bytes)
+		if h.Place.Snap != nil { // no more than its own project in an LXD that is not its own
+			post.Name, post.Restricted, post.Projects = h.Place.Bridge(), true, []string{h.Place.Project()}
+		}
 		err = c.CreateCertificate(post)
 		if err != nil {
 			return Credential{}, fmt.Errorf("cannot make LXD trust the box's client certificate: %w", err)

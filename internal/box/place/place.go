@@ -34,6 +34,30 @@ var goodName = regexp.MustCompile(`^[a-z][a-z0-9]{0,9}$`)
 type Place struct {
 	Home string // the machine's state folder
 	Name string // the box's name
+	// Snap is where the machine's own LXD and Juju are, where they are snaps: they are used
+	// as they are, and the box keeps to a project of its own in that LXD. nil elsewhere.
+	Snap *Snap
+}
+
+// Snap is where snaps keep what a box needs of them.
+type Snap struct {
+	Bin    string // with juju and lxc
+	Socket string // LXD's
+	Data   string // a folder that the confined juju can use
+}
+
+// findSnap returns nil unless both juju and lxd are there as snaps.
+func findSnap() *Snap {
+	for _, path := range []string{"/snap/bin/juju", "/snap/bin/lxc", "/var/snap/lxd/common/lxd/unix.socket"} {
+		if _, err := os.Stat(path); err != nil {
+			return nil
+		}
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return nil
+	}
+	return &Snap{Bin: "/snap/bin", Socket: "/var/snap/lxd/common/lxd/unix.socket", Data: filepath.Join(home, "snap", "juju", "common")}
 }
 
 // New checks the name (1 to 10 lower case letters and digits, so that the bridge's name
@@ -52,7 +76,7 @@ func New(home, name string) (Place, error) {
 	if !goodName.MatchString(name) {
 		return Place{}, fmt.Errorf("cannot use box name %q: use 1 to 10 lower case letters and digits, a letter first", name)
 	}
-	p := Place{Home: filepath.Clean(home), Name: name}
+	p := Place{Home: filepath.Clean(home), Name: name, Snap: findSnap()}
 	if len(p.Dir()) > maxDir {
 		return Place{}, fmt.Errorf("cannot use box folder %s: unix socket paths are short, and it has more than %d bytes: choose a shorter DCIB_HOME", p.Dir(), maxDir)
 	}
@@ -68,8 +92,33 @@ func (p Place) Dir() string { return filepath.Join(p.Boxes(), p.Name) }
 // LXD is LXD_DIR, the daemon's folder.
 func (p Place) LXD() string { return filepath.Join(p.Dir(), "lxd") }
 
+// Socket is the LXD daemon's.
+func (p Place) Socket() string {
+	if p.Snap != nil {
+		return p.Snap.Socket
+	}
+	return filepath.Join(p.LXD(), "unix.socket")
+}
+
+// Project is the LXD project that the box keeps to: the first one of an LXD of its own,
+// one of its own in an LXD that is the machine's.
+func (p Place) Project() string {
+	if p.Snap != nil {
+		return p.Bridge()
+	}
+	return "default"
+}
+
+// Pool is the name of the storage pool.
+func (p Place) Pool() string { return p.Project() }
+
 // Juju is JUJU_DATA, the client's folder.
-func (p Place) Juju() string { return filepath.Join(p.Dir(), "juju") }
+func (p Place) Juju() string {
+	if p.Snap != nil {
+		return filepath.Join(p.Snap.Data, p.Bridge())
+	}
+	return filepath.Join(p.Dir(), "juju")
+}
 
 // Logs has one log per step, and the daemon's.
 func (p Place) Logs() string { return filepath.Join(p.Dir(), "logs") }
@@ -77,8 +126,13 @@ func (p Place) Logs() string { return filepath.Join(p.Dir(), "logs") }
 // Tmp is the box's temporary folder: Juju's client would leave lock files in /tmp.
 func (p Place) Tmp() string { return filepath.Join(p.Dir(), "tmp") }
 
-// Bin links to the folder of the built Juju commands.
-func (p Place) Bin() string { return filepath.Join(p.Dir(), "bin") }
+// Bin has the Juju commands: a link to the folder of the built ones, or the snaps'.
+func (p Place) Bin() string {
+	if p.Snap != nil {
+		return p.Snap.Bin
+	}
+	return filepath.Join(p.Dir(), "bin")
+}
 
 // Times is the JSON file with the times of the last run's steps.
 func (p Place) Times() string { return filepath.Join(p.Dir(), "times.json") }
@@ -100,6 +154,13 @@ func (p Place) Bridge() string { return "dcib-" + p.Name }
 
 // Env is what must be added to the environment of every process of the box.
 func (p Place) Env() []string {
+	if p.Snap != nil {
+		return []string{
+			"JUJU_DATA=" + p.Juju(),
+			"PATH=" + p.Snap.Bin + string(os.PathListSeparator) + os.Getenv("PATH"),
+			Marker + "=" + p.Dir(),
+		}
+	}
 	return []string{
 		"LXD_DIR=" + p.LXD(),
 		"JUJU_DATA=" + p.Juju(),

@@ -39,7 +39,7 @@ func TestNew(t *testing.T) {
 }
 
 func TestLockIsExclusivePerBox(t *testing.T) {
-	a, b := Place{t.TempDir(), "a"}, Place{"", "b"}
+	a, b := Place{Home: t.TempDir(), Name: "a"}, Place{Name: "b"}
 	b.Home = a.Home
 	unlock, err := a.Lock()
 	require.NoError(t, err)
@@ -55,13 +55,13 @@ func TestLockIsExclusivePerBox(t *testing.T) {
 }
 
 func TestOthersAndJSON(t *testing.T) {
-	p := Place{t.TempDir(), "a"}
+	p := Place{Home: t.TempDir(), Name: "a"}
 	others, err := p.Others()
 	require.NoError(t, err)
 	require.Empty(t, others)
 	require.False(t, p.Exists())
 	require.NoError(t, p.Make())
-	require.NoError(t, Place{p.Home, "b"}.Make())
+	require.NoError(t, Place{Home: p.Home, Name: "b"}.Make())
 	require.True(t, p.Exists())
 	others, err = p.Others()
 	require.NoError(t, err)
@@ -78,4 +78,19 @@ func TestOthersAndJSON(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(p.Dir(), ".record*"))
 	require.NoError(t, err)
 	require.Empty(t, left)
+}
+
+func TestSnapKeepsToItself(t *testing.T) {
+	own := Place{Home: "/h", Name: "a"}
+	require.Equal(t, "/h/boxes/a/lxd/unix.socket", own.Socket())
+	require.Equal(t, "default", own.Project())
+	require.Contains(t, own.Env(), "LXD_DIR=/h/boxes/a/lxd")
+
+	snap := Place{Home: "/h", Name: "a", Snap: &Snap{Bin: "/snap/bin", Socket: "/s", Data: "/root/snap/juju/common"}}
+	require.Equal(t, "/s", snap.Socket())
+	require.Equal(t, "dcib-a", snap.Project())
+	require.Equal(t, "dcib-a", snap.Pool())
+	require.Equal(t, "/root/snap/juju/common/dcib-a", snap.Juju())
+	require.Contains(t, snap.Env(), "JUJU_DATA=/root/snap/juju/common/dcib-a")
+	require.NotContains(t, snap.Env(), "LXD_DIR=/h/boxes/a/lxd")
 }

@@ -26,6 +26,7 @@ type Facts struct {
 	Disk        uint64 // bytes free below Home
 	Home        string
 	Warm        bool   // the cache has everything
+	Snap        bool   // LXD and Juju are there as snaps: nothing is built
 	Running     bool   // the box runs: it has its memory and disk already
 	UserNS      int64  // how many user namespaces are allowed; -1 if the kernel has none
 	SubUID      string // /etc/subuid, "" when it is missing
@@ -73,7 +74,7 @@ func Check(f Facts) []Problem {
 	if f.UserNS <= 0 {
 		add("boot a kernel with CONFIG_USER_NS, and raise sysctl user.max_user_namespaces", "no user namespaces: containers cannot be unprivileged")
 	}
-	if f.SubIDs {
+	if f.SubIDs && !f.Snap {
 		for _, file := range []struct{ name, text string }{{"/etc/subuid", f.SubUID}, {"/etc/subgid", f.SubGID}} {
 			if n := rootRange(file.text); n < MinIDs {
 				add(fmt.Sprintf("write root:100000:10000001 into %s", file.name), "%s gives root %d ids, and containers in containers need %d", file.name, n, MinIDs)
@@ -91,10 +92,10 @@ func Check(f Facts) []Problem {
 			add("boot a kernel with btrfs", "no btrfs, which the pool is made of")
 		}
 	}
-	if !f.Debian {
+	if !f.Debian && !f.Snap {
 		add("use Debian 12 or 13, or Ubuntu with the snaps juju and lxd", "no apt-get: this is no Debian")
 	}
-	if f.Go == "" {
+	if f.Go == "" && !f.Snap {
 		add("install Go 1.26 or newer and put it into PATH", "no go command: Juju's commands must be built")
 	}
 	if f.SubnetErr != nil {
