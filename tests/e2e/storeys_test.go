@@ -305,7 +305,7 @@ func testProfile(t *testing.T) {
 	}
 
 	juju(t, "integrate", "-m", "machines", "lxd-profile-sub", "idle")
-	juju(t, "integrate", "-m", "machines", "lxd-profile-sub", "lxd-profiles")
+	juju(t, "integrate", "-m", "machines", "lxd-profile-sub:lxd-profile", "lxd-profiles")
 	eventually(t, 6*time.Minute, "the limit in every container", func() (bool, string) {
 		for _, c := range containers {
 			if got := memoryLimit(t, ask, c); got != limit {
@@ -338,7 +338,7 @@ func testProfile(t *testing.T) {
 		juju(t, "config", "-m", "machines", "lxd-profile-sub", "profile=config: {limits.memory: 300MiB}")
 	})
 
-	juju(t, "remove-relation", "-m", "machines", "lxd-profile-sub", "lxd-profiles")
+	juju(t, "remove-relation", "-m", "machines", "lxd-profile-sub:lxd-profile", "lxd-profiles")
 	eventually(t, 6*time.Minute, "the limit to go from every container", func() (bool, string) {
 		for _, c := range containers {
 			if got := memoryLimit(t, ask, c); got != -1 {
