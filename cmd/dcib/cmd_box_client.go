@@ -38,6 +38,9 @@ func newBoxClientCmd(where placer, client string) *cobra.Command {
 					return fmt.Errorf("cannot run %s: %w", client, err)
 				}
 			}
+			if p.Snap != nil && client == "lxc" {
+				args = append([]string{"--project", p.Project()}, args...)
+			}
 			if err := syscall.Exec(path, append([]string{client}, args...), os.Environ()); err != nil {
 				return fmt.Errorf("cannot run %s: %w", path, err)
 			}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -268,7 +269,17 @@ func (b *builder) choose(ctx context.Context) error {
 		if b.Subnet.IsValid() && b.Subnet != b.record.Subnet {
 			return fmt.Errorf("cannot give box %s the subnet %s: it has %s: run dcib box down first", b.Place.Name, b.Subnet, b.record.Subnet)
 		}
-		return nil
+		if _, err := net.InterfaceByName(b.Place.Bridge()); err == nil {
+			return nil
+		}
+		// Chosen, but not in use yet: somebody may have taken it meanwhile.
+		used, err := b.used()
+		if err != nil {
+			return err
+		}
+		if _, err := subnet.Pick(b.record.Subnet, used); err == nil {
+			return nil
+		}
 	}
 	return b.withMachine(ctx, change.Discard(), func() error {
 		used, err := b.used()

@@ -178,8 +178,8 @@ func (h Host) Set(ctx context.Context) (bool, string, error) {
 	if err != nil {
 		return false, "", err
 	}
-	conn, err := net.DialTimeout("tcp", h.address(), 2*time.Second)
-	if err != nil || !h.listensAt(server) {
+	conn, err := net.DialTimeout("tcp", h.endpoint(server), 2*time.Second)
+	if err != nil || !h.listens(server) {
 		return false, "the API does not listen", nil
 	}
 	_ = conn.Close()
@@ -255,14 +255,30 @@ func (h Host) Setup(ctx context.Context, log *change.Log) error {
 	return h.listen(c)
 }
 
-// listensAt says whether LXD's API listens where it should: at the bridge alone, or where
-// the machine's LXD does.
-func (h Host) listensAt(server *api.Server) bool {
+// listens says whether LXD's API is told to listen where it should: at the bridge alone,
+// or where the machine's LXD does.
+func (h Host) listens(server *api.Server) bool {
 	address, _ := server.Config["core.https_address"].(string)
 	if h.Place.Snap != nil {
 		return address != ""
 	}
 	return address == h.address()
+}
+
+// endpoint is where containers reach the API.
+func (h Host) endpoint(server *api.Server) string {
+	address, _ := server.Config["core.https_address"].(string)
+	if h.Place.Snap == nil || address == "" {
+		return h.address()
+	}
+	host, at, err := net.SplitHostPort(address)
+	if err != nil {
+		host, at = address, fmt.Sprint(port)
+	}
+	if ip, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil || ip.IsUnspecified() {
+		host = h.Gateway().String() // it listens everywhere
+	}
+	return net.JoinHostPort(host, at)
 }
 
 // listen makes LXD's API listen. The machine's LXD keeps the address that it has.
@@ -273,7 +289,7 @@ func (h Host) listen(c lxd.InstanceServer) error {
 		if err != nil {
 			return fmt.Errorf("cannot read LXD's settings: %w", err)
 		}
-		if h.listensAt(server) {
+		if h.listens(server) {
 			return nil
 		}
 		addresses = addresses[1:]

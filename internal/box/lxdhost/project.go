@@ -46,6 +46,7 @@ func Ours(ctx context.Context, p place.Place) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	c = c.UseProject("default") // the box's own may be gone
 	var ours []string
 	pools, err := c.GetStoragePoolNames()
 	if err == nil && slices.Contains(pools, p.Pool()) {
@@ -95,6 +96,7 @@ func RemoveOurs(ctx context.Context, p place.Place, log *change.Log) error {
 	if err != nil {
 		return err
 	}
+	c = c.UseProject("default")
 	server, etag, err := c.GetServer()
 	if err != nil {
 		return fmt.Errorf("cannot read LXD's settings: %w", err)

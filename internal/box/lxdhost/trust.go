@@ -91,7 +91,7 @@ func (h Host) Trust(ctx context.Context) (Credential, error) {
 		return Credential{}, fmt.Errorf("cannot ask LXD for its trusted clients: %w", err)
 	}
 	return Credential{
-		Endpoint:    "https://" + h.address(),
+		Endpoint:    "https://" + h.endpoint(server),
 		Server:      server.Environment.Certificate,
 		Certificate: certificate,
 		Key:         key,
