@@ -26,6 +26,8 @@ const (
 	Kept   State = "kept"   // the world was already so
 	Done   State = "done"   // it was not, and now is
 	Failed State = "failed" // it is not
+
+	Stopped State = "stopped" // this run was stopped while the step did its work
 )
 
 // Step is one thing that is to be so.
@@ -95,6 +97,9 @@ func (r *Runner) one(ctx context.Context, number string, step Step) (Time, error
 
 	if step.Check != nil {
 		so, saw, err := step.Check(ctx)
+		if err != nil && ctx.Err() != nil {
+			return end(Stopped, ""), fmt.Errorf("stopped in step %q; run again to carry on", step.Name)
+		}
 		if err != nil {
 			return end(Failed, "could not be checked"), fmt.Errorf("cannot check step %q: %w", step.Name, err)
 		}
@@ -122,10 +127,11 @@ func (r *Runner) one(ctx context.Context, number string, step Step) (Time, error
 	}
 	if err != nil {
 		log.Printf("failed: %v", err)
-		t := end(Failed, "log: "+path)
 		if ctx.Err() != nil {
+			t := end(Stopped, "log: "+path)
 			return t, fmt.Errorf("stopped in step %q; run again to carry on", step.Name)
 		}
+		t := end(Failed, "log: "+path)
 		return t, fmt.Errorf("cannot finish step %q: %w (log: %s)", step.Name, err, path)
 	}
 	return end(Done, saw), nil

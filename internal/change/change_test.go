@@ -110,12 +110,13 @@ func TestRunDoesNotBelieveAStep(t *testing.T) {
 func TestRunSaysThatItWasStopped(t *testing.T) {
 	r, _ := newRunner(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := r.Run(ctx, []Step{{Name: "long", Do: func(ctx context.Context, _ *Log) error {
+	times, err := r.Run(ctx, []Step{{Name: "long", Do: func(ctx context.Context, _ *Log) error {
 		cancel()
 		<-ctx.Done()
 		return ctx.Err()
 	}}})
 	require.ErrorContains(t, err, `stopped in step "long"; run again to carry on`)
+	require.Equal(t, []State{Stopped}, states(times))
 	_, err = r.Run(ctx, []Step{{Name: "never", Do: func(context.Context, *Log) error { panic("reached") }}})
 	require.ErrorContains(t, err, "stopped before")
 }

@@ -94,14 +94,14 @@ func (l *line) end(state State, saw string) {
 
 // format lays out one line and cuts the note where the columns end.
 func format(label, state string, elapsed time.Duration, note string) string {
-	s := fmt.Sprintf("%-18s %-6s %7s  %s", label, state, clock(elapsed), note)
+	s := fmt.Sprintf("%-18s %-7s %7s  %s", label, state, clock(elapsed), note)
 	return cut(s, width)
 }
 
-// formatEnd is format for a step that ended; what a failed one names, its log, is never cut.
+// formatEnd is format for a step that ended; what one that failed or was stopped names, its log, is never cut.
 func formatEnd(label string, state State, elapsed time.Duration, note string) string {
-	if state == Failed {
-		return fmt.Sprintf("%-18s %-6s %7s  %s", label, state, clock(elapsed), note)
+	if state == Failed || state == Stopped {
+		return fmt.Sprintf("%-18s %-7s %7s  %s", label, state, clock(elapsed), note)
 	}
 	return format(label, string(state), elapsed, note)
 }
