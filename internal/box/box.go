@@ -78,7 +78,8 @@ func Up(ctx context.Context, o Options) error {
 		return err
 	}
 	started := time.Now()
-	if err := b.preflight(ctx); err != nil {
+	deploys := slices.ContainsFunc(steps, func(s change.Step) bool { return s.Name == "deploy" })
+	if err := b.preflight(ctx, deploys); err != nil {
 		return err
 	}
 	unlock, err := o.Place.Lock()
@@ -193,7 +194,8 @@ func packages() []string {
 	return slices.Concat(lxdhost.Packages, commands.Packages)
 }
 
-func (b *builder) preflight(ctx context.Context) error {
+// preflight says what is missing; deploys, whether the charms are needed.
+func (b *builder) preflight(ctx context.Context, deploys bool) error {
 	f := preflight.Observe(b.Place.Home)
 	f.Driver = driver
 	f.Snap = b.Place.Snap != nil
@@ -204,6 +206,13 @@ func (b *builder) preflight(ctx context.Context) error {
 		_, f.SubnetErr = subnet.Pick(b.Subnet, used)
 	}
 
+	if deploys {
+		d, err := b.deployment()
+		if err != nil {
+			return err
+		}
+		f.Charms = d.Bundle.Missing()
+	}
 	if f.Snap {
 		f.Warm = true
 		return preflight.Error(preflight.Check(f))

@@ -19,6 +19,7 @@ import (
 func Observe(home string) Facts {
 	f := Facts{
 		UID: os.Getuid(), Arch: runtime.GOARCH, Home: home,
+		Closed: closed(home),
 		Memory: memory(text("/proc/meminfo")), Disk: free(home),
 		SubUID: text("/etc/subuid"), SubGID: text("/etc/subgid"),
 		Filesystems: text("/proc/filesystems"), Modules: exists("/proc/modules"),
@@ -104,4 +105,15 @@ func free(dir string) uint64 {
 		return 0
 	}
 	return s.Bavail * uint64(s.Bsize)
+}
+
+// closed returns the nearest folder at or above dir that others may not pass through. One
+// that is not there yet will be open.
+func closed(dir string) string {
+	for ; dir != "/"; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil && info.Mode()&0o001 == 0 {
+			return dir
+		}
+	}
+	return ""
 }

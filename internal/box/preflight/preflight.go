@@ -21,9 +21,11 @@ const (
 // Facts are what was found on the machine.
 type Facts struct {
 	UID         int
-	Arch        string // as Go names it
-	Memory      uint64 // bytes available
-	Disk        uint64 // bytes free below Home
+	Arch        string   // as Go names it
+	Memory      uint64   // bytes available
+	Disk        uint64   // bytes free below Home
+	Closed      string   // the nearest parent of Home that others may not pass through, "" for none
+	Charms      []string // charm archives that are to be deployed and are not there
 	Home        string
 	Warm        bool   // the cache has everything
 	Snap        bool   // LXD and Juju are there as snaps: nothing is built
@@ -70,6 +72,12 @@ func Check(f Facts) []Problem {
 	}
 	if !f.Running && f.Disk < need {
 		add("free some, or point DCIB_HOME to a larger disk", "disk: %s free in %s, %s needed", size(f.Disk), f.Home, size(need))
+	}
+	if f.Closed != "" {
+		add("chmod o+x "+f.Closed+", or point DCIB_HOME elsewhere", "%s is closed to others: the root users of containers, who are such, cannot reach their files in %s", f.Closed, f.Home)
+	}
+	if len(f.Charms) > 0 {
+		add("run make charms", "charm archives are missing: %s", strings.Join(f.Charms, ", "))
 	}
 	if f.UserNS <= 0 {
 		add("boot a kernel with CONFIG_USER_NS, and raise sysctl user.max_user_namespaces", "no user namespaces: containers cannot be unprivileged")

@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -22,22 +23,24 @@ func TestCheck(t *testing.T) {
 		change func(*Facts)
 		want   string
 	}{
-		"not root":     {func(f *Facts) { f.UID = 1000 }, "not root (user id 1000)"},
-		"architecture": {func(f *Facts) { f.Arch = "arm64" }, "architecture arm64"},
-		"memory":       {func(f *Facts) { f.Memory = gib }, "memory: 1.0 GiB available, 6.0 GiB needed"},
-		"disk":         {func(f *Facts) { f.Disk = 15 * gib }, "disk: 15.0 GiB free in /var/lib/dcib, 20.0 GiB needed"},
-		"no userns":    {func(f *Facts) { f.UserNS = -1 }, "no user namespaces"},
-		"userns off":   {func(f *Facts) { f.UserNS = 0 }, "no user namespaces"},
-		"subuid small": {func(f *Facts) { f.SubUID = "root:100000:65536\n" }, "/etc/subuid gives root 65536 ids"},
-		"subgid none":  {func(f *Facts) { f.SubGID = "me:100000:10000001\n" }, "/etc/subgid gives root 0 ids"},
-		"cgroup":       {func(f *Facts) { f.Cgroups = false }, "no memory cgroup"},
-		"loop":         {func(f *Facts) { f.LoopControl = false }, "no loop devices"},
-		"btrfs":        {func(f *Facts) { f.Filesystems = "\text4\n" }, "no btrfs"},
-		"apt":          {func(f *Facts) { f.Debian = false }, "no apt-get"},
-		"go":           {func(f *Facts) { f.Go = "" }, "no go command"},
-		"subnet":       {func(f *Facts) { f.SubnetErr = errors.New("10.1.1.0/24 is in use by eth0") }, "in use by eth0: name a free one with --subnet"},
-		"mirror":       {func(f *Facts) { f.MirrorErr = errors.New("no route") }, "packages cannot be downloaded: no route"},
-		"proxy":        {func(f *Facts) { f.GoProxyErr = errors.New("no route") }, "Go modules cannot be downloaded: no route"},
+		"not root":      {func(f *Facts) { f.UID = 1000 }, "not root (user id 1000)"},
+		"architecture":  {func(f *Facts) { f.Arch = "arm64" }, "architecture arm64"},
+		"memory":        {func(f *Facts) { f.Memory = gib }, "memory: 1.0 GiB available, 6.0 GiB needed"},
+		"disk":          {func(f *Facts) { f.Disk = 15 * gib }, "disk: 15.0 GiB free in /var/lib/dcib, 20.0 GiB needed"},
+		"no userns":     {func(f *Facts) { f.UserNS = -1 }, "no user namespaces"},
+		"userns off":    {func(f *Facts) { f.UserNS = 0 }, "no user namespaces"},
+		"subuid small":  {func(f *Facts) { f.SubUID = "root:100000:65536\n" }, "/etc/subuid gives root 65536 ids"},
+		"subgid none":   {func(f *Facts) { f.SubGID = "me:100000:10000001\n" }, "/etc/subgid gives root 0 ids"},
+		"closed folder": {func(f *Facts) { f.Closed = "/root" }, "/root is closed to others"},
+		"charms":        {func(f *Facts) { f.Charms = []string{"dist/a.charm"} }, "charm archives are missing: dist/a.charm: run make charms"},
+		"cgroup":        {func(f *Facts) { f.Cgroups = false }, "no memory cgroup"},
+		"loop":          {func(f *Facts) { f.LoopControl = false }, "no loop devices"},
+		"btrfs":         {func(f *Facts) { f.Filesystems = "\text4\n" }, "no btrfs"},
+		"apt":           {func(f *Facts) { f.Debian = false }, "no apt-get"},
+		"go":            {func(f *Facts) { f.Go = "" }, "no go command"},
+		"subnet":        {func(f *Facts) { f.SubnetErr = errors.New("10.1.1.0/24 is in use by eth0") }, "in use by eth0: name a free one with --subnet"},
+		"mirror":        {func(f *Facts) { f.MirrorErr = errors.New("no route") }, "packages cannot be downloaded: no route"},
+		"proxy":         {func(f *Facts) { f.GoProxyErr = errors.New("no route") }, "Go modules cannot be downloaded: no route"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := good()
@@ -74,4 +77,13 @@ func TestObserve(t *testing.T) {
 	require.NotZero(t, f.Memory)
 	require.NotZero(t, f.Disk)
 	require.Positive(t, f.UserNS)
+}
+
+func TestClosed(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(dir, 0o700))
+	require.Equal(t, dir, closed(dir+"/not/yet"))
+	require.NoError(t, os.Chmod(dir, 0o711))
+	require.NotEqual(t, dir, closed(dir+"/not/yet"))
+	require.Empty(t, closed("/var/lib/not-yet"))
 }
