@@ -237,10 +237,15 @@ func tryAction(t testing.TB, unit, name string, params ...string) (map[string]an
 		return nil, err
 	}
 	var byUnit map[string]struct {
+		Status  string         `json:"status"`
+		Message string         `json:"message"`
 		Results map[string]any `json:"results"`
 	}
 	decode(t, out, &byUnit)
 	for _, r := range byUnit {
+		if r.Status != "completed" {
+			return r.Results, fmt.Errorf("action %s %s: %s", name, r.Status, r.Message)
+		}
 		return r.Results, nil
 	}
 	return nil, fmt.Errorf("cannot read what the action gave: %s", out)
