@@ -94,7 +94,7 @@ func Up(ctx context.Context, o Options) error {
 	if err := b.choose(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintf(o.Out, "box %s in %s\n", o.Place.Name, o.Place.Dir())
+	fmt.Fprintf(o.Out, "box %s in %s\nlogs in %s/<step>.log\n", o.Place.Name, o.Place.Dir(), o.Place.Logs())
 	runner := &change.Runner{Out: o.Out, Terminal: o.Terminal, LogDir: o.Place.Logs(), TimesFile: o.Place.Times()}
 	if _, err := runner.Run(ctx, steps); err != nil {
 		return err
@@ -466,6 +466,10 @@ func (b *builder) startLXD(ctx context.Context, log *change.Log) error {
 }
 func (b *builder) lxdSet(ctx context.Context) (bool, string, error) { return b.host().Set(ctx) }
 func (b *builder) setLXD(ctx context.Context, log *change.Log) error {
+	// Minutes may have passed since the subnet was chosen.
+	if err := b.choose(ctx); err != nil {
+		return err
+	}
 	return b.host().Setup(ctx, log)
 }
 func (b *builder) imageImported(ctx context.Context) (bool, string, error) {

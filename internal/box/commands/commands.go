@@ -23,8 +23,9 @@ import (
 // Packages are what the build needs of the machine, beside Go.
 var Packages = []string{"gcc", "libc6-dev", "libuv1-dev", "liblz4-dev", "libsqlite3-dev", "ca-certificates", "debian-archive-keyring"}
 
-// The providers that are left out are those whose SDKs the box has no use for.
-const tags = "minimal,provider_lxd,provider_maas,provider_manual"
+// The providers that are left out are those whose SDKs the box has no use for. Without the
+// tag dqlite the agent builds, but a controller of it cannot start.
+const tags = "minimal,provider_lxd,provider_maas,provider_manual,dqlite,libsqlite3"
 
 // dqliteRelease is the release of Debian whose libdqlite is new enough for Juju's agent;
 // its static library is linked in, so that nothing of the machine is upgraded.
@@ -36,7 +37,7 @@ const dqliteRelease = "unstable"
 var shim string
 
 // recipe changes when the way of building does.
-const recipe = "1"
+const recipe = "2"
 
 // Built is a folder of built commands.
 type Built struct{ Dir string }
@@ -93,25 +94,19 @@ func Build(ctx context.Context, cache, module, mirror string, log io.Writer, say
 		}
 	}
 
-	const juju = "github.com/juju/juju/cmd/"
-	for _, step := range []struct {
-		packages []string
-		tags     string
-		env      []string
-	}{
-		{[]string{juju + "juju", juju + "jujuc", juju + "plugins/juju-metadata"}, tags, []string{"CGO_ENABLED=0"}},
-		{[]string{juju + "jujuagentd"}, tags + ",dqlite,libsqlite3", []string{
-			"CGO_ENABLED=1",
-			"CGO_CFLAGS=-I" + filepath.Join(dqlite, "usr/include"),
-			"CGO_LDFLAGS=-L" + lib + " -Wl,--start-group -ldqlite -lshim -Wl,--end-group -luv -llz4 -lsqlite3",
-		}},
-	} {
-		say("go build %s", strings.ReplaceAll(strings.Join(step.packages, " "), juju, ""))
-		args := append([]string{"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-tags=" + step.tags, "-o", bin + "/"}, step.packages...)
-		env := append([]string{"GOWORK=off", "GOFLAGS=-mod=readonly"}, step.env...)
-		if _, err := proc.Run(ctx, proc.Cmd{Args: args, Dir: module, Env: env, Log: log}); err != nil {
-			return fmt.Errorf("cannot build Juju's commands: %w", err)
-		}
+	// One build for all: what they share is compiled once only if it is compiled alike.
+	say("go build juju, juju-metadata, jujuc, jujuagentd")
+	args := []string{"go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-tags=" + tags, "-o", bin + "/"}
+	for _, name := range []string{"juju", "plugins/juju-metadata", "jujuc", "jujuagentd"} {
+		args = append(args, "github.com/juju/juju/cmd/"+name)
+	}
+	env := []string{
+		"GOWORK=off", "GOFLAGS=-mod=readonly", "CGO_ENABLED=1",
+		"CGO_CFLAGS=-O2 -I" + filepath.Join(dqlite, "usr/include"),
+		"CGO_LDFLAGS=-L" + lib + " -Wl,--start-group -ldqlite -lshim -Wl,--end-group -luv -llz4 -lsqlite3",
+	}
+	if _, err := proc.Run(ctx, proc.Cmd{Args: args, Dir: module, Env: env, Log: log}); err != nil {
+		return fmt.Errorf("cannot build Juju's commands: %w", err)
 	}
 
 	say("agent binaries")
