@@ -1,0 +1,145 @@
+package charm_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
+)
+
+// counter is a world with a number that a charm brings up to a wanted one.
+type counter struct {
+	have, want int
+	applied    []string
+	fail       error
+}
+
+type increment struct{ to int }
+
+func (s increment) Name() string { return "count to " + string(rune('0'+s.to)) }
+
+func (s increment) Apply(_ context.Context, w *counter) error {
+	w.applied = append(w.applied, s.Name())
+	if w.fail != nil {
+		return w.fail
+	}
+	w.have = s.to
+	return nil
+}
+
+func counting(w *counter) charm.Charm[counter, *counter] {
+	return charm.Charm[counter, *counter]{
+		World:   func(hooktool.Event, hooktool.Tools) *counter { return w },
+		Observe: func(_ context.Context, _ hooktool.Event, w *counter) (counter, error) { return *w, nil },
+		Plan: func(f counter) charm.Plan[*counter] {
+			if f.have == f.want {
+				return charm.Plan[*counter]{Status: charm.Active("at %d", f.have), Version: "1"}
+			}
+			return charm.Plan[*counter]{Steps: []charm.Step[*counter]{increment{f.have + 1}}, Status: charm.Waitingf("counting")}
+		},
+		Actions: map[string]charm.Action[counter, *counter]{
+			"tell": func(_ context.Context, f counter, _ *counter, call charm.Call) (map[string]string, error) {
+				call.Progress("asked by %s", call.String("who"))
+				if call.Bool("refuse") {
+					return map[string]string{"at": "?"}, errors.New("cannot tell: asked to refuse")
+				}
+				return map[string]string{"at": string(rune('0' + f.have))}, nil
+			},
+		},
+	}
+}
+
+func run(t *testing.T, w *counter, event hooktool.Event, params map[string]any) (*hooktooltest.Tools, *hooktooltest.Unit, error) {
+	t.Helper()
+	juju := hooktooltest.New()
+	unit := juju.AddUnit("c/0", "10.0.0.1")
+	event.Unit = "c/0"
+	tools, _ := juju.Hook("c/0")
+	tools.Params = params
+	return tools, unit, counting(w).Run(context.Background(), event, tools)
+}
+
+func TestItLooksAgainUntilNothingIsLeft(t *testing.T) {
+	w := &counter{want: 3}
+	_, unit, err := run(t, w, hooktool.Event{Hook: "install"}, nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{"count to 1", "count to 2", "count to 3"}, w.applied)
+	require.Equal(t, "active at 3 1", unit.Status+" "+unit.Message+" "+unit.Version)
+	require.Contains(t, unit.Log, "INFO count to 2", "steps are logged by their names")
+}
+
+func TestAStepThatChangesNothingIsTakenOnce(t *testing.T) {
+	w := &counter{want: 1, have: -5}
+	c := counting(w)
+	c.Plan = func(counter) charm.Plan[*counter] {
+		return charm.Plan[*counter]{Steps: []charm.Step[*counter]{increment{4}}, Status: charm.Waitingf("still waiting")}
+	}
+	juju := hooktooltest.New()
+	unit := juju.AddUnit("c/0", "")
+	tools, _ := juju.Hook("c/0")
+	require.NoError(t, c.Run(context.Background(), hooktool.Event{Hook: "start", Unit: "c/0"}, tools))
+	require.Len(t, w.applied, 1)
+	require.Equal(t, "still waiting", unit.Message)
+}
+
+func TestAPlanThatNeverSettlesIsAnError(t *testing.T) {
+	_, unit, err := run(t, &counter{want: 100}, hooktool.Event{Hook: "install"}, nil)
+	require.ErrorContains(t, err, "cannot settle")
+	require.Equal(t, "blocked", unit.Status)
+}
+
+func TestHowAStepFails(t *testing.T) {
+	for name, test := range map[string]struct {
+		fail    error
+		status  string
+		message string
+		hook    string // what the hook fails with
+	}{
+		"blocked": {charm.Blocked("mend %s", "it"), "blocked", "mend it", ""},
+		"waiting": {charm.Waiting("for %s", "you"), "waiting", "for you", ""},
+		"else":    {errors.New("broken"), "blocked", "cannot count to 1: broken", "cannot count to 1: broken"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, unit, err := run(t, &counter{want: 1, fail: test.fail}, hooktool.Event{Hook: "start"}, nil)
+			if test.hook == "" {
+				require.NoError(t, err)
+			} else {
+				require.EqualError(t, err, test.hook)
+			}
+			require.Equal(t, test.status, unit.Status)
+			require.Equal(t, test.message, unit.Message)
+		})
+	}
+}
+
+func TestActions(t *testing.T) {
+	tools, _, err := run(t, &counter{have: 7}, hooktool.Event{Action: "tell"}, map[string]any{"who": " me "})
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"at": "7"}, tools.Results)
+	require.Equal(t, []string{"asked by me"}, tools.Progress)
+	require.Empty(t, tools.Failure)
+
+	tools, unit, err := run(t, &counter{}, hooktool.Event{Action: "tell"}, map[string]any{"refuse": true})
+	require.NoError(t, err, "a failed action is not a failed hook")
+	require.Equal(t, "cannot tell: asked to refuse", tools.Failure)
+	require.Equal(t, map[string]string{"at": "?"}, tools.Results, "results are shown beside the error")
+	require.Empty(t, unit.Status, "an action leaves the status alone")
+
+	tools, _, err = run(t, &counter{}, hooktool.Event{Action: "sing"}, nil)
+	require.NoError(t, err)
+	require.Contains(t, tools.Failure, `"sing"`)
+}
+
+func TestLift(t *testing.T) {
+	type whole struct{ part *counter }
+	w := whole{&counter{}}
+	steps := charm.Lift([]charm.Step[*counter]{increment{2}}, func(w whole) *counter { return w.part })
+	require.Equal(t, "count to 2", steps[0].Name())
+	require.NoError(t, steps[0].Apply(context.Background(), w))
+	require.Equal(t, 2, w.part.have)
+}
