@@ -405,7 +405,7 @@ func testIdleHook(t *testing.T) {
 }
 
 // footprint is what a box may leave on a machine: links, mounts, firewall rules, loop
-// devices, kernel settings and processes of its programs.
+// devices, kernel settings and processes that know its folder.
 func footprint(t *testing.T) map[string]string {
 	t.Helper()
 	shell := func(line string) string { return run(t, time.Minute, "sh", "-c", line) }
@@ -416,6 +416,6 @@ func footprint(t *testing.T) map[string]string {
 		"nft":       shell("if command -v nft >/dev/null; then nft list tables; fi"),
 		"loops":     shell("losetup -a"),
 		"settings":  shell("sysctl fs.inotify kernel.keys vm.max_map_count net.ipv4.ip_forward"),
-		"processes": shell("ps -eo comm | grep -E '^(lxd|dnsmasq|jujud|jujuagentd|lxcfs|forkdns|lxc-monitord)' | sort || true"),
+		"processes": shell("grep -lsa boxes/" + boxName + "/ /proc/[0-9]*/cmdline /proc/[0-9]*/environ | grep -v /$$/ || true"),
 	}
 }
