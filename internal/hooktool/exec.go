@@ -13,11 +13,13 @@ import (
 	"time"
 )
 
-// Exec runs the real hook tools. It is made by NewExec, for one hook.
+// Exec runs the real hook tools, in the agent where that is possible (see agent). It is
+// made by NewExec, for one hook.
 type Exec struct {
 	event Event
 
 	env   []string
+	agent *agent
 	mu    sync.Mutex
 	paths map[string]string
 	reads map[string][]byte
@@ -27,7 +29,17 @@ type Exec struct {
 
 // NewExec gives the tools of the hook that event describes.
 func NewExec(event Event) *Exec {
-	return &Exec{event: event, env: os.Environ(), paths: map[string]string{}, reads: map[string][]byte{}}
+	dir, err := os.Getwd()
+	if err != nil {
+		dir = "/"
+	}
+	return &Exec{
+		event: event,
+		env:   os.Environ(),
+		agent: dialAgent(os.Getenv, dir),
+		paths: map[string]string{},
+		reads: map[string][]byte{},
+	}
 }
 
 // Cost tells how many tools were run so far and how long they took together.
@@ -45,12 +57,12 @@ func (x *Exec) run(ctx context.Context, stdin []byte, tool string, args ...strin
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	path, err := x.lookPath(tool)
-	if err != nil {
-		return nil, err
-	}
 	start := time.Now()
-	stdout, stderr, code, err := spawn(path, append([]string{tool}, args...), x.env, stdin)
+	stdout, stderr, code, err := x.agent.run(tool, args, stdin)
+	if errors.Is(err, errNoAgent) {
+		x.agent = nil // what failed once is not tried for each tool
+		stdout, stderr, code, err = x.runTool(tool, args, stdin)
+	}
 	x.calls++
 	x.spent += time.Since(start)
 	said := strings.TrimSpace(string(stderr))
@@ -66,6 +78,15 @@ func (x *Exec) run(ctx context.Context, stdin []byte, tool string, args ...strin
 	default:
 		return nil, fmt.Errorf("cannot run %s: it failed with exit code %d and said nothing", tool, code)
 	}
+}
+
+// runTool runs the program itself.
+func (x *Exec) runTool(tool string, args []string, stdin []byte) (stdout, stderr []byte, code int, err error) {
+	path, err := x.lookPath(tool)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	return spawn(path, append([]string{tool}, args...), x.env, stdin)
 }
 
 // read runs a tool that only reads, once per hook, and decodes its JSON.
