@@ -5,10 +5,11 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -190,14 +191,15 @@ func place(t *testing.T, machine string) map[string]string {
 	return where
 }
 
+// petAndOther gives a member to drain, and another to ask meanwhile.
+func petAndOther(t *testing.T) (pet, other string) {
+	t.Helper()
+	names := slices.Sorted(maps.Values(clusterMachines(t)))
+	return names[len(names)-1], names[0]
+}
+
 func testDrain(t *testing.T) {
-	machines := clusterMachines(t)
-	var names []string
-	for _, machine := range machines {
-		names = append(names, machine)
-	}
-	sort.Strings(names)
-	pet, ask := names[len(names)-1], names[0]
+	pet, ask := petAndOther(t)
 	guestImage(t, ask)
 	for i := range 3 {
 		inside(t, ask, fmt.Sprintf("lxc launch guest guest-pet%d --profile dcib --target %s", i, pet))
@@ -246,13 +248,7 @@ func testDrain(t *testing.T) {
 }
 
 func testForeignEvacuation(t *testing.T) {
-	machines := clusterMachines(t)
-	var names []string
-	for _, machine := range machines {
-		names = append(names, machine)
-	}
-	sort.Strings(names)
-	pet, ask := names[len(names)-1], names[0]
+	pet, ask := petAndOther(t)
 	inside(t, ask, "lxc cluster evacuate --force "+pet)
 	before := place(t, ask)
 	for _, verb := range []string{"drain", "undrain"} {
