@@ -153,6 +153,9 @@ type Tools struct {
 
 var _ hooktool.Tools = (*Tools)(nil)
 
+// Wrote tells whether there is anything for commit to do.
+func (t *Tools) Wrote() bool { return len(t.writes) > 0 }
+
 // Config implements hooktool.Tools.
 func (t *Tools) Config(context.Context) (map[string]any, error) {
 	return maps.Clone(t.juju.Config[t.app]), nil
