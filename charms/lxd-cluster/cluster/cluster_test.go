@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 )
@@ -55,12 +56,7 @@ func (m *model) charm() charm.Charm[Facts, World] {
 
 // hook runs one hook; a failed one leaves nothing in Juju.
 func (m *model) hook(unit string) error {
-	tools, commit := m.juju.Hook(unit)
-	err := m.charm().Run(context.Background(), hooktool.Event{Hook: "update-status", Unit: unit}, tools)
-	if err == nil {
-		commit()
-	}
-	return err
+	return crashtest.Try(m.w.gate, m.juju, m.charm(), hooktool.Event{Hook: "update-status", Unit: unit})
 }
 
 func (m *model) units() []string {
@@ -308,9 +304,9 @@ func TestAnyOrderMakesOneCluster(t *testing.T) {
 			case 0:
 				m.juju.Leaders["lxd-cluster"] = unit
 			case 1:
-				m.lxds[unit].killAt = rapid.IntRange(1, 3).Draw(rt, "kill")
+				m.w.gate.KillAt(rapid.IntRange(1, 8).Draw(rt, "kill"))
 				_ = m.hook(unit)
-				m.lxds[unit].killAt = 0
+				m.w.gate.KillAt(0)
 			case 2:
 				m.lxds[unit].failJoin = 1
 			default:

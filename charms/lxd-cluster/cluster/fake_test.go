@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/dcib/dcib/internal/charm/crashtest"
 )
 
 // lxdWorld is a few machines' LXD in memory, with the rules of LXD's own that matter here:
 // a token works once and for one name, a cluster has one certificate, joining needs an
 // address. What it does is held against the real LXD by the suites in tests/.
 type lxdWorld struct {
+	gate     *crashtest.Gate // where a hook may be killed
 	clusters int
 	tokens   map[string]*fakeLXD // live token → the member that issued it
 	issued   []string            // every token ever issued
@@ -19,7 +22,7 @@ type lxdWorld struct {
 }
 
 func newLXDWorld() *lxdWorld {
-	return &lxdWorld{tokens: map[string]*fakeLXD{}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	return &lxdWorld{gate: &crashtest.Gate{}, tokens: map[string]*fakeLXD{}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 }
 
 // fakeLXD is one machine's LXD.
@@ -32,11 +35,7 @@ type fakeLXD struct {
 	failJoin int
 	// effects counts changes, so that a test sees an idle hook do nothing.
 	effects int
-	// killAt makes the effect of that number the last thing the hook does.
-	killAt int
 }
-
-var errKilled = errors.New("killed")
 
 func (w *lxdWorld) machine(owned ...string) *fakeLXD {
 	l := &fakeLXD{world: w, local: Local{Present: true, Version: "5.0.2", Profiles: map[string]Profile{"default": {Name: "default"}}, Bridges: map[string]bool{}, Owned: map[string]string{}}}
@@ -46,15 +45,11 @@ func (w *lxdWorld) machine(owned ...string) *fakeLXD {
 	return l
 }
 
-// done ends an effect: the hook may be killed right after it.
-func (l *fakeLXD) done() error {
+// effect is called before a change, and what it returns after it: the hook may be killed at
+// either.
+func (l *fakeLXD) effect(name string) (done func()) {
 	l.effects++
-	if l.killAt > 0 {
-		if l.killAt--; l.killAt == 0 {
-			return errKilled
-		}
-	}
-	return nil
+	return l.world.gate.Effect(name)
 }
 
 func (l *fakeLXD) Look(context.Context) (Local, error) {
@@ -66,23 +61,27 @@ func (l *fakeLXD) Look(context.Context) (Local, error) {
 }
 
 func (l *fakeLXD) Listen(_ context.Context, address string) error {
+	defer l.effect("listen")()
 	l.local.Listens = address
-	return l.done()
+	return nil
 }
 
 func (l *fakeLXD) CreatePool(_ context.Context, name string) error {
+	defer l.effect("create pool " + name)()
 	l.local.Pools = append(l.local.Pools, name)
-	return l.done()
+	return nil
 }
 
 func (l *fakeLXD) CreateBridge(_ context.Context, name, _ string) error {
+	defer l.effect("create bridge " + name)()
 	l.local.Bridges[name] = true
-	return l.done()
+	return nil
 }
 
 func (l *fakeLXD) PutProfile(_ context.Context, p Profile) error {
+	defer l.effect("put profile " + p.Name)()
 	l.local.Profiles[p.Name] = p
-	return l.done()
+	return nil
 }
 
 func (l *fakeLXD) Found(_ context.Context, member string) error {
@@ -92,17 +91,19 @@ func (l *fakeLXD) Found(_ context.Context, member string) error {
 	if l.local.Listens == "" {
 		return errors.New("no address")
 	}
+	defer l.effect("found")()
 	l.world.clusters++
 	l.local.Clustered, l.local.Member = true, member
 	l.local.Fingerprint = fmt.Sprintf("cert%d", l.world.clusters)
 	l.members = &[]Member{{Name: member, Address: l.local.Listens, Status: "Online"}}
-	return l.done()
+	return nil
 }
 
 func (l *fakeLXD) Token(_ context.Context, member string) (string, time.Time, error) {
 	if !l.local.Clustered {
 		return "", time.Time{}, errors.New("this server is not clustered")
 	}
+	defer l.effect("token for " + member)()
 	for token := range l.world.tokens {
 		if strings.HasSuffix(token, " for "+member) {
 			delete(l.world.tokens, token)
@@ -111,7 +112,7 @@ func (l *fakeLXD) Token(_ context.Context, member string) (string, time.Time, er
 	token := fmt.Sprintf("secret%d for %s", len(l.world.issued), member)
 	l.world.issued = append(l.world.issued, token)
 	l.world.tokens[token] = l
-	return token, l.world.now.Add(3 * time.Hour), l.done()
+	return token, l.world.now.Add(3 * time.Hour), nil
 }
 
 func (l *fakeLXD) Join(_ context.Context, token, address string) error {
@@ -119,6 +120,7 @@ func (l *fakeLXD) Join(_ context.Context, token, address string) error {
 	if issuer == nil || issuer.dead {
 		return errors.New("no such token")
 	}
+	defer l.effect("join")()
 	delete(l.world.tokens, token)
 	if l.failJoin > 0 {
 		l.failJoin--
@@ -133,5 +135,5 @@ func (l *fakeLXD) Join(_ context.Context, token, address string) error {
 	l.local.Profiles = issuer.local.Profiles
 	l.members = issuer.members
 	*l.members = append(*l.members, Member{Name: name, Address: address, Status: "Online"})
-	return l.done()
+	return nil
 }
