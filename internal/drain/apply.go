@@ -61,6 +61,11 @@ func (r Report) Moved() int {
 // that did not come to its end. With force it does what loses something, see PlanDrain.
 // The context bounds it; whatever the error, it can be called again.
 func (d Drainer) Drain(ctx context.Context, member string, force bool) (Report, error) {
+	return d.drain(ctx, member, force, "run drain again to carry on, or undrain to bring back what has moved")
+}
+
+// drain is Drain; advice is what an operator may do next when it fails.
+func (d Drainer) drain(ctx context.Context, member string, force bool, advice string) (Report, error) {
 	if err := d.Cluster.Settle(ctx, member); err != nil {
 		return Report{}, err
 	}
@@ -95,8 +100,7 @@ func (d Drainer) Drain(ctx context.Context, member string, force bool) (Report, 
 		}
 		if attempt == attempts || ctx.Err() != nil {
 			d.wake(ctx, view, member, record)
-			return report, d.failed(ctx, "drain", member, doubts, because,
-				"run drain again to carry on, or undrain to bring back what has moved")
+			return report, d.failed(ctx, "drain", member, doubts, because, advice)
 		}
 	}
 	next = record.clone()
