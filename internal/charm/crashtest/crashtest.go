@@ -112,8 +112,12 @@ func Check(t T, scenario func(run *Run) (end any), also ...Fault) {
 	start := time.Now()
 	reference := play(scenario, fault{})
 	again := play(scenario, fault{})
-	assert.Equal(again, reference.end, again.end, "two undisturbed runs end differently: leave out of the end what is random")
-	assert.Equal(again, reference.Gate.passed, again.Gate.passed, "two undisturbed runs differ on the way")
+	if diff := differ(reference.end, again.end); diff != "" {
+		again.Errorf("two undisturbed runs end differently: leave out of the end what is random\n%s", diff)
+	}
+	if diff := differ(reference.Gate.passed, again.Gate.passed); diff != "" {
+		again.Errorf("two undisturbed runs take different ways\n%s", diff)
+	}
 	for _, r := range []*Run{reference, again} {
 		if len(r.failures) > 0 {
 			t.Errorf("cannot check for crashes: the undisturbed run fails:\n%s", strings.Join(r.failures, "\n"))
@@ -133,7 +137,9 @@ func Check(t T, scenario func(run *Run) (end any), also ...Fault) {
 			r.Errorf("the run took another way before the fault: it is not the same each time it is played")
 		}
 		if len(r.failures) == 0 {
-			assert.Equal(r, reference.end, r.end, "the end is not that of the undisturbed run")
+			if diff := differ(reference.end, r.end); diff != "" {
+				r.Errorf("the end is not that of the undisturbed run:\n%s", diff)
+			}
 		}
 		if len(r.failures) == 0 {
 			continue
@@ -166,6 +172,20 @@ func faultsOf(reference *Run, also []Fault) []fault {
 		}
 	}
 	return all
+}
+
+// differ shows how two ends differ; "" when they do not.
+func differ(want, got any) string {
+	r := &Run{}
+	if assert.Equal(r, want, got) {
+		return ""
+	}
+	// Values that are shown whole, on one line, hide what is different.
+	text := strings.Join(r.failures, "\n")
+	if at := strings.Index(text, "Diff:"); at >= 0 {
+		text = text[at:]
+	}
+	return text
 }
 
 // play plays the scenario once, on a goroutine of its own so that FailNow ends it.
@@ -221,6 +241,7 @@ func Try[F, W any](gate *Gate, juju *hooktooltest.Juju, c charm.Charm[F, W], eve
 	var err error
 	var panicked any
 	returned, ended := false, make(chan struct{})
+	gate.begin()
 	go func() {
 		defer close(ended)
 		defer func() {
@@ -235,7 +256,7 @@ func Try[F, W any](gate *Gate, juju *hooktooltest.Juju, c charm.Charm[F, W], eve
 		returned = true
 	}()
 	<-ended
-	killed := gate.revive()
+	killed := gate.end()
 	switch {
 	case panicked != nil:
 		panic(panicked)

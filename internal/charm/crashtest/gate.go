@@ -18,12 +18,13 @@ import (
 //
 // The zero Gate, and nil, let everything pass.
 type Gate struct {
-	mu     sync.Mutex
-	where  string  // the hook that runs
-	passed []point // all points so far, in order
-	killAt int     // the point, counted from 1, where the hook dies; 0 is none
-	dead   bool    // the hook was killed, and what is left of it does nothing more
-	hooks  int     // how many hooks have begun
+	mu      sync.Mutex
+	where   string  // the hook that runs
+	passed  []point // all points so far, in order
+	killAt  int     // the point, counted from 1, where the hook dies; 0 is none
+	dead    bool    // the hook was killed, and what is left of it does nothing more
+	hooks   int     // how many hooks have begun
+	running bool    // a hook runs; what a test does to the world by itself is no effect
 }
 
 // point is a moment at which a hook may be killed.
@@ -60,7 +61,7 @@ func (g *Gate) point(what string) {
 		return
 	}
 	g.mu.Lock()
-	if !g.dead {
+	if g.running && !g.dead {
 		g.passed = append(g.passed, point{g.where, what})
 		g.dead = len(g.passed) == g.killAt
 	}
@@ -71,13 +72,23 @@ func (g *Gate) point(what string) {
 	}
 }
 
-// revive tells whether the hook was killed, and lets the next one live.
-func (g *Gate) revive() (killed bool) {
+// begin lets a hook run.
+func (g *Gate) begin() {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.running = true
+}
+
+// end tells whether the hook that ran was killed, and lets the next one live.
+func (g *Gate) end() (killed bool) {
 	if g == nil {
 		return false
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	killed, g.dead = g.dead, false
+	killed, g.dead, g.running = g.dead, false, false
 	return killed
 }

@@ -1,0 +1,175 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/charm/crashtest"
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/relation/lxdcluster"
+)
+
+// crashing is a model whose hooks may be killed.
+type crashing struct {
+	*model
+	run *crashtest.Run
+}
+
+// crashes plays a scenario with n units under every fault. What must be true at all times:
+// there is at most one cluster, and no token stands in a databag in clear.
+func crashes(t *testing.T, n int, scenario func(c crashing)) {
+	t.Helper()
+	crashtest.Check(t, func(run *crashtest.Run) any {
+		c := crashing{newModel(t.TempDir), run}
+		c.w.gate = run.Gate
+		for i := range n {
+			c.add(i)
+		}
+		run.Always = func() {
+			require.LessOrEqual(run, len(c.clusters()), 1, "clusters")
+			for owner, bag := range c.juju.Relations[0].Databags {
+				for key, value := range bag {
+					for _, token := range c.w.issued {
+						require.NotContains(run, value, token, "%s of %s", key, owner)
+					}
+				}
+			}
+		}
+		scenario(c)
+		require.Len(run, c.clusters(), 1, "clusters")
+		return c.end()
+	}, crashtest.Late, crashtest.Lost)
+}
+
+// hooks plays one hook of each unit, in order.
+func (c crashing) hooks(units ...string) {
+	for _, unit := range units {
+		_ = crashtest.Hook(c.run, c.juju, c.charm(), hooktool.Event{Hook: "update-status", Unit: unit})
+	}
+}
+
+// settle plays so many rounds of all units.
+func (c crashing) settle(rounds int) {
+	for range rounds {
+		c.hooks(c.units()...)
+	}
+}
+
+// clusters lists the clusters that the units' LXDs are in. One that was founded on a machine
+// that was removed before anybody joined is gone with it.
+func (c crashing) clusters() []string {
+	var all []string
+	for _, unit := range c.units() {
+		if l := c.lxds[unit].local; l.Clustered && !slices.Contains(all, l.Fingerprint) {
+			all = append(all, l.Fingerprint)
+		}
+	}
+	return all
+}
+
+// end is how the model ended, without keys, tokens and times, and without who founded: one
+// that was killed before Juju knew of it may have had a successor.
+func (c crashing) end() map[string]any {
+	end := map[string]any{}
+	relation := c.juju.Relations[0]
+	founder := lxdcluster.Founder(relation.Databags["lxd-cluster"])
+	end["the founder is a member"] = c.lxds[founder] != nil && c.lxds[founder].local.Clustered
+	for _, unit := range c.units() {
+		lxd := c.lxds[unit]
+		local, err := lxd.Look(context.Background())
+		require.NoError(c.run, err)
+		names := memberNames(local.Members)
+		slices.Sort(names)
+		wish, _, err := lxdcluster.ReadWish(relation.Databags[unit])
+		require.NoError(c.run, err)
+		require.Equal(c.run, local.Fingerprint, wish.Cluster)
+		local.Members, local.Fingerprint, wish.Cluster = nil, "", ""
+		end[unit] = map[string]any{
+			"members": strings.Join(names, ","),
+			"lxd":     local,
+			"wish":    wish,
+			"status":  c.juju.Units[unit].Status + ": " + c.juju.Units[unit].Message,
+			"writes":  slices.Sorted(maps.Keys(relation.Databags[unit])),
+		}
+	}
+	return end
+}
+
+func TestFormingSurvivesCrashes(t *testing.T) {
+	for _, n := range []int{1, 3, 4} {
+		t.Run(fmt.Sprint(n, " units"), func(t *testing.T) {
+			crashes(t, n, func(c crashing) { c.settle(4 + 2*n) })
+		})
+	}
+}
+
+func TestGrowingSurvivesCrashes(t *testing.T) {
+	crashes(t, 2, func(c crashing) {
+		c.settle(6)
+		c.add(2)
+		c.settle(6)
+	})
+}
+
+func TestHealingSurvivesCrashes(t *testing.T) {
+	crashes(t, 2, func(c crashing) {
+		config := c.juju.Config["lxd-cluster"]
+		config["bridge"] = "a bridge"
+		c.settle(4)
+		require.Zero(c.run, c.w.clusters, "founded over a bad option")
+		config["bridge"], config["manage-default-profile"] = "lxdbr0", true
+		c.settle(8)
+	})
+}
+
+// The leader changes at each stage: before the founder is named, before it founds, and
+// while others join.
+func TestMovingLeadershipSurvivesCrashes(t *testing.T) {
+	crashes(t, 3, func(c crashing) {
+		units := c.units()
+		lead := func(n int) { c.juju.Leaders["lxd-cluster"] = units[n] }
+		lead(1)
+		c.hooks(units[1], units[0])
+		lead(2)
+		c.hooks(units[2], units[1])
+		lead(0)
+		c.hooks(units...)
+		lead(1)
+		c.settle(10)
+	})
+}
+
+// A founder that leaves before it founded has a successor.
+func TestLosingTheFounderSurvivesCrashes(t *testing.T) {
+	crashes(t, 3, func(c crashing) {
+		units := c.units()
+		c.hooks(units[0], units[1])
+		c.juju.RemoveUnit(units[0])
+		c.juju.Leaders["lxd-cluster"] = units[2]
+		c.settle(10)
+	})
+}
+
+// A join that failed has spent its token, and another is asked for.
+func TestASpentTokenSurvivesCrashes(t *testing.T) {
+	crashes(t, 2, func(c crashing) {
+		c.lxds[c.units()[1]].failJoin = 1
+		c.settle(10)
+	})
+}
+
+func TestAdoptingSurvivesCrashes(t *testing.T) {
+	crashes(t, 3, func(c crashing) {
+		units := c.units()
+		c.lxds[units[1]].local.Listens = "10.0.0.2:8443"
+		require.NoError(c.run, c.lxds[units[1]].Found(context.Background(), "old-name"))
+		c.hooks(units[1])
+		c.settle(8)
+	})
+}
