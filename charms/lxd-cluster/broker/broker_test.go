@@ -29,36 +29,48 @@ const (
 
 // cluster is a Juju model with lxd-cluster in it, asked across models, and its LXD.
 type cluster struct {
-	t    *testing.T
+	t    tester
 	juju *hooktooltest.Juju
 	lxd  *fakeLXD
 }
 
-func newCluster(t *testing.T) *cluster {
+// tester is what is needed of *testing.T.
+type tester interface {
+	require.TestingT
+	Helper()
+}
+
+func newCluster(t tester) *cluster {
 	c := &cluster{t, hooktooltest.New(), newLXD()}
 	c.juju.AddUnit("lxd-cluster/0", "10.0.0.1")
 	c.juju.AddUnit("lxd-cluster/1", "10.0.0.2")
 	return c
 }
 
-func (c *cluster) run(ctx context.Context) error {
-	unit := c.juju.Leaders["lxd-cluster"]
-	tools, commit := c.juju.Hook(unit)
-	type facts = broker.Facts
-	brokerage := charm.Charm[facts, *broker.World]{
+func (c *cluster) charm() charm.Charm[broker.Facts, *broker.World] {
+	return charm.Charm[broker.Facts, *broker.World]{
 		World: func(_ hooktool.Event, tools hooktool.Tools) *broker.World {
 			return &broker.World{Tools: tools, LXD: c.lxd, Project: "default", Random: rand.Reader}
 		},
-		Observe: func(ctx context.Context, event hooktool.Event, w *broker.World) (facts, error) {
+		Observe: func(ctx context.Context, event hooktool.Event, w *broker.World) (broker.Facts, error) {
 			leader, err := w.Tools.IsLeader(ctx)
 			require.NoError(c.t, err)
 			return broker.Observe(ctx, event, w, leader)
 		},
-		Plan: func(f facts) charm.Plan[*broker.World] {
+		Plan: func(f broker.Facts) charm.Plan[*broker.World] {
 			return charm.Plan[*broker.World]{Steps: broker.Plan(f), Status: charm.Active("")}
 		},
 	}
-	err := brokerage.Run(ctx, hooktool.Event{Hook: "update-status", Unit: unit, ModelUUID: here}, tools)
+}
+
+// event is a hook of the leader's.
+func (c *cluster) event() hooktool.Event {
+	return hooktool.Event{Hook: "update-status", Unit: c.juju.Leaders["lxd-cluster"], ModelUUID: here}
+}
+
+func (c *cluster) run(ctx context.Context) error {
+	tools, commit := c.juju.Hook(c.event().Unit)
+	err := c.charm().Run(ctx, c.event(), tools)
 	if err == nil {
 		commit()
 	}
@@ -68,7 +80,7 @@ func (c *cluster) run(ctx context.Context) error {
 // hook runs a hook of the leader that must end well.
 func (c *cluster) hook() {
 	c.t.Helper()
-	require.NoError(c.t, c.run(c.t.Context()))
+	require.NoError(c.t, c.run(context.Background()))
 }
 
 // asker is an application that asks, with units of its own.

@@ -12,6 +12,7 @@ import (
 	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/charms/lxd-cluster/broker"
+	"github.com/dcib/dcib/internal/charm/crashtest"
 )
 
 // fakeLXD is one project of a cluster in memory, with etags and used_by.
@@ -20,6 +21,7 @@ type fakeLXD struct {
 	profiles  map[string]*api.Profile
 	version   map[string]int // of instances and profiles, for etags
 
+	gate   *crashtest.Gate         // where a hook may be killed
 	writes []string                // what was written, in order
 	before func(what string)       // runs before a write, as somebody else would
 	refuse func(what string) error // may refuse a write
@@ -65,6 +67,7 @@ func (l *fakeLXD) write(what, target, etag string, do func()) error {
 			return err
 		}
 	}
+	defer l.gate.Effect(what)()
 	l.writes = append(l.writes, what)
 	l.version[target]++
 	do()

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
@@ -25,6 +26,7 @@ import (
 
 // store is a LXD with a trust store and two members.
 type store struct {
+	gate      *crashtest.Gate // where a hook may be killed
 	clustered bool
 	projects  []string // those there are; nil for any
 	entries   []api.Certificate
@@ -62,6 +64,7 @@ func (s *store) CreateCertificate(post api.CertificatesPost) error {
 	if s.find(fingerprint) >= 0 {
 		return api.StatusErrorf(http.StatusConflict, "Certificate already in trust store")
 	}
+	defer s.gate.Effect("trust " + post.Name)()
 	s.entries = append(s.entries, api.Certificate{Name: post.Name, Type: post.Type, Fingerprint: fingerprint, Restricted: post.Restricted, Projects: post.Projects})
 	return nil
 }
@@ -71,6 +74,7 @@ func (s *store) UpdateCertificate(fingerprint string, put api.CertificatePut, _ 
 	if i < 0 {
 		return api.StatusErrorf(http.StatusNotFound, "Certificate not found")
 	}
+	defer s.gate.Effect("adjust " + put.Name)()
 	e := &s.entries[i]
 	e.Name, e.Restricted, e.Projects = put.Name, put.Restricted, put.Projects
 	return nil
@@ -81,6 +85,7 @@ func (s *store) DeleteCertificate(fingerprint string) error {
 	if i < 0 {
 		return api.StatusErrorf(http.StatusNotFound, "Certificate not found")
 	}
+	defer s.gate.Effect("distrust " + s.entries[i].Name)()
 	s.entries = slices.Delete(s.entries, i, i+1)
 	return nil
 }
@@ -119,9 +124,8 @@ func model() (*hooktooltest.Juju, *hooktooltest.Relation) {
 	return juju, r
 }
 
-func hook(t *testing.T, juju *hooktooltest.Juju, unit string, lxd LXD) []string {
-	t.Helper()
-	c := charm.Charm[Facts, World]{
+func over(lxd LXD) charm.Charm[Facts, World] {
+	return charm.Charm[Facts, World]{
 		World: func(event hooktool.Event, tools hooktool.Tools) World {
 			return World{App: event.App(), Tools: tools, LXD: lxd}
 		},
@@ -130,10 +134,12 @@ func hook(t *testing.T, juju *hooktooltest.Juju, unit string, lxd LXD) []string 
 			return charm.Plan[World]{Steps: Plan(f), Status: charm.Active("")}
 		},
 	}
-	tools, commit := juju.Hook(unit)
+}
+
+func hook(t *testing.T, juju *hooktooltest.Juju, unit string, lxd LXD) []string {
+	t.Helper()
 	before := len(juju.Units[unit].Log)
-	require.NoError(t, c.Run(t.Context(), hooktool.Event{Unit: unit, Hook: "config-changed"}, tools))
-	commit()
+	require.NoError(t, crashtest.Try(nil, juju, over(lxd), hooktool.Event{Unit: unit, Hook: "config-changed"}))
 	return juju.Units[unit].Log[before:]
 }
 

@@ -86,6 +86,9 @@ func (r *Run) Errorf(format string, args ...any) {
 	r.failures = append(r.failures, fmt.Sprintf(format, args...))
 }
 
+// Helper is for test fixtures that call it.
+func (r *Run) Helper() {}
+
 // FailNow ends this playing of the scenario.
 func (r *Run) FailNow() {
 	if len(r.failures) == 0 {
