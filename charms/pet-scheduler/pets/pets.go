@@ -6,10 +6,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/access"
 	"github.com/dcib/dcib/internal/charm"
@@ -29,8 +32,17 @@ const stateDir = "/var/lib/dcib"
 type LXD interface {
 	drain.Cluster
 	drain.Journal
-	// Trusted tells whether LXD trusts this unit's certificate.
-	Trusted() (bool, error)
+	// Glance tells in one question what a hook wants to know.
+	Glance() (Glance, error)
+	// Prepare learns what LXD can do; it comes before anything else that an action asks.
+	Prepare() error
+}
+
+// Glance is what a hook wants to know of LXD.
+type Glance struct {
+	Trusted bool // whether LXD trusts this unit's certificate; the rest is empty otherwise
+	Members []drain.Member
+	Records map[string]drain.Record
 }
 
 // World is what the charm works on.
@@ -62,13 +74,26 @@ func connect(ctx context.Context, offer lxdhttps.Offer, id access.Identity) (LXD
 
 type cluster struct{ lxdlayer.Cluster }
 
-// Trusted implements LXD.
-func (c cluster) Trusted() (bool, error) {
-	server, _, err := c.Server.GetServer()
-	if err != nil {
-		return false, fmt.Errorf("cannot ask LXD whether it trusts this unit: %w", err)
+// Glance implements LXD. An untrusted client is refused the list of members.
+func (c cluster) Glance() (Glance, error) {
+	members, err := c.Server.GetClusterMembers()
+	if api.StatusErrorCheck(err, http.StatusForbidden) {
+		return Glance{}, nil
 	}
-	return server.Auth == "trusted", nil
+	if err != nil {
+		return Glance{}, fmt.Errorf("cannot list LXD's cluster members: %w", err)
+	}
+	records, err := lxdlayer.RecordsOf(members)
+	return Glance{Trusted: true, Members: lxdlayer.MembersOf(members), Records: records}, err
+}
+
+// Prepare implements LXD. The client library goes by LXD's list of extensions, which it has
+// only after it asked LXD about itself; for a hook that would be half of its time.
+func (c cluster) Prepare() error {
+	if _, _, err := c.Server.GetServer(); err != nil {
+		return fmt.Errorf("cannot ask LXD what it can do: %w", err)
+	}
+	return nil
 }
 
 // Facts is what the charm decides on.
@@ -164,18 +189,12 @@ func (f *Facts) ask(ctx context.Context, world World) error {
 	if err != nil {
 		return err
 	}
-	if f.Trusted, err = lxd.Trusted(); err != nil {
+	glance, err := lxd.Glance()
+	if err != nil {
 		return err
 	}
-	f.LXD = lxd
-	if !f.Trusted {
-		return nil
-	}
-	if f.Members, err = lxd.Members(ctx); err != nil {
-		return err
-	}
-	f.Records, err = lxd.Records(ctx)
-	return err
+	f.LXD, f.Trusted, f.Members, f.Records = lxd, glance.Trusted, glance.Members, glance.Records
+	return nil
 }
 
 // Plan is pure.
@@ -308,6 +327,9 @@ func act(ctx context.Context, facts Facts, call charm.Call,
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds*float64(time.Second)))
 	defer cancel()
 	pet := call.String("pet")
+	if err := facts.LXD.Prepare(); err != nil {
+		return nil, err
+	}
 	if call.Bool("dry-run") {
 		view, err := drain.Look(ctx, facts.LXD, facts.LXD)
 		if err != nil {

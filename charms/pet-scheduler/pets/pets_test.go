@@ -22,7 +22,19 @@ type lxd struct {
 	down   error
 }
 
-func (l *lxd) Trusted() (bool, error) { return l.trusts, nil }
+func (l *lxd) Prepare() error { return nil }
+
+func (l *lxd) Glance() (Glance, error) {
+	if !l.trusts {
+		return Glance{}, nil
+	}
+	members, err := l.Members(context.Background())
+	if err != nil {
+		return Glance{}, err
+	}
+	records, err := l.Records(context.Background())
+	return Glance{Trusted: true, Members: members, Records: records}, err
+}
 
 // stage is a model with one unit, and a cluster beside it.
 type stage struct {

@@ -39,11 +39,16 @@ func (c Cluster) Members(context.Context) ([]drain.Member, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot list LXD's cluster members: %w", err)
 	}
+	return MembersOf(all), nil
+}
+
+// MembersOf gives LXD's members as drain knows them.
+func MembersOf(all []api.ClusterMember) []drain.Member {
 	members := make([]drain.Member, len(all))
 	for n, m := range all {
 		members[n] = member(m)
 	}
-	return members, nil
+	return members
 }
 
 func member(m api.ClusterMember) drain.Member {
