@@ -34,6 +34,10 @@ func TestWaiting(t *testing.T) {
 	require.Equal(t, []string{"a/0 unknown"}, Status{Applications: map[string]Application{"a": {Units: map[string]Unit{"a/0": {}}}}}.Waiting(nil))
 	ok := Unit{Workload: State{Current: "active"}, Agent: State{Current: "idle"}}
 	require.Empty(t, Status{Applications: map[string]Application{"a": {Units: map[string]Unit{"a/0": ok}}}}.Waiting([]string{"a"}))
+
+	// After a refresh a unit is idle for a moment before it takes the new charm up.
+	ok.OldCharm = "local:a-0"
+	require.Equal(t, []string{"a/0 is to take up the new charm"}, Status{Applications: map[string]Application{"a": {Units: map[string]Unit{"a/0": ok}}}}.Waiting([]string{"a"}))
 	_, err = ParseStatus([]byte("nonsense"))
 	require.Error(t, err)
 }

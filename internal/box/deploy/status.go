@@ -37,6 +37,7 @@ type Unit struct {
 	Agent        State           `json:"juju-status"`
 	Machine      string          `json:"machine"`
 	Address      string          `json:"public-address"`
+	OldCharm     string          `json:"upgrading-from"` // until the unit has taken up a refresh
 	Subordinates map[string]Unit `json:"subordinates"`
 }
 
@@ -85,6 +86,8 @@ func (s Status) Waiting(applications []string) []string {
 	for _, name := range slices.Sorted(maps.Keys(units)) {
 		u := units[name]
 		switch {
+		case u.OldCharm != "":
+			waiting = append(waiting, name+" is to take up the new charm")
 		case u.Workload.Current != "active":
 			waiting = append(waiting, describe(name, u.Workload))
 		case u.Agent.Current != "idle":
