@@ -45,6 +45,7 @@ func TestCrashes(t *testing.T) {
 		c.juju.Unrelate(db.relation)
 		askers = askers[:1]
 		rounds(2)
+		require.NotContains(run, c.lxd.instances["juju-db-0"].Config, db.nonce(), "left behind")
 		return c.end(web)
 	}, crashtest.Late, crashtest.Lost)
 }

@@ -88,6 +88,7 @@ func (c crashing) end() map[string]any {
 		slices.Sort(names)
 		wish, _, err := lxdcluster.ReadWish(relation.Databags[unit])
 		require.NoError(c.run, err)
+		require.Equal(c.run, "active", c.juju.Units[unit].Status, unit)
 		require.Equal(c.run, local.Fingerprint, wish.Cluster)
 		local.Members, local.Fingerprint, wish.Cluster = nil, "", ""
 		end[unit] = map[string]any{
@@ -122,7 +123,9 @@ func TestHealingSurvivesCrashes(t *testing.T) {
 		config := c.juju.Config["lxd-cluster"]
 		config["bridge"] = "a bridge"
 		c.settle(4)
-		require.Zero(c.run, c.w.clusters, "founded over a bad option")
+		for unit, l := range c.lxds {
+			require.Zero(c.run, l.effects, "%s was changed under a bad option", unit)
+		}
 		config["bridge"], config["manage-default-profile"] = "lxdbr0", true
 		c.settle(8)
 	})

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dcib/dcib/charms/lxd-profile-sub/sub"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/profile"
@@ -25,7 +26,7 @@ const modelUUID = "deadbeef-0bad-400d-8000-4b1d0d06f00d"
 // model is a model with one application beside which the charm runs on two units; the
 // test plays the broker.
 type model struct {
-	t        *testing.T
+	t        tester
 	juju     *hooktooltest.Juju
 	relation *hooktooltest.Relation
 	lxd      map[string]*fakeLXD
@@ -46,7 +47,13 @@ func (l *fakeLXD) Option(_ context.Context, key string) (string, error) {
 	return l.options[key], l.broken
 }
 
-func newModel(t *testing.T) *model {
+// tester is what is needed of *testing.T.
+type tester interface {
+	require.TestingT
+	Helper()
+}
+
+func newModel(t tester) *model {
 	m := &model{t: t, juju: hooktooltest.New(), lxd: map[string]*fakeLXD{}}
 	for _, n := range []string{"0", "1"} {
 		m.juju.AddUnit("sub/"+n, "10.0.0."+n)
@@ -62,21 +69,26 @@ func (m *model) config(text string) {
 	m.juju.Config["sub"] = map[string]any{"profile": text}
 }
 
-// hook runs a hook that no event explains, as every hook must work.
-func (m *model) hook(unit string) *hooktooltest.Unit {
-	m.t.Helper()
-	tools, commit := m.juju.Hook(unit)
-	c := charm.Charm[sub.Facts, sub.World]{
-		World: func(_ hooktool.Event, tools hooktool.Tools) sub.World {
-			return sub.World{Tools: tools, LXD: m.lxd[unit]}
+func (m *model) charm() charm.Charm[sub.Facts, sub.World] {
+	return charm.Charm[sub.Facts, sub.World]{
+		World: func(event hooktool.Event, tools hooktool.Tools) sub.World {
+			return sub.World{Tools: tools, LXD: m.lxd[event.Unit]}
 		},
 		Observe: sub.Observe,
 		Plan:    sub.Plan,
 	}
+}
+
+// event is a hook that says nothing of what happened, as every hook must work.
+func (m *model) event(unit string) hooktool.Event {
 	_, number, _ := strings.Cut(unit, "/")
-	event := hooktool.Event{Hook: "update-status", Unit: unit, Principal: "web/" + number, Model: "shop", ModelUUID: modelUUID}
-	require.NoError(m.t, c.Run(context.Background(), event, tools))
-	commit()
+	return hooktool.Event{Hook: "update-status", Unit: unit, Principal: "web/" + number, Model: "shop", ModelUUID: modelUUID}
+}
+
+// hook runs a hook that must end well.
+func (m *model) hook(unit string) *hooktooltest.Unit {
+	m.t.Helper()
+	require.NoError(m.t, crashtest.Try(nil, m.juju, m.charm(), m.event(unit)))
 	return m.juju.Units[unit]
 }
 
