@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
 	"github.com/dcib/dcib/internal/charm"
 )
@@ -39,6 +40,10 @@ func showPlan(_ context.Context, f facts, _ *world, _ charm.Call) (map[string]st
 		"plan":   strings.Join(lines, "\n"),
 		"status": string(p.Status.Level) + ": " + p.Status.Message,
 	}, nil
+}
+
+func removeMember(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+	return cluster.RemoveMember(ctx, f.Cluster, w.cluster(), call)
 }
 
 func addTrustedClient(ctx context.Context, _ facts, w *world, call charm.Call) (map[string]string, error) {

@@ -49,6 +49,7 @@ func main() {
 		Actions: map[string]charm.Action[facts, *world]{
 			"list-members":          listMembers,
 			"show-plan":             showPlan,
+			"remove-member":         removeMember,
 			"add-trusted-client":    addTrustedClient,
 			"remove-trusted-client": removeTrustedClient,
 		},
@@ -59,8 +60,8 @@ func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err 
 	if f.Cluster, err = cluster.Observe(ctx, event, w.cluster()); err != nil {
 		return f, err
 	}
-	if !f.Cluster.LXD.Clustered {
-		return f, nil // the other rooms work on a cluster
+	if !f.Cluster.LXD.Clustered || f.Cluster.Departure != nil {
+		return f, nil // the other rooms work on a cluster, for a unit that stays
 	}
 	if f.Trust, err = trust.Observe(ctx, w.trust()); err != nil {
 		return f, err
@@ -71,6 +72,10 @@ func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err 
 
 func plan(f facts) charm.Plan[*world] {
 	p := cluster.Plan(f.Cluster)
+	if f.Cluster.Departure != nil {
+		// The relations that a leaving unit sees go do not go: the other units have them.
+		return charm.Plan[*world]{Steps: charm.Lift(p.Steps, (*world).cluster), Status: p.Status}
+	}
 	steps := charm.Lift(p.Steps, (*world).cluster)
 	steps = append(steps, charm.Lift(broker.Plan(f.Broker), (*world).broker)...)
 	// Last, since a client that asks for what LXD will not grant ends the round.

@@ -54,6 +54,8 @@ type Facts struct {
 
 	JoinKey string // public half of this unit's join key; empty when it has none
 	LXD     Local
+
+	Departure *Departure // nil for a unit that stays
 }
 
 // Bag is a unit's databag in the peer relation.
@@ -67,7 +69,10 @@ type Bag struct {
 // Observe gathers the facts and changes nothing.
 func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) {
 	f := Facts{Unit: event.Unit, Now: w.Now(), Hostname: w.Hostname, Peers: map[string]Bag{}}
-	var err error
+	err := f.observeDeparture(ctx, event, w)
+	if err != nil || f.Departure != nil {
+		return f, err
+	}
 	if f.LXD, err = w.LXD.Look(ctx); err != nil {
 		return f, charm.Waiting("%s", err)
 	}

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/dcib/dcib/internal/charm/crashtest"
+	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/drain/draintest"
 )
 
 // lxdWorld is a few machines' LXD in memory, with the rules of LXD's own that matter here:
@@ -19,10 +22,12 @@ type lxdWorld struct {
 	tokens   map[string]*fakeLXD // live token → the member that issued it
 	issued   []string            // every token ever issued
 	now      time.Time
+	guests   map[*[]Member]*draintest.LXD // what is located in each cluster
+	volumes  map[string][]string          // custom volumes by member
 }
 
 func newLXDWorld() *lxdWorld {
-	return &lxdWorld{gate: &crashtest.Gate{}, tokens: map[string]*fakeLXD{}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	return &lxdWorld{guests: map[*[]Member]*draintest.LXD{}, volumes: map[string][]string{}, gate: &crashtest.Gate{}, tokens: map[string]*fakeLXD{}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 }
 
 // fakeLXD is one machine's LXD.
@@ -135,5 +140,109 @@ func (l *fakeLXD) Join(_ context.Context, token, address string) error {
 	l.local.Profiles = issuer.local.Profiles
 	l.members = issuer.members
 	*l.members = append(*l.members, Member{Name: name, Address: address, Status: "Online"})
+	return nil
+}
+
+// located is what there is in this machine's cluster; its members are those of the cluster.
+func (l *fakeLXD) located() *draintest.LXD {
+	inside := l.world.guests[l.members]
+	if inside == nil {
+		inside = draintest.New()
+		l.world.guests[l.members] = inside
+	}
+	inside.Member = nil
+	for _, m := range *l.members {
+		inside.Member = append(inside.Member, drain.Member{Name: m.Name, Status: drain.MemberStatus(m.Status), Runs: []string{"x86_64"}, Takes: true})
+	}
+	return inside
+}
+
+func (l *fakeLXD) Guests(context.Context) (Guests, error) {
+	if l.dead || !l.local.Clustered {
+		return nil, errors.New("no cluster to look into")
+	}
+	return &fakeGuests{l.located(), l}, nil
+}
+
+// fakeGuests is draintest's cluster with a gate before each change.
+type fakeGuests struct {
+	*draintest.LXD
+	lxd *fakeLXD
+}
+
+func (g *fakeGuests) Volumes(_ context.Context, member string) ([]string, error) {
+	return g.lxd.world.volumes[member], nil
+}
+
+func (g *fakeGuests) Evacuate(ctx context.Context, member string, progress func(string)) error {
+	defer g.lxd.effect("evacuate " + member)()
+	err := g.LXD.Evacuate(ctx, member, progress)
+	g.lxd.setStatus(member, string(g.LXD.Status(member)))
+	return err
+}
+
+func (g *fakeGuests) SetOrigin(ctx context.Context, i drain.Ref, origin string) error {
+	defer g.lxd.effect("set origin of " + i.Name)()
+	return g.LXD.SetOrigin(ctx, i, origin)
+}
+
+func (g *fakeGuests) Start(ctx context.Context, i drain.Ref) error {
+	defer g.lxd.effect("start " + i.Name)()
+	return g.LXD.Start(ctx, i)
+}
+
+func (g *fakeGuests) Stop(ctx context.Context, i drain.Ref) error {
+	defer g.lxd.effect("stop " + i.Name)()
+	return g.LXD.Stop(ctx, i)
+}
+
+func (g *fakeGuests) Move(ctx context.Context, i drain.Ref, to string, live bool) error {
+	defer g.lxd.effect("move " + i.Name)()
+	return g.LXD.Move(ctx, i, to, live)
+}
+
+func (g *fakeGuests) Write(ctx context.Context, member string, before, after *drain.Record) error {
+	defer g.lxd.effect("write the record of " + member)()
+	return g.LXD.Write(ctx, member, before, after)
+}
+
+func (l *fakeLXD) setStatus(member, status string) {
+	for n := range *l.members {
+		if (*l.members)[n].Name == member {
+			(*l.members)[n].Status = status
+		}
+	}
+}
+
+// DeleteMember has LXD's own refusals: see NodeIsEmpty and Leave in lxd 5.0.2.
+func (l *fakeLXD) DeleteMember(_ context.Context, member string, force bool) error {
+	inside := l.located()
+	there := slices.ContainsFunc(inside.Instance, func(i *drain.Instance) bool { return i.Member == member })
+	switch {
+	case !slices.Contains(memberNames(*l.members), member):
+		return errors.New("no such member")
+	case force:
+		inside.Instance = slices.DeleteFunc(inside.Instance, func(i *drain.Instance) bool { return i.Member == member })
+	case there || len(l.world.volumes[member]) > 0:
+		return errors.New("Node still has something")
+	case len(*l.members) == 1:
+		return errors.New("Member is the only member in the cluster")
+	}
+	defer l.effect("delete member " + member)()
+	*l.members = slices.DeleteFunc(*l.members, func(m Member) bool { return m.Name == member })
+	delete(inside.Journal, member)
+	if member == l.local.Member {
+		listens := l.local.Listens
+		l.local, l.members = l.world.machine().local, nil
+		l.local.Listens = listens
+	}
+	return nil
+}
+
+func (l *fakeLXD) Unlisten(_ context.Context, address string) error {
+	defer l.effect("unlisten")()
+	if l.local.Listens == address {
+		l.local.Listens = ""
+	}
 	return nil
 }

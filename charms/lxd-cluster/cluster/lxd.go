@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	lxdclient "github.com/canonical/lxd/client"
 	"github.com/canonical/lxd/shared/api"
 
+	"github.com/dcib/dcib/internal/drain/lxdlayer"
 	"github.com/dcib/dcib/internal/lxd"
 )
 
@@ -33,6 +35,13 @@ type LXD interface {
 	Join(ctx context.Context, token, address string) error
 	// Token issues a join token for a member.
 	Token(ctx context.Context, member string) (token string, expires time.Time, err error)
+	// Guests gives what is located on the members.
+	Guests(ctx context.Context) (Guests, error)
+	// DeleteMember removes a member, this one too, and returns when it was seen gone. LXD
+	// refuses as long as anything is located there, unless it is forced.
+	DeleteMember(ctx context.Context, member string, force bool) error
+	// Unlisten undoes Listen.
+	Unlisten(ctx context.Context, address string) error
 }
 
 // Local is what one machine's LXD shows.
@@ -310,6 +319,127 @@ func (s *Socket) Token(ctx context.Context, member string) (string, time.Time, e
 		return "", time.Time{}, err
 	}
 	return lxd.Token(server, member)
+}
+
+// Guests implements LXD. It asks afresh each time, unlike Look's answers.
+func (s *Socket) Guests(ctx context.Context) (Guests, error) {
+	if _, err := s.Server(ctx); err != nil {
+		return nil, err
+	}
+	// The client knows the server's extensions only after it has asked.
+	if _, _, err := s.server.GetServer(); err != nil {
+		return nil, fmt.Errorf("cannot ask this machine's LXD what it can do: %w", err)
+	}
+	return guests{lxdlayer.Cluster{Server: s.server.InstanceServer}}, nil
+}
+
+// guests implements Guests.
+type guests struct{ lxdlayer.Cluster }
+
+// Volumes implements Guests.
+func (g guests) Volumes(_ context.Context, member string) ([]string, error) {
+	wrong := func(err error) error { return fmt.Errorf("cannot list LXD's storage volumes: %w", err) }
+	projects, err := g.Server.GetProjectNames()
+	if err != nil {
+		return nil, wrong(err)
+	}
+	pools, err := g.Server.GetStoragePoolNames()
+	if err != nil {
+		return nil, wrong(err)
+	}
+	var there []string
+	for _, project := range projects {
+		for _, pool := range pools {
+			volumes, err := g.Server.UseProject(project).GetStoragePoolVolumes(pool)
+			if err != nil {
+				return nil, wrong(err)
+			}
+			for _, v := range volumes {
+				// Those that every member reaches are located nowhere. A project without
+				// volumes of its own lists the default one's.
+				in := v.Project
+				if in == "" {
+					in = project
+				}
+				line := fmt.Sprintf("volume %s (pool %s, project %s)", v.Name, pool, in)
+				if v.Type == "custom" && v.Location == member && !strings.Contains(v.Name, "/") && !slices.Contains(there, line) {
+					there = append(there, line)
+				}
+			}
+		}
+	}
+	slices.Sort(there)
+	return there, nil
+}
+
+// lookEvery is how often LXD is asked whether what takes effect behind its answer has.
+const lookEvery = 200 * time.Millisecond
+
+// DeleteMember implements LXD. A LXD that is told to remove itself empties its database and
+// starts again after it has answered, if it comes to answering.
+func (s *Socket) DeleteMember(ctx context.Context, member string, force bool) error {
+	server, err := s.Server(ctx)
+	if err != nil {
+		return err
+	}
+	s.server.Forget()
+	info, _, err := server.GetServer()
+	if err != nil {
+		return fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
+	}
+	self := info.Environment.ServerName == member
+	deleted := server.DeleteClusterMember(member, force)
+	if deleted != nil && (!self || api.StatusErrorCheck(deleted)) {
+		return fmt.Errorf("cannot remove %s from the cluster: LXD refuses: %w", member, deleted)
+	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		gone, err := s.gone(member, self)
+		if gone {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("cannot see that %s has left the cluster: look at `lxc cluster list`, and at LXD's log on this machine: %w", member, errors.Join(err, deleted, ctx.Err()))
+		}
+	}
+}
+
+// gone looks whether a member has left: by the member list, or, for this machine's own LXD,
+// by its being back and in no cluster.
+func (s *Socket) gone(member string, self bool) (bool, error) {
+	s.server.Forget()
+	if self {
+		info, _, err := s.server.GetServer()
+		return err == nil && !info.Environment.ServerClustered, err
+	}
+	members, err := s.server.GetClusterMembers()
+	return err == nil && !slices.ContainsFunc(members, func(m api.ClusterMember) bool { return m.ServerName == member }), err
+}
+
+// Unlisten implements LXD.
+func (s *Socket) Unlisten(ctx context.Context, address string) error {
+	server, err := s.Server(ctx)
+	if err != nil {
+		return err
+	}
+	s.server.Forget() // what is to be written back has to be fresh
+	info, etag, err := server.GetServer()
+	if err != nil {
+		return err
+	}
+	put := info.Writable()
+	for _, key := range []string{"cluster.https_address", "core.https_address"} {
+		if text(put.Config[key]) == address {
+			delete(put.Config, key)
+		}
+	}
+	if err := server.UpdateServer(put, etag); err != nil {
+		return fmt.Errorf("cannot stop LXD listening on %s: %w", address, err)
+	}
+	return nil
 }
 
 // ignoreExists takes "already exists" for done: a hook that was killed after the effect

@@ -21,6 +21,10 @@ const (
 
 // Plan is what this unit does about the facts. It is pure.
 func Plan(f Facts) charm.Plan[World] {
+	if f.Departure != nil {
+		steps, status := f.leave()
+		return charm.Plan[World]{Steps: steps, Status: status}
+	}
 	switch {
 	case !f.LXD.Present:
 		return charm.Plan[World]{Status: charm.Blockedf("cannot find LXD on this machine: install it (snap install lxd, or apt-get install lxd)")}
@@ -86,9 +90,11 @@ func (f Facts) memberStatus() charm.Status {
 	n := len(f.LXD.Members)
 	switch {
 	case len(offline) > 0:
-		return charm.Waitingf("%d of %d members online; offline: %s", n-len(offline), n, strings.Join(offline, ", "))
+		return charm.Waitingf("%d of %d members online; offline: %s: bring it back, or if its machine is gone for good: juju run %s remove-member member=%s", n-len(offline), n, strings.Join(offline, ", "), f.Unit, offline[0])
 	case n == 1:
 		return charm.Active("member %s, alone in its cluster", f.LXD.Member)
+	case n == 2:
+		return charm.Active("member %s, one of 2, all online; with 2 members no quorum is left if one dies: add a third unit", f.LXD.Member)
 	default:
 		return charm.Active("member %s, one of %d, all online", f.LXD.Member, n)
 	}

@@ -31,6 +31,7 @@ type Unit struct {
 	Status, Message string
 	Version         string
 	Starting        bool // it has not entered its relations yet
+	Dying           bool // it goes away: Juju does not mean to keep it
 	Log             []string
 }
 
@@ -177,8 +178,8 @@ func (t *Tools) Address(context.Context, string) (string, error) {
 // Units implements hooktool.Tools.
 func (t *Tools) Units(context.Context) ([]string, error) {
 	var units []string
-	for name := range t.juju.Units {
-		if hooktool.AppOf(name) == t.app {
+	for name, unit := range t.juju.Units {
+		if hooktool.AppOf(name) == t.app && !unit.Dying {
 			units = append(units, name)
 		}
 	}

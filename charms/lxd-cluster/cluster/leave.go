@@ -1,0 +1,246 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/relation/lxdcluster"
+)
+
+// leaveTimeout bounds how long a member may take to become empty. Juju tries again after
+// it, and what has moved by then has moved.
+const leaveTimeout = time.Hour
+
+// Guests is what is located on the members of a cluster, and how it gets from one to
+// another.
+type Guests interface {
+	drain.Cluster
+	drain.Journal
+	// Volumes lists the custom storage volumes that only that member has:
+	// "volume data (pool local, project default)".
+	Volumes(ctx context.Context, member string) ([]string, error)
+}
+
+// Departure is what a unit that goes away looks at.
+type Departure struct {
+	// Kept are the units of this application that Juju means to keep.
+	Kept []string
+	// View is the cluster as it was; empty when this machine's LXD is in none.
+	View drain.View
+	// Volumes are those of this member, see Guests.
+	Volumes []string
+}
+
+// mayLeave tells whether this hook is one of those that Juju runs for a unit that goes
+// away. Which of them is the first depends on the relations that there are, and some of
+// them run for units that stay, too; so Juju is then asked whether it keeps this unit. All
+// other hooks are spared the question.
+func mayLeave(e hooktool.Event) bool {
+	return e.Hook == "stop" || e.Hook == "remove" || e.Departing == e.Unit ||
+		strings.HasSuffix(e.Hook, "-relation-broken")
+}
+
+// observeDeparture fills in what a unit that goes away looks at; Departure stays nil for one
+// that stays. An error fails the hook: while LXD cannot say what is on this machine, Juju
+// must not take the machine away.
+func (f *Facts) observeDeparture(ctx context.Context, event hooktool.Event, w World) error {
+	if !mayLeave(event) {
+		return nil
+	}
+	kept, err := w.Tools.Units(ctx)
+	if err != nil || slices.Contains(kept, event.Unit) {
+		return err
+	}
+	d := &Departure{Kept: kept}
+	if f.LXD, err = w.LXD.Look(ctx); err != nil {
+		return fmt.Errorf("cannot leave the cluster: %w: start LXD on this machine, or give up what is on it with: juju remove-unit --force %s", err, event.Unit)
+	}
+	if key, err := loadKey(w.StateDir); err != nil {
+		return err
+	} else if key != nil {
+		f.JoinKey = key.Public()
+	}
+	relations, err := w.Tools.RelationIDs(ctx, lxdcluster.Endpoint)
+	if err != nil {
+		return err
+	}
+	if len(relations) > 0 {
+		if f.Mine, err = readBag(ctx, w.Tools, relations[0], event.Unit); err != nil {
+			return err
+		}
+	}
+	f.Departure = d
+	if !f.dismantles() {
+		return nil
+	}
+	guests, err := w.LXD.Guests(ctx)
+	if err != nil {
+		return err
+	}
+	if d.View, err = drain.Look(ctx, guests, guests); err != nil {
+		return err
+	}
+	d.Volumes, err = guests.Volumes(ctx, f.LXD.Member)
+	return err
+}
+
+// dismantles tells whether this machine's LXD is to be taken out of its cluster: it is in
+// the one that this unit took part in, and somebody stays there. A member that is alone
+// keeps everything, and so does a cluster none of whose units stays: it has nobody to hand
+// over to, and its machines may live on without this application.
+func (f Facts) dismantles() bool {
+	return f.LXD.Clustered && f.tookPart() && len(f.LXD.Members) > 1 && len(f.Departure.Kept) > 0
+}
+
+// tookPart tells whether this unit was a member, by what it told the others. A cluster that
+// the machine's LXD was in without us is not ours to leave.
+func (f Facts) tookPart() bool {
+	wish := f.Mine.Wish
+	return wish.Cluster != "" && (!f.LXD.Clustered || wish.Cluster == f.LXD.Fingerprint)
+}
+
+// leave plans the way out of the cluster.
+func (f Facts) leave() ([]charm.Step[World], charm.Status) {
+	if f.dismantles() {
+		return f.dismantle(), charm.Status{Level: charm.LevelMaintenance, Message: "leaving the cluster"}
+	}
+	var steps []charm.Step[World]
+	address := f.Mine.Wish.Address
+	if !f.LXD.Clustered && f.tookPart() && address != "" && (f.LXD.Listens == address || f.LXD.Clusters == address) {
+		steps = append(steps, unlisten{address})
+	}
+	if f.JoinKey != "" {
+		steps = append(steps, forget{})
+	}
+	if f.LXD.Clustered {
+		return steps, charm.Status{Level: charm.LevelMaintenance, Message: "going; this machine's LXD stays as it is"}
+	}
+	return steps, charm.Status{Level: charm.LevelMaintenance, Message: "left the cluster"}
+}
+
+func (f Facts) dismantle() []charm.Step[World] {
+	d, member := f.Departure, f.LXD.Member
+	plan := drain.PlanLeave(d.View, member)
+	if reasons := d.stays(plan); len(reasons) > 0 {
+		return []charm.Step[World]{stay{f.Unit, member, reasons}}
+	}
+	if !plan.Done {
+		return []charm.Step[World]{empty{member, f.Unit}}
+	}
+	var steps []charm.Step[World]
+	if strays := d.View.Strays(member); len(strays) > 0 {
+		steps = append(steps, release{member, strays})
+	}
+	return append(steps, deleteSelf{member})
+}
+
+// stays lists why the member cannot be emptied.
+func (d *Departure) stays(plan drain.Plan) []string {
+	var reasons []string
+	if plan.Refusal != "" {
+		reasons = append(reasons, plan.Refusal)
+	}
+	for _, i := range plan.Items {
+		if i.Verdict == drain.Error {
+			reasons = append(reasons, "instance "+i.Ref.String()+" "+i.Reason)
+		}
+	}
+	return append(reasons, d.Volumes...)
+}
+
+// stay keeps a unit whose member cannot be emptied. It is the one thing an operator has to
+// mend that fails the hook: Juju takes a unit away as soon as its last hooks succeed, and
+// the machine with it, whatever the unit's status says. A failed hook is tried again by
+// itself, so the unit goes once what holds it is gone.
+type stay struct {
+	unit, member string
+	reasons      []string
+}
+
+func (s stay) Name() string { return "leave the cluster" }
+
+func (s stay) Apply(context.Context, World) error {
+	return fmt.Errorf("%s still has what cannot leave it: %s: move it away (lxc move NAME --target MEMBER; lxc storage volume move POOL/NAME POOL/NAME --target %s --destination-target MEMBER) or delete it, and the unit goes by itself; to lose it: juju remove-unit --force %s",
+		s.member, strings.Join(s.reasons, "; "), s.member, s.unit)
+}
+
+// empty has LXD evacuate the member, and sees to what that leaves undone.
+type empty struct{ member, by string }
+
+func (s empty) Name() string { return "evacuate " + s.member }
+
+func (s empty) Apply(ctx context.Context, w World) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	guests, err := w.LXD.Guests(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = drain.Drainer{
+		Cluster: guests, Journal: guests, By: s.by, Now: w.Now,
+		Progress: func(format string, args ...any) { _ = w.Tools.Log(ctx, "INFO", fmt.Sprintf(format, args...)) },
+	}.Leave(ctx, s.member)
+	return err
+}
+
+// release makes LXD forget that instances once belonged on the member: another member of
+// its name would get them.
+type release struct {
+	member    string
+	instances []drain.Ref
+}
+
+func (s release) Name() string {
+	return fmt.Sprintf("let %d instances belong where they are instead of on %s", len(s.instances), s.member)
+}
+
+func (s release) Apply(ctx context.Context, w World) error {
+	guests, err := w.LXD.Guests(ctx)
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for _, i := range s.instances {
+		problems = append(problems, guests.SetOrigin(ctx, i, ""))
+	}
+	return errors.Join(problems...)
+}
+
+// deleteSelf takes this machine's LXD out of the cluster; LXD refuses as long as anything
+// is located there. What comes back is an empty LXD.
+type deleteSelf struct{ member string }
+
+func (s deleteSelf) Name() string { return "remove " + s.member + " from the cluster" }
+
+func (s deleteSelf) Apply(ctx context.Context, w World) error {
+	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
+	defer cancel()
+	return w.LXD.DeleteMember(ctx, s.member, false)
+}
+
+// unlisten takes back the address that LXD got for the cluster.
+type unlisten struct{ address string }
+
+func (s unlisten) Name() string { return "stop LXD listening on " + s.address }
+
+func (s unlisten) Apply(ctx context.Context, w World) error { return w.LXD.Unlisten(ctx, s.address) }
+
+// forget removes what this unit kept on the machine.
+type forget struct{}
+
+func (s forget) Name() string { return "remove this unit's join key" }
+
+func (s forget) Apply(_ context.Context, w World) error {
+	if err := os.RemoveAll(w.StateDir); err != nil {
+		return fmt.Errorf("cannot remove what this unit kept: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/drain"
+)
+
+// RemoveMember is the action that removes a member whose machine has died. What is only
+// there is lost, so without force it is just named.
+func RemoveMember(ctx context.Context, f Facts, w World, call charm.Call) (map[string]string, error) {
+	name := call.String("member")
+	if !f.LXD.Clustered {
+		return nil, errors.New("cannot remove a member: this machine's LXD is in no cluster: see the unit's status")
+	}
+	at := slices.IndexFunc(f.LXD.Members, func(m Member) bool { return m.Name == name })
+	if at < 0 {
+		return nil, fmt.Errorf("cannot remove member %q: LXD has none of that name: its members are %s", name, strings.Join(memberNames(f.LXD.Members), ", "))
+	}
+	if m := f.LXD.Members[at]; m.Live() {
+		return nil, fmt.Errorf("cannot remove member %s: it is %s, and only a member that is Offline is removed like this: let it leave with: juju remove-unit %s", name, m.Status, f.unitOf(name))
+	}
+	lost, err := located(ctx, w, name)
+	if err != nil {
+		return nil, err
+	}
+	results := map[string]string{"member": name}
+	if len(lost) > 0 {
+		results["lost"] = strings.Join(lost, "\n")
+	}
+	if !call.Bool("force") {
+		return results, fmt.Errorf("cannot remove member %s without force=true: %s", name, whatIsLost(name, lost))
+	}
+	call.Progress("removing %s: %s", name, whatIsLost(name, lost))
+	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
+	defer cancel()
+	if err := w.LXD.DeleteMember(ctx, name, true); err != nil {
+		return results, err
+	}
+	results["members"] = strings.Join(slices.DeleteFunc(memberNames(f.LXD.Members), func(m string) bool { return m == name }), ", ")
+	return results, nil
+}
+
+func whatIsLost(member string, lost []string) string {
+	if len(lost) == 0 {
+		return "nothing is located there; if its machine comes back, its LXD still takes itself for a member"
+	}
+	return fmt.Sprintf("lost with it: %s: they cannot be recovered, unless their disks are on storage that other members reach (then first: lxc move NAME --target MEMBER); if the machine can be started again, start it instead of removing %s", strings.Join(lost, "; "), member)
+}
+
+// located lists what only that member has, in words.
+func located(ctx context.Context, w World, member string) ([]string, error) {
+	guests, err := w.LXD.Guests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	instances, err := guests.Instances(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var there []string
+	for _, i := range instances {
+		if i.Member == member {
+			there = append(there, inProject(i.Ref))
+		}
+	}
+	slices.Sort(there)
+	volumes, err := guests.Volumes(ctx, member)
+	return append(there, volumes...), err
+}
+
+func inProject(i drain.Ref) string { return fmt.Sprintf("instance %s (project %s)", i.Name, i.Project) }
+
+// unitOf names the unit of a member, as an operator types it.
+func (f Facts) unitOf(member string) string {
+	if member == f.LXD.Member {
+		return f.Unit
+	}
+	for _, unit := range f.sortedPeers() {
+		if f.Peers[unit].Wish.Member == member {
+			return unit
+		}
+	}
+	return "(it is no unit of this application: lxc cluster evacuate, then lxc cluster remove)"
+}
