@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -124,14 +125,28 @@ func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w World)
 			return err
 		}
 	}
-	if _, here := f.Peers[f.Founder]; f.Leader && f.Founder != "" && f.Founder != f.Unit && !here && f.clusterUnit() == "" {
-		alive, err := w.Tools.Units(ctx)
-		if err != nil {
-			return err
-		}
-		f.FounderGone = !slices.Contains(alive, f.Founder)
+	if f.LXD.Clustered && !f.anybodyAsks() {
+		return nil
 	}
+	// Juju lists units that are going, and Juju 4 those that are gone. Nobody is to wait
+	// for them, nor issue a token to them.
+	kept, err := w.Tools.Units(ctx)
+	if err != nil {
+		return err
+	}
+	maps.DeleteFunc(f.Peers, func(unit string, _ Bag) bool { return !slices.Contains(kept, unit) })
+	f.FounderGone = f.Founder != "" && !slices.Contains(kept, f.Founder)
 	return nil
+}
+
+// anybodyAsks tells whether a unit asks for a join token.
+func (f *Facts) anybodyAsks() bool {
+	for _, bag := range f.Peers {
+		if bag.Wish.Key != "" {
+			return true
+		}
+	}
+	return false
 }
 
 func readBag(ctx context.Context, tools hooktool.Tools, relation, unit string) (b Bag, err error) {

@@ -37,6 +37,8 @@ type Departure struct {
 	View drain.View
 	// Volumes are those of this member, see Guests.
 	Volumes []string
+	// Tells is whether the other units can still be told anything.
+	Tells bool
 }
 
 // mayLeave tells whether this hook is one of those that Juju runs for a unit that goes
@@ -59,7 +61,7 @@ func (f *Facts) observeDeparture(ctx context.Context, event hooktool.Event, w Wo
 	if err != nil || slices.Contains(kept, event.Unit) {
 		return err
 	}
-	d := &Departure{Kept: kept}
+	d := &Departure{Kept: kept, Tells: event.Hook != "stop" && event.Hook != "remove"}
 	if f.LXD, err = w.LXD.Look(ctx); err != nil {
 		return fmt.Errorf("cannot leave the cluster: %w: start LXD on this machine, or give up what is on it with: juju remove-unit --force %s", err, event.Unit)
 	}
@@ -73,7 +75,8 @@ func (f *Facts) observeDeparture(ctx context.Context, event hooktool.Event, w Wo
 		return err
 	}
 	if len(relations) > 0 {
-		if f.Mine, err = readBag(ctx, w.Tools, relations[0], event.Unit); err != nil {
+		f.Relation = relations[0]
+		if f.Mine, err = readBag(ctx, w.Tools, f.Relation, event.Unit); err != nil {
 			return err
 		}
 	}
@@ -119,6 +122,9 @@ func (f Facts) leave() ([]charm.Step[World], charm.Status) {
 	}
 	if f.JoinKey != "" {
 		steps = append(steps, forget{})
+	}
+	if f.Departure.Tells && f.Relation != "" && f.Mine.HasWish && f.Mine.Wish != (lxdcluster.Wish{}) {
+		steps = append(steps, farewell{f.Relation})
 	}
 	if f.LXD.Clustered {
 		return steps, charm.Status{Level: charm.LevelMaintenance, Message: "going; this machine's LXD stays as it is"}
@@ -243,4 +249,18 @@ func (s forget) Apply(_ context.Context, w World) error {
 		return fmt.Errorf("cannot remove what this unit kept: %w", err)
 	}
 	return nil
+}
+
+// farewell takes back what this unit told the others. That wakes them, where Juju 4 does
+// not tell them that a unit has left and goes on showing them its databag.
+type farewell struct{ relation string }
+
+func (s farewell) Name() string { return "tell the other units that this one is leaving" }
+
+func (s farewell) Apply(ctx context.Context, w World) error {
+	values, err := lxdcluster.Wish{}.Encode()
+	if err != nil {
+		return err
+	}
+	return w.Tools.RelationSet(ctx, s.relation, values)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/dcib/dcib/internal/drain/draintest"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
+	"github.com/dcib/dcib/internal/relation/lxdcluster"
 )
 
 // lastHooks are the hooks that Juju 3.6 and 4 run for a unit that goes away: it departs
@@ -119,6 +120,33 @@ func TestAUnitThatLeavesTakesItsMemberAlong(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Juju 4 goes on showing the databag of a unit that is gone.
+func TestAUnitThatLeavesTakesBackWhatItTold(t *testing.T) {
+	m := formed(t, 3)
+	unit := "lxd-cluster/1"
+	m.juju.Units[unit].Dying = true
+	for _, event := range m.lastHooks(unit) {
+		require.NoError(t, crashtest.Try(m.w.gate, m.juju, m.charm(), event))
+	}
+	wish, there, err := lxdcluster.ReadWish(m.juju.Relations[0].Databags[unit])
+	require.NoError(t, err)
+	require.True(t, there)
+	require.Equal(t, lxdcluster.Wish{}, wish)
+}
+
+func TestNobodyWaitsForAUnitThatCannotLeave(t *testing.T) {
+	m := formed(t, 2)
+	m.inside().Find(drain.Ref{Project: "default", Name: "a0"}).Ties = []string{"disk data"}
+	require.Error(t, m.leave("lxd-cluster/0"), "it stays the lowest-numbered member")
+	joiner := m.add(2)
+	for range 4 {
+		_ = m.hook("lxd-cluster/1")
+		_ = m.hook(joiner)
+	}
+	require.True(t, m.lxds[joiner].local.Clustered)
+	require.Equal(t, 1, m.w.clusters)
 }
 
 func TestAClusterShrinksToOneWhichKeepsEverything(t *testing.T) {
