@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -44,7 +45,8 @@ func Run(ctx context.Context, c Cmd) (string, error) {
 	cmd.Stdout, cmd.Stderr = &out, errs
 	if c.Log != nil {
 		fmt.Fprintf(c.Log, "+ %s\n", strings.Join(c.Args, " "))
-		cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, c.Log), io.MultiWriter(errs, c.Log)
+		log := &locked{w: c.Log}
+		cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, log), io.MultiWriter(errs, log)
 	}
 	// A group of its own keeps a Ctrl-C on the terminal away from it: what becomes of it
 	// is decided here.
@@ -75,6 +77,19 @@ func Run(ctx context.Context, c Cmd) (string, error) {
 		return "", fmt.Errorf("cannot run %s: it is not in PATH", c.Args[0])
 	}
 	return out.String(), fmt.Errorf("cannot run %s: %w: %s", short(c.Args), err, said)
+}
+
+// locked lets a command's two outputs write to one log: each is copied by a goroutine of
+// its own.
+type locked struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
 }
 
 // short names a command by its program and first word that is no option.
