@@ -70,11 +70,14 @@ type Bag struct {
 // Observe gathers the facts and changes nothing.
 func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) {
 	f := Facts{Unit: event.Unit, Now: w.Now(), Hostname: w.Hostname, Peers: map[string]Bag{}}
-	err := f.observeDeparture(ctx, event, w)
-	if err != nil || f.Departure != nil {
-		return f, err
+	var err error
+	f.LXD, err = w.LXD.Look(ctx)
+	if mayLeave(event) || err == nil && !f.LXD.Clustered {
+		if going, err := f.observeDeparture(ctx, event, w, err); going || err != nil {
+			return f, err
+		}
 	}
-	if f.LXD, err = w.LXD.Look(ctx); err != nil {
+	if err != nil {
 		return f, charm.Waiting("%s", err)
 	}
 	options, err := w.Tools.Config(ctx)

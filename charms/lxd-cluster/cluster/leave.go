@@ -44,27 +44,29 @@ type Departure struct {
 // mayLeave tells whether this hook is one of those that Juju runs for a unit that goes
 // away. Which of them is the first depends on the relations that there are, and some of
 // them run for units that stay, too; so Juju is then asked whether it keeps this unit. All
-// other hooks are spared the question.
+// other hooks of a member are spared the question.
 func mayLeave(e hooktool.Event) bool {
 	return e.Hook == "stop" || e.Hook == "remove" || e.Departing == e.Unit ||
 		strings.HasSuffix(e.Hook, "-relation-broken")
 }
 
-// observeDeparture fills in what a unit that goes away looks at; Departure stays nil for one
-// that stays. An error fails the hook: while LXD cannot say what is on this machine, Juju
-// must not take the machine away.
-func (f *Facts) observeDeparture(ctx context.Context, event hooktool.Event, w World) error {
-	if !mayLeave(event) {
-		return nil
-	}
+// observeDeparture asks Juju whether this unit is going away, and then fills in Departure.
+// An error fails the hook, also the one that LXD gave when it was looked at: while it
+// cannot say what is on this machine, Juju must not take the machine away.
+func (f *Facts) observeDeparture(ctx context.Context, event hooktool.Event, w World, lookErr error) (going bool, err error) {
 	kept, err := w.Tools.Units(ctx)
 	if err != nil || slices.Contains(kept, event.Unit) {
-		return err
+		return false, err
 	}
-	d := &Departure{Kept: kept, Tells: event.Hook != "stop" && event.Hook != "remove"}
-	if f.LXD, err = w.LXD.Look(ctx); err != nil {
-		return fmt.Errorf("cannot leave the cluster: %w: start LXD on this machine, or give up what is on it with: juju remove-unit --force %s", err, event.Unit)
+	if lookErr != nil {
+		return true, fmt.Errorf("cannot leave the cluster: %w: start LXD on this machine, or give up what is on it with: juju remove-unit --force %s", lookErr, event.Unit)
 	}
+	f.Departure = &Departure{Kept: kept, Tells: event.Hook != "stop" && event.Hook != "remove"}
+	return true, f.lookBack(ctx, event, w)
+}
+
+// lookBack gathers what this unit was, and what is left on its member.
+func (f *Facts) lookBack(ctx context.Context, event hooktool.Event, w World) error {
 	if key, err := loadKey(w.StateDir); err != nil {
 		return err
 	} else if key != nil {
@@ -80,7 +82,6 @@ func (f *Facts) observeDeparture(ctx context.Context, event hooktool.Event, w Wo
 			return err
 		}
 	}
-	f.Departure = d
 	if !f.dismantles() {
 		return nil
 	}
@@ -88,6 +89,7 @@ func (f *Facts) observeDeparture(ctx context.Context, event hooktool.Event, w Wo
 	if err != nil {
 		return err
 	}
+	d := f.Departure
 	if d.View, err = drain.Look(ctx, guests, guests); err != nil {
 		return err
 	}

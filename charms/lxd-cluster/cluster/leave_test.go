@@ -372,6 +372,7 @@ func TestAMemberWhoseMachineDiedIsRemoved(t *testing.T) {
 	require.Empty(t, done.Failure)
 	require.Contains(t, done.Results["lost"], "instance other (project web)")
 	require.Equal(t, "0-host, 1-host", done.Results["members"])
+	require.Equal(t, "juju remove-unit --force lxd-cluster/2", done.Results["next"])
 	require.NoError(t, m.hook("lxd-cluster/1"))
 	require.Equal(t, "active", m.juju.Units["lxd-cluster/1"].Status)
 }

@@ -23,7 +23,11 @@ func RemoveMember(ctx context.Context, f Facts, w World, call charm.Call) (map[s
 		return nil, fmt.Errorf("cannot remove member %q: LXD has none of that name: its members are %s", name, strings.Join(memberNames(f.LXD.Members), ", "))
 	}
 	if m := f.LXD.Members[at]; m.Live() {
-		return nil, fmt.Errorf("cannot remove member %s: it is %s, and only a member that is Offline is removed like this: let it leave with: juju remove-unit %s", name, m.Status, f.unitOf(name))
+		way := "lxc cluster evacuate " + name + ", then lxc cluster remove " + name
+		if unit := f.unit(name); unit != "" {
+			way = "juju remove-unit " + unit
+		}
+		return nil, fmt.Errorf("cannot remove member %s: it is %s, and only a member that is Offline is removed like this: let it leave with: %s", name, m.Status, way)
 	}
 	lost, err := located(ctx, w, name)
 	if err != nil {
@@ -41,6 +45,9 @@ func RemoveMember(ctx context.Context, f Facts, w World, call charm.Call) (map[s
 	defer cancel()
 	if err := w.LXD.DeleteMember(ctx, name, true); err != nil {
 		return results, err
+	}
+	if unit := f.unit(name); unit != "" {
+		results["next"] = "juju remove-unit --force " + unit
 	}
 	results["members"] = strings.Join(slices.DeleteFunc(memberNames(f.LXD.Members), func(m string) bool { return m == name }), ", ")
 	return results, nil
@@ -76,8 +83,8 @@ func located(ctx context.Context, w World, member string) ([]string, error) {
 
 func inProject(i drain.Ref) string { return fmt.Sprintf("instance %s (project %s)", i.Name, i.Project) }
 
-// unitOf names the unit of a member, as an operator types it.
-func (f Facts) unitOf(member string) string {
+// unit names the unit of a member; "" when it is none of this application.
+func (f Facts) unit(member string) string {
 	if member == f.LXD.Member {
 		return f.Unit
 	}
@@ -86,5 +93,5 @@ func (f Facts) unitOf(member string) string {
 			return unit
 		}
 	}
-	return "(it is no unit of this application: lxc cluster evacuate, then lxc cluster remove)"
+	return ""
 }
