@@ -28,7 +28,10 @@ type model struct {
 
 func newModel(tmp func() string) *model {
 	m := &model{juju: hooktooltest.New(), lxds: map[string]*fakeLXD{}, dirs: map[string]string{}, w: newLXDWorld(), tmp: tmp}
-	m.juju.Config["lxd-cluster"] = map[string]any{"bridge": "lxdbr0", "bridge-address": "auto", "manage-default-profile": false}
+	m.juju.Config["lxd-cluster"] = map[string]any{
+		"bridge": "lxdbr0", "bridge-address": "auto", "manage-default-profile": false,
+		"storage-driver": "dir", "storage-source": "", "storage-pool": "local",
+	}
 	m.juju.Relate("lxd-cluster:cluster", "lxd-cluster:cluster")
 	return m
 }

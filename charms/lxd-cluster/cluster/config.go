@@ -12,6 +12,7 @@ type Config struct {
 	Bridge               string // the bridge that instances are on
 	BridgeAddress        string // its address when we make it: "10.0.8.1/24" or "auto"
 	ManageDefaultProfile bool   // may we write LXD's own profile `default`?
+	Storage              Pool   // the storage pool that the founder makes
 }
 
 // bridgeName is what the kernel takes as an interface name (IFNAMSIZ) and LXD as a
@@ -28,6 +29,8 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	}
 	c := Config{Bridge: text("bridge"), BridgeAddress: text("bridge-address")}
 	c.ManageDefaultProfile, _ = options["manage-default-profile"].(bool)
+	c.Storage = Pool{Name: text("storage-pool"), Driver: text("storage-driver"), Source: text("storage-source")}
+	problems = append(problems, c.Storage.problems()...)
 	if !bridgeName.MatchString(c.Bridge) {
 		problems = append(problems, fmt.Sprintf("option bridge is %q: name a network interface of 2 to 15 letters, digits, dots, dashes, like lxdbr0", c.Bridge))
 	}

@@ -44,6 +44,8 @@ type Facts struct {
 	Address  string // host:port of this unit's LXD
 	Config   Config
 	Problems []string // with options
+	// SourceErr says why option storage-source cannot be used on this machine.
+	SourceErr string
 
 	Relation string // the peer relation's id; empty before Juju made it
 	Founder  string
@@ -85,6 +87,9 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 		return f, err
 	}
 	f.Config, f.Problems = ParseConfig(options)
+	if !f.LXD.Clustered && len(f.Problems) == 0 {
+		f.SourceErr = f.Config.Storage.missing()
+	}
 	if f.Leader, err = w.Tools.IsLeader(ctx); err != nil {
 		return f, err
 	}

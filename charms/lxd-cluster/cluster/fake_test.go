@@ -36,6 +36,7 @@ type fakeLXD struct {
 	local   Local
 	members *[]Member // shared by the members of one cluster
 	dead    bool
+	pools   map[string]Pool // as they were made here
 	// failJoin makes that many joins fail after the token was spent.
 	failJoin int
 	// effects counts changes, so that a test sees an idle hook do nothing.
@@ -59,6 +60,12 @@ func (l *fakeLXD) effect(name string) (done func()) {
 
 func (l *fakeLXD) Look(context.Context) (Local, error) {
 	local := l.local
+	if !local.Clustered && len(l.pools) > 0 {
+		local.PoolDrivers = map[string]string{}
+		for name, pool := range l.pools {
+			local.PoolDrivers[name] = pool.Driver
+		}
+	}
 	if l.members != nil {
 		local.Members = append([]Member(nil), *l.members...)
 	}
@@ -71,9 +78,10 @@ func (l *fakeLXD) Listen(_ context.Context, address string) error {
 	return nil
 }
 
-func (l *fakeLXD) CreatePool(_ context.Context, name string) error {
-	defer l.effect("create pool " + name)()
-	l.local.Pools = append(l.local.Pools, name)
+func (l *fakeLXD) CreatePool(_ context.Context, pool Pool) error {
+	defer l.effect("create pool " + pool.Name)()
+	l.local.Pools = append(l.local.Pools, pool.Name)
+	l.pools = map[string]Pool{pool.Name: pool}
 	return nil
 }
 
@@ -120,7 +128,7 @@ func (l *fakeLXD) Token(_ context.Context, member string) (string, time.Time, er
 	return token, l.world.now.Add(3 * time.Hour), nil
 }
 
-func (l *fakeLXD) Join(_ context.Context, token, address string) error {
+func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool) error {
 	issuer := l.world.tokens[token]
 	if issuer == nil || issuer.dead {
 		return errors.New("no such token")
@@ -138,6 +146,9 @@ func (l *fakeLXD) Join(_ context.Context, token, address string) error {
 	l.local.Clustered, l.local.Member, l.local.Listens = true, name, address
 	l.local.Fingerprint, l.local.Pools, l.local.Bridges = issuer.local.Fingerprint, issuer.local.Pools, issuer.local.Bridges
 	l.local.Profiles = issuer.local.Profiles
+	if slices.Contains(l.local.Pools, pool.Name) {
+		l.pools = map[string]Pool{pool.Name: pool}
+	}
 	l.members = issuer.members
 	*l.members = append(*l.members, Member{Name: name, Address: address, Status: "Online"})
 	return nil

@@ -23,16 +23,17 @@ type LXD interface {
 	// Listen sets the address (host:port) of the API or, where the API listens on all
 	// addresses already, of the cluster.
 	Listen(ctx context.Context, address string) error
-	// CreatePool makes a storage pool of driver dir.
-	CreatePool(ctx context.Context, name string) error
+	// CreatePool makes a storage pool.
+	CreatePool(ctx context.Context, pool Pool) error
 	// CreateBridge makes a managed bridge with NAT; address as in Config.
 	CreateBridge(ctx context.Context, name, address string) error
 	// PutProfile creates or overwrites a profile.
 	PutProfile(ctx context.Context, profile Profile) error
 	// Found makes it the first member of a cluster.
 	Found(ctx context.Context, member string) error
-	// Join makes it a member of the cluster that issued the token.
-	Join(ctx context.Context, token, address string) error
+	// Join makes it a member of the cluster that issued the token. Where the cluster has a
+	// pool of that name, this member's part of it is at the pool's source.
+	Join(ctx context.Context, token, address string, pool Pool) error
 	// Token issues a join token for a member.
 	Token(ctx context.Context, member string) (token string, expires time.Time, err error)
 	// Guests gives what is located on the members.
@@ -52,8 +53,11 @@ type Local struct {
 	Clusters string            // cluster.https_address
 	Pools    []string          // storage pools
 	Bridges  map[string]bool   // every bridge; true: LXD manages it
+	Drivers  []string          // storage drivers that it supports; nil when it does not say
 	Owned    map[string]string // what would be lost by joining: "instance default/web" → …
 	Profiles map[string]Profile
+	// PoolDrivers are the pools' drivers by name; outside a cluster only.
+	PoolDrivers map[string]string
 
 	Clustered   bool
 	Member      string // its name in the cluster
@@ -126,6 +130,10 @@ func (s *Socket) Look(ctx context.Context) (Local, error) {
 		Fingerprint: info.Environment.CertificateFingerprint,
 		Profiles:    map[string]Profile{},
 	}
+	for _, driver := range info.Environment.StorageSupportedDrivers {
+		l.Drivers = append(l.Drivers, driver.Name)
+	}
+	slices.Sort(l.Drivers)
 	if err := l.lookAround(server); err != nil {
 		return Local{}, fmt.Errorf("cannot list what this machine's LXD has: %w", err)
 	}
@@ -188,8 +196,13 @@ func (l *Local) lookForBelongings(server lxdclient.InstanceServer, networks []ap
 	for _, f := range images {
 		l.Owned["image "+f[:min(12, len(f))]] = ""
 	}
-	for _, pool := range l.Pools {
-		l.Owned["pool "+pool] = ""
+	pools, err := server.GetStoragePools()
+	if err != nil {
+		return err
+	}
+	l.PoolDrivers = map[string]string{}
+	for _, pool := range pools {
+		l.Owned["pool "+pool.Name], l.PoolDrivers[pool.Name] = "", pool.Driver
 	}
 	for _, n := range networks {
 		if n.Managed {
@@ -253,12 +266,16 @@ func (s *Socket) Listen(ctx context.Context, address string) error {
 }
 
 // CreatePool implements LXD.
-func (s *Socket) CreatePool(ctx context.Context, name string) error {
+func (s *Socket) CreatePool(ctx context.Context, pool Pool) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err
 	}
-	return ignoreExists(server.CreateStoragePool(api.StoragePoolsPost{Name: name, Driver: "dir"}))
+	post := api.StoragePoolsPost{Name: pool.Name, Driver: pool.Driver}
+	if pool.Source != "" {
+		post.Config = map[string]string{"source": pool.Source}
+	}
+	return ignoreExists(server.CreateStoragePool(post))
 }
 
 // CreateBridge implements LXD.
@@ -303,13 +320,12 @@ func (s *Socket) Found(ctx context.Context, member string) error {
 }
 
 // Join implements LXD.
-func (s *Socket) Join(ctx context.Context, token, address string) error {
+func (s *Socket) Join(ctx context.Context, token, address string, pool Pool) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err
 	}
-	// Every pool of ours is at the driver's default place on each member.
-	return lxd.Join(ctx, server, token, address, nil)
+	return lxd.Join(ctx, server, token, address, pool.memberConfig())
 }
 
 // Token implements LXD.

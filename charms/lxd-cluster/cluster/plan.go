@@ -14,7 +14,6 @@ import (
 
 // Names of what we own in LXD.
 const (
-	PoolName    = "local"
 	ProfileName = "dcib"
 	OwnerKey    = "user.dcib.owner"
 )
@@ -32,8 +31,9 @@ func Plan(f Facts) charm.Plan[World] {
 		return charm.Plan[World]{Status: charm.Waitingf("waiting for Juju to make the peer relation %q", lxdcluster.Endpoint)}
 	}
 	steps, status := f.membership()
-	if len(f.Problems) > 0 && status.Level == charm.LevelActive {
-		status = charm.Blockedf("%s", strings.Join(f.Problems, "; "))
+	problems := append(slices.Clone(f.Problems), f.storageUnmet()...)
+	if len(problems) > 0 && status.Level == charm.LevelActive {
+		status = charm.Blockedf("%s", strings.Join(problems, "; "))
 	}
 	return charm.Plan[World]{Steps: steps, Status: status, Version: f.LXD.Version}
 }
@@ -70,7 +70,7 @@ func (f Facts) asMember() ([]charm.Step[World], charm.Status) {
 	}
 	if f.issuer() == f.Unit {
 		steps = append(steps, f.issue()...)
-		if len(f.Problems) == 0 {
+		if len(f.Problems) == 0 && len(f.storageUnmet()) == 0 {
 			steps = append(steps, f.profiles()...)
 		}
 	} else if f.Mine.HasOffer {
@@ -107,12 +107,15 @@ func (f Facts) asFounder() ([]charm.Step[World], charm.Status) {
 		// A pool or a bridge made from a wrong option could not be taken back.
 		return nil, charm.Blockedf("%s", strings.Join(f.Problems, "; "))
 	}
+	if reason := f.cannotStore(); reason != "" {
+		return nil, charm.Blockedf("%s", reason)
+	}
 	steps := f.tell(lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version})
 	if f.LXD.Clusters == "" && (f.LXD.Listens == "" || wildcard(f.LXD.Listens)) {
 		steps = append(steps, listen{f.Address})
 	}
-	if len(f.LXD.Pools) == 0 {
-		steps = append(steps, createPool{PoolName})
+	if f.wantsPool() {
+		steps = append(steps, createPool{f.Config.Storage})
 	}
 	if _, there := f.LXD.Bridges[f.Config.Bridge]; !there {
 		steps = append(steps, createBridge{f.Config.Bridge, f.Config.BridgeAddress})
@@ -143,7 +146,7 @@ func (f Facts) asJoiner() ([]charm.Step[World], charm.Status) {
 	steps := f.tell(wish)
 	for _, unit := range f.sortedPeers() {
 		if offer := f.Peers[unit].Offer; offer.Fits(wish, f.Now) {
-			return append(steps, join{f.Relation, wish, offer}), charm.Waitingf("joining the cluster")
+			return append(steps, join{f.Relation, wish, offer, f.Config.Storage}), charm.Waitingf("joining the cluster")
 		}
 	}
 	return steps, charm.Waitingf("waiting for a join token from the cluster's members (%s)", f.clusterUnit())
@@ -164,7 +167,11 @@ func (f Facts) cannotJoin() string {
 		sort.Strings(owned)
 		return fmt.Sprintf("cannot join: joining would lose what this machine's LXD has (%s): move it away, or remove this unit", strings.Join(owned, ", "))
 	}
-	return ""
+	if len(f.Problems) > 0 {
+		// What a member joins with could not be taken back.
+		return strings.Join(f.Problems, "; ")
+	}
+	return f.cannotStore()
 }
 
 // issue plans the next offer: the lowest-numbered unit that asks gets one; while it stands
@@ -257,10 +264,6 @@ func (f Facts) profiles() []charm.Step[World] {
 
 // ownProfile is what an instance needs to run in this cluster.
 func (f Facts) ownProfile() Profile {
-	pool := PoolName
-	if len(f.LXD.Pools) > 0 && !slices.Contains(f.LXD.Pools, PoolName) {
-		pool = f.LXD.Pools[0]
-	}
 	// LXD moves an instance to another member only when its nic names a network that LXD
 	// manages (CanMigrate in lxd/device/nic_bridged.go); a bridge of the machine's own can
 	// only be given as the parent.
@@ -273,7 +276,7 @@ func (f Facts) ownProfile() Profile {
 		Description: "root disk and network of this cluster (kept by the lxd-cluster charm)",
 		Config:      map[string]string{OwnerKey: "lxd-cluster"},
 		Devices: map[string]map[string]string{
-			"root": {"type": "disk", "path": "/", "pool": pool},
+			"root": {"type": "disk", "path": "/", "pool": f.rootPool()},
 			"eth0": nic,
 		},
 	}

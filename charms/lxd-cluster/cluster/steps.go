@@ -69,11 +69,13 @@ func (s listen) Name() string { return "let LXD listen on " + s.address }
 func (s listen) Apply(ctx context.Context, w World) error { return w.LXD.Listen(ctx, s.address) }
 
 // createPool makes the storage pool.
-type createPool struct{ name string }
+type createPool struct{ pool Pool }
 
-func (s createPool) Name() string { return "create storage pool " + s.name }
+func (s createPool) Name() string {
+	return "create storage pool " + s.pool.Name + " (" + s.pool.Driver + ")"
+}
 
-func (s createPool) Apply(ctx context.Context, w World) error { return w.LXD.CreatePool(ctx, s.name) }
+func (s createPool) Apply(ctx context.Context, w World) error { return w.LXD.CreatePool(ctx, s.pool) }
 
 // createBridge makes the bridge that instances are on.
 type createBridge struct{ name, address string }
@@ -173,6 +175,7 @@ type join struct {
 	relation string
 	wish     lxdcluster.Wish
 	offer    lxdcluster.Offer
+	pool     Pool
 }
 
 func (s join) Name() string { return "join the cluster as " + s.wish.Member }
@@ -186,7 +189,7 @@ func (s join) Apply(ctx context.Context, w World) error {
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 		defer cancel()
-		err = w.LXD.Join(ctx, string(token), s.wish.Address)
+		err = w.LXD.Join(ctx, string(token), s.wish.Address, s.pool)
 	}
 	if err == nil {
 		return nil
