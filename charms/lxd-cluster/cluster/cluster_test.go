@@ -31,6 +31,7 @@ func newModel(tmp func() string) *model {
 	m.juju.Config["lxd-cluster"] = map[string]any{
 		"bridge": "lxdbr0", "bridge-address": "auto", "manage-default-profile": false,
 		"storage-driver": "dir", "storage-source": "", "storage-pool": "local",
+		"failure-domain": "auto",
 	}
 	m.juju.Relate("lxd-cluster:cluster", "lxd-cluster:cluster")
 	return m

@@ -13,6 +13,7 @@ type Config struct {
 	BridgeAddress        string // its address when we make it: "10.0.8.1/24" or "auto"
 	ManageDefaultProfile bool   // may we write LXD's own profile `default`?
 	Storage              Pool   // the storage pool that the founder makes
+	FailureDomain        string // "auto", "off", or the members' failure domain
 }
 
 // bridgeName is what the kernel takes as an interface name (IFNAMSIZ) and LXD as a
@@ -31,6 +32,10 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	c.ManageDefaultProfile, _ = options["manage-default-profile"].(bool)
 	c.Storage = Pool{Name: text("storage-pool"), Driver: text("storage-driver"), Source: text("storage-source")}
 	problems = append(problems, c.Storage.problems()...)
+	c.FailureDomain = text("failure-domain")
+	if !failureDomain.MatchString(c.FailureDomain) {
+		problems = append(problems, fmt.Sprintf("option failure-domain is %q: give auto, off, or a name of letters, digits, dots, dashes, like rack2", c.FailureDomain))
+	}
 	if !bridgeName.MatchString(c.Bridge) {
 		problems = append(problems, fmt.Sprintf("option bridge is %q: name a network interface of 2 to 15 letters, digits, dots, dashes, like lxdbr0", c.Bridge))
 	}

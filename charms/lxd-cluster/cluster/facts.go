@@ -42,6 +42,7 @@ type Facts struct {
 	Now      time.Time
 	Hostname string
 	Address  string // host:port of this unit's LXD
+	Zone     string // Juju's availability zone of this machine; empty when it has none
 	Config   Config
 	Problems []string // with options
 	// SourceErr says why option storage-source cannot be used on this machine.
@@ -71,7 +72,7 @@ type Bag struct {
 
 // Observe gathers the facts and changes nothing.
 func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) {
-	f := Facts{Unit: event.Unit, Now: w.Now(), Hostname: w.Hostname, Peers: map[string]Bag{}}
+	f := Facts{Unit: event.Unit, Now: w.Now(), Hostname: w.Hostname, Zone: event.Zone, Peers: map[string]Bag{}}
 	var err error
 	f.LXD, err = w.LXD.Look(ctx)
 	if mayLeave(event) || err == nil && !f.LXD.Clustered {

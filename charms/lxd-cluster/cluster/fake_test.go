@@ -108,7 +108,7 @@ func (l *fakeLXD) Found(_ context.Context, member string) error {
 	l.world.clusters++
 	l.local.Clustered, l.local.Member = true, member
 	l.local.Fingerprint = fmt.Sprintf("cert%d", l.world.clusters)
-	l.members = &[]Member{{Name: member, Address: l.local.Listens, Status: "Online"}}
+	l.members = &[]Member{{Name: member, Address: l.local.Listens, Status: "Online", FailureDomain: noDomain}}
 	return nil
 }
 
@@ -150,7 +150,17 @@ func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool) erro
 		l.pools = map[string]Pool{pool.Name: pool}
 	}
 	l.members = issuer.members
-	*l.members = append(*l.members, Member{Name: name, Address: address, Status: "Online"})
+	*l.members = append(*l.members, Member{Name: name, Address: address, Status: "Online", FailureDomain: noDomain})
+	return nil
+}
+
+func (l *fakeLXD) SetFailureDomain(_ context.Context, member, from, to string) error {
+	defer l.effect("set failure domain of " + member)()
+	for n := range *l.members {
+		if m := &(*l.members)[n]; m.Name == member && m.FailureDomain == from {
+			m.FailureDomain = to
+		}
+	}
 	return nil
 }
 

@@ -36,6 +36,9 @@ type LXD interface {
 	Join(ctx context.Context, token, address string, pool Pool) error
 	// Token issues a join token for a member.
 	Token(ctx context.Context, member string) (token string, expires time.Time, err error)
+	// SetFailureDomain sets a member's failure domain, and nothing else of it, unless it
+	// has another one than from.
+	SetFailureDomain(ctx context.Context, member, from, to string) error
 	// Guests gives what is located on the members.
 	Guests(ctx context.Context) (Guests, error)
 	// DeleteMember removes a member, this one too, and returns when it was seen gone. LXD
@@ -76,7 +79,10 @@ func (l Local) address() string {
 }
 
 // Member is one line of LXD's member list.
-type Member struct{ Name, Address, Status, Message string }
+type Member struct {
+	Name, Address, Status, Message string
+	FailureDomain                  string
+}
 
 // Live tells whether the member answers: an evacuated member does.
 func (m Member) Live() bool { return m.Status != "Offline" }
@@ -155,7 +161,7 @@ func (l *Local) lookAround(server lxdclient.InstanceServer) error {
 			return err
 		}
 		for _, m := range members {
-			l.Members = append(l.Members, Member{m.ServerName, hostPort(m.URL), m.Status, m.Message})
+			l.Members = append(l.Members, Member{m.ServerName, hostPort(m.URL), m.Status, m.Message, m.FailureDomain})
 		}
 		sort.Slice(l.Members, func(i, j int) bool { return l.Members[i].Name < l.Members[j].Name })
 	}

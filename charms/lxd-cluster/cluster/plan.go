@@ -64,6 +64,7 @@ func (f Facts) asMember() ([]charm.Step[World], charm.Status) {
 	steps = append(steps, f.tell(lxdcluster.Wish{
 		Member: f.LXD.Member, Address: f.Address, LXD: f.LXD.Version, Cluster: f.LXD.Fingerprint,
 	})...)
+	steps = append(steps, f.failureDomain()...)
 	if f.Leader && f.Founder == "" {
 		// An application that adopted a cluster has a founder too: nobody else may be.
 		steps = append(steps, nameFounder{f.Relation, f.Unit})

@@ -1,0 +1,78 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+
+	"github.com/canonical/lxd/shared/api"
+
+	"github.com/dcib/dcib/internal/charm"
+)
+
+// noDomain is the failure domain of a member that was given none.
+const noDomain = "default"
+
+var failureDomain = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
+
+// failureDomain plans this unit's own member's failure domain: LXD spreads the copies of
+// its database over them. One that the member has already may be an operator's, and stays.
+func (f Facts) failureDomain() []charm.Step[World] {
+	want := f.Config.FailureDomain
+	switch want {
+	case "off":
+		return nil
+	case "auto":
+		want = f.Zone
+	}
+	at := slices.IndexFunc(f.LXD.Members, func(m Member) bool { return m.Name == f.LXD.Member })
+	if at < 0 || want == "" || want == noDomain || len(f.Problems) > 0 {
+		return nil
+	}
+	has := f.LXD.Members[at].FailureDomain
+	if has != noDomain {
+		return nil
+	}
+	return []charm.Step[World]{setFailureDomain{f.LXD.Member, has, want}}
+}
+
+// setFailureDomain sets a member's failure domain.
+type setFailureDomain struct{ member, from, to string }
+
+func (s setFailureDomain) Name() string { return "put " + s.member + " into failure domain " + s.to }
+
+func (s setFailureDomain) Apply(ctx context.Context, w World) error {
+	return w.LXD.SetFailureDomain(ctx, s.member, s.from, s.to)
+}
+
+// SetFailureDomain implements LXD.
+func (s *Socket) SetFailureDomain(ctx context.Context, member, from, to string) error {
+	server, err := s.Server(ctx)
+	if err != nil {
+		return err
+	}
+	// LXD changes roles by itself, and pet-scheduler writes into the same member: who lost
+	// the race looks again.
+	for range 5 {
+		there, etag, err := server.GetClusterMember(member)
+		if err != nil {
+			return fmt.Errorf("cannot ask LXD about its member %s: %w", member, err)
+		}
+		if there.FailureDomain != from {
+			return nil
+		}
+		put := there.Writable()
+		put.FailureDomain = to
+		err = server.UpdateClusterMember(member, put, etag)
+		if api.StatusErrorCheck(err, http.StatusPreconditionFailed) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("cannot set the failure_domain of member %s to %s: %w", member, to, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("cannot set the failure_domain of member %s to %s: others change that member at the same time: Juju tries again", member, to)
+}
