@@ -53,3 +53,11 @@ func addTrustedClient(ctx context.Context, _ facts, w *world, call charm.Call) (
 func removeTrustedClient(ctx context.Context, _ facts, w *world, call charm.Call) (map[string]string, error) {
 	return trust.RemoveClient(ctx, w.trust(), call)
 }
+
+func evacuate(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+	return cluster.Evacuate(ctx, f.Cluster, w.cluster(), call)
+}
+
+func restore(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+	return cluster.Restore(ctx, f.Cluster, w.cluster(), call)
+}

@@ -50,6 +50,8 @@ func main() {
 			"list-members":          listMembers,
 			"show-plan":             showPlan,
 			"remove-member":         removeMember,
+			"evacuate":              evacuate,
+			"restore":               restore,
 			"add-trusted-client":    addTrustedClient,
 			"remove-trusted-client": removeTrustedClient,
 		},

@@ -1,0 +1,146 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/hooktool"
+)
+
+// stateTimeout bounds how long a member may take to be evacuated or restored. What has moved
+// by then has moved, and the action can be run again.
+const stateTimeout = time.Hour
+
+// Evacuate is the action that has LXD move a member's instances to the others, as
+// `lxc cluster evacuate` does. It succeeds when LXD's own lists say so; what LXD cannot move
+// it stops where it is, and the results name that.
+func Evacuate(ctx context.Context, f Facts, w World, call charm.Call) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
+	defer cancel()
+	s, err := f.memberState(ctx, w, "evacuate", call)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(s.before.Members, func(m drain.Member) bool { return m.Name != s.name && m.Status == drain.Online }) {
+		return nil, fmt.Errorf("cannot evacuate %s: no other member is Online to take its instances", s.name)
+	}
+	var lost []string
+	for _, i := range s.on(s.before) {
+		if i.Running && i.Ephemeral && !i.Live {
+			lost = append(lost, i.Ref.String())
+		}
+	}
+	if len(lost) > 0 {
+		return nil, fmt.Errorf("cannot evacuate %s: LXD would stop and thereby delete its ephemeral instances %s: stop or delete them first, or have pet-scheduler drain it with force=true", s.name, strings.Join(lost, ", "))
+	}
+	return s.change(ctx, drain.Evacuated, s.guests.Evacuate)
+}
+
+// Restore is the action that brings a member back that was evacuated, as
+// `lxc cluster restore` does: its instances come back and run.
+func Restore(ctx context.Context, f Facts, w World, call charm.Call) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
+	defer cancel()
+	s, err := f.memberState(ctx, w, "restore", call)
+	if err != nil {
+		return nil, err
+	}
+	return s.change(ctx, drain.Online, s.guests.Restore)
+}
+
+// memberState is one change of a member's state.
+type memberState struct {
+	verb, name string
+	guests     Guests
+	before     drain.View
+	call       charm.Call
+}
+
+// memberState looks whether the state of parameter `member` may be changed by hand.
+func (f Facts) memberState(ctx context.Context, w World, verb string, call charm.Call) (*memberState, error) {
+	s := &memberState{verb: verb, name: call.String("member"), call: call}
+	if !f.LXD.Clustered {
+		return nil, fmt.Errorf("cannot %s a member: this machine's LXD is in no cluster: see the unit's status", verb)
+	}
+	if names := memberNames(f.LXD.Members); !slices.Contains(names, s.name) {
+		return nil, fmt.Errorf("cannot %s member %q: LXD has none of that name: its members are %s", verb, s.name, strings.Join(names, ", "))
+	}
+	var err error
+	if s.guests, err = w.LXD.Guests(ctx); err != nil {
+		return nil, err
+	}
+	// An earlier run may have been killed while LXD works on.
+	if err := s.guests.Settle(ctx, s.name); err != nil {
+		return nil, err
+	}
+	if s.before, err = drain.Look(ctx, s.guests, s.guests); err != nil {
+		return nil, err
+	}
+	if record, drained := s.before.Records[s.name]; drained {
+		if hooktool.AppOf(record.By) == hooktool.AppOf(f.Unit) {
+			return nil, fmt.Errorf("cannot %s %s: unit %s is leaving the cluster with it", verb, s.name, record.By)
+		}
+		return nil, fmt.Errorf("cannot %s %s: %s has drained it (it is %s), and knows what to bring back: juju run %s/leader undrain pet=%s", verb, s.name, record.By, record.Phase, hooktool.AppOf(record.By), s.name)
+	}
+	if m, _ := s.before.Member(s.name); m.Status == drain.Offline {
+		return nil, fmt.Errorf("cannot %s %s: it is Offline: start its machine and the LXD there", verb, s.name)
+	}
+	return s, nil
+}
+
+// change has LXD do it unless it is so already, and looks whether it is.
+func (s *memberState) change(ctx context.Context, want drain.MemberStatus, do func(context.Context, string, func(string)) error) (map[string]string, error) {
+	if m, _ := s.before.Member(s.name); m.Status == want {
+		return s.results(s.before, want), nil
+	}
+	s.call.Progress("%s: LXD begins to %s it, with %d instances on it", s.name, s.verb, len(s.on(s.before)))
+	did := do(ctx, s.name, func(line string) { s.call.Progress("%s: %s", s.name, line) })
+	after, err := drain.Look(ctx, s.guests, s.guests)
+	if err != nil {
+		return nil, errors.Join(did, err)
+	}
+	m, there := after.Member(s.name)
+	switch {
+	case did != nil:
+		return s.results(after, m.Status), fmt.Errorf("%w: run it again when that is mended", did)
+	case !there || m.Status != want:
+		return s.results(after, m.Status), fmt.Errorf("cannot see that LXD could %s %s: its member list says that it is %q: look at lxc cluster list", s.verb, s.name, m.Status)
+	}
+	return s.results(after, m.Status), nil
+}
+
+// results tell how the member is, what is on it, and what went where.
+func (s *memberState) results(after drain.View, status drain.MemberStatus) map[string]string {
+	results := map[string]string{"member": s.name, "status": strings.ToLower(string(status)), "instances": fmt.Sprint(len(s.on(after)))}
+	where := map[drain.Ref]string{}
+	for _, i := range s.before.Instances {
+		where[i.Ref] = i.Member
+	}
+	var moved, stopped []string
+	for _, i := range after.Instances {
+		if from, there := where[i.Ref]; there && from != i.Member {
+			moved = append(moved, fmt.Sprintf("%s from %s to %s", i.Ref, from, i.Member))
+		}
+		if i.Member == s.name && !i.Running && i.Wanted {
+			stopped = append(stopped, i.Ref.String())
+		}
+	}
+	for key, lines := range map[string][]string{"moved": moved, "stopped": stopped} {
+		if len(lines) > 0 {
+			slices.Sort(lines)
+			results[key] = strings.Join(lines, "\n")
+		}
+	}
+	return results
+}
+
+// on lists what is on the member.
+func (s *memberState) on(view drain.View) []drain.Instance {
+	return slices.DeleteFunc(slices.Clone(view.Instances), func(i drain.Instance) bool { return i.Member != s.name })
+}

@@ -1,0 +1,108 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
+)
+
+// changeState runs evacuate or restore on the first unit.
+func (m *model) changeState(t *testing.T, name string, params map[string]any) *hooktooltest.Tools {
+	t.Helper()
+	c := m.charm()
+	c.Actions = map[string]charm.Action[Facts, World]{"evacuate": Evacuate, "restore": Restore}
+	tools, _ := m.juju.Hook("lxd-cluster/0")
+	tools.Params = params
+	require.NoError(t, c.Run(t.Context(), hooktool.Event{Action: name, Unit: "lxd-cluster/0"}, tools))
+	return tools
+}
+
+func on(member string) map[string]any { return map[string]any{"member": member} }
+
+func TestEvacuateAndRestore(t *testing.T) {
+	m := formed(t, 3)
+	tied := m.inside().Add("tied", hostOf(1), true)
+	tied.Ties = []string{"gpu gpu"}
+
+	did := m.changeState(t, "evacuate", on(hostOf(1)))
+	require.Empty(t, did.Failure)
+	require.Equal(t, map[string]string{
+		"member": "1-host", "status": "evacuated", "instances": "1",
+		"moved":   "a1 from 1-host to 0-host\nb1 from 1-host to 2-host\nstopped1 from 1-host to 0-host",
+		"stopped": "tied",
+	}, did.Results)
+	require.NotEmpty(t, did.Progress)
+
+	did = m.changeState(t, "evacuate", on(hostOf(1)))
+	require.Empty(t, did.Failure, "again is no error")
+	require.Equal(t, map[string]string{"member": "1-host", "status": "evacuated", "instances": "1", "stopped": "tied"}, did.Results)
+	require.Equal(t, 1, m.inside().Evacuates)
+
+	did = m.changeState(t, "restore", on(hostOf(1)))
+	require.Empty(t, did.Failure)
+	require.Equal(t, map[string]string{
+		"member": "1-host", "status": "online", "instances": "4",
+		"moved": "a1 from 0-host to 1-host\nb1 from 2-host to 1-host\nstopped1 from 0-host to 1-host",
+	}, did.Results)
+	requireKept(t, m.inside(), 10)
+}
+
+func TestEvacuateAndRestoreRefuse(t *testing.T) {
+	m := formed(t, 2)
+	refuses := func(verb, member, says string) {
+		t.Helper()
+		did := m.changeState(t, verb, on(member))
+		require.Contains(t, did.Failure, says)
+		require.Contains(t, did.Failure, "cannot "+verb)
+		require.Empty(t, did.Results)
+		require.Zero(t, m.inside().Evacuates)
+	}
+	for _, verb := range []string{"evacuate", "restore"} {
+		refuses(verb, "nowhere", "its members are 0-host, 1-host")
+		for by, says := range map[string]string{
+			"pet-scheduler/3": "juju run pet-scheduler/leader undrain pet=1-host",
+			"lxd-cluster/1":   "unit lxd-cluster/1 is leaving",
+		} {
+			record := drain.Record{Phase: drain.Drained, By: by}
+			require.NoError(t, m.inside().Write(t.Context(), hostOf(1), nil, &record))
+			refuses(verb, hostOf(1), says)
+			require.NoError(t, m.inside().Write(t.Context(), hostOf(1), &record, nil))
+		}
+		m.lxds["lxd-cluster/0"].setStatus(hostOf(1), "Offline")
+		refuses(verb, hostOf(1), "it is Offline")
+		m.lxds["lxd-cluster/0"].setStatus(hostOf(1), "Online")
+	}
+	m.lxds["lxd-cluster/0"].setStatus(hostOf(1), "Evacuated")
+	refuses("evacuate", hostOf(0), "no other member is Online")
+	m.lxds["lxd-cluster/0"].setStatus(hostOf(1), "Online")
+
+	m.inside().Add("brief", hostOf(1), true).Ephemeral = true
+	refuses("evacuate", hostOf(1), "delete its ephemeral instances brief")
+
+	alone := newModel(t.TempDir)
+	alone.add(0)
+	require.Contains(t, alone.changeState(t, "evacuate", on("0-host")).Failure, "in no cluster")
+}
+
+func TestAnEvacuationThatFailsSaysHowItIs(t *testing.T) {
+	m := formed(t, 2)
+	m.inside().Fail = func(call string, i drain.Ref) error {
+		if call == "move" && i.Name == "b1" {
+			return errors.New("no space left")
+		}
+		return nil
+	}
+	did := m.changeState(t, "evacuate", on(hostOf(1)))
+	require.Contains(t, did.Failure, "no space left")
+	require.Contains(t, did.Failure, "run it again")
+	require.Equal(t, "online", did.Results["status"])
+	require.Equal(t, fmt.Sprintf("a1 from %s to %s", hostOf(1), hostOf(0)), did.Results["moved"])
+	require.Equal(t, "b1", did.Results["stopped"])
+}
