@@ -61,3 +61,7 @@ func evacuate(ctx context.Context, f facts, w *world, call charm.Call) (map[stri
 func restore(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
 	return cluster.Restore(ctx, f.Cluster, w.cluster(), call)
 }
+
+func getClientToken(ctx context.Context, _ facts, w *world, call charm.Call) (map[string]string, error) {
+	return trust.ClientToken(ctx, w.trust(), call)
+}

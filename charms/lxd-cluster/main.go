@@ -54,6 +54,7 @@ func main() {
 			"restore":               restore,
 			"add-trusted-client":    addTrustedClient,
 			"remove-trusted-client": removeTrustedClient,
+			"get-client-token":      getClientToken,
 		},
 	})
 }

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	lxdclient "github.com/canonical/lxd/client"
 	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/internal/hooktool"
@@ -37,6 +38,7 @@ type LXD interface {
 	CreateCertificate(certificate api.CertificatesPost) error
 	UpdateCertificate(fingerprint string, certificate api.CertificatePut, etag string) error
 	DeleteCertificate(fingerprint string) error
+	CreateCertificateToken(certificate api.CertificatesPost) (lxdclient.Operation, error)
 }
 
 // World is what this part of the charm works on. LXD is nil where there is none.

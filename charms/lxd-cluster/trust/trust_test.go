@@ -29,6 +29,7 @@ type store struct {
 	gate      *crashtest.Gate // where a hook may be killed
 	clustered bool
 	projects  []string // those there are; nil for any
+	tokens    []api.CertificatesPost
 	entries   []api.Certificate
 }
 
