@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dcib/dcib/charms/lxd-cluster/backup"
 	"github.com/dcib/dcib/charms/lxd-cluster/broker"
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
@@ -55,6 +56,7 @@ func main() {
 			"add-trusted-client":    addTrustedClient,
 			"remove-trusted-client": removeTrustedClient,
 			"get-client-token":      getClientToken,
+			"backup":                backUp,
 		},
 	})
 }
@@ -101,9 +103,14 @@ func (w *world) cluster() cluster.World {
 		Tools:    w.tools,
 		LXD:      w.socket,
 		Hostname: hostname,
-		StateDir: filepath.Join(stateDir, strings.ReplaceAll(w.event.Unit, "/", "-")),
+		StateDir: w.stateDir(),
 		Now:      time.Now,
 	}
+}
+
+// stateDir is this unit's part of it.
+func (w *world) stateDir() string {
+	return filepath.Join(stateDir, strings.ReplaceAll(w.event.Unit, "/", "-"))
 }
 
 func (w *world) trust() trust.World {
@@ -113,6 +120,14 @@ func (w *world) trust() trust.World {
 		t.LXD = server
 	}
 	return t
+}
+
+func (w *world) backup() backup.World {
+	b := backup.World{Unit: w.event.Unit, StateDir: w.stateDir(), Now: time.Now}
+	if server, err := w.socket.Server(context.Background()); err == nil {
+		b.LXD = server
+	}
+	return b
 }
 
 func (w *world) broker() *broker.World {

@@ -1,0 +1,145 @@
+// Package backup is the part of lxd-cluster that writes down what LXD knows: its databases
+// and, readable without them, its configuration. What is inside instances and volumes is
+// not in it; for that there is `lxc export`.
+package backup
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/canonical/lxd/shared/api"
+
+	"github.com/dcib/dcib/internal/charm"
+)
+
+// LXD is what this package asks of LXD; the client library's InstanceServer has it all.
+type LXD interface {
+	RawQuery(method, path string, data any, etag string) (*api.Response, string, error)
+}
+
+// World is what this part of the charm works on. LXD is nil where there is none.
+type World struct {
+	Unit     string
+	LXD      LXD
+	StateDir string // backups are written there, readable by root only
+	Now      func() time.Time
+}
+
+// file is one file of a backup, and where LXD has what is in it.
+type file struct{ name, path string }
+
+// files are what a backup has. The first two are what `lxd sql global .dump` and `lxd sql
+// local .dump` print, and have everything; the local one belongs to this machine alone. Of
+// networks and profiles, the files to read have those of LXD's project default.
+var files = []file{
+	{"global.sql", "/internal/sql?database=global"},
+	{"local.sql", "/internal/sql?database=local"},
+	{"config/server.json", "/1.0"},
+	{"config/members.json", "/1.0/cluster/members?recursion=1"},
+	{"config/groups.json", "/1.0/cluster/groups?recursion=1"},
+	{"config/projects.json", "/1.0/projects?recursion=1"},
+	{"config/pools.json", "/1.0/storage-pools?recursion=1"},
+	{"config/networks.json", "/1.0/networks?recursion=1"},
+	{"config/profiles.json", "/1.0/profiles?recursion=1"},
+	{"config/instances.json", "/1.0/instances?recursion=1&all-projects=true"},
+}
+
+// Backup is the action backup: it writes an archive on this unit's machine. The results
+// say where, and how to fetch it.
+func Backup(ctx context.Context, world World, call charm.Call) (map[string]string, error) {
+	if world.LXD == nil {
+		return nil, errors.New("cannot back up LXD: this unit's machine has none yet: see the unit's status")
+	}
+	name := "backup-" + world.Now().UTC().Format("20060102T150405Z") + ".tar.gz"
+	path := filepath.Join(world.StateDir, name)
+	size, err := write(ctx, path, world, call)
+	if err != nil {
+		return nil, fmt.Errorf("cannot back up LXD to %s: %w", path, err)
+	}
+	return map[string]string{
+		"path":  path,
+		"unit":  world.Unit,
+		"bytes": fmt.Sprint(size),
+		"fetch": fmt.Sprintf("juju ssh --pty=false %s sudo cat %s > %s", world.Unit, path, name),
+	}, nil
+}
+
+// write writes the archive whole or not at all: the action may be killed here.
+func write(ctx context.Context, path string, world World, call charm.Call) (size int64, err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return 0, err
+	}
+	// CreateTemp makes it for its owner only, and there are keys in it.
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".backup-*")
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		if err != nil {
+			_ = temporary.Close()
+			_ = os.Remove(temporary.Name())
+		}
+	}()
+	if err := archive(ctx, temporary, world, call); err != nil {
+		return 0, err
+	}
+	info, err := temporary.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if err := errors.Join(temporary.Sync(), temporary.Close()); err != nil {
+		return 0, err
+	}
+	return info.Size(), os.Rename(temporary.Name(), path)
+}
+
+func archive(ctx context.Context, to io.Writer, world World, call charm.Call) error {
+	compressed := gzip.NewWriter(to)
+	all := tar.NewWriter(compressed)
+	for _, f := range files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		content, err := f.read(world.LXD)
+		if err != nil {
+			return fmt.Errorf("cannot read %s from LXD (%s): %w", f.name, f.path, err)
+		}
+		call.Progress("%s: %d bytes", f.name, len(content))
+		header := &tar.Header{Name: f.name, Mode: 0o600, Size: int64(len(content)), ModTime: world.Now()}
+		if err := all.WriteHeader(header); err != nil {
+			return err
+		}
+		if _, err := all.Write(content); err != nil {
+			return err
+		}
+	}
+	return errors.Join(all.Close(), compressed.Close())
+}
+
+func (f file) read(lxd LXD) ([]byte, error) {
+	response, _, err := lxd.RawQuery("GET", f.path, nil, "")
+	if err != nil {
+		return nil, err
+	}
+	if filepath.Ext(f.name) == ".json" {
+		return json.MarshalIndent(response.Metadata, "", "  ")
+	}
+	var dump struct {
+		Text string `json:"text"`
+	}
+	if err := response.MetadataAsStruct(&dump); err != nil {
+		return nil, err
+	}
+	if dump.Text == "" {
+		return nil, errors.New("the dump is empty")
+	}
+	return []byte(dump.Text), nil
+}

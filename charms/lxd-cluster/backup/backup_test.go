@@ -1,0 +1,90 @@
+package backup
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/canonical/lxd/shared/api"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/charm"
+)
+
+// answers is a LXD that answers by path.
+type answers struct{ fails string }
+
+func (a answers) RawQuery(method, path string, _ any, _ string) (*api.Response, string, error) {
+	switch {
+	case method != "GET":
+		return nil, "", errors.New("a backup changes nothing")
+	case path == a.fails:
+		return nil, "", errors.New("database is locked")
+	case strings.HasPrefix(path, "/internal/sql"):
+		text, _ := json.Marshal(map[string]string{"text": "-- " + path})
+		return &api.Response{Metadata: text}, "", nil
+	}
+	return &api.Response{Metadata: json.RawMessage(fmt.Sprintf(`{"path":%q}`, path))}, "", nil
+}
+
+func TestBackup(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "lxd-cluster-0")
+	var said []string
+	world := World{Unit: "lxd-cluster/0", LXD: answers{}, StateDir: dir, Now: func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }}
+	call := charm.Call{Progress: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }}
+	results, err := Backup(t.Context(), world, call)
+	require.NoError(t, err)
+	path := filepath.Join(dir, "backup-20260102T030405Z.tar.gz")
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{
+		"path": path, "unit": "lxd-cluster/0", "bytes": fmt.Sprint(info.Size()),
+		"fetch": "juju ssh --pty=false lxd-cluster/0 sudo cat " + path + " > backup-20260102T030405Z.tar.gz",
+	}, results)
+	require.Len(t, said, len(files))
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	above, err := os.Stat(dir)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o700), above.Mode().Perm())
+
+	content := map[string]string{}
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	compressed, err := gzip.NewReader(f)
+	require.NoError(t, err)
+	for all := tar.NewReader(compressed); ; {
+		header, err := all.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		text, err := io.ReadAll(all)
+		require.NoError(t, err)
+		content[header.Name] = string(text)
+	}
+	require.Len(t, content, len(files))
+	require.Equal(t, "-- /internal/sql?database=global", content["global.sql"])
+	require.Equal(t, "{\n  \"path\": \"/1.0\"\n}", content["config/server.json"])
+}
+
+func TestABackupThatFailsLeavesNothing(t *testing.T) {
+	world := World{Unit: "lxd-cluster/0", LXD: answers{fails: "/1.0/projects?recursion=1"}, StateDir: t.TempDir(), Now: time.Now}
+	_, err := Backup(t.Context(), world, charm.Call{Progress: func(string, ...any) {}})
+	require.ErrorContains(t, err, "cannot back up LXD to "+world.StateDir)
+	require.ErrorContains(t, err, "cannot read config/projects.json from LXD (/1.0/projects?recursion=1): database is locked")
+	left, err := os.ReadDir(world.StateDir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+
+	_, err = Backup(t.Context(), World{}, charm.Call{})
+	require.ErrorContains(t, err, "this unit's machine has none yet")
+}
