@@ -37,6 +37,8 @@ func TestBox(t *testing.T) {
 	t.Run("an operator's own evacuation is left alone", testForeignEvacuation)
 	t.Run("no join token can be read from Juju", testNoSecrets)
 	t.Run("a hook with nothing to do costs little", testIdleHook)
+	t.Run("a unit that leaves hands over and loses nothing", testLeave)
+	t.Run("a member whose machine died is removed by name", testDeadMember)
 	t.Run("down leaves the machine as it was", func(t *testing.T) {
 		dcib(t, 5*time.Minute, "down")
 		after := footprint(t)
@@ -265,6 +267,88 @@ func testForeignEvacuation(t *testing.T) {
 	inside(t, ask, "lxc cluster restore --force "+pet)
 }
 
+// lastUnit gives the unit with the highest number, its machine, and a machine to ask that
+// stays.
+func lastUnit(t *testing.T) (unit, machine, ask string) {
+	t.Helper()
+	machines := clusterMachines(t)
+	number := func(unit string) int {
+		n, err := strconv.Atoi(unit[strings.LastIndexByte(unit, '/')+1:])
+		require.NoError(t, err)
+		return n
+	}
+	units := slices.SortedFunc(maps.Keys(machines), func(a, b string) int { return number(a) - number(b) })
+	unit = units[len(units)-1]
+	return unit, machines[unit], machines[units[0]]
+}
+
+// testLeave removes a unit whose member has guests.
+func testLeave(t *testing.T) {
+	unit, machine, ask := lastUnit(t)
+	guestImage(t, ask)
+	for i := range 2 {
+		inside(t, ask, fmt.Sprintf("lxc launch guest guest-leaves%d --profile dcib --target %s", i, machine))
+	}
+	before := place(t, ask)
+	units := len(clusterMachines(t))
+
+	t.Run("not while something there cannot move", func(t *testing.T) {
+		inside(t, ask, "lxc config device add guest-leaves0 data disk source=/root path=/mnt")
+		juju(t, "remove-unit", "-m", "metal", "--no-prompt", unit)
+		waitUnit(t, "metal", unit, func(s agentStatus) bool { return s.Current == "error" })
+		require.Equal(t, before, place(t, ask), "nothing was stopped")
+		require.Contains(t, juju(t, "debug-log", "-m", "metal", "--replay", "--no-tail", "--level", "ERROR"), "instance guest-leaves0 is tied to this member by disk data")
+		inside(t, ask, "lxc config device remove guest-leaves0 data")
+	})
+
+	// Juju tries again by itself.
+	eventually(t, 5*time.Minute, unit+" to go", func() (bool, string) {
+		u, there := modelStatus(t, "metal").Applications["lxd-cluster"].Units[unit]
+		return !there, u.Workload.Current + ": " + u.Workload.Message
+	})
+	require.Len(t, clusterMachines(t), units-1)
+	requireOneCluster(t, clusterMachines(t))
+	after := place(t, ask)
+	require.Len(t, after, len(before))
+	for name, was := range before {
+		_, state, _ := strings.Cut(was, " ")
+		where, now, _ := strings.Cut(after[name], " ")
+		require.Equal(t, state, now, name)
+		require.NotEqual(t, machine, where, name)
+	}
+	eventually(t, time.Minute, "the others to say so", func() (bool, string) {
+		for name, u := range modelStatus(t, "metal").Applications["lxd-cluster"].Units {
+			if !strings.Contains(u.Workload.Message, fmt.Sprintf("one of %d", units-1)) {
+				return false, name + ": " + u.Workload.Message
+			}
+		}
+		return true, ""
+	})
+}
+
+// testDeadMember loses a machine.
+func testDeadMember(t *testing.T) {
+	_, machine, ask := lastUnit(t)
+	inside(t, ask, "lxc launch guest guest-lost --profile dcib --target "+machine)
+	lxc(t, "delete", "--force", machine)
+	eventually(t, time.Minute, machine+" to be offline", func() (bool, string) {
+		status := members(t, ask)[machine]
+		return status == "offline", status
+	})
+	wake := func() agentStatus {
+		juju(t, "exec", "-m", "metal", "--unit", "lxd-cluster/0", "--", "cd $JUJU_CHARM_DIR && JUJU_DISPATCH_PATH=hooks/update-status ./dispatch")
+		return modelStatus(t, "metal").Applications["lxd-cluster"].Units["lxd-cluster/0"].Workload
+	}
+	require.Contains(t, wake().Message, "remove-member member="+machine)
+	_, err := tryAction(t, "lxd-cluster/0", "remove-member", "member="+machine)
+	require.ErrorContains(t, err, "instance guest-lost (project default)")
+	require.Contains(t, members(t, ask), machine)
+	results := action(t, "lxd-cluster/0", "remove-member", "member="+machine, "force=true")
+	require.Contains(t, results["lost"], "instance guest-lost (project default)")
+	require.NotContains(t, members(t, ask), machine)
+	require.Contains(t, wake().Message, "no quorum is left if one dies")
+}
+
 // memoryLimit reads what the kernel holds a container to, in bytes; -1 for no limit.
 func memoryLimit(t *testing.T, machine, container string) int64 {
 	t.Helper()
@@ -436,7 +520,8 @@ func footprint(t *testing.T) map[string]string {
 		"mounts":    list("awk '{print $5, $9, $10}' /proc/self/mountinfo"),
 		"nft":       list("if command -v nft >/dev/null; then nft list ruleset | grep dcib-" + boxName + "; fi || true"),
 		"loops":     list("losetup -a"),
-		"processes": list("grep -lsa boxes/" + boxName + "/ /proc/[0-9]*/cmdline /proc/[0-9]*/environ | grep -v /$$/ || true"),
+		// In brackets, so that the search does not find itself.
+		"processes": list("grep -lsa 'boxes/[" + boxName[:1] + "]" + boxName[1:] + "/' /proc/[0-9]*/cmdline /proc/[0-9]*/environ || true"),
 	}
 	// Settings are put back with the last box.
 	if !strings.Contains(run(t, time.Minute, "ip", "-o", "link"), " dcib-") {
