@@ -111,6 +111,23 @@ func TestWhatTheMachineCannotDoIsSaidBeforeAnythingChanges(t *testing.T) {
 	})
 }
 
+// A joiner's part of the pool could not be taken back.
+func TestNobodyJoinsUnderABadOption(t *testing.T) {
+	m := newModel(t.TempDir)
+	m.add(0)
+	m.settle(3)
+	unit := m.add(1)
+	m.storage(Pool{"local", "dir", "srv"})
+	m.settle(4)
+	require.Equal(t, "blocked", m.juju.Units[unit].Status)
+	require.Contains(t, m.juju.Units[unit].Message, "option storage-source is")
+	require.Zero(t, m.lxds[unit].effects)
+	require.Empty(t, m.w.issued)
+	m.storage(defaultPool)
+	m.settle(5)
+	require.Equal(t, "active", m.juju.Units[unit].Status)
+}
+
 func TestAPoolThatIsThereIsKept(t *testing.T) {
 	t.Run("and is used when the options name it", func(t *testing.T) {
 		m := newModel(t.TempDir)
