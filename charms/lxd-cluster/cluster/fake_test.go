@@ -108,7 +108,7 @@ func (l *fakeLXD) Found(_ context.Context, member string) error {
 	l.world.clusters++
 	l.local.Clustered, l.local.Member = true, member
 	l.local.Fingerprint = fmt.Sprintf("cert%d", l.world.clusters)
-	l.members = &[]Member{{Name: member, Address: l.local.Listens, Status: "Online", FailureDomain: noDomain}}
+	l.members = &[]Member{{Name: member, Address: l.local.Listens, Status: "Online", FailureDomain: noDomain, Voter: true}}
 	return nil
 }
 
@@ -151,6 +151,7 @@ func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool) erro
 	}
 	l.members = issuer.members
 	*l.members = append(*l.members, Member{Name: name, Address: address, Status: "Online", FailureDomain: noDomain})
+	l.rebalance()
 	return nil
 }
 
@@ -235,6 +236,39 @@ func (l *fakeLXD) setStatus(member, status string) {
 	}
 }
 
+// rebalance has LXD's own rule: of two members one votes, of more three do.
+func (l *fakeLXD) rebalance() {
+	members := *l.members
+	voters := 0
+	for n := range members {
+		if members[n].Voter {
+			voters++
+		}
+	}
+	for n := range members {
+		switch {
+		case len(members) == 2 && voters == 2 && members[n].Voter:
+			members[n].Voter = false
+			voters--
+		case len(members) > 2 && voters < 3 && !members[n].Voter:
+			members[n].Voter = true
+			voters++
+		}
+	}
+}
+
+func (l *fakeLXD) HandOver(context.Context) error {
+	defer l.effect("hand over")()
+	for n := range *l.members {
+		m := &(*l.members)[n]
+		m.Voter = m.Name != l.local.Member
+		if m.Voter && len(*l.members) > 2 {
+			break
+		}
+	}
+	return nil
+}
+
 // DeleteMember has LXD's own refusals: see NodeIsEmpty and Leave in lxd 5.0.2.
 func (l *fakeLXD) DeleteMember(_ context.Context, member string, force bool) error {
 	inside := l.located()
@@ -248,10 +282,13 @@ func (l *fakeLXD) DeleteMember(_ context.Context, member string, force bool) err
 		return errors.New("Node still has something")
 	case len(*l.members) == 1:
 		return errors.New("Member is the only member in the cluster")
+	case !slices.ContainsFunc(*l.members, func(m Member) bool { return m.Name != member && m.Voter }):
+		panic("the last voter has gone, and the database with it")
 	}
 	defer l.effect("delete member " + member)()
 	*l.members = slices.DeleteFunc(*l.members, func(m Member) bool { return m.Name == member })
 	delete(inside.Journal, member)
+	l.rebalance()
 	if member == l.local.Member {
 		listens := l.local.Listens
 		l.local, l.members = l.world.machine().local, nil

@@ -147,6 +147,9 @@ func (f Facts) dismantle() []charm.Step[World] {
 	if strays := d.View.Strays(member); len(strays) > 0 {
 		steps = append(steps, release{member, strays})
 	}
+	if !slices.ContainsFunc(f.LXD.Members, func(m Member) bool { return m.Name != member && m.Live() && m.Voter }) {
+		steps = append(steps, handOver{member})
+	}
 	return append(steps, deleteSelf{member})
 }
 
@@ -220,6 +223,19 @@ func (s release) Apply(ctx context.Context, w World) error {
 		problems = append(problems, guests.SetOrigin(ctx, i, ""))
 	}
 	return errors.Join(problems...)
+}
+
+// handOver gives the database away before its only voter goes. LXD 5.0.2 does that by
+// itself only when the other member of two is a standby; with a spare, which is what is
+// left of three, the database would be gone (clusterNodeDelete in lxd/api_cluster.go).
+type handOver struct{ member string }
+
+func (s handOver) Name() string { return "hand over LXD's database from " + s.member }
+
+func (s handOver) Apply(ctx context.Context, w World) error {
+	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
+	defer cancel()
+	return w.LXD.HandOver(ctx)
 }
 
 // deleteSelf takes this machine's LXD out of the cluster; LXD refuses as long as anything

@@ -41,6 +41,9 @@ type LXD interface {
 	SetFailureDomain(ctx context.Context, member, from, to string) error
 	// Guests gives what is located on the members.
 	Guests(ctx context.Context) (Guests, error)
+	// HandOver gives this member's part in LXD's database to another one, and returns when
+	// it was seen there.
+	HandOver(ctx context.Context) error
 	// DeleteMember removes a member, this one too, and returns when it was seen gone. LXD
 	// refuses as long as anything is located there, unless it is forced.
 	DeleteMember(ctx context.Context, member string, force bool) error
@@ -82,6 +85,9 @@ func (l Local) address() string {
 type Member struct {
 	Name, Address, Status, Message string
 	FailureDomain                  string
+	// Voter tells that it has a vote on LXD's database: without one that answers, no
+	// member can do anything.
+	Voter bool
 }
 
 // Live tells whether the member answers: an evacuated member does.
@@ -161,7 +167,7 @@ func (l *Local) lookAround(server lxdclient.InstanceServer) error {
 			return err
 		}
 		for _, m := range members {
-			l.Members = append(l.Members, Member{m.ServerName, hostPort(m.URL), m.Status, m.Message, m.FailureDomain})
+			l.Members = append(l.Members, Member{m.ServerName, hostPort(m.URL), m.Status, m.Message, m.FailureDomain, slices.Contains(m.Roles, voterRole)})
 		}
 		sort.Slice(l.Members, func(i, j int) bool { return l.Members[i].Name < l.Members[j].Name })
 	}
@@ -396,6 +402,48 @@ func (g guests) Volumes(_ context.Context, member string) ([]string, error) {
 
 // lookEvery is how often LXD is asked whether what takes effect behind its answer has.
 const lookEvery = 200 * time.Millisecond
+
+// voterRole is LXD's name for a member with a vote.
+const voterRole = "database"
+
+// HandOver implements LXD, by the request that LXD makes of itself when it shuts down: the
+// public API has none for it.
+func (s *Socket) HandOver(ctx context.Context) error {
+	server, err := s.Server(ctx)
+	if err != nil {
+		return err
+	}
+	s.server.Forget()
+	info, _, err := server.GetServer()
+	if err != nil {
+		return fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
+	}
+	self := info.Environment.ServerName
+	there, _, err := server.GetClusterMember(self)
+	if err != nil {
+		return fmt.Errorf("cannot hand over LXD's database: %w", err)
+	}
+	_, _, err = server.RawQuery("POST", "/internal/cluster/handover", map[string]string{"address": hostPort(there.URL)}, "")
+	if err != nil {
+		return fmt.Errorf("cannot hand over LXD's database: %w", err)
+	}
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		s.server.Forget()
+		members, err := s.server.GetClusterMembers()
+		if err == nil && slices.ContainsFunc(members, func(m api.ClusterMember) bool {
+			return m.ServerName != self && slices.Contains(m.Roles, voterRole)
+		}) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("cannot hand over LXD's database: no other member has taken it: look at `lxc cluster list`: %w", errors.Join(err, ctx.Err()))
+		}
+	}
+}
 
 // DeleteMember implements LXD. A LXD that is told to remove itself empties its database and
 // starts again after it has answered, if it comes to answering.
