@@ -297,12 +297,15 @@ func testLeave(t *testing.T) {
 		juju(t, "remove-unit", "-m", "metal", "--no-prompt", unit)
 		waitUnit(t, "metal", unit, func(s agentStatus) bool { return s.Current == "error" })
 		require.Equal(t, before, place(t, ask), "nothing was stopped")
-		require.Contains(t, juju(t, "debug-log", "-m", "metal", "--replay", "--no-tail", "--level", "ERROR"), "instance guest-leaves0 is tied to this member by disk data")
-		inside(t, ask, "lxc config device remove guest-leaves0 data")
+		defer inside(t, ask, "lxc config device remove guest-leaves0 data")
+		eventually(t, time.Minute, "the log to say why", func() (bool, string) {
+			log := juju(t, "debug-log", "-m", "metal", "--replay", "--no-tail", "--level", "ERROR")
+			return strings.Contains(log, "instance guest-leaves0 is tied to this member by disk data"), log
+		})
 	})
 
 	// Juju tries again by itself.
-	eventually(t, 5*time.Minute, unit+" to go", func() (bool, string) {
+	eventually(t, 3*time.Minute, unit+" to go", func() (bool, string) {
 		u, there := modelStatus(t, "metal").Applications["lxd-cluster"].Units[unit]
 		return !there, u.Workload.Current + ": " + u.Workload.Message
 	})
