@@ -334,7 +334,7 @@ func testDeadMember(t *testing.T) {
 	_, machine, ask := lastUnit(t)
 	inside(t, ask, "lxc launch guest guest-lost --profile dcib --target "+machine)
 	lxc(t, "delete", "--force", machine)
-	eventually(t, time.Minute, machine+" to be offline", func() (bool, string) {
+	eventually(t, 2*time.Minute, machine+" to be offline", func() (bool, string) {
 		// The database may just be choosing another leader.
 		out, err := try(time.Minute, filepath.Join(repo(t), "bin/dcib"), "box", "--name", boxName, "lxc", "exec", ask, "--", "lxc", "cluster", "show", machine)
 		return err == nil && strings.Contains(out, "status: Offline"), fmt.Sprint(out, err)
