@@ -423,10 +423,9 @@ func (s *Socket) HandOver(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot hand over LXD's database: %w", err)
 	}
-	_, _, err = server.RawQuery("POST", "/internal/cluster/handover", map[string]string{"address": hostPort(there.URL)}, "")
-	if err != nil {
-		return fmt.Errorf("cannot hand over LXD's database: %w", err)
-	}
+	// LXD 5.0.2 may answer "not leader", since it has just handed over: what counts is
+	// whether another member votes.
+	_, _, asked := server.RawQuery("POST", "/internal/cluster/handover", map[string]string{"address": hostPort(there.URL)}, "")
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -440,7 +439,7 @@ func (s *Socket) HandOver(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("cannot hand over LXD's database: no other member has taken it: look at `lxc cluster list`: %w", errors.Join(err, ctx.Err()))
+			return fmt.Errorf("cannot hand over LXD's database: no other member has taken it: look at `lxc cluster list`: %w", errors.Join(asked, err, ctx.Err()))
 		}
 	}
 }
