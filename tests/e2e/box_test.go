@@ -95,14 +95,23 @@ func eventually(t testing.TB, limit time.Duration, what string, yes func() (bool
 	}
 }
 
-// jujuStatus is for a person to read after a failure.
+// jujuStatus is for a person to read after a failure: what Juju says, and what the LXD in
+// each machine has.
 func jujuStatus(t testing.TB) string {
 	var all strings.Builder
-	for _, model := range []string{"metal", "machines"} {
-		out, err := try(time.Minute, filepath.Join(repo(t), "bin/dcib"), "box", "--name", boxName, "juju", "status", "-m", model, "--relations")
-		if err == nil {
-			all.WriteString(out)
+	box := func(args ...string) string {
+		out, err := try(time.Minute, filepath.Join(repo(t), "bin/dcib"), append([]string{"box", "--name", boxName}, args...)...)
+		if err != nil {
+			return err.Error()
 		}
+		return out
+	}
+	for _, model := range []string{"metal", "machines"} {
+		all.WriteString(box("juju", "status", "-m", model, "--relations"))
+	}
+	for _, machine := range strings.Fields(box("lxc", "list", "--format", "csv", "--columns", "n")) {
+		fmt.Fprintf(&all, "%s:\n%s", machine, box("lxc", "exec", machine, "--", "sh", "-c",
+			"if test -e /var/lib/lxd/unix.socket; then lxc list --format csv --columns nsL4; ip -brief addr; pgrep -a dnsmasq | cut -c1-60; tail -n 15 /var/log/lxd/lxd.log; fi"))
 	}
 	return all.String()
 }
