@@ -76,18 +76,15 @@ type Event struct {
 	Hook   string // "config-changed", "cluster-relation-joined", …; empty for an action
 	Action string // "drain", …; empty for a hook
 
-	Unit         string // "lxd-cluster/0"
-	Model        string // the model's name
-	ModelUUID    string
-	Machine      string // Juju's machine id, "0" or "0/lxd/1"
-	Zone         string // Juju's availability zone; empty when the cloud has none
-	Principal    string // a subordinate's principal unit, "app/0"
-	CharmDir     string // where the charm is unpacked
-	Relation     string // a relation hook's relation id, "cluster:0"
-	RemoteUnit   string // a relation hook's other unit
-	Departing    string // the unit that leaves, in relation-departed
-	JujuVersion  string
-	ControllerID string // the controller's UUID
+	Unit      string // "lxd-cluster/0"
+	Model     string // the model's name
+	ModelUUID string
+	Machine   string // Juju's machine id, "0" or "0/lxd/1"
+	Zone      string // Juju's availability zone; empty when the cloud has none
+	Principal string // a subordinate's principal unit, "app/0"
+	CharmDir  string // where the charm is unpacked
+	Relation  string // a relation hook's relation id, "cluster:0"
+	Departing string // the unit that leaves, in relation-departed
 }
 
 // EventFrom reads the event from a hook's environment.
@@ -96,18 +93,15 @@ type Event struct {
 // Juju agent.
 func EventFrom(getenv func(string) string) (Event, error) {
 	e := Event{
-		Unit:         getenv("JUJU_UNIT_NAME"),
-		Model:        getenv("JUJU_MODEL_NAME"),
-		ModelUUID:    getenv("JUJU_MODEL_UUID"),
-		Machine:      getenv("JUJU_MACHINE_ID"),
-		Zone:         getenv("JUJU_AVAILABILITY_ZONE"),
-		Principal:    getenv("JUJU_PRINCIPAL_UNIT"),
-		CharmDir:     getenv("JUJU_CHARM_DIR"),
-		Relation:     getenv("JUJU_RELATION_ID"),
-		RemoteUnit:   getenv("JUJU_REMOTE_UNIT"),
-		Departing:    getenv("JUJU_DEPARTING_UNIT"),
-		JujuVersion:  getenv("JUJU_VERSION"),
-		ControllerID: getenv("JUJU_CONTROLLER_UUID"),
+		Unit:      getenv("JUJU_UNIT_NAME"),
+		Model:     getenv("JUJU_MODEL_NAME"),
+		ModelUUID: getenv("JUJU_MODEL_UUID"),
+		Machine:   getenv("JUJU_MACHINE_ID"),
+		Zone:      getenv("JUJU_AVAILABILITY_ZONE"),
+		Principal: getenv("JUJU_PRINCIPAL_UNIT"),
+		CharmDir:  getenv("JUJU_CHARM_DIR"),
+		Relation:  getenv("JUJU_RELATION_ID"),
+		Departing: getenv("JUJU_DEPARTING_UNIT"),
 	}
 	if e.Unit == "" {
 		return Event{}, errors.New("cannot tell which unit this is: JUJU_UNIT_NAME is not set: this program is a charm and is run by a Juju agent")

@@ -27,7 +27,7 @@ func (m *model) lastHooks(unit string) []hooktool.Event {
 	var events []hooktool.Event
 	for _, other := range m.units() {
 		if other != unit {
-			events = append(events, hooktool.Event{Hook: "cluster-relation-departed", Unit: unit, Relation: "cluster:0", RemoteUnit: other, Departing: unit})
+			events = append(events, hooktool.Event{Hook: "cluster-relation-departed", Unit: unit, Relation: "cluster:0", Departing: unit})
 		}
 	}
 	return append(events, hooktool.Event{Hook: "stop", Unit: unit}, hooktool.Event{Hook: "remove", Unit: unit})

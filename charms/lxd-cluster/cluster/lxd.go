@@ -256,6 +256,17 @@ func hostPort(url string) string {
 
 // Listen implements LXD.
 func (s *Socket) Listen(ctx context.Context, address string) error {
+	return s.configure(ctx, "listen on "+address, func(config map[string]any) {
+		key := "core.https_address"
+		if text(config[key]) != "" {
+			key = "cluster.https_address"
+		}
+		config[key] = address
+	})
+}
+
+// configure changes LXD's own config; what says what for, in an error.
+func (s *Socket) configure(ctx context.Context, what string, change func(config map[string]any)) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err
@@ -266,13 +277,9 @@ func (s *Socket) Listen(ctx context.Context, address string) error {
 		return err
 	}
 	put := info.Writable()
-	key := "core.https_address"
-	if text(put.Config[key]) != "" {
-		key = "cluster.https_address"
-	}
-	put.Config[key] = address
+	change(put.Config)
 	if err := server.UpdateServer(put, etag); err != nil {
-		return fmt.Errorf("cannot set LXD's %s to %s: %w", key, address, err)
+		return fmt.Errorf("cannot make LXD %s: %w", what, err)
 	}
 	return nil
 }
@@ -490,25 +497,13 @@ func (s *Socket) gone(member string, self bool) (bool, error) {
 
 // Unlisten implements LXD.
 func (s *Socket) Unlisten(ctx context.Context, address string) error {
-	server, err := s.Server(ctx)
-	if err != nil {
-		return err
-	}
-	s.server.Forget() // what is to be written back has to be fresh
-	info, etag, err := server.GetServer()
-	if err != nil {
-		return err
-	}
-	put := info.Writable()
-	for _, key := range []string{"cluster.https_address", "core.https_address"} {
-		if text(put.Config[key]) == address {
-			delete(put.Config, key)
+	return s.configure(ctx, "stop listening on "+address, func(config map[string]any) {
+		for _, key := range []string{"cluster.https_address", "core.https_address"} {
+			if text(config[key]) == address {
+				delete(config, key)
+			}
 		}
-	}
-	if err := server.UpdateServer(put, etag); err != nil {
-		return fmt.Errorf("cannot stop LXD listening on %s: %w", address, err)
-	}
-	return nil
+	})
 }
 
 // ignoreExists takes "already exists" for done: a hook that was killed after the effect
