@@ -376,3 +376,17 @@ func TestAMemberWhoseMachineDiedIsRemoved(t *testing.T) {
 	require.NoError(t, m.hook("lxd-cluster/1"))
 	require.Equal(t, "active", m.juju.Units["lxd-cluster/1"].Status)
 }
+
+// A real LXD says so for seconds after the member died that led its database.
+func TestALXDWithoutHeartbeatsAccusesNobody(t *testing.T) {
+	m := formed(t, 3)
+	for _, member := range []string{"0-host", "1-host", "2-host"} {
+		m.lxds["lxd-cluster/0"].setStatus(member, "Offline")
+	}
+	require.NoError(t, m.hook("lxd-cluster/1"))
+	require.Equal(t, "waiting", m.juju.Units["lxd-cluster/1"].Status)
+	require.NotContains(t, m.juju.Units["lxd-cluster/1"].Message, "remove-member")
+	refused := m.act(t, "lxd-cluster/1", map[string]any{"member": "0-host", "force": true})
+	require.Contains(t, refused.Failure, "says so of 1-host too")
+	require.Len(t, *m.lxds["lxd-cluster/1"].members, 3)
+}

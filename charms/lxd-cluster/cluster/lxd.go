@@ -81,6 +81,13 @@ func (l Local) address() string {
 	return ""
 }
 
+// silent tells that LXD has no recent heartbeat of any member, or it would have this one's:
+// so it is for seconds after the member died that led LXD's database, and then "Offline" says
+// nothing about a member.
+func (l Local) silent() bool {
+	return slices.ContainsFunc(l.Members, func(m Member) bool { return m.Name == l.Member && !m.Live() })
+}
+
 // Member is one line of LXD's member list.
 type Member struct {
 	Name, Address, Status, Message string

@@ -90,6 +90,8 @@ func (f Facts) memberStatus() charm.Status {
 	}
 	n := len(f.LXD.Members)
 	switch {
+	case f.LXD.silent():
+		return charm.Waitingf("waiting for LXD to hear from its members: it has no recent heartbeat even of this one, as when it chooses a new leader; if this stays, look at LXD's log")
 	case len(offline) > 0:
 		return charm.Waitingf("%d of %d members online; offline: %s: bring it back, or if its machine is gone for good: juju run %s remove-member member=%s", n-len(offline), n, strings.Join(offline, ", "), f.Unit, offline[0])
 	case n == 1:

@@ -29,6 +29,9 @@ func RemoveMember(ctx context.Context, f Facts, w World, call charm.Call) (map[s
 		}
 		return nil, fmt.Errorf("cannot remove member %s: it is %s, and only a member that is Offline is removed like this: let it leave with: %s", name, m.Status, way)
 	}
+	if f.LXD.silent() {
+		return nil, fmt.Errorf("cannot remove member %s: LXD says that it is Offline, but says so of %s too, which answers: it has no recent heartbeats, as when it chooses a new leader: wait until `lxc cluster list` shows %s online", name, f.LXD.Member, f.LXD.Member)
+	}
 	lost, err := located(ctx, w, name)
 	if err != nil {
 		return nil, err
