@@ -17,6 +17,7 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/backup"
 	"github.com/dcib/dcib/charms/lxd-cluster/broker"
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
+	"github.com/dcib/dcib/charms/lxd-cluster/install"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
@@ -35,6 +36,7 @@ type world struct {
 
 // facts are what the rooms saw.
 type facts struct {
+	Install install.Facts
 	Cluster cluster.Facts
 	Trust   trust.Facts
 	Broker  broker.Facts
@@ -65,6 +67,11 @@ func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err 
 	if f.Cluster, err = cluster.Observe(ctx, event, w.cluster()); err != nil {
 		return f, err
 	}
+	if f.Cluster.Departure == nil {
+		if f.Install, err = install.Observe(ctx, w.install()); err != nil {
+			return f, err
+		}
+	}
 	if !f.Cluster.LXD.Clustered || f.Cluster.Departure != nil {
 		return f, nil // the other rooms work on a cluster, for a unit that stays
 	}
@@ -81,11 +88,19 @@ func plan(f facts) charm.Plan[*world] {
 		// The relations that a leaving unit sees go do not go: the other units have them.
 		return charm.Plan[*world]{Steps: charm.Lift(p.Steps, (*world).cluster), Status: p.Status}
 	}
+	there := install.Plan(f.Install)
+	if !f.Cluster.LXD.Present && there.Status.Level != "" || !f.Cluster.LXD.Clustered && there.Status.Level == charm.LevelBlocked {
+		// Nor is a cluster made of a LXD that was not asked for.
+		return charm.Plan[*world]{Steps: charm.Lift(there.Steps, (*world).install), Status: there.Status}
+	}
 	steps := charm.Lift(p.Steps, (*world).cluster)
 	steps = append(steps, charm.Lift(broker.Plan(f.Broker), (*world).broker)...)
 	// Last, since a client that asks for what LXD will not grant ends the round.
 	steps = append(steps, charm.Lift(trust.Plan(f.Trust), (*world).trust)...)
 	problems := f.Trust.Unusable
+	if there.Status.Level == charm.LevelBlocked {
+		problems = append(problems, there.Status.Message)
+	}
 	if f.Broker.PolicyErr != "" {
 		problems = append(problems, f.Broker.PolicyErr)
 	}
@@ -94,6 +109,10 @@ func plan(f facts) charm.Plan[*world] {
 		status = charm.Blockedf("%s", strings.Join(problems, "; "))
 	}
 	return charm.Plan[*world]{Steps: steps, Status: status, Version: p.Version}
+}
+
+func (w *world) install() install.World {
+	return install.World{Tools: w.tools, Commands: install.System{}, Root: "/"}
 }
 
 func (w *world) cluster() cluster.World {

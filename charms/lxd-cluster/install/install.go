@@ -1,0 +1,159 @@
+// Package install sees to it that the machine has a LXD, from the source that the options
+// name. What is there is adopted and never replaced.
+package install
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/dcib/dcib/internal/hooktool"
+)
+
+// The sources of a LXD, as option `source` names them.
+const (
+	Auto = "auto" // what is there; else the snap where there is snapd, else the package
+	Snap = "snap"
+	Apt  = "apt"
+)
+
+// DefaultChannel is what a snap is installed from when no option says so: the track with
+// long term support that Ubuntu 24.04 itself follows. Members need the same version, so
+// the store's own default, which moves, will not do.
+const DefaultChannel = "5.21/stable"
+
+// channel is a snap channel with its track, and maybe a branch: 5.21/stable.
+// https://snapcraft.io/docs/channels
+var channel = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]*/(stable|candidate|beta|edge)(/[a-zA-Z0-9][a-zA-Z0-9._-]*)?$`)
+
+// Config is the application's options as far as this room reads them.
+type Config struct {
+	Source  string // Auto, Snap or Apt
+	Channel string // of the snap; empty: DefaultChannel, and any for one that is there
+}
+
+// ParseConfig reads options. The problems name the option, what was wrong with it and what
+// would be right.
+func ParseConfig(options map[string]any) (Config, []string) {
+	text := func(option string) string {
+		s, _ := options[option].(string)
+		return strings.TrimSpace(s)
+	}
+	c := Config{Source: text("source"), Channel: text("channel")}
+	var problems []string
+	if !slices.Contains([]string{Auto, Snap, Apt}, c.Source) {
+		problems = append(problems, fmt.Sprintf("option source is %q: give auto, snap or apt", c.Source))
+	}
+	switch {
+	case c.Channel == "":
+	case !channel.MatchString(c.Channel):
+		problems = append(problems, fmt.Sprintf("option channel is %q: give a snap channel with its track, like 5.21/stable, or nothing", c.Channel))
+	case c.Source == Apt:
+		problems = append(problems, fmt.Sprintf("option channel is %q, and option source is apt: a channel is the snap's: clear one of them", c.Channel))
+	}
+	return c, problems
+}
+
+// World is what this room works on.
+type World struct {
+	Tools    hooktool.Tools
+	Commands Commands
+	Root     string // "/" outside tests
+}
+
+// Facts are everything a plan is made from.
+type Facts struct {
+	Config   Config
+	Problems []string // with options
+
+	// Source is where the LXD that answers on this machine is from; empty without one.
+	Source string
+	// Tracking is the channel that its snap follows; asked for only when option channel
+	// names one.
+	Tracking string
+
+	// What follows matters, and is asked for, only without a LXD.
+
+	Snapd   bool   // snapd is there
+	Stopped string // a LXD of this source is installed and has no socket
+}
+
+// Where each source has LXD's socket, and snapd its command.
+const (
+	snapSocket = "var/snap/lxd/common/lxd/unix.socket"
+	aptSocket  = "var/lib/lxd/unix.socket"
+	snapdPath  = "usr/bin/snap"
+)
+
+// Observe gathers the facts and changes nothing.
+func Observe(ctx context.Context, w World) (Facts, error) {
+	var f Facts
+	options, err := w.Tools.Config(ctx)
+	if err != nil {
+		return f, err
+	}
+	f.Config, f.Problems = ParseConfig(options)
+	switch {
+	case w.has(snapSocket):
+		f.Source = Snap
+		if f.Config.Channel != "" {
+			f.Tracking = tracking(ctx, w.Commands)
+		}
+		return f, nil
+	case w.has(aptSocket):
+		f.Source = Apt
+		return f, nil
+	}
+	f.Snapd = w.has(snapdPath)
+	switch {
+	case f.Snapd && tracking(ctx, w.Commands) != "":
+		f.Stopped = Snap
+	case installedPackage(ctx, w.Commands):
+		f.Stopped = Apt
+	}
+	return f, nil
+}
+
+func (w World) has(path string) bool {
+	_, err := os.Stat(filepath.Join(w.Root, path))
+	return err == nil
+}
+
+// tracking gives the channel that the LXD snap follows; "" when it is not installed.
+func tracking(ctx context.Context, c Commands) string {
+	out, err := c.Run(ctx, "snap", "list", "lxd")
+	if err != nil {
+		return ""
+	}
+	// Name Version Rev Tracking Publisher Notes. The list cuts long names (…).
+	for line := range strings.Lines(out) {
+		if fields := strings.Fields(line); len(fields) > 3 && fields[0] == "lxd" {
+			return fields[3]
+		}
+	}
+	return ""
+}
+
+func installedPackage(ctx context.Context, c Commands) bool {
+	out, err := c.Run(ctx, "dpkg-query", "--show", "--showformat", "${db:Status-Status}", "lxd")
+	return err == nil && strings.TrimSpace(out) == "installed"
+}
+
+// candidate gives the version of the package lxd that apt would install; "" when it knows
+// none.
+func candidate(ctx context.Context, c Commands) string {
+	out, err := c.Run(ctx, "apt-cache", "policy", "lxd")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(out) {
+		if version, ok := strings.CutPrefix(strings.TrimSpace(line), "Candidate: "); ok && version != "(none)" {
+			return version
+		}
+	}
+	return ""
+}

@@ -1,0 +1,269 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/charm/crashtest"
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
+)
+
+// machine is a machine without LXD, with the few programs that this room runs.
+type machine struct {
+	t         require.TestingT
+	gate      *crashtest.Gate
+	root      string
+	juju      *hooktooltest.Juju
+	candidate string            // of package lxd
+	tracking  string            // of the installed snap
+	deb       bool              // the package is installed
+	fails     map[string]string // command → what it complains about, once
+	ran       []string          // what changed something
+}
+
+func newMachine(t *testing.T) *machine {
+	m := &machine{t: t, gate: &crashtest.Gate{}, root: t.TempDir(), juju: hooktooltest.New(), fails: map[string]string{}}
+	m.juju.Config["lxd-cluster"] = map[string]any{"source": Auto, "channel": ""}
+	m.juju.AddUnit("lxd-cluster/0", "10.0.0.1")
+	return m
+}
+
+func (m *machine) file(path string) {
+	path = filepath.Join(m.root, path)
+	require.NoError(m.t, os.MkdirAll(filepath.Dir(path), 0o700))
+	require.NoError(m.t, os.WriteFile(path, nil, 0o600))
+}
+
+// Run implements Commands.
+func (m *machine) Run(_ context.Context, name string, args ...string) (string, error) {
+	line := strings.Join(append([]string{name}, args...), " ")
+	switch {
+	case line == "snap list lxd" && m.tracking != "":
+		return "Name  Version  Rev  Tracking  Publisher  Notes\nlxd 5.21.3 123 " + m.tracking + " canonical✓ in-cohort\n", nil
+	case strings.HasPrefix(line, "dpkg-query") && m.deb:
+		return "installed", nil
+	case line == "apt-cache policy lxd":
+		version := m.candidate
+		if version == "" {
+			version = "(none)"
+		}
+		return "lxd:\n  Installed: (none)\n  Candidate: " + version + "\n", nil
+	case line == "snap list lxd", strings.HasPrefix(line, "dpkg-query"):
+		return "", errors.New("no such thing")
+	}
+	defer m.gate.Effect(line)()
+	m.ran = append(m.ran, line)
+	for command, why := range m.fails {
+		if strings.Contains(line, command) {
+			delete(m.fails, command)
+			return "", errors.New("cannot run " + name + ": " + why)
+		}
+	}
+	switch {
+	case strings.HasPrefix(line, "snap install lxd --channel="):
+		m.tracking = strings.TrimPrefix(args[2], "--channel=")
+		m.file(snapSocket)
+	case strings.HasSuffix(line, " install lxd"):
+		m.deb = true
+		m.file(aptSocket)
+	}
+	return "", nil
+}
+
+func (m *machine) charm() charm.Charm[Facts, World] {
+	return charm.Charm[Facts, World]{
+		World: func(_ hooktool.Event, tools hooktool.Tools) World {
+			return World{Tools: tools, Commands: m, Root: m.root}
+		},
+		Observe: func(ctx context.Context, _ hooktool.Event, w World) (Facts, error) { return Observe(ctx, w) },
+		Plan: func(f Facts) charm.Plan[World] {
+			p := Plan(f)
+			if p.Status.Level == "" {
+				p.Status = charm.Active("")
+			}
+			return p
+		},
+	}
+}
+
+var event = hooktool.Event{Hook: "update-status", Unit: "lxd-cluster/0"}
+
+func (m *machine) hook() (status, message string) {
+	require.NoError(m.t, crashtest.Try(m.gate, m.juju, m.charm(), event))
+	unit := m.juju.Units["lxd-cluster/0"]
+	return unit.Status, unit.Message
+}
+
+func TestOptions(t *testing.T) {
+	for _, good := range []Config{{Auto, ""}, {Apt, ""}, {Snap, ""}, {Snap, "5.21/stable"}, {Auto, "6/edge/fix-1"}, {Snap, "latest/candidate"}} {
+		_, problems := ParseConfig(map[string]any{"source": good.Source, "channel": " " + good.Channel})
+		require.Empty(t, problems, "%v", good)
+	}
+	for _, bad := range []struct {
+		Config
+		says string
+	}{
+		{Config{"", ""}, "option source is"}, {Config{"deb", ""}, "give auto, snap or apt"},
+		{Config{Snap, "stable"}, "option channel is"}, {Config{Snap, "5.21/"}, "like 5.21/stable"},
+		{Config{Snap, "5.21/stable --classic"}, "option channel is"}, {Config{Apt, "5.21/stable"}, "option source is apt"},
+	} {
+		_, problems := ParseConfig(map[string]any{"source": bad.Source, "channel": bad.Channel})
+		require.Len(t, problems, 1, "%v", bad)
+		require.Contains(t, problems[0], bad.says)
+	}
+	_, problems := ParseConfig(map[string]any{"source": "x", "channel": "y"})
+	require.Len(t, problems, 2, "all are named")
+}
+
+func TestWhatIsThereIsKept(t *testing.T) {
+	for name, c := range map[string]struct {
+		socket, source, channel, tracking, says string
+	}{
+		"snap, auto":               {snapSocket, Auto, "", "5.21/stable", ""},
+		"snap, as asked":           {snapSocket, Snap, "5.21/stable", "5.21/stable", ""},
+		"snap, Ubuntu's own":       {snapSocket, Auto, "5.21/stable", "5.21/stable/…", ""},
+		"snap, apt asked":          {snapSocket, Apt, "", "5.21/stable", "has a LXD from snap, and it is kept: set source=snap"},
+		"snap, of another channel": {snapSocket, Snap, "6/stable", "5.21/stable", "follows 5.21/stable"},
+		"apt, auto":                {aptSocket, Auto, "", "", ""},
+		"apt, as asked":            {aptSocket, Apt, "", "", ""},
+		"apt, snap asked":          {aptSocket, Snap, "", "", "has a LXD from apt, and it is kept: set source=apt"},
+		"apt, a channel asked":     {aptSocket, Auto, "6/stable", "", "clear the option"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			m.file(snapdPath)
+			m.file(c.socket)
+			m.tracking, m.candidate = c.tracking, "5.0.2"
+			m.juju.Config["lxd-cluster"] = map[string]any{"source": c.source, "channel": c.channel}
+			status, message := m.hook()
+			require.Empty(t, m.ran)
+			if c.says == "" {
+				require.Equal(t, "active", status, message)
+				return
+			}
+			require.Equal(t, "blocked", status)
+			require.Contains(t, message, c.says)
+			m.juju.Config["lxd-cluster"] = map[string]any{"source": Auto, "channel": ""}
+			status, _ = m.hook()
+			require.Equal(t, "active", status, "it heals")
+		})
+	}
+}
+
+func TestAMachineWithoutLXDGetsOne(t *testing.T) {
+	const apt = "apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold "
+	snap := func(channel string) []string {
+		return []string{"snap wait system seed.loaded", "snap install lxd --channel=" + channel + " --cohort=+", "/snap/bin/lxd waitready --timeout=120"}
+	}
+	fromApt := []string{apt + "update", apt + "install lxd", "lxd waitready --timeout=120"}
+	for name, c := range map[string]struct {
+		snapd           bool
+		source, channel string
+		ran             []string
+	}{
+		"auto, with snapd":    {true, Auto, "", snap("5.21/stable")},
+		"auto, without snapd": {false, Auto, "", fromApt},
+		"snap":                {true, Snap, "6/candidate", snap("6/candidate")},
+		"apt beside snapd":    {true, Apt, "", fromApt},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			if c.snapd {
+				m.file(snapdPath)
+			}
+			m.candidate = "5.0.2-5"
+			m.juju.Config["lxd-cluster"] = map[string]any{"source": c.source, "channel": c.channel}
+			status, message := m.hook()
+			require.Equal(t, "active", status, message)
+			require.Equal(t, c.ran, m.ran)
+			m.hook()
+			require.Equal(t, c.ran, m.ran, "and then there is nothing to do")
+		})
+	}
+}
+
+func TestWhatCannotBeInstalledIsSaid(t *testing.T) {
+	t.Run("no package of that name", func(t *testing.T) {
+		m := newMachine(t)
+		m.juju.Config["lxd-cluster"]["source"] = Apt
+		status, message := m.hook()
+		require.Equal(t, "blocked", status)
+		require.Contains(t, message, "apt knows no package lxd on this machine")
+		m.candidate = "5.0.2-5"
+		status, _ = m.hook()
+		require.Equal(t, "active", status)
+	})
+	t.Run("no snapd", func(t *testing.T) {
+		m := newMachine(t)
+		m.juju.Config["lxd-cluster"]["source"] = Snap
+		status, message := m.hook()
+		require.Equal(t, "blocked", status)
+		require.Contains(t, message, "this machine has no snapd")
+		require.Empty(t, m.ran)
+	})
+	t.Run("one that is stopped", func(t *testing.T) {
+		m := newMachine(t)
+		m.deb = true
+		status, message := m.hook()
+		require.Equal(t, "blocked", status)
+		require.Contains(t, message, "systemctl start lxd.socket")
+		require.Empty(t, m.ran)
+	})
+	t.Run("a failure that passes", func(t *testing.T) {
+		for command, snapd := range map[string]bool{" update": false, " install lxd": false, "snap install": true, "waitready": false} {
+			m := newMachine(t)
+			m.candidate = "5.0.2-5"
+			if snapd {
+				m.file(snapdPath)
+			}
+			m.fails[command] = "the mirror is away"
+			status, message := m.hook()
+			require.Equal(t, "waiting", status)
+			require.Contains(t, message, "the mirror is away")
+			status, _ = m.hook()
+			require.Equal(t, "active", status)
+		}
+	})
+	t.Run("dpkg was interrupted", func(t *testing.T) {
+		m := newMachine(t)
+		m.candidate = "5.0.2-5"
+		m.fails[" install lxd"] = "dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem."
+		status, message := m.hook()
+		require.Equal(t, "active", status, message)
+		require.Contains(t, m.ran, "dpkg --configure -a --force-confold")
+	})
+}
+
+func TestInstallingSurvivesCrashes(t *testing.T) {
+	for _, snapd := range []bool{false, true} {
+		crashtest.Check(t, func(run *crashtest.Run) any {
+			m := newMachine(t)
+			m.t, m.gate, m.candidate = run, run.Gate, "5.0.2-5"
+			if snapd {
+				m.file(snapdPath)
+			}
+			for range 3 {
+				_ = crashtest.Hook(run, m.juju, m.charm(), event)
+			}
+			return []any{m.juju.Units["lxd-cluster/0"].Status, m.tracking, m.deb}
+		}, crashtest.Late, crashtest.Lost)
+	}
+}
+
+func TestComplaints(t *testing.T) {
+	require.Equal(t, "a; b", complaint("reading\nE: a\nE: b\n"))
+	require.Equal(t, "error: no network", complaint("x\nerror: no network\n\n"))
+	require.Empty(t, complaint(""))
+	_, err := System{}.Run(t.Context(), "sh", "-c", "echo $DEBIAN_FRONTEND >&2; exit 3")
+	require.EqualError(t, err, "cannot run sh: noninteractive")
+	_, err = System{}.Run(t.Context(), "false")
+	require.EqualError(t, err, "cannot run false: exit status 1")
+}

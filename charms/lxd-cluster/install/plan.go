@@ -1,0 +1,117 @@
+package install
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/dcib/dcib/internal/charm"
+)
+
+// Plan is what is done about the facts. It is pure. Its status has no level when there is
+// nothing to say: the machine has the LXD that the options ask for.
+func Plan(f Facts) charm.Plan[World] {
+	said := func(s charm.Status, steps ...charm.Step[World]) charm.Plan[World] {
+		return charm.Plan[World]{Steps: steps, Status: s}
+	}
+	switch c := f.Config; {
+	case len(f.Problems) > 0:
+		return said(charm.Blockedf("%s", strings.Join(f.Problems, "; ")))
+	case f.Source != "" && c.Source != Auto && c.Source != f.Source:
+		return said(charm.Blockedf("option source is %s: this machine has a LXD from %s, and it is kept: set source=%s or source=auto", c.Source, f.Source, f.Source))
+	case f.Source == Apt && c.Channel != "":
+		return said(charm.Blockedf("option channel is %s: this machine's LXD is from apt, and it is kept: clear the option", c.Channel))
+	case f.Source == Snap && f.Tracking != "" && !follows(f.Tracking, c.Channel):
+		return said(charm.Blockedf("option channel is %s: this machine's LXD follows %s, and is not changed by this charm: snap refresh lxd --channel=%s --cohort=+ on each machine, one right after the other; or set channel=%s", c.Channel, f.Tracking, c.Channel, f.Tracking))
+	case f.Source != "":
+		return charm.Plan[World]{}
+	case f.Stopped != "":
+		return said(charm.Blockedf("cannot reach LXD: it is installed on this machine (from %s), and its socket is not there: start it (%s)", f.Stopped, startHint[f.Stopped]))
+	case f.fromSnap() && !f.Snapd:
+		return said(charm.Blockedf("cannot install LXD: option source is snap, and this machine has no snapd: install it (apt-get install snapd), or set source=apt"))
+	case f.fromSnap():
+		return said(charm.Waitingf("installing LXD"), installSnap{c.channel()})
+	}
+	return said(charm.Waitingf("installing LXD"), installPackage{})
+}
+
+var startHint = map[string]string{Snap: "snap start lxd", Apt: "systemctl start lxd.socket"}
+
+// fromSnap tells whether a LXD that is to be installed is the snap.
+func (f Facts) fromSnap() bool {
+	return f.Config.Source == Snap || f.Config.Source == Auto && (f.Snapd || f.Config.Channel != "")
+}
+
+// channel is what a snap is installed from.
+func (c Config) channel() string {
+	if c.Channel == "" {
+		return DefaultChannel
+	}
+	return c.Channel
+}
+
+// follows tells whether a snap that tracks one channel is on the wanted one. Ubuntu's own
+// follow a branch of it (5.21/stable/ubuntu-24.04), which the list shows cut.
+func follows(tracks, want string) bool {
+	return tracks == want || strings.HasPrefix(tracks, want+"/")
+}
+
+// How long one command may take; Juju tries again.
+const (
+	installTimeout = 20 * time.Minute
+	lockSeconds    = "300" // somebody else's apt may take so long
+	readySeconds   = "120"
+)
+
+// installSnap installs LXD's snap.
+type installSnap struct{ channel string }
+
+func (s installSnap) Name() string { return "install LXD from snap channel " + s.channel }
+
+func (s installSnap) Apply(ctx context.Context, w World) error {
+	return run(ctx, w, [][]string{
+		// A machine that has just started refuses until this is done.
+		{"snap", "wait", "system", "seed.loaded"},
+		// A cohort is one revision for all machines, however the store rolls it out.
+		{"snap", "install", "lxd", "--channel=" + s.channel, "--cohort=+"},
+		{"/snap/bin/lxd", "waitready", "--timeout=" + readySeconds},
+	})
+}
+
+// installPackage installs Debian's package.
+type installPackage struct{}
+
+func (s installPackage) Name() string { return "install LXD from apt" }
+
+func (s installPackage) Apply(ctx context.Context, w World) error {
+	apt := []string{"apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=" + lockSeconds, "-o", "Dpkg::Options::=--force-confold"}
+	if err := run(ctx, w, [][]string{append(apt, "update")}); err != nil {
+		return err
+	}
+	if candidate(ctx, w.Commands) == "" {
+		return charm.Blocked("cannot install LXD: apt knows no package lxd on this machine (Ubuntu has none since 24.04; Debian does): set source=snap, or add an archive that has it")
+	}
+	install := append(apt, "install", "lxd")
+	err := run(ctx, w, [][]string{install})
+	if err != nil && strings.Contains(err.Error(), "dpkg --configure -a") {
+		// A hook that was killed left it half done.
+		err = run(ctx, w, [][]string{{"dpkg", "--configure", "-a", "--force-confold"}, install})
+	}
+	if err != nil {
+		return err
+	}
+	return run(ctx, w, [][]string{{"lxd", "waitready", "--timeout=" + readySeconds}})
+}
+
+// run runs commands one after another. What fails is often the network or a lock, and
+// Juju's update-status comes around: so the unit waits, and says why.
+func run(ctx context.Context, w World, commands [][]string) error {
+	ctx, cancel := context.WithTimeout(ctx, installTimeout)
+	defer cancel()
+	for _, c := range commands {
+		if _, err := w.Commands.Run(ctx, c[0], c[1:]...); err != nil {
+			return charm.Waiting("%s (tried again by itself)", err)
+		}
+	}
+	return nil
+}
