@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/dcib/dcib/charms/lxd-cluster/backup"
+	"github.com/dcib/dcib/charms/lxd-cluster/cloud"
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
 	"github.com/dcib/dcib/internal/charm"
@@ -65,6 +66,13 @@ func restore(ctx context.Context, f facts, w *world, call charm.Call) (map[strin
 
 func getClientToken(ctx context.Context, _ facts, w *world, call charm.Call) (map[string]string, error) {
 	return trust.ClientToken(ctx, w.trust(), call)
+}
+
+func getCloud(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+	if !f.Cluster.LXD.Clustered {
+		return nil, errors.New("cannot get cloud: this machine's LXD is in no cluster yet: see the unit's status")
+	}
+	return cloud.Get(ctx, w.cloud(), call)
 }
 
 func backUp(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {

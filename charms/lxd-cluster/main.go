@@ -16,6 +16,7 @@ import (
 
 	"github.com/dcib/dcib/charms/lxd-cluster/backup"
 	"github.com/dcib/dcib/charms/lxd-cluster/broker"
+	"github.com/dcib/dcib/charms/lxd-cluster/cloud"
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/charms/lxd-cluster/install"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
@@ -58,6 +59,7 @@ func main() {
 			"add-trusted-client":    addTrustedClient,
 			"remove-trusted-client": removeTrustedClient,
 			"get-client-token":      getClientToken,
+			"get-cloud":             getCloud,
 			"backup":                backUp,
 		},
 	})
@@ -139,6 +141,14 @@ func (w *world) trust() trust.World {
 		t.LXD = server
 	}
 	return t
+}
+
+func (w *world) cloud() cloud.World {
+	c := cloud.World{App: w.event.App()}
+	if server, err := w.socket.Server(context.Background()); err == nil {
+		c.LXD = server
+	}
+	return c
 }
 
 func (w *world) backup() backup.World {

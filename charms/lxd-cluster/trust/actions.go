@@ -24,7 +24,7 @@ func AddClient(_ context.Context, world World, call charm.Call) (map[string]stri
 	switch {
 	case name == "":
 		return nil, errors.New("cannot add trusted client: parameter name is empty: say who it is")
-	case strings.HasPrefix(name, mark):
+	case Reserved(name):
 		return nil, fmt.Errorf("cannot add trusted client: names that begin with %q belong to the relations of this charm: take another", mark)
 	}
 	certificate, err := parse(call.String("certificate"))
@@ -93,7 +93,7 @@ func RemoveClient(_ context.Context, world World, call charm.Call) (map[string]s
 		return nil, fmt.Errorf("cannot remove trusted client %s: LXD trusts none like it, but: %s", what, strings.Join(names, ", "))
 	case len(found) > 1:
 		return nil, fmt.Errorf("cannot remove trusted client %s: LXD trusts %d like it: give the fingerprint of one", what, len(found))
-	case strings.HasPrefix(found[0].Name, mark):
+	case Reserved(found[0].Name):
 		return nil, fmt.Errorf("cannot remove trusted client %s: it came over a relation: remove the relation (juju remove-relation)", what)
 	}
 	if err := world.LXD.DeleteCertificate(found[0].Fingerprint); err != nil {

@@ -28,7 +28,7 @@ func Plan(facts Facts) []charm.Step[World] {
 	present := map[string]bool{}
 	for _, entry := range facts.Entries {
 		present[entry.Fingerprint] = true
-		if !strings.HasPrefix(entry.Name, mark) {
+		if !Reserved(entry.Name) {
 			continue // an operator's own, also when a client shows the same certificate
 		}
 		client, ok := wanted[entry.Fingerprint]

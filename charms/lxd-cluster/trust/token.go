@@ -25,7 +25,7 @@ func ClientToken(_ context.Context, world World, call charm.Call) (map[string]st
 	switch {
 	case name == "":
 		return nil, errors.New("cannot get client token: parameter name is empty: say who it is for")
-	case strings.HasPrefix(name, mark):
+	case Reserved(name):
 		return nil, fmt.Errorf("cannot get client token: names that begin with %q belong to the relations of this charm: take another", mark)
 	}
 	entries, err := world.LXD.GetCertificates()

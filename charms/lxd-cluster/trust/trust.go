@@ -30,6 +30,9 @@ const Endpoint = "https"
 // mark begins the name of each trust store entry that stands for a relation.
 const mark = "dcib-relation-"
 
+// Reserved tells whether a name in the trust store is for the relations' clients only.
+func Reserved(name string) bool { return strings.HasPrefix(name, mark) }
+
 // LXD is what this package asks of LXD; the client library's InstanceServer has it all.
 type LXD interface {
 	GetServer() (*api.Server, string, error)

@@ -1,0 +1,201 @@
+// Package cloud is the part of lxd-cluster that makes the cluster a Juju cloud: it writes
+// the two files that `juju add-cloud` and `juju add-credential` take.
+//
+// The client certificate in them is made here and its key is kept nowhere: who ran the
+// action has the only copy. So running it again cannot give the same one, and a controller
+// that uses the old one would be shut out; that needs a word (replace=true).
+package cloud
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/canonical/lxd/shared"
+	"github.com/canonical/lxd/shared/api"
+	"gopkg.in/yaml.v3"
+
+	"github.com/dcib/dcib/charms/lxd-cluster/trust"
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/relation/lxdhttps"
+)
+
+// LXD is what this package asks of LXD; the client library's InstanceServer has it all.
+type LXD interface {
+	GetServer() (*api.Server, string, error)
+	GetClusterMembers() ([]api.ClusterMember, error)
+	GetCertificates() ([]api.Certificate, error)
+	CreateCertificate(certificate api.CertificatesPost) error
+	DeleteCertificate(fingerprint string) error
+}
+
+// World is what this part of the charm works on. LXD is nil where there is none.
+type World struct {
+	App string // this application's name, and the cloud's where none is asked for
+	LXD LXD
+}
+
+// cloudName is what Juju takes as the name of a cloud (IsValidCloud in its module names).
+var cloudName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]*$`)
+
+// Get is the action get-cloud. Parameters: `cloud`, the cloud's name; `name`, as which LXD
+// trusts the new client (juju-<cloud> when empty); `projects` (comma list), to which LXD
+// restricts it; `replace`, whether clients of that name may lose their trust.
+//
+// The results `cloud` and `credential` are YAML as juju takes it. The second has the key.
+func Get(_ context.Context, world World, call charm.Call) (map[string]string, error) {
+	if world.LXD == nil {
+		return nil, errors.New("cannot get cloud: this unit's machine has no LXD yet: see the unit's status")
+	}
+	name := call.String("cloud")
+	if name == "" {
+		name = world.App
+	}
+	if !cloudName.MatchString(name) {
+		return nil, fmt.Errorf("cannot get cloud: parameter cloud is %q: wanted letters, digits and . _ - (juju's rule)", name)
+	}
+	client := call.String("name")
+	if client == "" {
+		client = "juju-" + name
+	}
+	if trust.Reserved(client) {
+		return nil, fmt.Errorf("cannot get cloud: the name %s belongs to the relations of this charm: take another", client)
+	}
+	server, _, err := world.LXD.GetServer()
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask LXD about itself: %w", err)
+	}
+	endpoint, members, err := endpoints(world.LXD, server.Environment.ServerName)
+	if err != nil {
+		return nil, err
+	}
+	old, err := clients(world.LXD, client)
+	if err != nil {
+		return nil, err
+	}
+	if len(old) > 0 && !call.Bool("replace") {
+		return nil, fmt.Errorf("cannot get cloud: LXD trusts a client named %s already, and its key is only where an earlier run was asked for: use that one, take another name, or say replace=true: whoever uses the old one is then shut out until juju update-credential", client)
+	}
+	projects := lxdhttps.SplitList(call.String("projects"))
+	certificate, key, err := trusted(world.LXD, client, projects)
+	if err != nil {
+		return nil, fmt.Errorf("cannot have LXD trust the new client %s: %w", client, err)
+	}
+	for _, fingerprint := range old {
+		if err := world.LXD.DeleteCertificate(fingerprint); err != nil && !api.StatusErrorCheck(err, http.StatusNotFound) {
+			return nil, fmt.Errorf("cannot take back the trust in the old client %s: %w: run it again", client, err)
+		}
+	}
+	results := map[string]string{
+		"name":       client,
+		"endpoint":   endpoint,
+		"endpoints":  strings.Join(members, ","),
+		"cloud":      cloudYAML(name, endpoint),
+		"credential": credentialYAML(name, certificate, key, server.Environment.Certificate),
+		"use":        fmt.Sprintf("juju add-cloud %s -f CLOUD.yaml; juju add-credential %s -f CREDENTIAL.yaml", name, name),
+	}
+	if len(projects) > 0 {
+		results["projects"] = strings.Join(projects, ",")
+	}
+	return results, nil
+}
+
+// endpoints gives the URL of this unit's own member, which is known to live, and of all.
+func endpoints(lxd LXD, self string) (own string, all []string, err error) {
+	members, err := lxd.GetClusterMembers()
+	if err != nil {
+		return "", nil, fmt.Errorf("cannot list the cluster's members: %w", err)
+	}
+	for _, m := range members {
+		all = append(all, m.URL)
+		if m.ServerName == self {
+			own = m.URL
+		}
+	}
+	if own == "" {
+		return "", nil, fmt.Errorf("cannot get cloud: LXD does not list its own member %s: look at lxc cluster list", self)
+	}
+	slices.Sort(all)
+	return own, all, nil
+}
+
+// clients gives the fingerprints of the clients that LXD knows by that name.
+func clients(lxd LXD, name string) ([]string, error) {
+	entries, err := lxd.GetCertificates()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list LXD's trusted clients: %w", err)
+	}
+	var there []string
+	for _, e := range entries {
+		if e.Name != name {
+			continue
+		}
+		if e.Type != api.CertificateTypeClient {
+			return nil, fmt.Errorf("cannot get cloud: %s is the name of a %s certificate in LXD's trust store: take another", name, e.Type)
+		}
+		there = append(there, e.Fingerprint)
+	}
+	return there, nil
+}
+
+// trusted makes a client's certificate and key (PEM) and has LXD trust it.
+func trusted(lxd LXD, name string, projects []string) (certificate, key string, err error) {
+	cert, private, err := shared.GenerateMemCert(true, shared.CertOptions{CommonName: name})
+	if err != nil {
+		return "", "", err
+	}
+	block, _ := pem.Decode(cert)
+	return string(cert), string(private), lxd.CreateCertificate(api.CertificatesPost{
+		Name:        name,
+		Type:        api.CertificateTypeClient,
+		Restricted:  len(projects) > 0,
+		Projects:    projects,
+		Certificate: base64.StdEncoding.EncodeToString(block.Bytes),
+	})
+}
+
+// region is the one that Juju itself gives to a LXD that is a cloud.
+const region = "default"
+
+func cloudYAML(name, endpoint string) string {
+	type place struct {
+		Endpoint string `yaml:"endpoint"`
+	}
+	type cloud struct {
+		Type      string           `yaml:"type"`
+		AuthTypes []string         `yaml:"auth-types,flow"`
+		Endpoint  string           `yaml:"endpoint"`
+		Regions   map[string]place `yaml:"regions"`
+	}
+	return write(map[string]map[string]cloud{"clouds": {name: {
+		Type: "lxd", AuthTypes: []string{"certificate"}, Endpoint: endpoint,
+		Regions: map[string]place{region: {endpoint}},
+	}}})
+}
+
+// credentialYAML names the credential as the cloud.
+func credentialYAML(name, certificate, key, server string) string {
+	type credential struct {
+		AuthType   string `yaml:"auth-type"`
+		ClientCert string `yaml:"client-cert"`
+		ClientKey  string `yaml:"client-key"`
+		ServerCert string `yaml:"server-cert"`
+	}
+	return write(map[string]map[string]map[string]credential{"credentials": {name: {name: {
+		"certificate", certificate, key, server,
+	}}}})
+}
+
+func write(document any) string {
+	text, err := yaml.Marshal(document)
+	if err != nil {
+		panic(err) // structs of text always have a YAML
+	}
+	return string(text)
+}
