@@ -20,5 +20,8 @@ func main() {
 		},
 		Observe: sub.Observe,
 		Plan:    sub.Plan,
+		Actions: map[string]charm.Action[sub.Facts, sub.World]{
+			"show-profile": sub.ShowProfile,
+		},
 	})
 }

@@ -19,9 +19,6 @@ import (
 // Endpoint is the relation to the broker, in charmcraft.yaml.
 const Endpoint = "lxd-profile"
 
-// option is the one with the profile's text.
-const option = "profile"
-
 // World is what the charm works on.
 type World struct {
 	Tools hooktool.Tools
@@ -41,7 +38,7 @@ type Facts struct {
 	Self      lxdprofile.Claim // without a proof; Instance is "" outside LXD
 	Model     string           // the model's name
 	Leader    bool
-	Wanted    string // the option's text
+	Options   Options
 	Relations []Relation
 }
 
@@ -65,7 +62,7 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 	if err != nil {
 		return f, err
 	}
-	f.Wanted, _ = config[option].(string)
+	f.Options = optionsOf(config)
 	if f.Leader, err = w.Tools.IsLeader(ctx); err != nil {
 		return f, err
 	}
@@ -125,10 +122,8 @@ func (f Facts) observe(ctx context.Context, id string, w World) (Relation, error
 // Plan says what to write and what to report. A profile that is wrong is not written: what
 // was asked for before stays in force.
 func Plan(f Facts) charm.Plan[World] {
-	wanted, err := profile.Parse([]byte(f.Wanted))
-	if err == nil {
-		err = profile.Validate(wanted)
-	}
+	layered, err := f.Options.Wanted()
+	wanted := layered.Profile
 	var plan charm.Plan[World]
 	for _, r := range f.Relations {
 		if err == nil && f.Leader {
@@ -164,7 +159,7 @@ func (f Facts) claim(r Relation) lxdprofile.Claim {
 func (f Facts) status(wanted profile.Profile, err error) charm.Status {
 	switch {
 	case err != nil:
-		return charm.Blockedf("cannot use option %s: %s", option, err)
+		return charm.Blockedf("%s", err)
 	case f.Self.Instance == "":
 		return charm.Active("not in an LXD container: nothing to do")
 	case len(f.Relations) == 0:
@@ -201,7 +196,7 @@ func (r Relation) status(wanted profile.Profile) charm.Status {
 // inForce says what an applied profile does now, and what it does after a restart.
 func inForce(p profile.Profile) charm.Status {
 	if p.IsEmpty() {
-		return charm.Active("option %s is empty: nothing to apply", option)
+		return charm.Active("options profile and preset are empty: nothing to apply")
 	}
 	live, later := profile.Merge(p), profile.Profile{Config: map[string]string{}, Devices: map[string]map[string]string{}}
 	effects := profile.Classify(p)

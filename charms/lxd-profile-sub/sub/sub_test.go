@@ -3,6 +3,7 @@ package sub_test
 import (
 	"context"
 	"crypto/rand"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -66,7 +67,13 @@ func newModel(t tester) *model {
 }
 
 func (m *model) config(text string) {
-	m.juju.Config["sub"] = map[string]any{"profile": text}
+	m.options(map[string]any{"profile": text})
+}
+
+// options sets options; the others have their defaults.
+func (m *model) options(options map[string]any) {
+	m.juju.Config["sub"] = map[string]any{"preset": "", "profile": "", "cephfs-filesystem": "cephfs", "cephfs-path": "/", "cephfs-user": "admin", "cephfs-mount": "/mnt/cephfs"}
+	maps.Copy(m.juju.Config["sub"], options)
 }
 
 func (m *model) charm() charm.Charm[sub.Facts, sub.World] {
@@ -76,6 +83,7 @@ func (m *model) charm() charm.Charm[sub.Facts, sub.World] {
 		},
 		Observe: sub.Observe,
 		Plan:    sub.Plan,
+		Actions: map[string]charm.Action[sub.Facts, sub.World]{"show-profile": sub.ShowProfile},
 	}
 }
 
@@ -188,7 +196,74 @@ func TestABadProfileChangesNothing(t *testing.T) {
 	assert.NotEqual(t, before, m.relation.Databags["sub"]["profile"], "no profile is a wish, too")
 	m.answer("sub/0", lxdprofile.State{State: lxdprofile.Applied, Revision: lxdprofile.Revision(profile.Profile{})})
 	m.hook("sub/0")
-	assert.Equal(t, "active: option profile is empty: nothing to apply", m.status("sub/0"))
+	assert.Equal(t, "active: options profile and preset are empty: nothing to apply", m.status("sub/0"))
+}
+
+// action runs an action of a unit and commits what it wrote when it did not fail.
+func (m *model) action(unit, name string, params map[string]any) (map[string]string, string) {
+	m.t.Helper()
+	tools, commit := m.juju.Hook(unit)
+	tools.Params = params
+	event := m.event(unit)
+	event.Hook, event.Action = "", name
+	require.NoError(m.t, m.charm().Run(context.Background(), event, tools))
+	commit()
+	return tools.Results, tools.Failure
+}
+
+// Presets lie below the profile, in the order of their list.
+func TestPresets(t *testing.T) {
+	m := newModel(t)
+	m.options(map[string]any{"preset": "docker, nested-kvm", "profile": "config: {security.nesting: false}\ndevices: {tun: {type: none}}"})
+	m.hook("sub/0")
+	wish, err := lxdprofile.DecodeWish(m.relation.Databags["sub"])
+	require.NoError(t, err)
+	assert.Equal(t, "false", wish.Profile.Config["security.nesting"])
+	assert.Equal(t, "true", wish.Profile.Config["security.syscalls.intercept.mknod"])
+	assert.Equal(t, map[string]string{"type": "none"}, wish.Profile.Devices["tun"])
+	assert.Equal(t, "/dev/kvm", wish.Profile.Devices["kvm"]["path"])
+
+	results, failure := m.action("sub/1", "show-profile", nil)
+	assert.Empty(t, failure)
+	assert.Equal(t, `config:
+    # preset docker
+    linux.kernel_modules: overlay,br_netfilter,nf_nat,xt_conntrack,vxlan,ip_vs
+    # option profile
+    security.nesting: "false"
+    # preset docker
+    security.syscalls.intercept.mknod: "true"
+    # preset docker
+    security.syscalls.intercept.setxattr: "true"
+devices:
+    # preset nested-kvm
+    kvm:
+        mode: "0666"
+        path: /dev/kvm
+        source: /dev/kvm
+        type: unix-char
+    # option profile
+    tun:
+        type: none
+`, results["profile"])
+
+	before := m.relation.Databags["sub"]["profile"]
+	for says, options := range map[string]map[string]any{
+		`cannot use option preset: it has "dokcer", wanted some of cephfs, docker`:               {"preset": "dokcer"},
+		`cannot use preset cephfs: option cephfs-host-path is "/srv/../etc", wanted a whole path`: {"preset": "cephfs", "cephfs-host-path": "/srv/../etc"},
+		`cannot use option profile: config.limits.cpu is "x"`:                                     {"preset": "docker", "profile": "config: {limits.cpu: x}"},
+	} {
+		m.options(options)
+		m.hook("sub/0")
+		assert.Contains(t, m.status("sub/0"), "blocked: "+says)
+		assert.Equal(t, before, m.relation.Databags["sub"]["profile"])
+		_, failure := m.action("sub/0", "show-profile", nil)
+		assert.Contains(t, failure, says)
+	}
+
+	m.options(map[string]any{"preset": "cephfs", "cephfs-host-path": "/srv/share"})
+	m.hook("sub/0")
+	wish, _ = lxdprofile.DecodeWish(m.relation.Databags["sub"])
+	assert.Equal(t, map[string]string{"type": "disk", "source": "/srv/share", "path": "/mnt/cephfs"}, wish.Profile.Devices["cephfs"])
 }
 
 func TestStatusSaysWhatTheBrokerSays(t *testing.T) {

@@ -1,0 +1,118 @@
+// Package preset has LXD profiles by name, for what people run in containers again and
+// again. What is in each, and where it is from, stands in the YAML file of its name; only
+// cephfs is made of options, see CephFS. It is pure.
+package preset
+
+import (
+	"embed"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/dcib/dcib/internal/profile"
+)
+
+// CephFSName is the preset that is made of options.
+const CephFSName = "cephfs"
+
+//go:embed *.yaml
+var files embed.FS
+
+// Names lists the presets.
+func Names() []string { return []string{CephFSName, "docker", "kubernetes", "nested-kvm"} }
+
+// List reads a list of presets, parted by commas or spaces. The error names one that is
+// not, or is there twice.
+func List(text string) ([]string, error) {
+	names := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) })
+	for i, name := range names {
+		if !slices.Contains(Names(), name) {
+			return nil, profile.Problems{{Says: fmt.Sprintf("has %.40q", name), Want: "some of " + strings.Join(Names(), ", ")}}
+		}
+		if slices.Contains(names[:i], name) {
+			return nil, profile.Problems{{Says: fmt.Sprintf("has %q twice", name), Want: "each once"}}
+		}
+	}
+	return names, nil
+}
+
+// Layers gives the presets of a list as layers of a profile, in its order. Where several
+// name kernel modules, the later has the earlier's too: to load one takes none away.
+func Layers(names []string, cephFS CephFS) ([]profile.Layer, error) {
+	var layers []profile.Layer
+	var modules []string
+	for _, name := range names {
+		layer := profile.Layer{From: "preset " + name}
+		var err error
+		if name == CephFSName {
+			layer.Profile, err = cephFS.profile()
+		} else {
+			layer.Profile, err = read(name)
+		}
+		if err != nil {
+			return nil, err
+		}
+		const key = "linux.kernel_modules"
+		if more := layer.Profile.Config[key]; more != "" {
+			for module := range strings.SplitSeq(more, ",") {
+				if !slices.Contains(modules, module) {
+					modules = append(modules, module)
+				}
+			}
+			layer.Profile.Config = maps.Clone(layer.Profile.Config)
+			layer.Profile.Config[key] = strings.Join(modules, ",")
+		}
+		layers = append(layers, layer)
+	}
+	return layers, nil
+}
+
+func read(name string) (profile.Profile, error) {
+	text, err := files.ReadFile(name + ".yaml")
+	if err != nil {
+		return profile.Profile{}, fmt.Errorf("cannot read preset %s: %w", name, err)
+	}
+	return profile.Parse(text)
+}
+
+// CephFS is what the preset cephfs mounts, and where. A share is named by its file system
+// and its path, and is reached with LXD's own client, which finds monitors and key in the
+// host's /etc/ceph by the names of cluster and user; or it is mounted on each host already.
+// https://documentation.ubuntu.com/lxd/en/stable-5.0/reference/devices_disk/
+type CephFS struct {
+	HostPath   string // where the hosts have it mounted; with it, the next four say nothing
+	FileSystem string // its name in Ceph
+	Path       string // of what is shared, in it
+	Cluster    string // the hosts have /etc/ceph/<Cluster>.conf
+	User       string // and <Cluster>.client.<User>.keyring
+	Mount      string // where the containers see it
+}
+
+func (c CephFS) profile() (profile.Profile, error) {
+	for _, p := range []struct{ option, path string }{{"cephfs-host-path", c.HostPath}, {"cephfs-path", c.Path}, {"cephfs-mount", c.Mount}} {
+		if p.option == "cephfs-host-path" && p.path == "" {
+			continue
+		}
+		if !strings.HasPrefix(p.path, "/") || path.Clean(p.path) != p.path || strings.ContainsRune(p.path, 0) {
+			return profile.Profile{}, profile.Problems{{Path: p.option, Says: fmt.Sprintf("is %.40q", p.path), Want: "a whole path such as /srv/share, without .. in it"}}
+		}
+	}
+	if c.Mount == "/" {
+		return profile.Profile{}, profile.Problems{{Path: "cephfs-mount", Says: "is the root of the container", Want: "another path, such as /mnt/cephfs"}}
+	}
+	disk := map[string]string{"type": "disk", "path": c.Mount}
+	if c.HostPath != "" {
+		disk["source"] = c.HostPath
+	} else {
+		for _, name := range []struct{ option, name string }{{"cephfs-filesystem", c.FileSystem}, {"cephfs-user", c.User}, {"the cluster's name", c.Cluster}} {
+			if name.name == "" || strings.Trim(name.name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") != "" || name.name[0] == '.' {
+				return profile.Profile{}, profile.Problems{{Path: name.option, Says: fmt.Sprintf("is %.40q", name.name), Want: "a name of letters, digits, dots, hyphens and underscores"}}
+			}
+		}
+		disk["source"] = "cephfs:" + c.FileSystem + c.Path
+		disk["ceph.cluster_name"], disk["ceph.user_name"] = c.Cluster, c.User
+	}
+	return profile.Profile{Devices: map[string]map[string]string{"cephfs": disk}}, nil
+}
