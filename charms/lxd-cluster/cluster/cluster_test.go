@@ -31,7 +31,7 @@ func newModel(tmp func() string) *model {
 	m.juju.Config["lxd-cluster"] = map[string]any{
 		"bridge": "lxdbr0", "bridge-address": "auto", "manage-default-profile": false,
 		"storage-driver": "dir", "storage-source": "", "storage-pool": "local",
-		"failure-domain": "auto",
+		"failure-domain": "auto", "force-join": false,
 	}
 	m.juju.Relate("lxd-cluster:cluster", "lxd-cluster:cluster")
 	return m
@@ -171,7 +171,7 @@ func TestWhatAMachineHasStays(t *testing.T) {
 		require.False(t, m.lxds[full].local.Clustered)
 		require.True(t, m.lxds["lxd-cluster/2"].local.Clustered, "nobody waits for it")
 
-		m.lxds[full].local.Owned = map[string]string{}
+		m.lxds[full].local.Owned = nil
 		m.settle(4)
 		require.Equal(t, "active", m.juju.Units[full].Status)
 	})

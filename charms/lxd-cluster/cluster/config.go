@@ -13,6 +13,7 @@ type Config struct {
 	BridgeAddress        string // its address when we make it: "10.0.8.1/24" or "auto"
 	ManageDefaultProfile bool   // may we write LXD's own profile `default`?
 	Storage              Pool   // the storage pool that the founder makes
+	ForceJoin            bool   // may a machine's LXD be emptied so that it can join?
 	FailureDomain        string // "auto", "off", or the members' failure domain
 }
 
@@ -30,6 +31,7 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	}
 	c := Config{Bridge: text("bridge"), BridgeAddress: text("bridge-address")}
 	c.ManageDefaultProfile, _ = options["manage-default-profile"].(bool)
+	c.ForceJoin, _ = options["force-join"].(bool)
 	c.Storage = Pool{Name: text("storage-pool"), Driver: text("storage-driver"), Source: text("storage-source")}
 	problems = append(problems, c.Storage.problems()...)
 	c.FailureDomain = text("failure-domain")

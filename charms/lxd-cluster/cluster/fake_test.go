@@ -36,7 +36,8 @@ type fakeLXD struct {
 	local   Local
 	members *[]Member // shared by the members of one cluster
 	dead    bool
-	pools   map[string]Pool // as they were made here
+	pools   map[string]Pool      // as they were made here
+	refuses map[Belonging]string // to be deleted, and why
 	// failJoin makes that many joins fail after the token was spent.
 	failJoin int
 	// effects counts changes, so that a test sees an idle hook do nothing.
@@ -44,9 +45,10 @@ type fakeLXD struct {
 }
 
 func (w *lxdWorld) machine(owned ...string) *fakeLXD {
-	l := &fakeLXD{world: w, local: Local{Present: true, Version: "5.0.2", Profiles: map[string]Profile{"default": {Name: "default"}}, Bridges: map[string]bool{}, Owned: map[string]string{}}}
+	l := &fakeLXD{world: w, local: Local{Present: true, Version: "5.0.2", Profiles: map[string]Profile{"default": {Name: "default"}}, Bridges: map[string]bool{}}}
 	for _, o := range owned {
-		l.local.Owned[o] = ""
+		kind, name, _ := strings.Cut(o, " ")
+		l.local.Owned = append(l.local.Owned, Belonging{Kind: kind, Name: name})
 	}
 	return l
 }
@@ -152,6 +154,25 @@ func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool) erro
 	l.members = issuer.members
 	*l.members = append(*l.members, Member{Name: name, Address: address, Status: "Online", FailureDomain: noDomain})
 	l.rebalance()
+	return nil
+}
+
+func (l *fakeLXD) Lose(_ context.Context, what Belonging) error {
+	if l.local.Clustered {
+		panic("deleted " + what.String() + " from a cluster")
+	}
+	if why := l.refuses[what]; why != "" {
+		return errors.New(why)
+	}
+	if !slices.Contains(l.local.Owned, what) {
+		return nil
+	}
+	defer l.effect("lose " + what.String())()
+	l.local.Owned = slices.DeleteFunc(l.local.Owned, func(b Belonging) bool { return b == what })
+	if what.Kind == kindPool {
+		l.local.Pools = slices.DeleteFunc(l.local.Pools, func(name string) bool { return name == what.Name })
+		delete(l.pools, what.Name)
+	}
 	return nil
 }
 

@@ -36,6 +36,8 @@ type LXD interface {
 	Join(ctx context.Context, token, address string, pool Pool) error
 	// Token issues a join token for a member.
 	Token(ctx context.Context, member string) (token string, expires time.Time, err error)
+	// Lose deletes one of this LXD's belongings; an instance that runs is stopped first.
+	Lose(ctx context.Context, what Belonging) error
 	// SetFailureDomain sets a member's failure domain, and nothing else of it, unless it
 	// has another one than from.
 	SetFailureDomain(ctx context.Context, member, from, to string) error
@@ -55,12 +57,12 @@ type LXD interface {
 type Local struct {
 	Present  bool
 	Version  string
-	Listens  string            // core.https_address
-	Clusters string            // cluster.https_address
-	Pools    []string          // storage pools
-	Bridges  map[string]bool   // every bridge; true: LXD manages it
-	Drivers  []string          // storage drivers that it supports; nil when it does not say
-	Owned    map[string]string // what would be lost by joining: "instance default/web" → …
+	Listens  string          // core.https_address
+	Clusters string          // cluster.https_address
+	Pools    []string        // storage pools
+	Bridges  map[string]bool // every bridge; true: LXD manages it
+	Drivers  []string        // storage drivers that it supports; nil when it does not say
+	Owned    []Belonging     // what would be lost by joining, in the order to delete it
 	Profiles map[string]Profile
 	// PoolDrivers are the pools' drivers by name; outside a cluster only.
 	PoolDrivers map[string]string
@@ -194,55 +196,7 @@ func (l *Local) lookAround(server lxdclient.InstanceServer) error {
 	if l.Clustered {
 		return nil
 	}
-	return l.lookForBelongings(server, networks)
-}
-
-// lookForBelongings lists what joining a cluster would lose: everything that a fresh LXD
-// does not have.
-func (l *Local) lookForBelongings(server lxdclient.InstanceServer, networks []api.Network) error {
-	l.Owned = map[string]string{}
-	instances, err := server.GetInstancesAllProjects(api.InstanceTypeAny)
-	if err != nil {
-		return err
-	}
-	for _, i := range instances {
-		l.Owned["instance "+i.Name] = i.Status
-	}
-	images, err := server.GetImageFingerprints()
-	if err != nil {
-		return err
-	}
-	for _, f := range images {
-		l.Owned["image "+f[:min(12, len(f))]] = ""
-	}
-	pools, err := server.GetStoragePools()
-	if err != nil {
-		return err
-	}
-	l.PoolDrivers = map[string]string{}
-	for _, pool := range pools {
-		l.Owned["pool "+pool.Name], l.PoolDrivers[pool.Name] = "", pool.Driver
-	}
-	for _, n := range networks {
-		if n.Managed {
-			l.Owned["network "+n.Name] = ""
-		}
-	}
-	for name, p := range l.Profiles {
-		if name != "default" || len(p.Devices) > 0 || len(p.Config) > 0 {
-			l.Owned["profile "+name] = ""
-		}
-	}
-	projects, err := server.GetProjectNames()
-	if err != nil {
-		return err
-	}
-	for _, p := range projects {
-		if p != "default" {
-			l.Owned["project "+p] = ""
-		}
-	}
-	return nil
+	return l.lookForBelongings(server)
 }
 
 // text reads a value of the server's config, which newer clients type as string and older

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 )
 
@@ -147,6 +148,9 @@ func (f Facts) asJoiner() ([]charm.Step[World], charm.Status) {
 	}
 	wish.Key = f.JoinKey
 	steps := f.tell(wish)
+	if len(f.LXD.Owned) > 0 && f.mayWipe(wish) {
+		return append(steps, f.wipes()...), charm.Waitingf("emptying this machine's LXD, to join the cluster")
+	}
 	for _, unit := range f.sortedPeers() {
 		if offer := f.Peers[unit].Offer; offer.Fits(wish, f.Now) {
 			return append(steps, join{f.Relation, wish, offer, f.Config.Storage}), charm.Waitingf("joining the cluster")
@@ -162,13 +166,8 @@ func (f Facts) cannotJoin() string {
 	if theirs := f.Peers[host].Wish.LXD; theirs != f.LXD.Version {
 		return fmt.Sprintf("cannot join: %s offers LXD %s, the cluster runs %s (asked %s): refresh one of them", f.Unit, f.LXD.Version, theirs, host)
 	}
-	if len(f.LXD.Owned) > 0 {
-		owned := make([]string, 0, len(f.LXD.Owned))
-		for what := range f.LXD.Owned {
-			owned = append(owned, what)
-		}
-		sort.Strings(owned)
-		return fmt.Sprintf("cannot join: joining would lose what this machine's LXD has (%s): move it away, or remove this unit", strings.Join(owned, ", "))
+	if len(f.LXD.Owned) > 0 && !f.gives() {
+		return fmt.Sprintf("cannot join: joining would lose what this machine's LXD has (%s): move it away, or remove this unit, or to lose it, on every unit like this: juju config %s force-join=true", f.owned(), hooktool.AppOf(f.Unit))
 	}
 	if len(f.Problems) > 0 {
 		// What a member joins with could not be taken back.

@@ -1,0 +1,268 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	lxdclient "github.com/canonical/lxd/client"
+	"github.com/canonical/lxd/shared/api"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/relation/lxdcluster"
+)
+
+// Belonging is something that a fresh LXD does not have, and that joining would lose.
+type Belonging struct {
+	Kind    string // one of the kinds below
+	Project string // empty for the default one, and for what is in none
+	Pool    string // of a volume or bucket
+	Name    string // an image's fingerprint
+}
+
+// The kinds, in the order in which LXD lets go of them: what is used comes after what uses
+// it.
+const (
+	kindInstance = "instance"
+	kindImage    = "image"
+	kindProfile  = "profile"
+	kindVolume   = "volume"
+	kindBucket   = "bucket"
+	kindNetwork  = "network"
+	kindPool     = "pool"
+	kindProject  = "project"
+)
+
+var kinds = []string{kindInstance, kindImage, kindProfile, kindVolume, kindBucket, kindNetwork, kindPool, kindProject}
+
+// String names it as an operator does: "instance web", "volume data (pool local, project
+// lab)".
+func (b Belonging) String() string {
+	name := b.Name
+	if b.Kind == kindImage {
+		name = name[:min(12, len(name))]
+	}
+	var where []string
+	if b.Pool != "" {
+		where = append(where, "pool "+b.Pool)
+	}
+	if b.Project != "" {
+		where = append(where, "project "+b.Project)
+	}
+	if len(where) == 0 {
+		return b.Kind + " " + name
+	}
+	return fmt.Sprintf("%s %s (%s)", b.Kind, name, strings.Join(where, ", "))
+}
+
+// gives tells whether this machine's LXD may be emptied so that it can join: the operator
+// said so, it is in no cluster, and there is one that this unit is not the founder of.
+func (f Facts) gives() bool {
+	return f.Config.ForceJoin && !f.LXD.Clustered && f.clusterUnit() != "" && f.Founder != f.Unit
+}
+
+// owned lists what stands in the way of joining.
+func (f Facts) owned() string {
+	names := make([]string, len(f.LXD.Owned))
+	for n, b := range f.LXD.Owned {
+		names[n] = b.String()
+	}
+	return strings.Join(names, ", ")
+}
+
+// wipes plans to lose all that.
+func (f Facts) wipes() []charm.Step[World] {
+	steps := make([]charm.Step[World], len(f.LXD.Owned))
+	for n, b := range f.LXD.Owned {
+		steps[n] = wipe{b}
+	}
+	return steps
+}
+
+// wipe loses one of this machine's belongings.
+type wipe struct{ what Belonging }
+
+func (s wipe) Name() string { return "delete " + s.what.String() + ", for option force-join" }
+
+func (s wipe) Apply(ctx context.Context, w World) error {
+	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
+	defer cancel()
+	if err := w.LXD.Lose(ctx, s.what); err != nil {
+		return charm.Blocked("cannot delete %s, for option force-join: LXD refuses: %s: mend that, or move it away", s.what, err)
+	}
+	return nil
+}
+
+// mayWipe tells whether this unit holds the token that it would join with: until then
+// nothing is lost.
+func (f Facts) mayWipe(wish lxdcluster.Wish) bool {
+	return f.gives() && slices.ContainsFunc(f.sortedPeers(), func(unit string) bool { return f.Peers[unit].Offer.Fits(wish, f.Now) })
+}
+
+// lookForBelongings lists what joining a cluster would lose.
+func (l *Local) lookForBelongings(server lxdclient.InstanceServer) error {
+	pools, err := server.GetStoragePools()
+	if err != nil {
+		return err
+	}
+	l.PoolDrivers = map[string]string{}
+	for _, pool := range pools {
+		l.Owned, l.PoolDrivers[pool.Name] = append(l.Owned, Belonging{Kind: kindPool, Name: pool.Name}), pool.Driver
+	}
+	projects, err := server.GetProjects()
+	if err != nil {
+		return err
+	}
+	for _, project := range projects {
+		if err := l.lookInto(server.UseProject(project.Name), project, pools); err != nil {
+			return fmt.Errorf("in project %s: %w", project.Name, err)
+		}
+	}
+	slices.SortStableFunc(l.Owned, func(a, b Belonging) int {
+		return slices.Index(kinds, a.Kind) - slices.Index(kinds, b.Kind)
+	})
+	return nil
+}
+
+// lookInto lists what is in one project. What it shares with the default project is listed
+// there.
+func (l *Local) lookInto(server lxdclient.InstanceServer, project api.Project, pools []api.StoragePool) error {
+	name := project.Name
+	own := func(feature string) bool {
+		return name == api.ProjectDefaultName || project.Config["features."+feature] == "true"
+	}
+	if name == api.ProjectDefaultName {
+		name = ""
+	} else {
+		l.Owned = append(l.Owned, Belonging{Kind: kindProject, Name: name})
+	}
+	add := func(kind, pool, what string) { l.Owned = append(l.Owned, Belonging{kind, name, pool, what}) }
+	instances, err := server.GetInstances(api.InstanceTypeAny)
+	if err != nil {
+		return err
+	}
+	for _, i := range instances {
+		add(kindInstance, "", i.Name)
+	}
+	if own("images") {
+		images, err := server.GetImageFingerprints()
+		if err != nil {
+			return err
+		}
+		for _, fingerprint := range images {
+			add(kindImage, "", fingerprint)
+		}
+	}
+	if own("profiles") {
+		profiles, err := server.GetProfiles()
+		if err != nil {
+			return err
+		}
+		for _, p := range profiles {
+			if p.Name != "default" || len(p.Devices) > 0 || len(p.Config) > 0 {
+				add(kindProfile, "", p.Name)
+			}
+		}
+	}
+	if own("networks") {
+		networks, err := server.GetNetworks()
+		if err != nil {
+			return err
+		}
+		for _, ovn := range []bool{true, false} { // which use the others
+			for _, n := range networks {
+				if n.Managed && (n.Type == "ovn") == ovn {
+					add(kindNetwork, "", n.Name)
+				}
+			}
+		}
+	}
+	for _, pool := range pools {
+		if own("storage.volumes") {
+			volumes, err := server.GetStoragePoolVolumes(pool.Name)
+			if err != nil {
+				return err
+			}
+			for _, v := range volumes {
+				if v.Type == "custom" && !strings.Contains(v.Name, "/") { // a snapshot goes with it
+					add(kindVolume, pool.Name, v.Name)
+				}
+			}
+		}
+		if own("storage.buckets") && server.HasExtension("storage_buckets") && slices.Contains(bucketDrivers, pool.Driver) {
+			buckets, err := server.GetStoragePoolBuckets(pool.Name)
+			if err != nil {
+				return err
+			}
+			for _, b := range buckets {
+				add(kindBucket, pool.Name, b.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// bucketDrivers are those that LXD has buckets on; it refuses to list them elsewhere.
+var bucketDrivers = []string{"btrfs", "cephobject", "dir", "lvm", "zfs"}
+
+// Lose implements LXD.
+func (s *Socket) Lose(ctx context.Context, b Belonging) error {
+	if _, err := s.Server(ctx); err != nil {
+		return err
+	}
+	// The client knows the server's extensions only after it has asked.
+	if _, _, err := s.server.GetServer(); err != nil {
+		return err
+	}
+	project := b.Project
+	if project == "" {
+		project = api.ProjectDefaultName
+	}
+	err := lose(ctx, s.server.UseProject(project), b)
+	if api.StatusErrorCheck(err, http.StatusNotFound) {
+		return nil
+	}
+	return err
+}
+
+func lose(ctx context.Context, server lxdclient.InstanceServer, b Belonging) error {
+	wait := func(op lxdclient.Operation, err error) error {
+		if err != nil {
+			return err
+		}
+		return op.WaitContext(ctx)
+	}
+	switch b.Kind {
+	case kindInstance:
+		there, _, err := server.GetInstance(b.Name)
+		if err != nil {
+			return err
+		}
+		if there.StatusCode != api.Stopped {
+			if err := wait(server.UpdateInstanceState(b.Name, api.InstanceStatePut{Action: "stop", Force: true, Timeout: -1}, "")); err != nil {
+				return err
+			}
+		}
+		return wait(server.DeleteInstance(b.Name))
+	case kindImage:
+		return wait(server.DeleteImage(b.Name))
+	case kindProfile:
+		if b.Name == "default" { // which LXD does not delete
+			return wait(server.UpdateProfile(b.Name, api.ProfilePut{Description: "Default LXD profile"}, ""))
+		}
+		return server.DeleteProfile(b.Name)
+	case kindVolume:
+		return wait(server.DeleteStoragePoolVolume(b.Pool, "custom", b.Name))
+	case kindBucket:
+		return server.DeleteStoragePoolBucket(b.Pool, b.Name)
+	case kindNetwork:
+		return server.DeleteNetwork(b.Name)
+	case kindPool:
+		return server.DeleteStoragePool(b.Name)
+	case kindProject:
+		return server.DeleteProject(b.Name, false)
+	}
+	return fmt.Errorf("cannot delete %s: nobody knows how", b)
+}

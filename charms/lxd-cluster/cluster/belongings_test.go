@@ -1,0 +1,125 @@
+package cluster
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var someBelongings = []string{"instance web", "instance db", "image 0123456789abcdef", "profile default", "network lxdbr1", "pool default", "project lab"}
+
+func TestForceJoinEmptiesAMachineAndJoins(t *testing.T) {
+	m := newModel(t.TempDir)
+	m.add(0)
+	full := m.add(1, someBelongings...)
+	m.lxds[full].local.Pools, m.lxds[full].pools = []string{"default"}, map[string]Pool{"default": {Name: "default", Driver: "zfs"}}
+	m.settle(6)
+	require.Equal(t, "blocked", m.juju.Units[full].Status)
+	message := m.juju.Units[full].Message
+	for _, way := range []string{"instance web, instance db, image 0123456789ab, profile default", "move it away", "remove this unit", "juju config lxd-cluster force-join=true"} {
+		require.Contains(t, message, way)
+	}
+	require.Zero(t, m.lxds[full].effects)
+	require.Empty(t, m.w.issued, "and it asked for no token")
+
+	m.juju.Config["lxd-cluster"]["force-join"] = true
+	m.settle(5)
+	require.Equal(t, "active", m.juju.Units[full].Status, m.juju.Units[full].Message)
+	require.Empty(t, m.lxds[full].local.Owned)
+	require.Contains(t, m.juju.Units[full].Log, "INFO delete instance web, for option force-join")
+}
+
+func TestForceJoinLosesNothingInVain(t *testing.T) {
+	force := func(m *model) { m.juju.Config["lxd-cluster"]["force-join"] = true }
+	t.Run("on the founder", func(t *testing.T) {
+		m := newModel(t.TempDir)
+		force(m)
+		unit := m.add(0, someBelongings...)
+		m.settle(4)
+		require.Equal(t, "active", m.juju.Units[unit].Status)
+		require.Len(t, m.lxds[unit].local.Owned, len(someBelongings))
+	})
+	t.Run("on the founder, when another unit was in a cluster already", func(t *testing.T) {
+		m := newModel(t.TempDir)
+		force(m)
+		unit := m.add(0, someBelongings...)
+		require.NoError(t, m.hook(unit), "names itself")
+		other := m.add(1)
+		m.lxds[other].local.Listens = "10.0.0.2:8443"
+		require.NoError(t, m.lxds[other].Found(t.Context(), "theirs"))
+		require.NoError(t, m.hook(other))
+		m.settle(4)
+		require.Equal(t, "blocked", m.juju.Units[unit].Status)
+		require.Len(t, m.lxds[unit].local.Owned, len(someBelongings))
+	})
+	t.Run("in another cluster", func(t *testing.T) {
+		m := newModel(t.TempDir)
+		force(m)
+		m.add(0)
+		m.settle(3)
+		unit := m.add(1, someBelongings...)
+		m.lxds[unit].local.Listens = "10.0.0.2:8443"
+		require.NoError(t, m.lxds[unit].Found(t.Context(), "theirs"))
+		before := m.lxds[unit].effects
+		m.settle(4)
+		require.Contains(t, m.juju.Units[unit].Message, "in another cluster already")
+		require.Equal(t, before, m.lxds[unit].effects)
+	})
+	t.Run("of another version", func(t *testing.T) {
+		m := newModel(t.TempDir)
+		force(m)
+		m.add(0)
+		unit := m.add(1, someBelongings...)
+		m.lxds[unit].local.Version = "6.4"
+		m.settle(4)
+		require.Contains(t, m.juju.Units[unit].Message, "offers LXD 6.4")
+		require.Zero(t, m.lxds[unit].effects)
+	})
+	t.Run("before there is a token", func(t *testing.T) {
+		m := newModel(t.TempDir)
+		force(m)
+		m.add(0)
+		m.settle(3)
+		unit := m.add(1, someBelongings...)
+		for range 3 {
+			require.NoError(t, m.hook(unit))
+		}
+		require.Contains(t, m.juju.Units[unit].Message, "waiting for a join token")
+		require.Zero(t, m.lxds[unit].effects)
+	})
+	t.Run("that LXD will not let go of", func(t *testing.T) {
+		m := newModel(t.TempDir)
+		force(m)
+		m.add(0)
+		unit := m.add(1, someBelongings...)
+		web := Belonging{Kind: kindInstance, Name: "web"}
+		m.lxds[unit].refuses = map[Belonging]string{web: "Instance is protected"}
+		m.settle(5)
+		require.Equal(t, "blocked", m.juju.Units[unit].Status)
+		require.Contains(t, m.juju.Units[unit].Message, "cannot delete instance web, for option force-join: LXD refuses: Instance is protected")
+		require.False(t, m.lxds[unit].local.Clustered)
+		delete(m.lxds[unit].refuses, web)
+		m.settle(3)
+		require.Equal(t, "active", m.juju.Units[unit].Status)
+	})
+}
+
+func TestForceJoinSurvivesCrashes(t *testing.T) {
+	crashes(t, 2, anyFault, func(c crashing) {
+		unit := c.add(2, someBelongings[2:]...)
+		c.settle(3)
+		require.Zero(c.run, c.lxds[unit].effects)
+		c.juju.Config["lxd-cluster"]["force-join"] = true
+		c.settle(6)
+		require.True(c.run, c.lxds[unit].local.Clustered)
+	})
+}
+
+func TestBelongingsSayWhereTheyAre(t *testing.T) {
+	require.Equal(t, "instance web", Belonging{Kind: kindInstance, Name: "web"}.String())
+	require.Equal(t, "volume data (pool fast, project lab)", Belonging{kindVolume, "lab", "fast", "data"}.String())
+	require.True(t, slices.IsSortedFunc([]string{kindInstance, kindProfile, kindVolume, kindPool, kindProject}, func(a, b string) int {
+		return slices.Index(kinds, a) - slices.Index(kinds, b)
+	}), "what is used comes after what uses it")
+}
