@@ -348,7 +348,7 @@ func TestHostileClaims(t *testing.T) {
 		thief.want("security.privileged=true", "limits.memory=1MiB")
 		c.hook()
 		assert.Equal(t, lxdprofile.Refused, thief.state(0).State)
-		assert.Contains(t, thief.state(0).Message, "config.security.privileged: profile-policy allows the keys ")
+		assert.Contains(t, thief.state(0).Message, "config.security.privileged: profile-policy does not allow it: its keys (line 1)")
 		thief.want("user.juju-model-uuid="+shop, "no.such=key")
 		c.hook()
 		assert.Contains(t, thief.state(0).Message, "config.user.juju-model-uuid is not for a profile")
@@ -617,7 +617,7 @@ func TestThePolicyChanges(t *testing.T) {
 
 	c.juju.Config["lxd-cluster"] = map[string]any{"profile-policy": "keys: [user.*]"}
 	c.hook()
-	assert.Equal(t, "refused config.limits.memory: profile-policy allows the keys user.*", a.state(0).State+" "+a.state(0).Message)
+	assert.Equal(t, `refused config.limits.memory: profile-policy does not allow it: its keys (line 1) would need "limits.memory"`, a.state(0).State+" "+a.state(0).Message)
 	assert.NotContains(t, c.lxd.profiles["dcib-shop-web"].Config, "limits.memory", "what is no longer allowed is no longer in force")
 
 	c.juju.Config["lxd-cluster"] = map[string]any{"profile-policy": ""}

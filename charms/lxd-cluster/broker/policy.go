@@ -34,12 +34,14 @@ devices: []
 host-paths: []
 `
 
-// Policy is what the operator lets applications ask for, as patterns in which * stands for
-// any text.
+// Policy is what the operator lets applications ask for. In keys and device types * stands
+// for any text, in host paths for any text between two slashes.
 type Policy struct {
 	Keys      []string `yaml:"keys"`       // of config
 	Devices   []string `yaml:"devices"`    // device types
-	HostPaths []string `yaml:"host-paths"` // files and folders of the hosts that a device may show
+	HostPaths []string `yaml:"host-paths"` // what of the hosts a device may show, see reach
+
+	lines map[string]int // where in the text each of the three begins
 }
 
 // ParsePolicy reads the option's YAML; empty text is DefaultPolicy. The error says which
@@ -51,63 +53,137 @@ func ParsePolicy(text string) (Policy, error) {
 	if len(text) > profile.MaxBytes {
 		return Policy{}, fmt.Errorf("cannot use option %s: it is %d bytes long, wanted at most %d", PolicyOption, len(text), profile.MaxBytes)
 	}
-	var p Policy
+	p := Policy{lines: map[string]int{}}
 	decoder := yaml.NewDecoder(bytes.NewReader([]byte(text)))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&p); err != nil && !errors.Is(err, io.EOF) {
 		return Policy{}, fmt.Errorf("cannot use option %s: wanted YAML with lists of text at keys, devices and host-paths: %w", PolicyOption, err)
 	}
-	for _, path := range p.HostPaths {
-		if !strings.HasPrefix(path, "/") || strings.Contains(path, "..") {
-			return Policy{}, fmt.Errorf("cannot use option %s: host-paths has %q, wanted whole paths such as /srv/*", PolicyOption, path)
+	var document yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &document); err == nil && len(document.Content) > 0 {
+		for i := 0; i+1 < len(document.Content[0].Content); i += 2 {
+			section := document.Content[0].Content[i]
+			p.lines[section.Value] = section.Line
+		}
+	}
+	for i, where := range p.HostPaths {
+		if components(where) == nil {
+			return Policy{}, fmt.Errorf("cannot use option %s: host-paths has %q, wanted whole paths such as /srv/*, without .. in them", PolicyOption, where)
+		}
+		for _, other := range slices.Concat(p.HostPaths[:i], p.HostPaths[i+1:]) {
+			if above(where, other) {
+				return Policy{}, fmt.Errorf("cannot use option %s: host-paths has %q and, inside it, %q: who is shown the one could put a link to any file of the host where the other is looked for: wanted paths of which none is inside another", PolicyOption, where, other)
+			}
 		}
 	}
 	return p, nil
 }
 
-// Refuse says what of a validated profile the policy does not allow, each with the line of
-// the policy; nothing when it allows all.
+// Refuse says what of a validated profile the policy does not allow, each with what the
+// policy would need, and where; nothing when it allows all.
 func (p Policy) Refuse(wanted profile.Profile) []string {
 	var refused []string
+	add := func(at, section, needs string) {
+		where := "it would need " + section
+		if line := p.lines[section]; line > 0 {
+			where = fmt.Sprintf("its %s (line %d) would need", section, line)
+		}
+		refused = append(refused, fmt.Sprintf("%s: %s does not allow it: %s %q", at, PolicyOption, where, needs))
+	}
 	for _, key := range slices.Sorted(maps.Keys(wanted.Config)) {
 		if !matchAny(p.Keys, key) {
-			refused = append(refused, fmt.Sprintf("config.%s: %s allows %s", key, PolicyOption, list("keys", p.Keys)))
+			add("config."+key, "keys", key)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(wanted.Devices)) {
 		device := wanted.Devices[name]
 		if !matchAny(p.Devices, device["type"]) {
-			refused = append(refused, fmt.Sprintf("devices.%s: is of type %s, %s allows %s", name, device["type"], PolicyOption, list("devices", p.Devices)))
-			continue
+			add("devices."+name, "devices", device["type"])
 		}
-		if path := hostPath(device); path != "" && !matchAny(p.HostPaths, path) {
-			refused = append(refused, fmt.Sprintf("devices.%s: shows %s of the host, %s allows %s", name, path, PolicyOption, list("host-paths", p.HostPaths)))
+		if what := reach(device); what != "" && !p.allowsHost(what) {
+			add("devices."+name, "host-paths", what)
 		}
 	}
 	return refused
 }
 
-// hostPath gives the file of the host that a device shows, "" when it shows none by path.
-func hostPath(device map[string]string) string {
+// reach says what of the host, or of others on it, a device shows by name; "" when it shows
+// none. It is a path, or where that would not say it:
+//
+//	cephfs:NAME/PATH, ceph:POOL/VOLUME   as the device's source
+//	pool:POOL/VOLUME                     a volume of LXD's
+//	unix-char:MAJOR:MINOR, unix-block:…  a device by its numbers, whatever its path says
+//	unix:@NAME                           an abstract socket of the host
+func reach(device map[string]string) string {
 	switch device["type"] {
 	case "disk":
-		if strings.HasPrefix(device["source"], "/") && device["pool"] == "" {
+		if device["pool"] != "" {
+			return "pool:" + device["pool"] + "/" + device["source"]
+		}
+		if strings.HasPrefix(device["source"], "/") {
 			return device["source"]
 		}
+		return strings.TrimSuffix(device["source"], "/") // a share as a whole
 	case "unix-char", "unix-block":
-		if device["source"] != "" {
+		switch {
+		case device["major"] != "" || device["minor"] != "":
+			return device["type"] + ":" + device["major"] + ":" + device["minor"]
+		case device["source"] != "":
 			return device["source"]
 		}
 		return device["path"]
+	case "proxy":
+		address := device["listen"]
+		if device["bind"] == "container" || device["bind"] == "instance" || device["bind"] == "guest" {
+			address = device["connect"]
+		}
+		if path, unix := strings.CutPrefix(address, "unix:"); unix {
+			if strings.HasPrefix(path, "/") {
+				return path
+			}
+			return address
+		}
 	}
 	return ""
 }
 
-func list(what string, allowed []string) string {
-	if len(allowed) == 0 {
-		return "no " + what
+// allowsHost tells whether host-paths has what a device reaches. A * does not go past a
+// slash, so that what is allowed is never inside something else that is: a container that
+// is shown a folder can put a link into it that leads anywhere on the host.
+func (p Policy) allowsHost(what string) bool {
+	parts := components(what)
+	return parts != nil && slices.ContainsFunc(p.HostPaths, func(pattern string) bool {
+		return slices.EqualFunc(strings.Split(pattern, "/"), parts, match)
+	})
+}
+
+// components splits what is reached at its slashes; nil for what could be read as something
+// else than it says: not a whole path, and nothing with a kind before a colon, or with an
+// empty part, . or .. in it.
+func components(s string) []string {
+	parts := strings.Split(s, "/")
+	for i, part := range parts {
+		first := i == 0 && (part == "" && len(parts) > 1 || strings.Contains(part, ":"))
+		if !first && (i == 0 || part == "" || part == "." || part == "..") || strings.ContainsRune(part, 0) {
+			return nil
+		}
 	}
-	return "the " + what + " " + strings.Join(allowed, ", ")
+	return parts
+}
+
+// above tells whether something that pattern inside allows may lie in something that
+// pattern around does.
+func above(around, inside string) bool {
+	outer, inner := strings.Split(around, "/"), strings.Split(inside, "/")
+	if len(outer) >= len(inner) {
+		return false
+	}
+	for i, part := range outer {
+		if both := strings.Contains(part, "*") && strings.Contains(inner[i], "*"); !both && !match(part, inner[i]) && !match(inner[i], part) {
+			return false
+		}
+	}
+	return true
 }
 
 func matchAny(patterns []string, s string) bool {

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -17,36 +18,106 @@ func TestPolicy(t *testing.T) {
 			"gpu0": {"type": "gpu"},
 			"etc":  {"type": "disk", "source": "/etc", "path": "/mnt"},
 			"kvm":  {"type": "unix-char", "path": "/dev/kvm"},
-			"data": {"type": "disk", "source": "/srv/data/a", "path": "/data"},
+			"data": {"type": "disk", "source": "/srv/data", "path": "/data"},
 			"vol":  {"type": "disk", "pool": "p", "source": "volume", "path": "/vol"},
 		},
 	}
 	safe, err := broker.ParsePolicy("")
 	require.NoError(t, err)
 	assert.Equal(t, []string{
-		"config.boot.host_shutdown_timeout: profile-policy allows the keys boot.autostart, boot.autostart.*, boot.stop.priority, environment.*, limits.*, user.*",
-		"config.raw.lxc: profile-policy allows the keys boot.autostart, boot.autostart.*, boot.stop.priority, environment.*, limits.*, user.*",
-		"config.security.privileged: profile-policy allows the keys boot.autostart, boot.autostart.*, boot.stop.priority, environment.*, limits.*, user.*",
-		"devices.data: is of type disk, profile-policy allows no devices",
-		"devices.etc: is of type disk, profile-policy allows no devices",
-		"devices.gpu0: is of type gpu, profile-policy allows no devices",
-		"devices.kvm: is of type unix-char, profile-policy allows no devices",
-		"devices.vol: is of type disk, profile-policy allows no devices",
+		`config.boot.host_shutdown_timeout: profile-policy does not allow it: its keys (line 1) would need "boot.host_shutdown_timeout"`,
+		`config.raw.lxc: profile-policy does not allow it: its keys (line 1) would need "raw.lxc"`,
+		`config.security.privileged: profile-policy does not allow it: its keys (line 1) would need "security.privileged"`,
+		`devices.data: profile-policy does not allow it: its devices (line 8) would need "disk"`,
+		`devices.data: profile-policy does not allow it: its host-paths (line 9) would need "/srv/data"`,
+		`devices.etc: profile-policy does not allow it: its devices (line 8) would need "disk"`,
+		`devices.etc: profile-policy does not allow it: its host-paths (line 9) would need "/etc"`,
+		`devices.gpu0: profile-policy does not allow it: its devices (line 8) would need "gpu"`,
+		`devices.kvm: profile-policy does not allow it: its devices (line 8) would need "unix-char"`,
+		`devices.kvm: profile-policy does not allow it: its host-paths (line 9) would need "/dev/kvm"`,
+		`devices.vol: profile-policy does not allow it: its devices (line 8) would need "disk"`,
+		`devices.vol: profile-policy does not allow it: its host-paths (line 9) would need "pool:p/volume"`,
 	}, safe.Refuse(wanted))
 
-	wide, err := broker.ParsePolicy("keys: [\"*\"]\ndevices: [gpu, disk, unix-*]\nhost-paths: [/srv/*, /dev/kvm]")
+	wide, err := broker.ParsePolicy("keys: [\"*\"]\ndevices: [gpu, disk, unix-*]\nhost-paths: [/srv/*, /dev/kvm, \"pool:p/*\"]")
 	require.NoError(t, err)
-	assert.Equal(t, []string{"devices.etc: shows /etc of the host, profile-policy allows the host-paths /srv/*, /dev/kvm"}, wide.Refuse(wanted))
+	assert.Equal(t, []string{`devices.etc: profile-policy does not allow it: its host-paths (line 3) would need "/etc"`}, wide.Refuse(wanted))
+
+	short, err := broker.ParsePolicy("devices: [gpu]")
+	require.NoError(t, err)
+	assert.Equal(t, `config.boot.host_shutdown_timeout: profile-policy does not allow it: it would need keys "boot.host_shutdown_timeout"`, short.Refuse(wanted)[0])
 
 	for text, says := range map[string]string{
-		"keys: limits.*":           "wanted YAML with lists of text",
-		"kyes: []":                 "field kyes not found",
-		"host-paths: [/srv/../*]":  `host-paths has "/srv/../*"`,
-		"host-paths: [srv]":        `host-paths has "srv"`,
-		"keys: [\"limits.*\"\n- x": "cannot use option profile-policy",
+		"keys: limits.*":                      "wanted YAML with lists of text",
+		"kyes: []":                            "field kyes not found",
+		"host-paths: [/srv/../*]":             `host-paths has "/srv/../*"`,
+		"host-paths: [/srv//x]":               `host-paths has "/srv//x"`,
+		"host-paths: [srv]":                   `host-paths has "srv"`,
+		"host-paths: [/]":                     `host-paths has "/"`,
+		"host-paths: [/srv, /srv/a]":          `host-paths has "/srv" and, inside it, "/srv/a"`,
+		"host-paths: [/srv/a/b, /srv/*]":      `host-paths has "/srv/*" and, inside it, "/srv/a/b"`,
+		"host-paths: [/srv/*/data, /*/a*]":    `host-paths has "/*/a*" and, inside it, "/srv/*/data"`,
+		"keys: [\"limits.*\"\n- x":            "cannot use option profile-policy",
+		strings.Repeat("# a comment\n", 9999): "wanted at most 65536",
 	} {
 		_, err := broker.ParsePolicy(text)
 		assert.ErrorContains(t, err, says, text)
+	}
+	_, err = broker.ParsePolicy("host-paths: [/srv/a, /srv2/a/b, /dev/*, /dev/net/tun2, cephfs:cephfs]")
+	assert.ErrorContains(t, err, `host-paths has "/dev/*" and, inside it, "/dev/net/tun2"`)
+}
+
+// What a device reaches on the host is what its path says, or it is refused.
+func TestHostPaths(t *testing.T) {
+	policy, err := broker.ParsePolicy("devices: [\"*\"]\nhost-paths: [/srv/*, /opt/data, /dev/kvm, cephfs:cephfs, \"ceph:rbd/*\", \"pool:p/web-*\", \"unix-char:10:*\", /run/app.sock]")
+	require.NoError(t, err)
+	for _, c := range []struct {
+		device  string // properties, with spaces
+		allowed bool
+	}{
+		{"type=disk source=/srv/a", true},
+		{"type=disk source=/srv", false},
+		{"type=disk source=/srv/", false},
+		{"type=disk source=/srv/a/b", false}, // whoever has /srv/a could make b a link
+		{"type=disk source=/srv2", false},
+		{"type=disk source=/srv2/a", false},
+		{"type=disk source=/srv/..", false},
+		{"type=disk source=/srv/.", false},
+		{"type=disk source=/srv/../etc", false},
+		{"type=disk source=//srv/a", false},
+		{"type=disk source=/SRV/a", false},
+		{"type=disk source=/opt/data", true},
+		{"type=disk source=/opt/data2", false},
+		{"type=disk source=/opt/data/..", false},
+		{"type=disk source=etc", false}, // LXD runs in /
+		{"type=disk source=./srv/a", false},
+		{"type=disk source=cephfs:cephfs/", true},
+		{"type=disk source=cephfs:cephfs/other", false},
+		{"type=disk source=ceph:rbd/x", true},
+		{"type=disk pool=p source=web-1", true},
+		{"type=disk pool=p source=db-1", false},
+		{"type=disk pool=q source=web-1", false},
+		{"type=disk pool=p source=/etc", false},
+		{"type=disk pool=p source=web-1/../db-1", false},
+		{"type=unix-char path=/dev/kvm", true},
+		{"type=unix-char path=/dev/kvm source=/dev/mem", false},
+		{"type=unix-char path=/dev/kvm major=1 minor=1", false}, // that is /dev/mem
+		{"type=unix-char path=/dev/x major=10 minor=232", true},
+		{"type=unix-block path=/dev/kvm major=8 minor=0", false},
+		{"type=proxy listen=tcp:0.0.0.0:80 connect=tcp:127.0.0.1:80", true},
+		{"type=proxy bind=instance listen=unix:/x connect=unix:/var/lib/lxd/unix.socket", false},
+		{"type=proxy bind=instance listen=unix:/x connect=unix:/run/app.sock", true},
+		{"type=proxy listen=unix:/etc/x connect=unix:/run/app.sock", false},
+		{"type=proxy bind=container listen=unix:/x connect=unix:@/tmp/x", false},
+		{"type=gpu", true},
+	} {
+		device := map[string]string{}
+		for property := range strings.FieldsSeq(c.device) {
+			name, value, _ := strings.Cut(property, "=")
+			device[name] = value
+		}
+		refused := policy.Refuse(profile.Profile{Devices: map[string]map[string]string{"d": device}})
+		assert.Equal(t, c.allowed, len(refused) == 0, "%s: %v", c.device, refused)
 	}
 }
 

@@ -248,7 +248,7 @@ devices:
 
 	before := m.relation.Databags["sub"]["profile"]
 	for says, options := range map[string]map[string]any{
-		`cannot use option preset: it has "dokcer", wanted some of cephfs, docker`:               {"preset": "dokcer"},
+		`cannot use option preset: it has "dokcer", wanted some of cephfs, docker`:                {"preset": "dokcer"},
 		`cannot use preset cephfs: option cephfs-host-path is "/srv/../etc", wanted a whole path`: {"preset": "cephfs", "cephfs-host-path": "/srv/../etc"},
 		`cannot use option profile: config.limits.cpu is "x"`:                                     {"preset": "docker", "profile": "config: {limits.cpu: x}"},
 	} {
@@ -269,7 +269,7 @@ devices:
 func TestStatusSaysWhatTheBrokerSays(t *testing.T) {
 	m := newModel(t)
 	for state, want := range map[lxdprofile.State]string{
-		{State: lxdprofile.Refused, Message: "config.raw.lxc: profile-policy allows keys limits.*"}: "blocked: lxd-cluster refused: config.raw.lxc: profile-policy allows keys limits.*",
+		{State: lxdprofile.Refused, Message: "config.raw.lxc: profile-policy does not allow it"}: "blocked: lxd-cluster refused: config.raw.lxc: profile-policy does not allow it",
 		{State: lxdprofile.UnknownInstance, Message: "cannot find instance juju-1"}:                 "blocked: lxd-cluster cannot find instance juju-1",
 		{State: lxdprofile.Waiting, Message: "instance juju-1 is on node2, which is offline"}:       "waiting: lxd-cluster: instance juju-1 is on node2, which is offline",
 		{State: "from a later minor"}: "waiting: waiting for lxd-cluster to apply the profile",
