@@ -236,6 +236,28 @@ func (x *Exec) relationSet(ctx context.Context, values map[string]string, args .
 	return err
 }
 
+// Storage implements Tools.
+func (x *Exec) Storage(ctx context.Context, name string) ([]string, error) {
+	var ids []string
+	if err := x.read(ctx, &ids, "storage-list", name); err != nil {
+		return nil, err
+	}
+	var locations []string
+	for _, id := range ids {
+		var one struct {
+			Location string `json:"location"`
+		}
+		if err := x.read(ctx, &one, "storage-get", "-s", id); err != nil {
+			return nil, err
+		}
+		if one.Location != "" {
+			locations = append(locations, one.Location)
+		}
+	}
+	sort.Strings(locations)
+	return locations, nil
+}
+
 // StatusSet implements Tools.
 func (x *Exec) StatusSet(ctx context.Context, status, message string) error {
 	_, err := x.run(ctx, nil, "status-set", "--", status, message)

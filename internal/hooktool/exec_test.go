@@ -83,6 +83,24 @@ func TestUnitsLeavesOutTheDying(t *testing.T) {
 	require.Equal(t, []string{"a/0", "a/1"}, units)
 }
 
+func TestStorageIsWhereItIsAttached(t *testing.T) {
+	x, dir := newTest(t, Event{})
+	tool(t, dir, "storage-list", `echo "$@" >$OUT/args; echo '["local/3","local/1"]'`)
+	tool(t, dir, "storage-get", `case "$*" in *local/3) echo '{"kind":"block","location":"/dev/sdc"}';; *) echo '{"kind":"block","location":""}';; esac`)
+	locations, err := x.Storage(context.Background(), "local")
+	require.NoError(t, err)
+	require.Equal(t, []string{"/dev/sdc"}, locations, "and not one that is not there yet")
+	args, err := os.ReadFile(filepath.Join(dir, "args"))
+	require.NoError(t, err)
+	require.Equal(t, "--format=json local\n", string(args))
+
+	x, dir = newTest(t, Event{})
+	tool(t, dir, "storage-list", `echo '[]'`)
+	locations, err = x.Storage(context.Background(), "local")
+	require.NoError(t, err)
+	require.Empty(t, locations)
+}
+
 func TestEventFromEnvironment(t *testing.T) {
 	env := map[string]string{"JUJU_UNIT_NAME": "pet-scheduler/11", "JUJU_DISPATCH_PATH": "actions/drain", "JUJU_MODEL_UUID": "u"}
 	event, err := EventFrom(func(k string) string { return env[k] })

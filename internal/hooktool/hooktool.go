@@ -52,6 +52,10 @@ type Tools interface {
 	// RelationSetApp is RelationSet for the application's databag; only the leader may.
 	RelationSetApp(ctx context.Context, relation string, values map[string]string) error
 
+	// Storage gives where the instances of one of the charm's storages are on this machine:
+	// a block device or a folder each, sorted; nothing when none is attached.
+	Storage(ctx context.Context, name string) ([]string, error)
+
 	// StatusSet sets the unit's workload status: active, blocked, waiting or maintenance.
 	StatusSet(ctx context.Context, status, message string) error
 	// VersionSet sets the version of the workload that `juju status` shows.

@@ -89,6 +89,13 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 	}
 	f.Config, f.Problems = ParseConfig(options)
 	if !f.LXD.Clustered && len(f.Problems) == 0 {
+		devices, err := w.Tools.Storage(ctx, storageName)
+		if err != nil {
+			return f, err
+		}
+		if problem := f.Config.Storage.attach(devices); problem != "" {
+			f.Problems = append(f.Problems, problem)
+		}
 		f.SourceErr = f.Config.Storage.missing()
 	}
 	if f.Leader, err = w.Tools.IsLeader(ctx); err != nil {

@@ -25,6 +25,8 @@ var defaultPool = Pool{Name: "local", Driver: "dir"}
 var (
 	poolName    = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
 	poolDrivers = []string{"dir", "btrfs", "lvm", "zfs"}
+	// deviceDrivers are those that can be on a block device.
+	deviceDrivers = []string{"btrfs", "lvm", "zfs"}
 )
 
 // problems lists what is wrong with the options, as ParseConfig does.
@@ -46,6 +48,24 @@ func (p Pool) problems() []string {
 		problems = append(problems, fmt.Sprintf("option storage-source is %q: a pool of driver %s is on a block device: give one, like /dev/sdb, or nothing for a loop file of LXD's own", p.Source, p.Driver))
 	}
 	return problems
+}
+
+// storageName is the charm's storage that a member's pool may be on.
+const storageName = "local"
+
+// attach takes the devices that Juju has attached for the pool. The problem is as in
+// ParseConfig.
+func (p *Pool) attach(devices []string) string {
+	switch {
+	case len(devices) == 0:
+		return ""
+	case p.Source != "":
+		return fmt.Sprintf("option storage-source is %s, and Juju has attached storage %s (%s): clear the option to use that", p.Source, storageName, devices[0])
+	case !slices.Contains(deviceDrivers, p.Driver):
+		return fmt.Sprintf("option storage-driver is %s, and Juju has attached storage %s (%s), which takes one of %s: set storage-driver to one of them", p.Driver, storageName, devices[0], strings.Join(deviceDrivers, ", "))
+	}
+	p.Source = devices[0]
+	return ""
 }
 
 // missing says why the source cannot be used on this machine; "" when it can.

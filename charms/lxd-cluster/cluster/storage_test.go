@@ -59,6 +59,43 @@ func TestEachMemberHasThePoolAtItsOwnSource(t *testing.T) {
 	require.Empty(t, defaultPool.memberConfig())
 }
 
+func TestAPoolIsOnTheStorageThatJujuAttached(t *testing.T) {
+	m := newModel(t.TempDir)
+	m.storage(Pool{"local", "btrfs", ""})
+	dirs := map[string]string{}
+	for n := range 2 {
+		unit := m.add(n)
+		dirs[unit] = t.TempDir() // a folder, since a test has no device of its own
+		m.juju.Units[unit].Storage = map[string][]string{"local": {dirs[unit]}}
+	}
+	bare := m.add(2)
+	m.settle(8)
+	for unit, dir := range dirs {
+		require.Equal(t, map[string]Pool{"local": {"local", "btrfs", dir}}, m.lxds[unit].pools)
+		require.Equal(t, "active", m.juju.Units[unit].Status)
+	}
+	require.Equal(t, map[string]Pool{"local": {"local", "btrfs", ""}}, m.lxds[bare].pools, "one without has a loop file")
+
+	for says, p := range map[string]Pool{
+		"option storage-driver is dir, and Juju has attached storage local (/dev/sdx)": {"local", "dir", ""},
+		"option storage-source is /dev/sdb, and Juju has attached storage local":       {"local", "zfs", "/dev/sdb"},
+		"option storage-source is /dev/sdx: this machine has none":                     {"local", "zfs", ""},
+	} {
+		m := newModel(t.TempDir)
+		unit := m.add(0)
+		m.juju.Units[unit].Storage = map[string][]string{"local": {"/dev/sdx"}}
+		m.storage(p)
+		m.settle(3)
+		require.Equal(t, "blocked", m.juju.Units[unit].Status)
+		require.Contains(t, m.juju.Units[unit].Message, says)
+		require.Zero(t, m.lxds[unit].effects)
+		m.juju.Units[unit].Storage = nil
+		m.storage(defaultPool)
+		m.settle(2)
+		require.Equal(t, "active", m.juju.Units[unit].Status)
+	}
+}
+
 func TestWhatTheMachineCannotDoIsSaidBeforeAnythingChanges(t *testing.T) {
 	blocked := func(t *testing.T, m *model, unit string, says ...string) {
 		t.Helper()

@@ -33,6 +33,7 @@ type Unit struct {
 	Starting        bool // it has not entered its relations yet
 	Dying           bool // it goes away: Juju does not mean to keep it
 	Log             []string
+	Storage         map[string][]string // where a storage's instances are, by its name
 }
 
 // Relation joins two endpoints; a peer relation has the same application on both.
@@ -271,6 +272,11 @@ func (t *Tools) RelationSetApp(_ context.Context, relation string, values map[st
 	}
 	t.writes = append(t.writes, write{r, t.app, maps.Clone(values)})
 	return nil
+}
+
+// Storage implements hooktool.Tools.
+func (t *Tools) Storage(_ context.Context, name string) ([]string, error) {
+	return slices.Clone(t.unit.Storage[name]), nil
 }
 
 // StatusSet implements hooktool.Tools.
