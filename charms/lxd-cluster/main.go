@@ -19,6 +19,7 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/cloud"
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/charms/lxd-cluster/install"
+	"github.com/dcib/dcib/charms/lxd-cluster/metrics"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
@@ -41,6 +42,7 @@ type facts struct {
 	Cluster cluster.Facts
 	Trust   trust.Facts
 	Broker  broker.Facts
+	Metrics metrics.Facts
 }
 
 func main() {
@@ -80,7 +82,10 @@ func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err 
 	if f.Trust, err = trust.Observe(ctx, w.trust()); err != nil {
 		return f, err
 	}
-	f.Broker, err = broker.Observe(ctx, event, w.broker(), f.Cluster.Leader)
+	if f.Broker, err = broker.Observe(ctx, event, w.broker(), f.Cluster.Leader); err != nil {
+		return f, err
+	}
+	f.Metrics, err = metrics.Observe(ctx, w.metrics())
 	return f, err
 }
 
@@ -97,6 +102,8 @@ func plan(f facts) charm.Plan[*world] {
 	}
 	steps := charm.Lift(p.Steps, (*world).cluster)
 	steps = append(steps, charm.Lift(broker.Plan(f.Broker), (*world).broker)...)
+	scraped, problem := metrics.Plan(f.Metrics)
+	steps = append(steps, charm.Lift(scraped, (*world).metrics)...)
 	// Last, since a client that asks for what LXD will not grant ends the round.
 	steps = append(steps, charm.Lift(trust.Plan(f.Trust), (*world).trust)...)
 	problems := f.Trust.Unusable
@@ -105,6 +112,9 @@ func plan(f facts) charm.Plan[*world] {
 	}
 	if f.Broker.PolicyErr != "" {
 		problems = append(problems, f.Broker.PolicyErr)
+	}
+	if problem != "" {
+		problems = append(problems, problem)
 	}
 	status := p.Status
 	if status.Level == charm.LevelActive && len(problems) > 0 {
@@ -141,6 +151,14 @@ func (w *world) trust() trust.World {
 		t.LXD = server
 	}
 	return t
+}
+
+func (w *world) metrics() metrics.World {
+	m := metrics.World{Event: w.event, Tools: w.tools, Configure: w.socket.Configure}
+	if server, err := w.socket.Server(context.Background()); err == nil {
+		m.LXD = server
+	}
+	return m
 }
 
 func (w *world) cloud() cloud.World {

@@ -217,7 +217,7 @@ func hostPort(url string) string {
 
 // Listen implements LXD.
 func (s *Socket) Listen(ctx context.Context, address string) error {
-	return s.configure(ctx, "listen on "+address, func(config map[string]any) {
+	return s.Configure(ctx, "listen on "+address, func(config map[string]any) {
 		key := "core.https_address"
 		if text(config[key]) != "" {
 			key = "cluster.https_address"
@@ -226,8 +226,9 @@ func (s *Socket) Listen(ctx context.Context, address string) error {
 	})
 }
 
-// configure changes LXD's own config; what says what for, in an error.
-func (s *Socket) configure(ctx context.Context, what string, change func(config map[string]any)) error {
+// Configure changes LXD's own config, also for the other rooms of the charm; what says what
+// for, in an error.
+func (s *Socket) Configure(ctx context.Context, what string, change func(config map[string]any)) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err
@@ -458,7 +459,7 @@ func (s *Socket) gone(member string, self bool) (bool, error) {
 
 // Unlisten implements LXD.
 func (s *Socket) Unlisten(ctx context.Context, address string) error {
-	return s.configure(ctx, "stop listening on "+address, func(config map[string]any) {
+	return s.Configure(ctx, "stop listening on "+address, func(config map[string]any) {
 		for _, key := range []string{"cluster.https_address", "core.https_address"} {
 			if text(config[key]) == address {
 				delete(config, key)

@@ -1,0 +1,170 @@
+// Package metrics is the part of lxd-cluster that lets Prometheus read LXD's own metrics:
+// over the relation metrics-endpoint from outside, over cos-agent by an agent on the same
+// machine; and it gives Grafana a dashboard for them.
+//
+// LXD asks who reads its metrics for a certificate. Neither interface can carry a client's
+// key other than in clear, and an agent that is a confined snap could not read it from a
+// file. So the one way left is core.metrics_authentication=false, by which anybody who
+// reaches LXD may read them. That is done only where the operator says so
+// (option open-metrics), and taken back with the option or the last relation. That it was
+// done here is noted in LXD, so that an operator's own setting stays.
+package metrics
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/canonical/lxd/shared/api"
+
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/relation/grafanadashboard"
+	"github.com/dcib/dcib/internal/relation/lxdhttps"
+	"github.com/dcib/dcib/internal/relation/prometheusscrape"
+)
+
+// Endpoints in charmcraft.yaml, and the option.
+const (
+	ScrapeEndpoint    = "metrics-endpoint"
+	AgentEndpoint     = "cos-agent"
+	DashboardEndpoint = "grafana-dashboard"
+	OpenOption        = "open-metrics"
+)
+
+// What is set in LXD's own config. The second key notes that the first is ours.
+const (
+	authentication = "core.metrics_authentication"
+	owner          = "user.dcib.metrics"
+	opened         = "opened"
+)
+
+// extension is LXD's name for having the first one (LXD 5.0 and later).
+const extension = "metrics_authentication"
+
+//go:embed dashboard.json
+var dashboardJSON []byte
+
+func dashboard() grafanadashboard.Dashboard {
+	return grafanadashboard.Dashboard{Name: "lxd", JSON: dashboardJSON}
+}
+
+// LXD is what this package asks of LXD; the client library's InstanceServer has it all.
+type LXD interface {
+	GetServer() (*api.Server, string, error)
+	GetClusterMembers() ([]api.ClusterMember, error)
+}
+
+// World is what this part of the charm works on. LXD is nil where there is none.
+type World struct {
+	Event hooktool.Event
+	Tools hooktool.Tools
+	LXD   LXD
+	// Configure changes LXD's own config; what says what for, in an error.
+	Configure func(ctx context.Context, what string, change func(config map[string]any)) error
+}
+
+// Facts is what Plan decides on. The zero value is a unit that has nothing to do here.
+type Facts struct {
+	App    string
+	Leader bool
+	// Scrapers, Agents and Dashboards are the relations, by their ids.
+	Scrapers, Agents, Dashboards []string
+	// Allowed is option open-metrics.
+	Allowed bool
+	// Able tells that LXD can do without certificates, Open that it does, Ours that it
+	// does so by our doing.
+	Able, Open, Ours bool
+	Version          string // LXD's
+	// Members are what to scrape, Self the name of this unit's own.
+	Members []Member
+	Self    string
+	// TLS is how to know them.
+	TLS      prometheusscrape.TLS
+	Topology prometheusscrape.Topology
+	// Published is what each relation was told so far, by relation id.
+	Published map[string]map[string]string
+}
+
+// Member is one of the cluster's.
+type Member struct{ Name, Address string }
+
+// Observe reads the relations and LXD. Where there is no relation, and nothing of ours to
+// take back, it asks for no more.
+func Observe(ctx context.Context, w World) (f Facts, err error) {
+	if w.LXD == nil {
+		return f, nil
+	}
+	for endpoint, into := range map[string]*[]string{ScrapeEndpoint: &f.Scrapers, AgentEndpoint: &f.Agents, DashboardEndpoint: &f.Dashboards} {
+		if *into, err = w.Tools.RelationIDs(ctx, endpoint); err != nil {
+			return Facts{}, err
+		}
+	}
+	server, _, err := w.LXD.GetServer()
+	if err != nil {
+		return Facts{}, fmt.Errorf("cannot ask LXD about itself: %w", err)
+	}
+	f.Ours = server.Config[owner] == opened
+	if len(f.Scrapers)+len(f.Agents)+len(f.Dashboards) == 0 && !f.Ours {
+		return Facts{}, nil
+	}
+	f.App, f.Topology, f.Published = w.Event.App(), prometheusscrape.TopologyOf(w.Event, "lxd-cluster"), map[string]map[string]string{}
+	f.Able = slices.Contains(server.APIExtensions, extension)
+	f.Open = server.Config[authentication] == "false"
+	f.Self, f.Version = server.Environment.ServerName, server.Environment.ServerVersion
+	if f.Leader, err = w.Tools.IsLeader(ctx); err != nil {
+		return Facts{}, err
+	}
+	options, err := w.Tools.Config(ctx)
+	if err != nil {
+		return Facts{}, err
+	}
+	f.Allowed, _ = options[OpenOption].(bool)
+	if err := f.observeMembers(w, server); err != nil {
+		return Facts{}, err
+	}
+	return f, f.observePublished(ctx, w)
+}
+
+func (f *Facts) observeMembers(w World, server *api.Server) error {
+	members, err := w.LXD.GetClusterMembers()
+	if err != nil {
+		return fmt.Errorf("cannot list the cluster's members: %w", err)
+	}
+	for _, m := range members {
+		f.Members = append(f.Members, Member{m.ServerName, strings.TrimPrefix(m.URL, "https://")})
+	}
+	slices.SortFunc(f.Members, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
+	certificate, err := lxdhttps.ParseCertificate(server.Environment.Certificate)
+	if err != nil {
+		return fmt.Errorf("cannot read the cluster's certificate: %w", err)
+	}
+	// All members show the same one, which names none of their addresses.
+	f.TLS.CA = server.Environment.Certificate
+	switch {
+	case len(certificate.DNSNames) > 0:
+		f.TLS.ServerName = certificate.DNSNames[0]
+	case len(certificate.IPAddresses) > 0:
+		f.TLS.ServerName = certificate.IPAddresses[0].String()
+	}
+	return nil
+}
+
+func (f *Facts) observePublished(ctx context.Context, w World) (err error) {
+	for _, relation := range f.Agents {
+		if f.Published[relation], err = w.Tools.RelationGet(ctx, relation, w.Event.Unit); err != nil {
+			return err
+		}
+	}
+	if !f.Leader {
+		return nil // only the leader may read its own application's databag
+	}
+	for _, relation := range slices.Concat(f.Scrapers, f.Dashboards) {
+		if f.Published[relation], err = w.Tools.RelationGet(ctx, relation, f.App); err != nil {
+			return err
+		}
+	}
+	return nil
+}

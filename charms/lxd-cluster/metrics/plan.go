@@ -1,0 +1,166 @@
+package metrics
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/relation/cosagent"
+	"github.com/dcib/dcib/internal/relation/grafanadashboard"
+	"github.com/dcib/dcib/internal/relation/prometheusscrape"
+)
+
+// Plan gives the steps that make LXD and the relations agree, and what an operator has to
+// mend, "" for nothing. It is pure.
+func Plan(f Facts) ([]charm.Step[World], string) {
+	var steps []charm.Step[World]
+	wanted := f.reads() && f.Allowed && f.Able
+	open := wanted || f.Open && !f.Ours
+	if f.Leader {
+		switch {
+		case wanted && !f.Open:
+			steps = append(steps, openMetrics{})
+		case !wanted && f.Ours:
+			steps = append(steps, closeMetrics{})
+		}
+		steps = append(steps, f.tellScrapers(open)...)
+		steps = append(steps, f.tellGrafana()...)
+	}
+	steps = append(steps, f.tellAgents(open)...)
+	return steps, f.problem(open)
+}
+
+// reads tells whether anybody is there to read metrics.
+func (f Facts) reads() bool { return len(f.Scrapers)+len(f.Agents) > 0 }
+
+func (f Facts) problem(open bool) string {
+	if !f.reads() || open {
+		return ""
+	}
+	relations := strings.Join(slices.Concat(f.Scrapers, f.Agents), ", ")
+	if !f.Able {
+		return fmt.Sprintf("cannot give LXD's metrics to relation %s: LXD %s always asks for a client's certificate: refresh LXD to 5.0 or later, or remove the relation", relations, f.Version)
+	}
+	return fmt.Sprintf("cannot give LXD's metrics to relation %s: LXD asks for a client's certificate, and the relation cannot carry its key safely: juju config %s %s=true lets anyone who reaches LXD read its metrics, or remove the relation", relations, f.App, OpenOption)
+}
+
+// tellScrapers plans what Prometheus is told: every member, since each tells of its own
+// instances.
+func (f Facts) tellScrapers(open bool) []charm.Step[World] {
+	var targets []prometheusscrape.Target
+	for _, m := range f.Members {
+		targets = append(targets, m.target())
+	}
+	var jobs []prometheusscrape.Job
+	if open {
+		jobs = []prometheusscrape.Job{job(f.TLS, targets...)}
+	}
+	bag := prometheusscrape.Encode(jobs, f.Topology)
+	var steps []charm.Step[World]
+	for _, relation := range f.Scrapers {
+		if !told(f.Published[relation], bag) {
+			steps = append(steps, publish{relation: relation, what: "what to scrape", bag: bag, app: true})
+		}
+	}
+	return steps
+}
+
+// tellAgents plans what this unit tells the agent on its machine: its own member. That
+// traffic never leaves the machine, and the agent may have no place for a certificate.
+func (f Facts) tellAgents(open bool) []charm.Step[World] {
+	at := slices.IndexFunc(f.Members, func(m Member) bool { return m.Name == f.Self })
+	var jobs []prometheusscrape.Job
+	if open && at >= 0 {
+		jobs = []prometheusscrape.Job{job(prometheusscrape.TLS{Unverified: true}, f.Members[at].target())}
+	}
+	if len(f.Agents) == 0 {
+		return nil
+	}
+	bag := cosagent.Encode(jobs, dashboard())
+	var steps []charm.Step[World]
+	for _, relation := range f.Agents {
+		if !told(f.Published[relation], bag) {
+			steps = append(steps, publish{relation: relation, what: "what to scrape", bag: bag})
+		}
+	}
+	return steps
+}
+
+func (f Facts) tellGrafana() []charm.Step[World] {
+	if len(f.Dashboards) == 0 {
+		return nil
+	}
+	bag := grafanadashboard.Encode("lxd-cluster", dashboard())
+	var steps []charm.Step[World]
+	for _, relation := range f.Dashboards {
+		if !told(f.Published[relation], bag) {
+			steps = append(steps, publish{relation: relation, what: "the dashboard", bag: bag, app: true})
+		}
+	}
+	return steps
+}
+
+func (m Member) target() prometheusscrape.Target {
+	return prometheusscrape.Target{Addresses: []string{m.Address}, Labels: map[string]string{"member": m.Name}}
+}
+
+func job(tls prometheusscrape.TLS, targets ...prometheusscrape.Target) prometheusscrape.Job {
+	return prometheusscrape.Job{Name: "lxd", Path: "/1.0/metrics", Scheme: "https", TLS: tls, Targets: targets}
+}
+
+// told tells whether a databag says that already; what is empty is to be missing there.
+func told(bag, want map[string]string) bool {
+	for key, value := range want {
+		if bag[key] != value {
+			return false
+		}
+	}
+	return true
+}
+
+// openMetrics lets anybody read them.
+type openMetrics struct{}
+
+func (openMetrics) Name() string { return "let LXD's metrics be read without a certificate" }
+
+func (s openMetrics) Apply(ctx context.Context, w World) error {
+	return w.Configure(ctx, s.Name(), func(config map[string]any) {
+		if config[authentication] != "false" {
+			config[authentication], config[owner] = "false", opened
+		}
+	})
+}
+
+// closeMetrics takes that back.
+type closeMetrics struct{}
+
+func (closeMetrics) Name() string {
+	return "let LXD ask for a certificate again before it gives metrics"
+}
+
+func (s closeMetrics) Apply(ctx context.Context, w World) error {
+	return w.Configure(ctx, s.Name(), func(config map[string]any) {
+		if config[owner] == opened {
+			delete(config, authentication)
+			delete(config, owner)
+		}
+	})
+}
+
+// publish writes a databag of this unit, or of its application.
+type publish struct {
+	relation, what string
+	bag            map[string]string
+	app            bool
+}
+
+func (s publish) Name() string { return "tell relation " + s.relation + " " + s.what }
+
+func (s publish) Apply(ctx context.Context, w World) error {
+	if s.app {
+		return w.Tools.RelationSetApp(ctx, s.relation, s.bag)
+	}
+	return w.Tools.RelationSet(ctx, s.relation, s.bag)
+}

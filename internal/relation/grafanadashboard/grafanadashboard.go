@@ -1,0 +1,66 @@
+// Package grafanadashboard is the interface `grafana_dashboard`, as the charm library
+// grafana_k8s.v0.grafana_dashboard (canonical/grafana-k8s-operator) reads it: a provider
+// writes dashboards into its application's databag, compressed.
+package grafanadashboard
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+
+	"github.com/ulikunitz/xz"
+)
+
+// keyDashboards is the databag's only key.
+const keyDashboards = "dashboards"
+
+// Dashboard is one dashboard of a charm.
+type Dashboard struct {
+	Name string // unique in the charm
+	JSON []byte // Grafana's model; panels name the data source ${prometheusds}
+}
+
+// window is how far back the compression looks: more than a dashboard is long.
+const window = 1 << 16
+
+// Compress gives a dashboard as this interface and cos_agent carry it: xz, in base64. The
+// same dashboard always gives the same text.
+func Compress(dashboard []byte) string {
+	var packed bytes.Buffer
+	w, err := xz.WriterConfig{DictCap: window}.NewWriter(&packed)
+	if err == nil {
+		_, err = w.Write(dashboard)
+		err = errors.Join(err, w.Close())
+	}
+	if err != nil {
+		panic(err) // nothing can fail in memory
+	}
+	return base64.StdEncoding.EncodeToString(packed.Bytes())
+}
+
+// Encode gives the entries of the application's databag.
+func Encode(charm string, dashboards ...Dashboard) map[string]string {
+	type template struct {
+		Charm    string            `json:"charm"`
+		Content  string            `json:"content"`
+		Topology map[string]string `json:"juju_topology"`
+		// Selectors for Juju's names are left out: the dashboards bring their own.
+		Inject bool   `json:"inject_dropdowns"`
+		UID    string `json:"dashboard_alt_uid"`
+	}
+	templates := map[string]template{}
+	sum := sha256.New()
+	for _, d := range dashboards {
+		_, _ = sum.Write(d.JSON)
+		id := sha256.Sum256([]byte(charm + "-" + d.Name))
+		templates["file:"+d.Name] = template{Charm: charm, Content: Compress(d.JSON), Topology: map[string]string{}, UID: hex.EncodeToString(id[:8])}
+	}
+	raw, err := json.Marshal(map[string]any{"templates": templates, "uuid": hex.EncodeToString(sum.Sum(nil)[:16])})
+	if err != nil {
+		panic(err) // structs of text always have a JSON
+	}
+	return map[string]string{keyDashboards: string(raw)}
+}
