@@ -16,6 +16,7 @@ import (
 
 	"github.com/dcib/dcib/charms/lxd-cluster/backup"
 	"github.com/dcib/dcib/charms/lxd-cluster/broker"
+	"github.com/dcib/dcib/charms/lxd-cluster/ceph"
 	"github.com/dcib/dcib/charms/lxd-cluster/cloud"
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/charms/lxd-cluster/install"
@@ -40,6 +41,7 @@ type world struct {
 type facts struct {
 	Install install.Facts
 	Cluster cluster.Facts
+	Ceph    ceph.Facts
 	Trust   trust.Facts
 	Broker  broker.Facts
 	Metrics metrics.Facts
@@ -76,6 +78,12 @@ func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err 
 			return f, err
 		}
 	}
+	if f.Cluster.LXD.Present && f.Cluster.Departure == nil {
+		if f.Ceph, err = ceph.Observe(ctx, w.ceph(), site(event, f.Cluster)); err != nil {
+			return f, err
+		}
+		f.Cluster.Pending = f.Ceph.Pending()
+	}
 	if !f.Cluster.LXD.Clustered || f.Cluster.Departure != nil {
 		return f, nil // the other rooms work on a cluster, for a unit that stays
 	}
@@ -106,6 +114,8 @@ func plan(f facts) charm.Plan[*world] {
 	steps = append(steps, charm.Lift(scraped, (*world).metrics)...)
 	// Last, since a client that asks for what LXD will not grant ends the round.
 	steps = append(steps, charm.Lift(trust.Plan(f.Trust), (*world).trust)...)
+	shared := ceph.Plan(f.Ceph)
+	steps = append(steps, charm.Lift(shared.Steps, (*world).ceph)...)
 	problems := f.Trust.Unusable
 	if there.Status.Level == charm.LevelBlocked {
 		problems = append(problems, there.Status.Message)
@@ -117,6 +127,9 @@ func plan(f facts) charm.Plan[*world] {
 		problems = append(problems, problem)
 	}
 	status := p.Status
+	if status.Level == charm.LevelActive && shared.Status.Level != "" {
+		status = shared.Status
+	}
 	if status.Level == charm.LevelActive && len(problems) > 0 {
 		status = charm.Blockedf("%s", strings.Join(problems, "; "))
 	}
@@ -125,6 +138,28 @@ func plan(f facts) charm.Plan[*world] {
 
 func (w *world) install() install.World {
 	return install.World{Tools: w.tools, Commands: install.System{}, Root: "/"}
+}
+
+func (w *world) ceph() ceph.World {
+	c := ceph.World{Tools: w.tools, Dir: "/etc/ceph"}
+	if server, err := w.socket.Server(context.Background()); err == nil {
+		c.LXD = ceph.Server{InstanceServer: server}
+	}
+	return c
+}
+
+// site is what the ceph room has to know of the cluster. The pool has a name of its own
+// where it is not the one for root disks.
+func site(event hooktool.Event, c cluster.Facts) ceph.Site {
+	s := ceph.Site{
+		Unit: event.Unit, App: event.App(), Peers: c.Relation,
+		Clustered: c.LXD.Clustered, InTurn: c.InTurn(), Members: c.MemberNames(),
+		Ready: c.WithCeph(), Told: c.Mine.Ceph, Drivers: c.LXD.Drivers, PoolName: ceph.Driver,
+	}
+	if c.Config.Storage.Driver == ceph.Driver {
+		s.PoolName, s.Root = c.Config.Storage.Name, true
+	}
+	return s
 }
 
 func (w *world) cluster() cluster.World {

@@ -24,6 +24,8 @@ type model struct {
 	dirs map[string]string
 	w    *lxdWorld
 	tmp  func() string
+
+	pending string // what another room says is missing
 }
 
 func newModel(tmp func() string) *model {
@@ -54,7 +56,12 @@ func (m *model) charm() charm.Charm[Facts, World] {
 				Now:      func() time.Time { return m.w.now },
 			}
 		},
-		Observe: Observe, Plan: Plan,
+		Observe: func(ctx context.Context, event hooktool.Event, w World) (Facts, error) {
+			f, err := Observe(ctx, event, w)
+			f.Pending = m.pending
+			return f, err
+		},
+		Plan: Plan,
 	}
 }
 

@@ -59,6 +59,10 @@ type Facts struct {
 	JoinKey string // public half of this unit's join key; empty when it has none
 	LXD     Local
 
+	// Pending is what joining, and a profile with root disks on Ceph, have to wait for;
+	// empty when nothing. The ceph room says.
+	Pending string
+
 	Departure *Departure // nil for a unit that stays
 }
 
@@ -68,6 +72,7 @@ type Bag struct {
 	HasWish  bool
 	Offer    lxdcluster.Offer
 	HasOffer bool
+	Ceph     bool // the unit's machine has Ceph's configuration
 }
 
 // Observe gathers the facts and changes nothing.
@@ -176,8 +181,30 @@ func readBag(ctx context.Context, tools hooktool.Tools, relation, unit string) (
 	if b.Offer, b.HasOffer, err = lxdcluster.ReadOffer(bag); err != nil {
 		return b, fmt.Errorf("%w (unit %s)", err, unit)
 	}
+	b.Ceph = lxdcluster.ReadCeph(bag)
 	return b, nil
 }
+
+// InTurn tells whether it is this unit that does what is done once for the cluster.
+func (f Facts) InTurn() bool { return f.LXD.Clustered && f.issuer() == f.Unit }
+
+// WithCeph lists the members whose units have said that Ceph's configuration is there.
+func (f Facts) WithCeph() []string {
+	var members []string
+	for _, bag := range f.Peers {
+		if bag.Ceph {
+			members = append(members, bag.Wish.Member)
+		}
+	}
+	if f.Mine.Ceph {
+		members = append(members, f.LXD.Member)
+	}
+	slices.Sort(members)
+	return members
+}
+
+// MemberNames lists the cluster's members.
+func (f Facts) MemberNames() []string { return memberNames(f.LXD.Members) }
 
 // keyFile is the join key's file below the state directory.
 const keyFile = "join.key"

@@ -143,6 +143,9 @@ func (f Facts) asJoiner() ([]charm.Step[World], charm.Status) {
 		// A wish without a key asks for no token, so that nobody waits for us.
 		return f.tell(wish), charm.Blockedf("%s", reason)
 	}
+	if f.Pending != "" {
+		return f.tell(wish), charm.Waitingf("cannot join yet: %s", f.Pending)
+	}
 	if f.JoinKey == "" {
 		return []charm.Step[World]{makeKey{}}, charm.Waitingf("preparing to join")
 	}
@@ -239,6 +242,9 @@ func (f Facts) issuer() string {
 
 // profiles plans the profiles that are ours to write.
 func (f Facts) profiles() []charm.Step[World] {
+	if f.Config.Storage.Driver == sharedDriver && f.Pending != "" {
+		return nil
+	}
 	var steps []charm.Step[World]
 	want := f.ownProfile()
 	if have, ok := f.LXD.Profiles[ProfileName]; !ok || !sameProfile(have, want) {

@@ -19,12 +19,16 @@ type Pool struct {
 	Source       string // a block device or folder on each member; empty: LXD's own place
 }
 
+// sharedDriver makes a pool that all members share. The ceph room makes it, once the
+// cluster is there.
+const sharedDriver = "ceph"
+
 // defaultPool is what the options say when nobody has changed them.
 var defaultPool = Pool{Name: "local", Driver: "dir"}
 
 var (
 	poolName    = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
-	poolDrivers = []string{"dir", "btrfs", "lvm", "zfs"}
+	poolDrivers = []string{"dir", "btrfs", "lvm", "zfs", sharedDriver}
 	// deviceDrivers are those that can be on a block device.
 	deviceDrivers = []string{"btrfs", "lvm", "zfs"}
 )
@@ -40,6 +44,8 @@ func (p Pool) problems() []string {
 	}
 	switch device := strings.HasPrefix(p.Source, "/dev/"); {
 	case p.Source == "":
+	case p.Driver == sharedDriver:
+		problems = append(problems, fmt.Sprintf("option storage-source is %q: a pool of driver ceph is where relation ceph says: clear the option", p.Source))
 	case !filepath.IsAbs(p.Source) || filepath.Clean(p.Source) != p.Source:
 		problems = append(problems, fmt.Sprintf("option storage-source is %q: give the whole path of a block device or folder, like /dev/sdb or /srv/lxd, or nothing", p.Source))
 	case device && p.Driver == "dir":
@@ -100,7 +106,7 @@ func (p Pool) memberConfig() []api.ClusterMemberConfigKey {
 // wantsPool tells whether the founder has to make the pool. One that is there is kept, and
 // where nobody has changed the options any other that is there serves as well.
 func (f Facts) wantsPool() bool {
-	if slices.Contains(f.LXD.Pools, f.Config.Storage.Name) {
+	if slices.Contains(f.LXD.Pools, f.Config.Storage.Name) || f.Config.Storage.Driver == sharedDriver {
 		return false
 	}
 	return len(f.LXD.Pools) == 0 || f.Config.Storage != defaultPool
@@ -130,6 +136,9 @@ func (f Facts) storageUnmet() []string {
 	want := f.Config.Storage
 	if !f.LXD.Clustered || len(f.Problems) > 0 || want == defaultPool {
 		return nil
+	}
+	if want.Driver == sharedDriver && f.Pending != "" {
+		return nil // the ceph room says so
 	}
 	if !slices.Contains(f.LXD.Pools, want.Name) {
 		return []string{fmt.Sprintf("option storage-pool is %s: the cluster was there first, with %s: give one of these, or make it with lxc storage create", want.Name, strings.Join(f.LXD.Pools, ", "))}

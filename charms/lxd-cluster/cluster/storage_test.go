@@ -21,8 +21,8 @@ func TestStorageOptions(t *testing.T) {
 	}
 	for option, bad := range map[string][]Pool{
 		"storage-pool":   {{"", "dir", ""}, {"a/b", "dir", ""}, {"-a", "dir", ""}},
-		"storage-driver": {{"local", "", ""}, {"local", "ceph", ""}},
-		"storage-source": {{"local", "dir", "srv"}, {"local", "dir", "/srv/../x"}, {"local", "dir", "/dev/sdb"}, {"local", "zfs", "/srv/lxd"}, {"local", "lvm", "/srv/lxd"}},
+		"storage-driver": {{"local", "", ""}, {"local", "ext4", ""}},
+		"storage-source": {{"local", "dir", "srv"}, {"local", "dir", "/srv/../x"}, {"local", "dir", "/dev/sdb"}, {"local", "zfs", "/srv/lxd"}, {"local", "lvm", "/srv/lxd"}, {"local", "ceph", "/dev/sdb"}},
 	} {
 		for _, p := range bad {
 			t.Run(fmt.Sprint(option, p), func(t *testing.T) {
@@ -163,6 +163,25 @@ func TestNobodyJoinsUnderABadOption(t *testing.T) {
 	m.storage(defaultPool)
 	m.settle(5)
 	require.Equal(t, "active", m.juju.Units[unit].Status)
+}
+
+func TestASharedPoolIsWaitedFor(t *testing.T) {
+	m := newModel(t.TempDir)
+	m.storage(Pool{"rbd", "ceph", ""})
+	first, second := m.add(0), m.add(1)
+	m.pending = "waiting for Ceph"
+	m.settle(5)
+	require.True(t, m.lxds[first].local.Clustered, "founding takes no pool")
+	require.Empty(t, m.lxds[first].pools)
+	require.NotContains(t, m.lxds[first].local.Profiles, "dcib", "its root disk would be nowhere")
+	require.Equal(t, "cannot join yet: waiting for Ceph", m.juju.Units[second].Message)
+	require.Empty(t, m.w.issued)
+
+	m.pending = ""
+	m.lxds[first].local.Pools = []string{"rbd"}
+	m.settle(5)
+	require.Equal(t, "active", m.juju.Units[second].Status)
+	require.Equal(t, "rbd", m.lxds[second].local.Profiles["dcib"].Devices["root"]["pool"])
 }
 
 func TestAPoolThatIsThereIsKept(t *testing.T) {

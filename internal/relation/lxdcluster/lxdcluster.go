@@ -19,6 +19,7 @@ const (
 	keyFounder = "founder"
 	keyWish    = "wish"
 	keyOffer   = "offer"
+	keyCeph    = "ceph"
 )
 
 // Wish is what a unit says of itself and asks for.
@@ -103,3 +104,9 @@ func write(key string, value any) (map[string]string, error) {
 	}
 	return map[string]string{key: string(text)}, nil
 }
+
+// ReadCeph tells whether a unit's machine has Ceph's configuration.
+func ReadCeph(bag map[string]string) bool { return bag[keyCeph] != "" }
+
+// EncodeCeph gives the databag entry that says so.
+func EncodeCeph() map[string]string { return map[string]string{keyCeph: "configured"} }

@@ -1,0 +1,242 @@
+// Package ceph is the part of lxd-cluster that gives the cluster a storage pool on Ceph,
+// which all members share: over the relation `ceph` (interface ceph-client) every unit asks
+// for an OSD pool and a key, and writes Ceph's configuration on its machine; when all
+// members have it, one unit creates LXD's pool.
+package ceph
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/relation/cephclient"
+)
+
+// Endpoint is the relation's name in charmcraft.yaml.
+const Endpoint = "ceph"
+
+// Driver is LXD's storage driver.
+const Driver = "ceph"
+
+// World is what this room works on.
+type World struct {
+	Tools hooktool.Tools
+	LXD   LXD
+	Dir   string // "/etc/ceph" outside tests; LXD looks there and nowhere else
+}
+
+// LXD is what this room asks of a cluster's LXD.
+type LXD interface {
+	// Pool looks for a storage pool, one that is not complete too; nil when there is none.
+	Pool(ctx context.Context, name string) (*Pool, error)
+	// Define makes a pool known on a member, and Create makes it.
+	Define(ctx context.Context, name, member string, config map[string]string) error
+	Create(ctx context.Context, name string, config map[string]string) error
+}
+
+// Pool is a storage pool as LXD lists it.
+type Pool struct {
+	Driver  string
+	Created bool     // on all members
+	Defined []string // the members where it is known
+}
+
+// Site is what the rest of the charm knows of the cluster.
+type Site struct {
+	Unit, App string
+	Peers     string   // the peer relation's id; empty before Juju made it
+	Clustered bool     // this machine's LXD is a member
+	InTurn    bool     // this unit does what is done once
+	Members   []string // by LXD's own list
+	Ready     []string // members whose units have said that Ceph's configuration is there
+	Told      bool     // this unit has
+	Drivers   []string // storage drivers that this LXD supports; nil when it does not say
+	PoolName  string   // what LXD's pool is called
+	Root      bool     // root disks are to be in it
+}
+
+// Config is the application's options as far as this room reads them.
+type Config struct {
+	OSDPool  string // the OSD pool's name; empty: the application's
+	Replicas int
+}
+
+var osdPool = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
+
+// ParseConfig reads options. The problems name the option, what was wrong with it and what
+// would be right.
+func ParseConfig(options map[string]any) (Config, []string) {
+	var problems []string
+	name, _ := options["ceph-osd-pool"].(string)
+	c := Config{OSDPool: strings.TrimSpace(name)}
+	if c.OSDPool != "" && !osdPool.MatchString(c.OSDPool) {
+		problems = append(problems, fmt.Sprintf("option ceph-osd-pool is %q: give a name of letters, digits, dots, dashes, like lxd, or nothing", c.OSDPool))
+	}
+	replicas, _ := options["ceph-osd-replication-count"].(float64)
+	if c.Replicas = int(replicas); c.Replicas < 1 || c.Replicas > 10 {
+		problems = append(problems, fmt.Sprintf("option ceph-osd-replication-count is %v: give how many copies Ceph keeps, 1 to 10", options["ceph-osd-replication-count"]))
+	}
+	return c, problems
+}
+
+// Facts are everything a plan is made from.
+type Facts struct {
+	Site
+	Problems []string // with options
+
+	Relation string // empty without one
+	Request  cephclient.Request
+	Sent     bool // as it is in the databag
+	Monitors []string
+	Key      string // secret
+	Answer   cephclient.Answer
+	Answered bool
+
+	// Files are those that are not as they should be.
+	Files []File
+	// Foreign says why the ceph.conf that somebody else wrote does not do.
+	Foreign string
+
+	Pool *Pool
+}
+
+// File is a file of Ceph's configuration.
+type File struct {
+	Name string
+	Text string
+	Mode fs.FileMode
+}
+
+// Observe gathers the facts and changes nothing.
+func Observe(ctx context.Context, w World, site Site) (Facts, error) {
+	f := Facts{Site: site}
+	relations, err := w.Tools.RelationIDs(ctx, Endpoint)
+	if err != nil || len(relations) == 0 {
+		return f, err
+	}
+	f.Relation = relations[0]
+	options, err := w.Tools.Config(ctx)
+	if err != nil {
+		return f, err
+	}
+	var config Config
+	if config, f.Problems = ParseConfig(options); len(f.Problems) > 0 {
+		return f, nil
+	}
+	f.Request = cephclient.Request{App: site.App, Unit: site.Unit, Pool: config.OSDPool, Replicas: config.Replicas}
+	if f.Request.Pool == "" {
+		f.Request.Pool = site.App
+	}
+	mine, err := w.Tools.RelationGet(ctx, f.Relation, site.Unit)
+	if err != nil {
+		return f, err
+	}
+	f.Sent = true
+	for key, value := range f.Request.Encode() {
+		f.Sent = f.Sent && mine[key] == value
+	}
+	if err := f.observeMonitors(ctx, w); err != nil {
+		return f, err
+	}
+	if f.Key != "" {
+		if err := f.observeFiles(w); err != nil {
+			return f, err
+		}
+	}
+	if f.Clustered {
+		f.Pool, err = w.LXD.Pool(ctx, f.PoolName)
+	}
+	return f, err
+}
+
+func (f *Facts) observeMonitors(ctx context.Context, w World) error {
+	units, err := w.Tools.RelationUnits(ctx, f.Relation)
+	if err != nil {
+		return err
+	}
+	for _, unit := range units {
+		bag, err := w.Tools.RelationGet(ctx, f.Relation, unit)
+		if err != nil {
+			return err
+		}
+		monitor, ok := cephclient.ReadMonitor(bag)
+		if !ok {
+			continue
+		}
+		f.Monitors, f.Key = append(f.Monitors, monitor.Address), monitor.Key
+		// One that led before may still show an older answer.
+		answer, ok, err := cephclient.ReadAnswer(bag, f.Unit)
+		if err != nil {
+			return err
+		}
+		if ok && answer.ID == f.Request.ID() {
+			f.Answer, f.Answered = answer, true
+		}
+	}
+	slices.Sort(f.Monitors)
+	return nil
+}
+
+// mark begins a ceph.conf that is ours.
+const mark = "# kept by the lxd-cluster charm\n"
+
+// observeFiles compares what is there to what should be. A machine that is part of Ceph
+// itself has a ceph.conf that is not ours; it will do if it is of the same Ceph.
+func (f *Facts) observeFiles(w World) error {
+	conf := File{"ceph.conf", mark + "[global]\nmon_host = " + strings.Join(f.Monitors, ",") + "\nauth_client_required = cephx\n", 0o644}
+	keyring := File{"ceph.client." + f.App + ".keyring", "[client." + f.App + "]\n\tkey = " + f.Key + "\n", 0o600}
+	for _, want := range []File{conf, keyring} {
+		has, mode, err := read(filepath.Join(w.Dir, want.Name))
+		if err != nil {
+			return err
+		}
+		switch {
+		case want.Name == conf.Name && has != "" && !strings.HasPrefix(has, mark):
+			if !slices.ContainsFunc(f.Monitors, func(m string) bool { return names(has, m) }) {
+				f.Foreign = fmt.Sprintf("%s is not this charm's and names none of the monitors %s", filepath.Join(w.Dir, want.Name), strings.Join(f.Monitors, ", "))
+			}
+		case has != want.Text || mode != want.Mode:
+			f.Files = append(f.Files, want)
+		}
+	}
+	return nil
+}
+
+// names tells whether a ceph.conf names a monitor.
+func names(conf, address string) bool {
+	address = strings.Trim(address, "[]")
+	for line := range strings.Lines(conf) {
+		key, hosts, ok := strings.Cut(line, "=")
+		if !ok || strings.NewReplacer(" ", "", "_", "", "-", "").Replace(key) != "monhost" {
+			continue
+		}
+		for _, host := range strings.FieldsFunc(hosts, func(r rune) bool { return strings.ContainsRune(" \t\n,[]", r) }) {
+			host = strings.TrimPrefix(strings.TrimPrefix(host, "v1:"), "v2:")
+			if host == address || strings.HasPrefix(host, address+":") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func read(path string) (text string, mode fs.FileMode, err error) {
+	info, err := os.Stat(path)
+	if os.IsNotExist(err) {
+		return "", 0, nil
+	}
+	if err != nil {
+		return "", 0, fmt.Errorf("cannot look at Ceph's configuration: %w", err)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return "", 0, fmt.Errorf("cannot read Ceph's configuration: %w", err)
+	}
+	return string(raw), info.Mode().Perm(), nil
+}

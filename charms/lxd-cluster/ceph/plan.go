@@ -1,0 +1,167 @@
+package ceph
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/relation/cephclient"
+	"github.com/dcib/dcib/internal/relation/lxdcluster"
+)
+
+// Plan is what this unit does about the facts. It is pure. Its status has no level when
+// there is nothing to say.
+func Plan(f Facts) charm.Plan[World] {
+	var steps []charm.Step[World]
+	said := func(s charm.Status) charm.Plan[World] { return charm.Plan[World]{Steps: steps, Status: s} }
+	if f.Relation == "" {
+		if f.Root {
+			return said(charm.Blockedf("option storage-driver is ceph, and there is no relation to a Ceph: juju integrate %s:%s ceph-mon", f.App, Endpoint))
+		}
+		return said(charm.Status{})
+	}
+	if len(f.Problems) > 0 {
+		return said(charm.Blockedf("%s", strings.Join(f.Problems, "; ")))
+	}
+	if !f.Sent {
+		steps = append(steps, ask{f.Relation, f.Request})
+	}
+	if f.Foreign != "" {
+		return said(charm.Blockedf("cannot use Ceph: %s: take it away, or relate the Ceph that this machine is part of", f.Foreign))
+	}
+	for _, file := range f.Files {
+		steps = append(steps, write{file})
+	}
+	switch {
+	case f.Key == "":
+		return said(charm.Waitingf("waiting for Ceph's monitors to give their addresses and a key (relation %s)", f.Relation))
+	case !f.Told && f.Peers != "":
+		steps = append(steps, tell{f.Peers})
+	}
+	switch {
+	case !f.Answered:
+		return said(charm.Waitingf("waiting for Ceph to make the OSD pool %s (relation %s)", f.Request.Pool, f.Relation))
+	case f.Answer.Refused != "":
+		return said(charm.Blockedf("cannot have the OSD pool %s: Ceph refuses: %s: look at juju debug-log of its leader", f.Request.Pool, f.Answer.Refused))
+	case !f.Clustered:
+		return said(charm.Status{})
+	}
+	return said(f.planPool(&steps))
+}
+
+// planPool plans LXD's pool.
+func (f Facts) planPool(steps *[]charm.Step[World]) charm.Status {
+	var missing []string
+	for _, member := range f.Members {
+		if !slices.Contains(f.Ready, member) {
+			missing = append(missing, member)
+		}
+	}
+	switch {
+	case f.Pool != nil && f.Pool.Driver != Driver:
+		return charm.Blockedf("cannot create storage pool %s: LXD has one of that name, of driver %s, and it is kept: set storage-driver=ceph and another storage-pool", f.PoolName, f.Pool.Driver)
+	case f.Pool != nil && f.Pool.Created:
+		return charm.Status{}
+	case len(f.Drivers) > 0 && !slices.Contains(f.Drivers, Driver):
+		return charm.Blockedf("cannot create storage pool %s: this machine's LXD does not support ceph: install ceph-common here and restart LXD", f.PoolName)
+	case len(missing) > 0:
+		return charm.Waitingf("waiting for Ceph's configuration on %s, to create storage pool %s", strings.Join(missing, ", "), f.PoolName)
+	case !f.InTurn:
+		return charm.Waitingf("waiting for storage pool %s (ceph) to be created", f.PoolName)
+	}
+	step := create{name: f.PoolName, osdPool: f.Request.Pool, user: f.App}
+	for _, member := range f.Members {
+		if f.Pool == nil || !slices.Contains(f.Pool.Defined, member) {
+			step.members = append(step.members, member)
+		}
+	}
+	*steps = append(*steps, step)
+	return charm.Waitingf("creating storage pool %s (ceph)", f.PoolName)
+}
+
+// Pending says what is still missing: of a unit that has to join, the configuration that
+// LXD needs for that; of a member, the pool. It is empty when nothing is.
+func (f Facts) Pending() string {
+	switch {
+	case f.Relation == "" && !f.Root:
+		return ""
+	case f.Clustered && f.Pool != nil && f.Pool.Created && f.Pool.Driver == Driver:
+		return ""
+	case !f.Clustered && f.Key != "" && len(f.Files) == 0 && f.Foreign == "":
+		return ""
+	}
+	if status := Plan(f).Status; status.Message != "" {
+		return status.Message
+	}
+	return "writing Ceph's configuration"
+}
+
+// ask sends the request to Ceph.
+type ask struct {
+	relation string
+	request  cephclient.Request
+}
+
+func (s ask) Name() string { return "ask Ceph for the OSD pool " + s.request.Pool }
+
+func (s ask) Apply(ctx context.Context, w World) error {
+	return w.Tools.RelationSet(ctx, s.relation, s.request.Encode())
+}
+
+// write writes one file, whole or not at all.
+type write struct{ file File }
+
+func (s write) Name() string { return "write Ceph's " + s.file.Name }
+
+func (s write) Apply(_ context.Context, w World) error {
+	if err := os.MkdirAll(w.Dir, 0o755); err != nil {
+		return fmt.Errorf("cannot make Ceph's folder: %w", err)
+	}
+	path := filepath.Join(w.Dir, s.file.Name)
+	fresh := path + ".new"
+	_ = os.Remove(fresh) // one that a killed hook has left keeps its mode otherwise
+	if err := os.WriteFile(fresh, []byte(s.file.Text), s.file.Mode); err != nil {
+		return err
+	}
+	if err := os.Chmod(fresh, s.file.Mode); err != nil { // whatever the umask
+		return err
+	}
+	return os.Rename(fresh, path)
+}
+
+// tell tells the other units that this machine has Ceph's configuration.
+type tell struct{ peers string }
+
+func (s tell) Name() string { return "tell the other units that Ceph's configuration is here" }
+
+func (s tell) Apply(ctx context.Context, w World) error {
+	return w.Tools.RelationSet(ctx, s.peers, lxdcluster.EncodeCeph())
+}
+
+// create creates LXD's pool: first on each member where it is not defined yet, then as a
+// whole.
+type create struct {
+	name, osdPool, user string
+	members             []string
+}
+
+func (s create) Name() string { return "create storage pool " + s.name + " (ceph)" }
+
+func (s create) Apply(ctx context.Context, w World) error {
+	for _, member := range s.members {
+		if err := w.LXD.Define(ctx, s.name, member, map[string]string{"source": s.osdPool}); err != nil {
+			return charm.Waiting("cannot define storage pool %s on %s: %s", s.name, member, err)
+		}
+	}
+	err := w.LXD.Create(ctx, s.name, map[string]string{
+		"ceph.cluster_name": "ceph", "ceph.osd.pool_name": s.osdPool, "ceph.user.name": s.user,
+	})
+	if err != nil {
+		return charm.Blocked("cannot create storage pool %s on Ceph's OSD pool %s: LXD says: %s", s.name, s.osdPool, err)
+	}
+	return nil
+}

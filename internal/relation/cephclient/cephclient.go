@@ -1,0 +1,121 @@
+// Package cephclient is the client's side of the interface `ceph-client`, as the ceph-mon
+// charm speaks it (canonical/ceph-charms, ceph-mon/src/ceph_client.py and
+// charms_ceph/broker.py).
+//
+// A client's units each write the same request into their databags: a list of operations
+// for Ceph's broker. Every ceph-mon unit answers with its address and the key of the cephx
+// user client.<application>; the one that leads also with what came of the request, under
+// a key of its own for each unit that asked.
+//
+// That key travels in the databag in clear, since the interface has no other way.
+package cephclient
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// Databag keys.
+const (
+	keyRequest     = "broker_req"
+	keyApplication = "application-name"
+	keyUnit        = "unit-name"
+	keyAnswer      = "broker-rsp-" // and the unit's name with a dash
+	keyMonitor     = "ceph-public-address"
+	keyKey         = "key"
+)
+
+// Request asks for a replicated OSD pool for RBD images. One that is there is kept.
+type Request struct {
+	App      string // asks for the key of client.<App>
+	Unit     string // who asks: "lxd-cluster/0"
+	Pool     string
+	Replicas int
+}
+
+// operation is one of the broker's, with what create-pool takes.
+type operation struct {
+	Op       string `json:"op"`
+	Name     string `json:"name"`
+	Type     string `json:"pool-type"`
+	Replicas int    `json:"replicas"`
+	Use      string `json:"app-name"`
+}
+
+func (r Request) operations() []operation {
+	return []operation{{"create-pool", r.Pool, "replicated", r.Replicas, "rbd"}}
+}
+
+// ID names what is asked for: the broker does nothing about one that it has answered.
+func (r Request) ID() string {
+	text, err := json.Marshal(r.operations())
+	if err != nil {
+		panic(err) // texts and numbers
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
+}
+
+// Encode gives the databag entries of a request.
+func (r Request) Encode() map[string]string {
+	text, err := json.Marshal(struct {
+		Version    int         `json:"api-version"`
+		Operations []operation `json:"ops"`
+		ID         string      `json:"request-id"`
+	}{1, r.operations(), r.ID()})
+	if err != nil {
+		panic(err) // texts and numbers
+	}
+	return map[string]string{
+		keyRequest:     string(text),
+		keyApplication: r.App,
+		// Across models, the other side does not see a unit's own name.
+		keyUnit: r.Unit,
+	}
+}
+
+// Monitor is what a ceph-mon unit says of itself.
+type Monitor struct {
+	Address string // as it is to stand in ceph.conf's mon_host
+	Key     string // of client.<App>; secret
+}
+
+// ReadMonitor reads a ceph-mon unit's databag. ok is false while it has not said all of it.
+func ReadMonitor(bag map[string]string) (m Monitor, ok bool) {
+	m = Monitor{bag[keyMonitor], bag[keyKey]}
+	return m, m.Address != "" && m.Key != ""
+}
+
+// Answer is what came of a request.
+type Answer struct {
+	ID      string // the request's
+	Refused string // why nothing came of it; empty when it was done
+}
+
+// ReadAnswer reads the answer to one unit's request from a ceph-mon unit's databag. ok is
+// false when there is none.
+func ReadAnswer(bag map[string]string, unit string) (a Answer, ok bool, err error) {
+	text := bag[keyAnswer+strings.ReplaceAll(unit, "/", "-")]
+	if text == "" {
+		return a, false, nil
+	}
+	var answer struct {
+		ID     string `json:"request-id"`
+		Code   int    `json:"exit-code"`
+		Stderr string `json:"stderr"`
+	}
+	if err := json.Unmarshal([]byte(text), &answer); err != nil {
+		return a, false, fmt.Errorf("cannot read what Ceph's broker answered to %s: %w", unit, err)
+	}
+	a.ID = answer.ID
+	if answer.Code != 0 {
+		a.Refused = strings.TrimSpace(answer.Stderr)
+		if a.Refused == "" {
+			a.Refused = fmt.Sprintf("exit code %d, without a reason", answer.Code)
+		}
+	}
+	return a, true, nil
+}
