@@ -392,9 +392,13 @@ func (s *Socket) HandOver(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot hand over LXD's database: %w", err)
 	}
-	// LXD 5.0.2 may answer "not leader", since it has just handed over: what counts is
-	// whether another member votes.
-	_, _, asked := server.RawQuery("POST", "/internal/cluster/handover", map[string]string{"address": hostPort(there.URL)}, "")
+	// What counts is whether another member votes. LXD 5.0.2 may answer "not leader", since it
+	// has just handed over, or not answer at all, so nobody waits for its answer.
+	asked := make(chan error, 1)
+	go func() {
+		_, _, err := server.RawQuery("POST", "/internal/cluster/handover", map[string]string{"address": hostPort(there.URL)}, "")
+		asked <- err
+	}()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -408,7 +412,12 @@ func (s *Socket) HandOver(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("cannot hand over LXD's database: no other member has taken it: look at `lxc cluster list`: %w", errors.Join(asked, err, ctx.Err()))
+			select {
+			case refused := <-asked:
+				err = errors.Join(refused, err)
+			default:
+			}
+			return fmt.Errorf("cannot hand over LXD's database: no other member has taken it: look at `lxc cluster list`: %w", errors.Join(err, ctx.Err()))
 		}
 	}
 }
