@@ -70,8 +70,8 @@ func (c crashing) settle(rounds int) {
 func (c crashing) clusters() []string {
 	var all []string
 	for _, unit := range c.units() {
-		if l := c.lxds[unit].local; l.Clustered && !slices.Contains(all, l.Fingerprint) {
-			all = append(all, l.Fingerprint)
+		if l := c.lxds[unit].local; l.Clustered && !slices.Contains(all, l.Identity) {
+			all = append(all, l.Identity)
 		}
 	}
 	return all
@@ -93,8 +93,8 @@ func (c crashing) end() map[string]any {
 		wish, _, err := lxdcluster.ReadWish(relation.Databags[unit])
 		require.NoError(c.run, err)
 		require.Equal(c.run, "active", c.juju.Units[unit].Status, unit)
-		require.Equal(c.run, local.Fingerprint, wish.Cluster)
-		local.Members, local.Fingerprint, wish.Cluster = nil, "", ""
+		require.Equal(c.run, local.Identity, wish.Cluster)
+		local.Members, local.Identity, wish.Cluster = nil, "", ""
 		end[unit] = map[string]any{
 			"members": strings.Join(names, ","),
 			"lxd":     local,

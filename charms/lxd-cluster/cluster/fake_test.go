@@ -109,7 +109,7 @@ func (l *fakeLXD) Found(_ context.Context, member string) error {
 	defer l.effect("found")()
 	l.world.clusters++
 	l.local.Clustered, l.local.Member = true, member
-	l.local.Fingerprint = fmt.Sprintf("cert%d", l.world.clusters)
+	l.local.Identity = fmt.Sprintf("cert%d", l.world.clusters)
 	l.members = &[]Member{{Name: member, Address: l.local.Listens, Status: "Online", FailureDomain: noDomain, Voter: true}}
 	return nil
 }
@@ -146,7 +146,7 @@ func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool) erro
 	}
 	_, name, _ := strings.Cut(token, " for ")
 	l.local.Clustered, l.local.Member, l.local.Listens = true, name, address
-	l.local.Fingerprint, l.local.Pools, l.local.Bridges = issuer.local.Fingerprint, issuer.local.Pools, issuer.local.Bridges
+	l.local.Identity, l.local.Pools, l.local.Bridges = issuer.local.Identity, issuer.local.Pools, issuer.local.Bridges
 	l.local.Profiles = issuer.local.Profiles
 	if slices.Contains(l.local.Pools, pool.Name) {
 		l.pools = map[string]Pool{pool.Name: pool}

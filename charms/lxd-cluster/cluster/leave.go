@@ -109,7 +109,7 @@ func (f Facts) dismantles() bool {
 // the machine's LXD was in without us is not ours to leave.
 func (f Facts) tookPart() bool {
 	wish := f.Mine.Wish
-	return wish.Cluster != "" && (!f.LXD.Clustered || wish.Cluster == f.LXD.Fingerprint)
+	return wish.Cluster != "" && (!f.LXD.Clustered || wish.Cluster == f.LXD.Identity)
 }
 
 // leave plans the way out of the cluster.

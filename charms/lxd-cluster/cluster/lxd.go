@@ -67,10 +67,22 @@ type Local struct {
 	// PoolDrivers are the pools' drivers by name; outside a cluster only.
 	PoolDrivers map[string]string
 
-	Clustered   bool
-	Member      string // its name in the cluster
-	Fingerprint string // of the cluster's certificate
-	Members     []Member
+	Clustered bool
+	Member    string // its name in the cluster
+	Identity  string // of the cluster, see IdentityKey
+	Members   []Member
+}
+
+// IdentityKey is the key of LXD's own config under which a cluster's identity stands once
+// its certificate is not the one that it was known by any more. Until then the identity is
+// the fingerprint of its certificate, so members agree on it before and after.
+const IdentityKey = "user.dcib.cluster"
+
+func identity(info *api.Server) string {
+	if kept := text(info.Config[IdentityKey]); kept != "" {
+		return kept
+	}
+	return info.Environment.CertificateFingerprint
 }
 
 // address gives the address that the cluster knows this member by; "" outside a cluster.
@@ -142,14 +154,14 @@ func (s *Socket) Look(ctx context.Context) (Local, error) {
 		return Local{}, fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
 	}
 	l := Local{
-		Present:     true,
-		Version:     info.Environment.ServerVersion,
-		Listens:     text(info.Config["core.https_address"]),
-		Clusters:    text(info.Config["cluster.https_address"]),
-		Clustered:   info.Environment.ServerClustered,
-		Member:      info.Environment.ServerName,
-		Fingerprint: info.Environment.CertificateFingerprint,
-		Profiles:    map[string]Profile{},
+		Present:   true,
+		Version:   info.Environment.ServerVersion,
+		Listens:   text(info.Config["core.https_address"]),
+		Clusters:  text(info.Config["cluster.https_address"]),
+		Clustered: info.Environment.ServerClustered,
+		Member:    info.Environment.ServerName,
+		Identity:  identity(info),
+		Profiles:  map[string]Profile{},
 	}
 	for _, driver := range info.Environment.StorageSupportedDrivers {
 		l.Drivers = append(l.Drivers, driver.Name)

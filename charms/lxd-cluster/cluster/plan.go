@@ -63,7 +63,7 @@ func (f Facts) membership() ([]charm.Step[World], charm.Status) {
 func (f Facts) asMember() ([]charm.Step[World], charm.Status) {
 	var steps []charm.Step[World]
 	steps = append(steps, f.tell(lxdcluster.Wish{
-		Member: f.LXD.Member, Address: f.Address, LXD: f.LXD.Version, Cluster: f.LXD.Fingerprint,
+		Member: f.LXD.Member, Address: f.Address, LXD: f.LXD.Version, Cluster: f.LXD.Identity,
 	})...)
 	steps = append(steps, f.failureDomain()...)
 	if f.Leader && f.Founder == "" {
@@ -233,7 +233,7 @@ func (f Facts) issuer() string {
 	}
 	for _, unit := range f.sortedPeers() {
 		wish := f.Peers[unit].Wish
-		if wish.Cluster == f.LXD.Fingerprint && live[wish.Member] && (best == "" || number(unit) < number(best)) {
+		if wish.Cluster == f.LXD.Identity && live[wish.Member] && (best == "" || number(unit) < number(best)) {
 			best = unit
 		}
 	}
@@ -334,7 +334,7 @@ func (f Facts) clusterUnit() string {
 // LXD is in.
 func (f Facts) otherCluster() string {
 	for _, unit := range f.sortedPeers() {
-		if theirs := f.Peers[unit].Wish.Cluster; theirs != "" && theirs != f.LXD.Fingerprint && f.Founder != f.Unit {
+		if theirs := f.Peers[unit].Wish.Cluster; theirs != "" && theirs != f.LXD.Identity && f.Founder != f.Unit {
 			return unit
 		}
 	}

@@ -28,8 +28,8 @@ type Wish struct {
 	Address string `json:"address"` // host:port its LXD listens on for the cluster
 	LXD     string `json:"lxd"`     // the LXD version it runs
 	Key     string `json:"key"`     // seal tokens to this public key
-	// Cluster is the fingerprint of the certificate of the cluster that its LXD is in;
-	// empty as long as it is in none.
+	// Cluster is the identity of the cluster that its LXD is in: the fingerprint of the
+	// first certificate that it was known by. Empty as long as it is in none.
 	Cluster string `json:"cluster,omitempty"`
 	// Spent is the id of the last offer that it used without getting in.
 	Spent string `json:"spent,omitempty"`
