@@ -17,6 +17,7 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/backup"
 	"github.com/dcib/dcib/charms/lxd-cluster/broker"
 	"github.com/dcib/dcib/charms/lxd-cluster/ceph"
+	"github.com/dcib/dcib/charms/lxd-cluster/certificate"
 	"github.com/dcib/dcib/charms/lxd-cluster/cloud"
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/charms/lxd-cluster/install"
@@ -45,6 +46,7 @@ type facts struct {
 	Trust   trust.Facts
 	Broker  broker.Facts
 	Metrics metrics.Facts
+	Cert    certificate.Facts
 }
 
 func main() {
@@ -93,7 +95,10 @@ func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err 
 	if f.Broker, err = broker.Observe(ctx, event, w.broker(), f.Cluster.Leader); err != nil {
 		return f, err
 	}
-	f.Metrics, err = metrics.Observe(ctx, w.metrics())
+	if f.Metrics, err = metrics.Observe(ctx, w.metrics()); err != nil {
+		return f, err
+	}
+	f.Cert, err = certificate.Observe(ctx, w.certificate(), f.Cluster.LXD.Identity)
 	return f, err
 }
 
@@ -110,8 +115,10 @@ func plan(f facts) charm.Plan[*world] {
 	}
 	steps := charm.Lift(p.Steps, (*world).cluster)
 	steps = append(steps, charm.Lift(broker.Plan(f.Broker), (*world).broker)...)
-	scraped, problem := metrics.Plan(f.Metrics)
+	scraped, unreadable := metrics.Plan(f.Metrics)
 	steps = append(steps, charm.Lift(scraped, (*world).metrics)...)
+	issued, unissued := certificate.Plan(f.Cert)
+	steps = append(steps, charm.Lift(issued, (*world).certificate)...)
 	// Last, since a client that asks for what LXD will not grant ends the round.
 	steps = append(steps, charm.Lift(trust.Plan(f.Trust), (*world).trust)...)
 	shared := ceph.Plan(f.Ceph)
@@ -120,11 +127,10 @@ func plan(f facts) charm.Plan[*world] {
 	if there.Status.Level == charm.LevelBlocked {
 		problems = append(problems, there.Status.Message)
 	}
-	if f.Broker.PolicyErr != "" {
-		problems = append(problems, f.Broker.PolicyErr)
-	}
-	if problem != "" {
-		problems = append(problems, problem)
+	for _, problem := range []string{f.Broker.PolicyErr, unreadable, unissued} {
+		if problem != "" {
+			problems = append(problems, problem)
+		}
 	}
 	status := p.Status
 	if status.Level == charm.LevelActive && shared.Status.Level != "" {
@@ -194,6 +200,14 @@ func (w *world) metrics() metrics.World {
 		m.LXD = server
 	}
 	return m
+}
+
+func (w *world) certificate() certificate.World {
+	c := certificate.World{Unit: w.event.Unit, Tools: w.tools, StateDir: w.stateDir(), Now: time.Now, NewKey: certificate.NewKey, Configure: w.socket.Configure}
+	if server, err := w.socket.Server(context.Background()); err == nil {
+		c.LXD = server
+	}
+	return c
 }
 
 func (w *world) cloud() cloud.World {

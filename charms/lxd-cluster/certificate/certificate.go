@@ -1,0 +1,258 @@
+// Package certificate is the part of lxd-cluster that has LXD's certificate issued by the
+// authority that the user related (interface tls-certificates).
+//
+// All members show one certificate, so one unit asks for it: the holder, which the leader
+// names in LXD's own config and which stays it as long as Juju keeps that unit. The private
+// key never leaves the holder's machine other than into LXD, which gives it to its members
+// itself.
+//
+// A certificate that is replaced has another fingerprint. So that members do not take the
+// cluster for another one, its identity is written down in LXD first (see
+// cluster.IdentityKey).
+package certificate
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/canonical/lxd/shared/api"
+
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/relation/lxdhttps"
+	"github.com/dcib/dcib/internal/relation/tlscertificates"
+)
+
+// Endpoint is the relation's name in charmcraft.yaml.
+const Endpoint = "certificates"
+
+// holderKey is the key of LXD's own config that names the holder.
+const holderKey = "user.dcib.certificate"
+
+// keyFile is the private key's file below the state directory.
+const keyFile = "certificate.key"
+
+// keyBits is the length of the key: RSA, since every authority signs that.
+const keyBits = 2048
+
+// LXD is what this package asks of LXD; the client library's InstanceServer has it all.
+type LXD interface {
+	GetServer() (*api.Server, string, error)
+	GetClusterMembers() ([]api.ClusterMember, error)
+	UpdateClusterCertificate(certs api.ClusterCertificatePut, etag string) error
+}
+
+// World is what this part of the charm works on. LXD is nil where there is none.
+type World struct {
+	Unit     string
+	Tools    hooktool.Tools
+	LXD      LXD
+	StateDir string // where the key is kept, readable by root only
+	Now      func() time.Time
+	NewKey   func() (*rsa.PrivateKey, error) // NewKey outside tests
+	// Configure changes LXD's own config; what says what for, in an error.
+	Configure func(ctx context.Context, what string, change func(config map[string]any)) error
+}
+
+// Facts is what Plan decides on. The zero value is a unit that has nothing to do here.
+type Facts struct {
+	Unit     string
+	Leader   bool
+	Relation string // its id; empty without one
+	// Holder is the unit that asks, as LXD's config names it; HolderGone that Juju does
+	// not keep it.
+	Holder     string
+	HolderGone bool
+	// Offline are the members to which a new certificate could not be given.
+	Offline []string
+	// Current is the fingerprint of the certificate that LXD shows, Identity that of the
+	// cluster.
+	Current, Identity string
+
+	// The rest is for the holder alone.
+
+	CSR    string // made of its key and the members; empty as long as there is no key
+	Asked  bool   // the databag asks for just that
+	Issued *Issued
+	// IssuedErr says why the answer cannot be used.
+	IssuedErr string
+}
+
+// Issued is a certificate that the authority gave for the CSR.
+type Issued struct {
+	Fingerprint string
+	Chain       string // PEM, the certificate first
+	// Revoked tells that the authority took it back, Due that most of its time is over.
+	Revoked, Due bool
+}
+
+// Observe reads the relation, and LXD and the key where that matters. identity is that of
+// the cluster.
+func Observe(ctx context.Context, w World, identity string) (f Facts, err error) {
+	if w.LXD == nil {
+		return f, nil
+	}
+	relations, err := w.Tools.RelationIDs(ctx, Endpoint)
+	if err != nil {
+		return f, err
+	}
+	server, _, err := w.LXD.GetServer()
+	if err != nil {
+		return f, fmt.Errorf("cannot ask LXD about itself: %w", err)
+	}
+	holder, _ := server.Config[holderKey].(string)
+	if len(relations) == 0 && holder == "" {
+		return f, nil
+	}
+	f = Facts{Unit: w.Unit, Holder: holder, Identity: identity, Current: server.Environment.CertificateFingerprint}
+	if f.Leader, err = w.Tools.IsLeader(ctx); err != nil || len(relations) == 0 {
+		return f, err
+	}
+	f.Relation = relations[0]
+	if f.Leader && holder != "" && holder != w.Unit {
+		kept, err := w.Tools.Units(ctx)
+		if err != nil {
+			return f, err
+		}
+		f.HolderGone = !slices.Contains(kept, holder)
+	}
+	bag, err := w.Tools.RelationGet(ctx, f.Relation, w.Unit)
+	if err != nil {
+		return f, err
+	}
+	if holder != w.Unit {
+		f.Asked = !tlscertificates.Asked(bag, "")
+		return f, nil
+	}
+	return f, f.observeRequest(ctx, w, bag)
+}
+
+// observeRequest looks how far the holder is.
+func (f *Facts) observeRequest(ctx context.Context, w World, bag map[string]string) error {
+	members, err := w.LXD.GetClusterMembers()
+	if err != nil {
+		return fmt.Errorf("cannot list the cluster's members: %w", err)
+	}
+	for _, m := range members {
+		if m.Status == "Offline" {
+			f.Offline = append(f.Offline, m.ServerName)
+		}
+	}
+	key, err := loadKey(w.StateDir)
+	if err != nil || key == nil {
+		return err
+	}
+	if f.CSR, err = newRequest(key, members); err != nil {
+		return err
+	}
+	if f.Asked = tlscertificates.Asked(bag, f.CSR); !f.Asked {
+		return nil
+	}
+	app, err := w.Tools.RelationApp(ctx, f.Relation)
+	if err != nil || app == "" {
+		return err
+	}
+	answer, err := w.Tools.RelationGet(ctx, f.Relation, app)
+	if err != nil {
+		return err
+	}
+	issued, ok, err := tlscertificates.Decode(answer, f.CSR)
+	if err == nil && ok {
+		f.Issued, err = check(issued, key, f.Current, w.Now())
+	}
+	if err != nil {
+		f.IssuedErr = err.Error()
+	}
+	return nil
+}
+
+// newRequest makes a signing request for all members. The same key and members give the
+// same text (PKCS #1 v1.5 signatures have no chance in them).
+func newRequest(key *rsa.PrivateKey, members []api.ClusterMember) (string, error) {
+	template := x509.CertificateRequest{Subject: pkix.Name{CommonName: "lxd-cluster"}}
+	for _, m := range members {
+		template.DNSNames = append(template.DNSNames, m.ServerName)
+		host, _, err := net.SplitHostPort(strings.TrimPrefix(m.URL, "https://"))
+		if err != nil {
+			return "", fmt.Errorf("cannot read the address of member %s: %w", m.ServerName, err)
+		}
+		if ip := net.ParseIP(host); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else if !slices.Contains(template.DNSNames, host) {
+			template.DNSNames = append(template.DNSNames, host)
+		}
+	}
+	slices.Sort(template.DNSNames)
+	slices.SortFunc(template.IPAddresses, func(a, b net.IP) int { return strings.Compare(a.String(), b.String()) })
+	der, err := x509.CreateCertificateRequest(rand.Reader, &template, key)
+	if err != nil {
+		return "", fmt.Errorf("cannot make a certificate signing request: %w", err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})), nil
+}
+
+// check reads what the authority issued; current is what LXD shows.
+func check(issued tlscertificates.Issued, key *rsa.PrivateKey, current string, now time.Time) (*Issued, error) {
+	leaf, err := lxdhttps.ParseCertificate(issued.Certificate)
+	if err != nil {
+		return nil, err
+	}
+	if public, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(key.Public()) {
+		return nil, errors.New("cannot use the certificate: it is for another key than the one that it was asked for")
+	}
+	if now.After(leaf.NotAfter) && !issued.Revoked && lxdhttps.Fingerprint(leaf) != current {
+		return nil, fmt.Errorf("cannot use the certificate: it expired on %s", leaf.NotAfter.Format(time.DateTime))
+	}
+	all := []*x509.Certificate{leaf}
+	for _, text := range issued.Chain {
+		next, err := lxdhttps.ParseCertificate(text)
+		if err != nil {
+			return nil, fmt.Errorf("cannot use the certificate's chain: %w", err)
+		}
+		if !slices.ContainsFunc(all, next.Equal) {
+			all = append(all, next)
+		}
+	}
+	var chain strings.Builder
+	for _, c := range all {
+		_ = pem.Encode(&chain, &pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
+	}
+	due := leaf.NotAfter.Add(-leaf.NotAfter.Sub(leaf.NotBefore) / 10)
+	return &Issued{Fingerprint: lxdhttps.Fingerprint(leaf), Chain: chain.String(), Revoked: issued.Revoked, Due: now.After(due)}, nil
+}
+
+// NewKey makes a private key.
+func NewKey() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, keyBits) }
+
+// loadKey reads the holder's key; nil when it has none yet.
+func loadKey(dir string) (*rsa.PrivateKey, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, keyFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the key of LXD's certificate: %w", err)
+	}
+	block, _ := pem.Decode(raw)
+	if block == nil {
+		return nil, fmt.Errorf("cannot read the key of LXD's certificate: %s is not PEM: remove it, and another is made", filepath.Join(dir, keyFile))
+	}
+	key, err := x509.ParsePKCS1PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the key of LXD's certificate in %s: %w: remove it, and another is made", filepath.Join(dir, keyFile), err)
+	}
+	return key, nil
+}

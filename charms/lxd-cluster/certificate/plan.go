@@ -1,0 +1,145 @@
+package certificate
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/canonical/lxd/shared/api"
+
+	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/relation/tlscertificates"
+)
+
+// Plan gives the steps that bring LXD the certificate that the authority issues, and what
+// an operator has to mend, "" for nothing. It is pure.
+//
+// Without the relation LXD keeps the certificate that it has: another one would make its
+// clients mistrust it once more.
+func Plan(f Facts) ([]charm.Step[World], string) {
+	switch {
+	case f.Relation == "":
+		if f.Leader && f.Holder != "" {
+			return []charm.Step[World]{name{""}}, ""
+		}
+		return nil, ""
+	case f.Leader && (f.Holder == "" || f.HolderGone):
+		return []charm.Step[World]{name{f.Unit}}, ""
+	case f.Holder != f.Unit:
+		if f.Asked {
+			return []charm.Step[World]{ask{f.Relation, ""}}, ""
+		}
+		return nil, ""
+	case f.CSR == "":
+		return []charm.Step[World]{makeKey{}}, ""
+	case !f.Asked:
+		return []charm.Step[World]{ask{f.Relation, f.CSR}}, ""
+	case f.IssuedErr != "":
+		return nil, fmt.Sprintf("cannot use what relation %s gives: %s: look at the certificate authority, or remove the relation", f.Relation, f.IssuedErr)
+	case f.Issued == nil:
+		return nil, "" // not answered yet; LXD goes on with the one that it has
+	case f.Issued.Revoked, f.Issued.Due && f.Issued.Fingerprint == f.Current:
+		// Another key is another request, which no authority takes for answered.
+		return []charm.Step[World]{makeKey{}}, ""
+	case f.Issued.Fingerprint == f.Current:
+		return nil, ""
+	case len(f.Offline) > 0:
+		return nil, fmt.Sprintf("cannot give LXD its new certificate: all members must be online, and these are not: %s", strings.Join(f.Offline, ", "))
+	}
+	return []charm.Step[World]{replace{f.Issued.Chain, f.Identity}}, ""
+}
+
+// name names the holder; "" for nobody.
+type name struct{ unit string }
+
+func (s name) Name() string {
+	if s.unit == "" {
+		return "let nobody ask for LXD's certificate"
+	}
+	return "let " + s.unit + " ask for LXD's certificate"
+}
+
+func (s name) Apply(ctx context.Context, w World) error {
+	return w.Configure(ctx, s.Name(), func(config map[string]any) {
+		if s.unit == "" {
+			delete(config, holderKey)
+		} else {
+			config[holderKey] = s.unit
+		}
+	})
+}
+
+// makeKey makes the holder's private key, or another one.
+type makeKey struct{}
+
+func (makeKey) Name() string { return "make a key for LXD's certificate" }
+
+func (makeKey) Apply(_ context.Context, w World) error {
+	key, err := w.NewKey()
+	if err != nil {
+		return err
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	if err := os.MkdirAll(w.StateDir, 0o700); err != nil {
+		return err
+	}
+	// CreateTemp makes it for its owner only.
+	temporary, err := os.CreateTemp(w.StateDir, "."+keyFile+"-*")
+	if err != nil {
+		return err
+	}
+	_, err = temporary.Write(text)
+	if err = errors.Join(err, temporary.Sync(), temporary.Close()); err == nil {
+		err = os.Rename(temporary.Name(), filepath.Join(w.StateDir, keyFile))
+	}
+	if err != nil {
+		_ = os.Remove(temporary.Name())
+	}
+	return err
+}
+
+// ask sends a signing request, or takes it back when it is empty.
+type ask struct{ relation, csr string }
+
+func (s ask) Name() string {
+	if s.csr == "" {
+		return "take back the request for a certificate on relation " + s.relation
+	}
+	return "ask relation " + s.relation + " for LXD's certificate"
+}
+
+func (s ask) Apply(ctx context.Context, w World) error {
+	return w.Tools.RelationSet(ctx, s.relation, tlscertificates.Encode(s.csr))
+}
+
+// replace gives the certificate to LXD.
+type replace struct{ chain, identity string }
+
+func (replace) Name() string { return "have LXD show the certificate that the authority issued" }
+
+func (s replace) Apply(ctx context.Context, w World) error {
+	err := w.Configure(ctx, "keep the cluster's identity", func(config map[string]any) {
+		if kept, _ := config[cluster.IdentityKey].(string); kept == "" {
+			config[cluster.IdentityKey] = s.identity
+		}
+	})
+	if err != nil {
+		return err
+	}
+	key, err := os.ReadFile(filepath.Join(w.StateDir, keyFile))
+	if err != nil {
+		return fmt.Errorf("cannot read the key of LXD's certificate: %w", err)
+	}
+	err = w.LXD.UpdateClusterCertificate(api.ClusterCertificatePut{ClusterCertificate: s.chain, ClusterCertificateKey: string(key)}, "")
+	if api.StatusErrorCheck(err, http.StatusBadRequest) {
+		return charm.Blocked("cannot %s: LXD refuses: %s: look at the certificate authority, or remove the relation", s.Name(), err)
+	}
+	return err
+}
