@@ -25,6 +25,7 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/lxd/profiles"
 )
 
 // stateDir holds what a unit has to remember that nobody else may know.
@@ -228,7 +229,7 @@ func (w *world) backup() backup.World {
 
 func (w *world) broker() *broker.World {
 	if w.asked == nil {
-		w.asked = &broker.World{Tools: w.tools, Project: "default", Random: rand.Reader}
+		w.asked = &broker.World{World: profiles.World{Tools: w.tools, Project: "default", Now: time.Now}, Random: rand.Reader}
 		if server, err := w.socket.Server(context.Background()); err == nil {
 			w.asked.LXD = server
 		}

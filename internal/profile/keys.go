@@ -25,9 +25,12 @@ type key struct {
 }
 
 // keys are LXD's instance options for containers, and when a running one follows a change
-// of them, as LXD 5.0 does it (lxd/instance/drivers/driver_lxc.go, Update). Later releases
-// have more live ones, none fewer. The first row that fits counts.
+// of them, as LXD does it from 5.0 to 6.6 (lxd/instance/drivers/driver_lxc.go, Update): the
+// effects are the same in all of them, the keys that came later are in extensions. LXD's
+// documentation calls security.nesting live, too: of it only the AppArmor profile is, the
+// mounts that nested containers need are made at the start. The first row that fits counts.
 // https://documentation.ubuntu.com/lxd/en/stable-5.0/reference/instance_options/
+// https://documentation.ubuntu.com/lxd/latest/reference/instance_options/
 var keys = []key{
 	{"boot.autostart", boolean, Live, ""},
 	{"boot.autostart.delay", integer, Live, ""},
@@ -41,6 +44,7 @@ var keys = []key{
 
 	{"limits.cpu", cpus, Live, ""},
 	{"limits.cpu.allowance", allowance, Live, ""},
+	{"limits.cpu.nodes", nodes, Live, ""},
 	{"limits.cpu.priority", priority, Live, ""},
 	{"limits.disk.priority", priority, Live, ""},
 	{"limits.hugepages.1GB", size, Live, ""},
@@ -56,13 +60,24 @@ var keys = []key{
 	{"limits.processes", integer, Live, ""},
 
 	{"linux.kernel_modules", text, Live, ""},
+	{"linux.kernel_modules.load", oneOf("boot", "ondemand"), Restart, ""},
 	{"linux.sysctl.", text, Restart, ""},
+
+	{"migration.incremental.memory", boolean, Live, ""},
+	{"migration.incremental.memory.goal", integer, Live, ""},
+	{"migration.incremental.memory.iterations", integer, Live, ""},
+
+	{"nvidia.driver.capabilities", text, Restart, ""},
+	{"nvidia.require.", text, Restart, ""},
+	{"nvidia.runtime", boolean, Restart, ""},
 
 	{"raw.apparmor", text, Live, ""},
 	{"raw.idmap", text, Restart, ""},
 	{"raw.lxc", text, Restart, ""},
 	{"raw.seccomp", text, Restart, ""},
 
+	{"security.delegate_bpf", boolean, Restart, ""},
+	{"security.delegate_bpf.", text, Restart, ""},
 	{"security.devlxd", boolean, Refused, "containers prove who they are through it"},
 	{"security.idmap.base", integer, Restart, ""},
 	{"security.idmap.isolated", boolean, Restart, ""},
@@ -71,8 +86,10 @@ var keys = []key{
 	{"security.privileged", boolean, Restart, ""},
 	{"security.protection.delete", boolean, Live, ""},
 	{"security.protection.shift", boolean, Live, ""},
-	{"security.syscalls.intercept.mount.allowed", text, Restart, ""},
-	{"security.syscalls.intercept.mount.fuse", text, Restart, ""},
+	{"security.protection.start", boolean, Live, ""},
+	{"security.syscalls.intercept.mount.allowed", text, Live, ""},
+	{"security.syscalls.intercept.mount.fuse", text, Live, ""},
+	{"security.syscalls.intercept.mount.shift", boolean, Live, ""},
 	{"security.syscalls.intercept.", boolean, Restart, ""},
 	{"security.syscalls.allow", text, Restart, ""},
 	{"security.syscalls.deny", text, Restart, ""},
@@ -95,6 +112,31 @@ var keys = []key{
 	{"user.", text, Live, ""},
 	{"volatile.", text, Refused, "LXD keeps its own notes in it"},
 }
+
+// extensions are LXD's API extensions that keys came with after 5.0, by the rows' names.
+// https://documentation.ubuntu.com/lxd/latest/api-extensions/
+var extensions = map[string]string{
+	"limits.cpu.nodes":          "numa_cpu_placement",
+	"linux.kernel_modules.load": "container_syscall_intercept_finit_module",
+	"security.delegate_bpf":     "container_bpf_delegation",
+	"security.delegate_bpf.":    "container_bpf_delegation",
+	"security.protection.start": "instance_protection_start",
+}
+
+// vmKeys are the rows that mean something to a virtual machine.
+// https://documentation.ubuntu.com/lxd/latest/reference/instance_options/, "Condition"
+var vmKeys = map[string]bool{
+	"boot.autostart": true, "boot.autostart.delay": true, "boot.autostart.priority": true,
+	"boot.host_shutdown_timeout": true, "boot.stop.priority": true, "cluster.evacuate": true,
+	"environment.": true, "limits.cpu": true, "limits.cpu.nodes": true, "limits.disk.priority": true,
+	"limits.memory": true, "raw.apparmor": true, "security.protection.delete": true,
+	"security.protection.start": true, "snapshots.expiry": true, "snapshots.pattern": true,
+	"snapshots.schedule": true, "snapshots.schedule.stopped": true, "user.": true,
+}
+
+// containerDevices are the types that LXD refuses to a virtual machine, and the profile
+// with them.
+var containerDevices = map[string]bool{"unix-block": true, "unix-char": true, "unix-hotplug": true}
 
 // findKey gives the row for a key, or false.
 func findKey(name string) (key, bool) {

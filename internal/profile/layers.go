@@ -4,6 +4,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -69,4 +70,68 @@ func (p Profile) YAML(notes map[string]string) string {
 		panic(err) // of nodes made here
 	}
 	return string(out)
+}
+
+// Changes lists by their paths the keys and devices that two profiles have differently,
+// sorted.
+func Changes(a, b Profile) []string {
+	changed := map[string]bool{}
+	for name := range Merge(a, b).Config {
+		av, inA := a.Config[name]
+		bv, inB := b.Config[name]
+		changed[join("config", name)] = inA != inB || av != bv
+	}
+	for name := range Merge(a, b).Devices {
+		changed[join("devices", name)] = !maps.Equal(a.Devices[name], b.Devices[name])
+	}
+	maps.DeleteFunc(changed, func(_ string, is bool) bool { return !is })
+	return slices.Sorted(maps.Keys(changed))
+}
+
+// EffectOf says when a change of the key or device at a path, from one profile to another,
+// is in force: the worst of the two.
+func EffectOf(path string, from, to Profile) Effect {
+	return max(Classify(from)[path], Classify(to)[path])
+}
+
+// Conflicts lists by their paths the keys and devices that both profiles set, to different
+// values, sorted.
+func Conflicts(a, b Profile) []string {
+	return slices.DeleteFunc(Changes(a, b), func(path string) bool { return !a.has(path) || !b.has(path) })
+}
+
+// Differences gives what of wanted actual has otherwise, by path, with the actual value in
+// short, "" for none. Free text, which may hold a secret, is not told.
+func Differences(wanted, actual Profile) map[string]string {
+	differences := map[string]string{}
+	for _, path := range Changes(wanted, actual) {
+		if wanted.has(path) {
+			differences[path] = actual.short(path)
+		}
+	}
+	return differences
+}
+
+// has tells whether the profile has a key or device at a path.
+func (p Profile) has(path string) bool {
+	if name, ok := strings.CutPrefix(path, "config."); ok {
+		_, ok = p.Config[name]
+		return ok
+	}
+	_, ok := p.Devices[strings.TrimPrefix(path, "devices.")]
+	return ok
+}
+
+// short shows what is at a path in a few words; "" when nothing is.
+func (p Profile) short(path string) string {
+	if !p.has(path) {
+		return ""
+	}
+	if name, ok := strings.CutPrefix(path, "config."); ok {
+		if row, ok := findKey(name); ok && row.value.want != text.want {
+			return quote(p.Config[name])
+		}
+		return "another text"
+	}
+	return "another device, of type " + quote(p.Devices[strings.TrimPrefix(path, "devices.")]["type"])
 }

@@ -41,3 +41,16 @@ func TestYAMLIsReadBack(t *testing.T) {
 		require.True(t, p.Equal(again), "%v became %v", p, again)
 	})
 }
+
+func TestConflictsAndDifferences(t *testing.T) {
+	a := profile.Profile{Config: map[string]string{"limits.cpu": "1", "limits.memory": "1GiB", "user.x": "a", "user.same": "s"}, Devices: map[string]map[string]string{"d": {"type": "gpu"}, "e": {"type": "none"}}}
+	b := profile.Profile{Config: map[string]string{"limits.cpu": "2", "user.x": "b", "user.y": "c", "user.same": "s"}, Devices: map[string]map[string]string{"d": {"type": "nic"}}}
+	assert.Equal(t, []string{"config.limits.cpu", "config.user.x", "devices.d"}, profile.Conflicts(a, b))
+	assert.Equal(t, []string{"config.limits.cpu", "config.limits.memory", "config.user.x", "config.user.y", "devices.d", "devices.e"}, profile.Changes(a, b))
+	assert.Equal(t, map[string]string{
+		"config.limits.cpu": `"2"`, "config.limits.memory": "", "config.user.x": "another text", "devices.d": `another device, of type "nic"`, "devices.e": "",
+	}, profile.Differences(a, b))
+	assert.Empty(t, profile.Changes(a, profile.Merge(a)))
+	assert.Equal(t, profile.Restart, profile.EffectOf("config.security.nesting", profile.Profile{}, profile.Profile{Config: map[string]string{"security.nesting": "true"}}))
+	assert.Equal(t, profile.Live, profile.EffectOf("devices.d", a, profile.Profile{}))
+}

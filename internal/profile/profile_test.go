@@ -117,6 +117,27 @@ func TestClassify(t *testing.T) {
 	assert.Equal(t, "live restart refused", fmt.Sprint(profile.Live, " ", profile.Restart, " ", profile.Refused))
 }
 
+// The tables name only rows that are there, and every row can be told apart.
+func TestTables(t *testing.T) {
+	none := func(string) bool { return false }
+	young := profile.Profile{Config: map[string]string{"limits.cpu.nodes": "0", "linux.kernel_modules.load": "ondemand", "security.delegate_bpf": "true", "security.delegate_bpf.map_types": "x", "security.protection.start": "true", "limits.cpu": "1"}}
+	require.NoError(t, profile.Validate(young))
+	err := profile.Unsupported(young, none)
+	for key := range young.Config {
+		assert.Equal(t, key != "limits.cpu", strings.Contains(err.Error(), "config."+key+" is not an option of this LXD"), key)
+	}
+	require.NoError(t, profile.Unsupported(young, func(string) bool { return true }))
+}
+
+func TestForContainers(t *testing.T) {
+	ignored, refused := profile.ForContainers(profile.Profile{
+		Config:  map[string]string{"limits.memory": "1GiB", "limits.processes": "9", "user.x": "y", "security.nesting": "true", "boot.autostart": "true"},
+		Devices: map[string]map[string]string{"gpu0": {"type": "gpu"}, "kvm": {"type": "unix-char"}},
+	})
+	assert.Equal(t, []string{"config.limits.processes", "config.security.nesting", "devices.kvm"}, ignored)
+	assert.Equal(t, []string{"devices.kvm"}, refused)
+}
+
 func TestSummaryShowsNoFreeText(t *testing.T) {
 	assert.Equal(t, "environment.TOKEN, limits.cpu=2, limits.memory=1GiB, gpu0 (gpu)", profile.Profile{
 		Config:  map[string]string{"limits.memory": "1GiB", "limits.cpu": "2", "environment.TOKEN": "secret"},

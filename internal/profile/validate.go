@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -76,6 +77,35 @@ func validateDevice(name string, d map[string]string, add func(at, says, want st
 			add(join(at, property), "is "+quote(v), "a path without .. in it")
 		}
 	}
+}
+
+// Unsupported says what of a validated profile a server cannot do that is older than the
+// key; nil when it can do all. has tells whether it has an API extension.
+func Unsupported(p Profile, has func(extension string) bool) error {
+	var problems Problems
+	for name := range p.Config {
+		row, _ := findKey(name)
+		if extension := extensions[row.name]; extension != "" && !has(extension) {
+			problems = append(problems, Problem{join("config", name), "is not an option of this LXD: it has no API extension " + extension, ""})
+		}
+	}
+	return problems.err()
+}
+
+// ForContainers lists by their paths what of a profile means nothing to a virtual machine,
+// and of that what LXD refuses there.
+func ForContainers(p Profile) (ignored, refused []string) {
+	for _, name := range slices.Sorted(maps.Keys(p.Config)) {
+		if row, ok := findKey(name); ok && !vmKeys[row.name] {
+			ignored = append(ignored, join("config", name))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Devices)) {
+		if containerDevices[p.Devices[name]["type"]] {
+			refused = append(refused, join("devices", name))
+		}
+	}
+	return append(ignored, refused...), refused
 }
 
 // Classify tells when each key and device of a validated profile is in force, by its path

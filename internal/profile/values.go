@@ -29,6 +29,10 @@ var (
 	allowance = value{"a share such as 50%, or time as in 25ms/100ms", func(s string) bool {
 		return isPercent(s) || regexp.MustCompile(`^[1-9][0-9]{0,6}ms/[1-9][0-9]{0,6}ms$`).MatchString(s)
 	}}
+	nodes = value{"NUMA nodes such as 0, or 0-1,3", func(s string) bool {
+		_, err := strconv.ParseUint(s, 10, 16)
+		return err == nil || isCPUs(s)
+	}}
 	cpus = value{"a number of CPUs such as 2, or which ones, such as 0-3,6", isCPUs}
 )
 

@@ -3,10 +3,11 @@
 // a unit that has proven which instance is its own gets anything done to it.
 //
 // For each relation there is one LXD profile, dcib-<model>-<application>, that carries our
-// mark, and in each instance that a unit claimed one nonce, user.dcib.nonce.<relation>.
-// They are all that is ever written: no other profile, no other key, no other entry in an
-// instance's list of profiles. They are also all the memory there is, except for the
-// answers in the relation: what to do is read off LXD each time.
+// mark, and in each instance that a unit claimed one nonce, user.dcib.nonce.<relation>, and
+// notes of when it got the profile and of a restart. They are all that is ever written: no
+// other profile, no other key, no other entry in an instance's list of profiles. They are
+// also all the memory there is, except for the answers in the relation: what to do is read
+// off LXD each time.
 package broker
 
 import (
@@ -16,27 +17,17 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
-
-	lxdclient "github.com/canonical/lxd/client"
-	"github.com/canonical/lxd/shared/api"
+	"time"
 
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/profile"
+	"github.com/dcib/dcib/internal/lxd/profiles"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
 // Endpoint is the relation to those who ask, in charmcraft.yaml.
 const Endpoint = "lxd-profile"
-
-// The marks on our profiles: who made it (model and application of this charm) under which
-// name, for which relation, and for whom.
-const (
-	markPrefix      = "user.dcib."
-	ownerMark       = "user.dcib.owner"
-	relationMark    = "user.dcib.relation"
-	applicationMark = "user.dcib.application"
-)
 
 // What Juju writes into an instance's options when it makes it.
 // https://github.com/juju/juju/blob/main/environs/tags/tags.go
@@ -45,30 +36,12 @@ const (
 	jujuUnits = "user.juju-units-deployed"
 )
 
-// Server is what the broker needs of LXD; LXD's own client is one, for one project.
-type Server interface {
-	GetInstances(kind api.InstanceType) ([]api.Instance, error)
-	GetInstance(name string) (instance *api.Instance, etag string, err error)
-	UpdateInstance(name string, instance api.InstancePut, etag string) (lxdclient.Operation, error)
-	GetProfiles() ([]api.Profile, error)
-	GetProfile(name string) (profile *api.Profile, etag string, err error)
-	CreateProfile(profile api.ProfilesPost) error
-	UpdateProfile(name string, profile api.ProfilePut, etag string) (lxdclient.Operation, error)
-	DeleteProfile(name string) error
-}
-
-var _ Server = lxdclient.InstanceServer(nil)
-
 // World is what the broker works on, for one hook.
 type World struct {
-	Tools   hooktool.Tools
-	LXD     Server    // that has been asked about itself (GetServer): its client goes by the answer
-	Project string    // the LXD project that LXD is for, for messages
-	Random  io.Reader // for nonces
+	profiles.World
+	Random io.Reader // for nonces
 
-	// failed is what LXD refused to do in this hook, by the step's name. It is told to
-	// those it concerns rather than failing the hook, and tried again in the next.
-	failed map[string]string
+	restarted bool // a batch, in this hook
 }
 
 // Facts are what the broker saw.
@@ -81,8 +54,12 @@ type Facts struct {
 	PolicyErr string // why there is no policy; "" when there is
 	Relations []Relation
 	Instances map[string]Instance
-	Profiles  map[string]Profile
+	Profiles  map[string]profiles.Profile
 	Failed    map[string]string // what LXD refused in this hook, by step
+	Restarted bool              // a batch was restarted in this hook
+	Now       time.Time
+
+	extension func(name string) bool // whether this LXD has an API extension
 }
 
 // Relation is one application that asks.
@@ -105,19 +82,10 @@ type Unit struct {
 
 // Instance is what the broker looks at in an instance.
 type Instance struct {
-	Model       string   // UUID, as Juju wrote it
-	Deployed    []string // principal units, as Juju knew them when it made the machine
-	Profiles    []string
-	Nonces      map[string]string // by key
-	Unreachable string            // the offline member it is on; "" when it can be changed
-}
-
-// Profile is a profile of the project. Only what is Ours says more than its name.
-type Profile struct {
-	Ours     bool
-	Relation string
-	Content  profile.Profile // without the marks
-	Used     bool            // by any instance, also one that cannot be reached
+	profiles.Instance
+	Model    string            // UUID, as Juju wrote it
+	Deployed []string          // principal units, as Juju knew them when it made the machine
+	Nonces   map[string]string // by key
 }
 
 // Observe gathers the facts. active says whether this unit is to act: exactly one may, the
@@ -130,12 +98,13 @@ func Observe(ctx context.Context, event hooktool.Event, w *World, active bool) (
 		Owner:     event.ModelUUID + "/" + event.App(),
 		Project:   w.Project,
 		Instances: map[string]Instance{},
-		Profiles:  map[string]Profile{},
-		Failed:    maps.Clone(w.failed),
+		Failed:    w.Failed(),
+		Restarted: w.restarted,
 	}
 	if !active {
 		return f, nil
 	}
+	f.Now = w.Now()
 	ids, err := w.Tools.RelationIDs(ctx, Endpoint)
 	if err != nil {
 		return f, err
@@ -147,16 +116,19 @@ func Observe(ctx context.Context, event hooktool.Event, w *World, active bool) (
 		}
 		f.Relations = append(f.Relations, r)
 	}
-	if err := f.observeProfiles(w.LXD); err != nil {
-		return f, err
+	// In the order of their numbers: where two set the same, the older one has it.
+	slices.SortFunc(f.Relations, func(a, b Relation) int { return relationNumber(a.ID) - relationNumber(b.ID) })
+	if f.Profiles, err = profiles.List(w.LXD, f.Owner); err != nil {
+		return f, fmt.Errorf("cannot list LXD's profiles in project %s: %w", f.Project, err)
 	}
-	ours := slices.ContainsFunc(slices.Collect(maps.Values(f.Profiles)), func(p Profile) bool { return p.Ours })
+	ours := slices.ContainsFunc(slices.Collect(maps.Values(f.Profiles)), func(p profiles.Profile) bool { return p.Ours })
 	if len(ids) == 0 && !ours {
 		return f, nil // nobody asks, and nothing is left of those who did
 	}
 	if err := f.observeInstances(w.LXD); err != nil {
 		return f, err
 	}
+	f.extension = w.LXD.HasExtension
 	config, err := w.Tools.Config(ctx)
 	if err != nil {
 		return f, err
@@ -220,57 +192,31 @@ func (f Facts) observeRelation(ctx context.Context, id string, tools hooktool.To
 	return r, nil
 }
 
-func (f Facts) observeProfiles(server Server) error {
-	profiles, err := server.GetProfiles()
-	if err != nil {
-		return fmt.Errorf("cannot list LXD's profiles in project %s: %w", f.Project, err)
-	}
-	for _, p := range profiles {
-		known := Profile{Used: len(p.UsedBy) > 0}
-		if p.Config[ownerMark] == mark(f.Owner, p.Name) {
-			known.Ours = true
-			known.Relation = p.Config[relationMark]
-			known.Content = contentOf(p.Config, p.Devices)
-		}
-		f.Profiles[p.Name] = known
-	}
-	return nil
-}
-
-// mark is the value of ownerMark. It names the profile, so that an operator's copy of one
-// of ours is theirs.
-func mark(owner, profile string) string { return owner + " " + profile }
-
-// contentOf gives what a profile of ours asks for, without our marks.
-func contentOf(config map[string]string, devices map[string]map[string]string) profile.Profile {
-	content := profile.Merge(profile.Profile{Config: config, Devices: devices})
-	maps.DeleteFunc(content.Config, func(key, _ string) bool { return strings.HasPrefix(key, markPrefix) })
-	return content
-}
-
-func (f Facts) observeInstances(server Server) error {
-	instances, err := server.GetInstances(api.InstanceTypeAny)
+func (f Facts) observeInstances(server profiles.Server) error {
+	instances, err := profiles.Instances(server)
 	if err != nil {
 		return fmt.Errorf("cannot list LXD's instances in project %s: %w", f.Project, err)
 	}
-	for _, i := range instances {
-		// The instance's own options: those that come from a profile prove nothing.
+	for name, i := range instances {
 		known := Instance{
-			Model:    i.Config[jujuModel],
-			Deployed: strings.FieldsFunc(i.Config[jujuUnits], func(r rune) bool { return r == ' ' || r == ',' }),
-			Profiles: i.Profiles,
+			Instance: i,
+			Model:    i.Own[jujuModel],
+			Deployed: strings.FieldsFunc(i.Own[jujuUnits], func(r rune) bool { return r == ' ' || r == ',' }),
 			Nonces:   map[string]string{},
 		}
-		// LXD names the instances of an offline member without telling what they have.
-		if i.StatusCode == api.Error && len(i.Config) == 0 {
-			known.Unreachable = i.Location
-		}
-		for key, value := range i.Config {
+		for key, value := range i.Own {
 			if lxdprofile.IsNonceKey(key) {
 				known.Nonces[key] = value
 			}
 		}
-		f.Instances[i.Name] = known
+		f.Instances[name] = known
 	}
 	return nil
+}
+
+// relationNumber gives 5 for "lxd-profile:5".
+func relationNumber(id string) int {
+	_, digits, _ := strings.Cut(id, ":")
+	n, _ := strconv.Atoi(digits)
+	return n
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
+	"github.com/dcib/dcib/internal/lxd/profiles"
 	"github.com/dcib/dcib/internal/profile"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
@@ -50,7 +51,7 @@ func newCluster(t tester) *cluster {
 func (c *cluster) charm() charm.Charm[broker.Facts, *broker.World] {
 	return charm.Charm[broker.Facts, *broker.World]{
 		World: func(_ hooktool.Event, tools hooktool.Tools) *broker.World {
-			return &broker.World{Tools: tools, LXD: c.lxd, Project: "default", Random: rand.Reader}
+			return &broker.World{World: profiles.World{Tools: tools, LXD: c.lxd, Project: "default", Now: c.lxd.clock}, Random: rand.Reader}
 		},
 		Observe: func(ctx context.Context, event hooktool.Event, w *broker.World) (broker.Facts, error) {
 			leader, err := w.Tools.IsLeader(ctx)
@@ -333,7 +334,7 @@ func TestHostileClaims(t *testing.T) {
 	})
 	t.Run("the same names", func(t *testing.T) {
 		c, _, _ := setup(t)
-		squatter := c.ask(rogue, "web", 1, "limits.memory=2MiB")
+		squatter := c.ask(rogue, "web", 1, "limits.cpu=2")
 		squatter.claims[0].Instance = "juju-evil-0"
 		squatter.claims[0].Principal = "evil/0"
 		squatter.say(0)

@@ -87,6 +87,9 @@ func (c *cluster) end(askers ...*asker) map[string]any {
 			if lxdprofile.IsNonceKey(key) {
 				config[key] = "a nonce"
 			}
+			if strings.HasPrefix(key, "user.dcib.attached.") {
+				config[key] = "a time"
+			}
 		}
 		end["instance "+name] = map[string]any{"config": config, "profiles": slices.Clone(instance.Profiles)}
 	}

@@ -7,12 +7,14 @@ import (
 	"net/http"
 	"slices"
 	"sort"
+	"time"
 
 	lxdclient "github.com/canonical/lxd/client"
 	"github.com/canonical/lxd/shared/api"
 
-	"github.com/dcib/dcib/charms/lxd-cluster/broker"
 	"github.com/dcib/dcib/internal/charm/crashtest"
+	"github.com/dcib/dcib/internal/lxd/profiles"
+	"github.com/dcib/dcib/internal/profile"
 )
 
 // fakeLXD is one project of a cluster in memory, with etags and used_by.
@@ -21,6 +23,9 @@ type fakeLXD struct {
 	profiles  map[string]*api.Profile
 	version   map[string]int // of instances and profiles, for etags
 
+	now        time.Time // when it is
+	extensions map[string]bool
+
 	gate   *crashtest.Gate         // where a hook may be killed
 	writes []string                // what was written, in order
 	before func(what string)       // runs before a write, as somebody else would
@@ -28,10 +33,10 @@ type fakeLXD struct {
 	halfOf func(what string) error // lets a write through, and then fails
 }
 
-var _ broker.Server = (*fakeLXD)(nil)
+var _ profiles.Server = (*fakeLXD)(nil)
 
 func newLXD() *fakeLXD {
-	l := &fakeLXD{instances: map[string]*api.Instance{}, profiles: map[string]*api.Profile{}, version: map[string]int{}}
+	l := &fakeLXD{instances: map[string]*api.Instance{}, profiles: map[string]*api.Profile{}, version: map[string]int{}, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	for _, name := range []string{"default", "juju-shop-abc"} {
 		l.profiles[name] = &api.Profile{Name: name, Config: map[string]string{"user.theirs": name}}
 	}
@@ -47,9 +52,17 @@ func (l *fakeLXD) add(name, model, units string) *api.Instance {
 	l.instances[name] = &api.Instance{
 		Name: name, Config: config, Profiles: []string{"default", "juju-shop-abc"},
 		Status: "Running", StatusCode: api.Running, Location: "node1",
-		Devices: map[string]map[string]string{"root": {"type": "disk", "path": "/"}},
+		Devices:    map[string]map[string]string{"root": {"type": "disk", "path": "/"}},
+		Type:       "container",
+		LastUsedAt: l.now,
 	}
 	return l.instances[name]
+}
+
+// clock tells the time, a second later each time it is asked.
+func (l *fakeLXD) clock() time.Time {
+	l.now = l.now.Add(time.Second)
+	return l.now
 }
 
 func (l *fakeLXD) etag(what string) string { return fmt.Sprint(what, " ", l.version[what]) }
@@ -85,15 +98,37 @@ func (l *fakeLXD) GetInstances(api.InstanceType) ([]api.Instance, error) {
 			all = append(all, api.Instance{Name: name, Status: "Error", StatusCode: api.Error, Location: i.Location})
 			continue
 		}
-		all = append(all, copyInstance(i))
+		all = append(all, l.copyInstance(i))
 	}
 	return all, nil
 }
 
-func copyInstance(i *api.Instance) api.Instance {
+// copyInstance gives an instance as LXD shows it: with what its profiles and its own
+// options make together.
+func (l *fakeLXD) copyInstance(i *api.Instance) api.Instance {
 	c := *i
 	c.Config, c.Profiles = maps.Clone(i.Config), slices.Clone(i.Profiles)
+	var layers []profile.Profile
+	for _, name := range i.Profiles {
+		if p := l.profiles[name]; p != nil {
+			layers = append(layers, profile.Profile{Config: p.Config, Devices: p.Devices})
+		}
+	}
+	merged := profile.Merge(append(layers, profile.Profile{Config: i.Config, Devices: i.Devices})...)
+	c.ExpandedConfig, c.ExpandedDevices = merged.Config, merged.Devices
 	return c
+}
+
+func (l *fakeLXD) HasExtension(name string) bool { return l.extensions[name] }
+
+func (l *fakeLXD) UpdateInstanceState(name string, put api.InstanceStatePut, _ string) (lxdclient.Operation, error) {
+	if put.Action != "restart" || put.Force || put.Timeout <= 0 {
+		return nil, api.StatusErrorf(http.StatusBadRequest, "Not a restart that lets it stop")
+	}
+	if err := l.write("restart instance "+name, "instance "+name, "", func() { l.instances[name].LastUsedAt = l.now }); err != nil {
+		return nil, err
+	}
+	return done{}, nil
 }
 
 func (l *fakeLXD) GetInstance(name string) (*api.Instance, string, error) {
@@ -101,7 +136,7 @@ func (l *fakeLXD) GetInstance(name string) (*api.Instance, string, error) {
 	if !ok {
 		return nil, "", api.StatusErrorf(http.StatusNotFound, "Instance not found")
 	}
-	c := copyInstance(i)
+	c := l.copyInstance(i)
 	return &c, l.etag("instance " + name), nil
 }
 

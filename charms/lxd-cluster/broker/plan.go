@@ -1,21 +1,20 @@
 package broker
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/lxd/profiles"
 	"github.com/dcib/dcib/internal/profile"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
 // Plan says what to do about the facts. What is gone is cleaned up first; then profiles,
-// challenges and lists are put right; and when nothing of that is left, or LXD would not,
-// everybody is told what is so.
+// challenges and lists are put right, and what was asked for is restarted; and when nothing
+// of that is left, or LXD would not, everybody is told what is so.
 func Plan(f Facts) []charm.Step[*World] {
 	if !f.Active {
 		return nil
@@ -28,9 +27,14 @@ func Plan(f Facts) []charm.Step[*World] {
 	if steps := f.fresh(f.putRight(outcomes, attachments)); len(steps) > 0 {
 		return steps
 	}
-	var steps []charm.Step[*World]
+	steps, restarts := f.restarts(outcomes)
+	if steps := f.fresh(steps); len(steps) > 0 {
+		return steps
+	}
+	steps = nil
 	for i, r := range f.Relations {
 		answer := f.answer(r, outcomes[i], attachments)
+		answer.Restart = restarts[r.ID]
 		if !lxdprofile.Same(r.Published, answer.Encode()) {
 			steps = append(steps, publish{r.ID, r.App, answer, r.Answer})
 		}
@@ -58,30 +62,45 @@ func (f Facts) cleanUp() []charm.Step[*World] {
 		if !p.Ours || alive[p.Relation] {
 			continue
 		}
-		key := lxdprofile.NonceKey(p.Relation)
+		keys := notes(p.Relation)
 		released := false
 		for _, instance := range slices.Sorted(maps.Keys(f.Instances)) {
 			i := f.Instances[instance]
-			if _, nonce := i.Nonces[key]; nonce || slices.Contains(i.Profiles, name) {
-				steps = append(steps, release{instance, name, key})
+			if i.notes(keys) || slices.Contains(i.Profiles, name) {
+				steps = append(steps, lift(profiles.Release{Instance: instance, Profile: name, Keys: keys}))
 				released = true
 			}
 		}
 		// The profile goes last, as it is what tells us that there may be more.
 		if !released && !p.Used {
-			steps = append(steps, deleteProfile{name, f.Owner})
+			steps = append(steps, lift(profiles.Delete{Profile: name, Owner: f.Owner}))
 		}
 	}
 	return steps
+}
+
+// notes are the options of an instance that are about one relation.
+func notes(relation string) []string {
+	return []string{lxdprofile.NonceKey(relation), profiles.AttachedKey(relation), restartKey(relation)}
+}
+
+// notes tells whether an instance has any of the options.
+func (i Instance) notes(keys []string) bool {
+	return slices.ContainsFunc(keys, func(key string) bool { _, has := i.Own[key]; return has })
+}
+
+// lift makes a step on LXD one of the broker's.
+func lift(step charm.Step[*profiles.World]) charm.Step[*World] {
+	return charm.Lift([]charm.Step[*profiles.World]{step}, func(w *World) *profiles.World { return &w.World })[0]
 }
 
 // outcome is what becomes of one relation.
 type outcome struct {
 	profile  string // its name; "" when there is none and none is to be
 	content  profile.Profile
-	write    bool   // whether it has to be written
-	refused  string // why the wish is not in it; "" when it is
-	wait     string // what has to happen before there can be a profile
+	write    *profiles.Write // nil when it has not to be written
+	refused  string          // why the wish is not in it; "" when it is
+	wait     string          // what has to happen before there can be a profile
 	verdicts []verdict
 }
 
@@ -102,9 +121,28 @@ func (f Facts) outcomes() []outcome {
 		for _, u := range r.Units {
 			o.verdicts = append(o.verdicts, f.judge(r, u))
 		}
-		f.decide(r, o, taken)
+		f.decide(r, o, outcomes[:i], taken)
 	}
 	return outcomes
+}
+
+// clash says why a content cannot be laid beside those of earlier relations that are on
+// one of the same instances; "" when it can. LXD would silently let one of them win.
+func (o outcome) clash(content profile.Profile, earlier []outcome) string {
+	for _, other := range earlier {
+		paths := profile.Conflicts(content, other.content)
+		if len(paths) == 0 || other.profile == "" {
+			continue
+		}
+		for _, v := range o.verdicts {
+			shared := func(w verdict) bool { return w.proven && w.unit.Claim.Instance == v.unit.Claim.Instance }
+			if v.proven && slices.ContainsFunc(other.verdicts, shared) {
+				return fmt.Sprintf("%s: profile %s sets the same on instance %s to something else: take it out of one of the two",
+					strings.Join(paths, ", "), other.profile, v.unit.Claim.Instance)
+			}
+		}
+	}
+	return ""
 }
 
 // judge weighs a unit's claim.
@@ -143,6 +181,13 @@ func (f Facts) judge(r Relation, u Unit) verdict {
 	v.proven = c.Proven(key, i.Nonces[key])
 	v.holds = c.Instance
 	v.state = lxdprofile.Applied
+	if v.proven && i.VM && r.Wish != nil {
+		// LXD takes no profile with such a device to a virtual machine.
+		if _, refused := profile.ForContainers(r.Wish.Profile); len(refused) > 0 {
+			v.state = lxdprofile.Refused
+			v.message = fmt.Sprintf("%s: for containers only, and instance %s is a virtual machine", strings.Join(refused, ", "), c.Instance)
+		}
+	}
 	if !v.proven {
 		v.state = lxdprofile.Challenged
 		v.message = fmt.Sprintf("prove that instance %s is yours: read %s through /dev/lxd/sock", c.Instance, key)
@@ -170,7 +215,7 @@ func (f Facts) livesElsewhere(c lxdprofile.Claim) bool {
 
 // decide says what is to be in the relation's profile. A wish that is refused leaves in
 // force what was, as far as the policy still allows that.
-func (f Facts) decide(r Relation, o *outcome, taken map[string]bool) {
+func (f Facts) decide(r Relation, o *outcome, earlier []outcome, taken map[string]bool) {
 	for _, name := range slices.Sorted(maps.Keys(f.Profiles)) {
 		if p := f.Profiles[name]; p.Ours && p.Relation == r.ID {
 			o.profile = name
@@ -191,21 +236,39 @@ func (f Facts) decide(r Relation, o *outcome, taken map[string]bool) {
 		}
 	default:
 		if o.refused = f.refuse(r.Wish.Profile); o.refused == "" {
-			o.write = !exists || !o.content.Equal(r.Wish.Profile)
+			o.refused = o.clash(r.Wish.Profile, earlier)
+		}
+		if o.refused == "" {
 			o.content = r.Wish.Profile
 		}
 	}
-	if exists && f.refuse(o.content) != "" {
-		o.content, o.write = profile.Profile{}, true
+	if exists && (f.refuse(o.content) != "" || o.clash(o.content, earlier) != "") {
+		o.content = profile.Profile{}
 	}
 	// No profile, and with it no trace to be found later, for claims that nobody believes.
 	believed := slices.ContainsFunc(o.verdicts, func(v verdict) bool { return v.proven || v.state == lxdprofile.Challenged })
 	if !exists && r.Wish != nil && believed {
-		o.profile, o.write = f.name(r, taken), true
+		o.profile = profiles.Name(r.Wish.Model, r.Wish.Application, f.Owner+" "+r.ID+" "+r.application(), func(name string) bool {
+			_, exists := f.Profiles[name]
+			return exists || taken[name]
+		})
 		taken[o.profile] = true
-	} else if !exists {
-		o.write = false
 	}
+	if now := f.Profiles[o.profile]; o.profile != "" && (!exists || !o.content.Equal(now.Content)) {
+		o.write = &profiles.Write{
+			Profile: o.profile, Owner: f.Owner, Relation: r.ID, Application: r.application(), Content: o.content,
+			Instances: f.onLXD(), Again: exists && r.Answer.Profile != nil && !r.Answer.Profile.Equal(now.Content),
+		}
+	}
+}
+
+// onLXD gives the instances without what is the broker's alone.
+func (f Facts) onLXD() map[string]profiles.Instance {
+	all := map[string]profiles.Instance{}
+	for name, i := range f.Instances {
+		all[name] = i.Instance
+	}
+	return all
 }
 
 // refuse says why a profile is not for this cluster; "" when it is.
@@ -213,38 +276,46 @@ func (f Facts) refuse(p profile.Profile) string {
 	if err := profile.Validate(p); err != nil {
 		return err.Error()
 	}
+	if err := profile.Unsupported(p, f.extension); err != nil {
+		return err.Error()
+	}
 	return strings.Join(f.Policy.Refuse(p), "; ")
 }
 
 // attachments says which profiles of ours are to be last on which instance.
-func (f Facts) attachments(outcomes []outcome) map[string]attach {
-	attachments := map[string]attach{}
+func (f Facts) attachments(outcomes []outcome) map[string]profiles.Attach {
+	attachments := map[string]profiles.Attach{}
 	for i, r := range f.Relations {
-		key := lxdprofile.NonceKey(r.ID)
-		for _, v := range outcomes[i].verdicts {
-			if !v.proven || outcomes[i].profile == "" {
+		o, key := outcomes[i], lxdprofile.NonceKey(r.ID)
+		for _, v := range o.verdicts {
+			if !v.proven || o.profile == "" || v.state == lxdprofile.Refused {
 				continue
 			}
 			instance := v.unit.Claim.Instance
-			if _, ok := attachments[instance]; !ok {
-				attachments[instance] = attach{instance, map[string]lock{}}
+			attach, ok := attachments[instance]
+			if !ok {
+				attach = profiles.Attach{Instance: instance, Profiles: map[string]profiles.Claim{}}
 			}
-			attachments[instance].profiles[outcomes[i].profile] = lock{key, lxdprofile.ChallengeOf(f.Instances[instance].Nonces[key])}
+			// The proof was about the instance that had this nonce.
+			challenge := lxdprofile.ChallengeOf(f.Instances[instance].Nonces[key])
+			attach.Profiles[o.profile] = profiles.Claim{Relation: r.ID, Holds: func(own map[string]string) bool {
+				return lxdprofile.ChallengeOf(own[key]) == challenge
+			}}
+			had, _ := r.record(v.unit.Name)
+			attach.Again = attach.Again || had.Instance == instance && had.Profile == o.profile
+			attachments[instance] = attach
 		}
 	}
 	return attachments
 }
 
 // putRight makes LXD have what the outcomes say.
-func (f Facts) putRight(outcomes []outcome, attachments map[string]attach) []charm.Step[*World] {
+func (f Facts) putRight(outcomes []outcome, attachments map[string]profiles.Attach) []charm.Step[*World] {
 	var steps []charm.Step[*World]
 	for i, r := range f.Relations {
 		o, key := outcomes[i], lxdprofile.NonceKey(r.ID)
-		if o.write {
-			steps = append(steps, writeProfile{
-				profile: o.profile, owner: f.Owner, relation: r.ID, content: o.content,
-				application: r.application(),
-			})
+		if o.write != nil {
+			steps = append(steps, lift(*o.write))
 		}
 		for _, v := range o.verdicts {
 			if v.state != lxdprofile.Challenged || o.profile == "" {
@@ -258,14 +329,14 @@ func (f Facts) putRight(outcomes []outcome, attachments map[string]attach) []cha
 		held := r.holders(o)
 		for _, instance := range slices.Sorted(maps.Keys(f.Instances)) {
 			if _, ours := f.Instances[instance].Nonces[key]; ours && !held[instance] {
-				steps = append(steps, release{instance, o.profile, key})
+				steps = append(steps, lift(profiles.Release{Instance: instance, Profile: o.profile, Keys: notes(r.ID)}))
 			}
 		}
 	}
 	for _, instance := range slices.Sorted(maps.Keys(attachments)) {
 		now := f.Instances[instance].Profiles
-		if step := attachments[instance]; !slices.Equal(step.list(now), now) {
-			steps = append(steps, step)
+		if step := attachments[instance]; !slices.Equal(step.List(now), now) {
+			steps = append(steps, lift(step))
 		}
 	}
 	return steps
@@ -307,7 +378,7 @@ func (r Relation) application() string {
 }
 
 // answer says what is so, when there is nothing left to do about it.
-func (f Facts) answer(r Relation, o outcome, attachments map[string]attach) lxdprofile.Answer {
+func (f Facts) answer(r Relation, o outcome, attachments map[string]profiles.Attach) lxdprofile.Answer {
 	units := map[string]lxdprofile.State{}
 	for name, record := range r.Answer.Units {
 		if _, exists := f.Instances[record.Instance]; exists && !r.Gone[name] {
@@ -334,11 +405,18 @@ func (f Facts) answer(r Relation, o outcome, attachments map[string]attach) lxdp
 		})
 		units[name] = f.state(r, o, v, attachments)
 	}
-	return lxdprofile.Answer{Units: units}
+	answer := lxdprofile.Answer{Units: units}
+	if p, exists := f.Profiles[o.profile]; exists {
+		answer.Profile = &p.Content
+	}
+	if r.Wish != nil {
+		answer.RolledBack = r.Wish.RolledBack
+	}
+	return answer
 }
 
 // state says what is so for one unit.
-func (f Facts) state(r Relation, o outcome, v verdict, attachments map[string]attach) lxdprofile.State {
+func (f Facts) state(r Relation, o outcome, v verdict, attachments map[string]profiles.Attach) lxdprofile.State {
 	s := lxdprofile.State{State: v.state, Message: v.message, SeenBy: f.Unit}
 	if v.unit.Claim == nil {
 		return s
@@ -350,16 +428,25 @@ func (f Facts) state(r Relation, o outcome, v verdict, attachments map[string]at
 		s.Key, s.Challenge = key, lxdprofile.ChallengeOf(nonce)
 	}
 	if v.holds != "" && o.profile != "" && slices.Contains(i.Profiles, o.profile) {
-		s.Profile, s.Revision = o.profile, lxdprofile.Revision(f.Profiles[o.profile].Content)
+		p := f.Profiles[o.profile]
+		s.Profile, s.Revision = o.profile, lxdprofile.Revision(p.Content)
+		s.Restart, s.Differs = i.Pending(p), i.Differs(p)
+		if i.VM {
+			s.Ignored, _ = profile.ForContainers(p.Content)
+		}
 	}
 	if v.state != lxdprofile.Applied && v.state != lxdprofile.Challenged {
 		return s
 	}
 	// What LXD refused in this hook, of what concerns this unit.
 	failure := ""
-	for _, step := range []charm.Step[*World]{writeProfile{profile: o.profile}, challenge{s.Instance, key, r.ID}, attachments[s.Instance]} {
+	names := []string{challenge{s.Instance, key, r.ID}.Name(), attachments[s.Instance].Name()}
+	if o.write != nil {
+		names = append(names, o.write.Name())
+	}
+	for _, name := range names {
 		if failure == "" {
-			failure = f.Failed[step.Name()]
+			failure = f.Failed[name]
 		}
 	}
 	switch {
@@ -372,27 +459,6 @@ func (f Facts) state(r Relation, o outcome, v verdict, attachments map[string]at
 		s.State, s.Message = lxdprofile.Waiting, o.wait
 	}
 	return s
-}
-
-// maxName is how long we let a profile's name be, in bytes.
-const maxName = 63
-
-// name chooses the name of a relation's profile: dcib-<model>-<application>, and where
-// that is taken, or not all of it can be said, with a hash that makes it the relation's own.
-func (f Facts) name(r Relation, taken map[string]bool) string {
-	plain := "dcib-" + r.Wish.Model + "-" + r.Wish.Application
-	name := strings.Map(func(c rune) rune {
-		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' {
-			return c
-		}
-		return '-'
-	}, plain)
-	if _, exists := f.Profiles[name]; name == plain && len(name) <= maxName && !exists && !taken[name] {
-		return name
-	}
-	sum := sha256.Sum256([]byte(f.Owner + " " + r.ID + " " + r.application()))
-	hash := "-" + hex.EncodeToString(sum[:4])
-	return name[:min(len(name), maxName-len(hash))] + hash
 }
 
 // shown quotes what the other side wrote, not more of it than a line bears.

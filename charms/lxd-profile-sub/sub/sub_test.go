@@ -270,8 +270,8 @@ func TestStatusSaysWhatTheBrokerSays(t *testing.T) {
 	m := newModel(t)
 	for state, want := range map[lxdprofile.State]string{
 		{State: lxdprofile.Refused, Message: "config.raw.lxc: profile-policy does not allow it"}: "blocked: lxd-cluster refused: config.raw.lxc: profile-policy does not allow it",
-		{State: lxdprofile.UnknownInstance, Message: "cannot find instance juju-1"}:                 "blocked: lxd-cluster cannot find instance juju-1",
-		{State: lxdprofile.Waiting, Message: "instance juju-1 is on node2, which is offline"}:       "waiting: lxd-cluster: instance juju-1 is on node2, which is offline",
+		{State: lxdprofile.UnknownInstance, Message: "cannot find instance juju-1"}:              "blocked: lxd-cluster cannot find instance juju-1",
+		{State: lxdprofile.Waiting, Message: "instance juju-1 is on node2, which is offline"}:    "waiting: lxd-cluster: instance juju-1 is on node2, which is offline",
 		{State: "from a later minor"}: "waiting: waiting for lxd-cluster to apply the profile",
 		{State: lxdprofile.Applied, Revision: lxdprofile.Revision(profile.Profile{}), Instance: "juju-1"}: "waiting: waiting for lxd-cluster to apply the profile",
 	} {

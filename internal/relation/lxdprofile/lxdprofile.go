@@ -48,9 +48,24 @@ type Wish struct {
 	Model       string // its model's name; likewise
 	ModelUUID   string
 	Profile     profile.Profile
+	// RolledBack is the revision of what the requirer's options ask for, while it asks for
+	// an earlier profile instead; empty otherwise. The answer repeats it, since only the
+	// leader of an application can read what it wrote.
+	RolledBack string
+	Restart    *Restart // what to restart; nil when that was never asked for
 }
 
-// Encode gives the databag.
+// Restart asks for the instances to be restarted that need it for what they have.
+type Restart struct {
+	ID          string `json:"id"`           // tells this request from earlier ones
+	Batch       int    `json:"batch"`        // how many at a time, at least 1
+	WaitHealthy int    `json:"wait-healthy"` // seconds in which a unit has to be back; 0: it need not
+}
+
+// Encode gives what the request adds to the databag.
+func (r Restart) Encode() map[string]string { return map[string]string{"restart": encode(r)} }
+
+// Encode gives the databag without a request for a restart, which stays as it is.
 func (w Wish) Encode() map[string]string {
 	return map[string]string{
 		"version":     Version,
@@ -58,6 +73,7 @@ func (w Wish) Encode() map[string]string {
 		"model":       w.Model,
 		"model-uuid":  w.ModelUUID,
 		"profile":     encode(w.Profile),
+		"rolled-back": w.RolledBack,
 	}
 }
 
@@ -66,12 +82,17 @@ func DecodeWish(bag map[string]string) (Wish, error) {
 	if err := check(bag); err != nil {
 		return Wish{}, err
 	}
-	w := Wish{Application: bag["application"], Model: bag["model"], ModelUUID: bag["model-uuid"]}
+	w := Wish{Application: bag["application"], Model: bag["model"], ModelUUID: bag["model-uuid"], RolledBack: bag["rolled-back"]}
 	if err := want(bag, "application", "model", "model-uuid", "profile"); err != nil {
 		return Wish{}, err
 	}
 	if err := json.Unmarshal([]byte(bag["profile"]), &w.Profile); err != nil {
 		return Wish{}, fmt.Errorf("cannot read lxd-profile: profile is not what version %s says: %w", Version, err)
+	}
+	if bag["restart"] != "" {
+		if err := json.Unmarshal([]byte(bag["restart"]), &w.Restart); err != nil {
+			return Wish{}, fmt.Errorf("cannot read lxd-profile: restart is not what version %s says: %w", Version, err)
+		}
 	}
 	return w, nil
 }
@@ -84,6 +105,7 @@ type Claim struct {
 	Instance  string // the LXD instance it runs in
 	Challenge string // the challenge that Proof answers; empty before there was one
 	Proof     string // what Prove gave
+	Started   string // another text after each start of the instance; not proven
 }
 
 // Encode gives the databag.
@@ -96,6 +118,7 @@ func (c Claim) Encode() map[string]string {
 		"instance":   c.Instance,
 		"challenge":  c.Challenge,
 		"proof":      c.Proof,
+		"started":    c.Started,
 	}
 }
 
@@ -109,6 +132,7 @@ func DecodeClaim(owner string, bag map[string]string) (Claim, error) {
 	c := Claim{
 		Unit: bag["unit"], Principal: bag["principal"], ModelUUID: bag["model-uuid"],
 		Instance: bag["instance"], Challenge: bag["challenge"], Proof: bag["proof"],
+		Started: bag["started"],
 	}
 	if err := want(bag, "unit", "principal", "model-uuid", "instance"); err != nil {
 		return Claim{}, err
@@ -148,6 +172,12 @@ type State struct {
 	// both empty while none is.
 	Profile  string `json:"profile,omitempty"`
 	Revision string `json:"revision,omitempty"`
+	// Restart lists by their paths what of it waits for a restart, Ignored what means
+	// nothing to the virtual machine that the instance is, Differs what the instance has
+	// otherwise, with what it has in short, "" for nothing.
+	Restart []string          `json:"restart,omitempty"`
+	Ignored []string          `json:"ignored,omitempty"`
+	Differs map[string]string `json:"differs,omitempty"`
 	// Key is the instance option to read through devlxd, Challenge names the nonce in it
 	// without telling it.
 	Key       string `json:"key,omitempty"`
@@ -157,14 +187,38 @@ type State struct {
 	SeenBy string `json:"seen-by,omitempty"`
 }
 
-// Answer is what the broker's leader writes: a State by the unit's own name.
+// Answer is what the broker's leader writes.
 type Answer struct {
-	Units map[string]State
+	Units      map[string]State // by the unit's own name
+	Profile    *profile.Profile // what is in the LXD profile; nil while there is none
+	RolledBack string           // the wish's
+	Restart    Progress         // of the last request
+}
+
+// The states of a restart.
+const (
+	Running = "running" // Message says which units it waits for
+	Done    = "done"
+	Failed  = "failed" // Message says why it was stopped, and nobody else is restarted
+)
+
+// Progress is what became of a request for a restart; zero before there was one.
+type Progress struct {
+	ID      string `json:"id,omitempty"`
+	State   string `json:"state,omitempty"`
+	Message string `json:"message,omitempty"`
 }
 
 // Encode gives the databag.
 func (a Answer) Encode() map[string]string {
-	return map[string]string{"version": Version, "units": encode(a.Units)}
+	bag := map[string]string{"version": Version, "units": encode(a.Units), "profile": "", "rolled-back": a.RolledBack, "restart": ""}
+	if a.Profile != nil {
+		bag["profile"] = encode(a.Profile)
+	}
+	if a.Restart != (Progress{}) {
+		bag["restart"] = encode(a.Restart)
+	}
+	return bag
 }
 
 // DecodeAnswer reads the databag.
@@ -172,9 +226,17 @@ func DecodeAnswer(bag map[string]string) (Answer, error) {
 	if err := check(bag); err != nil {
 		return Answer{}, err
 	}
-	var a Answer
-	if err := json.Unmarshal([]byte(bag["units"]), &a.Units); err != nil {
-		return Answer{}, fmt.Errorf("cannot read lxd-profile: units are not what version %s says: %w", Version, err)
+	a := Answer{RolledBack: bag["rolled-back"]}
+	for _, part := range []struct {
+		key  string
+		into any
+	}{{"units", &a.Units}, {"profile", &a.Profile}, {"restart", &a.Restart}} {
+		if bag[part.key] == "" && part.key != "units" {
+			continue
+		}
+		if err := json.Unmarshal([]byte(bag[part.key]), part.into); err != nil {
+			return Answer{}, fmt.Errorf("cannot read lxd-profile: %s is not what version %s says: %w", part.key, Version, err)
+		}
 	}
 	return a, nil
 }

@@ -1,0 +1,243 @@
+package broker_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/canonical/lxd/shared/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/charm/crashtest"
+	"github.com/dcib/dcib/internal/relation/lxdprofile"
+)
+
+// wide is a policy that allows what needs a restart.
+const wide = "keys: [limits.*, security.*]\ndevices: [unix-char, gpu]\nhost-paths: [/dev/kvm]"
+
+func (c *cluster) policy(text string) {
+	c.juju.Config["lxd-cluster"] = map[string]any{"profile-policy": text}
+}
+
+func (a *asker) answer() lxdprofile.Answer {
+	answer, err := lxdprofile.DecodeAnswer(a.relation.Databags["lxd-cluster"])
+	require.NoError(a.c.t, err)
+	return answer
+}
+
+// askRestart does what the action apply-restart of the other side does.
+func (a *asker) askRestart(r lxdprofile.Restart) {
+	a.relation.Databags[a.app]["restart"] = r.Encode()["restart"]
+}
+
+// boot has a unit say that its instance has been started again.
+func (a *asker) boot(i int) {
+	a.claims[i].Started += "+"
+	a.say(i)
+}
+
+// restarts lists the instances that were restarted, in order.
+func (c *cluster) restarts() []string {
+	var names []string
+	for _, write := range c.lxd.writes {
+		if name, ok := strings.CutPrefix(write, "restart instance "); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// What needs a restart is named until the instance was started again, whoever did that.
+func TestWhatNeedsARestart(t *testing.T) {
+	c := newCluster(t)
+	c.policy(wide)
+	a := c.ask(shop, "web", 2, "limits.memory=1GiB", "security.nesting=true").settle()
+	assert.Equal(t, []string{"config.security.nesting"}, a.state(0).Restart)
+
+	c.lxd.instances["juju-web-0"].LastUsedAt = c.lxd.clock()
+	c.hook()
+	assert.Empty(t, a.state(0).Restart)
+	assert.Equal(t, []string{"config.security.nesting"}, a.state(1).Restart)
+	c.lxd.instances["juju-web-1"].LastUsedAt = c.lxd.clock()
+
+	a.want("limits.memory=2GiB", "security.nesting=true")
+	c.hook()
+	assert.Empty(t, a.state(0).Restart, "a live change needs none")
+
+	a.want("limits.memory=2GiB", "security.privileged=true")
+	c.hook()
+	for i := range 2 {
+		assert.Equal(t, []string{"config.security.nesting", "config.security.privileged"}, a.state(i).Restart, "what is taken out needs it, too")
+	}
+	c.lxd.writes = nil
+	c.hook()
+	assert.Empty(t, c.lxd.writes)
+
+	c.lxd.instances["juju-web-0"].StatusCode = api.Stopped
+	c.hook()
+	assert.Empty(t, a.state(0).Restart, "what is stopped starts with it")
+}
+
+func TestRestartOneAfterAnother(t *testing.T) {
+	c := newCluster(t)
+	c.policy(wide)
+	a := c.ask(shop, "web", 3, "security.nesting=true").settle()
+	db := c.ask(shop, "db", 1, "security.nesting=true").settle()
+	c.lxd.writes = nil
+	a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 60})
+	for i := range 3 {
+		c.hook()
+		want := []string{"juju-web-0", "juju-web-1", "juju-web-2"}[:i+1]
+		require.Equal(t, want, c.restarts())
+		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Running, Message: fmt.Sprintf("waiting for sub-web/%d to be back", i)}, a.answer().Restart)
+		c.hook() // nobody is back yet
+		require.Equal(t, want, c.restarts())
+		a.boot(i)
+	}
+	c.hook()
+	assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Done}, a.answer().Restart)
+	c.hook()
+	for i := range 3 {
+		assert.Empty(t, a.state(i).Restart)
+		assert.NotContains(t, c.lxd.instances[a.claims[i].Instance].Config, "user.dcib.restart.0", "the notes go")
+	}
+	assert.Equal(t, []string{"config.security.nesting"}, db.state(0).Restart, "who did not ask is not restarted")
+
+	// The same request is over, also when there is something to restart again.
+	a.want("security.nesting=false")
+	c.hook()
+	assert.NotEmpty(t, a.state(0).Restart)
+	assert.Len(t, c.restarts(), 3)
+	a.askRestart(lxdprofile.Restart{ID: "r2", Batch: 2, WaitHealthy: 60})
+	c.hook()
+	assert.Equal(t, []string{"juju-web-0", "juju-web-1"}, c.restarts()[3:])
+	c.juju.Unrelate(a.relation)
+	c.hook()
+	for _, i := range c.lxd.instances {
+		assert.NotContains(t, i.Config, "user.dcib.restart.0")
+		assert.NotContains(t, i.Config, "user.dcib.attached.0")
+	}
+}
+
+func TestARestartIsStopped(t *testing.T) {
+	t.Run("nobody comes back", func(t *testing.T) {
+		c := newCluster(t)
+		c.policy(wide)
+		a := c.ask(shop, "web", 2, "security.nesting=true").settle()
+		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 60})
+		c.hook()
+		c.lxd.now = c.lxd.now.Add(2 * time.Minute)
+		c.hook()
+		assert.Equal(t, lxdprofile.Failed, a.answer().Restart.State)
+		assert.Equal(t, "sub-web/0 is not back 1m0s after the restart of its instance juju-web-0: look at it, then ask again for the rest", a.answer().Restart.Message)
+		for range 3 {
+			c.hook()
+		}
+		assert.Equal(t, []string{"juju-web-0"}, c.restarts())
+	})
+	t.Run("LXD will not", func(t *testing.T) {
+		c := newCluster(t)
+		c.policy(wide)
+		a := c.ask(shop, "web", 2, "security.nesting=true").settle()
+		c.lxd.refuse = func(what string) error {
+			if strings.HasPrefix(what, "restart") {
+				return errors.New("The instance will not stop")
+			}
+			return nil
+		}
+		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 60})
+		c.hook()
+		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Failed, Message: "LXD would not: instance juju-web-0: The instance will not stop"}, a.answer().Restart)
+		assert.Equal(t, lxdprofile.Applied, a.state(0).State)
+	})
+	t.Run("not a request", func(t *testing.T) {
+		c := newCluster(t)
+		a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
+		for _, r := range []lxdprofile.Restart{{ID: "r1"}, {ID: "a b", Batch: 1}, {ID: "r2", Batch: -1}} {
+			a.askRestart(r)
+			c.hook()
+			assert.Equal(t, lxdprofile.Failed, a.answer().Restart.State)
+		}
+	})
+}
+
+// Two subordinates on one application, and another application's unit beside: never two
+// instances of an application at once.
+func TestNeverTwoOfOneApplication(t *testing.T) {
+	c := newCluster(t)
+	c.policy(wide)
+	web := c.ask(shop, "web", 2, "security.nesting=true").settle()
+	other := c.ask(shop, "web", 0, "security.syscalls.intercept.mknod=true")
+	other.name, other.app = "sub-other", other.app+"other"
+	c.juju.Unrelate(other.relation)
+	other.relation = c.juju.Relate("lxd-cluster:lxd-profile", other.app+":lxd-profile")
+	other.relation.ID = 9
+	other.want("security.syscalls.intercept.mknod=true")
+	for i := range 2 {
+		other.add(i)
+		other.claims[i].Instance = web.claims[i].Instance
+		other.say(i)
+	}
+	other.settle()
+	c.lxd.writes = nil
+	web.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 600})
+	other.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 600})
+	c.hook()
+	assert.Equal(t, []string{"juju-web-0"}, c.restarts())
+	assert.Equal(t, "not yet: sub-other/1 (juju-web-0 is being restarted)", other.answer().Restart.Message)
+	web.boot(0)
+	other.boot(0)
+	c.hook()
+	assert.Equal(t, []string{"juju-web-0", "juju-web-1"}, c.restarts())
+	web.boot(1)
+	other.boot(1)
+	c.hook()
+	c.hook()
+	assert.Equal(t, []string{"juju-web-0", "juju-web-1"}, c.restarts(), "once for both")
+	assert.Equal(t, lxdprofile.Done, web.answer().Restart.State)
+	assert.Equal(t, lxdprofile.Done, other.answer().Restart.State)
+}
+
+// Whatever hook is killed wherever, nobody is restarted twice, and never two at once.
+func TestCrashesInRestarts(t *testing.T) {
+	crashtest.Check(t, func(run *crashtest.Run) any {
+		c := newCluster(run)
+		c.policy(wide)
+		a := c.ask(shop, "web", 3, "security.nesting=true")
+		for range 3 { // undisturbed
+			c.hook()
+			a.proveIfAsked()
+		}
+		c.lxd.writes = nil
+		c.lxd.gate = run.Gate
+		began := c.lxd.now
+		run.Always = func() {
+			away := map[string]bool{}
+			for i, claim := range a.claims {
+				if c.lxd.instances[claim.Instance].LastUsedAt.After(began) && a.claims[i].Started == "" {
+					away[claim.Instance] = true
+				}
+			}
+			require.LessOrEqual(run, len(away), 1, "%v at once", away)
+			for _, claim := range a.claims {
+				again := slices.DeleteFunc(c.restarts(), func(name string) bool { return name != claim.Instance })
+				require.LessOrEqual(run, len(again), 1, "restarted twice")
+			}
+		}
+		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 6000})
+		for range 8 {
+			_ = crashtest.Hook(run, c.juju, c.charm(), c.event())
+			for i := range a.claims {
+				if a.claims[i].Started == "" && c.lxd.instances[a.claims[i].Instance].LastUsedAt.After(began) {
+					a.boot(i)
+				}
+			}
+		}
+		require.Equal(run, []string{"juju-web-0", "juju-web-1", "juju-web-2"}, c.restarts())
+		return a.answer().Restart
+	}, crashtest.Late, crashtest.Lost)
+}
