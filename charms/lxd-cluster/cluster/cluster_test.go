@@ -294,7 +294,7 @@ func TestInstancesOnAManagedBridgeCanMove(t *testing.T) {
 	own := newModel(t.TempDir)
 	unit = own.add(0)
 	own.juju.Config["lxd-cluster"]["bridge"] = "br0"
-	own.lxds[unit].local.Bridges["br0"] = false
+	own.lxds[unit].local.Networks["br0"] = false
 	own.settle(3)
 	require.Equal(t, "br0", own.lxds[unit].local.Profiles["dcib"].Devices["eth0"]["parent"])
 }

@@ -179,6 +179,7 @@ func TestAdoptingSurvivesCrashes(t *testing.T) {
 	crashes(t, 3, anyFault, func(c crashing) {
 		units := c.units()
 		c.lxds[units[1]].local.Listens = "10.0.0.2:8443"
+		c.lxds[units[1]].local.Networks["lxdbr0"] = true
 		require.NoError(c.run, c.lxds[units[1]].Found(context.Background(), "old-name"))
 		c.hooks(units[1])
 		c.settle(8)

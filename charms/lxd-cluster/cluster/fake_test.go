@@ -45,7 +45,7 @@ type fakeLXD struct {
 }
 
 func (w *lxdWorld) machine(owned ...string) *fakeLXD {
-	l := &fakeLXD{world: w, local: Local{Present: true, Version: "5.0.2", Profiles: map[string]Profile{"default": {Name: "default"}}, Bridges: map[string]bool{}}}
+	l := &fakeLXD{world: w, local: Local{Present: true, Version: "5.0.2", Profiles: map[string]Profile{"default": {Name: "default"}}, Networks: map[string]bool{}}}
 	for _, o := range owned {
 		kind, name, _ := strings.Cut(o, " ")
 		l.local.Owned = append(l.local.Owned, Belonging{Kind: kind, Name: name})
@@ -89,7 +89,7 @@ func (l *fakeLXD) CreatePool(_ context.Context, pool Pool) error {
 
 func (l *fakeLXD) CreateBridge(_ context.Context, name, _ string) error {
 	defer l.effect("create bridge " + name)()
-	l.local.Bridges[name] = true
+	l.local.Networks[name] = true
 	return nil
 }
 
@@ -146,7 +146,12 @@ func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool) erro
 	}
 	_, name, _ := strings.Cut(token, " for ")
 	l.local.Clustered, l.local.Member, l.local.Listens = true, name, address
-	l.local.Identity, l.local.Pools, l.local.Bridges = issuer.local.Identity, issuer.local.Pools, issuer.local.Bridges
+	l.local.Identity, l.local.Pools = issuer.local.Identity, issuer.local.Pools
+	for network, managed := range issuer.local.Networks {
+		if managed { // a bridge of a machine's own is nowhere else
+			l.local.Networks[network] = true
+		}
+	}
 	l.local.Profiles = issuer.local.Profiles
 	if slices.Contains(l.local.Pools, pool.Name) {
 		l.pools = map[string]Pool{pool.Name: pool}

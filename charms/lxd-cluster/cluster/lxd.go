@@ -60,7 +60,7 @@ type Local struct {
 	Listens  string          // core.https_address
 	Clusters string          // cluster.https_address
 	Pools    []string        // storage pools
-	Bridges  map[string]bool // every bridge; true: LXD manages it
+	Networks map[string]bool // LXD's networks (true), and this machine's own bridges (false)
 	Drivers  []string        // storage drivers that it supports; nil when it does not say
 	Owned    []Belonging     // what would be lost by joining, in the order to delete it
 	Profiles map[string]Profile
@@ -199,10 +199,10 @@ func (l *Local) lookAround(server lxdclient.InstanceServer) error {
 	if err != nil {
 		return err
 	}
-	l.Bridges = map[string]bool{}
+	l.Networks = map[string]bool{}
 	for _, n := range networks {
-		if n.Type == "bridge" {
-			l.Bridges[n.Name] = n.Managed
+		if n.Managed || n.Type == "bridge" {
+			l.Networks[n.Name] = n.Managed
 		}
 	}
 	if l.Clustered {

@@ -33,6 +33,9 @@ func Plan(f Facts) charm.Plan[World] {
 	}
 	steps, status := f.membership()
 	problems := append(slices.Clone(f.Problems), f.storageUnmet()...)
+	if lacks := f.lacks(); lacks != "" {
+		problems = append(problems, fmt.Sprintf("option bridge is %s: this machine (%s) has no bridge %s: make it there, as other members may have it, or name one of %s, or have LXD make it: lxc network create", lacks, f.LXD.Member, lacks, f.networkNames()))
+	}
 	if len(problems) > 0 && status.Level == charm.LevelActive {
 		status = charm.Blockedf("%s", strings.Join(problems, "; "))
 	}
@@ -64,6 +67,7 @@ func (f Facts) asMember() ([]charm.Step[World], charm.Status) {
 	var steps []charm.Step[World]
 	steps = append(steps, f.tell(lxdcluster.Wish{
 		Member: f.LXD.Member, Address: f.Address, LXD: f.LXD.Version, Cluster: f.LXD.Identity,
+		Lacks: f.lacks(),
 	})...)
 	steps = append(steps, f.failureDomain()...)
 	if f.Leader && f.Founder == "" {
@@ -72,13 +76,17 @@ func (f Facts) asMember() ([]charm.Step[World], charm.Status) {
 	}
 	if f.issuer() == f.Unit {
 		steps = append(steps, f.issue()...)
-		if len(f.Problems) == 0 && len(f.storageUnmet()) == 0 {
+		if len(f.Problems) == 0 && len(f.storageUnmet()) == 0 && f.lacks() == "" {
 			steps = append(steps, f.profiles()...)
 		}
 	} else if f.Mine.HasOffer {
 		steps = append(steps, withdraw{f.Relation})
 	}
-	return steps, f.memberStatus()
+	status := f.memberStatus()
+	if others := f.othersLack(); others != "" && status.Level == charm.LevelActive {
+		status.Message += "; " + others
+	}
+	return steps, status
 }
 
 // memberStatus says how the cluster is.
@@ -121,7 +129,7 @@ func (f Facts) asFounder() ([]charm.Step[World], charm.Status) {
 	if f.wantsPool() {
 		steps = append(steps, createPool{f.Config.Storage})
 	}
-	if _, there := f.LXD.Bridges[f.Config.Bridge]; !there {
+	if _, there := f.LXD.Networks[f.Config.Bridge]; !there {
 		steps = append(steps, createBridge{f.Config.Bridge, f.Config.BridgeAddress})
 	}
 	steps = append(steps, found{f.Hostname})
@@ -273,10 +281,10 @@ func (f Facts) profiles() []charm.Step[World] {
 // ownProfile is what an instance needs to run in this cluster.
 func (f Facts) ownProfile() Profile {
 	// LXD moves an instance to another member only when its nic names a network that LXD
-	// manages (CanMigrate in lxd/device/nic_bridged.go); a bridge of the machine's own can
-	// only be given as the parent.
+	// manages (CanMigrate in lxd/device/nic_bridged.go), of whatever type; a bridge of the
+	// machine's own can only be given as the parent.
 	nic := map[string]string{"type": "nic", "name": "eth0", "network": f.Config.Bridge}
-	if !f.LXD.Bridges[f.Config.Bridge] {
+	if !f.LXD.Networks[f.Config.Bridge] {
 		nic = map[string]string{"type": "nic", "name": "eth0", "nictype": "bridged", "parent": f.Config.Bridge}
 	}
 	return Profile{

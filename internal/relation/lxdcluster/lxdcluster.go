@@ -31,6 +31,9 @@ type Wish struct {
 	// Cluster is the identity of the cluster that its LXD is in: the fingerprint of the
 	// first certificate that it was known by. Empty as long as it is in none.
 	Cluster string `json:"cluster,omitempty"`
+	// Lacks is the bridge that instances are to be on, as long as its machine has none of
+	// that name.
+	Lacks string `json:"lacks,omitempty"`
 	// Spent is the id of the last offer that it used without getting in.
 	Spent string `json:"spent,omitempty"`
 	// Failed counts the offers that it used so without getting in.

@@ -1,0 +1,59 @@
+package cluster
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestMembersWithoutTheBridgeAreNamed(t *testing.T) {
+	m := newModel(t.TempDir)
+	m.juju.Config["lxd-cluster"]["bridge"] = "br0"
+	for n := range 3 {
+		unit := m.add(n)
+		m.lxds[unit].local.Networks["br0"] = false
+	}
+	bare := "lxd-cluster/2"
+	m.lxds[bare].local.Networks = map[string]bool{"br1": false}
+	m.settle(9)
+	require.Equal(t, "blocked", m.juju.Units[bare].Status)
+	require.Contains(t, m.juju.Units[bare].Message, "option bridge is br0: this machine (2-host) has no bridge br0: make it there, as other members may have it, or name one of br1")
+	for _, unit := range []string{"lxd-cluster/0", "lxd-cluster/1"} {
+		require.Equal(t, "active", m.juju.Units[unit].Status)
+		require.Contains(t, m.juju.Units[unit].Message, "all online; no bridge br0 on 2-host")
+	}
+	require.Equal(t, "br0", m.lxds[bare].local.Profiles["dcib"].Devices["eth0"]["parent"])
+
+	m.lxds[bare].local.Networks["br0"] = false
+	m.settle(2)
+	for _, unit := range m.units() {
+		require.Equal(t, "active", m.juju.Units[unit].Status)
+		require.NotContains(t, m.juju.Units[unit].Message, "no bridge")
+	}
+}
+
+func TestAProfileKeepsItsNetworkUntilThereIsAnother(t *testing.T) {
+	m := newModel(t.TempDir)
+	unit := m.add(0)
+	m.settle(3)
+	m.juju.Config["lxd-cluster"]["bridge"] = "ovn0"
+	m.settle(2)
+	require.Equal(t, "blocked", m.juju.Units[unit].Status)
+	require.Contains(t, m.juju.Units[unit].Message, "name one of lxdbr0, or have LXD make it")
+	require.Equal(t, "lxdbr0", m.lxds[unit].local.Profiles["dcib"].Devices["eth0"]["network"])
+
+	m.lxds[unit].local.Networks["ovn0"] = true // of whatever type
+	m.settle(2)
+	require.Equal(t, "active", m.juju.Units[unit].Status)
+	require.Equal(t, map[string]string{"type": "nic", "name": "eth0", "network": "ovn0"}, m.lxds[unit].local.Profiles["dcib"].Devices["eth0"])
+}
+
+func TestMembersWithoutTheBridgeSurviveCrashes(t *testing.T) {
+	crashes(t, 2, anyFault, func(c crashing) {
+		c.juju.Config["lxd-cluster"]["bridge"] = "br0"
+		c.lxds["lxd-cluster/0"].local.Networks["br0"] = false
+		c.settle(6)
+		c.lxds["lxd-cluster/1"].local.Networks["br0"] = false
+		c.settle(3)
+	})
+}
