@@ -9,12 +9,13 @@ import (
 
 // Config is the application's options as far as this room reads them.
 type Config struct {
-	Bridge               string // the bridge that instances are on
-	BridgeAddress        string // its address when we make it: "10.0.8.1/24" or "auto"
-	ManageDefaultProfile bool   // may we write LXD's own profile `default`?
-	Storage              Pool   // the storage pool that the founder makes
-	ForceJoin            bool   // may a machine's LXD be emptied so that it can join?
-	FailureDomain        string // "auto", "off", or the members' failure domain
+	Bridge               string   // the bridge that instances are on
+	BridgeAddress        string   // its address when we make it: "10.0.8.1/24" or "auto"
+	ManageDefaultProfile bool     // may we write LXD's own profile `default`?
+	Storage              Pool     // the storage pool that the founder makes
+	ForceJoin            bool     // may a machine's LXD be emptied so that it can join?
+	Groups               []string // cluster groups for this application's members
+	FailureDomain        string   // "auto", "off", or the members' failure domain
 }
 
 // bridgeName is what the kernel takes as an interface name (IFNAMSIZ) and LXD as a
@@ -34,6 +35,10 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	c.ForceJoin, _ = options["force-join"].(bool)
 	c.Storage = Pool{Name: text("storage-pool"), Driver: text("storage-driver"), Source: text("storage-source")}
 	problems = append(problems, c.Storage.problems()...)
+	var problem string
+	if c.Groups, problem = parseGroups(text("cluster-groups")); problem != "" {
+		problems = append(problems, problem)
+	}
 	c.FailureDomain = text("failure-domain")
 	if !failureDomain.MatchString(c.FailureDomain) {
 		problems = append(problems, fmt.Sprintf("option failure-domain is %q: give auto, off, or a name of letters, digits, dots, dashes, like rack2", c.FailureDomain))

@@ -49,6 +49,18 @@ func (s setFailureDomain) Apply(ctx context.Context, w World) error {
 
 // SetFailureDomain implements LXD.
 func (s *Socket) SetFailureDomain(ctx context.Context, member, from, to string) error {
+	return s.changeMember(ctx, member, "failure domain "+to, func(put *api.ClusterMemberPut) bool {
+		if put.FailureDomain != from {
+			return false
+		}
+		put.FailureDomain = to
+		return true
+	})
+}
+
+// changeMember changes what LXD keeps of a member; what says what to, in an error. change
+// tells whether it changed anything.
+func (s *Socket) changeMember(ctx context.Context, member, what string, change func(*api.ClusterMemberPut) bool) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err
@@ -60,19 +72,18 @@ func (s *Socket) SetFailureDomain(ctx context.Context, member, from, to string) 
 		if err != nil {
 			return fmt.Errorf("cannot ask LXD about its member %s: %w", member, err)
 		}
-		if there.FailureDomain != from {
+		put := there.Writable()
+		if !change(&put) {
 			return nil
 		}
-		put := there.Writable()
-		put.FailureDomain = to
 		err = server.UpdateClusterMember(member, put, etag)
 		if api.StatusErrorCheck(err, http.StatusPreconditionFailed) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("cannot set the failure_domain of member %s to %s: %w", member, to, err)
+			return fmt.Errorf("cannot give member %s %s: %w", member, what, err)
 		}
 		return nil
 	}
-	return fmt.Errorf("cannot set the failure_domain of member %s to %s: others change that member at the same time: Juju tries again", member, to)
+	return fmt.Errorf("cannot give member %s %s: others change that member at the same time: Juju tries again", member, what)
 }

@@ -45,7 +45,7 @@ type fakeLXD struct {
 }
 
 func (w *lxdWorld) machine(owned ...string) *fakeLXD {
-	l := &fakeLXD{world: w, local: Local{Present: true, Version: "5.0.2", Profiles: map[string]Profile{"default": {Name: "default"}}, Networks: map[string]bool{}}}
+	l := &fakeLXD{world: w, local: Local{Present: true, Groups: true, Version: "5.0.2", Profiles: map[string]Profile{"default": {Name: "default"}}, Networks: map[string]bool{}}}
 	for _, o := range owned {
 		kind, name, _ := strings.Cut(o, " ")
 		l.local.Owned = append(l.local.Owned, Belonging{Kind: kind, Name: name})
@@ -110,7 +110,7 @@ func (l *fakeLXD) Found(_ context.Context, member string) error {
 	l.world.clusters++
 	l.local.Clustered, l.local.Member = true, member
 	l.local.Identity = fmt.Sprintf("cert%d", l.world.clusters)
-	l.members = &[]Member{{Name: member, Address: l.local.Listens, Status: "Online", FailureDomain: noDomain, Voter: true}}
+	l.members = &[]Member{{Name: member, Address: l.local.Listens, Status: "Online", FailureDomain: noDomain, Groups: []string{firstGroup}, Voter: true}}
 	return nil
 }
 
@@ -157,7 +157,7 @@ func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool) erro
 		l.pools = map[string]Pool{pool.Name: pool}
 	}
 	l.members = issuer.members
-	*l.members = append(*l.members, Member{Name: name, Address: address, Status: "Online", FailureDomain: noDomain})
+	*l.members = append(*l.members, Member{Name: name, Address: address, Status: "Online", FailureDomain: noDomain, Groups: []string{firstGroup}})
 	l.rebalance()
 	return nil
 }
@@ -177,6 +177,17 @@ func (l *fakeLXD) Lose(_ context.Context, what Belonging) error {
 	if what.Kind == kindPool {
 		l.local.Pools = slices.DeleteFunc(l.local.Pools, func(name string) bool { return name == what.Name })
 		delete(l.pools, what.Name)
+	}
+	return nil
+}
+
+func (l *fakeLXD) SetGroups(_ context.Context, member string, want []string) error {
+	defer l.effect("set groups of " + member)()
+	for n := range *l.members {
+		if m := &(*l.members)[n]; m.Name == member {
+			groups, record := regroup(m.Groups, m.OurGroups, want)
+			m.Groups, m.OurGroups = groups, strings.Join(record, ",")
+		}
 	}
 	return nil
 }

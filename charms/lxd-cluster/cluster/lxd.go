@@ -38,6 +38,9 @@ type LXD interface {
 	Token(ctx context.Context, member string) (token string, expires time.Time, err error)
 	// Lose deletes one of this LXD's belongings; an instance that runs is stopped first.
 	Lose(ctx context.Context, what Belonging) error
+	// SetGroups puts a member into cluster groups, which it creates where there are none of
+	// that name, and takes it out of those that it was put into so before.
+	SetGroups(ctx context.Context, member string, want []string) error
 	// SetFailureDomain sets a member's failure domain, and nothing else of it, unless it
 	// has another one than from.
 	SetFailureDomain(ctx context.Context, member, from, to string) error
@@ -67,6 +70,7 @@ type Local struct {
 	// PoolDrivers are the pools' drivers by name; outside a cluster only.
 	PoolDrivers map[string]string
 
+	Groups    bool // it has cluster groups
 	Clustered bool
 	Member    string // its name in the cluster
 	Identity  string // of the cluster, see IdentityKey
@@ -106,6 +110,8 @@ func (l Local) silent() bool {
 type Member struct {
 	Name, Address, Status, Message string
 	FailureDomain                  string
+	Groups                         []string // cluster groups that it is in
+	OurGroups                      string   // those that we put it into, with commas
 	// Voter tells that it has a vote on LXD's database: without one that answers, no
 	// member can do anything.
 	Voter bool
@@ -167,6 +173,7 @@ func (s *Socket) Look(ctx context.Context) (Local, error) {
 		l.Drivers = append(l.Drivers, driver.Name)
 	}
 	slices.Sort(l.Drivers)
+	l.Groups = slices.Contains(info.APIExtensions, "clustering_groups")
 	if err := l.lookAround(server); err != nil {
 		return Local{}, fmt.Errorf("cannot list what this machine's LXD has: %w", err)
 	}
@@ -188,7 +195,10 @@ func (l *Local) lookAround(server lxdclient.InstanceServer) error {
 			return err
 		}
 		for _, m := range members {
-			l.Members = append(l.Members, Member{m.ServerName, hostPort(m.URL), m.Status, m.Message, m.FailureDomain, slices.Contains(m.Roles, voterRole)})
+			l.Members = append(l.Members, Member{
+				Name: m.ServerName, Address: hostPort(m.URL), Status: m.Status, Message: m.Message, FailureDomain: m.FailureDomain,
+				Groups: m.Groups, OurGroups: m.Config[groupsKey], Voter: slices.Contains(m.Roles, voterRole),
+			})
 		}
 		sort.Slice(l.Members, func(i, j int) bool { return l.Members[i].Name < l.Members[j].Name })
 	}

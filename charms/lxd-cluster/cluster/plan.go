@@ -33,6 +33,7 @@ func Plan(f Facts) charm.Plan[World] {
 	}
 	steps, status := f.membership()
 	problems := append(slices.Clone(f.Problems), f.storageUnmet()...)
+	problems = append(problems, f.groupsUnmet()...)
 	if lacks := f.lacks(); lacks != "" {
 		problems = append(problems, fmt.Sprintf("option bridge is %s: this machine (%s) has no bridge %s: make it there, as other members may have it, or name one of %s, or have LXD make it: lxc network create", lacks, f.LXD.Member, lacks, f.networkNames()))
 	}
@@ -70,6 +71,7 @@ func (f Facts) asMember() ([]charm.Step[World], charm.Status) {
 		Lacks: f.lacks(),
 	})...)
 	steps = append(steps, f.failureDomain()...)
+	steps = append(steps, f.groups()...)
 	if f.Leader && f.Founder == "" {
 		// An application that adopted a cluster has a founder too: nobody else may be.
 		steps = append(steps, nameFounder{f.Relation, f.Unit})
