@@ -9,6 +9,7 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/backup"
 	"github.com/dcib/dcib/charms/lxd-cluster/cloud"
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
+	"github.com/dcib/dcib/charms/lxd-cluster/refresh"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
 	"github.com/dcib/dcib/internal/charm"
 )
@@ -80,4 +81,8 @@ func backUp(ctx context.Context, f facts, w *world, call charm.Call) (map[string
 		return nil, errors.New("cannot back up: this machine's LXD is in no cluster yet: see the unit's status")
 	}
 	return backup.Backup(ctx, w.backup(), call)
+}
+
+func refreshLXD(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+	return refresh.Refresh(ctx, refresh.FactsOf(f.Cluster, f.Install), w.refresh(f), call)
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/charms/lxd-cluster/install"
 	"github.com/dcib/dcib/charms/lxd-cluster/metrics"
+	"github.com/dcib/dcib/charms/lxd-cluster/refresh"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
@@ -68,6 +69,7 @@ func main() {
 			"get-client-token":      getClientToken,
 			"get-cloud":             getCloud,
 			"backup":                backUp,
+			"refresh-lxd":           refreshLXD,
 		},
 	})
 }
@@ -217,6 +219,20 @@ func (w *world) cloud() cloud.World {
 		c.LXD = server
 	}
 	return c
+}
+
+// refresh is made of what was seen, since LXD does not answer all the time.
+func (w *world) refresh(f facts) refresh.World {
+	change := func(do charm.Action[cluster.Facts, cluster.World]) func(context.Context, charm.Call) (map[string]string, error) {
+		return func(ctx context.Context, call charm.Call) (map[string]string, error) {
+			return do(ctx, f.Cluster, w.cluster(), call)
+		}
+	}
+	return refresh.World{
+		Commands: install.System{}, StateDir: w.stateDir(), Look: w.socket.Look,
+		Evacuate: change(cluster.Evacuate), Restore: change(cluster.Restore),
+		Ready: refresh.Ready, Every: refresh.Every,
+	}
 }
 
 func (w *world) backup() backup.World {

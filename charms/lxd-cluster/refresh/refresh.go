@@ -1,0 +1,230 @@
+// Package refresh is the part of lxd-cluster that brings one machine's LXD to a newer
+// version, as the action refresh-lxd: it looks whether the others are well, has the member
+// evacuated where that is asked for, refreshes, waits until LXD is back, and restores it.
+//
+// Members of different versions do not work together: LXD then blocks the newer ones until
+// the last is refreshed (its documentation, "Update or upgrade cluster members"). So a
+// member that does not come back right after a change of version may only be waiting.
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
+	"github.com/dcib/dcib/charms/lxd-cluster/install"
+	"github.com/dcib/dcib/internal/charm"
+)
+
+// Facts is what the action looks at before it changes anything.
+type Facts struct {
+	Unit    string
+	Source  string // where this machine's LXD is from: install.Snap or install.Apt
+	Version string // LXD's
+	Member  string // this machine's
+	Members []cluster.Member
+	// Versions are those that the other units told of theirs, by unit.
+	Versions map[string]string
+}
+
+// FactsOf takes them from what the other rooms saw.
+func FactsOf(c cluster.Facts, i install.Facts) Facts {
+	f := Facts{Unit: c.Unit, Source: i.Source, Version: c.LXD.Version, Member: c.LXD.Member, Members: c.LXD.Members, Versions: map[string]string{}}
+	for unit, bag := range c.Peers {
+		if bag.Wish.Cluster == c.LXD.Identity {
+			f.Versions[unit] = bag.Wish.LXD
+		}
+	}
+	return f
+}
+
+// World is what this part of the charm works on.
+type World struct {
+	Commands install.Commands
+	StateDir string // where it is noted that the action evacuated the member
+	// Look asks LXD, also while it starts.
+	Look func(ctx context.Context) (cluster.Local, error)
+	// Evacuate and Restore change the state of the member that parameter `member` names.
+	Evacuate, Restore func(ctx context.Context, call charm.Call) (map[string]string, error)
+	// Ready is how long LXD may take until it is back, Every how often it is looked at.
+	Ready, Every time.Duration
+}
+
+// How long LXD may take until it is back, and how often it is looked at, outside tests.
+const (
+	Ready = 3 * time.Minute
+	Every = time.Second
+)
+
+// limit is how long a package or a snap may take to be replaced.
+const limit = 20 * time.Minute
+
+// noteFile notes, below the state directory, that the member was evacuated by the action:
+// one that an operator has evacuated is not restored.
+const noteFile = "refresh.evacuated"
+
+// Refresh is the action refresh-lxd, on its unit's own machine. Parameters: `evacuate`,
+// whether LXD first moves the member's instances away; `channel`, that the snap is to
+// follow; `continue`, whether to go on although another member is not online or runs
+// another version. Run again after it failed, it carries on.
+func Refresh(ctx context.Context, f Facts, w World, call charm.Call) (map[string]string, error) {
+	if f.Member == "" {
+		return nil, errors.New("cannot refresh LXD: this machine's LXD is in no cluster: see the unit's status")
+	}
+	channel := call.String("channel")
+	p, err := find(f.Source, channel, w.Commands)
+	if err != nil {
+		return nil, err
+	}
+	if _, problems := install.ParseConfig(map[string]any{"source": f.Source, "channel": channel}); len(problems) > 0 {
+		return nil, fmt.Errorf("cannot refresh LXD: parameter channel is %q: this machine's LXD is from %s: wanted a snap's channel with its track, like 5.21/stable, or nothing", channel, f.Source)
+	}
+	if why := f.unwell(); len(why) > 0 && !call.Bool("continue") {
+		return nil, fmt.Errorf("cannot refresh %s: %s: see to that first, or say continue=true when a refresh of all members is under way", f.Member, strings.Join(why, ", "))
+	}
+	before, waiting, err := p.look(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot refresh LXD: %w", err)
+	}
+	results := map[string]string{"member": f.Member, "from": before, "to": before, "state": "nothing to refresh"}
+	if waiting {
+		if call.Bool("evacuate") {
+			if err := f.evacuate(ctx, w, call); err != nil {
+				return results, err
+			}
+		}
+		call.Progress("%s: refreshing LXD %s", f.Member, before)
+		limited, cancel := context.WithTimeout(ctx, limit)
+		err := p.refresh(limited)
+		cancel()
+		if err != nil {
+			results["state"] = "not refreshed"
+			return results, fmt.Errorf("cannot refresh LXD: %w: run it again when that is mended", err)
+		}
+		if results["to"], _, err = p.look(ctx); err != nil {
+			return results, fmt.Errorf("cannot see what was refreshed: %w", err)
+		}
+		if before != results["to"] {
+			results["state"] = "refreshed"
+		}
+	}
+	if err := f.await(ctx, w, call); err != nil {
+		if upstream(before) == upstream(results["to"]) {
+			return results, err
+		}
+		results["state"] = "waiting for the others"
+		results["next"] = fmt.Sprintf("refresh the other members now, with continue=true: LXD %s may wait for them; then run it here again, which looks and restores", upstream(results["to"]))
+		return results, nil
+	}
+	restored, err := f.restore(ctx, w, call)
+	if restored {
+		results["restored"] = "true"
+	}
+	return results, err
+}
+
+// unwell lists what speaks against a refresh.
+func (f Facts) unwell() []string {
+	var why []string
+	for _, m := range f.Members {
+		if m.Name != f.Member && m.Status != "Online" {
+			why = append(why, fmt.Sprintf("member %s is %s", m.Name, strings.ToLower(m.Status)))
+		}
+	}
+	for unit, version := range f.Versions {
+		if version != f.Version {
+			why = append(why, fmt.Sprintf("%s has LXD %s, this machine %s", unit, version, f.Version))
+		}
+	}
+	slices.Sort(why)
+	return why
+}
+
+func (f Facts) status() string {
+	at := slices.IndexFunc(f.Members, func(m cluster.Member) bool { return m.Name == f.Member })
+	if at < 0 {
+		return ""
+	}
+	return f.Members[at].Status
+}
+
+// own is a call about this machine's member.
+func (f Facts) own(call charm.Call) charm.Call {
+	return charm.Call{Params: map[string]any{"member": f.Member}, Progress: call.Progress}
+}
+
+func (f Facts) evacuate(ctx context.Context, w World, call charm.Call) error {
+	if f.status() == "Evacuated" {
+		return nil // by an operator, or by an earlier run, which has noted it
+	}
+	if err := os.MkdirAll(w.StateDir, 0o700); err != nil {
+		return err
+	}
+	// Before LXD begins, since the action may be killed any time.
+	if err := os.WriteFile(filepath.Join(w.StateDir, noteFile), nil, 0o600); err != nil {
+		return fmt.Errorf("cannot note that %s is evacuated: %w", f.Member, err)
+	}
+	_, err := w.Evacuate(ctx, f.own(call))
+	return err
+}
+
+// restore brings the member back where the action has evacuated it.
+func (f Facts) restore(ctx context.Context, w World, call charm.Call) (bool, error) {
+	note := filepath.Join(w.StateDir, noteFile)
+	if _, err := os.Stat(note); errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	} else if err != nil {
+		return false, err
+	}
+	if _, err := w.Restore(ctx, f.own(call)); err != nil {
+		return false, err
+	}
+	return true, os.Remove(note)
+}
+
+// await returns when LXD answers and counts its own member as one that lives.
+func (f Facts) await(ctx context.Context, w World, call charm.Call) error {
+	ctx, cancel := context.WithTimeout(ctx, w.Ready)
+	defer cancel()
+	tick := time.NewTicker(w.Every)
+	defer tick.Stop()
+	said := ""
+	for {
+		local, err := w.Look(ctx)
+		f.Members = local.Members
+		now := ""
+		switch status := f.status(); {
+		case err != nil:
+			now = err.Error()
+		case status == "Online" || status == "Evacuated":
+			return nil
+		default:
+			now = fmt.Sprintf("LXD lists it as %q", status)
+		}
+		if now != said {
+			said = now
+			call.Progress("%s: waiting: %s", f.Member, said)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("cannot see that %s is back: %s: look at LXD's log on this machine", f.Member, said)
+		}
+	}
+}
+
+// upstream is the version of LXD itself in a package's or a snap's: 5.0.2 in 5.0.2-5+deb12u1,
+// 5.21.3 in 5.21.3-c5ae129 (33110).
+func upstream(version string) string {
+	version, _, _ = strings.Cut(version, " ")
+	version, _, _ = strings.Cut(version, "-")
+	version, _, _ = strings.Cut(version, "+")
+	return version
+}
