@@ -16,12 +16,15 @@ import (
 func main() {
 	charm.Main(charm.Charm[sub.Facts, sub.World]{
 		World: func(_ hooktool.Event, tools hooktool.Tools) sub.World {
-			return sub.World{Tools: tools, LXD: sub.DevLXD{Socket: sub.Socket}}
+			return sub.World{Tools: tools, LXD: sub.DevLXD{Socket: sub.Socket, Proc: "/proc"}}
 		},
 		Observe: sub.Observe,
 		Plan:    sub.Plan,
 		Actions: map[string]charm.Action[sub.Facts, sub.World]{
-			"show-profile": sub.ShowProfile,
+			"show-profile":  sub.ShowProfile,
+			"diff":          sub.Diff,
+			"apply-restart": sub.ApplyRestart,
+			"rollback":      sub.Rollback,
 		},
 	})
 }

@@ -76,6 +76,12 @@ func (c Call) Bool(name string) bool {
 	return b
 }
 
+// Int gives a whole-number parameter; 0 when it is missing.
+func (c Call) Int(name string) int {
+	f, _ := c.Params[name].(float64)
+	return int(f)
+}
+
 // Level is a workload status that a charm may set.
 type Level string
 

@@ -135,3 +135,31 @@ func (p Profile) short(path string) string {
 	}
 	return "another device, of type " + quote(p.Devices[strings.TrimPrefix(path, "devices.")]["type"])
 }
+
+// Shown shows what the profile has at a path in a few words, "none" when it has nothing
+// there, and of free text, which may hold a secret, only that there is some.
+func (p Profile) Shown(path string) string {
+	name, isKey := strings.CutPrefix(path, "config.")
+	switch row, ok := findKey(name); {
+	case !p.has(path):
+		return "none"
+	case isKey && ok && row.value.want != text.want:
+		return quote(p.Config[name])
+	case isKey:
+		return "some text"
+	}
+	return "a device of type " + quote(p.Devices[strings.TrimPrefix(path, "devices.")]["type"])
+}
+
+// Without gives the profile without what is at some paths.
+func (p Profile) Without(paths []string) Profile {
+	rest := Merge(p)
+	for _, path := range paths {
+		if name, ok := strings.CutPrefix(path, "config."); ok {
+			delete(rest.Config, name)
+		} else {
+			delete(rest.Devices, strings.TrimPrefix(path, "devices."))
+		}
+	}
+	return rest
+}

@@ -2,6 +2,7 @@ package sub
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ const Socket = "/dev/lxd/sock"
 // DevLXD asks LXD about the instance that this process runs in.
 type DevLXD struct {
 	Socket string // path of the unix socket
+	Proc   string // where the kernel's proc file system is
 }
 
 // Bounds on one question.
@@ -47,6 +49,26 @@ func (d DevLXD) Instance(ctx context.Context) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("cannot tell this instance's name: LXD's meta-data on %s has no local-hostname", d.Socket)
+}
+
+// Started tells one start of the instance from the next: by the host's start, and by when
+// the instance's first process began. https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+func (d DevLXD) Started(context.Context) (string, error) {
+	host, err := os.ReadFile(d.Proc + "/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("cannot tell when this instance was started: %w", err)
+	}
+	stat, err := os.ReadFile(d.Proc + "/1/stat")
+	if err != nil {
+		return "", fmt.Errorf("cannot tell when this instance was started: %w", err)
+	}
+	// The second field is a name in parentheses, which may have spaces in it.
+	const starttime = 22 - 3
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) <= starttime {
+		return "", fmt.Errorf("cannot tell when this instance was started: %s/1/stat is not what proc_pid_stat(5) says", d.Proc)
+	}
+	return strings.TrimSpace(string(host)) + " " + fields[starttime], nil
 }
 
 // Option gives the value of one of the instance's user.* options; "" when it is not set.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
@@ -31,6 +32,8 @@ type LXD interface {
 	Instance(ctx context.Context) (string, error)
 	// Option gives one of its user.* options, "" when it is not set.
 	Option(ctx context.Context, key string) (string, error)
+	// Started gives a text that is another one after each start of the instance.
+	Started(ctx context.Context) (string, error)
 }
 
 // Facts are what the charm saw.
@@ -47,7 +50,8 @@ type Relation struct {
 	ID, Broker string            // "lxd-profile:3", and the broker's application as known here
 	Wish       map[string]string // own application's databag; for the leader only
 	Claim      map[string]string // own databag
-	State      lxdprofile.State  // what the broker says of this unit; zero while it says nothing
+	Answer     lxdprofile.Answer // what the broker says; zero while it says nothing
+	State      lxdprofile.State  // what it says of this unit
 	Unreadable string            // why its answer cannot be read; "" when it can
 	Nonce      string            // the nonce that State asks for, where there is one to answer
 }
@@ -69,6 +73,11 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 	if f.Self.Instance, err = w.LXD.Instance(ctx); err != nil {
 		// LXD on the host may be restarting; that is no failure of this unit.
 		return f, charm.Waiting("%s: will look again", err)
+	}
+	if f.Self.Instance != "" {
+		if f.Self.Started, err = w.LXD.Started(ctx); err != nil {
+			return f, err
+		}
 	}
 	ids, err := w.Tools.RelationIDs(ctx, Endpoint)
 	if err != nil {
@@ -103,11 +112,11 @@ func (f Facts) observe(ctx context.Context, id string, w World) (Relation, error
 	if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
 		return r, err
 	}
-	answer, err := lxdprofile.DecodeAnswer(bag)
+	r.Answer, err = lxdprofile.DecodeAnswer(bag)
 	if err != nil && !errors.Is(err, lxdprofile.ErrEmpty) {
 		r.Unreadable = err.Error()
 	}
-	r.State = answer.Units[f.Self.Unit]
+	r.State = r.Answer.Units[f.Self.Unit]
 	// Only a key that can hold a nonce is read: the broker is not to get a proof, which
 	// is a hash, of anything else.
 	if f.Self.Instance != "" && r.State.Instance == f.Self.Instance &&
@@ -127,8 +136,7 @@ func Plan(f Facts) charm.Plan[World] {
 	var plan charm.Plan[World]
 	for _, r := range f.Relations {
 		if err == nil && f.Leader {
-			wish := lxdprofile.Wish{Application: hooktool.AppOf(f.Self.Principal), Model: f.Model, ModelUUID: f.Self.ModelUUID, Profile: wanted}
-			if values := wish.Encode(); !lxdprofile.Same(r.Wish, values) {
+			if values := f.wish(r, wanted); !lxdprofile.Same(r.Wish, values) {
 				plan.Steps = append(plan.Steps, publishWish{r.ID, r.Broker, values})
 			}
 		}
@@ -168,14 +176,15 @@ func (f Facts) status(wanted profile.Profile, err error) charm.Status {
 	// One relation is the rule; of several the first that is not content speaks.
 	status := charm.Status{}
 	for _, r := range f.Relations {
-		if status = r.status(wanted); status.Level != charm.LevelActive {
+		if status = r.status(wanted, hooktool.AppOf(f.Self.Unit)); status.Level != charm.LevelActive {
 			break
 		}
 	}
 	return status
 }
 
-func (r Relation) status(wanted profile.Profile) charm.Status {
+func (r Relation) status(wanted profile.Profile, app string) charm.Status {
+	rolledBack := r.rolledBack(wanted)
 	switch {
 	case r.Unreadable != "":
 		return charm.Blockedf("%s (%s)", r.Unreadable, r.Broker)
@@ -187,42 +196,57 @@ func (r Relation) status(wanted profile.Profile) charm.Status {
 		return charm.Waitingf("%s: %s", r.Broker, r.State.Message)
 	case r.State.State == lxdprofile.Challenged:
 		return charm.Waitingf("waiting for %s to check that %s is this unit's container", r.Broker, r.State.Instance)
-	case r.State.State == lxdprofile.Applied && r.State.Revision == lxdprofile.Revision(wanted):
-		return inForce(wanted)
+	case r.State.State != lxdprofile.Applied || !rolledBack && r.State.Revision != lxdprofile.Revision(wanted):
+		return charm.Waitingf("waiting for %s to apply the profile", r.Broker)
+	case r.Answer.Restart.State == lxdprofile.Failed && len(r.waitForRestart()) > 0:
+		return charm.Blockedf("%s stopped the restart: %s", r.Broker, r.Answer.Restart.Message)
 	}
-	return charm.Waitingf("waiting for %s to apply the profile", r.Broker)
-}
-
-// inForce says what an applied profile does now, and what it does after a restart.
-func inForce(p profile.Profile) charm.Status {
-	if p.IsEmpty() {
+	if rolledBack {
+		return inForce("rolled back, until the options change; ", *r.Answer.Profile, r.State, app)
+	}
+	if wanted.IsEmpty() && len(r.State.Restart) == 0 {
 		return charm.Active("options profile and preset are empty: nothing to apply")
 	}
-	live, later := profile.Merge(p), profile.Profile{Config: map[string]string{}, Devices: map[string]map[string]string{}}
-	effects := profile.Classify(p)
-	for _, name := range slices.Collect(maps.Keys(p.Config)) {
-		if effects["config."+name] == profile.Restart {
-			later.Config[name] = live.Config[name]
-			delete(live.Config, name)
-		}
+	return inForce("", wanted, r.State, app)
+}
+
+// rolledBack tells whether the broker has an earlier profile in the place of the wanted one.
+func (r Relation) rolledBack(wanted profile.Profile) bool {
+	return r.Answer.Profile != nil && r.Answer.RolledBack == lxdprofile.Revision(wanted)
+}
+
+// waitForRestart lists the units for which something waits for a restart, sorted.
+func (r Relation) waitForRestart() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(r.Answer.Units)), func(unit string) bool {
+		return len(r.Answer.Units[unit].Restart) == 0
+	})
+}
+
+// inForce says what an applied profile does now, and what it does not do.
+func inForce(prefix string, p profile.Profile, s lxdprofile.State, app string) charm.Status {
+	var parts []string
+	if live := p.Without(append(slices.Clone(s.Restart), s.Ignored...)); !live.IsEmpty() {
+		parts = append(parts, "in force: "+live.Summary())
 	}
-	for _, name := range slices.Collect(maps.Keys(p.Devices)) {
-		if effects["devices."+name] == profile.Restart {
-			later.Devices[name] = live.Devices[name]
-			delete(live.Devices, name)
-		}
+	if len(s.Restart) > 0 {
+		parts = append(parts, fmt.Sprintf("restart needed for %s: juju run %s/leader apply-restart", names(s.Restart), app))
 	}
-	var message string
-	if !live.IsEmpty() {
-		message = "in force: " + live.Summary()
+	if len(s.Ignored) > 0 {
+		parts = append(parts, "means nothing to a virtual machine: "+names(s.Ignored))
 	}
-	if !later.IsEmpty() {
-		if message != "" {
-			message += "; "
-		}
-		message += "after a restart: " + later.Summary()
+	if len(s.Differs) > 0 {
+		parts = append(parts, fmt.Sprintf("set otherwise on instance %s itself: %s", s.Instance, names(slices.Sorted(maps.Keys(s.Differs)))))
 	}
-	return charm.Active("%s", message)
+	return charm.Active("%s%s", prefix, strings.Join(parts, "; "))
+}
+
+// names shows paths as people call them.
+func names(paths []string) string {
+	var short []string
+	for _, path := range paths {
+		short = append(short, strings.TrimPrefix(strings.TrimPrefix(path, "config."), "devices."))
+	}
+	return strings.Join(short, ", ")
 }
 
 // publishWish asks the broker for a profile.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -36,12 +37,15 @@ type model struct {
 // fakeLXD is devlxd as one instance sees it.
 type fakeLXD struct {
 	instance string
+	started  string
 	options  map[string]string
 	asked    []string
 	broken   error
 }
 
 func (l *fakeLXD) Instance(context.Context) (string, error) { return l.instance, l.broken }
+
+func (l *fakeLXD) Started(context.Context) (string, error) { return l.started, nil }
 
 func (l *fakeLXD) Option(_ context.Context, key string) (string, error) {
 	l.asked = append(l.asked, key)
@@ -83,7 +87,9 @@ func (m *model) charm() charm.Charm[sub.Facts, sub.World] {
 		},
 		Observe: sub.Observe,
 		Plan:    sub.Plan,
-		Actions: map[string]charm.Action[sub.Facts, sub.World]{"show-profile": sub.ShowProfile},
+		Actions: map[string]charm.Action[sub.Facts, sub.World]{
+			"show-profile": sub.ShowProfile, "diff": sub.Diff, "apply-restart": sub.ApplyRestart, "rollback": sub.Rollback,
+		},
 	}
 }
 
@@ -161,10 +167,10 @@ func TestFromTheWishToInForce(t *testing.T) {
 	m.hook("sub/1")
 	assert.Equal(t, "waiting: waiting for lxd-cluster to apply the profile", m.status("sub/1"))
 	wish, _ = lxdprofile.DecodeWish(m.relation.Databags["sub"])
-	challenged.Revision = lxdprofile.Revision(wish.Profile)
+	challenged.Revision, challenged.Restart = lxdprofile.Revision(wish.Profile), []string{"config.security.nesting"}
 	m.answer("sub/1", challenged)
 	m.hook("sub/1")
-	assert.Equal(t, "active: in force: limits.memory=1GiB; after a restart: security.nesting=true", m.status("sub/1"))
+	assert.Equal(t, "active: in force: limits.memory=1GiB; restart needed for security.nesting: juju run sub/leader apply-restart", m.status("sub/1"))
 
 	// The broker lost the nonce and made another.
 	other, _ := lxdprofile.NewNonce(rand.Reader)
@@ -268,16 +274,23 @@ devices:
 
 func TestStatusSaysWhatTheBrokerSays(t *testing.T) {
 	m := newModel(t)
-	for state, want := range map[lxdprofile.State]string{
-		{State: lxdprofile.Refused, Message: "config.raw.lxc: profile-policy does not allow it"}: "blocked: lxd-cluster refused: config.raw.lxc: profile-policy does not allow it",
-		{State: lxdprofile.UnknownInstance, Message: "cannot find instance juju-1"}:              "blocked: lxd-cluster cannot find instance juju-1",
-		{State: lxdprofile.Waiting, Message: "instance juju-1 is on node2, which is offline"}:    "waiting: lxd-cluster: instance juju-1 is on node2, which is offline",
-		{State: "from a later minor"}: "waiting: waiting for lxd-cluster to apply the profile",
-		{State: lxdprofile.Applied, Revision: lxdprofile.Revision(profile.Profile{}), Instance: "juju-1"}: "waiting: waiting for lxd-cluster to apply the profile",
+	empty := lxdprofile.Revision(profile.Profile{})
+	mine := lxdprofile.Revision(profile.Profile{Config: map[string]string{"limits.memory": "512MiB"}})
+	for _, c := range []struct {
+		state lxdprofile.State
+		want  string
+	}{
+		{lxdprofile.State{State: lxdprofile.Refused, Message: "config.raw.lxc: profile-policy does not allow it"}, "blocked: lxd-cluster refused: config.raw.lxc: profile-policy does not allow it"},
+		{lxdprofile.State{State: lxdprofile.UnknownInstance, Message: "cannot find instance juju-1"}, "blocked: lxd-cluster cannot find instance juju-1"},
+		{lxdprofile.State{State: lxdprofile.Waiting, Message: "instance juju-1 is on node2, which is offline"}, "waiting: lxd-cluster: instance juju-1 is on node2, which is offline"},
+		{lxdprofile.State{State: "from a later minor"}, "waiting: waiting for lxd-cluster to apply the profile"},
+		{lxdprofile.State{State: lxdprofile.Applied, Revision: empty, Instance: "juju-1"}, "waiting: waiting for lxd-cluster to apply the profile"},
+		{lxdprofile.State{State: lxdprofile.Applied, Revision: mine, Instance: "juju-1", Ignored: []string{"config.limits.memory"}}, "active: means nothing to a virtual machine: limits.memory"},
+		{lxdprofile.State{State: lxdprofile.Applied, Revision: mine, Instance: "juju-1", Differs: map[string]string{"config.limits.memory": `"1GiB"`}}, "active: in force: limits.memory=512MiB; set otherwise on instance juju-1 itself: limits.memory"},
 	} {
-		m.answer("sub/1", state)
+		m.answer("sub/1", c.state)
 		m.hook("sub/1")
-		assert.Equal(t, want, m.status("sub/1"))
+		assert.Equal(t, c.want, m.status("sub/1"))
 	}
 	m.relation.Databags["lxd-cluster"] = map[string]string{"version": "2"}
 	m.hook("sub/1")
@@ -335,8 +348,9 @@ func TestOutsideLXD(t *testing.T) {
 
 // The real devlxd door, against a socket that answers as LXD does.
 func TestDevLXD(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "sock")
-	d := sub.DevLXD{Socket: path}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "sock")
+	d := sub.DevLXD{Socket: path, Proc: "/proc"}
 	name, err := d.Instance(t.Context())
 	require.NoError(t, err)
 	assert.Empty(t, name, "no socket is no LXD")
@@ -369,4 +383,22 @@ func TestDevLXD(t *testing.T) {
 	assert.Empty(t, value)
 	_, err = d.Option(t.Context(), "user.x")
 	assert.ErrorContains(t, err, "it answered 401 Unauthorized: Access denied for non-root user")
+
+	started, err := d.Started(t.Context())
+	require.NoError(t, err)
+	assert.Regexp(t, `^[0-9a-f-]{36} [0-9]+$`, started)
+	again, err := d.Started(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, started, again)
+	d.Proc = dir
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "1"), 0o755))
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "sys/kernel/random"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "sys/kernel/random/boot_id"), []byte("b\n"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "1/stat"), []byte("1 (a) b) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9"), 0o644))
+	started, err = d.Started(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "b 4711", started)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "1/stat"), []byte("1 (a"), 0o644))
+	_, err = d.Started(t.Context())
+	assert.ErrorContains(t, err, "cannot tell when this instance was started")
 }
