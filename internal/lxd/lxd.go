@@ -34,20 +34,28 @@ func Sockets() []string {
 // Open connects to this machine's LXD over its unix socket. The error wraps ErrAbsent when
 // there is no socket.
 func Open(ctx context.Context) (lxdclient.InstanceServer, error) {
-	for _, socket := range Sockets() {
-		if _, err := os.Stat(socket); err != nil {
-			continue
-		}
-		server, err := lxdclient.ConnectLXDUnixWithContext(ctx, socket, &lxdclient.ConnectionArgs{
-			UserAgent:     "dcib",
-			SkipGetServer: true,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("cannot reach this machine's LXD at %s: %w", socket, err)
-		}
-		return server, nil
+	socket, err := socket()
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("cannot reach this machine's LXD: no socket at %v: %w", Sockets(), ErrAbsent)
+	server, err := lxdclient.ConnectLXDUnixWithContext(ctx, socket, &lxdclient.ConnectionArgs{
+		UserAgent:     "dcib",
+		SkipGetServer: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach this machine's LXD at %s: %w", socket, err)
+	}
+	return server, nil
+}
+
+// socket finds the one that there is.
+func socket() (string, error) {
+	for _, socket := range Sockets() {
+		if _, err := os.Stat(socket); err == nil {
+			return socket, nil
+		}
+	}
+	return "", fmt.Errorf("cannot reach this machine's LXD: no socket at %v: %w", Sockets(), ErrAbsent)
 }
 
 // Token asks the cluster for a join token for a member of that name. LXD forgets an older

@@ -11,6 +11,7 @@ import (
 	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/drain/draintest"
+	"github.com/dcib/dcib/internal/lxd"
 )
 
 // lxdWorld is a few machines' LXD in memory, with the rules of LXD's own that matter here:
@@ -36,6 +37,7 @@ type fakeLXD struct {
 	local   Local
 	members *[]Member // shared by the members of one cluster
 	dead    bool
+	stuck   bool
 	pools   map[string]Pool      // as they were made here
 	refuses map[Belonging]string // to be deleted, and why
 	// failJoin makes that many joins fail after the token was spent.
@@ -61,6 +63,9 @@ func (l *fakeLXD) effect(name string) (done func()) {
 }
 
 func (l *fakeLXD) Look(context.Context) (Local, error) {
+	if l.stuck {
+		return Local{}, lxd.ErrStuck
+	}
 	local := l.local
 	if !local.Clustered && len(l.pools) > 0 {
 		local.PoolDrivers = map[string]string{}
@@ -294,8 +299,21 @@ func (l *fakeLXD) rebalance() {
 	}
 }
 
-func (l *fakeLXD) HandOver(context.Context) error {
+// HandOver leaves the database blocked, as LXD 5.0.2 does, until LXD is started anew.
+func (l *fakeLXD) HandOver(ctx context.Context) error {
+	l.giveVote()
+	return l.Restart(ctx)
+}
+
+func (l *fakeLXD) Restart(context.Context) error {
+	defer l.effect("restart")()
+	l.stuck = false
+	return nil
+}
+
+func (l *fakeLXD) giveVote() {
 	defer l.effect("hand over")()
+	l.stuck = true
 	for n := range *l.members {
 		m := &(*l.members)[n]
 		m.Voter = m.Name != l.local.Member
@@ -303,7 +321,6 @@ func (l *fakeLXD) HandOver(context.Context) error {
 			break
 		}
 	}
-	return nil
 }
 
 // DeleteMember has LXD's own refusals: see NodeIsEmpty and Leave in lxd 5.0.2.

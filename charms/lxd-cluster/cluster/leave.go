@@ -12,6 +12,7 @@ import (
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/lxd"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 )
 
@@ -39,6 +40,8 @@ type Departure struct {
 	Volumes []string
 	// Tells is whether the other units can still be told anything.
 	Tells bool
+	// Stuck says how LXD's database fails to answer; nothing else is known then.
+	Stuck string
 }
 
 // mayLeave tells whether this hook is one of those that Juju runs for a unit that goes
@@ -57,6 +60,10 @@ func (f *Facts) observeDeparture(ctx context.Context, event hooktool.Event, w Wo
 	kept, err := w.Tools.Units(ctx)
 	if err != nil || slices.Contains(kept, event.Unit) {
 		return false, err
+	}
+	if errors.Is(lookErr, lxd.ErrStuck) {
+		f.Departure = &Departure{Stuck: lookErr.Error()}
+		return true, nil
 	}
 	if lookErr != nil {
 		return true, fmt.Errorf("cannot leave the cluster: %w: start LXD on this machine, or give up what is on it with: juju remove-unit --force %s", lookErr, event.Unit)
@@ -114,6 +121,9 @@ func (f Facts) tookPart() bool {
 
 // leave plans the way out of the cluster.
 func (f Facts) leave() ([]charm.Step[World], charm.Status) {
+	if f.Departure.Stuck != "" {
+		return []charm.Step[World]{unstick{f.Unit, f.Departure.Stuck}}, charm.Status{Level: charm.LevelMaintenance, Message: "leaving the cluster"}
+	}
 	if f.dismantles() {
 		return f.dismantle(), charm.Status{Level: charm.LevelMaintenance, Message: "leaving the cluster"}
 	}
@@ -236,6 +246,22 @@ func (s handOver) Apply(ctx context.Context, w World) error {
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
 	return w.LXD.HandOver(ctx)
+}
+
+// unstick starts a LXD anew whose database does not answer, as after a handover that was
+// not seen to its end. The hook fails, since what is on this machine is not known yet; Juju
+// tries it again by itself.
+type unstick struct{ unit, why string }
+
+func (s unstick) Name() string { return "start LXD anew, whose database does not answer" }
+
+func (s unstick) Apply(ctx context.Context, w World) error {
+	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
+	defer cancel()
+	if err := w.LXD.Restart(ctx); err != nil {
+		return fmt.Errorf("cannot leave the cluster: %s: %w: mend LXD on this machine, or give up what is on it with: juju remove-unit --force %s", s.why, err, s.unit)
+	}
+	return fmt.Errorf("cannot leave the cluster yet: %s; LXD was started anew, and this hook is tried again by itself", s.why)
 }
 
 // deleteSelf takes this machine's LXD out of the cluster; LXD refuses as long as anything

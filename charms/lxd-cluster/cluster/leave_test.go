@@ -268,6 +268,12 @@ func TestAMachineWhoseLXDDoesNotAnswerIsNotGivenUp(t *testing.T) {
 func TestLeavingSurvivesCrashes(t *testing.T) {
 	for name, prepare := range map[string]func(m *model){
 		"a member": func(*model) {},
+		"the only one that votes": func(m *model) {
+			for n := range *m.lxds["lxd-cluster/0"].members {
+				member := &(*m.lxds["lxd-cluster/0"].members)[n]
+				member.Voter = member.Name == hostOf(0)
+			}
+		},
 		"an evacuated one": func(m *model) {
 			require.NoError(t, m.inside().EvacuateByHand(hostOf(0)))
 			m.lxds["lxd-cluster/0"].setStatus(hostOf(0), "Evacuated")
@@ -282,7 +288,11 @@ func TestLeavingSurvivesCrashes(t *testing.T) {
 				left := m.lxds["lxd-cluster/0"]
 				m.juju.Units["lxd-cluster/0"].Dying = true
 				for _, event := range m.lastHooks("lxd-cluster/0") {
-					require.NoError(run, crashtest.Hook(run, m.juju, m.charm(), event))
+					err := crashtest.Hook(run, m.juju, m.charm(), event)
+					if err != nil && strings.Contains(err.Error(), "tried again by itself") {
+						err = crashtest.Hook(run, m.juju, m.charm(), event)
+					}
+					require.NoError(run, err)
 				}
 				m.remove("lxd-cluster/0")
 				lxd := m.inside()

@@ -46,9 +46,11 @@ type LXD interface {
 	SetFailureDomain(ctx context.Context, member, from, to string) error
 	// Guests gives what is located on the members.
 	Guests(ctx context.Context) (Guests, error)
-	// HandOver gives this member's part in LXD's database to another one, and returns when
-	// it was seen there.
+	// HandOver gives this member's part in LXD's database to another one, starts this
+	// machine's LXD anew, and returns when the other one was seen to vote.
 	HandOver(ctx context.Context) error
+	// Restart starts this machine's LXD anew; instances run on.
+	Restart(ctx context.Context) error
 	// DeleteMember removes a member, this one too, and returns when it was seen gone. LXD
 	// refuses as long as anything is located there, unless it is forced.
 	DeleteMember(ctx context.Context, member string, force bool) error
@@ -175,6 +177,9 @@ func (s *Socket) Look(ctx context.Context) (Local, error) {
 	slices.Sort(l.Drivers)
 	l.Groups = slices.Contains(info.APIExtensions, "clustering_groups")
 	if err := l.lookAround(server); err != nil {
+		if l.Clustered && strings.Contains(err.Error(), context.DeadlineExceeded.Error()) {
+			err = fmt.Errorf("%w: %w", lxd.ErrStuck, err)
+		}
 		return Local{}, fmt.Errorf("cannot list what this machine's LXD has: %w", err)
 	}
 	return l, nil
@@ -397,8 +402,14 @@ const lookEvery = 200 * time.Millisecond
 // voterRole is LXD's name for a member with a vote.
 const voterRole = "database"
 
+// handOverTime is how long LXD gets to give its database away; it takes about 5 s.
+const handOverTime = 30 * time.Second
+
 // HandOver implements LXD, by the request that LXD makes of itself when it shuts down: the
-// public API has none for it.
+// public API has none for it. LXD 5.0.2 then may say "not leader", since it no longer is, or
+// never answer; and its own way to the database may stay blocked until it starts anew. So
+// nobody waits for its answer, it is started anew, and what counts is whether another member
+// votes.
 func (s *Socket) HandOver(ctx context.Context) error {
 	server, err := s.Server(ctx)
 	if err != nil {
@@ -414,34 +425,55 @@ func (s *Socket) HandOver(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot hand over LXD's database: %w", err)
 	}
-	// What counts is whether another member votes. LXD 5.0.2 may answer "not leader", since it
-	// has just handed over, or not answer at all, so nobody waits for its answer.
-	asked := make(chan error, 1)
 	go func() {
-		_, _, err := server.RawQuery("POST", "/internal/cluster/handover", map[string]string{"address": hostPort(there.URL)}, "")
-		asked <- err
+		_, _, _ = server.RawQuery("POST", "/internal/cluster/handover", map[string]string{"address": hostPort(there.URL)}, "")
 	}()
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
-		s.server.Forget()
-		members, err := s.server.GetClusterMembers()
-		if err == nil && slices.ContainsFunc(members, func(m api.ClusterMember) bool {
-			return m.ServerName != self && slices.Contains(m.Roles, voterRole)
-		}) {
-			return nil
+	seen := make(chan struct{})
+	giveUp, cancel := context.WithTimeout(ctx, handOverTime)
+	defer cancel()
+	go func() {
+		for giveUp.Err() == nil && !otherVotes(server, self) {
+			time.Sleep(lookEvery)
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			select {
-			case refused := <-asked:
-				err = errors.Join(refused, err)
-			default:
-			}
-			return fmt.Errorf("cannot hand over LXD's database: no other member has taken it: look at `lxc cluster list`: %w", errors.Join(err, ctx.Err()))
-		}
+		close(seen)
+	}()
+	select {
+	case <-seen:
+	case <-giveUp.Done():
 	}
+	// The connections above may hang for as long as that LXD runs.
+	s.server = nil
+	if err := lxd.Restart(ctx); err != nil {
+		return err
+	}
+	if server, err = s.Server(ctx); err != nil {
+		return err
+	}
+	// The client knows the server's extensions only after it has asked.
+	if _, _, err := server.GetServer(); err != nil {
+		return fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
+	}
+	if !otherVotes(server, self) {
+		return errors.New("cannot hand over LXD's database: no other member has taken it: look at `lxc cluster list`")
+	}
+	return nil
+}
+
+// otherVotes tells whether LXD says that another member has a vote.
+func otherVotes(server lxdclient.InstanceServer, self string) bool {
+	if asked, ok := server.(*lxd.Asked); ok {
+		server = asked.InstanceServer // each time anew
+	}
+	members, err := server.GetClusterMembers()
+	return err == nil && slices.ContainsFunc(members, func(m api.ClusterMember) bool {
+		return m.ServerName != self && slices.Contains(m.Roles, voterRole)
+	})
+}
+
+// Restart implements LXD.
+func (s *Socket) Restart(ctx context.Context) error {
+	s.server = nil
+	return lxd.Restart(ctx)
 }
 
 // DeleteMember implements LXD. A LXD that is told to remove itself empties its database and
