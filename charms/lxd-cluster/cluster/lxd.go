@@ -402,8 +402,9 @@ const lookEvery = 200 * time.Millisecond
 // voterRole is LXD's name for a member with a vote.
 const voterRole = "database"
 
-// handOverTime is how long LXD gets to give its database away; it takes about 5 s.
-const handOverTime = 30 * time.Second
+// handOverTime is how long LXD gets to give its database away, which takes it about 5 s;
+// this member may not see it happen.
+const handOverTime = 15 * time.Second
 
 // HandOver implements LXD, by the request that LXD makes of itself when it shuts down: the
 // public API has none for it. LXD 5.0.2 then may say "not leader", since it no longer is, or

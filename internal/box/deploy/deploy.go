@@ -147,9 +147,21 @@ func (d Deployment) Settled(ctx context.Context) (bool, string, error) {
 	return false, fmt.Sprintf("%d to go: %s", len(waiting), strings.Join(waiting, "; ")), nil
 }
 
-// Settle waits for it, for at most limit.
+// quietLooks is how many looks in a row, a second apart, have to find the model settled: one
+// unit's last hook wakes others a moment later.
+const quietLooks = 4
+
+// Settle waits until it is so and stays so, for at most limit.
 func (d Deployment) Settle(ctx context.Context, limit time.Duration, log *change.Log) error {
-	if err := change.Wait(ctx, log, limit, time.Second, d.Settled); err != nil {
+	quiet := 0
+	stays := func(ctx context.Context) (bool, string, error) {
+		so, saw, err := d.Settled(ctx)
+		if quiet++; !so {
+			quiet = 0
+		}
+		return quiet >= quietLooks, saw, err
+	}
+	if err := change.Wait(ctx, log, limit, time.Second, stays); err != nil {
 		return fmt.Errorf("%w: look at `./box juju status` and `./box juju debug-log --replay`", err)
 	}
 	return nil
