@@ -1,5 +1,8 @@
 //go:build box
 
+// Package e2e walks through all storeys of a real box: LXD on this machine, a Juju
+// controller, the cluster that lxd-cluster makes of Juju's machines, and applications on
+// that cluster as a second cloud. It asserts on what LXD, Juju and the kernel say.
 package e2e
 
 import (
@@ -18,10 +21,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/tests/testbed"
 )
+
+// box is apart from a developer's, and from those of other suites.
+var box testbed.Box
 
 // TestBox is one walk through the house; each storey stands on the one before.
 func TestBox(t *testing.T) {
+	box = testbed.New(t, "e2e")
 	before := footprint(t)
 	if !t.Run("up", testUp) {
 		t.FailNow()
@@ -40,7 +48,7 @@ func TestBox(t *testing.T) {
 	t.Run("a unit that leaves hands over and loses nothing", testLeave)
 	t.Run("a member whose machine died is removed by name", testDeadMember)
 	t.Run("down leaves the machine as it was", func(t *testing.T) {
-		dcib(t, 5*time.Minute, "down")
+		box.DCIB(t, 5*time.Minute, "down")
 		after := footprint(t)
 		if before["settings"] == "" || after["settings"] == "" {
 			delete(before, "settings")
@@ -51,9 +59,9 @@ func TestBox(t *testing.T) {
 }
 
 func testUp(t *testing.T) {
-	out := dcib(t, 25*time.Minute, "up")
+	out := box.DCIB(t, 25*time.Minute, "up")
 	t.Log("\n" + out)
-	s := modelStatus(t, "metal")
+	s := box.Status(t, "metal")
 	require.Len(t, s.Applications["lxd-cluster"].Units, 3)
 	for _, app := range []string{"lxd-cluster", "pet-scheduler"} {
 		for name, u := range s.Applications[app].Units {
@@ -61,8 +69,8 @@ func testUp(t *testing.T) {
 			require.Equal(t, "idle", u.Agent.Current, name)
 		}
 	}
-	var containers []placed
-	decode(t, lxc(t, "list", "--format", "json"), &containers)
+	var containers []testbed.Placed
+	testbed.Decode(t, box.LXC(t, "list", "--format", "json"), &containers)
 	running := map[string]string{}
 	for _, c := range containers {
 		running[c.Name] = c.Status
@@ -78,7 +86,7 @@ func testUpAgain(t *testing.T) {
 			Name    string    `json:"name"`
 			Created time.Time `json:"created_at"`
 		}
-		decode(t, lxc(t, "list", "--format", "json"), &list)
+		testbed.Decode(t, box.LXC(t, "list", "--format", "json"), &list)
 		byName := map[string]string{}
 		for _, c := range list {
 			byName[c.Name] = c.Created.String()
@@ -86,52 +94,34 @@ func testUpAgain(t *testing.T) {
 		return byName
 	}
 	before := created()
-	t.Log("\n" + dcib(t, 3*time.Minute, "up"))
+	t.Log("\n" + box.DCIB(t, 3*time.Minute, "up"))
 	require.Equal(t, before, created())
 }
 
 // clusterMachines gives the LXD instances of the units of lxd-cluster, by unit.
 func clusterMachines(t *testing.T) map[string]string {
 	t.Helper()
-	s := modelStatus(t, "metal")
-	machines := map[string]string{}
-	for name := range s.Applications["lxd-cluster"].Units {
-		machines[name] = s.instance(t, name)
-	}
-	return machines
+	return box.Machines(t, "metal", "lxd-cluster")
 }
 
-// requireOneCluster asserts that every machine's LXD lists the same members, all online,
-// as many as there are machines.
-func requireOneCluster(t *testing.T, machines map[string]string) {
-	t.Helper()
-	for name, machine := range machines {
-		list := members(t, machine)
-		require.Len(t, list, len(machines), "members that the LXD of %s lists", name)
-		for _, other := range machines {
-			require.Equal(t, "online", list[other], "%s in the list of %s", other, name)
-		}
-	}
-}
-
-func testCluster(t *testing.T) { requireOneCluster(t, clusterMachines(t)) }
+func testCluster(t *testing.T) { box.RequireOneCluster(t, clusterMachines(t)) }
 
 func testScale(t *testing.T) {
-	juju(t, "add-unit", "-m", "metal", "lxd-cluster")
-	waitActive(t, "metal", "lxd-cluster", 4)
-	requireOneCluster(t, clusterMachines(t))
+	box.Juju(t, "add-unit", "-m", "metal", "lxd-cluster")
+	box.WaitActive(t, "metal", "lxd-cluster", 4)
+	box.RequireOneCluster(t, clusterMachines(t))
 }
 
 // deployIdle deploys the charm that does nothing and waits until it has done so.
 func deployIdle(t *testing.T, model, app string, units int) {
 	t.Helper()
 	dir := t.TempDir()
-	run(t, 2*time.Minute, filepath.Join(repo(t), "bin/dcib"), "pack", "--out", dir, filepath.Join(repo(t), "tests/charms/idle"))
-	juju(t, "deploy", "-m", model, filepath.Join(dir, "idle.charm"), app, "-n", strconv.Itoa(units), "--base", "ubuntu@24.04")
+	testbed.Run(t, 2*time.Minute, filepath.Join(box.Repo, "bin/dcib"), "pack", "--out", dir, filepath.Join(box.Repo, "tests/charms/idle"))
+	box.Juju(t, "deploy", "-m", model, filepath.Join(dir, "idle.charm"), app, "-n", strconv.Itoa(units), "--base", "ubuntu@24.04")
 	if model == "machines" {
 		startAddressless(t)
 	}
-	waitActive(t, model, app, units)
+	box.WaitActive(t, model, app, units)
 }
 
 // startAddressless starts containers of the cluster anew that have no address after a
@@ -141,11 +131,11 @@ func startAddressless(t *testing.T) {
 	t.Helper()
 	ask := clusterMachines(t)["lxd-cluster/0"]
 	without := func() []string {
-		return strings.Fields(inside(t, ask, "lxc list --format csv --columns n4s | sed -n 's/^\\(juju-[^,]*\\),,RUNNING$/\\1/p'"))
+		return strings.Fields(box.Inside(t, ask, "lxc list --format csv --columns n4s | sed -n 's/^\\(juju-[^,]*\\),,RUNNING$/\\1/p'"))
 	}
 	deadline := time.Now().Add(100 * time.Second)
 	for time.Now().Before(deadline) {
-		s := modelStatus(t, "machines")
+		s := box.Status(t, "machines")
 		up := 0
 		for _, m := range s.Machines {
 			if m.Hostname != "" {
@@ -158,64 +148,64 @@ func startAddressless(t *testing.T) {
 		time.Sleep(2 * time.Second)
 	}
 	for _, container := range without() {
-		t.Logf("%s has no address, it is started anew:\n%s", container, inside(t, ask,
+		t.Logf("%s has no address, it is started anew:\n%s", container, box.Inside(t, ask,
 			"lxc exec "+container+" -- sh -c 'ip -brief addr; networkctl --no-pager; systemctl --failed --no-pager; journalctl --boot --no-pager | tail -n 40' 2>&1 || true"))
-		inside(t, ask, "lxc restart --force "+container)
+		box.Inside(t, ask, "lxc restart --force "+container)
 	}
 }
 
 func testAdopt(t *testing.T) {
 	// A unit of another application holds the machine when ours goes.
 	deployIdle(t, "metal", "holder", 1)
-	s := modelStatus(t, "metal")
+	s := box.Status(t, "metal")
 	id := s.Applications["holder"].Units["holder/0"].Machine
-	name := s.instance(t, "holder/0")
+	name := s.Instance(t, "holder/0")
 	// What an operator may have set up by hand before Juju came.
-	inside(t, name, `lxd waitready --timeout 60
+	box.Inside(t, name, `lxd waitready --timeout 60
 		lxc storage create mine dir
 		lxc network create minebr ipv4.address=10.249.0.1/24 ipv4.nat=true ipv6.address=none
 		lxc profile create mine
 		lxc profile set mine user.whose=mine
 		lxc profile device add mine root disk path=/ pool=mine`)
-	guestImage(t, name)
-	inside(t, name, "lxc launch guest keepsake --profile mine")
-	started := instances(t, name)["keepsake"]
+	box.GuestImage(t, name)
+	box.Inside(t, name, "lxc launch guest keepsake --profile mine")
+	started := box.Instances(t, name)["keepsake"]
 	require.Equal(t, "Running", started.Status)
-	pid := inside(t, name, "lxc info keepsake | sed -n 's/^PID: //p'")
+	pid := box.Inside(t, name, "lxc info keepsake | sed -n 's/^PID: //p'")
 	require.NotEmpty(t, strings.TrimSpace(pid))
 	stays := func(t *testing.T) {
 		t.Helper()
-		require.Equal(t, pid, inside(t, name, "lxc info keepsake | sed -n 's/^PID: //p'"), "the instance never stopped")
-		require.Equal(t, "mine", strings.TrimSpace(inside(t, name, "lxc profile get mine user.whose")))
-		require.Contains(t, inside(t, name, "lxc storage list --format csv"), "mine")
-		require.Contains(t, inside(t, name, "lxc network list --format csv"), "minebr")
+		require.Equal(t, pid, box.Inside(t, name, "lxc info keepsake | sed -n 's/^PID: //p'"), "the instance never stopped")
+		require.Equal(t, "mine", strings.TrimSpace(box.Inside(t, name, "lxc profile get mine user.whose")))
+		require.Contains(t, box.Inside(t, name, "lxc storage list --format csv"), "mine")
+		require.Contains(t, box.Inside(t, name, "lxc network list --format csv"), "minebr")
 	}
 
 	t.Run("and is not joined over", func(t *testing.T) {
-		juju(t, "add-unit", "-m", "metal", "lxd-cluster", "--to", id)
+		box.Juju(t, "add-unit", "-m", "metal", "lxd-cluster", "--to", id)
 		var newUnit string
-		for unit, u := range modelStatus(t, "metal").Applications["lxd-cluster"].Units {
+		for unit, u := range box.Status(t, "metal").Applications["lxd-cluster"].Units {
 			if u.Machine == id {
 				newUnit = unit
 			}
 		}
 		require.NotEmpty(t, newUnit)
-		got := waitUnit(t, "metal", newUnit, func(s agentStatus) bool { return s.Current == "blocked" })
+		got := box.WaitUnit(t, "metal", newUnit, func(s testbed.State) bool { return s.Current == "blocked" })
 		require.Contains(t, got.Message, "instance keepsake")
-		require.Contains(t, inside(t, name, "lxc info"), "server_clustered: false")
+		require.Contains(t, box.Inside(t, name, "lxc info"), "server_clustered: false")
 		stays(t)
-		juju(t, "remove-unit", "-m", "metal", "--no-prompt", newUnit)
-		eventually(t, 3*time.Minute, newUnit+" to go", func() (bool, string) {
-			_, there := modelStatus(t, "metal").Applications["lxd-cluster"].Units[newUnit]
+		box.Juju(t, "remove-unit", "-m", "metal", "--no-prompt", newUnit)
+		box.Eventually(t, 3*time.Minute, newUnit+" to go", func() (bool, string) {
+			_, there := box.Status(t, "metal").Applications["lxd-cluster"].Units[newUnit]
 			return !there, "it is still there"
 		})
 	})
 	t.Run("and may found", func(t *testing.T) {
-		juju(t, "deploy", "-m", "metal", filepath.Join(repo(t), "dist/lxd-cluster.charm"), "keeper", "--to", id, "--base", "ubuntu@24.04", "--config", "bridge=minebr")
-		waitActive(t, "metal", "keeper", 1)
-		require.Len(t, members(t, name), 1)
+		box.Juju(t, "deploy", "-m", "metal", filepath.Join(box.Repo, "dist/lxd-cluster.charm"), "keeper", "--to", id, "--base", "ubuntu@24.04", "--config", "bridge=minebr")
+		box.WaitActive(t, "metal", "keeper", 1)
+		require.Len(t, box.Members(t, name), 1)
 		stays(t)
-		require.Equal(t, "{}\n", inside(t, name, "lxc profile show default | sed -n 's/^devices: //p'"), "LXD's own default profile is untouched")
+		require.Equal(t, "{}\n", box.Inside(t, name, "lxc profile show default | sed -n 's/^devices: //p'"), "LXD's own default profile is untouched")
 	})
 }
 
@@ -223,7 +213,7 @@ func testAdopt(t *testing.T) {
 func place(t *testing.T, machine string) map[string]string {
 	t.Helper()
 	where := map[string]string{}
-	for name, i := range instances(t, machine) {
+	for name, i := range box.Instances(t, machine) {
 		if strings.HasPrefix(name, "guest-") {
 			where[name] = i.Location + " " + i.Status
 		}
@@ -240,22 +230,22 @@ func petAndOther(t *testing.T) (pet, other string) {
 
 func testDrain(t *testing.T) {
 	pet, ask := petAndOther(t)
-	guestImage(t, ask)
+	box.GuestImage(t, ask)
 	for i := range 3 {
-		inside(t, ask, fmt.Sprintf("lxc launch guest guest-pet%d --profile dcib --target %s", i, pet))
+		box.Inside(t, ask, fmt.Sprintf("lxc launch guest guest-pet%d --profile dcib --target %s", i, pet))
 	}
-	inside(t, ask, "lxc init guest guest-stopped --profile dcib --target "+pet)
-	inside(t, ask, "lxc launch guest guest-other --profile dcib --target "+ask)
+	box.Inside(t, ask, "lxc init guest guest-stopped --profile dcib --target "+pet)
+	box.Inside(t, ask, "lxc launch guest guest-other --profile dcib --target "+ask)
 	before := place(t, ask)
 	require.Len(t, before, 5)
 
 	t.Run("a dry run changes nothing", func(t *testing.T) {
-		action(t, "pet-scheduler/leader", "drain", "pet="+pet, "dry-run=true")
+		box.Action(t, "pet-scheduler/leader", "drain", "pet="+pet, "dry-run=true")
 		require.Equal(t, before, place(t, ask))
-		require.Equal(t, "online", members(t, ask)[pet])
+		require.Equal(t, "online", box.Members(t, ask)[pet])
 	})
 
-	result := action(t, "pet-scheduler/leader", "drain", "pet="+pet)
+	result := box.Action(t, "pet-scheduler/leader", "drain", "pet="+pet)
 	t.Log(result)
 	during := place(t, ask)
 	for name, was := range before {
@@ -264,24 +254,24 @@ func testDrain(t *testing.T) {
 		_, now, _ := strings.Cut(during[name], " ")
 		require.Equal(t, state, now, "%s after the drain", name)
 	}
-	require.Equal(t, "evacuated", members(t, ask)[pet])
+	require.Equal(t, "evacuated", box.Members(t, ask)[pet])
 	require.Equal(t, before["guest-other"], during["guest-other"])
 	t.Run("and again is no error", func(t *testing.T) {
-		action(t, "pet-scheduler/leader", "drain", "pet="+pet)
+		box.Action(t, "pet-scheduler/leader", "drain", "pet="+pet)
 		require.Equal(t, during, place(t, ask))
 	})
 	// Came while the pet was away: it belongs where it is.
-	inside(t, ask, "lxc launch guest guest-newcomer --profile dcib --target "+ask)
+	box.Inside(t, ask, "lxc launch guest guest-newcomer --profile dcib --target "+ask)
 
-	t.Log(action(t, "pet-scheduler/leader", "undrain", "pet="+pet))
+	t.Log(box.Action(t, "pet-scheduler/leader", "undrain", "pet="+pet))
 	after := place(t, ask)
 	require.Equal(t, ask+" Running", after["guest-newcomer"])
 	delete(after, "guest-newcomer")
 	require.Equal(t, before, after)
-	require.Equal(t, "online", members(t, ask)[pet])
+	require.Equal(t, "online", box.Members(t, ask)[pet])
 
 	t.Run("an unknown member is refused by name", func(t *testing.T) {
-		_, err := tryAction(t, "pet-scheduler/leader", "drain", "pet=no-such-member")
+		_, err := box.TryAction(t, "pet-scheduler/leader", "drain", "pet=no-such-member")
 		require.ErrorContains(t, err, "no-such-member")
 		require.ErrorContains(t, err, pet, "the members that there are")
 	})
@@ -289,15 +279,15 @@ func testDrain(t *testing.T) {
 
 func testForeignEvacuation(t *testing.T) {
 	pet, ask := petAndOther(t)
-	inside(t, ask, "lxc cluster evacuate --force "+pet)
+	box.Inside(t, ask, "lxc cluster evacuate --force "+pet)
 	before := place(t, ask)
 	for _, verb := range []string{"drain", "undrain"} {
-		_, err := tryAction(t, "pet-scheduler/leader", verb, "pet="+pet)
+		_, err := box.TryAction(t, "pet-scheduler/leader", verb, "pet="+pet)
 		require.Error(t, err, verb)
 		require.Equal(t, before, place(t, ask), verb)
-		require.Equal(t, "evacuated", members(t, ask)[pet], verb)
+		require.Equal(t, "evacuated", box.Members(t, ask)[pet], verb)
 	}
-	inside(t, ask, "lxc cluster restore --force "+pet)
+	box.Inside(t, ask, "lxc cluster restore --force "+pet)
 }
 
 // lastUnit gives the unit with the highest number, its machine, and a machine to ask that
@@ -318,32 +308,32 @@ func lastUnit(t *testing.T) (unit, machine, ask string) {
 // testLeave removes a unit whose member has guests.
 func testLeave(t *testing.T) {
 	unit, machine, ask := lastUnit(t)
-	guestImage(t, ask)
+	box.GuestImage(t, ask)
 	for i := range 2 {
-		inside(t, ask, fmt.Sprintf("lxc launch guest guest-leaves%d --profile dcib --target %s", i, machine))
+		box.Inside(t, ask, fmt.Sprintf("lxc launch guest guest-leaves%d --profile dcib --target %s", i, machine))
 	}
 	before := place(t, ask)
 	units := len(clusterMachines(t))
 
 	t.Run("not while something there cannot move", func(t *testing.T) {
-		inside(t, ask, "lxc config device add guest-leaves0 data disk source=/root path=/mnt")
-		juju(t, "remove-unit", "-m", "metal", "--no-prompt", unit)
-		waitUnit(t, "metal", unit, func(s agentStatus) bool { return s.Current == "error" })
+		box.Inside(t, ask, "lxc config device add guest-leaves0 data disk source=/root path=/mnt")
+		box.Juju(t, "remove-unit", "-m", "metal", "--no-prompt", unit)
+		box.WaitUnit(t, "metal", unit, func(s testbed.State) bool { return s.Current == "error" })
 		require.Equal(t, before, place(t, ask), "nothing was stopped")
-		defer inside(t, ask, "lxc config device remove guest-leaves0 data")
-		eventually(t, time.Minute, "the log to say why", func() (bool, string) {
-			log := juju(t, "debug-log", "-m", "metal", "--replay", "--no-tail", "--level", "ERROR")
+		defer box.Inside(t, ask, "lxc config device remove guest-leaves0 data")
+		box.Eventually(t, time.Minute, "the log to say why", func() (bool, string) {
+			log := box.Juju(t, "debug-log", "-m", "metal", "--replay", "--no-tail", "--level", "ERROR")
 			return strings.Contains(log, "instance guest-leaves0 is tied to this member by disk data"), log
 		})
 	})
 
 	// Juju tries again by itself.
-	eventually(t, 3*time.Minute, unit+" to go", func() (bool, string) {
-		u, there := modelStatus(t, "metal").Applications["lxd-cluster"].Units[unit]
+	box.Eventually(t, 3*time.Minute, unit+" to go", func() (bool, string) {
+		u, there := box.Status(t, "metal").Applications["lxd-cluster"].Units[unit]
 		return !there, u.Workload.Current + ": " + u.Workload.Message
 	})
 	require.Len(t, clusterMachines(t), units-1)
-	requireOneCluster(t, clusterMachines(t))
+	box.RequireOneCluster(t, clusterMachines(t))
 	after := place(t, ask)
 	require.Len(t, after, len(before))
 	for name, was := range before {
@@ -352,8 +342,8 @@ func testLeave(t *testing.T) {
 		require.Equal(t, state, now, name)
 		require.NotEqual(t, machine, where, name)
 	}
-	eventually(t, time.Minute, "the others to say so", func() (bool, string) {
-		for name, u := range modelStatus(t, "metal").Applications["lxd-cluster"].Units {
+	box.Eventually(t, time.Minute, "the others to say so", func() (bool, string) {
+		for name, u := range box.Status(t, "metal").Applications["lxd-cluster"].Units {
 			if !strings.Contains(u.Workload.Message, fmt.Sprintf("one of %d", units-1)) {
 				return false, name + ": " + u.Workload.Message
 			}
@@ -365,35 +355,35 @@ func testLeave(t *testing.T) {
 // testDeadMember loses a machine.
 func testDeadMember(t *testing.T) {
 	_, machine, ask := lastUnit(t)
-	inside(t, ask, "lxc launch guest guest-lost --profile dcib --target "+machine)
-	lxc(t, "delete", "--force", machine)
-	eventually(t, 2*time.Minute, machine+" to be offline", func() (bool, string) {
+	box.Inside(t, ask, "lxc launch guest guest-lost --profile dcib --target "+machine)
+	box.LXC(t, "delete", "--force", machine)
+	box.Eventually(t, 2*time.Minute, machine+" to be offline", func() (bool, string) {
 		// The database may just be choosing another leader.
-		out, err := try(time.Minute, filepath.Join(repo(t), "bin/dcib"), "box", "--name", boxName, "lxc", "exec", ask, "--", "lxc", "cluster", "show", machine)
+		out, err := testbed.Try(time.Minute, filepath.Join(box.Repo, "bin/dcib"), "box", "--name", box.Name, "lxc", "exec", ask, "--", "lxc", "cluster", "show", machine)
 		return err == nil && strings.Contains(out, "status: Offline"), fmt.Sprint(out, err)
 	})
-	wake := func() agentStatus {
-		juju(t, "exec", "-m", "metal", "--unit", "lxd-cluster/0", "--", "cd $JUJU_CHARM_DIR && JUJU_DISPATCH_PATH=hooks/update-status ./dispatch")
-		return modelStatus(t, "metal").Applications["lxd-cluster"].Units["lxd-cluster/0"].Workload
+	wake := func() testbed.State {
+		box.Juju(t, "exec", "-m", "metal", "--unit", "lxd-cluster/0", "--", "cd $JUJU_CHARM_DIR && JUJU_DISPATCH_PATH=hooks/update-status ./dispatch")
+		return box.Status(t, "metal").Applications["lxd-cluster"].Units["lxd-cluster/0"].Workload
 	}
 	// When the database's leader died, LXD hears of no member for a while.
-	eventually(t, time.Minute, "the charm to say what to do", func() (bool, string) {
+	box.Eventually(t, time.Minute, "the charm to say what to do", func() (bool, string) {
 		message := wake().Message
 		return strings.Contains(message, "remove-member member="+machine), message
 	})
-	_, err := tryAction(t, "lxd-cluster/0", "remove-member", "member="+machine)
+	_, err := box.TryAction(t, "lxd-cluster/0", "remove-member", "member="+machine)
 	require.ErrorContains(t, err, "instance guest-lost (project default)")
-	require.Contains(t, members(t, ask), machine)
-	results := action(t, "lxd-cluster/0", "remove-member", "member="+machine, "force=true")
+	require.Contains(t, box.Members(t, ask), machine)
+	results := box.Action(t, "lxd-cluster/0", "remove-member", "member="+machine, "force=true")
 	require.Contains(t, results["lost"], "instance guest-lost (project default)")
-	require.NotContains(t, members(t, ask), machine)
+	require.NotContains(t, box.Members(t, ask), machine)
 	require.Contains(t, wake().Message, "no quorum is left if one dies")
 }
 
 // memoryLimit reads what the kernel holds a container to, in bytes; -1 for no limit.
 func memoryLimit(t *testing.T, machine, container string) int64 {
 	t.Helper()
-	text := strings.TrimSpace(inside(t, machine, "lxc exec "+container+" -- sh -c 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max'"))
+	text := strings.TrimSpace(box.Inside(t, machine, "lxc exec "+container+" -- sh -c 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max'"))
 	if text == "max" {
 		return -1
 	}
@@ -408,24 +398,24 @@ func memoryLimit(t *testing.T, machine, container string) int64 {
 func testProfile(t *testing.T) {
 	const limit = 300 << 20
 	deployIdle(t, "machines", "idle", 2)
-	juju(t, "deploy", "-m", "machines", filepath.Join(repo(t), "dist/lxd-profile-sub.charm"), "--base", "ubuntu@24.04", "--config", "profile=config: {limits.memory: 300MiB}")
-	juju(t, "consume", "-m", "machines", "admin/metal.lxd-profiles")
+	box.Juju(t, "deploy", "-m", "machines", filepath.Join(box.Repo, "dist/lxd-profile-sub.charm"), "--base", "ubuntu@24.04", "--config", "profile=config: {limits.memory: 300MiB}")
+	box.Juju(t, "consume", "-m", "machines", "admin/metal.lxd-profiles")
 
 	ask := clusterMachines(t)["lxd-cluster/0"]
-	s := modelStatus(t, "machines")
+	s := box.Status(t, "machines")
 	var containers []string
 	for name := range s.Applications["idle"].Units {
-		containers = append(containers, s.instance(t, name))
+		containers = append(containers, s.Instance(t, name))
 	}
 	pids := map[string]string{}
 	for _, c := range containers {
 		require.EqualValues(t, -1, memoryLimit(t, ask, c), "%s before", c)
-		pids[c] = inside(t, ask, "lxc info "+c+" | sed -n 's/^PID: //p'")
+		pids[c] = box.Inside(t, ask, "lxc info "+c+" | sed -n 's/^PID: //p'")
 	}
 
-	juju(t, "integrate", "-m", "machines", "lxd-profile-sub", "idle")
-	juju(t, "integrate", "-m", "machines", "lxd-profile-sub:lxd-profile", "lxd-profiles")
-	eventually(t, 6*time.Minute, "the limit in every container", func() (bool, string) {
+	box.Juju(t, "integrate", "-m", "machines", "lxd-profile-sub", "idle")
+	box.Juju(t, "integrate", "-m", "machines", "lxd-profile-sub:lxd-profile", "lxd-profiles")
+	box.Eventually(t, 6*time.Minute, "the limit in every container", func() (bool, string) {
 		for _, c := range containers {
 			if got := memoryLimit(t, ask, c); got != limit {
 				return false, fmt.Sprintf("%s is held to %d bytes", c, got)
@@ -433,16 +423,16 @@ func testProfile(t *testing.T) {
 		}
 		return true, ""
 	})
-	for _, i := range instances(t, ask) {
+	for _, i := range box.Instances(t, ask) {
 		if pids[i.Name] != "" {
 			require.Equal(t, "default", i.Profiles[0], "Juju's own profiles stay first: %v", i.Profiles)
 		}
 	}
 
 	t.Run("a bad profile is refused and the good one stays", func(t *testing.T) {
-		juju(t, "config", "-m", "machines", "lxd-profile-sub", "profile=config: {limits.memory: plenty}")
-		eventually(t, 3*time.Minute, "the subordinate to refuse it", func() (bool, string) {
-			for _, u := range modelStatus(t, "machines").Applications["idle"].Units {
+		box.Juju(t, "config", "-m", "machines", "lxd-profile-sub", "profile=config: {limits.memory: plenty}")
+		box.Eventually(t, 3*time.Minute, "the subordinate to refuse it", func() (bool, string) {
+			for _, u := range box.Status(t, "machines").Applications["idle"].Units {
 				for _, sub := range u.Subordinates {
 					if sub.Workload.Current == "blocked" {
 						return strings.Contains(sub.Workload.Message, "limits.memory"), sub.Workload.Message
@@ -454,11 +444,11 @@ func testProfile(t *testing.T) {
 		for _, c := range containers {
 			require.EqualValues(t, limit, memoryLimit(t, ask, c))
 		}
-		juju(t, "config", "-m", "machines", "lxd-profile-sub", "profile=config: {limits.memory: 300MiB}")
+		box.Juju(t, "config", "-m", "machines", "lxd-profile-sub", "profile=config: {limits.memory: 300MiB}")
 	})
 
-	juju(t, "remove-relation", "-m", "machines", "lxd-profile-sub:lxd-profile", "lxd-profiles")
-	eventually(t, 6*time.Minute, "the limit to go from every container", func() (bool, string) {
+	box.Juju(t, "remove-relation", "-m", "machines", "lxd-profile-sub:lxd-profile", "lxd-profiles")
+	box.Eventually(t, 6*time.Minute, "the limit to go from every container", func() (bool, string) {
 		for _, c := range containers {
 			if got := memoryLimit(t, ask, c); got != -1 {
 				return false, fmt.Sprintf("%s is held to %d bytes", c, got)
@@ -467,10 +457,10 @@ func testProfile(t *testing.T) {
 		return true, ""
 	})
 	for _, c := range containers {
-		require.Equal(t, pids[c], inside(t, ask, "lxc info "+c+" | sed -n 's/^PID: //p'"), "%s never stopped", c)
+		require.Equal(t, pids[c], box.Inside(t, ask, "lxc info "+c+" | sed -n 's/^PID: //p'"), "%s never stopped", c)
 	}
-	eventually(t, 2*time.Minute, "our profile to go", func() (bool, string) {
-		list := inside(t, ask, "lxc profile list --format csv")
+	box.Eventually(t, 2*time.Minute, "our profile to go", func() (bool, string) {
+		list := box.Inside(t, ask, "lxc profile list --format csv")
 		return !strings.Contains(list, "dcib-"), list
 	})
 }
@@ -480,11 +470,11 @@ func testNoSecrets(t *testing.T) {
 	token := regexp.MustCompile(`eyJzZXJ2ZXJfbmFtZSI[A-Za-z0-9+/=]+`)
 	key := regexp.MustCompile(`PRIVATE KEY`)
 	for unit := range clusterMachines(t) {
-		shown := juju(t, "show-unit", "-m", "metal", unit)
+		shown := box.Juju(t, "show-unit", "-m", "metal", unit)
 		require.NotRegexp(t, token, shown)
 		require.NotRegexp(t, key, shown)
 	}
-	log := juju(t, "debug-log", "-m", "metal", "--replay", "--no-tail", "--level", "DEBUG")
+	log := box.Juju(t, "debug-log", "-m", "metal", "--replay", "--no-tail", "--level", "DEBUG")
 	require.Contains(t, log, "issue a join token to", "the log that is looked at is the right one")
 	require.NotRegexp(t, token, log)
 	require.NotRegexp(t, key, log)
@@ -502,10 +492,10 @@ func testIdleHook(t *testing.T) {
 		const runs = 5
 		best := figures{Unit: unit}
 		for range runs {
-			out := juju(t, "exec", "-m", model, "--unit", unit, "--",
+			out := box.Juju(t, "exec", "-m", model, "--unit", unit, "--",
 				"cd $JUJU_CHARM_DIR && DCIB_USAGE=/tmp/usage JUJU_DISPATCH_PATH=hooks/update-status ./dispatch && cat /tmp/usage && rm /tmp/usage")
 			var u charm.Usage
-			decode(t, out, &u)
+			testbed.Decode(t, out, &u)
 			if best.CPU == 0 || u.CPU < best.CPU {
 				best.Usage = u
 			}
@@ -515,10 +505,10 @@ func testIdleHook(t *testing.T) {
 		require.LessOrEqual(t, best.MaxRSS, int64(20<<10), "peak KiB of %s", unit)
 	}
 	measure("metal", "lxd-cluster/0", "")
-	for unit := range modelStatus(t, "metal").Applications["pet-scheduler"].Units {
+	for unit := range box.Status(t, "metal").Applications["pet-scheduler"].Units {
 		measure("metal", unit, "")
 	}
-	for _, u := range modelStatus(t, "machines").Applications["idle"].Units {
+	for _, u := range box.Status(t, "machines").Applications["idle"].Units {
 		for sub := range u.Subordinates {
 			measure("machines", sub, "")
 		}
@@ -526,8 +516,8 @@ func testIdleHook(t *testing.T) {
 	}
 	text, err := json.MarshalIndent(all, "", "  ")
 	require.NoError(t, err)
-	require.NoError(t, os.MkdirAll(filepath.Join(repo(t), "dist"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(repo(t), "dist/idle-hooks.json"), append(text, '\n'), 0o644))
+	require.NoError(t, os.MkdirAll(filepath.Join(box.Repo, "dist"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(box.Repo, "dist/idle-hooks.json"), append(text, '\n'), 0o644))
 }
 
 // footprint is what a box may leave on a machine: links, mounts, firewall rules, loop
@@ -537,7 +527,7 @@ func footprint(t *testing.T) map[string]string {
 	t.Helper()
 	mine := func(line string) bool {
 		for _, mark := range []string{"dcib-", "/boxes/"} {
-			if _, rest, found := strings.Cut(line, mark); found && !strings.HasPrefix(rest, boxName) {
+			if _, rest, found := strings.Cut(line, mark); found && !strings.HasPrefix(rest, box.Name) {
 				return false
 			}
 		}
@@ -545,7 +535,7 @@ func footprint(t *testing.T) map[string]string {
 	}
 	list := func(command string) string {
 		var lines []string
-		for line := range strings.Lines(run(t, time.Minute, "sh", "-c", command)) {
+		for line := range strings.Lines(testbed.Run(t, time.Minute, "sh", "-c", command)) {
 			if mine(line) {
 				lines = append(lines, line)
 			}
@@ -559,13 +549,13 @@ func footprint(t *testing.T) map[string]string {
 		"links":     list("ip -o link | sed -E 's/^[0-9]+: ([^:]+):.*( master [^ ]+).*/\\1\\2/; s/^[0-9]+: ([^:]+):.*/\\1/'"),
 		"addresses": list("ip -o addr | awk '{print $2, $4}'"),
 		"mounts":    list("awk '{print $5, $9, $10}' /proc/self/mountinfo"),
-		"nft":       list("if command -v nft >/dev/null; then nft list ruleset | grep dcib-" + boxName + "; fi || true"),
+		"nft":       list("if command -v nft >/dev/null; then nft list ruleset | grep dcib-" + box.Name + "; fi || true"),
 		"loops":     list("losetup -a"),
 		// In brackets, so that the search does not find itself.
-		"processes": list("grep -lsa 'boxes/[" + boxName[:1] + "]" + boxName[1:] + "/' /proc/[0-9]*/cmdline /proc/[0-9]*/environ || true"),
+		"processes": list("grep -lsa 'boxes/[" + box.Name[:1] + "]" + box.Name[1:] + "/' /proc/[0-9]*/cmdline /proc/[0-9]*/environ || true"),
 	}
 	// Settings are put back with the last box.
-	if !strings.Contains(run(t, time.Minute, "ip", "-o", "link"), " dcib-") {
+	if !strings.Contains(testbed.Run(t, time.Minute, "ip", "-o", "link"), " dcib-") {
 		f["settings"] = list("sysctl fs.inotify kernel.keys vm.max_map_count net.ipv4.ip_forward")
 	}
 	return f

@@ -1,0 +1,331 @@
+// Package testbed is the door to a real box for the suites that need one: it runs dcib, juju
+// and lxc on it, and reads what LXD and Juju say. A box is made by the first suite that asks
+// for it, under a name of its own.
+package testbed
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Box is a box by its name, and where the repository is that it is made of.
+type Box struct{ Name, Repo string }
+
+// New gives the box of that name for a suite whose folder is two below the repository's
+// root; it makes nothing.
+func New(t testing.TB, name string) Box {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	return Box{Name: name, Repo: root}
+}
+
+// Run runs a command within a time limit and gives its stdout; it fails the test with
+// everything it printed.
+func Run(t testing.TB, limit time.Duration, name string, args ...string) string {
+	t.Helper()
+	out, err := Try(limit, name, args...)
+	require.NoError(t, err)
+	return out
+}
+
+// Try is run for commands that may fail.
+func Try(limit time.Duration, name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("cannot run %s %s: %w\n%s%s", filepath.Base(name), strings.Join(args, " "), err, stdout.String(), stderr.String())
+	}
+	return stdout.String(), nil
+}
+
+// DCIB runs a verb of `dcib box` on the suite's box.
+func (b Box) DCIB(t testing.TB, limit time.Duration, verb string, args ...string) string {
+	t.Helper()
+	return Run(t, limit, filepath.Join(b.Repo, "bin/dcib"), append([]string{"box", "--name", b.Name, verb}, args...)...)
+}
+
+// Juju runs the juju client on the suite's box.
+func (b Box) Juju(t testing.TB, args ...string) string {
+	t.Helper()
+	return b.DCIB(t, 5*time.Minute, "juju", args...)
+}
+
+// LXC runs the lxc client on the suite's LXD.
+func (b Box) LXC(t testing.TB, args ...string) string {
+	t.Helper()
+	return b.DCIB(t, 5*time.Minute, "lxc", args...)
+}
+
+// Inside runs a shell line as root in a machine of the metal model.
+func (b Box) Inside(t testing.TB, machine, line string) string {
+	t.Helper()
+	return b.LXC(t, "exec", machine, "--", "sh", "-c", line)
+}
+
+// Eventually asks until yes holds, and fails with its last answer when it does not within
+// the limit.
+func (b Box) Eventually(t testing.TB, limit time.Duration, what string, yes func() (bool, string)) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
+	for {
+		ok, why := yes()
+		if ok {
+			return
+		}
+		if time.Now().After(deadline) {
+			require.FailNow(t, "not in time: "+what, "within %s; last seen: %s\n%s", limit, why, b.Everything(t))
+		}
+		time.Sleep(time.Second)
+	}
+}
+
+// Everything is for a person to read after a failure: what Juju says, and what the LXD in
+// each machine has.
+func (b Box) Everything(t testing.TB) string {
+	var all strings.Builder
+	box := func(args ...string) string {
+		out, err := Try(time.Minute, filepath.Join(b.Repo, "bin/dcib"), append([]string{"box", "--name", b.Name}, args...)...)
+		if err != nil {
+			return err.Error()
+		}
+		return out
+	}
+	for _, model := range []string{"metal", "machines"} {
+		all.WriteString(box("juju", "status", "-m", model, "--relations"))
+	}
+	for _, machine := range strings.Fields(box("lxc", "list", "--format", "csv", "--columns", "n")) {
+		fmt.Fprintf(&all, "%s:\n%s", machine, box("lxc", "exec", machine, "--", "sh", "-c",
+			"if test -e /var/lib/lxd/unix.socket; then lxc list --format csv --columns nsL4; ip -brief addr; pgrep -a dnsmasq | cut -c1-60; tail -n 15 /var/log/lxd/lxd.log; fi"))
+	}
+	return all.String()
+}
+
+// Status is the part of `juju status --format json` that the suite looks at.
+type Status struct {
+	Machines     map[string]Machine     `json:"machines"`
+	Applications map[string]Application `json:"applications"`
+}
+
+// Machine is a machine of a model.
+type Machine struct {
+	InstanceID string `json:"instance-id"`
+	Hostname   string `json:"hostname"`
+}
+
+// Application is an application of a model.
+type Application struct {
+	Status State           `json:"application-status"`
+	Units  map[string]Unit `json:"units"`
+}
+
+// Unit is a unit of an application.
+type Unit struct {
+	Workload     State           `json:"workload-status"`
+	Agent        State           `json:"juju-status"`
+	Machine      string          `json:"machine"`
+	Subordinates map[string]Unit `json:"subordinates"`
+}
+
+// State is a status with its message.
+type State struct {
+	Current string `json:"current"`
+	Message string `json:"message"`
+}
+
+func (b Box) Status(t testing.TB, model string) Status {
+	t.Helper()
+	var s Status
+	Decode(t, b.Juju(t, "status", "-m", model, "--format", "json"), &s)
+	return s
+}
+
+// Instance gives the LXD instance that a unit runs in.
+func (s Status) Instance(t testing.TB, name string) string {
+	t.Helper()
+	app, _, _ := strings.Cut(name, "/")
+	u, ok := s.Applications[app].Units[name]
+	require.True(t, ok, "juju knows no unit %s", name)
+	return s.Machines[u.Machine].InstanceID
+}
+
+// WaitActive waits until every unit of the application is active and idle, and there are
+// as many as wanted.
+func (b Box) WaitActive(t testing.TB, model, app string, units int) {
+	t.Helper()
+	b.Eventually(t, 6*time.Minute, fmt.Sprintf("%d active units of %s", units, app), func() (bool, string) {
+		s := b.Status(t, model)
+		got := s.Applications[app].Units
+		if len(got) != units {
+			return false, fmt.Sprintf("%d units", len(got))
+		}
+		for name, u := range got {
+			if u.Workload.Current != "active" || u.Agent.Current != "idle" {
+				return false, fmt.Sprintf("%s is %s (%s), its agent %s", name, u.Workload.Current, u.Workload.Message, u.Agent.Current)
+			}
+		}
+		return true, ""
+	})
+}
+
+// WaitUnit waits until a unit's workload status and message are as wanted.
+func (b Box) WaitUnit(t testing.TB, model, name string, yes func(State) bool) State {
+	t.Helper()
+	var last State
+	app, _, _ := strings.Cut(name, "/")
+	b.Eventually(t, 5*time.Minute, name+" to change its status", func() (bool, string) {
+		last = b.Status(t, model).Applications[app].Units[name].Workload
+		return yes(last), last.Current + ": " + last.Message
+	})
+	return last
+}
+
+// member is a line of LXD's own member list.
+type member struct {
+	Name   string `json:"server_name"`
+	Status string `json:"status"`
+}
+
+// Members asks the LXD in a machine for its cluster's members.
+func (b Box) Members(t testing.TB, machine string) map[string]string {
+	t.Helper()
+	var list []member
+	Decode(t, b.Inside(t, machine, "lxc cluster list --format json"), &list)
+	byName := map[string]string{}
+	for _, m := range list {
+		byName[m.Name] = strings.ToLower(m.Status)
+	}
+	return byName
+}
+
+// Machines gives the LXD instances that an application's units are in, by unit.
+func (b Box) Machines(t testing.TB, model, app string) map[string]string {
+	t.Helper()
+	s := b.Status(t, model)
+	machines := map[string]string{}
+	for name := range s.Applications[app].Units {
+		machines[name] = s.Instance(t, name)
+	}
+	return machines
+}
+
+// RequireOneCluster asserts that the LXD of every machine lists the same members, all
+// online, as many as there are machines.
+func (b Box) RequireOneCluster(t testing.TB, machines map[string]string) {
+	t.Helper()
+	for name, machine := range machines {
+		list := b.Members(t, machine)
+		require.Len(t, list, len(machines), "members that the LXD of %s lists", name)
+		for _, other := range machines {
+			require.Equal(t, "online", list[other], "%s in the list of %s", other, name)
+		}
+	}
+}
+
+// Placed is where LXD has an instance, and how it is.
+type Placed struct {
+	Name     string   `json:"name"`
+	Location string   `json:"location"`
+	Status   string   `json:"status"`
+	Profiles []string `json:"profiles"`
+}
+
+// Instances asks the LXD in a machine for all its cluster's instances.
+func (b Box) Instances(t testing.TB, machine string) map[string]Placed {
+	t.Helper()
+	var list []Placed
+	Decode(t, b.Inside(t, machine, "lxc list --format json"), &list)
+	byName := map[string]Placed{}
+	for _, i := range list {
+		byName[i.Name] = i
+	}
+	return byName
+}
+
+// Action runs an action and gives its results; it fails the test when the action fails.
+func (b Box) Action(t testing.TB, unit, name string, params ...string) map[string]any {
+	t.Helper()
+	results, err := b.TryAction(t, unit, name, params...)
+	require.NoError(t, err)
+	return results
+}
+
+// TryAction is action for actions that may fail.
+func (b Box) TryAction(t testing.TB, unit, name string, params ...string) (map[string]any, error) {
+	t.Helper()
+	args := append([]string{"box", "--name", b.Name, "juju", "run", "-m", "metal", "--format", "json", "--wait", "10m", unit, name}, params...)
+	out, err := Try(11*time.Minute, filepath.Join(b.Repo, "bin/dcib"), args...)
+	if err != nil {
+		return nil, err
+	}
+	var byUnit map[string]struct {
+		Status  string         `json:"status"`
+		Message string         `json:"message"`
+		Results map[string]any `json:"results"`
+	}
+	Decode(t, out, &byUnit)
+	for _, r := range byUnit {
+		if r.Status != "completed" {
+			return r.Results, fmt.Errorf("action %s %s: %s", name, r.Status, r.Message)
+		}
+		return r.Results, nil
+	}
+	return nil, fmt.Errorf("cannot read what the action gave: %s", out)
+}
+
+// GuestImage puts the image "guest" into the cluster, once.
+func (b Box) GuestImage(t testing.TB, machine string) {
+	t.Helper()
+	if _, err := Try(time.Minute, filepath.Join(b.Repo, "bin/dcib"), "box", "--name", b.Name, "lxc", "exec", machine, "--", "lxc", "image", "show", "guest"); err == nil {
+		return
+	}
+	binary := filepath.Join(t.TempDir(), "guest")
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", binary, "./tests/guest")
+	build.Dir, build.Env = b.Repo, append(os.Environ(), "CGO_ENABLED=0")
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, string(out))
+	init, err := os.ReadFile(binary)
+	require.NoError(t, err)
+
+	var image bytes.Buffer
+	zip := gzip.NewWriter(&image)
+	w := tar.NewWriter(zip)
+	add := func(name string, mode int64, kind byte, content []byte) {
+		require.NoError(t, w.WriteHeader(&tar.Header{Name: name, Mode: mode, Typeflag: kind, Size: int64(len(content)), ModTime: time.Unix(0, 0)}))
+		_, err := w.Write(content)
+		require.NoError(t, err)
+	}
+	add("metadata.yaml", 0o644, tar.TypeReg, []byte("architecture: x86_64\ncreation_date: 1\nproperties: {description: a guest that does nothing}\n"))
+	for _, dir := range []string{"rootfs", "rootfs/dev", "rootfs/proc", "rootfs/sys", "rootfs/etc", "rootfs/run", "rootfs/tmp", "rootfs/sbin"} {
+		add(dir+"/", 0o755, tar.TypeDir, nil)
+	}
+	add("rootfs/sbin/init", 0o755, tar.TypeReg, init)
+	require.NoError(t, w.Close())
+	require.NoError(t, zip.Close())
+
+	tarball := filepath.Join(t.TempDir(), "guest.tar.gz")
+	require.NoError(t, os.WriteFile(tarball, image.Bytes(), 0o600))
+	b.LXC(t, "file", "push", tarball, machine+"/root/guest.tar.gz")
+	b.Inside(t, machine, "lxc image import /root/guest.tar.gz --alias guest")
+}
+
+// Decode reads JSON, or fails the test with the text.
+func Decode(t testing.TB, text string, into any) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(text), into), text)
+}
