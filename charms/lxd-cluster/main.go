@@ -21,6 +21,7 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/cloud"
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/charms/lxd-cluster/install"
+	"github.com/dcib/dcib/charms/lxd-cluster/maas"
 	"github.com/dcib/dcib/charms/lxd-cluster/metrics"
 	"github.com/dcib/dcib/charms/lxd-cluster/refresh"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
@@ -45,6 +46,7 @@ type facts struct {
 	Install install.Facts
 	Cluster cluster.Facts
 	Ceph    ceph.Facts
+	MAAS    maas.Facts
 	Trust   trust.Facts
 	Broker  broker.Facts
 	Metrics metrics.Facts
@@ -92,6 +94,10 @@ func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err 
 	if !f.Cluster.LXD.Clustered || f.Cluster.Departure != nil {
 		return f, nil // the other rooms work on a cluster, for a unit that stays
 	}
+	if f.MAAS, err = maas.Observe(ctx, w.maas(), maasSite(event, f.Cluster)); err != nil {
+		return f, err
+	}
+	f.Cluster.NIC = f.MAAS.NIC()
 	if f.Trust, err = trust.Observe(ctx, w.trust()); err != nil {
 		return f, err
 	}
@@ -122,15 +128,17 @@ func plan(f facts) charm.Plan[*world] {
 	steps = append(steps, charm.Lift(scraped, (*world).metrics)...)
 	issued, unissued := certificate.Plan(f.Cert)
 	steps = append(steps, charm.Lift(issued, (*world).certificate)...)
+	known, unknown := maas.Plan(f.MAAS)
 	// Last, since a client that asks for what LXD will not grant ends the round.
 	steps = append(steps, charm.Lift(trust.Plan(f.Trust), (*world).trust)...)
 	shared := ceph.Plan(f.Ceph)
 	steps = append(steps, charm.Lift(shared.Steps, (*world).ceph)...)
+	steps = append(steps, charm.Lift(known, (*world).maas)...)
 	problems := f.Trust.Unusable
 	if there.Status.Level == charm.LevelBlocked {
 		problems = append(problems, there.Status.Message)
 	}
-	for _, problem := range []string{f.Broker.PolicyErr, unreadable, unissued} {
+	for _, problem := range []string{f.Broker.PolicyErr, unreadable, unissued, unknown} {
 		if problem != "" {
 			problems = append(problems, problem)
 		}
@@ -169,6 +177,20 @@ func site(event hooktool.Event, c cluster.Facts) ceph.Site {
 		s.PoolName, s.Root = c.Config.Storage.Name, true
 	}
 	return s
+}
+
+func (w *world) maas() maas.World {
+	m := maas.World{Tools: w.tools, Configure: w.socket.Configure}
+	if server, err := w.socket.Server(context.Background()); err == nil {
+		m.LXD = server
+	}
+	return m
+}
+
+// maasSite is what the maas room has to know of the cluster.
+func maasSite(event hooktool.Event, c cluster.Facts) maas.Site {
+	bridge := c.Config.Bridge
+	return maas.Site{InTurn: c.InTurn(), Hostname: c.Hostname, App: event.App(), Bridge: bridge, Managed: c.LXD.Networks[bridge]}
 }
 
 func (w *world) cluster() cluster.World {

@@ -258,6 +258,12 @@ func (x *Exec) Storage(ctx context.Context, name string) ([]string, error) {
 	return locations, nil
 }
 
+// Secret implements Tools.
+func (x *Exec) Secret(ctx context.Context, id string) (map[string]string, error) {
+	content := map[string]string{}
+	return content, x.read(ctx, &content, "secret-get", "--refresh", "--", id)
+}
+
 // StatusSet implements Tools.
 func (x *Exec) StatusSet(ctx context.Context, status, message string) error {
 	_, err := x.run(ctx, nil, "status-set", "--", status, message)

@@ -101,6 +101,20 @@ func TestStorageIsWhereItIsAttached(t *testing.T) {
 	require.Empty(t, locations)
 }
 
+func TestASecretIsTheNewestOne(t *testing.T) {
+	x, dir := newTest(t, Event{})
+	tool(t, dir, "secret-get", `echo "$@" >$OUT/args; echo '{"api-key":"a:b:c"}'`)
+	content, err := x.Secret(context.Background(), "secret:d1")
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"api-key": "a:b:c"}, content)
+	args, err := os.ReadFile(filepath.Join(dir, "args"))
+	require.NoError(t, err)
+	require.Equal(t, "--format=json --refresh -- secret:d1\n", string(args))
+	tool(t, dir, "secret-get", `echo 'ERROR secret "d2" not found' >&2; exit 1`)
+	_, err = x.Secret(context.Background(), "secret:d2")
+	require.ErrorIs(t, err, ErrNotFound)
+}
+
 func TestEventFromEnvironment(t *testing.T) {
 	env := map[string]string{"JUJU_UNIT_NAME": "pet-scheduler/11", "JUJU_DISPATCH_PATH": "actions/drain", "JUJU_MODEL_UUID": "u"}
 	event, err := EventFrom(func(k string) string { return env[k] })

@@ -56,6 +56,10 @@ type Tools interface {
 	// a block device or a folder each, sorted; nothing when none is attached.
 	Storage(ctx context.Context, name string) ([]string, error)
 
+	// Secret gives the newest content of a Juju secret, by its id; ErrNotFound when there
+	// is none. It has to be granted to the application.
+	Secret(ctx context.Context, id string) (map[string]string, error)
+
 	// StatusSet sets the unit's workload status: active, blocked, waiting or maintenance.
 	StatusSet(ctx context.Context, status, message string) error
 	// VersionSet sets the version of the workload that `juju status` shows.

@@ -25,7 +25,8 @@ type model struct {
 	w    *lxdWorld
 	tmp  func() string
 
-	pending string // what another room says is missing
+	pending string            // what another room says is missing
+	nic     map[string]string // and what it wants of the profile's nic
 }
 
 func newModel(tmp func() string) *model {
@@ -58,7 +59,7 @@ func (m *model) charm() charm.Charm[Facts, World] {
 		},
 		Observe: func(ctx context.Context, event hooktool.Event, w World) (Facts, error) {
 			f, err := Observe(ctx, event, w)
-			f.Pending = m.pending
+			f.Pending, f.NIC = m.pending, m.nic
 			return f, err
 		},
 		Plan: Plan,

@@ -63,6 +63,9 @@ type Facts struct {
 	// empty when nothing. The ceph room says.
 	Pending string
 
+	// NIC is what else the profile's nic has to say; the maas room says.
+	NIC map[string]string
+
 	Departure *Departure // nil for a unit that stays
 }
 

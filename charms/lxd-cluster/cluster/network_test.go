@@ -57,3 +57,16 @@ func TestMembersWithoutTheBridgeSurviveCrashes(t *testing.T) {
 		c.settle(3)
 	})
 }
+
+func TestTheNICSaysWhatAnotherRoomWants(t *testing.T) {
+	m := newModel(t.TempDir)
+	m.juju.Config["lxd-cluster"]["bridge"] = "br0"
+	unit := m.add(0)
+	m.lxds[unit].local.Networks["br0"] = false
+	m.nic = map[string]string{"maas.subnet.ipv4": "lan"}
+	m.settle(3)
+	require.Equal(t, map[string]string{"type": "nic", "name": "eth0", "nictype": "bridged", "parent": "br0", "maas.subnet.ipv4": "lan"}, m.lxds[unit].local.Profiles["dcib"].Devices["eth0"])
+	m.nic = nil
+	m.settle(1)
+	require.NotContains(t, m.lxds[unit].local.Profiles["dcib"].Devices["eth0"], "maas.subnet.ipv4")
+}

@@ -289,6 +289,7 @@ func (f Facts) ownProfile() Profile {
 	if !f.LXD.Networks[f.Config.Bridge] {
 		nic = map[string]string{"type": "nic", "name": "eth0", "nictype": "bridged", "parent": f.Config.Bridge}
 	}
+	maps.Copy(nic, f.NIC)
 	return Profile{
 		Name:        ProfileName,
 		Description: "root disk and network of this cluster (kept by the lxd-cluster charm)",

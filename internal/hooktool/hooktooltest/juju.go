@@ -23,6 +23,7 @@ type Juju struct {
 	Leaders   map[string]string         // application → unit
 	Units     map[string]*Unit
 	Relations []*Relation
+	Secrets   map[string]map[string]string // content by id; all are granted to everybody
 }
 
 // Unit is what Juju shows of a unit.
@@ -277,6 +278,15 @@ func (t *Tools) RelationSetApp(_ context.Context, relation string, values map[st
 // Storage implements hooktool.Tools.
 func (t *Tools) Storage(_ context.Context, name string) ([]string, error) {
 	return slices.Clone(t.unit.Storage[name]), nil
+}
+
+// Secret implements hooktool.Tools.
+func (t *Tools) Secret(_ context.Context, id string) (map[string]string, error) {
+	content, ok := t.juju.Secrets[id]
+	if !ok {
+		return nil, fmt.Errorf("cannot run secret-get: secret %q not found: %w", id, hooktool.ErrNotFound)
+	}
+	return maps.Clone(content), nil
 }
 
 // StatusSet implements hooktool.Tools.

@@ -1,0 +1,216 @@
+// Package maas is the part of lxd-cluster that tells LXD of the MAAS that its machines are
+// from, so that instances have their names and addresses there. LXD could do that until
+// 6.7 (API extension maas_network); 6.8 has dropped it.
+package maas
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/canonical/lxd/shared/api"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/hooktool"
+)
+
+// secretField is the field of the Juju secret that has the key of a MAAS user.
+const secretField = "api-key"
+
+// LXD's own keys: the first two hold for the cluster, the third for each member.
+const (
+	keyURL     = "maas.api.url"
+	keyKey     = "maas.api.key"
+	keyMachine = "maas.machine"
+)
+
+// World is what this room works on. LXD is nil where there is none.
+type World struct {
+	Tools hooktool.Tools
+	LXD   interface {
+		GetServer() (*api.Server, string, error)
+	}
+	// Configure changes LXD's own configuration; what says what for.
+	Configure func(ctx context.Context, what string, change func(config map[string]any)) error
+}
+
+// Site is what the rest of the charm knows of the cluster.
+type Site struct {
+	InTurn   bool   // this unit does what is done once for the cluster
+	Hostname string // the machine's name, here and in MAAS
+	App      string
+	Bridge   string // the network that instances are on
+	Managed  bool   // LXD manages it
+}
+
+// Config is the application's options as far as this room reads them.
+type Config struct {
+	URL          string
+	Secret       string // the id of a Juju secret
+	IPv4, IPv6   string // MAAS's names of the subnets
+	wantsNothing bool
+}
+
+// ParseConfig reads options. The problems name the option, what was wrong with it and what
+// would be right.
+func ParseConfig(options map[string]any) (Config, []string) {
+	text := func(option string) string {
+		s, _ := options[option].(string)
+		return strings.TrimSpace(s)
+	}
+	c := Config{URL: text("maas-url"), Secret: text("maas-secret"), IPv4: text("maas-subnet-ipv4"), IPv6: text("maas-subnet-ipv6")}
+	c.wantsNothing = c == Config{}
+	var problems []string
+	if at, err := url.Parse(c.URL); c.URL != "" && (err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" || at.User != nil) {
+		problems = append(problems, fmt.Sprintf("option maas-url is %q: give the address of MAAS's API, like http://maas.example:5240/MAAS", c.URL))
+	}
+	if (c.URL == "") != (c.Secret == "") {
+		given, lacks := "maas-url", "maas-secret"
+		if c.URL == "" {
+			given, lacks = lacks, given
+		}
+		problems = append(problems, fmt.Sprintf("option %s is set, and option %s is not: set both (maas-secret is the id that this gives: juju add-secret maas %s=KEY)", given, lacks, secretField))
+	}
+	for option, subnet := range map[string]string{"maas-subnet-ipv4": c.IPv4, "maas-subnet-ipv6": c.IPv6} {
+		if subnet != "" && c.URL == "" {
+			problems = append(problems, fmt.Sprintf("option %s is %q, and option maas-url is not set: set both, or clear this one", option, subnet))
+		}
+	}
+	slices.Sort(problems)
+	return c, problems
+}
+
+// Facts are everything a plan is made from.
+type Facts struct {
+	Site
+	Config   Config
+	Problems []string
+
+	Supported bool // LXD has the integration
+	Version   string
+	Has       map[string]string // LXD's own keys
+	Key       string            // secret; known to the unit in turn only
+}
+
+// Observe gathers the facts and changes nothing.
+func Observe(ctx context.Context, w World, site Site) (Facts, error) {
+	f := Facts{Site: site}
+	options, err := w.Tools.Config(ctx)
+	if err != nil {
+		return f, err
+	}
+	f.Config, f.Problems = ParseConfig(options)
+	if f.Config.wantsNothing || len(f.Problems) > 0 || w.LXD == nil {
+		return f, nil
+	}
+	info, _, err := w.LXD.GetServer()
+	if err != nil {
+		return f, fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
+	}
+	f.Supported, f.Version = slices.Contains(info.APIExtensions, "maas_network"), info.Environment.ServerVersion
+	f.Has = map[string]string{}
+	for _, key := range []string{keyURL, keyKey, keyMachine} {
+		f.Has[key] = value(info.Config[key])
+	}
+	if !f.Supported || !f.InTurn {
+		return f, nil
+	}
+	secret, err := w.Tools.Secret(ctx, f.Config.Secret)
+	switch key := strings.TrimSpace(secret[secretField]); {
+	case err != nil:
+		f.Problems = append(f.Problems, fmt.Sprintf("option maas-secret is %s: %s: juju grant-secret %s %s", f.Config.Secret, err, f.Config.Secret, f.App))
+	case strings.Count(key, ":") != 2:
+		f.Problems = append(f.Problems, fmt.Sprintf("option maas-secret is %s: its field %s is not the key of a MAAS user (three parts with colons, as `maas apikey` shows it): juju update-secret", f.Config.Secret, secretField))
+	default:
+		f.Key = key
+	}
+	return f, nil
+}
+
+// value reads one of the server's config, which newer clients type as string and older
+// ones as any.
+func value(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+// Plan is what is done about the facts, and what an operator has to mend; it is pure.
+func Plan(f Facts) (steps []charm.Step[World], problem string) {
+	switch {
+	case len(f.Problems) > 0:
+		return nil, strings.Join(f.Problems, "; ")
+	case f.Config.wantsNothing || f.Has == nil:
+		return nil, ""
+	case !f.Supported:
+		return nil, fmt.Sprintf("option maas-url is %s: LXD %s has no MAAS integration (6.8 dropped it): have instances on a bridge of the machines' own that MAAS serves (option bridge), where MAAS gives them addresses, and clear the maas- options", f.Config.URL, f.Version)
+	}
+	if f.Has[keyMachine] == "" {
+		// One that is there may be an operator's: a machine may have another name in MAAS.
+		steps = append(steps, configure{"be machine " + f.Hostname + " in MAAS", map[string]string{keyMachine: f.Hostname}})
+	}
+	if f.Key != "" && (f.Has[keyURL] != f.Config.URL || f.Has[keyKey] != f.Key) {
+		steps = append(steps, configure{"know the MAAS at " + f.Config.URL, map[string]string{keyURL: f.Config.URL, keyKey: f.Key}})
+	}
+	if subnets := f.subnets(); f.Managed && len(subnets) > 0 {
+		return steps, fmt.Sprintf("option maas-subnet-ipv4 or -ipv6 is set, and LXD manages network %s, where MAAS's subnet is the network's own: lxc network set %s %s; and clear the option, or name a bridge of the machines' own (option bridge)", f.Bridge, f.Bridge, strings.Join(subnets, " "))
+	}
+	return steps, ""
+}
+
+// subnets lists the options as LXD's own keys.
+func (f Facts) subnets() []string {
+	var all []string
+	if f.Config.IPv4 != "" {
+		all = append(all, "maas.subnet.ipv4="+f.Config.IPv4)
+	}
+	if f.Config.IPv6 != "" {
+		all = append(all, "maas.subnet.ipv6="+f.Config.IPv6)
+	}
+	return all
+}
+
+// NIC gives what the profile's nic has to say about MAAS. LXD refuses it on a network of
+// its own (validateConfig in lxd/device/nic_bridged.go), and instances as long as it does
+// not know the MAAS.
+func (f Facts) NIC() map[string]string {
+	if len(f.Problems) > 0 || !f.Supported || f.Managed || f.Has[keyURL] != f.Config.URL {
+		return nil
+	}
+	nic := map[string]string{}
+	for _, subnet := range f.subnets() {
+		key, name, _ := strings.Cut(subnet, "=")
+		nic[key] = name
+	}
+	return nic
+}
+
+// configure sets keys of LXD's own.
+type configure struct {
+	what   string
+	values map[string]string
+}
+
+func (s configure) Name() string { return "let LXD " + s.what }
+
+func (s configure) Apply(ctx context.Context, w World) error {
+	err := w.Configure(ctx, s.what, func(config map[string]any) {
+		for key, value := range s.values {
+			config[key] = value
+		}
+	})
+	if err == nil {
+		return nil
+	}
+	// LXD asks MAAS at once, and refuses what MAAS does not answer to.
+	said := err.Error()
+	if secret := s.values[keyKey]; secret != "" {
+		for _, part := range append([]string{secret}, strings.Split(secret, ":")...) {
+			if part != "" {
+				said = strings.ReplaceAll(said, part, "…")
+			}
+		}
+	}
+	return charm.Blocked("%s: look whether MAAS answers there and knows this machine and the key, or set options maas-url and maas-secret right", said)
+}
