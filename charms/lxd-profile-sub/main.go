@@ -8,23 +8,85 @@
 package main
 
 import (
+	"context"
+	"time"
+
+	"github.com/dcib/dcib/charms/lxd-profile-sub/direct"
 	"github.com/dcib/dcib/charms/lxd-profile-sub/sub"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/lxd/profiles"
 )
 
+// world is what the charm works on; each room sees its part of it.
+type world struct {
+	sub    sub.World
+	direct direct.World // it remembers what LXD refused in this hook
+}
+
+// facts are what the rooms saw.
+type facts struct {
+	Sub    sub.Facts
+	Direct *direct.Facts // nil where a broker is asked
+}
+
 func main() {
-	charm.Main(charm.Charm[sub.Facts, sub.World]{
-		World: func(_ hooktool.Event, tools hooktool.Tools) sub.World {
-			return sub.World{Tools: tools, LXD: sub.DevLXD{Socket: sub.Socket, Proc: "/proc"}}
+	charm.Main(charm.Charm[facts, *world]{
+		World: func(_ hooktool.Event, tools hooktool.Tools) *world {
+			return &world{
+				sub:    sub.World{Tools: tools, LXD: sub.DevLXD{Socket: sub.Socket, Proc: "/proc"}},
+				direct: direct.World{World: profiles.World{Tools: tools, Now: time.Now}, Open: direct.Open},
+			}
 		},
-		Observe: sub.Observe,
-		Plan:    sub.Plan,
-		Actions: map[string]charm.Action[sub.Facts, sub.World]{
-			"show-profile":  sub.ShowProfile,
-			"diff":          sub.Diff,
-			"apply-restart": sub.ApplyRestart,
-			"rollback":      sub.Rollback,
+		Observe: observe,
+		Plan:    plan,
+		Actions: map[string]charm.Action[facts, *world]{
+			"show-profile":  part(sub.ShowProfile),
+			"diff":          diff,
+			"apply-restart": part(sub.ApplyRestart),
+			"rollback":      part(sub.Rollback),
 		},
 	})
+}
+
+func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err error) {
+	if f.Sub, err = sub.Observe(ctx, event, w.sub); err != nil || !f.Sub.Direct() {
+		return f, err
+	}
+	self := direct.Self{
+		Unit: event.Unit, Principal: event.Principal, Model: event.Model, ModelUUID: event.ModelUUID,
+		Instance: f.Sub.Self.Instance, Leader: f.Sub.Leader,
+	}
+	o := f.Sub.Options
+	d, err := direct.Observe(ctx, self, direct.Options{Endpoint: o.Endpoint, Credential: o.Credential, Project: o.Project}, &w.direct)
+	f.Direct = &d
+	return f, err
+}
+
+func plan(f facts) charm.Plan[*world] {
+	if f.Direct == nil {
+		p := sub.Plan(f.Sub)
+		return charm.Plan[*world]{Steps: charm.Lift(p.Steps, func(w *world) sub.World { return w.sub }), Status: p.Status}
+	}
+	wanted, err := f.Sub.Options.Wanted()
+	p := direct.Plan(*f.Direct, wanted.Profile, err)
+	return charm.Plan[*world]{Steps: charm.Lift(p.Steps, func(w *world) *direct.World { return &w.direct }), Status: p.Status}
+}
+
+// part makes an action of the room that asks a broker one of the charm.
+func part(action charm.Action[sub.Facts, sub.World]) charm.Action[facts, *world] {
+	return func(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+		return action(ctx, f.Sub, w.sub, call)
+	}
+}
+
+func diff(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+	if f.Direct == nil {
+		return sub.Diff(ctx, f.Sub, w.sub, call)
+	}
+	wanted, err := f.Sub.Options.Wanted()
+	if err != nil {
+		return nil, err
+	}
+	return direct.Diff(*f.Direct, wanted.Profile), nil
 }

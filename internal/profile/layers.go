@@ -163,3 +163,12 @@ func (p Profile) Without(paths []string) Profile {
 	}
 	return rest
 }
+
+// Names shows paths as people call what is there: "limits.memory, gpu0".
+func Names(paths []string) string {
+	short := make([]string, len(paths))
+	for i, path := range paths {
+		short[i] = strings.TrimPrefix(strings.TrimPrefix(path, "config."), "devices.")
+	}
+	return strings.Join(short, ", ")
+}

@@ -18,6 +18,7 @@ import (
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/lxd/profiles"
+	"github.com/dcib/dcib/internal/lxd/profiles/profilestest"
 	"github.com/dcib/dcib/internal/profile"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
@@ -32,7 +33,7 @@ const (
 type cluster struct {
 	t    tester
 	juju *hooktooltest.Juju
-	lxd  *fakeLXD
+	lxd  *profilestest.LXD
 }
 
 // tester is what is needed of *testing.T.
@@ -42,7 +43,7 @@ type tester interface {
 }
 
 func newCluster(t tester) *cluster {
-	c := &cluster{t, hooktooltest.New(), newLXD()}
+	c := &cluster{t, hooktooltest.New(), profilestest.New()}
 	c.juju.AddUnit("lxd-cluster/0", "10.0.0.1")
 	c.juju.AddUnit("lxd-cluster/1", "10.0.0.2")
 	return c
@@ -51,7 +52,7 @@ func newCluster(t tester) *cluster {
 func (c *cluster) charm() charm.Charm[broker.Facts, *broker.World] {
 	return charm.Charm[broker.Facts, *broker.World]{
 		World: func(_ hooktool.Event, tools hooktool.Tools) *broker.World {
-			return &broker.World{World: profiles.World{Tools: tools, LXD: c.lxd, Project: "default", Now: c.lxd.clock}, Random: rand.Reader}
+			return &broker.World{World: profiles.World{Tools: tools, LXD: c.lxd, Project: "default", Now: c.lxd.Clock}, Random: rand.Reader}
 		},
 		Observe: func(ctx context.Context, event hooktool.Event, w *broker.World) (broker.Facts, error) {
 			leader, err := w.Tools.IsLeader(ctx)
@@ -103,7 +104,7 @@ func (c *cluster) ask(model, app string, n int, config ...string) *asker {
 	a.want(config...)
 	for i := range n {
 		a.add(i)
-		c.lxd.add(a.claims[i].Instance, model, a.claims[i].Principal)
+		c.lxd.Add(a.claims[i].Instance, model, a.claims[i].Principal)
 		a.say(i)
 	}
 	return a
@@ -140,7 +141,7 @@ func (a *asker) state(i int) lxdprofile.State {
 // prove does what an honest unit does: it reads the nonce in its own instance.
 func (a *asker) prove(i int) {
 	s, claim := a.state(i), a.claims[i]
-	nonce := a.c.lxd.instances[claim.Instance].Config[s.Key]
+	nonce := a.c.lxd.Instances[claim.Instance].Config[s.Key]
 	require.Equal(a.c.t, s.Challenge, lxdprofile.ChallengeOf(nonce))
 	claim.Challenge, claim.Proof = s.Challenge, claim.Prove(s.Key, nonce)
 	a.say(i)
@@ -164,18 +165,18 @@ func (a *asker) nonce() string {
 	return lxdprofile.NonceKey(fmt.Sprintf("lxd-profile:%d", a.relation.ID))
 }
 
-func (c *cluster) profilesOf(instance string) []string { return c.lxd.instances[instance].Profiles }
+func (c *cluster) profilesOf(instance string) []string { return c.lxd.Instances[instance].Profiles }
 
 // clean says that LXD is as it was before anybody asked.
 func (c *cluster) clean() {
 	c.t.Helper()
-	for name, i := range c.lxd.instances {
+	for name, i := range c.lxd.Instances {
 		assert.NotContains(c.t, strings.Join(i.Profiles, " "), "dcib", name)
 		for key := range i.Config {
 			assert.False(c.t, strings.HasPrefix(key, "user.dcib."), "%s has %s", name, key)
 		}
 	}
-	for name := range c.lxd.profiles {
+	for name := range c.lxd.Profiles {
 		assert.NotContains(c.t, name, "dcib")
 	}
 }
@@ -188,32 +189,32 @@ func TestFromTheWishToTheContainers(t *testing.T) {
 		s := a.state(i)
 		assert.Equal(t, lxdprofile.Challenged, s.State)
 		assert.Equal(t, []string{"default", "juju-shop-abc"}, c.profilesOf(a.claims[i].Instance), "nothing before the proof")
-		assert.NotContains(t, a.relation.Databags["lxd-cluster"]["units"], c.lxd.instances[a.claims[i].Instance].Config[s.Key], "the nonce is not told")
+		assert.NotContains(t, a.relation.Databags["lxd-cluster"]["units"], c.lxd.Instances[a.claims[i].Instance].Config[s.Key], "the nonce is not told")
 	}
-	nonce := c.lxd.instances["juju-web-1"].Config[a.nonce()]
+	nonce := c.lxd.Instances["juju-web-1"].Config[a.nonce()]
 	a.settle()
-	assert.Equal(t, nonce, c.lxd.instances["juju-web-1"].Config[a.nonce()], "the nonce stays")
+	assert.Equal(t, nonce, c.lxd.Instances["juju-web-1"].Config[a.nonce()], "the nonce stays")
 	for i := range 3 {
 		assert.Equal(t, []string{"default", "juju-shop-abc", "dcib-shop-web"}, c.profilesOf(a.claims[i].Instance))
 		assert.Equal(t, lxdprofile.Revision(a.wish.Profile), a.state(i).Revision)
 		assert.Equal(t, "dcib-shop-web", a.state(i).Profile)
-		assert.Equal(t, "#cloud-config", c.lxd.instances[a.claims[i].Instance].Config["user.user-data"])
+		assert.Equal(t, "#cloud-config", c.lxd.Instances[a.claims[i].Instance].Config["user.user-data"])
 	}
-	p := c.lxd.profiles["dcib-shop-web"]
+	p := c.lxd.Profiles["dcib-shop-web"]
 	assert.Equal(t, map[string]string{
 		"limits.memory": "512MiB", "user.dcib.owner": here + "/lxd-cluster dcib-shop-web",
 		"user.dcib.relation": "lxd-profile:0", "user.dcib.application": shop + "/web",
 	}, p.Config)
 
 	// Nothing to do is nothing done.
-	c.lxd.writes = nil
+	c.lxd.Writes = nil
 	c.hook()
-	assert.Empty(t, c.lxd.writes)
+	assert.Empty(t, c.lxd.Writes)
 
 	// A change is one write, however many units there are.
 	a.want("limits.memory=1GiB", "limits.cpu=2")
 	c.hook()
-	assert.Equal(t, []string{"update profile dcib-shop-web"}, c.lxd.writes)
+	assert.Equal(t, []string{"update profile dcib-shop-web"}, c.lxd.Writes)
 	assert.Equal(t, "1GiB", p.Config["limits.memory"])
 	assert.Equal(t, lxdprofile.Revision(a.wish.Profile), a.state(2).Revision)
 
@@ -221,17 +222,17 @@ func TestFromTheWishToTheContainers(t *testing.T) {
 	c.juju.Unrelate(a.relation)
 	c.hook()
 	c.clean()
-	for _, i := range c.lxd.instances {
+	for _, i := range c.lxd.Instances {
 		assert.Equal(t, api.Running, i.StatusCode)
 		assert.Equal(t, []string{"default", "juju-shop-abc"}, i.Profiles)
 	}
-	for _, write := range c.lxd.writes {
+	for _, write := range c.lxd.Writes {
 		assert.NotContains(t, write, "profile default")
 		assert.NotContains(t, write, "profile juju-")
 	}
-	c.lxd.writes = nil
+	c.lxd.Writes = nil
 	c.hook()
-	assert.Empty(t, c.lxd.writes)
+	assert.Empty(t, c.lxd.Writes)
 }
 
 // Claims that are not true get nothing, and both sides hear of it.
@@ -240,13 +241,13 @@ func TestHostileClaims(t *testing.T) {
 		c := newCluster(t)
 		victim := c.ask(shop, "web", 2, "limits.memory=1GiB").settle()
 		thief := c.ask(rogue, "evil", 1, "limits.memory=1MiB").settle()
-		c.lxd.writes = nil
+		c.lxd.Writes = nil
 		return c, victim, thief
 	}
 	untouched := func(c *cluster) {
 		c.t.Helper()
 		assert.Equal(c.t, []string{"default", "juju-shop-abc", "dcib-shop-web"}, c.profilesOf("juju-web-0"))
-		assert.Equal(c.t, "1GiB", c.lxd.profiles["dcib-shop-web"].Config["limits.memory"])
+		assert.Equal(c.t, "1GiB", c.lxd.Profiles["dcib-shop-web"].Config["limits.memory"])
 	}
 	t.Run("somebody else's instance", func(t *testing.T) {
 		c, _, thief := setup(t)
@@ -256,7 +257,7 @@ func TestHostileClaims(t *testing.T) {
 		assert.Equal(t, lxdprofile.Refused, thief.state(0).State)
 		assert.Equal(t, `instance juju-web-0 is no machine of model "`+rogue+`"`, thief.state(0).Message)
 		assert.Contains(t, strings.Join(c.juju.Units["lxd-cluster/0"].Log, "\n"), "WARNING lxd-profile:1: refused to sub-evil/0 of "+thief.app)
-		assert.NotContains(t, c.lxd.instances["juju-web-0"].Config, thief.nonce())
+		assert.NotContains(t, c.lxd.Instances["juju-web-0"].Config, thief.nonce())
 		untouched(c)
 	})
 	t.Run("and its model and unit", func(t *testing.T) {
@@ -324,7 +325,7 @@ func TestHostileClaims(t *testing.T) {
 	})
 	t.Run("marks that come from a profile", func(t *testing.T) {
 		c, _, thief := setup(t)
-		plain := c.lxd.add("bare", "", "")
+		plain := c.lxd.Add("bare", "", "")
 		delete(plain.Config, "user.juju-model-uuid")
 		plain.ExpandedConfig = map[string]string{"user.juju-model-uuid": rogue}
 		thief.claims[0].Instance = "bare"
@@ -342,7 +343,7 @@ func TestHostileClaims(t *testing.T) {
 		name := squatter.state(0).Profile
 		assert.NotEqual(t, "dcib-shop-web", name)
 		assert.Regexp(t, `^dcib-shop-web-[0-9a-f]{8}$`, name)
-		assert.Equal(t, "1GiB", c.lxd.profiles["dcib-shop-web"].Config["limits.memory"])
+		assert.Equal(t, "1GiB", c.lxd.Profiles["dcib-shop-web"].Config["limits.memory"])
 	})
 	t.Run("a profile that is not for them", func(t *testing.T) {
 		c, _, thief := setup(t)
@@ -354,7 +355,7 @@ func TestHostileClaims(t *testing.T) {
 		c.hook()
 		assert.Contains(t, thief.state(0).Message, "config.user.juju-model-uuid is not for a profile")
 		assert.Contains(t, thief.state(0).Message, "config.no.such is not an option")
-		assert.Empty(t, c.lxd.writes, "the last good one stays")
+		assert.Empty(t, c.lxd.Writes, "the last good one stays")
 		assert.Equal(t, lxdprofile.Revision(profile.Profile{Config: map[string]string{"limits.memory": "1MiB"}}), thief.state(0).Revision)
 	})
 }
@@ -371,7 +372,7 @@ func (a *asker) settleOnly(i int) {
 func TestPutBack(t *testing.T) {
 	c := newCluster(t)
 	a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
-	i := c.lxd.instances["juju-web-0"]
+	i := c.lxd.Instances["juju-web-0"]
 
 	i.Profiles = []string{"default"} // Juju, or anyone, rewrote the list
 	c.hook()
@@ -382,11 +383,11 @@ func TestPutBack(t *testing.T) {
 	c.hook()
 	assert.Equal(t, []string{"default", "juju-shop-abc", "dcib-shop-web"}, i.Profiles)
 
-	c.lxd.profiles["dcib-shop-web"].Config["limits.memory"] = "9GiB"
-	c.lxd.profiles["dcib-shop-web"].Devices = map[string]map[string]string{"gpu": {"type": "gpu"}}
+	c.lxd.Profiles["dcib-shop-web"].Config["limits.memory"] = "9GiB"
+	c.lxd.Profiles["dcib-shop-web"].Devices = map[string]map[string]string{"gpu": {"type": "gpu"}}
 	c.hook()
-	assert.Equal(t, "1GiB", c.lxd.profiles["dcib-shop-web"].Config["limits.memory"])
-	assert.Empty(t, c.lxd.profiles["dcib-shop-web"].Devices)
+	assert.Equal(t, "1GiB", c.lxd.Profiles["dcib-shop-web"].Config["limits.memory"])
+	assert.Empty(t, c.lxd.Profiles["dcib-shop-web"].Devices)
 
 	delete(i.Config, a.nonce()) // lost: the unit is asked again, and keeps what it has
 	c.hook()
@@ -402,7 +403,7 @@ func TestTwoOnOneMachine(t *testing.T) {
 	c := newCluster(t)
 	web := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
 	db := c.ask(shop, "db", 1, "limits.cpu=2")
-	delete(c.lxd.instances, "juju-db-0")
+	delete(c.lxd.Instances, "juju-db-0")
 	db.claims[0].Instance = "juju-web-0" // placed there later, so Juju's list lacks it
 	db.say(0)
 	db.settleOnly(0)
@@ -413,7 +414,7 @@ func TestTwoOnOneMachine(t *testing.T) {
 	c.juju.Unrelate(db.relation)
 	c.hook()
 	assert.Equal(t, []string{"default", "juju-shop-abc", "dcib-shop-web"}, c.profilesOf("juju-web-0"))
-	assert.NotContains(t, c.lxd.profiles, "dcib-shop-db")
+	assert.NotContains(t, c.lxd.Profiles, "dcib-shop-db")
 }
 
 func TestAUnitLeaves(t *testing.T) {
@@ -422,7 +423,7 @@ func TestAUnitLeaves(t *testing.T) {
 	c.juju.RemoveUnit(a.unit(1))
 	c.hook()
 	assert.Equal(t, []string{"default", "juju-shop-abc"}, c.profilesOf("juju-web-1"))
-	assert.NotContains(t, c.lxd.instances["juju-web-1"].Config, a.nonce())
+	assert.NotContains(t, c.lxd.Instances["juju-web-1"].Config, a.nonce())
 	assert.Equal(t, []string{"default", "juju-shop-abc", "dcib-shop-web"}, c.profilesOf("juju-web-0"))
 	assert.NotContains(t, a.relation.Databags["lxd-cluster"]["units"], "sub-web/1")
 }
@@ -431,12 +432,12 @@ func TestAUnitLeaves(t *testing.T) {
 func TestSilenceIsNotLeaving(t *testing.T) {
 	c := newCluster(t)
 	a := c.ask(shop, "web", 2, "limits.memory=1GiB").settle()
-	c.lxd.writes = nil
+	c.lxd.Writes = nil
 
 	clear(a.relation.Databags[a.app])
 	clear(a.relation.Databags[a.unit(0)])
 	c.hook()
-	assert.Empty(t, c.lxd.writes)
+	assert.Empty(t, c.lxd.Writes)
 	assert.Equal(t, lxdprofile.Applied, a.state(0).State)
 
 	// Juju lists to a unit that was just added, and leads, nobody.
@@ -447,7 +448,7 @@ func TestSilenceIsNotLeaving(t *testing.T) {
 		delete(c.juju.Units, u)
 	}
 	c.hook()
-	assert.Empty(t, c.lxd.writes)
+	assert.Empty(t, c.lxd.Writes)
 	assert.Equal(t, lxdprofile.Applied, a.state(1).State)
 
 	for i, u := range units {
@@ -456,7 +457,7 @@ func TestSilenceIsNotLeaving(t *testing.T) {
 	}
 	a.want("limits.memory=1GiB")
 	c.hook()
-	assert.Empty(t, c.lxd.writes)
+	assert.Empty(t, c.lxd.Writes)
 	assert.Equal(t, "lxd-cluster/1", a.state(0).SeenBy)
 	c.juju.RemoveUnit(units[1])
 	c.hook()
@@ -479,7 +480,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 		a := c.ask(shop, "web", 2, "limits.memory=1GiB")
 		left, killed := kill, false
 		ctx, cancel := context.WithCancel(t.Context())
-		c.lxd.halfOf = func(string) error {
+		c.lxd.HalfOf = func(string) error {
 			if left--; left == 0 {
 				killed = true
 				cancel()
@@ -519,18 +520,18 @@ func TestOthersWriteToo(t *testing.T) {
 	c := newCluster(t)
 	a := c.ask(shop, "web", 1, "limits.memory=1GiB")
 	times := 0
-	c.lxd.before = func(what string) {
+	c.lxd.Before = func(what string) {
 		if what == "update instance juju-web-0" && times < 2 {
 			times++
-			i := c.lxd.instances["juju-web-0"]
+			i := c.lxd.Instances["juju-web-0"]
 			i.Config[fmt.Sprintf("user.other%d", times)] = "x"
 			i.Profiles = append(slices.Clone(i.Profiles), "default")
-			c.lxd.version["instance juju-web-0"]++
+			c.lxd.Version["instance juju-web-0"]++
 		}
 	}
 	a.settle()
 	assert.Equal(t, 2, times)
-	i := c.lxd.instances["juju-web-0"]
+	i := c.lxd.Instances["juju-web-0"]
 	assert.Equal(t, "x", i.Config["user.other1"])
 	assert.Equal(t, "x", i.Config["user.other2"])
 	assert.Equal(t, "dcib-shop-web", i.Profiles[len(i.Profiles)-1])
@@ -540,10 +541,10 @@ func TestOthersWriteToo(t *testing.T) {
 func TestMadeAnewInBetween(t *testing.T) {
 	c := newCluster(t)
 	a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
-	c.lxd.instances["juju-web-0"].Profiles = []string{"default"}
-	c.lxd.before = func(what string) {
+	c.lxd.Instances["juju-web-0"].Profiles = []string{"default"}
+	c.lxd.Before = func(what string) {
 		if what == "update profile dcib-shop-web" {
-			c.lxd.add("juju-web-0", rogue, "")
+			c.lxd.Add("juju-web-0", rogue, "")
 		}
 	}
 	a.want("limits.memory=2GiB")
@@ -557,7 +558,7 @@ func TestLXDRefuses(t *testing.T) {
 	c := newCluster(t)
 	web := c.ask(shop, "web", 1, "limits.memory=1GiB")
 	db := c.ask(shop, "db", 1, "limits.memory=1GiB")
-	c.lxd.refuse = func(what string) error {
+	c.lxd.Refuse = func(what string) error {
 		if what == "update instance juju-web-0" {
 			return errors.New("member node1\n - is on fire\n")
 		}
@@ -567,12 +568,12 @@ func TestLXDRefuses(t *testing.T) {
 	assert.Equal(t, lxdprofile.Refused, web.state(0).State)
 	assert.Equal(t, "LXD would not: member node1 - is on fire", web.state(0).Message)
 	assert.Equal(t, lxdprofile.Challenged, db.state(0).State)
-	c.lxd.refuse = nil
+	c.lxd.Refuse = nil
 	web.settle()
 
 	// A content that an instance cannot follow is in force nowhere.
-	c.lxd.halfOf = func(what string) error {
-		if what == "update profile dcib-shop-web" && c.lxd.profiles["dcib-shop-web"].Config["limits.memory"] == "1MiB" {
+	c.lxd.HalfOf = func(what string) error {
+		if what == "update profile dcib-shop-web" && c.lxd.Profiles["dcib-shop-web"].Config["limits.memory"] == "1MiB" {
 			return errors.New("cannot set the limit of juju-web-0 below what it uses")
 		}
 		return nil
@@ -581,27 +582,27 @@ func TestLXDRefuses(t *testing.T) {
 	c.hook()
 	assert.Equal(t, lxdprofile.Refused, web.state(0).State)
 	assert.Contains(t, web.state(0).Message, "below what it uses")
-	assert.Equal(t, "1GiB", c.lxd.profiles["dcib-shop-web"].Config["limits.memory"])
+	assert.Equal(t, "1GiB", c.lxd.Profiles["dcib-shop-web"].Config["limits.memory"])
 	assert.Equal(t, lxdprofile.Revision(profile.Profile{Config: map[string]string{"limits.memory": "1GiB"}}), web.state(0).Revision)
 }
 
 func TestAMemberIsOffline(t *testing.T) {
 	c := newCluster(t)
 	a := c.ask(shop, "web", 2, "limits.memory=1GiB").settle()
-	c.lxd.instances["juju-web-1"].StatusCode = api.Error
-	c.lxd.writes = nil
+	c.lxd.Instances["juju-web-1"].StatusCode = api.Error
+	c.lxd.Writes = nil
 	c.hook()
 	assert.Equal(t, lxdprofile.Waiting, a.state(1).State)
 	assert.Equal(t, "instance juju-web-1 is on member node1, which is offline", a.state(1).Message)
-	assert.Empty(t, c.lxd.writes)
+	assert.Empty(t, c.lxd.Writes)
 
 	// The relation goes meanwhile: the profile stays until the last one can be freed.
 	c.juju.Unrelate(a.relation)
 	c.hook()
-	assert.Contains(t, c.lxd.profiles, "dcib-shop-web")
+	assert.Contains(t, c.lxd.Profiles, "dcib-shop-web")
 	assert.NotContains(t, strings.Join(c.juju.Units["lxd-cluster/0"].Log, "\n"), "cannot delete profile")
 	assert.Equal(t, []string{"default", "juju-shop-abc"}, c.profilesOf("juju-web-0"))
-	c.lxd.instances["juju-web-1"].StatusCode = api.Running
+	c.lxd.Instances["juju-web-1"].StatusCode = api.Running
 	c.hook()
 	c.clean()
 }
@@ -614,39 +615,39 @@ func TestThePolicyChanges(t *testing.T) {
 	a.want("limits.memory=2GiB")
 	c.hook()
 	assert.Equal(t, "waiting the operator of lxd-cluster has to mend its option profile-policy", a.state(0).State+" "+a.state(0).Message)
-	assert.Equal(t, "1GiB", c.lxd.profiles["dcib-shop-web"].Config["limits.memory"])
+	assert.Equal(t, "1GiB", c.lxd.Profiles["dcib-shop-web"].Config["limits.memory"])
 
 	c.juju.Config["lxd-cluster"] = map[string]any{"profile-policy": "keys: [user.*]"}
 	c.hook()
 	assert.Equal(t, `refused config.limits.memory: profile-policy does not allow it: its keys (line 1) would need "limits.memory"`, a.state(0).State+" "+a.state(0).Message)
-	assert.NotContains(t, c.lxd.profiles["dcib-shop-web"].Config, "limits.memory", "what is no longer allowed is no longer in force")
+	assert.NotContains(t, c.lxd.Profiles["dcib-shop-web"].Config, "limits.memory", "what is no longer allowed is no longer in force")
 
 	c.juju.Config["lxd-cluster"] = map[string]any{"profile-policy": ""}
 	c.hook()
 	assert.Equal(t, lxdprofile.Applied, a.state(0).State)
-	assert.Equal(t, "2GiB", c.lxd.profiles["dcib-shop-web"].Config["limits.memory"])
+	assert.Equal(t, "2GiB", c.lxd.Profiles["dcib-shop-web"].Config["limits.memory"])
 }
 
 // Profiles that are not ours stay as they are, whatever they are called or say.
 func TestNeverStomp(t *testing.T) {
 	c := newCluster(t)
-	c.lxd.profiles["dcib-shop-web"] = &api.Profile{Name: "dcib-shop-web", Config: map[string]string{"limits.cpu": "1"}}
+	c.lxd.Profiles["dcib-shop-web"] = &api.Profile{Name: "dcib-shop-web", Config: map[string]string{"limits.cpu": "1"}}
 	a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
 	assert.Regexp(t, `^dcib-shop-web-[0-9a-f]{8}$`, a.state(0).Profile)
-	assert.Equal(t, map[string]string{"limits.cpu": "1"}, c.lxd.profiles["dcib-shop-web"].Config)
+	assert.Equal(t, map[string]string{"limits.cpu": "1"}, c.lxd.Profiles["dcib-shop-web"].Config)
 
 	// An operator's copy of ours, marks and all, is theirs.
-	theirs := c.lxd.copyProfile(a.state(0).Profile)
+	theirs := c.lxd.CopyProfile(a.state(0).Profile)
 	theirs.Name = "a-copy"
-	c.lxd.profiles["a-copy"] = &theirs
-	c.lxd.instances["juju-web-0"].Profiles = []string{"default", "a-copy", a.state(0).Profile}
+	c.lxd.Profiles["a-copy"] = &theirs
+	c.lxd.Instances["juju-web-0"].Profiles = []string{"default", "a-copy", a.state(0).Profile}
 	a.want("limits.memory=2GiB")
 	c.hook()
-	assert.Equal(t, "1GiB", c.lxd.profiles["a-copy"].Config["limits.memory"])
+	assert.Equal(t, "1GiB", c.lxd.Profiles["a-copy"].Config["limits.memory"])
 	c.juju.Unrelate(a.relation)
 	c.hook()
-	assert.Contains(t, c.lxd.profiles, "a-copy")
-	assert.Contains(t, c.lxd.profiles, "dcib-shop-web")
+	assert.Contains(t, c.lxd.Profiles, "a-copy")
+	assert.Contains(t, c.lxd.Profiles, "dcib-shop-web")
 	assert.Equal(t, []string{"default", "a-copy"}, c.profilesOf("juju-web-0"))
 }
 
@@ -675,5 +676,5 @@ func TestGoneAndBack(t *testing.T) {
 	assert.Equal(t, []string{"default", "juju-shop-abc"}, c.profilesOf("juju-web-0"))
 	a.settle()
 	assert.Equal(t, "dcib-shop-web", a.state(0).Profile)
-	assert.Equal(t, "2GiB", c.lxd.profiles["dcib-shop-web"].Config["limits.memory"])
+	assert.Equal(t, "2GiB", c.lxd.Profiles["dcib-shop-web"].Config["limits.memory"])
 }

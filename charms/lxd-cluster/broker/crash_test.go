@@ -19,7 +19,7 @@ import (
 func TestCrashes(t *testing.T) {
 	crashtest.Check(t, func(run *crashtest.Run) any {
 		c := newCluster(run)
-		c.lxd.gate = run.Gate
+		c.lxd.Gate = run.Gate
 		web := c.ask(shop, "web", 2, "limits.memory=512MiB")
 		askers := []*asker{web}
 		run.Always = func() { c.secretsAreKept(askers) }
@@ -45,7 +45,7 @@ func TestCrashes(t *testing.T) {
 		c.juju.Unrelate(db.relation)
 		askers = askers[:1]
 		rounds(2)
-		require.NotContains(run, c.lxd.instances["juju-db-0"].Config, db.nonce(), "left behind")
+		require.NotContains(run, c.lxd.Instances["juju-db-0"].Config, db.nonce(), "left behind")
 		return c.end(web)
 	}, crashtest.Late, crashtest.Lost)
 }
@@ -57,7 +57,7 @@ func (a *asker) proveIfAsked() {
 	}
 	for i, claim := range a.claims {
 		s := a.state(i)
-		nonce := a.c.lxd.instances[claim.Instance].Config[s.Key]
+		nonce := a.c.lxd.Instances[claim.Instance].Config[s.Key]
 		if s.State == lxdprofile.Challenged && s.Challenge == lxdprofile.ChallengeOf(nonce) {
 			a.prove(i)
 		}
@@ -67,7 +67,7 @@ func (a *asker) proveIfAsked() {
 func (c *cluster) secretsAreKept(askers []*asker) {
 	for _, a := range askers {
 		for _, claim := range a.claims {
-			instance := c.lxd.instances[claim.Instance]
+			instance := c.lxd.Instances[claim.Instance]
 			if nonce := instance.Config[a.nonce()]; nonce != "" {
 				require.NotContains(c.t, fmt.Sprint(a.relation.Databags), nonce, "the nonce is told")
 			}
@@ -81,7 +81,7 @@ func (c *cluster) secretsAreKept(askers []*asker) {
 // end is what LXD has and what was answered, without nonces.
 func (c *cluster) end(askers ...*asker) map[string]any {
 	end := map[string]any{}
-	for name, instance := range c.lxd.instances {
+	for name, instance := range c.lxd.Instances {
 		config := maps.Clone(instance.Config)
 		for key := range config {
 			if lxdprofile.IsNonceKey(key) {
@@ -93,7 +93,7 @@ func (c *cluster) end(askers ...*asker) map[string]any {
 		}
 		end["instance "+name] = map[string]any{"config": config, "profiles": slices.Clone(instance.Profiles)}
 	}
-	for name, profile := range c.lxd.profiles {
+	for name, profile := range c.lxd.Profiles {
 		end["profile "+name] = *profile
 	}
 	for _, a := range askers {

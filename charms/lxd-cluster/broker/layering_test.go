@@ -39,11 +39,11 @@ func TestTwoSubordinatesOfOneApplication(t *testing.T) {
 	says := "config.limits.memory: profile dcib-shop-web sets the same on instance juju-web-0 to something else: take it out of one of the two"
 	assert.Equal(t, "refused "+says, two.state(0).State+" "+two.state(0).Message)
 	assert.Equal(t, lxdprofile.Applied, one.state(0).State)
-	assert.NotContains(t, c.lxd.profiles[second].Config, "limits.memory")
-	assert.Equal(t, "2", c.lxd.profiles[second].Config["limits.cpu"], "what was in force still is")
-	c.lxd.writes = nil
+	assert.NotContains(t, c.lxd.Profiles[second].Config, "limits.memory")
+	assert.Equal(t, "2", c.lxd.Profiles[second].Config["limits.cpu"], "what was in force still is")
+	c.lxd.Writes = nil
 	c.hook()
-	assert.Empty(t, c.lxd.writes)
+	assert.Empty(t, c.lxd.Writes)
 
 	// The first sets what the second has had: now the second is in the wrong.
 	two.want("limits.cpu=2")
@@ -52,12 +52,12 @@ func TestTwoSubordinatesOfOneApplication(t *testing.T) {
 	c.hook()
 	assert.Equal(t, lxdprofile.Applied, one.state(0).State)
 	assert.Contains(t, two.state(0).Message, "config.limits.cpu: profile dcib-shop-web sets the same")
-	assert.NotContains(t, c.lxd.profiles[second].Config, "limits.cpu")
+	assert.NotContains(t, c.lxd.Profiles[second].Config, "limits.cpu")
 
 	one.want("limits.memory=1GiB")
 	c.hook()
 	assert.Equal(t, lxdprofile.Applied, two.state(0).State)
-	assert.Equal(t, "2", c.lxd.profiles[second].Config["limits.cpu"])
+	assert.Equal(t, "2", c.lxd.Profiles[second].Config["limits.cpu"])
 }
 
 // What somebody else changed is put back in the next hook, and the log says so.
@@ -66,12 +66,12 @@ func TestPutBackIsSaid(t *testing.T) {
 	a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
 	unit := c.juju.Units["lxd-cluster/0"]
 	assert.NotContains(t, strings.Join(unit.Log, "\n"), "somebody")
-	c.lxd.instances["juju-web-0"].Profiles = []string{"default"}
-	c.lxd.profiles["dcib-shop-web"].Config["limits.memory"] = "9GiB"
+	c.lxd.Instances["juju-web-0"].Profiles = []string{"default"}
+	c.lxd.Profiles["dcib-shop-web"].Config["limits.memory"] = "9GiB"
 	c.hook()
 	assert.Contains(t, unit.Log, "INFO put profile dcib-shop-web last on instance juju-web-0 again: somebody has changed its list")
 	assert.Contains(t, unit.Log, "INFO put back what profile dcib-shop-web had: somebody has changed it")
-	assert.Equal(t, "1GiB", c.lxd.profiles["dcib-shop-web"].Config["limits.memory"])
+	assert.Equal(t, "1GiB", c.lxd.Profiles["dcib-shop-web"].Config["limits.memory"])
 
 	unit.Log = nil
 	a.want("limits.memory=2GiB")
@@ -85,8 +85,8 @@ func TestDiffers(t *testing.T) {
 	a := c.ask(shop, "web", 1, "limits.memory=1GiB", "limits.cpu=2", "user.note=x").settle()
 	assert.Empty(t, a.state(0).Differs)
 	assert.Equal(t, &profile.Profile{Config: map[string]string{"limits.memory": "1GiB", "limits.cpu": "2", "user.note": "x"}}, a.answer().Profile)
-	c.lxd.instances["juju-web-0"].Config["limits.memory"] = "4GiB"
-	c.lxd.instances["juju-web-0"].Config["user.note"] = "hush"
+	c.lxd.Instances["juju-web-0"].Config["limits.memory"] = "4GiB"
+	c.lxd.Instances["juju-web-0"].Config["user.note"] = "hush"
 	c.hook()
 	assert.Equal(t, map[string]string{"config.limits.memory": `"4GiB"`, "config.user.note": "another text"}, a.state(0).Differs)
 	assert.Equal(t, lxdprofile.Applied, a.state(0).State)
@@ -96,14 +96,14 @@ func TestVirtualMachines(t *testing.T) {
 	c := newCluster(t)
 	c.policy(wide)
 	a := c.ask(shop, "web", 2, "limits.memory=1GiB", "limits.processes=100", "security.nesting=true")
-	c.lxd.instances["juju-web-1"].Type = "virtual-machine"
+	c.lxd.Instances["juju-web-1"].Type = "virtual-machine"
 	a.settle()
 	assert.Empty(t, a.state(0).Ignored)
 	assert.Equal(t, []string{"config.limits.processes", "config.security.nesting"}, a.state(1).Ignored)
 	assert.Empty(t, a.state(1).Restart)
 
 	a = c.ask(shop, "db", 1)
-	c.lxd.instances["juju-db-0"].Type = "virtual-machine"
+	c.lxd.Instances["juju-db-0"].Type = "virtual-machine"
 	a.wish.Profile.Devices = map[string]map[string]string{"kvm": {"type": "unix-char", "path": "/dev/kvm"}}
 	a.relation.Databags[a.app] = a.wish.Encode()
 	c.hook()
@@ -122,7 +122,7 @@ func TestWhatThisLXDCannot(t *testing.T) {
 	a.prove(0)
 	c.hook()
 	assert.Equal(t, "refused config.limits.cpu.nodes is not an option of this LXD: it has no API extension numa_cpu_placement", a.state(0).State+" "+a.state(0).Message)
-	c.lxd.extensions = map[string]bool{"numa_cpu_placement": true}
+	c.lxd.Extensions = map[string]bool{"numa_cpu_placement": true}
 	c.hook()
 	assert.Equal(t, lxdprofile.Applied, a.state(0).State)
 }
@@ -134,16 +134,16 @@ func TestWritesDoNotGrowWithUnits(t *testing.T) {
 		c.policy(wide)
 		a := c.ask(shop, "web", n, "limits.memory=1GiB").settle()
 		counts := map[string]int{}
-		for _, write := range c.lxd.writes {
+		for _, write := range c.lxd.Writes {
 			counts[strings.Join(strings.Fields(write)[:2], " ")]++
 		}
 		require.Equal(t, map[string]int{"create profile": 1, "update instance": 2 * n}, counts, "%d units come", n)
 		for _, want := range []string{"limits.memory=2GiB", "security.nesting=true"} {
-			c.lxd.writes = nil
+			c.lxd.Writes = nil
 			a.want(want)
 			c.hook()
 			c.hook()
-			require.Equal(t, []string{"update profile dcib-shop-web"}, c.lxd.writes, fmt.Sprint(n, " units, ", want))
+			require.Equal(t, []string{"update profile dcib-shop-web"}, c.lxd.Writes, fmt.Sprint(n, " units, ", want))
 		}
 	}
 }

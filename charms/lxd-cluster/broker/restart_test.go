@@ -43,7 +43,7 @@ func (a *asker) boot(i int) {
 // restarts lists the instances that were restarted, in order.
 func (c *cluster) restarts() []string {
 	var names []string
-	for _, write := range c.lxd.writes {
+	for _, write := range c.lxd.Writes {
 		if name, ok := strings.CutPrefix(write, "restart instance "); ok {
 			names = append(names, name)
 		}
@@ -58,11 +58,11 @@ func TestWhatNeedsARestart(t *testing.T) {
 	a := c.ask(shop, "web", 2, "limits.memory=1GiB", "security.nesting=true").settle()
 	assert.Equal(t, []string{"config.security.nesting"}, a.state(0).Restart)
 
-	c.lxd.instances["juju-web-0"].LastUsedAt = c.lxd.clock()
+	c.lxd.Instances["juju-web-0"].LastUsedAt = c.lxd.Clock()
 	c.hook()
 	assert.Empty(t, a.state(0).Restart)
 	assert.Equal(t, []string{"config.security.nesting"}, a.state(1).Restart)
-	c.lxd.instances["juju-web-1"].LastUsedAt = c.lxd.clock()
+	c.lxd.Instances["juju-web-1"].LastUsedAt = c.lxd.Clock()
 
 	a.want("limits.memory=2GiB", "security.nesting=true")
 	c.hook()
@@ -73,11 +73,11 @@ func TestWhatNeedsARestart(t *testing.T) {
 	for i := range 2 {
 		assert.Equal(t, []string{"config.security.nesting", "config.security.privileged"}, a.state(i).Restart, "what is taken out needs it, too")
 	}
-	c.lxd.writes = nil
+	c.lxd.Writes = nil
 	c.hook()
-	assert.Empty(t, c.lxd.writes)
+	assert.Empty(t, c.lxd.Writes)
 
-	c.lxd.instances["juju-web-0"].StatusCode = api.Stopped
+	c.lxd.Instances["juju-web-0"].StatusCode = api.Stopped
 	c.hook()
 	assert.Empty(t, a.state(0).Restart, "what is stopped starts with it")
 }
@@ -87,7 +87,7 @@ func TestRestartOneAfterAnother(t *testing.T) {
 	c.policy(wide)
 	a := c.ask(shop, "web", 3, "security.nesting=true").settle()
 	db := c.ask(shop, "db", 1, "security.nesting=true").settle()
-	c.lxd.writes = nil
+	c.lxd.Writes = nil
 	a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 60})
 	for i := range 3 {
 		c.hook()
@@ -103,7 +103,7 @@ func TestRestartOneAfterAnother(t *testing.T) {
 	c.hook()
 	for i := range 3 {
 		assert.Empty(t, a.state(i).Restart)
-		assert.NotContains(t, c.lxd.instances[a.claims[i].Instance].Config, "user.dcib.restart.0", "the notes go")
+		assert.NotContains(t, c.lxd.Instances[a.claims[i].Instance].Config, "user.dcib.restart.0", "the notes go")
 	}
 	assert.Equal(t, []string{"config.security.nesting"}, db.state(0).Restart, "who did not ask is not restarted")
 
@@ -117,7 +117,7 @@ func TestRestartOneAfterAnother(t *testing.T) {
 	assert.Equal(t, []string{"juju-web-0", "juju-web-1"}, c.restarts()[3:])
 	c.juju.Unrelate(a.relation)
 	c.hook()
-	for _, i := range c.lxd.instances {
+	for _, i := range c.lxd.Instances {
 		assert.NotContains(t, i.Config, "user.dcib.restart.0")
 		assert.NotContains(t, i.Config, "user.dcib.attached.0")
 	}
@@ -130,7 +130,7 @@ func TestARestartIsStopped(t *testing.T) {
 		a := c.ask(shop, "web", 2, "security.nesting=true").settle()
 		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 60})
 		c.hook()
-		c.lxd.now = c.lxd.now.Add(2 * time.Minute)
+		c.lxd.Now = c.lxd.Now.Add(2 * time.Minute)
 		c.hook()
 		assert.Equal(t, lxdprofile.Failed, a.answer().Restart.State)
 		assert.Equal(t, "sub-web/0 is not back 1m0s after the restart of its instance juju-web-0: look at it, then ask again for the rest", a.answer().Restart.Message)
@@ -143,7 +143,7 @@ func TestARestartIsStopped(t *testing.T) {
 		c := newCluster(t)
 		c.policy(wide)
 		a := c.ask(shop, "web", 2, "security.nesting=true").settle()
-		c.lxd.refuse = func(what string) error {
+		c.lxd.Refuse = func(what string) error {
 			if strings.HasPrefix(what, "restart") {
 				return errors.New("The instance will not stop")
 			}
@@ -183,7 +183,7 @@ func TestNeverTwoOfOneApplication(t *testing.T) {
 		other.say(i)
 	}
 	other.settle()
-	c.lxd.writes = nil
+	c.lxd.Writes = nil
 	web.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 600})
 	other.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 600})
 	c.hook()
@@ -212,13 +212,13 @@ func TestCrashesInRestarts(t *testing.T) {
 			c.hook()
 			a.proveIfAsked()
 		}
-		c.lxd.writes = nil
-		c.lxd.gate = run.Gate
-		began := c.lxd.now
+		c.lxd.Writes = nil
+		c.lxd.Gate = run.Gate
+		began := c.lxd.Now
 		run.Always = func() {
 			away := map[string]bool{}
 			for i, claim := range a.claims {
-				if c.lxd.instances[claim.Instance].LastUsedAt.After(began) && a.claims[i].Started == "" {
+				if c.lxd.Instances[claim.Instance].LastUsedAt.After(began) && a.claims[i].Started == "" {
 					away[claim.Instance] = true
 				}
 			}
@@ -232,7 +232,7 @@ func TestCrashesInRestarts(t *testing.T) {
 		for range 8 {
 			_ = crashtest.Hook(run, c.juju, c.charm(), c.event())
 			for i := range a.claims {
-				if a.claims[i].Started == "" && c.lxd.instances[a.claims[i].Instance].LastUsedAt.After(began) {
+				if a.claims[i].Started == "" && c.lxd.Instances[a.claims[i].Instance].LastUsedAt.After(began) {
 					a.boot(i)
 				}
 			}

@@ -164,6 +164,11 @@ func (f Facts) claim(r Relation) lxdprofile.Claim {
 	return c
 }
 
+// Direct tells whether this unit goes to LXD itself rather than to a broker.
+func (f Facts) Direct() bool {
+	return f.Options.Endpoint != "" && f.Self.Instance != "" && len(f.Relations) == 0
+}
+
 func (f Facts) status(wanted profile.Profile, err error) charm.Status {
 	switch {
 	case err != nil:
@@ -171,7 +176,9 @@ func (f Facts) status(wanted profile.Profile, err error) charm.Status {
 	case f.Self.Instance == "":
 		return charm.Active("not in an LXD container: nothing to do")
 	case len(f.Relations) == 0:
-		return charm.Blockedf("missing the relation %s: integrate this with lxd-cluster, or with its offer", Endpoint)
+		return charm.Blockedf("missing the relation %s: integrate this with lxd-cluster, or with its offer; or set option endpoint", Endpoint)
+	case f.Options.Endpoint != "":
+		return charm.Blockedf("cannot use both the relation %s and option endpoint: take one of them away", Endpoint)
 	}
 	// One relation is the rule; of several the first that is not content speaks.
 	status := charm.Status{}
@@ -229,24 +236,15 @@ func inForce(prefix string, p profile.Profile, s lxdprofile.State, app string) c
 		parts = append(parts, "in force: "+live.Summary())
 	}
 	if len(s.Restart) > 0 {
-		parts = append(parts, fmt.Sprintf("restart needed for %s: juju run %s/leader apply-restart", names(s.Restart), app))
+		parts = append(parts, fmt.Sprintf("restart needed for %s: juju run %s/leader apply-restart", profile.Names(s.Restart), app))
 	}
 	if len(s.Ignored) > 0 {
-		parts = append(parts, "means nothing to a virtual machine: "+names(s.Ignored))
+		parts = append(parts, "means nothing to a virtual machine: "+profile.Names(s.Ignored))
 	}
 	if len(s.Differs) > 0 {
-		parts = append(parts, fmt.Sprintf("set otherwise on instance %s itself: %s", s.Instance, names(slices.Sorted(maps.Keys(s.Differs)))))
+		parts = append(parts, fmt.Sprintf("set otherwise on instance %s itself: %s", s.Instance, profile.Names(slices.Sorted(maps.Keys(s.Differs)))))
 	}
 	return charm.Active("%s%s", prefix, strings.Join(parts, "; "))
-}
-
-// names shows paths as people call them.
-func names(paths []string) string {
-	var short []string
-	for _, path := range paths {
-		short = append(short, strings.TrimPrefix(strings.TrimPrefix(path, "config."), "devices."))
-	}
-	return strings.Join(short, ", ")
 }
 
 // publishWish asks the broker for a profile.

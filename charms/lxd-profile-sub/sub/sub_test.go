@@ -298,7 +298,7 @@ func TestStatusSaysWhatTheBrokerSays(t *testing.T) {
 
 	m.juju.Unrelate(m.relation)
 	m.hook("sub/1")
-	assert.Equal(t, "blocked: missing the relation lxd-profile: integrate this with lxd-cluster, or with its offer", m.status("sub/1"))
+	assert.Equal(t, "blocked: missing the relation lxd-profile: integrate this with lxd-cluster, or with its offer; or set option endpoint", m.status("sub/1"))
 }
 
 // A broker gets a proof under a nonce's key only, and only about the unit's own instance.

@@ -2,6 +2,7 @@ package sub
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/dcib/dcib/internal/profile"
 	"github.com/dcib/dcib/internal/profile/preset"
@@ -12,6 +13,9 @@ type Options struct {
 	Presets string
 	Profile string
 	CephFS  preset.CephFS
+
+	// For the direct mode.
+	Endpoint, Credential, Project string
 }
 
 // cephCluster is the name under which Ceph's own tools look for a cluster.
@@ -29,6 +33,9 @@ func optionsOf(config map[string]any) Options {
 			HostPath: text("cephfs-host-path"), FileSystem: text("cephfs-filesystem"), Path: text("cephfs-path"),
 			Cluster: cephCluster, User: text("cephfs-user"), Mount: text("cephfs-mount"),
 		},
+		Endpoint:   strings.TrimSpace(text("endpoint")),
+		Credential: text("credential"),
+		Project:    text("project"),
 	}
 }
 

@@ -1,0 +1,71 @@
+package direct
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+
+	lxdclient "github.com/canonical/lxd/client"
+	"github.com/canonical/lxd/shared"
+
+	"github.com/dcib/dcib/internal/lxd/profiles"
+)
+
+// ErrUntrusted is returned (wrapped) by Open when the LXD does not know the certificate.
+var ErrUntrusted = errors.New("it does not trust the client certificate")
+
+// Credential is what the secret holds, all PEM.
+type Credential struct{ ClientCert, ClientKey, ServerCert string }
+
+// ParseCredential reads a secret's content, by the names that Juju's own LXD credentials
+// have. The error names the part that is wrong and shows none.
+func ParseCredential(content map[string]string) (Credential, error) {
+	c := Credential{content["client-cert"], content["client-key"], content["server-cert"]}
+	for _, part := range []struct{ name, text string }{{"client-cert", c.ClientCert}, {"client-key", c.ClientKey}, {"server-cert", c.ServerCert}} {
+		if part.text == "" {
+			return Credential{}, fmt.Errorf("it has no %s: wanted client-cert, client-key and server-cert, each PEM", part.name)
+		}
+		if block, _ := pem.Decode([]byte(part.text)); block == nil {
+			return Credential{}, fmt.Errorf("its %s is not PEM", part.name)
+		}
+	}
+	if _, err := tls.X509KeyPair([]byte(c.ClientCert), []byte(c.ClientKey)); err != nil {
+		return Credential{}, errors.New("its client-key does not belong to its client-cert")
+	}
+	if block, _ := pem.Decode([]byte(c.ServerCert)); block.Type != "CERTIFICATE" {
+		return Credential{}, errors.New("its server-cert is not a certificate")
+	}
+	return c, nil
+}
+
+// Open connects to the LXD, which has to have the server certificate, and tells whether the
+// client certificate is restricted to projects there.
+func Open(ctx context.Context, o Options, c Credential) (profiles.Server, bool, error) {
+	fail := func(err error) (profiles.Server, bool, error) {
+		return nil, false, fmt.Errorf("cannot reach the LXD at %s (option endpoint): %w", o.Endpoint, err)
+	}
+	server, err := lxdclient.ConnectLXDWithContext(ctx, o.Endpoint, &lxdclient.ConnectionArgs{
+		TLSClientCert: c.ClientCert, TLSClientKey: c.ClientKey, TLSServerCert: c.ServerCert, UserAgent: "dcib", SkipGetServer: true,
+	})
+	if err != nil {
+		return fail(err)
+	}
+	state, _, err := server.GetServer()
+	switch {
+	case err != nil:
+		return fail(err)
+	case state.Auth != "trusted":
+		return fail(fmt.Errorf("%w: lxc config trust add it, with --restricted --projects %s", ErrUntrusted, o.Project))
+	}
+	block, _ := pem.Decode([]byte(c.ClientCert))
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return fail(err)
+	}
+	known, _, err := server.GetCertificate(shared.CertFingerprint(certificate))
+	// A LXD that tells a client nothing of itself has restricted it.
+	return server.UseProject(o.Project), err != nil || known.Restricted, nil
+}

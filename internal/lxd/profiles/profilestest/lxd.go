@@ -1,0 +1,232 @@
+// Package profilestest is one project of a LXD cluster in memory, for what writes profiles.
+package profilestest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"sort"
+	"time"
+
+	lxdclient "github.com/canonical/lxd/client"
+	"github.com/canonical/lxd/shared/api"
+
+	"github.com/dcib/dcib/internal/charm/crashtest"
+	"github.com/dcib/dcib/internal/lxd/profiles"
+	"github.com/dcib/dcib/internal/profile"
+)
+
+// LXD is one project of a cluster in memory, with etags and used_by.
+type LXD struct {
+	Instances map[string]*api.Instance
+	Profiles  map[string]*api.Profile
+	Version   map[string]int // of instances and profiles, for etags
+
+	Now        time.Time // when it is
+	Extensions map[string]bool
+
+	Gate   *crashtest.Gate         // where a hook may be killed
+	Writes []string                // what was written, in order
+	Before func(what string)       // runs before a write, as somebody else would
+	Refuse func(what string) error // may refuse a write
+	HalfOf func(what string) error // lets a write through, and then fails
+}
+
+var _ profiles.Server = (*LXD)(nil)
+
+// New gives a LXD that has only what Juju made: no instances yet.
+func New() *LXD {
+	l := &LXD{Instances: map[string]*api.Instance{}, Profiles: map[string]*api.Profile{}, Version: map[string]int{}, Now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	for _, name := range []string{"default", "juju-shop-abc"} {
+		l.Profiles[name] = &api.Profile{Name: name, Config: map[string]string{"user.theirs": name}}
+	}
+	return l
+}
+
+// Add makes an instance as Juju makes one.
+func (l *LXD) Add(name, model, units string) *api.Instance {
+	config := map[string]string{"user.juju-model-uuid": model, "volatile.uuid": name, "user.user-data": "#cloud-config"}
+	if units != "" {
+		config["user.juju-units-deployed"] = units
+	}
+	l.Instances[name] = &api.Instance{
+		Name: name, Config: config, Profiles: []string{"default", "juju-shop-abc"},
+		Status: "Running", StatusCode: api.Running, Location: "node1",
+		Devices:    map[string]map[string]string{"root": {"type": "disk", "path": "/"}},
+		Type:       "container",
+		LastUsedAt: l.Now,
+	}
+	return l.Instances[name]
+}
+
+// Clock tells the time, a second later each time it is asked.
+func (l *LXD) Clock() time.Time {
+	l.Now = l.Now.Add(time.Second)
+	return l.Now
+}
+
+func (l *LXD) etag(what string) string { return fmt.Sprint(what, " ", l.Version[what]) }
+
+// write is the one way in: it counts, checks the etag and may be refused.
+func (l *LXD) write(what, target, etag string, do func()) error {
+	if l.Before != nil {
+		l.Before(what)
+	}
+	if etag != "" && etag != l.etag(target) {
+		return api.StatusErrorf(http.StatusPreconditionFailed, "ETag doesn't match")
+	}
+	if l.Refuse != nil {
+		if err := l.Refuse(what); err != nil {
+			return err
+		}
+	}
+	defer l.Gate.Effect(what)()
+	l.Writes = append(l.Writes, what)
+	l.Version[target]++
+	do()
+	if l.HalfOf != nil {
+		return l.HalfOf(what)
+	}
+	return nil
+}
+
+// GetInstances implements profiles.Server.
+func (l *LXD) GetInstances(api.InstanceType) ([]api.Instance, error) {
+	var all []api.Instance
+	for _, name := range slices.Sorted(maps.Keys(l.Instances)) {
+		i := l.Instances[name]
+		if i.StatusCode == api.Error {
+			all = append(all, api.Instance{Name: name, Status: "Error", StatusCode: api.Error, Location: i.Location})
+			continue
+		}
+		all = append(all, l.copyInstance(i))
+	}
+	return all, nil
+}
+
+// copyInstance gives an instance as LXD shows it: with what its profiles and its own
+// options make together.
+func (l *LXD) copyInstance(i *api.Instance) api.Instance {
+	c := *i
+	c.Config, c.Profiles = maps.Clone(i.Config), slices.Clone(i.Profiles)
+	var layers []profile.Profile
+	for _, name := range i.Profiles {
+		if p := l.Profiles[name]; p != nil {
+			layers = append(layers, profile.Profile{Config: p.Config, Devices: p.Devices})
+		}
+	}
+	merged := profile.Merge(append(layers, profile.Profile{Config: i.Config, Devices: i.Devices})...)
+	c.ExpandedConfig, c.ExpandedDevices = merged.Config, merged.Devices
+	return c
+}
+
+// HasExtension implements profiles.Server.
+func (l *LXD) HasExtension(name string) bool { return l.Extensions[name] }
+
+// UpdateInstanceState implements profiles.Server.
+func (l *LXD) UpdateInstanceState(name string, put api.InstanceStatePut, _ string) (lxdclient.Operation, error) {
+	if put.Action != "restart" || put.Force || put.Timeout <= 0 {
+		return nil, api.StatusErrorf(http.StatusBadRequest, "Not a restart that lets it stop")
+	}
+	if err := l.write("restart instance "+name, "instance "+name, "", func() { l.Instances[name].LastUsedAt = l.Now }); err != nil {
+		return nil, err
+	}
+	return done{}, nil
+}
+
+// GetInstance implements profiles.Server.
+func (l *LXD) GetInstance(name string) (*api.Instance, string, error) {
+	i, ok := l.Instances[name]
+	if !ok {
+		return nil, "", api.StatusErrorf(http.StatusNotFound, "Instance not found")
+	}
+	c := l.copyInstance(i)
+	return &c, l.etag("instance " + name), nil
+}
+
+// UpdateInstance implements profiles.Server.
+func (l *LXD) UpdateInstance(name string, put api.InstancePut, etag string) (lxdclient.Operation, error) {
+	i, ok := l.Instances[name]
+	if !ok {
+		return nil, api.StatusErrorf(http.StatusNotFound, "Instance not found")
+	}
+	for _, p := range put.Profiles {
+		if l.Profiles[p] == nil {
+			return nil, api.StatusErrorf(http.StatusNotFound, "Requested profile %q doesn't exist", p)
+		}
+	}
+	if err := l.write("update instance "+name, "instance "+name, etag, func() { i.SetWritable(put) }); err != nil {
+		return nil, err
+	}
+	return done{}, nil
+}
+
+func (l *LXD) usedBy(name string) []string {
+	var urls []string
+	for _, i := range l.Instances {
+		if slices.Contains(i.Profiles, name) {
+			urls = append(urls, "/1.0/instances/"+i.Name)
+		}
+	}
+	sort.Strings(urls)
+	return urls
+}
+
+// CopyProfile gives a profile as LXD shows it.
+func (l *LXD) CopyProfile(name string) api.Profile {
+	c := *l.Profiles[name]
+	c.Config, c.Devices, c.UsedBy = maps.Clone(c.Config), maps.Clone(c.Devices), l.usedBy(name)
+	return c
+}
+
+// GetProfiles implements profiles.Server.
+func (l *LXD) GetProfiles() ([]api.Profile, error) {
+	var all []api.Profile
+	for _, name := range slices.Sorted(maps.Keys(l.Profiles)) {
+		all = append(all, l.CopyProfile(name))
+	}
+	return all, nil
+}
+
+// GetProfile implements profiles.Server.
+func (l *LXD) GetProfile(name string) (*api.Profile, string, error) {
+	if l.Profiles[name] == nil {
+		return nil, "", api.StatusErrorf(http.StatusNotFound, "Profile not found")
+	}
+	c := l.CopyProfile(name)
+	return &c, l.etag("profile " + name), nil
+}
+
+// CreateProfile implements profiles.Server.
+func (l *LXD) CreateProfile(post api.ProfilesPost) error {
+	if l.Profiles[post.Name] != nil {
+		return api.StatusErrorf(http.StatusConflict, "The profile already exists")
+	}
+	return l.write("create profile "+post.Name, "profile "+post.Name, "", func() {
+		l.Profiles[post.Name] = &api.Profile{Name: post.Name, Config: post.Config, Devices: post.Devices, Description: post.Description}
+	})
+}
+
+// UpdateProfile implements profiles.Server.
+func (l *LXD) UpdateProfile(name string, put api.ProfilePut, etag string) (lxdclient.Operation, error) {
+	if err := l.write("update profile "+name, "profile "+name, etag, func() { l.Profiles[name].SetWritable(put) }); err != nil {
+		return nil, err
+	}
+	return done{}, nil
+}
+
+// DeleteProfile implements profiles.Server.
+func (l *LXD) DeleteProfile(name string) error {
+	if len(l.usedBy(name)) > 0 {
+		return api.StatusErrorf(http.StatusBadRequest, "Profile is currently in use")
+	}
+	return l.write("delete profile "+name, "profile "+name, "", func() { delete(l.Profiles, name) })
+}
+
+// done is an operation that has ended well.
+type done struct{ lxdclient.Operation }
+
+// WaitContext implements lxdclient.Operation.
+func (done) WaitContext(context.Context) error { return nil }
