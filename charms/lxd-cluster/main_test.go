@@ -2,16 +2,22 @@ package main
 
 import (
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
 	"github.com/dcib/dcib/charms/lxd-cluster/broker"
+	"github.com/dcib/dcib/charms/lxd-cluster/ceph"
+	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
+	"github.com/dcib/dcib/charms/lxd-cluster/install"
+	"github.com/dcib/dcib/charms/lxd-cluster/maas"
 )
 
-// What an operator reads as the default is what holds without the option.
-func TestTheDefaultPolicyIsTheOneInTheMetadata(t *testing.T) {
+// defaults are the options' defaults in the metadata, as Juju gives them to the charm.
+func defaults(t *testing.T) map[string]any {
+	t.Helper()
 	text, err := os.ReadFile("charmcraft.yaml")
 	require.NoError(t, err)
 	var source struct {
@@ -22,5 +28,29 @@ func TestTheDefaultPolicyIsTheOneInTheMetadata(t *testing.T) {
 		} `yaml:"config"`
 	}
 	require.NoError(t, yaml.Unmarshal(text, &source))
-	require.Equal(t, broker.DefaultPolicy, source.Config.Options[broker.PolicyOption].Default)
+	options := map[string]any{}
+	for name, option := range source.Config.Options {
+		switch value := option.Default.(type) {
+		case nil: // a secret, which has none
+		case int:
+			options[name] = float64(value)
+		default:
+			options[name] = value
+		}
+	}
+	return options
+}
+
+// What an operator reads as the default is what holds without the option.
+func TestTheDefaultPolicyIsTheOneInTheMetadata(t *testing.T) {
+	require.Equal(t, broker.DefaultPolicy, defaults(t)[broker.PolicyOption])
+}
+
+func TestTheDefaultsAreGood(t *testing.T) {
+	options := defaults(t)
+	_, inCluster := cluster.ParseConfig(options)
+	_, inInstall := install.ParseConfig(options)
+	_, inCeph := ceph.ParseConfig(options)
+	_, inMAAS := maas.ParseConfig(options)
+	require.Empty(t, slices.Concat(inCluster, inInstall, inCeph, inMAAS))
 }
