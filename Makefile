@@ -12,8 +12,12 @@ OVERLAYS := $(sort $(wildcard overlays/*.yaml))
 # Overlays are laid over this bundle.
 OVERLAID := bundles/dcib.yaml
 
-# The race detector needs a C compiler; a fresh machine may have none.
-RACE := $(if $(shell command -v gcc),-race)
+# The store is dqlite, a C library; its Go binding wants this tag. Without it all else builds.
+TAGS := libsqlite3
+export GOFLAGS := $(strip $(shell go env GOFLAGS) -tags=$(TAGS))
+
+# The race detector needs a C compiler, which build-deps brings where it can.
+RACE = $(if $(shell command -v gcc),-race)
 FUZZTIME ?= 20s
 
 .PHONY: help
@@ -22,12 +26,15 @@ help: ## This list
 
 # ---- building ----
 
-.PHONY: bin charms clean
+.PHONY: bin build-deps charms clean
 bin: ## Build bin/dcib and what the tests need
 	@mkdir -p bin
 	@go build -o bin/ ./cmd/dcib ./tests/suite
 
-charms: bin ## Pack each charm into dist/<name>.charm
+build-deps: bin # The Debian packages that the charms' build-packages name, where they are missing
+	@bin/dcib pack --prepare $(CHARMS)
+
+charms: build-deps ## Pack each charm into dist/<name>.charm
 	@bin/dcib pack --out dist $(CHARMS)
 
 clean: ## Remove what was built (boxes are not touched: see box-down)
@@ -65,10 +72,10 @@ lint-format:
 	@unformatted=$$(gofmt -l .); \
 	if [[ -n $$unformatted ]]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
 
-lint-vet:
+lint-vet: build-deps
 	@echo "== go vet"
 	@go vet $(PACKAGES)
-	@go vet -tags box $(PACKAGES)
+	@go vet -tags box,$(TAGS) $(PACKAGES)
 
 lint-charms: bin
 	@echo "== charms, bundles, overlays"
@@ -76,15 +83,15 @@ lint-charms: bin
 	@$(foreach o,$(OVERLAYS),echo "$(o):"; bin/dcib lint $(CHARMS) $(OVERLAID) --overlay $(o);)
 
 # Inside the workspace a forgotten require is not seen; a user of the module alone sees it.
-lint-modules:
+lint-modules: build-deps
 	@for m in $(MODULES); do \
 		echo "== $${m#$(CURDIR)/} by itself"; \
 		(cd "$$m" && GOWORK=off go build -o /dev/null ./... && GOWORK=off go vet ./...); \
 	done
 
-lint-static: tools
+lint-static: build-deps tools
 	@echo "== staticcheck"
-	@bin/staticcheck -tags box $(PACKAGES)
+	@bin/staticcheck -tags box,$(TAGS) $(PACKAGES)
 
 lint-shell:
 	@echo "== shellcheck"
@@ -96,7 +103,7 @@ lint-shell:
 
 # The database is on the Internet: a machine that cannot reach it has not checked anything,
 # and says so.
-lint-vuln: tools
+lint-vuln: build-deps tools
 	@echo "== govulncheck"
 	@for m in $(MODULES); do \
 		if out=$$(cd "$$m" && GOWORK=off $(CURDIR)/bin/govulncheck ./... 2>&1); then continue; fi; \
@@ -116,7 +123,7 @@ tools:
 .PHONY: check unit test e2e fuzz
 check: lint-quick unit ## The inner loop: formats, vet, metadata, unit tests (no root, no containers)
 
-unit: bin
+unit: build-deps
 	@bin/suite unit $(RACE) $(PACKAGES)
 
 test: lint check e2e ## Everything, on a real LXD and a real Juju (root, Debian 12 or Ubuntu)
@@ -126,7 +133,7 @@ e2e: charms
 	@if [[ ! -d tests/e2e ]]; then echo "cannot run the real suite: expected it in tests/e2e"; exit 1; fi
 	@cd tests && ../bin/suite -v box -tags box -count=1 -timeout 40m ./e2e/...
 
-fuzz: ## Run each fuzz test for FUZZTIME (20s)
+fuzz: build-deps ## Run each fuzz test for FUZZTIME (20s)
 	@for p in $$(go list $(PACKAGES)); do \
 		for f in $$(go test -list '^Fuzz' "$$p" | grep '^Fuzz' || true); do \
 			echo "== $$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$p"; \

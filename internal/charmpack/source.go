@@ -72,6 +72,7 @@ type Platform struct {
 // of interest here, and of it only what changes the program that comes out.
 type Part struct {
 	Plugin           string              `yaml:"plugin"`
+	BuildPackages    Strings             `yaml:"build-packages"`
 	BuildTags        []string            `yaml:"go-buildtags"`
 	BuildEnvironment []map[string]string `yaml:"build-environment"`
 	Rest             map[string]any      `yaml:",inline"`
@@ -239,6 +240,10 @@ func (s *Source) bases(arch string) ([]base, error) {
 	}
 	return out, nil
 }
+
+// BuildPackages lists the Debian packages that a machine needs for building the charm's
+// program, beside Go. As with charmcraft, what the program links statically is among them.
+func (s *Source) BuildPackages() []string { return s.goPart().BuildPackages }
 
 // goPart returns the part that the go plugin builds; without one, an empty part.
 func (s *Source) goPart() Part {

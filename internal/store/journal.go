@@ -1,0 +1,212 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Kind is what a run does to its pet.
+type Kind string
+
+// The kinds.
+const (
+	Drain   Kind = "drain"
+	Undrain Kind = "undrain"
+)
+
+// RunState is how far a run has come.
+type RunState string
+
+// The states of a run. A pet has at most one that is running.
+const (
+	Running RunState = "running"
+	Done    RunState = "done"   // what it was for was seen to be true
+	Failed  RunState = "failed" // given up, and left as it is
+	Undone  RunState = "undone" // given up, and taken back
+)
+
+// Run is one drain or undrain of one pet, whichever units worked on it.
+type Run struct {
+	ID      string // chosen by whoever begins it; beginning it twice is beginning it once
+	Pet     string
+	Kind    Kind
+	State   RunState
+	Why     string    // who or what asked for it
+	Due     time.Time // when it has to be done; zero when nobody waits
+	Started time.Time
+	Ended   time.Time // zero while it is running
+	Moved   int       // how many steps were done, once it has ended
+	Note    string    // what came of it
+	Term    int64     // under which it was last written
+	Steps   []Step
+}
+
+// StepState is how far a step has come.
+type StepState string
+
+// The states of a step.
+const (
+	StepPlanned StepState = "planned"
+	StepStarted StepState = "started"
+	StepDone    StepState = "done"
+	StepFailed  StepState = "failed"
+	StepUndone  StepState = "undone"
+)
+
+// before gives the states that a step may come from. One that has started may be started
+// again, by the unit that finds it so.
+var before = map[StepState][]StepState{
+	StepStarted: {StepPlanned, StepStarted, StepFailed},
+	StepDone:    {StepStarted, StepDone},
+	StepFailed:  {StepStarted, StepFailed},
+	StepUndone:  {StepStarted, StepDone, StepFailed, StepUndone},
+}
+
+// Step is what happens to one instance in a run.
+type Step struct {
+	Seq      int    `json:"-"` // from 0, in the order of the plan
+	Project  string `json:"project"`
+	Instance string `json:"instance"`
+	What     string `json:"what"` // "move", "stop", …
+	From     string `json:"from"` // a member
+	To       string `json:"to"`
+
+	State StepState `json:"-"`
+	Note  string    `json:"-"`
+	At    time.Time `json:"-"` // when it came into that state
+	Term  int64     `json:"-"` // under which it was last written
+}
+
+// Begin writes a run and its planned steps, all or nothing. It fails with ErrConflict when
+// another run of the pet is under way.
+func (a *Actor) Begin(ctx context.Context, r Run) error {
+	steps := r.Steps
+	if steps == nil {
+		steps = []Step{}
+	}
+	plan, err := json.Marshal(steps)
+	if err != nil {
+		return wrap(err, "write the plan for %s", r.Pet)
+	}
+	err = a.exec(ctx, `INSERT INTO runs (id, pet, kind, state, why, due, started, plan, term) VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO NOTHING`, r.ID, r.Pet, string(r.Kind), r.Why, millis(r.Due), millis(a.now()), string(plan), a.term)
+	if err == nil || strings.Contains(err.Error(), "UNIQUE constraint failed") {
+		err = a.came(ctx, string(Running), `SELECT state, term FROM runs WHERE id = ?`, r.ID)
+	}
+	if errors.Is(err, ErrNotFound) {
+		err = ErrConflict
+	}
+	return wrap(err, "begin a run for %s", r.Pet)
+}
+
+// SetStep brings a step into a state. It fails with ErrConflict when the step is in a state
+// that does not lead there.
+func (a *Actor) SetStep(ctx context.Context, run string, seq int, state StepState, note string) error {
+	froms := make([]string, len(before[state]))
+	for i, from := range before[state] {
+		froms[i] = "'" + string(from) + "'"
+	}
+	err := a.exec(ctx, `UPDATE steps SET state = ?, note = ?, at = ?, term = ? WHERE run = ? AND seq = ? AND state IN (`+strings.Join(froms, ", ")+`)`,
+		string(state), note, millis(a.now()), a.term, run, seq)
+	if err != nil {
+		return wrap(err, "write step %d of run %s", seq, run)
+	}
+	return wrap(a.came(ctx, string(state), `SELECT state, term FROM steps WHERE run = ? AND seq = ?`, run, seq), "write step %d of run %s", seq, run)
+}
+
+// End ends a run; note says what came of it. Ending it twice the same way is ending it once.
+func (a *Actor) End(ctx context.Context, run string, state RunState, note string) error {
+	if state == Running {
+		return fmt.Errorf("cannot end run %s: %q is no end", run, state)
+	}
+	err := a.exec(ctx, `UPDATE runs SET state = ?, note = ?, ended = ?, term = ?, plan = '',
+		moved = (SELECT count(*) FROM steps WHERE run = id AND steps.state = 'done') WHERE id = ? AND state = 'running'`,
+		string(state), note, millis(a.now()), a.term, run)
+	if err != nil {
+		return wrap(err, "end run %s", run)
+	}
+	return wrap(a.came(ctx, string(state), `SELECT state, term FROM runs WHERE id = ?`, run), "end run %s", run)
+}
+
+// came looks whether a row is as this actor wrote it.
+func (a *Actor) came(ctx context.Context, wanted, query string, args ...any) error {
+	there := false
+	var state string
+	var term int64
+	err := a.query(ctx, func(rows *sql.Rows) error {
+		there = true
+		return rows.Scan(&state, &term)
+	}, query, args...)
+	switch {
+	case err != nil:
+		return err
+	case !there:
+		return ErrNotFound
+	case term > a.term:
+		return ErrFenced
+	case state != wanted || term != a.term:
+		return fmt.Errorf("it is %s: %w", state, ErrConflict)
+	}
+	return nil
+}
+
+const runColumns = `id, pet, kind, state, why, due, started, ended, moved, note, term`
+
+func scanRun(rows *sql.Rows, r *Run) error {
+	var due, started, ended int64
+	err := rows.Scan(&r.ID, &r.Pet, &r.Kind, &r.State, &r.Why, &due, &started, &ended, &r.Moved, &r.Note, &r.Term)
+	r.Due, r.Started, r.Ended = moment(due), moment(started), moment(ended)
+	return err
+}
+
+// OpenRun gives the run of a pet that is under way, with its steps; ok is false when there is
+// none.
+func (s *Store) OpenRun(ctx context.Context, pet string) (r Run, ok bool, err error) {
+	return s.run(ctx, `SELECT `+runColumns+` FROM runs WHERE pet = ? AND state = 'running'`, pet)
+}
+
+// Run gives a run with its steps; ok is false when there is none.
+func (s *Store) Run(ctx context.Context, id string) (r Run, ok bool, err error) {
+	return s.run(ctx, `SELECT `+runColumns+` FROM runs WHERE id = ?`, id)
+}
+
+func (s *Store) run(ctx context.Context, query string, arg string) (Run, bool, error) {
+	runs, err := all(ctx, s, scanRun, query, arg)
+	if err != nil || len(runs) == 0 {
+		return Run{}, false, wrap(err, "read the run of %s", arg)
+	}
+	r := runs[0]
+	r.Steps, err = all(ctx, s, func(rows *sql.Rows, t *Step) error {
+		var at int64
+		err := rows.Scan(&t.Seq, &t.Project, &t.Instance, &t.What, &t.From, &t.To, &t.State, &t.Note, &at, &t.Term)
+		t.At = moment(at)
+		return err
+	}, `SELECT seq, project, instance, what, source, target, state, note, at, term FROM steps WHERE run = ? ORDER BY seq`, r.ID)
+	return r, true, wrap(err, "read the steps of run %s", r.ID)
+}
+
+// OpenRuns lists the runs that are under way, without their steps.
+func (s *Store) OpenRuns(ctx context.Context) ([]Run, error) {
+	runs, err := all(ctx, s, scanRun, `SELECT `+runColumns+` FROM runs WHERE state = 'running' ORDER BY started, id`)
+	return runs, wrap(err, "list the runs under way")
+}
+
+// History lists a pet's ended runs without their steps, the latest first, at most limit; an
+// empty pet is all pets.
+func (s *Store) History(ctx context.Context, pet string, limit int) ([]Run, error) {
+	runs, err := all(ctx, s, scanRun, `SELECT `+runColumns+` FROM runs
+		WHERE state <> 'running' AND (? = '' OR pet = ?) ORDER BY ended DESC, id LIMIT ?`, pet, pet, limit)
+	return runs, wrap(err, "read the history")
+}
+
+// Prune forgets the steps of runs that ended before then. The database is held in memory;
+// the runs themselves stay: they are few, and tell how long a drain takes.
+func (a *Actor) Prune(ctx context.Context, then time.Time) error {
+	return wrap(a.exec(ctx, `DELETE FROM steps WHERE run IN (SELECT id FROM runs WHERE state <> 'running' AND ended < ?)`, millis(then)),
+		"forget old steps")
+}

@@ -1,0 +1,217 @@
+//go:build cgo && libsqlite3
+
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+var ctx = context.Background()
+
+func steps(names ...string) []Step {
+	list := make([]Step, len(names))
+	for n, name := range names {
+		list[n] = Step{Project: "default", Instance: name, What: "move", From: "big", To: "small"}
+	}
+	return list
+}
+
+func TestJournal(t *testing.T) {
+	s := newCluster(t, 1).open(0, Options{})
+	a := grab(t, s)
+	due := time.Date(2026, 11, 20, 21, 0, 0, 0, time.UTC)
+	run := Run{ID: "r1", Pet: "big", Kind: Drain, Why: "window", Due: due, Steps: steps("c1", "it's \"c2\"")}
+	require.NoError(t, a.Begin(ctx, run))
+	require.NoError(t, a.Begin(ctx, run), "a statement may be run twice")
+	require.ErrorIs(t, a.Begin(ctx, Run{ID: "r2", Pet: "big", Kind: Undrain}), ErrConflict)
+	require.NoError(t, a.Begin(ctx, Run{ID: "r3", Pet: "other", Kind: Drain}))
+
+	r, ok, err := s.OpenRun(ctx, "big")
+	require.NoError(t, err)
+	require.True(t, ok)
+	assert.Equal(t, due, r.Due)
+	assert.Equal(t, Running, r.State)
+	require.Len(t, r.Steps, 2)
+	assert.Equal(t, "it's \"c2\"", r.Steps[1].Instance)
+	assert.Equal(t, StepPlanned, r.Steps[1].State)
+	assert.Equal(t, "small", r.Steps[1].To)
+
+	require.ErrorIs(t, a.SetStep(ctx, "r1", 0, StepDone, ""), ErrConflict, "it was not started")
+	require.ErrorIs(t, a.SetStep(ctx, "r1", 7, StepStarted, ""), ErrNotFound)
+	require.NoError(t, a.SetStep(ctx, "r1", 0, StepStarted, ""))
+	require.NoError(t, a.SetStep(ctx, "r1", 0, StepStarted, ""))
+	require.NoError(t, a.SetStep(ctx, "r1", 0, StepDone, "seen running"))
+	require.ErrorIs(t, a.SetStep(ctx, "r1", 0, StepStarted, ""), ErrConflict, "what is done is not begun again")
+	require.NoError(t, a.SetStep(ctx, "r1", 1, StepStarted, ""))
+	require.NoError(t, a.SetStep(ctx, "r1", 1, StepFailed, "no room"))
+	require.Error(t, a.End(ctx, "r1", Running, ""))
+	require.NoError(t, a.End(ctx, "r1", Failed, "no room for c2"))
+	require.NoError(t, a.End(ctx, "r1", Failed, "no room for c2"))
+	require.ErrorIs(t, a.End(ctx, "r1", Done, ""), ErrConflict)
+	require.ErrorIs(t, a.End(ctx, "nothing", Done, ""), ErrNotFound)
+
+	_, ok, err = s.OpenRun(ctx, "big")
+	require.NoError(t, err)
+	assert.False(t, ok)
+	open, err := s.OpenRuns(ctx)
+	require.NoError(t, err)
+	require.Len(t, open, 1)
+	assert.Equal(t, "r3", open[0].ID)
+	past, err := s.History(ctx, "big", 10)
+	require.NoError(t, err)
+	require.Len(t, past, 1)
+	assert.Equal(t, 1, past[0].Moved)
+	assert.Equal(t, "no room for c2", past[0].Note)
+	assert.False(t, past[0].Ended.IsZero())
+	everybody, err := s.History(ctx, "", 10)
+	require.NoError(t, err)
+	assert.Len(t, everybody, 1)
+
+	require.NoError(t, a.Prune(ctx, time.Now().Add(time.Hour)))
+	r, _, err = s.Run(ctx, "r1")
+	require.NoError(t, err)
+	assert.Empty(t, r.Steps)
+	assert.Equal(t, 1, r.Moved)
+}
+
+func TestIntents(t *testing.T) {
+	s := newCluster(t, 1).open(0, Options{})
+	start := time.Date(2026, 11, 20, 21, 0, 0, 0, time.UTC)
+	for range 2 { // a statement may be run twice
+		require.NoError(t, s.SetPets(ctx, "pets: [big]"))
+		require.NoError(t, s.AddWindow(ctx, Window{ID: "w", Pet: "big", Spec: "Fri 21:00–Sat 05:00", By: "ana"}))
+		require.NoError(t, s.AddSkip(ctx, Skip{Pet: "big", Start: start, By: "ana"}))
+		require.NoError(t, s.SetHold(ctx, Hold{Pet: "big", Why: "repair", By: "ana"}))
+	}
+	require.NoError(t, s.SetHold(ctx, Hold{Pet: "big", Until: start, Why: "longer", By: "bo"}))
+	i, err := s.Intents(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, "pets: [big]", i.Pets)
+	assert.EqualValues(t, 1, i.Revision)
+	require.Len(t, i.Windows, 1)
+	assert.Equal(t, "Fri 21:00–Sat 05:00", i.Windows[0].Spec)
+	require.Len(t, i.Skips, 1)
+	assert.Equal(t, start, i.Skips[0].Start)
+	require.Len(t, i.Holds, 1)
+	assert.Equal(t, start, i.Holds[0].Until)
+	assert.Equal(t, "longer", i.Holds[0].Why)
+
+	require.NoError(t, s.SetPets(ctx, "pets: []"))
+	require.NoError(t, s.RemoveWindow(ctx, "w"))
+	require.NoError(t, s.RemoveSkip(ctx, "big", start))
+	require.NoError(t, s.Release(ctx, "big"))
+	i, err = s.Intents(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, Intents{Pets: "pets: []", Revision: 2}, i)
+}
+
+// Whatever units do, and in whatever order their writes reach the database: what is
+// written was written by whoever held the lease then.
+func TestFencing(t *testing.T) {
+	base := newCluster(t, 1).open(0, Options{})
+	round := 0
+	rapid.Check(t, func(t *rapid.T) {
+		round++
+		const run = "r"
+		pet := fmt.Sprint("pet", round)
+		id := fmt.Sprint(run, round)
+		holder := grab(t, base.as("unit0"))
+		require.NoError(t, holder.Begin(ctx, Run{ID: id, Pet: pet, Kind: Drain, Steps: steps("a", "b", "c")}))
+		actors := []*Actor{holder} // all that there ever were
+		written := map[int]int64{} // step → term
+		model := map[int]StepState{0: StepPlanned, 1: StepPlanned, 2: StepPlanned}
+		ended := false
+		t.Repeat(map[string]func(*rapid.T){
+			"take over": func(t *rapid.T) {
+				holder = grab(t, base.as(fmt.Sprint("unit", len(actors))))
+				actors = append(actors, holder)
+			},
+			"give up": func(t *rapid.T) {
+				a := rapid.SampledFrom(actors).Draw(t, "who")
+				require.NoError(t, a.release(ctx))
+				if a == holder {
+					holder = nil
+				}
+			},
+			"renew": func(t *rapid.T) {
+				a := rapid.SampledFrom(actors).Draw(t, "who")
+				if err := a.renew(ctx); a == holder {
+					require.NoError(t, err)
+				} else {
+					require.ErrorIs(t, err, ErrFenced)
+				}
+			},
+			"step": func(t *rapid.T) {
+				a := rapid.SampledFrom(actors).Draw(t, "who")
+				seq := rapid.IntRange(0, 2).Draw(t, "step")
+				to := rapid.SampledFrom([]StepState{StepStarted, StepDone, StepFailed, StepUndone}).Draw(t, "to")
+				allowed := false
+				for _, from := range before[to] {
+					allowed = allowed || model[seq] == from
+				}
+				err := a.SetStep(ctx, id, seq, to, "")
+				if a == holder && allowed {
+					require.NoError(t, err)
+					model[seq], written[seq] = to, a.term
+				} else {
+					// One whose term is over may find the row as it wrote it once.
+					if !(err == nil && model[seq] == to && written[seq] == a.term) {
+						require.True(t, errors.Is(err, ErrFenced) || errors.Is(err, ErrConflict), "%v", err)
+					}
+				}
+			},
+			"begin": func(t *rapid.T) {
+				a := rapid.SampledFrom(actors).Draw(t, "who")
+				if err := a.Begin(ctx, Run{ID: id + "x", Pet: pet, Kind: Undrain}); a == holder {
+					require.ErrorIs(t, err, ErrConflict)
+				} else {
+					require.ErrorIs(t, err, ErrFenced)
+				}
+			},
+			"": func(t *rapid.T) {
+				r, ok, err := base.Run(ctx, id)
+				require.NoError(t, err)
+				require.True(t, ok && !ended)
+				l, err := base.Lease(ctx)
+				require.NoError(t, err)
+				for n, step := range r.Steps {
+					require.Equal(t, model[n], step.State)
+					if term, touched := written[n]; touched {
+						require.Equal(t, term, step.Term)
+					}
+					require.LessOrEqual(t, step.Term, l.Term)
+				}
+				if holder != nil {
+					require.Equal(t, holder.term, l.Term)
+				}
+			},
+		})
+		// Every pet has one run: make room for the next round.
+		last := grab(t, base)
+		require.NoError(t, last.End(ctx, id, Done, ""))
+	})
+}
+
+func TestCertificate(t *testing.T) {
+	c := newCluster(t, 1)
+	good := c.certificate
+	stranger := newCluster(t, 0)
+	c.certificate = stranger.certificate
+	c.nodes = append(c.nodes, &member{address: freeAddress(t)})
+	node, db := openNode(t, c.config(1))
+	defer node.Close()
+	defer db.Close()
+	short, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	require.Error(t, node.Ready(short), "whoever has not the cluster's key stays out")
+	c.certificate = good
+	assert.Equal(t, map[string]int{"voter": 1}, c.roles(0))
+}
