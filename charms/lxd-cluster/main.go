@@ -24,6 +24,7 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/maas"
 	"github.com/dcib/dcib/charms/lxd-cluster/metrics"
 	"github.com/dcib/dcib/charms/lxd-cluster/refresh"
+	"github.com/dcib/dcib/charms/lxd-cluster/share"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
@@ -51,6 +52,7 @@ type facts struct {
 	Broker  broker.Facts
 	Metrics metrics.Facts
 	Cert    certificate.Facts
+	Share   share.Facts
 }
 
 func main() {
@@ -78,6 +80,9 @@ func main() {
 
 func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err error) {
 	if f.Cluster, err = cluster.Observe(ctx, event, w.cluster()); err != nil {
+		return f, err
+	}
+	if f.Share, err = share.Observe(ctx, event, w.share()); err != nil {
 		return f, err
 	}
 	if f.Cluster.Departure == nil {
@@ -115,7 +120,9 @@ func plan(f facts) charm.Plan[*world] {
 	p := cluster.Plan(f.Cluster)
 	if f.Cluster.Departure != nil {
 		// The relations that a leaving unit sees go do not go: the other units have them.
-		return charm.Plan[*world]{Steps: charm.Lift(p.Steps, (*world).cluster), Status: p.Status}
+		// But no key of theirs stays behind.
+		steps := charm.Lift(share.Leave(f.Share), (*world).share)
+		return charm.Plan[*world]{Steps: append(steps, charm.Lift(p.Steps, (*world).cluster)...), Status: p.Status}
 	}
 	there := install.Plan(f.Install)
 	if !f.Cluster.LXD.Present && there.Status.Level != "" || !f.Cluster.LXD.Clustered && there.Status.Level == charm.LevelBlocked {
@@ -123,6 +130,8 @@ func plan(f facts) charm.Plan[*world] {
 		return charm.Plan[*world]{Steps: charm.Lift(there.Steps, (*world).install), Status: there.Status}
 	}
 	steps := charm.Lift(p.Steps, (*world).cluster)
+	// The broker gives nobody a share that the hosts do not know.
+	steps = append(steps, charm.Lift(share.Plan(f.Share), (*world).share)...)
 	steps = append(steps, charm.Lift(broker.Plan(f.Broker), (*world).broker)...)
 	scraped, unreadable := metrics.Plan(f.Metrics)
 	steps = append(steps, charm.Lift(scraped, (*world).metrics)...)
@@ -151,6 +160,10 @@ func plan(f facts) charm.Plan[*world] {
 		status = charm.Blockedf("%s", strings.Join(problems, "; "))
 	}
 	return charm.Plan[*world]{Steps: steps, Status: status, Version: p.Version}
+}
+
+func (w *world) share() share.World {
+	return share.World{Tools: w.tools, Folder: share.Folder, StateDir: w.stateDir()}
 }
 
 func (w *world) install() install.World {

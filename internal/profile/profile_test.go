@@ -69,6 +69,7 @@ func TestRefusals(t *testing.T) {
 		"relative path":      {"devices: {d: {type: disk, source: /srv, path: mnt}}", []string{`devices.d.path is "mnt"`}},
 		"root disk":          {"devices: {root: {type: disk, path: /, pool: p}}", []string{"devices.root.path is the root disk"}},
 		"missing property":   {"devices: {d: {type: disk, source: /srv}}", []string{"devices.d.path is missing"}},
+		"Ceph's files":       {"devices: {d: {type: disk, source: \"cephfs:f/p\", path: /m, ceph.cluster_name: ../../srv/x}}", []string{`devices.d.ceph.cluster_name is "../../srv/x"`}},
 		"device name":        {"devices: {../x: {type: gpu}}", []string{"devices.../x is not a name for a device"}},
 		"all at once":        {"config: {limits.cpu: x, limits.memory: y}\ndevices: {d: {}}", []string{"config.limits.cpu", "config.limits.memory", "devices.d.type"}},
 	} {

@@ -12,6 +12,9 @@ import (
 // maxDeviceName is how long LXD lets a device's name be.
 const maxDeviceName = 64
 
+// cephName are the characters of the names of Ceph's clusters and users.
+const cephName = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+
 // names are the characters of keys, device names and properties.
 var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]*$`)
 
@@ -67,6 +70,9 @@ func validateDevice(name string, d map[string]string, add func(at, says, want st
 		switch {
 		case !names.MatchString(property):
 			add(at, "has the property "+quote(property), "a name of letters, digits, dots and hyphens")
+		case strings.HasPrefix(property, "ceph.") && strings.Trim(v, cephName) != "" || property == "ceph.cluster_name" && strings.HasPrefix(v, "."):
+			// LXD looks for files of these names in /etc/ceph.
+			add(join(at, property), "is "+quote(v), "a name of letters, digits, dots, hyphens and underscores")
 		case strings.ContainsRune(v, 0):
 			add(join(at, property), "has a NUL in it", "text without")
 		case paths[property] && v != "" && (strings.HasPrefix(v, "/") || row.kind == "unix-char" || row.kind == "unix-block" || property == "path"):

@@ -147,3 +147,22 @@ func TestWritesDoNotGrowWithUnits(t *testing.T) {
 		}
 	}
 }
+
+// The key that one application's share needs is no other's.
+func TestAnothersShare(t *testing.T) {
+	c := newCluster(t)
+	c.policy("keys: [limits.*]\ndevices: [disk]\nhost-paths: [\"cephfs:cephfs/*\"]")
+	a := c.ask(shop, "web", 1, "limits.cpu=1").settle()
+	disk := func(cluster string) string {
+		a.wish.Profile.Devices = map[string]map[string]string{"cephfs": {"type": "disk", "source": "cephfs:cephfs/web", "path": "/mnt", "ceph.cluster_name": cluster, "ceph.user_name": "web"}}
+		a.relation.Databags[a.app] = a.wish.Encode()
+		c.hook()
+		return a.state(0).State + " " + a.state(0).Message
+	}
+	own, other := lxdprofile.CephCluster(shop, "web"), lxdprofile.CephCluster(shop, "db")
+	assert.Equal(t, "applied ", disk(own))
+	assert.Equal(t, "applied ", disk("ceph"))
+	assert.Contains(t, disk(other), "refused devices.cephfs.ceph.cluster_name is \""+other+"\", which is not this application's")
+	a.wish.ModelUUID = rogue // as if it were another's
+	assert.Contains(t, disk(lxdprofile.CephCluster(rogue, "web")), "refused devices.cephfs.ceph.cluster_name")
+}

@@ -236,6 +236,9 @@ func (f Facts) decide(r Relation, o *outcome, earlier []outcome, taken map[strin
 		}
 	default:
 		if o.refused = f.refuse(r.Wish.Profile); o.refused == "" {
+			o.refused = r.foreignShare()
+		}
+		if o.refused == "" {
 			o.refused = o.clash(r.Wish.Profile, earlier)
 		}
 		if o.refused == "" {
@@ -280,6 +283,24 @@ func (f Facts) refuse(p profile.Profile) string {
 		return err.Error()
 	}
 	return strings.Join(f.Policy.Refuse(p), "; ")
+}
+
+// foreignShare says why a wish may not use the Ceph cluster that it names: another
+// application's key is on the hosts under that name. "" when it may.
+func (r Relation) foreignShare() string {
+	own := lxdprofile.CephCluster(r.Wish.ModelUUID, r.Wish.Application)
+	for _, name := range slices.Sorted(maps.Keys(r.Wish.Profile.Devices)) {
+		cluster := r.Wish.Profile.Devices[name]["ceph.cluster_name"]
+		if !strings.HasPrefix(cluster, lxdprofile.CephPrefix) {
+			continue
+		}
+		// The wish says of which model it is, the claims have proven it.
+		lies := slices.ContainsFunc(r.Units, func(u Unit) bool { return u.Claim != nil && u.Claim.ModelUUID != r.Wish.ModelUUID })
+		if cluster != own || lies {
+			return fmt.Sprintf("devices.%s.ceph.cluster_name is %s, which is not this application's", name, shown(cluster))
+		}
+	}
+	return ""
 }
 
 // attachments says which profiles of ours are to be last on which instance.

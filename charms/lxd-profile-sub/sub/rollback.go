@@ -22,7 +22,7 @@ const depth = 2
 // wish gives what the leader asks the broker for: what the options say, or after a rollback
 // the earlier profile, as long as the options say what they said then.
 func (f Facts) wish(r Relation, wanted profile.Profile) map[string]string {
-	wish := lxdprofile.Wish{Application: hooktool.AppOf(f.Self.Principal), Model: f.Model, ModelUUID: f.Self.ModelUUID, Profile: wanted}
+	wish := lxdprofile.Wish{Application: hooktool.AppOf(f.Self.Principal), Model: f.Model, ModelUUID: f.Self.ModelUUID, Profile: f.askable(r, wanted)}
 	asked, err := lxdprofile.DecodeWish(r.Wish)
 	if err == nil && asked.RolledBack == lxdprofile.Revision(wanted) {
 		wish.Profile, wish.RolledBack = asked.Profile, asked.RolledBack

@@ -43,6 +43,8 @@ type Facts struct {
 	Leader    bool
 	Options   Options
 	Relations []Relation
+
+	share *share // to be handed over; for the leader only
 }
 
 // Relation is one relation to a broker.
@@ -54,6 +56,8 @@ type Relation struct {
 	State      lxdprofile.State  // what it says of this unit
 	Unreadable string            // why its answer cannot be read; "" when it can
 	Nonce      string            // the nonce that State asks for, where there is one to answer
+
+	members map[string]lxdprofile.Member // the broker's units by their numbers, where a share is handed over
 }
 
 // Observe gathers the facts.
@@ -66,8 +70,11 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 	if err != nil {
 		return f, err
 	}
-	f.Options = optionsOf(config)
+	f.Options = optionsOf(config, f.Self)
 	if f.Leader, err = w.Tools.IsLeader(ctx); err != nil {
+		return f, err
+	}
+	if err := f.observeShare(ctx, w); err != nil {
 		return f, err
 	}
 	if f.Self.Instance, err = w.LXD.Instance(ctx); err != nil {
@@ -107,6 +114,9 @@ func (f Facts) observe(ctx context.Context, id string, w World) (Relation, error
 			return r, err
 		}
 	}
+	if err := f.observeMembers(ctx, &r, w); err != nil {
+		return r, err
+	}
 	// While a relation is being taken down Juju may not know the other side any more.
 	bag, err := w.Tools.RelationGet(ctx, id, r.Broker)
 	if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
@@ -136,6 +146,12 @@ func Plan(f Facts) charm.Plan[World] {
 	var plan charm.Plan[World]
 	for _, r := range f.Relations {
 		if err == nil && f.Leader {
+			if values, err := f.handOver(r); err != nil {
+				plan.Status = charm.Blockedf("%s", err)
+				return plan
+			} else if !lxdprofile.Same(r.Wish, values) {
+				plan.Steps = append(plan.Steps, publishShare{r.ID, r.Broker, values})
+			}
 			if values := f.wish(r, wanted); !lxdprofile.Same(r.Wish, values) {
 				plan.Steps = append(plan.Steps, publishWish{r.ID, r.Broker, values})
 			}
@@ -180,9 +196,22 @@ func (f Facts) status(wanted profile.Profile, err error) charm.Status {
 	case f.Options.Endpoint != "":
 		return charm.Blockedf("cannot use both the relation %s and option endpoint: take one of them away", Endpoint)
 	}
+	if f.share != nil && f.share.err != "" {
+		return charm.Blockedf("%s", f.share.err)
+	}
 	// One relation is the rule; of several the first that is not content speaks.
 	status := charm.Status{}
 	for _, r := range f.Relations {
+		if f.share != nil && !r.rolledBack(wanted) {
+			for _, number := range slices.Sorted(maps.Keys(r.members)) {
+				if problem := r.members[number].Problem; problem != "" {
+					return charm.Blockedf("%s/%s: %s", r.Broker, number, problem)
+				}
+			}
+			if missing := f.missing(r); len(missing) > 0 {
+				return charm.Waitingf("waiting for %s to have the key of the share", strings.Join(missing, ", "))
+			}
+		}
 		if status = r.status(wanted, hooktool.AppOf(f.Self.Unit)); status.Level != charm.LevelActive {
 			break
 		}
@@ -258,6 +287,20 @@ func (s publishWish) Name() string {
 }
 
 func (s publishWish) Apply(ctx context.Context, w World) error {
+	return w.Tools.RelationSetApp(ctx, s.relation, s.values)
+}
+
+// publishShare hands over the access to a share, or asks for keys to seal it to.
+type publishShare struct {
+	relation, broker string
+	values           map[string]string
+}
+
+func (s publishShare) Name() string {
+	return fmt.Sprintf("tell %s about the share (%s)", s.broker, s.relation)
+}
+
+func (s publishShare) Apply(ctx context.Context, w World) error {
 	return w.Tools.RelationSetApp(ctx, s.relation, s.values)
 }
 

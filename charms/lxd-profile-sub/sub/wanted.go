@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/profile"
 	"github.com/dcib/dcib/internal/profile/preset"
+	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
 // Options are what the operator asks for, as in charmcraft.yaml.
@@ -14,6 +16,9 @@ type Options struct {
 	Profile string
 	CephFS  preset.CephFS
 
+	// For a CephFS of which the hosts do not know.
+	Monitors, CephSecret string
+
 	// For the direct mode.
 	Endpoint, Credential, Project string
 }
@@ -21,17 +26,24 @@ type Options struct {
 // cephCluster is the name under which Ceph's own tools look for a cluster.
 const cephCluster = "ceph"
 
-func optionsOf(config map[string]any) Options {
+func optionsOf(config map[string]any, self lxdprofile.Claim) Options {
 	text := func(name string) string {
 		s, _ := config[name].(string)
 		return s
 	}
+	cluster := cephCluster
+	if text("cephfs-monitors") != "" {
+		cluster = lxdprofile.CephCluster(self.ModelUUID, hooktool.AppOf(self.Principal))
+	}
 	return Options{
+		Monitors:   strings.TrimSpace(text("cephfs-monitors")),
+		CephSecret: text("cephfs-secret"),
+
 		Presets: text("preset"),
 		Profile: text("profile"),
 		CephFS: preset.CephFS{
 			HostPath: text("cephfs-host-path"), FileSystem: text("cephfs-filesystem"), Path: text("cephfs-path"),
-			Cluster: cephCluster, User: text("cephfs-user"), Mount: text("cephfs-mount"),
+			Cluster: cluster, User: text("cephfs-user"), Mount: text("cephfs-mount"),
 		},
 		Endpoint:   strings.TrimSpace(text("endpoint")),
 		Credential: text("credential"),

@@ -97,6 +97,76 @@ func DecodeWish(bag map[string]string) (Wish, error) {
 	return w, nil
 }
 
+// CephCluster names the Ceph cluster of an application on the provider's hosts, where they
+// keep what Ceph sealed to them.
+func CephCluster(modelUUID, application string) string {
+	return CephPrefix + digest(modelUUID + "/" + application)[:8]
+}
+
+// CephPrefix begins the names of all such clusters.
+const CephPrefix = "dcib-"
+
+// Ceph is a share's monitors and key on their way to the provider's units, each of which
+// has to have them on its host. It is what the requirer's leader writes; empty it asks the
+// units for the keys to seal to.
+type Ceph struct {
+	Of     string            `json:"of,omitempty"`     // tells these contents from others, see Member
+	Sealed map[string]string `json:"sealed,omitempty"` // a CephAccess, by the number of the provider's unit
+}
+
+// Encode gives what it adds to the requirer's application databag.
+func (c Ceph) Encode() map[string]string { return map[string]string{"ceph": encode(c)} }
+
+// DecodeCeph reads it; nil when no share is asked for.
+func DecodeCeph(bag map[string]string) (*Ceph, error) {
+	if bag["ceph"] == "" {
+		return nil, nil
+	}
+	if err := check(bag); err != nil {
+		return nil, err
+	}
+	c := &Ceph{}
+	if err := json.Unmarshal([]byte(bag["ceph"]), c); err != nil {
+		return nil, fmt.Errorf("cannot read lxd-profile: ceph is not what version %s says: %w", Version, err)
+	}
+	return c, nil
+}
+
+// CephAccess is what is sealed.
+type CephAccess struct {
+	Monitors []string `json:"monitors"`
+	User     string   `json:"user"`
+	Key      string   `json:"key"`
+}
+
+// CephPurpose is what an access is sealed for (internal/seal).
+func CephPurpose(cluster string) string { return "lxd-profile ceph " + cluster }
+
+// Member is what a unit of the provider says of itself, once a share is asked for.
+type Member struct {
+	SealKey string // its public key
+	Ceph    string // Ceph.Of of what its host has
+	Problem string // why it has not what was sealed to it
+}
+
+// Encode gives the databag.
+func (m Member) Encode() map[string]string {
+	return map[string]string{"version": Version, "seal-key": m.SealKey, "ceph": m.Ceph, "ceph-problem": m.Problem}
+}
+
+// DecodeMember reads the databag.
+func DecodeMember(bag map[string]string) (Member, error) {
+	if err := check(bag); err != nil {
+		return Member{}, err
+	}
+	return Member{bag["seal-key"], bag["ceph"], bag["ceph-problem"]}, nil
+}
+
+// Of tells contents for certain receivers from others.
+func (a CephAccess) Of(sealKeys map[string]string) string {
+	return digest(encode(a) + encode(sealKeys))
+}
+
 // Claim is what a unit of the requirer says of itself.
 type Claim struct {
 	Unit      string // its own name, "lxd-profile-sub/0"
