@@ -25,6 +25,7 @@ type machine struct {
 	candidate string            // of package lxd
 	tracking  string            // of the installed snap
 	deb       bool              // the package is installed
+	purged    bool              // it was, before, and left systemd's unit
 	fails     map[string]string // command → what it complains about, once
 	ran       []string          // what changed something
 }
@@ -73,6 +74,10 @@ func (m *machine) Run(_ context.Context, name string, args ...string) (string, e
 		m.file(snapSocket)
 	case strings.HasSuffix(line, " install lxd"):
 		m.deb = true
+		if !m.purged {
+			m.file(aptSocket)
+		}
+	case line == "systemctl restart lxd.socket":
 		m.file(aptSocket)
 	}
 	return "", nil
@@ -214,7 +219,7 @@ func TestWhatCannotBeInstalledIsSaid(t *testing.T) {
 		m.deb = true
 		status, message := m.hook()
 		require.Equal(t, "blocked", status)
-		require.Contains(t, message, "systemctl start lxd.socket")
+		require.Contains(t, message, "systemctl restart lxd.socket")
 		require.Empty(t, m.ran)
 	})
 	t.Run("a failure that passes", func(t *testing.T) {
@@ -231,6 +236,13 @@ func TestWhatCannotBeInstalledIsSaid(t *testing.T) {
 			status, _ = m.hook()
 			require.Equal(t, "active", status)
 		}
+	})
+	t.Run("what a purged package left", func(t *testing.T) {
+		m := newMachine(t)
+		m.candidate, m.purged = "5.0.2-5", true
+		status, message := m.hook()
+		require.Equal(t, "active", status, message)
+		require.Contains(t, m.ran, "systemctl restart lxd.socket")
 	})
 	t.Run("dpkg was interrupted", func(t *testing.T) {
 		m := newMachine(t)

@@ -35,7 +35,7 @@ func Plan(f Facts) charm.Plan[World] {
 	return said(charm.Waitingf("installing LXD"), installPackage{})
 }
 
-var startHint = map[string]string{Snap: "snap start lxd", Apt: "systemctl start lxd.socket"}
+var startHint = map[string]string{Snap: "snap start lxd", Apt: "systemctl restart lxd.socket"}
 
 // fromSnap tells whether a LXD that is to be installed is the snap.
 func (f Facts) fromSnap() bool {
@@ -100,7 +100,12 @@ func (s installPackage) Apply(ctx context.Context, w World) error {
 	if err != nil {
 		return err
 	}
-	return run(ctx, w, [][]string{{"lxd", "waitready", "--timeout=" + readySeconds}})
+	var ready [][]string
+	if !w.has(aptSocket) {
+		// systemd takes the socket of a package that was purged for one that still listens.
+		ready = append(ready, []string{"systemctl", "restart", "lxd.socket"})
+	}
+	return run(ctx, w, append(ready, []string{"lxd", "waitready", "--timeout=" + readySeconds}))
 }
 
 // run runs commands one after another. What fails is often the network or a lock, and
