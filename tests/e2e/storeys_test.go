@@ -39,6 +39,7 @@ func TestBox(t *testing.T) {
 	// Before the cluster grows: Juju 4.1-beta2 gives a model the zones that there are when
 	// the model is made, and starts no machine in one that came later.
 	t.Run("a profile tweak applies hot, across models, and goes again", testProfile)
+	t.Run("presets, restarts one after another, putting back, rollback", testProfileHot)
 	t.Run("add-unit makes it four", testScale)
 	t.Run("a machine that has instances keeps them", testAdopt)
 	t.Run("drain empties a member, undrain brings back what it moved", testDrain)

@@ -315,7 +315,7 @@ func (f Facts) attachments(outcomes []outcome) map[string]profiles.Attach {
 			instance := v.unit.Claim.Instance
 			attach, ok := attachments[instance]
 			if !ok {
-				attach = profiles.Attach{Instance: instance, Profiles: map[string]profiles.Claim{}}
+				attach = profiles.Attach{Instance: instance, Profiles: map[string]profiles.Claim{}, Started: f.Instances[instance].Started}
 			}
 			// The proof was about the instance that had this nonce.
 			challenge := lxdprofile.ChallengeOf(f.Instances[instance].Nonces[key])

@@ -151,7 +151,7 @@ func Plan(f Facts, wanted profile.Profile, wrong error) charm.Plan[*World] {
 	default:
 		plan.Status = charm.Waitingf("waiting for the leader to write profile %s", name)
 	}
-	attach := profiles.Attach{Instance: f.Self.Instance, Profiles: map[string]profiles.Claim{name: {
+	attach := profiles.Attach{Instance: f.Self.Instance, Started: own.Started, Profiles: map[string]profiles.Claim{name: {
 		Relation: relation, Holds: func(own map[string]string) bool { return own[jujuModel] == f.Self.ModelUUID },
 	}}}
 	_, attach.Again = own.Own[profiles.AttachedKey(relation)]

@@ -156,10 +156,11 @@ func (i Instance) Pending(p Profile) []string {
 		return nil
 	}
 	pending := map[string]bool{}
+	attached, err := time.Parse(time.RFC3339Nano, i.Own[AttachedKey(p.Relation)])
 	for path, when := range p.Changed {
-		pending[path] = when.After(i.Started)
+		pending[path] = when.After(i.Started) && (err != nil || when.After(attached))
 	}
-	if attached, err := time.Parse(time.RFC3339Nano, i.Own[AttachedKey(p.Relation)]); err == nil && attached.After(i.Started) {
+	if err == nil && attached.After(i.Started) {
 		for path, effect := range profile.Classify(p.Content) {
 			pending[path] = pending[path] || effect == profile.Restart
 		}

@@ -130,7 +130,8 @@ type Claim struct {
 type Attach struct {
 	Instance string
 	Profiles map[string]Claim
-	Again    bool // somebody else has changed the list
+	Started  time.Time // when the instance was
+	Again    bool      // somebody else has changed the list
 }
 
 // Name implements charm.Step.
@@ -158,7 +159,13 @@ func (s Attach) Apply(ctx context.Context, w *World) error {
 			if !claim.Holds(put.Config) {
 				return fmt.Errorf("cannot attach a profile to instance %s: it is not the one that was looked at: the next hook looks again", s.Instance)
 			}
-			if !slices.Contains(put.Profiles, name) {
+			if slices.Contains(put.Profiles, name) {
+				continue
+			}
+			// What is put back was there when the instance was started, unless it was
+			// started since: then nobody knows.
+			had, err := time.Parse(time.RFC3339Nano, put.Config[AttachedKey(claim.Relation)])
+			if err != nil || s.Started.After(had) {
 				put.Config[AttachedKey(claim.Relation)] = w.Now().UTC().Format(time.RFC3339Nano)
 			}
 		}
