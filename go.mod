@@ -3,12 +3,14 @@ module github.com/dcib/dcib
 go 1.26
 
 require (
+	github.com/arran4/golang-ical v0.3.2
 	github.com/canonical/go-dqlite v1.11.5
 	github.com/canonical/lxd v0.0.0-20251125210512-b190d213bd11
 	github.com/juju/charm/v12 v12.1.1
 	github.com/rogpeppe/go-internal v1.14.1
 	github.com/spf13/cobra v1.10.2
 	github.com/stretchr/testify v1.11.1
+	github.com/teambition/rrule-go v1.8.2
 	github.com/ulikunitz/xz v0.5.15
 	golang.org/x/sys v0.38.0
 	gopkg.in/yaml.v3 v3.0.1

@@ -1,0 +1,268 @@
+// Package calendar knows when pets belong to their own work: it reads what operators write
+// (a list of pets with windows, in YAML, with RFC 5545 rules and .ics calendars) and tells
+// what is on at a moment and what comes next.
+//
+// It is pure: it reads no clock and no file but the zone database that Go finds (a program
+// that has to run anywhere imports time/tzdata). What is read once never changes; all
+// methods may be used by several goroutines.
+//
+// The rules, in full, are in docs/reference/pets.md. The one that carries the others: a
+// wall-clock time stands for the first moment at which the clock of its zone shows that
+// date and time or a later one.
+package calendar
+
+import (
+	"slices"
+	"time"
+)
+
+// Pet is a machine that lends its capacity while its own work does not need it.
+type Pet struct {
+	Name   string
+	Member string   // of the LXD cluster
+	Node   string   // of Kubernetes; empty when it is none
+	Traits []string // what sets it apart; for people and for whoever chooses among pets
+	Zone   *time.Location
+
+	Windows []Window
+	// Exceptions are days on which no window starts, by the clock of the window's zone.
+	Exceptions []Days
+	// Skips are stretches in which no window starts, see SkipNext.
+	Skips []Skip
+
+	// MinStay is the shortest time for which the pet is worth lending.
+	MinStay time.Duration
+	// LatestReturn says by when the pet has to be empty.
+	LatestReturn Return
+	// StopImmovable says that instances which cannot move may be stopped where they are.
+	StopImmovable bool
+
+	Line int // where the pet begins in the text it was read from
+}
+
+// Span is one stretch of a pet's own time: a window, or several that overlap, touch, or
+// have too little time between them to lend the pet meanwhile.
+type Span struct {
+	Return     time.Time // by when the pet has to be empty; not after Start
+	Start, End time.Time // End is no longer in it
+	Windows    []string  // what it is made of, as in Window.String
+}
+
+// Transition is a moment at which a pet changes hands by its calendar.
+type Transition struct {
+	At    time.Time
+	Opens bool // own time begins; else it ends
+	Span  Span
+}
+
+// Skip is a stretch of time. A window that would start in it (To is no longer in it) does
+// not happen.
+type Skip struct{ From, To time.Time }
+
+// How far the calendar looks. A pet whose windows leave no gap for longer than reach is
+// told a Start and an End that far away; they move on as time does.
+const (
+	horizon = 50 * 366 * 24 * time.Hour // for a window that comes next
+	reach   = 400 * 24 * time.Hour      // for what is one with a window
+)
+
+// Span gives the first stretch of own time that ends after t: the one that t is in, or
+// else the next one. ok is false when there is none in the next 50 years.
+func (p *Pet) Span(t time.Time) (span Span, ok bool) {
+	span, _, ok = p.span(t)
+	return span, ok
+}
+
+// Next gives the first moment after t at which the pet changes hands; ok as in Span.
+func (p *Pet) Next(t time.Time) (next Transition, ok bool) {
+	span, ok := p.Span(t)
+	switch {
+	case !ok:
+		return Transition{}, false
+	case span.Start.After(t):
+		return Transition{At: span.Start, Opens: true, Span: span}, true
+	}
+	return Transition{At: span.End, Span: span}, true
+}
+
+// Between gives the stretches of own time of which some part lies in [from, to), in order.
+func (p *Pet) Between(from, to time.Time) []Span {
+	var spans []Span
+	span, more, ok := p.span(from)
+	for ; ok && span.Start.Before(to); span, ok = more() {
+		spans = append(spans, span)
+	}
+	return spans
+}
+
+// SkipNext gives what to add to Skips so that the next stretch of own time which has not
+// begun at now does not happen, and that stretch; ok is false when there is none.
+func (p *Pet) SkipNext(now time.Time) (skip Skip, skipped Span, ok bool) {
+	span, more, ok := p.span(now)
+	if ok && !span.Start.After(now) {
+		span, ok = more()
+	}
+	return Skip{From: span.Start, To: span.End}, span, ok
+}
+
+// span is Span; more gives the stretches that follow.
+func (p *Pet) span(t time.Time) (Span, func() (Span, bool), bool) {
+	// Own time that ends after t may be one with windows that ended before: look back far
+	// enough to see the gap before it.
+	back := p.MinStay + p.LatestReturn.Before + 24*time.Hour
+	for i := range p.Windows {
+		back = max(back, p.Windows[i].length()+p.MinStay)
+	}
+	for ; ; back *= 4 {
+		since := t.Add(-min(back, reach))
+		more := p.merge(since, t)
+		span, ok := more()
+		if ok && span.End.After(t) && back < reach && !span.Return.Add(-p.MinStay).After(since) {
+			continue
+		}
+		for ok && !span.End.After(t) {
+			span, ok = more()
+		}
+		return span, more, ok
+	}
+}
+
+// occurrence is one time that a window is open.
+type occurrence struct {
+	start, end time.Time
+	window     *Window
+}
+
+// merge gives what the windows' occurrences that end after since amount to, one stretch at
+// a time. One that overlaps since may lack what came before.
+func (p *Pet) merge(since, t time.Time) func() (Span, bool) {
+	type head struct {
+		occurrence
+		next func() (occurrence, bool)
+	}
+	var heads []head
+	for i := range p.Windows {
+		next := p.occurrences(&p.Windows[i], since, t.Add(horizon))
+		if o, ok := next(); ok {
+			heads = append(heads, head{o, next})
+		}
+	}
+	pop := func() {
+		first := 0
+		for i := range heads {
+			if heads[i].start.Before(heads[first].start) {
+				first = i
+			}
+		}
+		heads[0], heads[first] = heads[first], heads[0]
+	}
+	advance := func() {
+		var ok bool
+		if heads[0].occurrence, ok = heads[0].next(); !ok {
+			heads = slices.Delete(heads, 0, 1)
+		}
+	}
+	return func() (Span, bool) {
+		if len(heads) == 0 {
+			return Span{}, false
+		}
+		pop()
+		o := heads[0].occurrence
+		span := Span{Return: p.LatestReturn.of(o.start, p.Zone), Start: o.start, End: o.end}
+		windows := []*Window{o.window}
+		for advance(); len(heads) > 0; advance() {
+			pop()
+			o := heads[0].occurrence
+			back := p.LatestReturn.of(o.start, p.Zone)
+			gap := back.Sub(span.End)
+			if gap > 0 && gap >= p.MinStay || o.start.Sub(t) > reach && o.start.Sub(span.Start) > reach {
+				break
+			}
+			if back.Before(span.Return) {
+				span.Return = back
+			}
+			if o.end.After(span.End) {
+				span.End = o.end
+			}
+			if !slices.Contains(windows, o.window) {
+				windows = append(windows, o.window)
+			}
+		}
+		for _, w := range windows {
+			span.Windows = append(span.Windows, w.text)
+		}
+		return span, true
+	}
+}
+
+// occurrences gives a window's occurrences that end after since and start before until, in
+// order, without those that an exception or a skip takes away.
+func (p *Pet) occurrences(w *Window, since, until time.Time) func() (occurrence, bool) {
+	zone := w.zone
+	if zone == nil {
+		zone = p.Zone
+	}
+	next := w.starts.from(wallOf(since.Add(-w.exact), zone).Add(-w.nominal), wallOf(until, zone))
+	return func() (occurrence, bool) {
+		for {
+			wall, ok := next()
+			if !ok {
+				return occurrence{}, false
+			}
+			if w.excluded(wall) || slices.ContainsFunc(p.Exceptions, func(d Days) bool { return d.has(wall) }) {
+				continue
+			}
+			o := occurrence{window: w}
+			o.end = instant(wall.Add(w.nominal), zone).Add(w.exact)
+			if !o.end.After(since) {
+				continue
+			}
+			o.start = instant(wall, zone)
+			if !o.start.Before(o.end) || slices.ContainsFunc(p.Skips, func(s Skip) bool { return s.has(o.start) }) {
+				continue
+			}
+			return o, true
+		}
+	}
+}
+
+func (s Skip) has(start time.Time) bool { return !start.Before(s.From) && start.Before(s.To) }
+
+// Return says by when a pet has to be empty, ahead of a window's start. Zero is: at the
+// start.
+type Return struct {
+	Before time.Duration // so long before the start
+	// Clock is a time of day (as a duration since midnight): by when the clock showed it
+	// last, at the start or before. It counts only with OnClock, and then instead of Before.
+	Clock   time.Duration
+	OnClock bool
+}
+
+// of gives the moment for a window that starts at start.
+func (r Return) of(start time.Time, zone *time.Location) time.Time {
+	if !r.OnClock {
+		return start.Add(-r.Before)
+	}
+	day := midnight(wallOf(start, zone))
+	at := instant(day.Add(r.Clock), zone)
+	if at.After(start) {
+		at = instant(day.AddDate(0, 0, -1).Add(r.Clock), zone)
+	}
+	return at
+}
+
+// Days are dates, the last one included, as midnights in UTC.
+type Days struct{ First, Last time.Time }
+
+func (d Days) has(wall time.Time) bool {
+	day := midnight(wall)
+	return !day.Before(d.First) && !day.After(d.Last)
+}
+
+// String gives the days as they are written.
+func (d Days) String() string {
+	if d.First.Equal(d.Last) {
+		return d.First.Format(time.DateOnly)
+	}
+	return d.First.Format(time.DateOnly) + "–" + d.Last.Format(time.DateOnly)
+}

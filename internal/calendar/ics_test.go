@@ -1,0 +1,104 @@
+package calendar_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/calendar"
+)
+
+// ics makes a calendar of events, each the lines within a VEVENT.
+func ics(events ...string) string {
+	text := "BEGIN:VCALENDAR\nVERSION:2.0\n"
+	for _, e := range events {
+		text += "BEGIN:VEVENT\n" + e + "\nEND:VEVENT\n"
+	}
+	return strings.ReplaceAll(text+"END:VCALENDAR\n", "\n", "\r\n")
+}
+
+func TestCalendars(t *testing.T) {
+	const weekly = "UID:a\nSUMMARY:Render\\, all\nDTSTART;TZID=Europe/Berlin:20260501T210000\nDTEND;TZID=Europe/Berlin:20260502T050000\nRRULE:FREQ=WEEKLY;COUNT=4"
+	for name, c := range map[string]struct {
+		text string
+		want []string
+	}{
+		"a rule in its own zone": {ics(weekly), []string{
+			"Fri 2026-05-01 21:00 +0200 to Sat 2026-05-02 05:00 +0200",
+			"Fri 2026-05-08 21:00 +0200 to Sat 2026-05-09 05:00 +0200",
+			"Fri 2026-05-15 21:00 +0200 to Sat 2026-05-16 05:00 +0200",
+			"Fri 2026-05-22 21:00 +0200 to Sat 2026-05-23 05:00 +0200"}},
+		"exceptions, one moved, one cancelled": {ics(weekly+"\nEXDATE:20260508T190000Z",
+			"UID:a\nRECURRENCE-ID;TZID=Europe/Berlin:20260515T210000\nDTSTART;TZID=UTC:20260516T120000\nDURATION:PT2H",
+			"UID:a\nRECURRENCE-ID:20260522T190000Z\nDTSTART:20260522T190000Z\nDURATION:PT2H\nSTATUS:CANCELLED"), []string{
+			"Fri 2026-05-01 21:00 +0200 to Sat 2026-05-02 05:00 +0200",
+			"Sat 2026-05-16 12:00 +0000 to Sat 2026-05-16 14:00 +0000"}},
+		"more dates": {ics("DTSTART:20260501T100000Z\nDURATION:PT1H\nRDATE:20260503T100000Z,20260502T100000Z"), []string{
+			"Fri 2026-05-01 10:00 +0000 to Fri 2026-05-01 11:00 +0000",
+			"Sat 2026-05-02 10:00 +0000 to Sat 2026-05-02 11:00 +0000",
+			"Sun 2026-05-03 10:00 +0000 to Sun 2026-05-03 11:00 +0000"}},
+		"the first occurrence need not fit the rule": {ics("DTSTART:20260501T100000Z\nDURATION:PT1H\nRRULE:FREQ=WEEKLY;BYDAY=MO;UNTIL=20260511T100000Z"), []string{
+			"Fri 2026-05-01 10:00 +0000 to Fri 2026-05-01 11:00 +0000",
+			"Mon 2026-05-04 10:00 +0000 to Mon 2026-05-04 11:00 +0000",
+			"Mon 2026-05-11 10:00 +0000 to Mon 2026-05-11 11:00 +0000"}},
+		"whole days, in the pet's zone": {ics("DTSTART;VALUE=DATE:20260501\nDTEND;VALUE=DATE:20260503", "DTSTART;VALUE=DATE:20260510"), []string{
+			"Fri 2026-05-01 00:00 +0900 to Sun 2026-05-03 00:00 +0900",
+			"Sun 2026-05-10 00:00 +0900 to Mon 2026-05-11 00:00 +0900"}},
+		"no zone: the pet's": {ics("DTSTART:20260501T100000\nDTEND:20260501T110000\nEXDATE:20260501T100000\nRDATE:20260502T100000"), []string{
+			"Sat 2026-05-02 10:00 +0900 to Sat 2026-05-02 11:00 +0900"}},
+		"what does not block time": {ics("DTSTART:20260501T100000\nDURATION:PT1H\nTRANSP:TRANSPARENT", "DTSTART:20260502T100000Z\nDURATION:P1D"), []string{
+			"Sat 2026-05-02 10:00 +0000 to Sun 2026-05-03 10:00 +0000"}},
+		"folded lines, alarms, a path before the zone": {ics("DTSTART;TZID=/example.org/20260101/Asia/To\n kyo:20260501T100000\nDURATION:PT1H\nBEGIN:VALARM\nDURATION:PT9H\nDTSTART:x\nEND:VALARM"), []string{
+			"Fri 2026-05-01 10:00 +0900 to Fri 2026-05-01 11:00 +0900"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tokyo, err := time.LoadLocation("Asia/Tokyo")
+			require.NoError(t, err)
+			windows, err := calendar.ParseCalendar([]byte(c.text), tokyo)
+			require.NoError(t, err)
+			p := &calendar.Pet{Zone: tokyo, Windows: windows}
+			assert.Equal(t, c.want, show(p.Between(day(t, "2026-01-01"), day(t, "2027-01-01"))))
+		})
+	}
+	windows, err := calendar.ParseCalendar([]byte(ics(weekly)), time.UTC)
+	require.NoError(t, err)
+	assert.Equal(t, "Render, all (2026-05-01 21:00)", windows[0].String())
+}
+
+func TestCalendarRefusals(t *testing.T) {
+	const start = "DTSTART:20260501T100000Z\n"
+	for name, c := range map[string]struct{ text, says string }{
+		"nothing":             {"", "line 1: the calendar is empty, wanted BEGIN:VCALENDAR"},
+		"a web page":          {"<!DOCTYPE html>\n<p>sign in</p>", "line 1: "},
+		"not UTF-8":           {"\xff", "line 1: the calendar is not in UTF-8"},
+		"no events":           {ics(), "line 1: the calendar has no events"},
+		"cut off":             {"BEGIN:VCALENDAR\nBEGIN:VEVENT\n" + start, "line 3: the calendar ends within VEVENT"},
+		"tangled":             {"BEGIN:VCALENDAR\nBEGIN:VEVENT\nEND:VCALENDAR", `line 3: ends "VCALENDAR", which is not what was begun last`},
+		"no start":            {ics("DTEND:20260501T100000Z"), "line 3: the event has no DTSTART"},
+		"two starts":          {ics(start + start + "DURATION:PT1H"), "line 5: DTSTART is there twice"},
+		"no end":              {ics("UID:a\n" + start + "SUMMARY:x"), "line 3: the event has no end"},
+		"both ends":           {ics(start + "DTEND:20260501T110000Z\nDURATION:PT1H"), "line 6: DURATION is there beside DTEND"},
+		"ends before":         {ics(start + "DTEND:20260501T090000Z"), "line 5: the event ends before it has begun"},
+		"negative":            {ics(start + "DURATION:-PT1H"), `line 5: DURATION is "-PT1H"`},
+		"too long":            {ics(start + "DURATION:P40D"), "line 5: the event is longer than 31 days"},
+		"date and time":       {ics(start + "DTEND;VALUE=DATE:20260502"), "line 5: DTEND is a date and DTSTART a time"},
+		"no such day":         {ics("DTSTART:20260230T100000Z\nDURATION:PT1H"), `line 4: DTSTART is "20260230T100000Z"`},
+		"no such zone":        {ics("DTSTART;TZID=W. Europe Standard Time:20260501T100000\nDURATION:PT1H"), `line 4: DTSTART is in the zone "W. Europe Standard Time", wanted a zone of the IANA database`},
+		"year":                {ics("DTSTART:00010101T000000Z\nDURATION:PT1H"), "line 4: DTSTART has the year 1"},
+		"rule":                {ics(start + "DURATION:PT1H\nRRULE:FREQ=HOURLY"), "line 6: RRULE \"FREQ=HOURLY\" has FREQ=HOURLY"},
+		"old exceptions":      {ics(start + "DURATION:PT1H\nEXRULE:FREQ=DAILY"), "line 6: EXRULE is not supported"},
+		"periods":             {ics(start + "DURATION:PT1H\nRDATE;VALUE=PERIOD:20260501T100000Z/PT1H"), `line 6: RDATE is a "PERIOD"`},
+		"this and the future": {ics(start + "DURATION:PT1H\nRECURRENCE-ID;RANGE=THISANDFUTURE:20260501T100000Z"), "line 6: RECURRENCE-ID has a RANGE"},
+		"all at once":         {ics("UID:a", start), "line 3: the event has no DTSTART, wanted one; line 6: the event has no end"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			windows, err := calendar.ParseCalendar([]byte(c.text), time.UTC)
+			require.Error(t, err)
+			assert.Contains(t, err.Error(), c.says)
+			assert.Empty(t, windows)
+		})
+	}
+}

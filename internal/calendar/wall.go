@@ -1,0 +1,41 @@
+package calendar
+
+import "time"
+
+// A wall-clock time, without a zone, is kept as if it were in UTC: there each day has 24
+// hours, so that adding to it moves the hands of a clock and nothing else.
+
+// wallOf gives what a clock in zone shows at t.
+func wallOf(t time.Time, zone *time.Location) time.Time {
+	_, offset := t.In(zone).Zone()
+	return t.UTC().Add(time.Duration(offset) * time.Second)
+}
+
+// instant gives the first moment at which a clock in zone shows wall or a later time. So a
+// time that is skipped when clocks go forward stands for the moment they do, and one that
+// comes twice when they go back for the first of the two. A later wall never gives an
+// earlier moment. (time.Date does not say which it takes.)
+func instant(wall time.Time, zone *time.Location) time.Time {
+	// Before any zone shows it: no offset was ever larger than 16 hours.
+	t := wall.Add(-24 * time.Hour).In(zone)
+	for {
+		_, offset := t.Zone()
+		_, end := t.ZoneBounds()
+		if !end.IsZero() && !end.After(t) {
+			// For zones that go by a rule for all years to come Go ends each year after 365
+			// days: on the last of a leap year that is over already.
+			end = t.Truncate(24 * time.Hour).Add(24 * time.Hour)
+		}
+		at := wall.Add(-time.Duration(offset) * time.Second)
+		switch {
+		case at.Before(t):
+			return t
+		case end.IsZero() || at.Before(end):
+			return at.In(zone)
+		}
+		t = end
+	}
+}
+
+// midnight gives the beginning of a wall-clock time's day.
+func midnight(wall time.Time) time.Time { return wall.Truncate(24 * time.Hour) }

@@ -1,0 +1,463 @@
+package calendar
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Bounds on what is read, so that nobody's text can hurt who reads it.
+const (
+	MaxBytes   = 8 << 20 // the whole text
+	maxPets    = 20_000
+	maxEntries = 1000 // of a pet's windows, exceptions or traits; events of a calendar
+	maxStay    = 31 * 24 * time.Hour
+	maxReturn  = 7 * 24 * time.Hour
+)
+
+var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+// Parse reads pets from YAML, in the format of docs/reference/pets.md. Empty text is no
+// pets. The error is a Problems with all that was found; then there are no pets, so that a
+// caller keeps the ones it had.
+func Parse(text []byte) ([]*Pet, error) {
+	root, problems := document(text)
+	if root == nil {
+		return nil, problems.err()
+	}
+	r := reader{zones: map[string]*time.Location{}}
+	pets := r.root(root)
+	if err := r.problems.err(); err != nil {
+		return nil, err
+	}
+	return pets, nil
+}
+
+// ParseWindow reads one entry of a pet's windows, for a pet in zone: a line of text, or a
+// mapping in YAML. An .ics calendar has a window for each of its events. The error is a
+// Problems.
+func ParseWindow(text string, zone *time.Location) ([]Window, error) {
+	root, problems := document([]byte(text))
+	if root == nil && problems == nil {
+		problems = Problems{{Line: 1, Says: "is empty", Want: wantText}}
+	}
+	if problems != nil {
+		return nil, problems.err()
+	}
+	r := reader{zones: map[string]*time.Location{}}
+	windows := r.window("window", root, zone)
+	if err := r.problems.err(); err != nil {
+		return nil, err
+	}
+	return windows, nil
+}
+
+// document reads the one document of a YAML text; it is nil when there is nothing in it.
+func document(text []byte) (*yaml.Node, Problems) {
+	if len(text) > MaxBytes {
+		return nil, Problems{{Line: 1, Says: fmt.Sprintf("the text is %d bytes long", len(text)), Want: fmt.Sprintf("at most %d", MaxBytes)}}
+	}
+	if !utf8.Valid(text) {
+		return nil, Problems{{Line: 1, Says: "the text is not in UTF-8"}}
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	var first, second yaml.Node
+	if err := decoder.Decode(&first); errors.Is(err, io.EOF) {
+		return nil, nil
+	} else if err != nil {
+		return nil, notYAML(err)
+	}
+	if err := decoder.Decode(&second); err == nil {
+		return nil, Problems{{Line: second.Line, Says: "a second YAML document begins", Want: "one"}}
+	} else if !errors.Is(err, io.EOF) {
+		return nil, notYAML(err)
+	}
+	return first.Content[0], nil
+}
+
+var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
+
+func notYAML(err error) Problems {
+	line, says := 1, strings.TrimPrefix(err.Error(), "yaml: ")
+	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
+		says = strings.TrimPrefix(err.Error(), m[0])
+		_, _ = fmt.Sscan(m[1], &line)
+	}
+	return Problems{{Line: line, Says: "the text is not YAML: " + says}}
+}
+
+// reader walks the YAML and collects what is wrong with it.
+type reader struct {
+	problems Problems
+	zones    map[string]*time.Location
+}
+
+func (r *reader) add(node *yaml.Node, path, says, want string) {
+	r.problems = append(r.problems, Problem{node.Line, path, says, want})
+}
+
+func (r *reader) root(node *yaml.Node) []*Pet {
+	zone := time.UTC
+	var list *yaml.Node
+	r.mapping("", node, func(key string, keyNode, value *yaml.Node) {
+		switch key {
+		case "zone":
+			zone = r.zone("zone", value)
+		case "pets":
+			list = value
+		default:
+			r.add(keyNode, key, "is not known here", "zone or pets")
+		}
+	})
+	if list == nil {
+		return nil
+	}
+	var pets []*Pet
+	taken := map[string]string{}
+	for i, item := range r.sequence("pets", list, maxPets) {
+		pet := r.pet(fmt.Sprintf("pets[%d]", i), item, zone)
+		pets = append(pets, pet)
+		for what, value := range map[string]string{"name": pet.Name, "member": pet.Member, "node": pet.Node} {
+			if value == "" {
+				continue
+			}
+			if first, ok := taken[what+" "+value]; ok {
+				r.add(item, path(i, pet), fmt.Sprintf("has the %s %s, as has %s", what, value, first), "another")
+			}
+			taken[what+" "+value] = path(i, pet)
+		}
+	}
+	return pets
+}
+
+func path(i int, pet *Pet) string {
+	if pet.Name == "" {
+		return fmt.Sprintf("pets[%d]", i)
+	}
+	return "pets." + pet.Name
+}
+
+func (r *reader) pet(at string, node *yaml.Node, zone *time.Location) *Pet {
+	pet := &Pet{Zone: zone, Line: node.Line}
+	parts := map[string]*yaml.Node{}
+	named := false
+	for i := 0; node.Kind == yaml.MappingNode && i < len(node.Content) && !named; i += 2 {
+		if node.Content[i].Value == "name" {
+			named = true
+			if pet.Name = r.name(at+".name", node.Content[i+1]); pet.Name != "" {
+				at = "pets." + pet.Name
+			}
+		}
+	}
+	r.mapping(at, node, func(key string, keyNode, value *yaml.Node) {
+		switch key {
+		case "name":
+		case "member", "node", "traits", "zone", "windows", "exceptions", "min-stay", "latest-return", "on-immovable":
+			parts[key] = value
+		default:
+			r.add(keyNode, at+"."+key, "is not known here", "name, member, node, traits, zone, windows, exceptions, min-stay, latest-return or on-immovable")
+		}
+	})
+	if !named && node.Kind == yaml.MappingNode {
+		r.add(node, at, "has no name", "a name, such as gpu-1")
+	}
+	pet.Member = pet.Name
+	if n := parts["member"]; n != nil {
+		pet.Member = r.name(at+".member", n)
+	}
+	if n := parts["node"]; n != nil {
+		pet.Node = r.name(at+".node", n)
+	}
+	if n := parts["zone"]; n != nil {
+		pet.Zone = r.zone(at+".zone", n)
+	}
+	if n := parts["traits"]; n != nil {
+		for i, item := range r.sequence(at+".traits", n, maxEntries) {
+			pet.Traits = append(pet.Traits, r.name(fmt.Sprintf("%s.traits[%d]", at, i), item))
+		}
+	}
+	if n := parts["windows"]; n != nil {
+		for i, item := range r.sequence(at+".windows", n, maxEntries) {
+			pet.Windows = append(pet.Windows, r.window(fmt.Sprintf("%s.windows[%d]", at, i), item, pet.Zone)...)
+		}
+		if len(pet.Windows) > maxEntries {
+			r.add(n, at+".windows", fmt.Sprintf("are %d with the events of calendars", len(pet.Windows)), fmt.Sprintf("at most %d", maxEntries))
+		}
+	}
+	if n := parts["exceptions"]; n != nil {
+		for i, item := range r.sequence(at+".exceptions", n, maxEntries) {
+			pet.Exceptions = append(pet.Exceptions, r.days(fmt.Sprintf("%s.exceptions[%d]", at, i), item))
+		}
+	}
+	if n := parts["min-stay"]; n != nil {
+		pet.MinStay = r.duration(at+".min-stay", n, maxStay)
+	}
+	if n := parts["latest-return"]; n != nil {
+		pet.LatestReturn = r.latestReturn(at+".latest-return", n)
+	}
+	if n := parts["on-immovable"]; n != nil {
+		const want = "refuse or stop"
+		switch v := r.text(at+".on-immovable", n, want); v {
+		case "stop":
+			pet.StopImmovable = true
+		case "refuse", "":
+		default:
+			r.add(n, at+".on-immovable", "is "+quote(v), want)
+		}
+	}
+	return pet
+}
+
+// window reads an entry of windows.
+func (r *reader) window(at string, node *yaml.Node, zone *time.Location) []Window {
+	if node.Kind != yaml.MappingNode {
+		text := r.text(at, node, wantText)
+		if text == "" {
+			return nil
+		}
+		w, err := parseText(text)
+		switch {
+		case errors.Is(err, errShape):
+			r.add(node, at, "is "+quote(text), wantText)
+		case err != nil:
+			r.add(node, at, quote(text)+" "+err.Error(), "")
+		}
+		return []Window{w}
+	}
+	parts := map[string]*yaml.Node{}
+	r.mapping(at, node, func(key string, keyNode, value *yaml.Node) {
+		switch key {
+		case "rrule", "dtstart", "duration", "ics":
+			parts[key] = value
+		default:
+			r.add(keyNode, at+"."+key, "is not known here", "rrule, dtstart and duration, or ics")
+		}
+	})
+	if ics := parts["ics"]; ics != nil {
+		if len(parts) > 1 {
+			r.add(node, at, "has more than the calendar", "ics alone")
+		}
+		return r.calendar(at+".ics", ics, zone)
+	}
+	if w, ok := r.rule(at, node, parts, zone); ok {
+		return []Window{w}
+	}
+	return nil
+}
+
+// calendar reads an .ics calendar that stands in the YAML.
+func (r *reader) calendar(at string, node *yaml.Node, zone *time.Location) []Window {
+	text := r.text(at, node, "the text of an .ics calendar")
+	if text == "" {
+		return nil
+	}
+	windows, err := ParseCalendar([]byte(text), zone)
+	var problems Problems
+	errors.As(err, &problems)
+	for _, p := range problems {
+		// The lines of a literal block begin below its |.
+		line := node.Line
+		if node.Style&yaml.LiteralStyle != 0 {
+			line += p.Line
+		}
+		r.problems = append(r.problems, Problem{line, strings.TrimSpace(at + " " + p.Path), p.Says, p.Want})
+	}
+	return windows
+}
+
+// rule reads a window that is a rule of RFC 5545.
+func (r *reader) rule(at string, node *yaml.Node, parts map[string]*yaml.Node, zone *time.Location) (Window, bool) {
+	const (
+		wantRule     = "a rule such as FREQ=MONTHLY;BYDAY=-1SU"
+		wantStart    = "the first start, such as 2026-01-25 04:00"
+		wantDuration = "a length such as 8h, 1d12h or PT8H"
+	)
+	before := len(r.problems)
+	get := func(key, want string) string {
+		if parts[key] == nil {
+			r.add(node, at, "has no "+key, want)
+			return ""
+		}
+		return r.text(at+"."+key, parts[key], want)
+	}
+	rule, from, length := get("rrule", wantRule), get("dtstart", wantStart), get("duration", wantDuration)
+	if len(r.problems) > before {
+		return Window{}, false
+	}
+	start, err := parseMoment(from)
+	switch {
+	case errors.Is(err, errShape):
+		r.add(parts["dtstart"], at+".dtstart", "is "+quote(from), wantStart)
+	case err != nil:
+		r.add(parts["dtstart"], at+".dtstart", err.Error(), "")
+	}
+	w := Window{text: fmt.Sprintf("%s from %s for %s", rule, from, length)}
+	var ok bool
+	if w.nominal, w.exact, ok = parseLength(length); !ok || w.length() <= 0 || w.length() > maxLength {
+		r.add(parts["duration"], at+".duration", "is "+quote(length), wantDuration+", at most 31d")
+	}
+	if len(r.problems) > before {
+		return Window{}, false
+	}
+	starts, err := newRecurrence(rule, start, func(t time.Time) time.Time { return wallOf(t, zone) })
+	if err != nil {
+		r.add(parts["rrule"], at+".rrule", quote(rule)+" "+err.Error(), "")
+		return Window{}, false
+	}
+	w.starts = starts
+	return w, true
+}
+
+func (r *reader) days(at string, node *yaml.Node) Days {
+	const want = "a date such as 2026-12-25, or 2026-12-24–2027-01-02"
+	text := r.text(at, node, want)
+	if text == "" {
+		return Days{}
+	}
+	days, err := parseDays(text)
+	switch {
+	case errors.Is(err, errShape):
+		r.add(node, at, "is "+quote(text), want)
+	case err != nil:
+		r.add(node, at, quote(text)+" "+err.Error(), "")
+	}
+	return days
+}
+
+func (r *reader) duration(at string, node *yaml.Node, most time.Duration) time.Duration {
+	want := fmt.Sprintf("a length such as 2h or 30m, at most %dd", most/(24*time.Hour))
+	text := r.text(at, node, want)
+	if text == "" {
+		return 0
+	}
+	nominal, exact, ok := parseLength(text)
+	if !ok || nominal+exact > most {
+		r.add(node, at, "is "+quote(text), want)
+		return 0
+	}
+	return nominal + exact
+}
+
+func (r *reader) latestReturn(at string, node *yaml.Node) Return {
+	const want = "how long before a window, such as 30m, or a time of day, such as 18:00"
+	text := r.text(at, node, want)
+	if strings.Contains(text, ":") {
+		clock, err := parseClock(text, false)
+		if err != nil {
+			r.add(node, at, "is "+quote(text), want)
+		}
+		return Return{Clock: clock, OnClock: true}
+	}
+	return Return{Before: r.duration(at, node, maxReturn)}
+}
+
+func (r *reader) name(at string, node *yaml.Node) string {
+	const want = "a name of at most 63 letters, digits, dots, hyphens and underscores"
+	text := r.text(at, node, want)
+	if text != "" && !names.MatchString(text) {
+		r.add(node, at, "is "+quote(text), want)
+		return ""
+	}
+	return text
+}
+
+func (r *reader) zone(at string, node *yaml.Node) *time.Location {
+	text := r.text(at, node, wantZone)
+	if text == "" {
+		return time.UTC
+	}
+	zone, ok := r.zones[text]
+	if !ok {
+		zone = loadZone(text)
+		r.zones[text] = zone
+	}
+	if zone == nil {
+		r.add(node, at, "is "+quote(text), wantZone)
+		return time.UTC
+	}
+	return zone
+}
+
+const wantZone = "a zone of the IANA database, such as Europe/Berlin"
+
+// loadZone finds a zone; nil when there is none of that name.
+func loadZone(name string) *time.Location {
+	if name == "" || name == "Local" {
+		return nil // what Go takes for "wherever I run"
+	}
+	zone, err := time.LoadLocation(name)
+	if err != nil {
+		return nil
+	}
+	return zone
+}
+
+// text reads a scalar; it is empty when there is a problem with it.
+func (r *reader) text(at string, node *yaml.Node, want string) string {
+	if node.Kind != yaml.ScalarNode || node.Anchor != "" || node.ShortTag() == "!!null" || strings.TrimSpace(node.Value) == "" {
+		r.add(node, at, "is "+describe(node), want)
+		return ""
+	}
+	return node.Value
+}
+
+// mapping calls each for every key of a mapping.
+func (r *reader) mapping(at string, node *yaml.Node, each func(key string, keyNode, value *yaml.Node)) {
+	if node.Kind != yaml.MappingNode || node.Anchor != "" {
+		if at == "" {
+			at = "the text"
+		}
+		r.add(node, at, "is "+describe(node), `a mapping, one "key: value" on each line`)
+		return
+	}
+	seen := map[string]bool{}
+	for i := 0; i < len(node.Content); i += 2 {
+		key, value := node.Content[i], node.Content[i+1]
+		switch {
+		case key.Kind != yaml.ScalarNode || key.ShortTag() == "!!merge":
+			r.add(key, at, "has a key that is "+describe(key), "plain text")
+		case seen[key.Value]:
+			r.add(key, strings.TrimPrefix(at+"."+key.Value, "."), "is there twice", "each key once")
+		default:
+			seen[key.Value] = true
+			each(key.Value, key, value)
+		}
+	}
+}
+
+// sequence gives the items of a list; none when there is a problem with it.
+func (r *reader) sequence(at string, node *yaml.Node, most int) []*yaml.Node {
+	switch {
+	case node.Kind == yaml.ScalarNode && node.ShortTag() == "!!null" && node.Anchor == "":
+		return nil
+	case node.Kind != yaml.SequenceNode || node.Anchor != "":
+		r.add(node, at, "is "+describe(node), `a list, one "- …" on each line`)
+		return nil
+	case len(node.Content) > most:
+		r.add(node, at, fmt.Sprintf("has %d entries", len(node.Content)), fmt.Sprintf("at most %d", most))
+		return nil
+	}
+	return node.Content
+}
+
+// describe says what a node is, in a reader's words.
+func describe(node *yaml.Node) string {
+	switch {
+	case node.Kind == yaml.AliasNode || node.Anchor != "":
+		return "a YAML alias"
+	case node.Kind == yaml.SequenceNode:
+		return "a list"
+	case node.Kind == yaml.MappingNode:
+		return "a mapping"
+	case node.ShortTag() == "!!null" || strings.TrimSpace(node.Value) == "":
+		return "empty"
+	}
+	return quote(node.Value)
+}
