@@ -340,3 +340,12 @@ func TestMonitorsInACephConf(t *testing.T) {
 		require.Equal(t, want, names(conf, "192.0.2.1"), conf)
 	}
 }
+
+func FuzzMonitorsInACephConf(f *testing.F) {
+	f.Add("mon_host = [v2:192.0.2.1:3300,v1:192.0.2.1]")
+	f.Fuzz(func(t *testing.T, conf string) {
+		if names(conf, "192.0.2.1") {
+			require.Contains(t, conf, "192.0.2.1")
+		}
+	})
+}

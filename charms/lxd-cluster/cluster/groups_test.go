@@ -107,3 +107,16 @@ func TestClusterGroupsSurviveCrashes(t *testing.T) {
 		}
 	})
 }
+
+func FuzzParseGroups(f *testing.F) {
+	f.Add("ssd, gpu,,ssd")
+	f.Fuzz(func(t *testing.T, text string) {
+		groups, problem := parseGroups(text)
+		if problem != "" {
+			return
+		}
+		again, problem := parseGroups(strings.Join(groups, ","))
+		require.Empty(t, problem)
+		require.Equal(t, groups, again, "what is recorded is read back")
+	})
+}

@@ -279,3 +279,17 @@ func TestComplaints(t *testing.T) {
 	_, err = System{}.Run(t.Context(), "false")
 	require.EqualError(t, err, "cannot run false: exit status 1")
 }
+
+func FuzzTracking(f *testing.F) {
+	f.Add("Name  Version  Rev  Tracking  Publisher  Notes\nlxd 5.21.3 123 5.21/stable canonical -\n")
+	f.Fuzz(func(t *testing.T, out string) {
+		got := tracking(t.Context(), printing(out))
+		require.Contains(t, out, got)
+		require.NotContains(t, got, " ")
+	})
+}
+
+// printing is a program that prints that.
+type printing string
+
+func (p printing) Run(context.Context, string, ...string) (string, error) { return string(p), nil }
