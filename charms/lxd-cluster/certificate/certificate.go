@@ -18,6 +18,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -179,10 +180,20 @@ func (f *Facts) observeRequest(ctx context.Context, w World, bag map[string]stri
 	return nil
 }
 
+// A certificate without this use is none of a server for Juju, and for others. crypto/x509
+// has no field for it in requests. https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.12
+var (
+	extendedKeyUsage = asn1.ObjectIdentifier{2, 5, 29, 37}
+	serverAuth       = []byte{0x30, 0x0a, 0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01}
+)
+
 // newRequest makes a signing request for all members. The same key and members give the
 // same text (PKCS #1 v1.5 signatures have no chance in them).
 func newRequest(key *rsa.PrivateKey, members []api.ClusterMember) (string, error) {
-	template := x509.CertificateRequest{Subject: pkix.Name{CommonName: "lxd-cluster"}}
+	template := x509.CertificateRequest{
+		Subject:         pkix.Name{CommonName: "lxd-cluster"},
+		ExtraExtensions: []pkix.Extension{{Id: extendedKeyUsage, Value: serverAuth}},
+	}
 	for _, m := range members {
 		template.DNSNames = append(template.DNSNames, m.ServerName)
 		host, _, err := net.SplitHostPort(strings.TrimPrefix(m.URL, "https://"))
@@ -215,6 +226,9 @@ func check(issued tlscertificates.Issued, key *rsa.PrivateKey, current string, n
 	}
 	if now.After(leaf.NotAfter) && !issued.Revoked && lxdhttps.Fingerprint(leaf) != current {
 		return nil, fmt.Errorf("cannot use the certificate: it expired on %s", leaf.NotAfter.Format(time.DateTime))
+	}
+	if uses := leaf.ExtKeyUsage; len(uses) > 0 && !slices.Contains(uses, x509.ExtKeyUsageServerAuth) && !slices.Contains(uses, x509.ExtKeyUsageAny) {
+		return nil, errors.New("cannot use the certificate: it is not for a server")
 	}
 	all := []*x509.Certificate{leaf}
 	for _, text := range issued.Chain {

@@ -114,7 +114,11 @@ func (f *fake) UpdateClusterCertificate(put api.ClusterCertificatePut, _ string)
 
 func (f *fake) configure(_ context.Context, what string, change func(map[string]any)) error {
 	defer f.gate.Effect(what)()
-	change(f.config)
+	put := maps.Clone(f.config)
+	change(put)
+	// As LXD does it: a key user.* that is missing stays; one that is empty goes.
+	maps.Copy(f.config, put)
+	maps.DeleteFunc(f.config, func(_ string, value any) bool { return value == "" })
 	return nil
 }
 
@@ -142,6 +146,7 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 	cert *x509.Certificate
 	life time.Duration
+	uses []x509.ExtKeyUsage // instead of what is asked for
 }
 
 func newAuthority(t require.TestingT) *authority {
@@ -152,7 +157,7 @@ func newAuthority(t require.TestingT) *authority {
 	require.NoError(t, err)
 	cert, err := x509.ParseCertificate(der)
 	require.NoError(t, err)
-	return &authority{key, cert, 1000 * time.Hour}
+	return &authority{key: key, cert: cert, life: 1000 * time.Hour}
 }
 
 // answer issues what the units ask for, as the providers' library does: requests that are
@@ -188,6 +193,12 @@ func (a *authority) issue(t require.TestingT, csr string, now time.Time) tlscert
 	require.NoError(t, err)
 	require.NoError(t, request.CheckSignature())
 	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: request.Subject, DNSNames: request.DNSNames, IPAddresses: request.IPAddresses, NotBefore: now, NotAfter: now.Add(a.life)}
+	for _, extension := range request.Extensions {
+		if len(a.uses) == 0 && extension.Id.Equal(extendedKeyUsage) {
+			template.ExtraExtensions = append(template.ExtraExtensions, extension)
+		}
+	}
+	template.ExtKeyUsage = a.uses
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, request.PublicKey, a.key)
 	require.NoError(t, err)
 	leaf := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
@@ -228,6 +239,7 @@ func TestOneUnitGetsTheClustersCertificate(t *testing.T) {
 	hook(t, juju, "lxd-cluster/0", lxd)
 	require.Len(t, lxd.shown, 2)
 	require.Equal(t, []string{"m1", "m2"}, lxd.shown[0].DNSNames)
+	require.Equal(t, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, lxd.shown[0].ExtKeyUsage, "Juju takes no other")
 	require.Equal(t, "10.0.0.1", lxd.shown[0].IPAddresses[0].String())
 	require.True(t, lxd.shown[1].Equal(ca.cert))
 	require.Equal(t, "first", lxd.identity(), "it is the same cluster still")
@@ -291,6 +303,11 @@ func TestWhatCannotBeUsed(t *testing.T) {
 			text, err := json.Marshal(all)
 			require.NoError(t, err)
 			r.Databags["ca"]["certificates"] = string(text)
+		},
+		"not for a server": func(r *hooktooltest.Relation, lxd *fake) {
+			other := *ca
+			other.uses = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+			other.answer(t, r, lxd.now)
 		},
 		"all members must be online, and these are not: m2": func(r *hooktooltest.Relation, lxd *fake) {
 			ca.answer(t, r, lxd.now)

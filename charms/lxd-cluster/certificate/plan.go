@@ -67,13 +67,8 @@ func (s name) Name() string {
 }
 
 func (s name) Apply(ctx context.Context, w World) error {
-	return w.Configure(ctx, s.Name(), func(config map[string]any) {
-		if s.unit == "" {
-			delete(config, holderKey)
-		} else {
-			config[holderKey] = s.unit
-		}
-	})
+	// Empty is unset; LXD keeps a key user.* that is merely missing.
+	return w.Configure(ctx, s.Name(), func(config map[string]any) { config[holderKey] = s.unit })
 }
 
 // makeKey makes the holder's private key, or another one.

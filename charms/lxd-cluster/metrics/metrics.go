@@ -44,11 +44,15 @@ const (
 // extension is LXD's name for having the first one (LXD 5.0 and later).
 const extension = "metrics_authentication"
 
-//go:embed dashboard.json
-var dashboardJSON []byte
+// The dashboard is compressed beforehand, since a hook would have to do it to see that it
+// has nothing to do.
+//
+//go:generate xz --keep --force dashboard.json
+//go:embed dashboard.json.xz
+var dashboardXZ []byte
 
 func dashboard() grafanadashboard.Dashboard {
-	return grafanadashboard.Dashboard{Name: "lxd", JSON: dashboardJSON}
+	return grafanadashboard.Dashboard{Name: "lxd", XZ: dashboardXZ}
 }
 
 // LXD is what this package asks of LXD; the client library's InstanceServer has it all.

@@ -1,16 +1,21 @@
 package metrics
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"maps"
 	"net"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/canonical/lxd/shared"
 	"github.com/canonical/lxd/shared/api"
 	"github.com/stretchr/testify/require"
+	"github.com/ulikunitz/xz"
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/charm/crashtest"
@@ -48,7 +53,12 @@ func (f *fake) GetClusterMembers() ([]api.ClusterMember, error) {
 
 func (f *fake) configure(_ context.Context, what string, change func(map[string]any)) error {
 	defer f.gate.Effect(what)()
-	change(f.config)
+	put := maps.Clone(f.config)
+	change(put)
+	// As LXD does it: what is missing is unset, but for user.*; so is what is empty.
+	maps.DeleteFunc(f.config, func(key string, _ any) bool { return !strings.HasPrefix(key, "user.") })
+	maps.Copy(f.config, put)
+	maps.DeleteFunc(f.config, func(_ string, value any) bool { return value == "" })
 	return nil
 }
 
@@ -203,7 +213,14 @@ func TestTheDashboardIsOne(t *testing.T) {
 			Targets []struct{ Expr string }
 		}
 	}
-	require.NoError(t, json.Unmarshal(dashboardJSON, &d))
+	text, err := os.ReadFile("dashboard.json")
+	require.NoError(t, err)
+	packed, err := xz.NewReader(bytes.NewReader(dashboardXZ))
+	require.NoError(t, err)
+	unpacked, err := io.ReadAll(packed)
+	require.NoError(t, err)
+	require.Equal(t, string(text), string(unpacked), "run go generate")
+	require.NoError(t, json.Unmarshal(text, &d))
 	require.Len(t, d.UID, 40)
 	var ids []int
 	for _, p := range d.Panels {

@@ -25,7 +25,7 @@ func Encode(jobs []prometheusscrape.Job, dashboards ...grafanadashboard.Dashboar
 		LogSlots   []string               `json:"log_slots"`
 	}{map[string]any{}, map[string]any{}, []string{}, append([]prometheusscrape.Job{}, jobs...), []string{}}
 	for _, d := range dashboards {
-		config.Dashboards = append(config.Dashboards, grafanadashboard.Compress(d.JSON))
+		config.Dashboards = append(config.Dashboards, d.Content())
 	}
 	raw, err := json.Marshal(config)
 	if err != nil {

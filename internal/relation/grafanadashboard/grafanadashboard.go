@@ -4,14 +4,10 @@
 package grafanadashboard
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
-
-	"github.com/ulikunitz/xz"
 )
 
 // keyDashboards is the databag's only key.
@@ -20,26 +16,13 @@ const keyDashboards = "dashboards"
 // Dashboard is one dashboard of a charm.
 type Dashboard struct {
 	Name string // unique in the charm
-	JSON []byte // Grafana's model; panels name the data source ${prometheusds}
+	// XZ is Grafana's model, JSON, as xz compresses it. Its panels name the data source
+	// ${prometheusds}.
+	XZ []byte
 }
 
-// window is how far back the compression looks: more than a dashboard is long.
-const window = 1 << 16
-
-// Compress gives a dashboard as this interface and cos_agent carry it: xz, in base64. The
-// same dashboard always gives the same text.
-func Compress(dashboard []byte) string {
-	var packed bytes.Buffer
-	w, err := xz.WriterConfig{DictCap: window}.NewWriter(&packed)
-	if err == nil {
-		_, err = w.Write(dashboard)
-		err = errors.Join(err, w.Close())
-	}
-	if err != nil {
-		panic(err) // nothing can fail in memory
-	}
-	return base64.StdEncoding.EncodeToString(packed.Bytes())
-}
+// Content gives a dashboard as this interface and cos_agent carry it.
+func (d Dashboard) Content() string { return base64.StdEncoding.EncodeToString(d.XZ) }
 
 // Encode gives the entries of the application's databag.
 func Encode(charm string, dashboards ...Dashboard) map[string]string {
@@ -54,9 +37,9 @@ func Encode(charm string, dashboards ...Dashboard) map[string]string {
 	templates := map[string]template{}
 	sum := sha256.New()
 	for _, d := range dashboards {
-		_, _ = sum.Write(d.JSON)
+		_, _ = sum.Write(d.XZ)
 		id := sha256.Sum256([]byte(charm + "-" + d.Name))
-		templates["file:"+d.Name] = template{Charm: charm, Content: Compress(d.JSON), Topology: map[string]string{}, UID: hex.EncodeToString(id[:8])}
+		templates["file:"+d.Name] = template{Charm: charm, Content: d.Content(), Topology: map[string]string{}, UID: hex.EncodeToString(id[:8])}
 	}
 	raw, err := json.Marshal(map[string]any{"templates": templates, "uuid": hex.EncodeToString(sum.Sum(nil)[:16])})
 	if err != nil {
