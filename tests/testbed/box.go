@@ -72,6 +72,17 @@ func (b Box) LXC(t testing.TB, args ...string) string {
 	return b.DCIB(t, 5*time.Minute, "lxc", args...)
 }
 
+// TryLXC is LXC for commands that may fail.
+func (b Box) TryLXC(limit time.Duration, args ...string) (string, error) {
+	return Try(limit, filepath.Join(b.Repo, "bin/dcib"), append([]string{"box", "--name", b.Name, "lxc"}, args...)...)
+}
+
+// AddModel adds an empty model on the box's own LXD.
+func (b Box) AddModel(t testing.TB, model string) {
+	t.Helper()
+	b.Juju(t, "add-model", "--no-switch", model, "box", "--config", "enable-os-upgrade=false", "--config", "enable-os-refresh-update=false")
+}
+
 // Inside runs a shell line as root in a machine of the metal model.
 func (b Box) Inside(t testing.TB, machine, line string) string {
 	t.Helper()
@@ -82,6 +93,12 @@ func (b Box) Inside(t testing.TB, machine, line string) string {
 // the limit.
 func (b Box) Eventually(t testing.TB, limit time.Duration, what string, yes func() (bool, string)) {
 	t.Helper()
+	b.Await(t, limit, time.Second, what, yes)
+}
+
+// Await is Eventually with a pause of its own between two questions.
+func (b Box) Await(t testing.TB, limit, pause time.Duration, what string, yes func() (bool, string)) {
+	t.Helper()
 	deadline := time.Now().Add(limit)
 	for {
 		ok, why := yes()
@@ -91,7 +108,7 @@ func (b Box) Eventually(t testing.TB, limit time.Duration, what string, yes func
 		if time.Now().After(deadline) {
 			require.FailNow(t, "not in time: "+what, "within %s; last seen: %s\n%s", limit, why, b.Everything(t))
 		}
-		time.Sleep(time.Second)
+		time.Sleep(pause)
 	}
 }
 
@@ -106,8 +123,18 @@ func (b Box) Everything(t testing.TB) string {
 		}
 		return out
 	}
-	for _, model := range []string{"metal", "machines"} {
-		all.WriteString(box("juju", "status", "-m", model, "--relations"))
+	var models struct {
+		Models []struct {
+			Name string `json:"short-name"`
+		} `json:"models"`
+	}
+	if err := json.Unmarshal([]byte(box("juju", "models", "--format", "json")), &models); err != nil {
+		all.WriteString(err.Error())
+	}
+	for _, model := range models.Models {
+		if model.Name != "controller" {
+			all.WriteString(box("juju", "status", "-m", model.Name, "--relations"))
+		}
 	}
 	for _, machine := range strings.Fields(box("lxc", "list", "--format", "csv", "--columns", "n")) {
 		fmt.Fprintf(&all, "%s:\n%s", machine, box("lxc", "exec", machine, "--", "sh", "-c",
@@ -139,6 +166,7 @@ type Unit struct {
 	Workload     State           `json:"workload-status"`
 	Agent        State           `json:"juju-status"`
 	Machine      string          `json:"machine"`
+	Leader       bool            `json:"leader"`
 	Subordinates map[string]Unit `json:"subordinates"`
 }
 

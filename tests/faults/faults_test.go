@@ -1,0 +1,121 @@
+//go:build box
+
+// Package faults breaks real machines at chosen moments: whatever happens, one LXD cluster
+// comes out of it, and nothing that runs on it is lost.
+package faults
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/tests/testbed"
+)
+
+// app is the application whose machines are broken.
+const app = "lxd-cluster"
+
+// box has a controller, and a model for each test.
+var box testbed.Box
+
+func TestFaults(t *testing.T) {
+	box = testbed.New(t, "faults")
+	box.DCIB(t, 25*time.Minute, "up", "--until", "controller")
+	t.Run("one grows to five and shrinks to one with guests on it", testGrowAndShrink)
+	t.Run("the leader's machine dies", testLeaderDies)
+	box.DCIB(t, 5*time.Minute, "down")
+}
+
+// deploy makes a model with that many units of lxd-cluster.
+func deploy(t *testing.T, model string, units int) {
+	t.Helper()
+	box.AddModel(t, model)
+	box.Juju(t, "deploy", "-m", model, filepath.Join(box.Repo, "dist/lxd-cluster.charm"), app,
+		"-n", fmt.Sprint(units), "--base", "ubuntu@24.04", "--config", "bridge-address=10.248.0.1/24")
+}
+
+// destroy takes a model away with everything in it, without waiting for units to leave.
+func destroy(t *testing.T, model string) {
+	t.Helper()
+	box.Juju(t, "destroy-model", "--no-prompt", "--force", "--no-wait", "--destroy-storage", "--timeout", "2m", model)
+}
+
+// testLeaderDies kills the machine of the Juju leader at each stage of forming. After that
+// an operator does what Juju asks for when a machine is lost; nothing else is done by hand.
+func testLeaderDies(t *testing.T) {
+	stages := []struct {
+		name    string
+		members int // of machines whose LXD is in a cluster
+	}{
+		{"before anything is founded", 0},
+		{"founded", 1},
+		{"the second has joined", 2},
+		{"the third has joined", 3},
+	}
+	for n, stage := range stages {
+		t.Run(stage.name, func(t *testing.T) {
+			model := fmt.Sprintf("dies%d", n)
+			deploy(t, model, 3)
+			defer destroy(t, model)
+			leader, machine := "", ""
+			box.Await(t, 5*time.Minute, 100*time.Millisecond, "stage "+stage.name, func() (bool, string) {
+				s := box.Status(t, model)
+				leader, machine = "", ""
+				in := 0
+				for name, u := range s.Applications[app].Units {
+					id := s.Machines[u.Machine].InstanceID
+					if u.Leader {
+						leader, machine = name, id
+					}
+					if strings.HasPrefix(id, "juju-") && clustered(id) {
+						in++
+					}
+				}
+				return leader != "" && strings.HasPrefix(machine, "juju-") && in >= stage.members, fmt.Sprintf("leader %s in %s, %d of the machines in a cluster", leader, machine, in)
+			})
+			id := box.Status(t, model).Applications[app].Units[leader].Machine
+			kill(t, machine)
+			t.Logf("killed %s of %s", machine, leader)
+			box.Juju(t, "remove-machine", "-m", model, "--no-prompt", "--force", "--no-wait", id)
+			requireForms(t, model, 2)
+			// And it is whole again with another machine.
+			box.Juju(t, "add-unit", "-m", model, app)
+			requireForms(t, model, 3)
+		})
+	}
+}
+
+// kill stops a machine's Juju agent and takes the machine away, as a fire would.
+func kill(t *testing.T, machine string) {
+	t.Helper()
+	box.Inside(t, machine, "systemctl kill --signal KILL 'jujud-*' || true")
+	box.LXC(t, "delete", "--force", machine)
+}
+
+// clustered tells whether the LXD of a machine says that it is in a cluster.
+func clustered(machine string) bool {
+	out, err := box.TryLXC(20*time.Second, "exec", machine, "--", "sh", "-c", "test -e /var/lib/lxd/unix.socket && timeout 5 lxc info 2>/dev/null | grep server_clustered")
+	return err == nil && strings.Contains(out, "true")
+}
+
+// requireForms waits until the model has that many units, all active and idle, and asserts
+// that their machines are the members of one cluster, and of no other.
+func requireForms(t *testing.T, model string, units int) {
+	t.Helper()
+	box.WaitActive(t, model, app, units)
+	machines := box.Machines(t, model, app)
+	box.Eventually(t, time.Minute, "only living members", func() (bool, string) {
+		for _, machine := range machines {
+			if list := box.Members(t, machine); len(list) != units {
+				return false, fmt.Sprint(list)
+			}
+		}
+		return true, ""
+	})
+	box.RequireOneCluster(t, machines)
+	require.Len(t, machines, units)
+}

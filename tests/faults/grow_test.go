@@ -1,0 +1,108 @@
+//go:build box
+
+package faults
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// testGrowAndShrink goes from one member to five and back to one. At every pause there is
+// one cluster, all online, and every guest runs, with the process that it had unless its
+// member left.
+func testGrowAndShrink(t *testing.T) {
+	const model = "grow"
+	deploy(t, model, 1)
+	defer destroy(t, model)
+	requireForms(t, model, 1)
+	_, first := unit(t, model, 0)
+	box.GuestImage(t, first)
+	launch := func(machine string, n int) {
+		t.Helper()
+		for i := range n {
+			box.Inside(t, first, fmt.Sprintf("lxc launch guest guest-%s-%d --profile dcib --target %s", machine, i, machine))
+		}
+	}
+	launch(first, 2)
+	require.Len(t, pids(t, model), 2)
+
+	for _, add := range []int{2, 2} {
+		before := pids(t, model)
+		machines := box.Machines(t, model, app)
+		box.Juju(t, "add-unit", "-m", model, app, "-n", fmt.Sprint(add))
+		requireForms(t, model, len(machines)+add)
+		require.Equal(t, before, pids(t, model), "no guest was stopped or lost while the cluster grew")
+		for _, machine := range box.Machines(t, model, app) {
+			if !slices.Contains(slices.Collect(maps.Values(machines)), machine) {
+				launch(machine, 2)
+			}
+		}
+	}
+	t.Run("instances are placed from every member", func(t *testing.T) {
+		machines := slices.Sorted(maps.Values(box.Machines(t, model, app)))
+		for n, machine := range machines {
+			target := machines[(n+1)%len(machines)]
+			box.Inside(t, machine, fmt.Sprintf("lxc launch guest guest-from%d --profile dcib --target %s", n, target))
+			require.Equal(t, target, box.Instances(t, first)[fmt.Sprintf("guest-from%d", n)].Location)
+			box.Inside(t, machine, fmt.Sprintf("lxc launch guest guest-auto%d --profile dcib", n))
+		}
+	})
+
+	for left := 4; left >= 1; left-- {
+		before := pids(t, model)
+		// The Juju leader goes, whatever it is in LXD's database.
+		name, machine := leader(t, model)
+		box.Juju(t, "remove-unit", "-m", model, "--no-prompt", name)
+		requireForms(t, model, left)
+		after := pids(t, model)
+		require.Equal(t, slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)), "after %s left", name)
+		for guest, was := range before {
+			if !strings.HasPrefix(was, machine+" ") {
+				require.Equal(t, was, after[guest], "%s was not on %s", guest, machine)
+			}
+		}
+	}
+}
+
+// unit gives the unit of that number, and its machine.
+func unit(t *testing.T, model string, n int) (name, machine string) {
+	t.Helper()
+	name = fmt.Sprintf("%s/%d", app, n)
+	return name, box.Status(t, model).Instance(t, name)
+}
+
+// leader gives Juju's leader, and its machine.
+func leader(t *testing.T, model string) (name, machine string) {
+	t.Helper()
+	box.Eventually(t, 3*time.Minute, "Juju to have a leader", func() (bool, string) {
+		s := box.Status(t, model)
+		for unit, u := range s.Applications[app].Units {
+			if u.Leader {
+				name, machine = unit, s.Machines[u.Machine].InstanceID
+			}
+		}
+		return name != "", "none"
+	})
+	return name, machine
+}
+
+// pids gives each guest's member and the process that it is there; a guest that does not
+// run fails the test.
+func pids(t *testing.T, model string) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	machines := slices.Sorted(maps.Values(box.Machines(t, model, app)))
+	for name, i := range box.Instances(t, machines[0]) {
+		require.Equal(t, "Running", i.Status, name)
+		pid := strings.TrimSpace(box.Inside(t, i.Location, "lxc info "+name+" | sed -n 's/^PID: //p'"))
+		require.NotEmpty(t, pid, name)
+		found[name] = i.Location + " " + pid
+	}
+	return found
+}
