@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Exec runs the real hook tools, in the agent where that is possible (see agent). It is
@@ -262,6 +264,35 @@ func (x *Exec) Storage(ctx context.Context, name string) ([]string, error) {
 func (x *Exec) Secret(ctx context.Context, id string) (map[string]string, error) {
 	content := map[string]string{}
 	return content, x.read(ctx, &content, "secret-get", "--refresh", "--", id)
+}
+
+// AddSecret implements Tools. The tool takes the content as arguments, which others may
+// read, or from a file: here one that is in memory alone. The agent, which is root on the
+// same machine, opens it.
+func (x *Exec) AddSecret(ctx context.Context, label string, content map[string]string) (string, error) {
+	text, err := json.Marshal(content)
+	if err != nil {
+		return "", fmt.Errorf("cannot encode secret %s: %w", label, err)
+	}
+	fd, err := unix.MemfdCreate("secret", unix.MFD_CLOEXEC)
+	if err != nil {
+		return "", fmt.Errorf("cannot keep secret %s in memory: %w", label, err)
+	}
+	file := os.NewFile(uintptr(fd), "secret")
+	defer file.Close()
+	if _, err := file.Write(text); err != nil {
+		return "", fmt.Errorf("cannot keep secret %s in memory: %w", label, err)
+	}
+	out, err := x.run(ctx, nil, "secret-add", "--owner", "application", "--label", label,
+		"--file", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd))
+	if err != nil {
+		return "", err
+	}
+	id := strings.TrimSpace(string(out))
+	if id == "" {
+		return "", errors.New("cannot read what secret-add printed: expected the secret's id")
+	}
+	return id, nil
 }
 
 // StatusSet implements Tools.

@@ -115,6 +115,23 @@ func TestASecretIsTheNewestOne(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotFound)
 }
 
+func TestASecretIsNoArgument(t *testing.T) {
+	x, dir := newTest(t, Event{})
+	tool(t, dir, "secret-add", `echo "$@" >$OUT/args; for last; do :; done; cat "$last" >$OUT/content; echo secret:d1`)
+	id, err := x.AddSecret(context.Background(), "store", map[string]string{"private-key": "k\n"})
+	require.NoError(t, err)
+	require.Equal(t, "secret:d1", id)
+	content, err := os.ReadFile(filepath.Join(dir, "content"))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"private-key":"k\n"}`, string(content))
+	args, err := os.ReadFile(filepath.Join(dir, "args"))
+	require.NoError(t, err)
+	require.Regexp(t, `^--owner application --label store --file /proc/\d+/fd/\d+\n$`, string(args))
+	tool(t, dir, "secret-add", `exit 0`)
+	_, err = x.AddSecret(context.Background(), "store", nil)
+	require.EqualError(t, err, "cannot read what secret-add printed: expected the secret's id")
+}
+
 func TestEventFromEnvironment(t *testing.T) {
 	env := map[string]string{"JUJU_UNIT_NAME": "pet-scheduler/11", "JUJU_DISPATCH_PATH": "actions/drain", "JUJU_MODEL_UUID": "u"}
 	event, err := EventFrom(func(k string) string { return env[k] })

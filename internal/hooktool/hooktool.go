@@ -59,6 +59,10 @@ type Tools interface {
 	// Secret gives the newest content of a Juju secret, by its id; ErrNotFound when there
 	// is none. It has to be granted to the application.
 	Secret(ctx context.Context, id string) (map[string]string, error)
+	// AddSecret makes a secret that the application owns, and gives its id; only the leader
+	// may. Every unit of the application can read it, once Juju has committed it: when the
+	// hook succeeds. Keys are three or more lower-case letters, digits and hyphens.
+	AddSecret(ctx context.Context, label string, content map[string]string) (id string, err error)
 
 	// StatusSet sets the unit's workload status: active, blocked, waiting or maintenance.
 	StatusSet(ctx context.Context, status, message string) error

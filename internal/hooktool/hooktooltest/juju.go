@@ -97,6 +97,10 @@ func (j *Juju) Hook(unit string) (tools *Tools, commit func()) {
 		}
 	}
 	return t, func() {
+		if j.Secrets == nil {
+			j.Secrets = map[string]map[string]string{}
+		}
+		maps.Copy(j.Secrets, t.secrets)
 		for _, w := range t.writes {
 			bag := w.relation.Databags[w.owner]
 			if bag == nil {
@@ -145,6 +149,7 @@ type Tools struct {
 	app      string
 	snapshot map[string]map[string]string
 	writes   []write
+	secrets  map[string]map[string]string // made by this hook
 
 	// Params are the running action's parameters.
 	Params map[string]any
@@ -287,6 +292,19 @@ func (t *Tools) Secret(_ context.Context, id string) (map[string]string, error) 
 		return nil, fmt.Errorf("cannot run secret-get: secret %q not found: %w", id, hooktool.ErrNotFound)
 	}
 	return maps.Clone(content), nil
+}
+
+// AddSecret implements hooktool.Tools.
+func (t *Tools) AddSecret(_ context.Context, label string, content map[string]string) (string, error) {
+	if t.juju.Leaders[t.app] != t.unit.Name {
+		return "", fmt.Errorf("cannot run secret-add: unit %s is not the leader", t.unit.Name)
+	}
+	id := fmt.Sprintf("secret:%s-%s-%d", t.app, label, len(t.juju.Secrets)+len(t.secrets))
+	if t.secrets == nil {
+		t.secrets = map[string]map[string]string{}
+	}
+	t.secrets[id] = maps.Clone(content)
+	return id, nil
 }
 
 // StatusSet implements hooktool.Tools.
