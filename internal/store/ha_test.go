@@ -239,6 +239,25 @@ func TestCutOff(t *testing.T) {
 	require.Eventually(t, func() bool { return errors.Is(a.Check(), ErrFenced) }, giveUp, 10*time.Millisecond)
 }
 
+// What an older schema holds is there after each real step to the newest.
+func TestEveryMigration(t *testing.T) {
+	c := newCluster(t, 1)
+	s := c.open(0, Options{migrations: migrations[:1]})
+	require.NoError(t, s.SetPets(ctx, "old"))
+	a := grab(t, s)
+	require.NoError(t, a.Begin(ctx, Run{ID: "r", Pet: "big", Kind: Drain, Steps: steps("c")}))
+	for version := 2; version <= len(migrations); version++ {
+		s = c.open(0, Options{migrations: migrations[:version]})
+	}
+	i, err := s.Intents(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, "old", i.Pets)
+	r, ok, err := s.OpenRun(ctx, "big")
+	require.NoError(t, err)
+	require.True(t, ok)
+	assert.Len(t, r.Steps, 1)
+}
+
 // From one schema to the next, while a unit that knows only the old one is there.
 func TestMigration(t *testing.T) {
 	c := newCluster(t, 3)
@@ -254,14 +273,15 @@ func TestMigration(t *testing.T) {
 		_, err := Open(ctx, c.nodes[2].db, Options{Unit: "pets/2", migrations: newer, Log: func(f string, args ...any) { waits <- fmt.Sprintf(f, args...) }})
 		opened <- err
 	}()
-	assert.Equal(t, "waiting for pets/0, pets/1 to be refreshed: the store's schema is to go from 1 to 2", <-waits)
+	from, to := len(old), len(newer)
+	assert.Equal(t, fmt.Sprintf("waiting for pets/0, pets/1 to be refreshed: the store's schema is to go from %d to %d", from, to), <-waits)
 	require.NoError(t, a.SetPets(ctx, "still written"), "the old ones work on")
 	// pets/0 is refreshed, pets/1 is removed.
 	go func() {
 		_, err := Open(ctx, c.nodes[0].db, Options{Unit: "pets/0", migrations: newer})
 		opened <- err
 	}()
-	assert.Equal(t, "waiting for pets/1 to be refreshed: the store's schema is to go from 1 to 2", <-waits)
+	assert.Equal(t, fmt.Sprintf("waiting for pets/1 to be refreshed: the store's schema is to go from %d to %d", from, to), <-waits)
 	require.NoError(t, a.Forget(ctx, "pets/1"))
 	require.NoError(t, <-opened)
 	require.NoError(t, <-opened)
@@ -273,15 +293,15 @@ func TestMigration(t *testing.T) {
 	require.ErrorIs(t, b.Attend(ctx), ErrBehind)
 	_, err := Open(ctx, c.nodes[1].db, Options{Unit: "pets/1"})
 	require.ErrorIs(t, err, ErrBehind)
-	assert.EqualError(t, err, "cannot use the store: its schema is 2 and this unit knows 1: this unit is behind: refresh it")
+	assert.EqualError(t, err, fmt.Sprintf("cannot use the store: its schema is %d and this unit knows %d: this unit is behind: refresh it", to, from))
 
 	// A migration that fails changes nothing, and says which one.
 	broken := append(append([]string{}, newer...), `CREATE TABLE half (id TEXT); CREATE TABLE half (id TEXT)`)
 	require.NoError(t, a.Forget(ctx, "pets/2"))
 	_, err = Open(ctx, c.nodes[0].db, Options{Unit: "pets/0", migrations: broken})
-	require.ErrorContains(t, err, "cannot bring the store's schema to 3")
+	require.ErrorContains(t, err, fmt.Sprintf("cannot bring the store's schema to %d", to+1))
 	version, err := a.version(ctx)
 	require.NoError(t, err)
-	assert.Equal(t, 2, version)
+	assert.Equal(t, to, version)
 	require.Error(t, c.nodes[0].db.QueryRow(`SELECT id FROM half`).Scan(&text))
 }

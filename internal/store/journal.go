@@ -32,18 +32,18 @@ const (
 
 // Run is one drain or undrain of one pet, whichever units worked on it.
 type Run struct {
-	ID      string // chosen by whoever begins it; beginning it twice is beginning it once
-	Pet     string
-	Kind    Kind
-	State   RunState
-	Why     string    // who or what asked for it
-	Due     time.Time // when it has to be done; zero when nobody waits
-	Started time.Time
-	Ended   time.Time // zero while it is running
-	Moved   int       // how many steps were done, once it has ended
-	Note    string    // what came of it
-	Term    int64     // under which it was last written
-	Steps   []Step
+	ID      string    `json:"id"` // chosen by whoever begins it; beginning it twice is beginning it once
+	Pet     string    `json:"pet"`
+	Kind    Kind      `json:"kind"`
+	State   RunState  `json:"state,omitempty"`
+	Why     string    `json:"why,omitempty"` // who or what asked for it
+	Due     time.Time `json:"due,omitzero"`  // when it is given up; zero is never
+	Started time.Time `json:"started,omitzero"`
+	Ended   time.Time `json:"ended,omitzero"`  // zero while it is running
+	Moved   int       `json:"moved,omitempty"` // how many steps were done, once it has ended
+	Note    string    `json:"note,omitempty"`  // what came of it
+	Term    int64     `json:"term,omitempty"`  // under which it was last written
+	Steps   []Step    `json:"steps,omitempty"`
 }
 
 // StepState is how far a step has come.
@@ -69,17 +69,17 @@ var before = map[StepState][]StepState{
 
 // Step is what happens to one instance in a run.
 type Step struct {
-	Seq      int    `json:"-"` // from 0, in the order of the plan
+	Seq      int    `json:"seq"` // from 0, in the order of the plan
 	Project  string `json:"project"`
 	Instance string `json:"instance"`
-	What     string `json:"what"` // "move", "stop", …
+	What     string `json:"what"` // what is to happen, for an operator
 	From     string `json:"from"` // a member
-	To       string `json:"to"`
+	To       string `json:"to"`   // a member; empty where it is not known before
 
-	State StepState `json:"-"`
-	Note  string    `json:"-"`
-	At    time.Time `json:"-"` // when it came into that state
-	Term  int64     `json:"-"` // under which it was last written
+	State StepState `json:"state,omitempty"`
+	Note  string    `json:"note,omitempty"` // what came of it
+	At    time.Time `json:"at,omitzero"`    // when it came into that state
+	Term  int64     `json:"term,omitempty"` // under which it was last written
 }
 
 // Begin writes a run and its planned steps, all or nothing. It fails with ErrConflict when
@@ -204,9 +204,16 @@ func (s *Store) History(ctx context.Context, pet string, limit int) ([]Run, erro
 	return runs, wrap(err, "read the history")
 }
 
-// Prune forgets the steps of runs that ended before then. The database is held in memory;
-// the runs themselves stay: they are few, and tell how long a drain takes.
+// Prune forgets the steps and orders of runs that ended before then. The database is held
+// in memory; the runs themselves stay: they are few, and tell how long a drain takes.
 func (a *Actor) Prune(ctx context.Context, then time.Time) error {
-	return wrap(a.exec(ctx, `DELETE FROM steps WHERE run IN (SELECT id FROM runs WHERE state <> 'running' AND ended < ?)`, millis(then)),
-		"forget old steps")
+	for _, statement := range []string{
+		`DELETE FROM steps WHERE run IN (SELECT id FROM runs WHERE state <> 'running' AND ended < ?)`,
+		`DELETE FROM orders WHERE id IN (SELECT id FROM runs WHERE state <> 'running' AND ended < ?)`,
+	} {
+		if err := a.exec(ctx, statement, millis(then)); err != nil {
+			return wrap(err, "forget old steps")
+		}
+	}
+	return nil
 }

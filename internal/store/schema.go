@@ -108,6 +108,18 @@ BEGIN
 	FROM json_each(NEW.plan);
 END;
 `,
+	// 2
+	`
+CREATE TABLE orders (
+	id    TEXT PRIMARY KEY, -- also of the run that comes of it
+	pet   TEXT NOT NULL,
+	kind  TEXT NOT NULL CHECK (kind IN ('drain', 'undrain')),
+	force INTEGER NOT NULL,
+	due   INTEGER NOT NULL,
+	why   TEXT NOT NULL,
+	at    INTEGER NOT NULL
+);
+`,
 }
 
 // present is how long a unit that was not heard of still counts when the schema is to

@@ -113,6 +113,37 @@ func TestIntents(t *testing.T) {
 	assert.Equal(t, Intents{Pets: "pets: []", Revision: 2}, i)
 }
 
+func TestOrders(t *testing.T) {
+	s := newCluster(t, 1).open(0, Options{})
+	due := time.Date(2026, 11, 20, 21, 0, 0, 0, time.UTC)
+	for range 2 { // a statement may be run twice
+		require.NoError(t, s.AddOrder(ctx, Order{ID: "o1", Pet: "big", Kind: Drain, Force: true, Due: due, Why: "ana"}))
+	}
+	require.NoError(t, s.AddOrder(ctx, Order{ID: "o2", Pet: "big", Kind: Undrain}))
+	waiting, err := s.Waiting(ctx)
+	require.NoError(t, err)
+	require.Len(t, waiting, 2)
+	a := grab(t, s)
+	require.NoError(t, a.Begin(ctx, Run{ID: "o1", Pet: "big", Kind: Drain}))
+	waiting, err = s.Waiting(ctx)
+	require.NoError(t, err)
+	require.Len(t, waiting, 1)
+	assert.Equal(t, "o2", waiting[0].ID)
+	o, ok, err := s.Order(ctx, "o1")
+	require.NoError(t, err)
+	require.True(t, ok)
+	assert.True(t, o.Force)
+	assert.Equal(t, due, o.Due)
+	require.NoError(t, a.End(ctx, "o1", Done, ""))
+	require.NoError(t, a.Prune(ctx, time.Now().Add(time.Hour)))
+	_, ok, err = s.Order(ctx, "o1")
+	require.NoError(t, err)
+	assert.False(t, ok)
+	waiting, err = s.Waiting(ctx)
+	require.NoError(t, err)
+	require.Len(t, waiting, 1, "a pruned order does not come back")
+}
+
 // Whatever units do, and in whatever order their writes reach the database: what is
 // written was written by whoever held the lease then.
 func TestFencing(t *testing.T) {

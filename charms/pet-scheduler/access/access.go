@@ -140,7 +140,7 @@ const (
 
 // Connect reaches the first of the offer's addresses that answers and shows the offer's
 // certificate. The error says of each why it did not do. The context is for the life of
-// the connection.
+// the connection, which is closed when it ends.
 func Connect(ctx context.Context, offer lxdhttps.Offer, id Identity) (lxdclient.InstanceServer, error) {
 	server, err := lxdhttps.ParseCertificate(offer.Certificate)
 	if err != nil {
@@ -158,9 +158,12 @@ func Connect(ctx context.Context, offer lxdhttps.Offer, id Identity) (lxdclient.
 			UserAgent: "dcib-pet-scheduler",
 			// The pin is ours, below; without this the library reads all of the system's
 			// authorities first, for a quarter of the hook's time.
-			TLSCA:            offer.Certificate,
-			SkipGetServer:    true,
-			TransportWrapper: func(t *http.Transport) lxdclient.HTTPTransporter { return transport{tune(t, config, first)} },
+			TLSCA:         offer.Certificate,
+			SkipGetServer: true,
+			TransportWrapper: func(t *http.Transport) lxdclient.HTTPTransporter {
+				context.AfterFunc(ctx, t.CloseIdleConnections)
+				return transport{tune(t, config, first)}
+			},
 		})
 	}
 	return nil, fmt.Errorf("cannot reach LXD: %s", strings.Join(problems, "; "))

@@ -72,6 +72,23 @@ func connect(ctx context.Context, offer lxdhttps.Offer, id access.Identity) (LXD
 	return cluster{lxdlayer.Cluster{Server: server}}, nil
 }
 
+// Reach connects to the LXD of an offer as the unit whose state directory is dir, ready to
+// work. The context is for the life of the connection.
+func Reach(ctx context.Context, dir string, offer lxdhttps.Offer) (LXD, error) {
+	id, ok, err := access.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fmt.Errorf("cannot reach LXD: this unit has no client certificate in %s yet", dir)
+	}
+	lxd, err := connect(ctx, offer, id)
+	if err != nil {
+		return nil, err
+	}
+	return lxd, lxd.Prepare()
+}
+
 type cluster struct{ lxdlayer.Cluster }
 
 // Glance implements LXD. An untrusted client is refused the list of members.

@@ -1,0 +1,68 @@
+// Package daemon is the part of pet-scheduler that runs all the time: a node of the store,
+// the unit's turn to act, and a socket on which the unit's actions talk to it. It needs
+// Juju for nothing: what the hooks know it finds in a file.
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/dcib/dcib/internal/relation/lxdhttps"
+	"github.com/dcib/dcib/internal/store/dqlite"
+)
+
+// Names in the unit's state directory, beside the client certificate.
+const (
+	configFile = "daemon.json"
+	socketFile = "daemon.sock"
+	storeDir   = "store"
+)
+
+// Config is what the hooks tell the daemon.
+type Config struct {
+	Unit        string             `json:"unit"`
+	Address     string             `json:"address"` // host:port of this unit's node
+	Join        []string           `json:"join"`    // the others'; none founds the store
+	Certificate dqlite.Certificate `json:"store"`
+	LXD         lxdhttps.Offer     `json:"lxd"` // read anew for each connection
+}
+
+// ReadConfig reads the file in dir; ok is false when there is none.
+func ReadConfig(dir string) (c Config, ok bool, err error) {
+	text, err := os.ReadFile(filepath.Join(dir, configFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Config{}, false, nil
+	}
+	if err != nil {
+		return Config{}, false, fmt.Errorf("cannot read the daemon's configuration: %w", err)
+	}
+	if err := json.Unmarshal(text, &c); err != nil {
+		return Config{}, false, fmt.Errorf("cannot read the daemon's configuration %s: %w", configFile, err)
+	}
+	return c, true, nil
+}
+
+// Write keeps the configuration in dir, whole or not at all, for its owner's eyes alone: it
+// holds the store's key.
+func (c Config) Write(dir string) error {
+	text, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot encode the daemon's configuration: %w", err)
+	}
+	path := filepath.Join(dir, configFile)
+	temp := path + ".new"
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot keep the daemon's configuration: %w", err)
+	}
+	if err := os.WriteFile(temp, append(text, '\n'), 0o600); err != nil {
+		return fmt.Errorf("cannot keep the daemon's configuration: %w", err)
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return fmt.Errorf("cannot keep the daemon's configuration: %w", err)
+	}
+	return nil
+}

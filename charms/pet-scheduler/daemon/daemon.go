@@ -1,0 +1,153 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/store/dqlite"
+)
+
+// Cluster is what the daemon asks of LXD.
+type Cluster interface {
+	drain.Cluster
+	drain.Journal
+}
+
+// Daemon is one unit's daemon.
+type Daemon struct {
+	// Dir is the unit's state directory, with the configuration in it.
+	Dir string
+	// Connect reaches the LXD that the configuration names.
+	Connect func(context.Context, Config) (Cluster, error)
+	// Log takes a line for each thing that an operator may want to know.
+	Log func(format string, args ...any)
+
+	unit  string
+	store atomic.Pointer[store.Store] // nil as long as it is not open
+}
+
+// How long things may take when the daemon stops.
+const (
+	handover = 5 * time.Second
+	goodbye  = 2 * time.Second
+)
+
+// Run runs the daemon until the context ends; the next unit then acts at once. It returns
+// an error when it cannot go on: its configuration cannot be used, or it is behind.
+func (d *Daemon) Run(ctx context.Context) error {
+	config, ok, err := ReadConfig(d.Dir)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("cannot run: expected %s in %s: it is written by the charm's hooks", configFile, d.Dir)
+	}
+	d.unit = config.Unit
+	node, db, err := dqlite.Open(ctx, dqlite.Config{
+		Dir:         filepath.Join(d.Dir, storeDir),
+		Address:     config.Address,
+		Join:        config.Join,
+		Certificate: config.Certificate,
+		Log:         d.Log,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		free, cancel := context.WithTimeout(context.WithoutCancel(ctx), handover)
+		defer cancel()
+		if err := node.Handover(free); err != nil {
+			d.Log("%s", err)
+		}
+		if err := errors.Join(db.Close(), node.Close()); err != nil {
+			d.Log("cannot close the store: %s", err)
+		}
+	}()
+	listener, err := d.listen()
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: d.handler(), ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(listener) }()
+	defer func() {
+		free, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+		defer cancel()
+		_ = server.Shutdown(free)
+	}()
+
+	s, err := d.open(ctx, node, func(ctx context.Context) (*store.Store, error) {
+		return store.Open(ctx, db, store.Options{Unit: config.Unit, Log: d.Log})
+	})
+	if s == nil {
+		return err
+	}
+	d.store.Store(s)
+	d.Log("the store is open")
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		cancel(s.Attend(ctx))
+	}()
+	err = s.Lead(ctx, d.act)
+	cancel(nil)
+	<-done
+	if cause := context.Cause(ctx); errors.Is(cause, store.ErrBehind) {
+		return cause
+	}
+	return err
+}
+
+// open opens the store, however long the others take to be there. Neither a store nor an
+// error means that the context has ended.
+func (d *Daemon) open(ctx context.Context, node dqlite.Node, open func(context.Context) (*store.Store, error)) (*store.Store, error) {
+	for {
+		err := node.Ready(ctx)
+		if err == nil {
+			var s *store.Store
+			if s, err = open(ctx); err == nil {
+				return s, nil
+			}
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil, nil
+		case errors.Is(err, store.ErrBehind):
+			return nil, err
+		}
+		d.Log("%s", err)
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// listen opens the socket, in the place of one that a killed daemon left behind. Its
+// address is this daemon's alone: the store's was opened before.
+func (d *Daemon) listen() (net.Listener, error) {
+	path := filepath.Join(d.Dir, socketFile)
+	if err := os.RemoveAll(path); err != nil {
+		return nil, fmt.Errorf("cannot open the daemon's socket: %w", err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the daemon's socket: %w", err)
+	}
+	// The directory is closed to others until this is done, and after.
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot close the daemon's socket to others: %w", err), listener.Close())
+	}
+	return listener, nil
+}

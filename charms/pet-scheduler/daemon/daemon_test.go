@@ -1,0 +1,386 @@
+//go:build cgo && libsqlite3
+
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/drain/draintest"
+	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/store/dqlite"
+)
+
+const within = 30 * time.Second
+
+// The library binds an abstract socket by the id of the node, and the founder's id is the
+// same everywhere: other test programs of this machine must not meet it.
+func TestMain(m *testing.M) {
+	_ = os.Setenv("SNAP_INSTANCE_NAME", fmt.Sprintf("daemon-test-%d", os.Getpid()))
+	os.Exit(m.Run())
+}
+
+// lxd is a LXD cluster that several units talk to; one of them dies with its client.
+type lxd struct {
+	mu    *sync.Mutex
+	inner *draintest.LXD
+	died  func()
+}
+
+func (l lxd) do(f func() error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := f()
+	if errors.Is(err, draintest.ErrKilled) && l.died != nil {
+		l.died()
+	}
+	return err
+}
+
+func (l lxd) Members(ctx context.Context) (m []drain.Member, err error) {
+	err = l.do(func() error { m, err = l.inner.Members(ctx); return err })
+	return m, err
+}
+
+func (l lxd) Instances(ctx context.Context) (i []drain.Instance, err error) {
+	err = l.do(func() error { i, err = l.inner.Instances(ctx); return err })
+	return i, err
+}
+
+func (l lxd) Records(ctx context.Context) (r map[string]drain.Record, err error) {
+	err = l.do(func() error { r, err = l.inner.Records(ctx); return err })
+	return r, err
+}
+
+func (l lxd) Write(ctx context.Context, member string, before, after *drain.Record) error {
+	return l.do(func() error { return l.inner.Write(ctx, member, before, after) })
+}
+
+func (l lxd) Settle(ctx context.Context, member string) error {
+	return l.do(func() error { return l.inner.Settle(ctx, member) })
+}
+
+func (l lxd) Evacuate(ctx context.Context, member string, progress func(string)) error {
+	return l.do(func() error { return l.inner.Evacuate(ctx, member, progress) })
+}
+
+func (l lxd) Restore(ctx context.Context, member string, progress func(string)) error {
+	return l.do(func() error { return l.inner.Restore(ctx, member, progress) })
+}
+
+func (l lxd) SetOrigin(ctx context.Context, ref drain.Ref, origin string) error {
+	return l.do(func() error { return l.inner.SetOrigin(ctx, ref, origin) })
+}
+
+func (l lxd) Start(ctx context.Context, ref drain.Ref) error {
+	return l.do(func() error { return l.inner.Start(ctx, ref) })
+}
+
+func (l lxd) Stop(ctx context.Context, ref drain.Ref) error {
+	return l.do(func() error { return l.inner.Stop(ctx, ref) })
+}
+
+func (l lxd) Move(ctx context.Context, ref drain.Ref, to string, live bool) error {
+	return l.do(func() error { return l.inner.Move(ctx, ref, to, live) })
+}
+
+func newLXD() lxd {
+	l := lxd{mu: &sync.Mutex{}, inner: draintest.New("m1", "m2", "m3")}
+	l.inner.Add("c1", "m1", true)
+	l.inner.Add("c2", "m1", true)
+	l.inner.Add("c3", "m1", false)
+	l.inner.Add("other", "m2", true)
+	return l
+}
+
+// units are daemons on real nodes of loopback addresses, over one LXD.
+type units struct {
+	t       *testing.T
+	lxd     lxd
+	configs []Config
+	dirs    []string
+	stops   []func() error
+}
+
+func newUnits(t *testing.T, n int) *units {
+	certificate, err := dqlite.NewCertificate()
+	require.NoError(t, err)
+	u := &units{t: t, lxd: newLXD()}
+	base := t.TempDir()
+	for i := range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		address := l.Addr().String()
+		require.NoError(t, l.Close())
+		c := Config{Unit: fmt.Sprintf("pet-scheduler/%d", i), Address: address, Certificate: certificate}
+		for _, other := range u.configs {
+			c.Join = append(c.Join, other.Address)
+		}
+		dir := filepath.Join(base, fmt.Sprint(i))
+		require.NoError(t, os.Mkdir(dir, 0o700))
+		require.NoError(t, c.Write(dir))
+		u.configs, u.dirs = append(u.configs, c), append(u.dirs, dir)
+		u.stops = append(u.stops, nil)
+		u.start(i)
+	}
+	t.Cleanup(func() {
+		for i := range u.stops {
+			u.stop(i)
+		}
+	})
+	return u
+}
+
+func (u *units) start(n int) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		d := Daemon{
+			Dir:     u.dirs[n],
+			Connect: func(context.Context, Config) (Cluster, error) { return u.lxd, nil },
+			Log:     func(format string, args ...any) {},
+		}
+		done <- d.Run(ctx)
+	}()
+	u.stops[n] = func() error { cancel(); return <-done }
+	require.Eventually(u.t, func() bool {
+		s, err := u.client(n).Status(context.Background())
+		return err == nil && s.Open
+	}, within, 20*time.Millisecond)
+}
+
+func (u *units) stop(n int) {
+	if u.stops[n] != nil {
+		assert.NoError(u.t, u.stops[n]())
+		u.stops[n] = nil
+	}
+}
+
+func (u *units) client(n int) Client { return NewClient(u.dirs[n]) }
+
+// run orders a run at a unit and waits for its end.
+func (u *units) run(n int, q Request) store.Run {
+	u.t.Helper()
+	id, err := u.client(n).Order(context.Background(), q)
+	require.NoError(u.t, err)
+	var run store.Run
+	require.Eventually(u.t, func() bool {
+		run, err = u.client(n).Run(context.Background(), id)
+		return err == nil && !run.Ended.IsZero()
+	}, within, 20*time.Millisecond)
+	return run
+}
+
+func TestDaemon(t *testing.T) {
+	ctx := t.Context()
+	u := newUnits(t, 1)
+	for _, file := range []string{configFile, socketFile} {
+		info, err := os.Stat(filepath.Join(u.dirs[0], file))
+		require.NoError(t, err)
+		assert.Equal(t, os.FileMode(0o600), info.Mode().Perm(), file)
+	}
+
+	run := u.run(0, Request{Pet: "m1", Kind: store.Drain, Why: "ana"})
+	assert.Equal(t, store.Done, run.State, run.Note)
+	assert.Equal(t, 3, run.Moved)
+	assert.Equal(t, "ana", run.Why)
+	require.Len(t, run.Steps, 3)
+	for _, step := range run.Steps {
+		assert.Equal(t, store.StepDone, step.State, "%s", step.Instance)
+		assert.Equal(t, "m1", step.From)
+		assert.Contains(t, step.Note, "m1 → ")
+	}
+	assert.Equal(t, drain.Evacuated, u.lxd.inner.Status("m1"))
+
+	run = u.run(0, Request{Pet: "m1", Kind: store.Undrain})
+	assert.Equal(t, store.Done, run.State, run.Note)
+	assert.Equal(t, drain.Online, u.lxd.inner.Status("m1"))
+	assert.Equal(t, "m1", u.lxd.inner.Find(drain.Ref{Project: "default", Name: "c2"}).Member)
+
+	// What cannot be done is a run that says why.
+	run = u.run(0, Request{Pet: "m9", Kind: store.Drain})
+	assert.Equal(t, store.Failed, run.State)
+	assert.Contains(t, run.Note, "LXD has no member of that name: its members are m1, m2, m3")
+
+	past, err := u.client(0).History(ctx, "m1", 0)
+	require.NoError(t, err)
+	require.Len(t, past, 2)
+	assert.Equal(t, store.Undrain, past[0].Kind)
+	past, err = u.client(0).History(ctx, "", 1)
+	require.NoError(t, err)
+	assert.Len(t, past, 1)
+
+	// One order is one run, however often it is given.
+	first := u.run(0, Request{ID: "once", Pet: "m1", Kind: store.Drain})
+	again := u.run(0, Request{ID: "once", Pet: "m1", Kind: store.Drain})
+	assert.Equal(t, first, again)
+
+	for _, bad := range []struct {
+		q    Request
+		says string
+	}{
+		{Request{Kind: store.Drain}, "pet is missing"},
+		{Request{Pet: "m1"}, `kind is ""`},
+		{Request{Pet: "m1", Kind: "reboot"}, `kind is "reboot"`},
+		{Request{Pet: "m1", Kind: store.Drain, Seconds: -1}, "seconds is -1"},
+	} {
+		_, err := u.client(0).Order(ctx, bad.q)
+		assert.ErrorContains(t, err, bad.says)
+	}
+	_, err = u.client(0).Run(ctx, "no/such run")
+	assert.EqualError(t, err, "cannot find run no/such run: not found")
+	_, err = u.client(0).History(ctx, "", -1)
+	assert.NoError(t, err)
+
+	u.stop(0)
+	_, err = u.client(0).Status(ctx)
+	assert.ErrorContains(t, err, "cannot reach the daemon")
+	u.start(0)
+	past, err = u.client(0).History(ctx, "", 0)
+	require.NoError(t, err)
+	assert.Len(t, past, 4)
+}
+
+// What takes longer than it may is given up, and says so.
+func TestTimeout(t *testing.T) {
+	u := newUnits(t, 1)
+	u.lxd.inner.Fail = func(call string, ref drain.Ref) error {
+		if call == "move" && ref.Name == "c2" {
+			return errors.New("cannot move: no")
+		}
+		return nil
+	}
+	u.lxd.mu.Lock() // LXD does not answer
+	time.AfterFunc(2*time.Second, u.lxd.mu.Unlock)
+	run := u.run(0, Request{Pet: "m1", Kind: store.Drain, Seconds: 1})
+	assert.Equal(t, store.Failed, run.State)
+	assert.NotEmpty(t, run.Note)
+}
+
+// Whoever is asked, one unit does it; and when that one stops, another.
+func TestUnits(t *testing.T) {
+	ctx := t.Context()
+	u := newUnits(t, 3)
+	acting := func(not int) int {
+		var n int
+		require.Eventually(t, func() bool {
+			for i := range u.stops {
+				if i == not {
+					continue
+				}
+				s, err := u.client(i).Status(ctx)
+				if err != nil || s.Acting == "" {
+					return false
+				}
+				if _, err := fmt.Sscanf(s.Acting, "pet-scheduler/%d", &n); err != nil || n == not {
+					return false
+				}
+			}
+			return true
+		}, within, 50*time.Millisecond)
+		return n
+	}
+	first := acting(-1)
+	run := u.run((first+1)%3, Request{Pet: "m1", Kind: store.Drain})
+	assert.Equal(t, store.Done, run.State, run.Note)
+	u.stop(first)
+	second := acting(first)
+	run = u.run(second, Request{Pet: "m1", Kind: store.Undrain})
+	assert.Equal(t, store.Done, run.State, run.Note)
+	assert.Greater(t, run.Term, int64(1))
+	assert.Equal(t, drain.Online, u.lxd.inner.Status("m1"))
+}
+
+// The unit that acts dies at each call that it makes to LXD, in turn; another finishes,
+// and the end is the same.
+func TestDeathAtEachCall(t *testing.T) {
+	ctx := t.Context()
+	certificate, err := dqlite.NewCertificate()
+	require.NoError(t, err)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	node, db, err := dqlite.Open(ctx, dqlite.Config{Dir: t.TempDir(), Address: l.Addr().String(), Certificate: certificate})
+	require.NoError(t, err)
+	defer node.Close()
+	defer db.Close()
+	require.NoError(t, node.Ready(ctx))
+
+	// lead has a unit act until done tells that it is over, or it dies.
+	lead := func(unit string, cluster lxd, done func(*store.Store) bool) {
+		s, err := store.Open(ctx, db, store.Options{Unit: unit})
+		require.NoError(t, err)
+		life, die := context.WithCancel(ctx)
+		defer die()
+		cluster.died = die
+		d := Daemon{
+			unit:    unit,
+			Connect: func(context.Context, Config) (Cluster, error) { return cluster, nil },
+			Log:     func(string, ...any) {},
+		}
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			assert.NoError(t, s.Lead(life, d.act))
+		}()
+		for life.Err() == nil && !done(s) {
+			pause(life, 10*time.Millisecond)
+		}
+		die()
+		<-over
+	}
+	for _, kind := range []store.Kind{store.Drain, store.Undrain} {
+		for calls := 1; ; calls++ {
+			cluster := newLXD()
+			id := fmt.Sprint(kind, calls)
+			ended := func(id string) func(*store.Store) bool {
+				return func(s *store.Store) bool {
+					run, _, err := s.Run(ctx, id)
+					return err == nil && !run.Ended.IsZero()
+				}
+			}
+			s, err := store.Open(ctx, db, store.Options{Unit: "operator"})
+			require.NoError(t, err)
+			if kind == store.Undrain {
+				require.NoError(t, s.AddOrder(ctx, store.Order{ID: id + "-before", Pet: "m1", Kind: store.Drain}))
+				lead("pet-scheduler/0", cluster, ended(id+"-before"))
+			}
+			require.NoError(t, s.AddOrder(ctx, store.Order{ID: id, Pet: "m1", Kind: kind}))
+			cluster.inner.Life = calls
+			lead("pet-scheduler/0", cluster, ended(id))
+			died := cluster.inner.Life == 0
+			cluster.inner.Life = -1
+			lead("pet-scheduler/1", cluster, ended(id))
+
+			run, _, err := s.Run(ctx, id)
+			require.NoError(t, err)
+			require.Equal(t, store.Done, run.State, "%s, killed after %d calls: %s", kind, calls, run.Note)
+			for _, step := range run.Steps {
+				require.Equal(t, store.StepDone, step.State, "%s, killed after %d calls: %s", kind, calls, step.Instance)
+			}
+			status := map[store.Kind]drain.MemberStatus{store.Drain: drain.Evacuated, store.Undrain: drain.Online}[kind]
+			require.Equal(t, status, cluster.inner.Status("m1"))
+			require.Len(t, cluster.inner.Instance, 4, "no instance lost or doubled")
+			for _, i := range cluster.inner.Instance {
+				require.Equal(t, i.Name != "c3", i.Running, "%s, killed after %d calls: %s", kind, calls, i.Name)
+				require.Equal(t, kind == store.Undrain && i.Name != "other", i.Member == "m1", i.Name)
+			}
+			if !died {
+				require.Greater(t, calls, 5)
+				t.Logf("%s: killed at each of %d calls", kind, calls-1)
+				break
+			}
+		}
+	}
+}
