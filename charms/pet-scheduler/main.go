@@ -4,7 +4,8 @@
 //go:debug updatemaxprocs=0
 
 // Pet-scheduler is a charm: it drains members of a LXD cluster for their own work, and
-// brings back afterwards what it moved. As `dispatch daemon DIR` it is the unit's daemon.
+// brings back afterwards what it moved. As `dispatch daemon DIR` it is the unit's daemon;
+// `dispatch simulate` shows what a set of pets would do.
 package main
 
 import (
@@ -14,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // pets name zones; a machine may have no database of them
 
 	"github.com/dcib/dcib/charms/pet-scheduler/daemon"
 	"github.com/dcib/dcib/charms/pet-scheduler/pets"
@@ -33,8 +35,11 @@ func main() {
 
 // command is what the program does when it is not a hook.
 func command(args []string) error {
+	if args[0] == "simulate" {
+		return runSimulate(args[1:], os.Stdout, os.Stderr)
+	}
 	if len(args) != 2 || args[0] != "daemon" {
-		return errors.New("cannot tell what to do: expected no arguments (under Juju), or: daemon STATE_DIR")
+		return errors.New("cannot tell what to do: expected no arguments (under Juju), or: daemon STATE_DIR, or: simulate --help")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

@@ -3,6 +3,7 @@
 package lead
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -18,6 +19,7 @@ type Drain struct {
 // Options bound what is learned. The zero value is not useful, see Defaults.
 type Options struct {
 	Quantile float64       // of the past drains that would have been in time, in (0, 1]
+	Margin   float64       // is added, as a share: the next drain may be the slowest yet
 	Min, Max time.Duration // the lead is never outside
 	First    time.Duration // the lead as long as there is little to learn from
 	Enough   int           // so many past drains are no longer little
@@ -25,7 +27,7 @@ type Options struct {
 
 // Defaults are the options of a pet-scheduler that was told nothing else.
 func Defaults() Options {
-	return Options{Quantile: 0.95, Min: time.Minute, Max: 2 * time.Hour, First: 15 * time.Minute, Enough: 5}
+	return Options{Quantile: 0.95, Margin: 0.25, Min: time.Minute, Max: 2 * time.Hour, First: 15 * time.Minute, Enough: 5}
 }
 
 // remembered is how many of the last drains count: a pet's work and its network change.
@@ -43,33 +45,37 @@ type Lead struct {
 // Each past drain is taken as if it had had as many instances as there are now, if they are
 // more; never fewer, since what a drain takes has a part that does not shrink with them.
 // The lead is the quantile of these (the nearest rank, so that a short past gives its
-// slowest), in whole seconds.
+// slowest) and the margin, in whole seconds.
 func Of(past []Drain, instances int, o Options) Lead {
 	past = past[max(0, len(past)-remembered):]
 	type grown struct {
-		Drain
-		time.Duration
+		took time.Duration
+		past int // which one
 	}
 	all := make([]grown, len(past))
 	for i, d := range past {
 		factor := max(1, float64(instances)/float64(max(1, d.Instances)))
-		all[i] = grown{d, time.Duration(min(float64(d.Took)*factor, float64(math.MaxInt64/2)))}
+		all[i] = grown{time.Duration(min(float64(d.Took)*factor, float64(math.MaxInt64/2))), i}
 	}
-	slices.SortStableFunc(all, func(a, b grown) int { return int(min(1, max(-1, a.Duration-b.Duration))) })
+	slices.SortFunc(all, func(a, b grown) int { return cmp.Or(cmp.Compare(a.took, b.took), a.past-b.past) })
 
 	lead := Lead{Time: o.First, Why: fmt.Sprintf("%s, as set for a pet that was never drained", short(o.First))}
 	if n := len(all); n > 0 {
 		rank := min(n, max(1, int(math.Ceil(o.Quantile*float64(n)))))
-		at := all[rank-1]
-		lead.Time = at.Duration.Round(time.Second)
+		grown := all[rank-1].took
+		at := past[all[rank-1].past]
+		lead.Time = time.Duration(min(float64(grown)*(1+o.Margin), math.MaxInt64/2)).Round(time.Second)
 		lead.Why = fmt.Sprintf("%.0f%% of %d past drains were done in %s", o.Quantile*100, n, short(at.Took))
 		if n == 1 {
 			lead.Why = fmt.Sprintf("the one past drain took %s", short(at.Took))
 		} else if rank == n {
 			lead.Why = fmt.Sprintf("the slowest of %d past drains took %s", n, short(at.Took))
 		}
-		if at.Duration > at.Took {
+		if grown > at.Took {
 			lead.Why += fmt.Sprintf(" with %d instances, there are %d now", at.Instances, instances)
+		}
+		if o.Margin > 0 {
+			lead.Why += fmt.Sprintf(", and %.0f%% more", o.Margin*100)
 		}
 		if n < o.Enough && lead.Time < o.First {
 			lead.Why += fmt.Sprintf("; at least %s until there were %d drains", short(o.First), o.Enough)
