@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -72,13 +73,19 @@ func testProfileHot(t *testing.T) {
 	before := pids()
 
 	sub("profile=", "preset=nested-kvm")
-	box.Juju(t, "integrate", "-m", "machines", "lxd-profile-sub:lxd-profile", "lxd-profiles")
+	// The relation that testProfile took away may still be going.
+	box.Eventually(t, 2*time.Minute, "the relation to be made anew", func() (bool, string) {
+		_, err := testbed.Try(time.Minute, filepath.Join(box.Repo, "bin/dcib"), "box", "--name", box.Name, "juju", "integrate", "-m", "machines", "lxd-profile-sub:lxd-profile", "lxd-profiles")
+		return err == nil, fmt.Sprint(err)
+	})
 	waitSubordinates(t, "the refusal to name the policy's line", func(s testbed.State) bool {
 		return s.Current == "blocked" && strings.Contains(s.Message, `config.security.nesting: profile-policy does not allow it: its keys (line 1) would need "security.nesting"`)
 	})
 	require.Equal(t, "no", inContainers("test -e /dev/kvm && echo yes || echo no"))
 
 	for _, machine := range clusterMachines(t) {
+		// A box's hosts are containers.
+		_, _ = testbed.Try(time.Minute, filepath.Join(box.Repo, "bin/dcib"), "box", "--name", box.Name, "lxc", "config", "device", "add", machine, "kvm", "unix-char", "path=/dev/kvm")
 		box.Inside(t, machine, "mkdir -p /srv/dcib-share && echo shared >/srv/dcib-share/file")
 	}
 	box.Juju(t, "config", "-m", "metal", "lxd-cluster", "profile-policy="+hotPolicy)

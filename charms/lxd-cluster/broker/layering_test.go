@@ -79,6 +79,28 @@ func TestPutBackIsSaid(t *testing.T) {
 	assert.Contains(t, unit.Log, "INFO write profile dcib-shop-web", "a wish is no tampering")
 }
 
+// What was in force when the list was rewritten needs no other restart; what may have been
+// started without it does.
+func TestPutBackNeedsNoRestart(t *testing.T) {
+	c := newCluster(t)
+	c.policy(wide)
+	a := c.ask(shop, "web", 1, "security.nesting=true").settle()
+	i := c.lxd.Instances["juju-web-0"]
+	i.LastUsedAt = c.lxd.Clock()
+	c.hook()
+	assert.Empty(t, a.state(0).Restart)
+	for range 2 {
+		i.Profiles = []string{"default"}
+		c.hook()
+		assert.Contains(t, c.profilesOf("juju-web-0"), "dcib-shop-web")
+		assert.Empty(t, a.state(0).Restart)
+	}
+	i.Profiles = []string{"default"}
+	i.LastUsedAt = c.lxd.Clock()
+	c.hook()
+	assert.Equal(t, []string{"config.security.nesting"}, a.state(0).Restart)
+}
+
 // The answer says what an instance has otherwise, but not text that may be a secret.
 func TestDiffers(t *testing.T) {
 	c := newCluster(t)

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/lxd/profiles"
@@ -303,6 +304,9 @@ func (r Relation) foreignShare() string {
 	return ""
 }
 
+// started says when an instance was.
+func (i Instance) started() string { return i.Started.UTC().Format(time.RFC3339Nano) }
+
 // attachments says which profiles of ours are to be last on which instance.
 func (f Facts) attachments(outcomes []outcome) map[string]profiles.Attach {
 	attachments := map[string]profiles.Attach{}
@@ -319,11 +323,13 @@ func (f Facts) attachments(outcomes []outcome) map[string]profiles.Attach {
 			}
 			// The proof was about the instance that had this nonce.
 			challenge := lxdprofile.ChallengeOf(f.Instances[instance].Nonces[key])
-			attach.Profiles[o.profile] = profiles.Claim{Relation: r.ID, Holds: func(own map[string]string) bool {
+			had, _ := r.record(v.unit.Name)
+			again := had.Instance == instance && had.Profile == o.profile
+			attach.Again = attach.Again || again
+			seen := again && had.Started == f.Instances[instance].started()
+			attach.Profiles[o.profile] = profiles.Claim{Relation: r.ID, Seen: seen, Holds: func(own map[string]string) bool {
 				return lxdprofile.ChallengeOf(own[key]) == challenge
 			}}
-			had, _ := r.record(v.unit.Name)
-			attach.Again = attach.Again || had.Instance == instance && had.Profile == o.profile
 			attachments[instance] = attach
 		}
 	}
@@ -451,7 +457,7 @@ func (f Facts) state(r Relation, o outcome, v verdict, attachments map[string]pr
 	if v.holds != "" && o.profile != "" && slices.Contains(i.Profiles, o.profile) {
 		p := f.Profiles[o.profile]
 		s.Profile, s.Revision = o.profile, lxdprofile.Revision(p.Content)
-		s.Restart, s.Differs = i.Pending(p), i.Differs(p)
+		s.Restart, s.Differs, s.Started = i.Pending(p), i.Differs(p), i.started()
 		if i.VM {
 			s.Ignored, _ = profile.ForContainers(p.Content)
 		}

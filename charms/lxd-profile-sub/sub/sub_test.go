@@ -243,7 +243,6 @@ func TestPresets(t *testing.T) {
 devices:
     # preset nested-kvm
     kvm:
-        mode: "0666"
         path: /dev/kvm
         source: /dev/kvm
         type: unix-char

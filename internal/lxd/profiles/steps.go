@@ -124,6 +124,8 @@ func (s Delete) Apply(ctx context.Context, w *World) error {
 type Claim struct {
 	Relation string
 	Holds    func(own map[string]string) bool
+	// Seen tells that the instance was seen with the profile since it was started.
+	Seen bool
 }
 
 // Attach puts profiles of ours last into an instance's list, in order of their names.
@@ -165,7 +167,7 @@ func (s Attach) Apply(ctx context.Context, w *World) error {
 			// What is put back was there when the instance was started, unless it was
 			// started since: then nobody knows.
 			had, err := time.Parse(time.RFC3339Nano, put.Config[AttachedKey(claim.Relation)])
-			if err != nil || s.Started.After(had) {
+			if err != nil || s.Started.After(had) && !claim.Seen {
 				put.Config[AttachedKey(claim.Relation)] = w.Now().UTC().Format(time.RFC3339Nano)
 			}
 		}

@@ -248,6 +248,8 @@ type State struct {
 	Restart []string          `json:"restart,omitempty"`
 	Ignored []string          `json:"ignored,omitempty"`
 	Differs map[string]string `json:"differs,omitempty"`
+	// Started is when the instance was, as LXD says it: the provider's own note.
+	Started string `json:"started,omitempty"`
 	// Key is the instance option to read through devlxd, Challenge names the nonce in it
 	// without telling it.
 	Key       string `json:"key,omitempty"`
