@@ -57,10 +57,27 @@ func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err 
 		Unit: event.Unit, Principal: event.Principal, Model: event.Model, ModelUUID: event.ModelUUID,
 		Instance: f.Sub.Self.Instance, Leader: f.Sub.Leader,
 	}
+	if self.Leaving, err = leaving(ctx, event, w.sub.Tools); err != nil {
+		return f, err
+	}
 	o := f.Sub.Options
 	d, err := direct.Observe(ctx, self, direct.Options{Endpoint: o.Endpoint, Credential: o.Credential, Project: o.Project}, &w.direct)
 	f.Direct = &d
 	return f, err
+}
+
+// principal is the endpoint to the application that this one stands beside.
+const principal = "juju-info"
+
+// leaving tells whether Juju takes this unit away. A subordinate is there for its relation
+// to its principal, and goes with it; at its very first hooks it may not have it yet.
+// (goal-state, which tells it for other charms, lists no subordinates in Juju 4.)
+func leaving(ctx context.Context, event hooktool.Event, tools hooktool.Tools) (bool, error) {
+	ids, err := tools.RelationIDs(ctx, principal)
+	if err != nil || len(ids) > 0 {
+		return false, err
+	}
+	return event.Hook == principal+"-relation-broken" || event.Hook == "stop" || event.Hook == "remove", nil
 }
 
 func plan(f facts) charm.Plan[*world] {

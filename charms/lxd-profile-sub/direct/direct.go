@@ -40,6 +40,7 @@ type Self struct {
 	Model, ModelUUID string
 	Instance         string
 	Leader           bool
+	Leaving          bool // Juju takes the unit away
 }
 
 // World is what the unit works on, for one hook.
@@ -54,7 +55,6 @@ type Facts struct {
 	Self       Self
 	Options    Options
 	Owner      string
-	Staying    bool // Juju means to keep this unit
 	Restricted bool // the certificate, to projects
 	Profiles   map[string]profiles.Profile
 	Instances  map[string]profiles.Instance
@@ -65,17 +65,13 @@ type Facts struct {
 // Observe gathers the facts. What the operator has to mend is a charm.Blocked.
 func Observe(ctx context.Context, self Self, o Options, w *World) (Facts, error) {
 	f := Facts{Self: self, Options: o, Owner: self.ModelUUID + "/" + hooktool.AppOf(self.Unit)}
-	units, err := w.Tools.Units(ctx)
-	if err != nil {
-		return f, err
-	}
-	f.Staying = slices.Contains(units, self.Unit)
 	if w.LXD == nil {
 		if err := w.connect(ctx, o); err != nil {
 			return f, err
 		}
 	}
 	f.Restricted, f.Extension = w.restricted, w.LXD.HasExtension
+	var err error
 	if f.Profiles, err = profiles.List(w.LXD, f.Owner); err == nil {
 		f.Instances, err = profiles.Instances(w.LXD)
 	}
@@ -115,7 +111,7 @@ func (w *World) connect(ctx context.Context, o Options) error {
 func Plan(f Facts, wanted profile.Profile, wrong error) charm.Plan[*World] {
 	var plan charm.Plan[*World]
 	name, exists := f.ours()
-	if !f.Staying {
+	if f.Self.Leaving {
 		return charm.Plan[*World]{Steps: f.leave(name, exists), Status: charm.Active("")}
 	}
 	own, ok := f.Instances[f.Self.Instance]

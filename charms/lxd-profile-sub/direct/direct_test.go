@@ -39,6 +39,7 @@ type site struct {
 	wrong      error
 	openErr    error
 	restricted bool
+	leaving    map[string]bool
 }
 
 type tester interface {
@@ -47,7 +48,7 @@ type tester interface {
 }
 
 func newSite(t tester) *site {
-	s := &site{t: t, juju: hooktooltest.New(), lxd: profilestest.New(), restricted: true}
+	s := &site{t: t, juju: hooktooltest.New(), lxd: profilestest.New(), restricted: true, leaving: map[string]bool{}}
 	for _, n := range []string{"0", "1"} {
 		s.juju.AddUnit("sub/"+n, "")
 		s.lxd.Add("juju-"+n, model, "web/"+n)
@@ -72,7 +73,7 @@ func (s *site) charm() charm.Charm[direct.Facts, *direct.World] {
 		},
 		Observe: func(ctx context.Context, event hooktool.Event, w *direct.World) (direct.Facts, error) {
 			_, n, _ := strings.Cut(event.Unit, "/")
-			self := direct.Self{Unit: event.Unit, Principal: "web/" + n, Model: "shop", ModelUUID: model, Instance: "juju-" + n, Leader: s.juju.Leaders["sub"] == event.Unit}
+			self := direct.Self{Unit: event.Unit, Principal: "web/" + n, Model: "shop", ModelUUID: model, Instance: "juju-" + n, Leader: s.juju.Leaders["sub"] == event.Unit, Leaving: s.leaving[event.Unit]}
 			return direct.Observe(ctx, self, s.options, w)
 		},
 		Plan: func(f direct.Facts) charm.Plan[*direct.World] { return direct.Plan(f, s.wanted, s.wrong) },
@@ -121,11 +122,11 @@ func TestDirect(t *testing.T) {
 	assert.Contains(t, s.hook("sub/1"), "warning: the certificate is not restricted to a project")
 
 	// They leave; the last takes the profile with it.
-	s.juju.Units["sub/1"].Dying = true
+	s.leaving["sub/1"] = true
 	s.hook("sub/1")
 	assert.Equal(t, []string{"default"}, s.lxd.Instances["juju-1"].Profiles)
 	assert.Contains(t, s.lxd.Profiles, "dcib-shop-web")
-	s.juju.Units["sub/0"].Dying = true
+	s.leaving["sub/0"] = true
 	s.hook("sub/0")
 	assert.Equal(t, []string{"default", "juju-shop-abc"}, s.lxd.Instances["juju-0"].Profiles)
 	assert.NotContains(t, s.lxd.Profiles, "dcib-shop-web")
@@ -202,7 +203,7 @@ func TestCrashes(t *testing.T) {
 		s.wanted = profile.Profile{Config: map[string]string{"limits.cpu": "2"}}
 		rounds(3)
 		require.Equal(run, "2", s.lxd.Profiles["dcib-shop-web"].Config["limits.cpu"])
-		s.juju.Units["sub/0"].Dying, s.juju.Units["sub/1"].Dying = true, true
+		s.juju.Units["sub/0"].Dying, s.leaving["sub/1"] = true, true
 		rounds(4)
 		return []any{slices.Sorted(maps.Keys(s.lxd.Profiles)), s.lxd.Instances["juju-0"].Profiles, s.lxd.Instances["juju-1"].Profiles}
 	}, crashtest.Late, crashtest.Lost)
