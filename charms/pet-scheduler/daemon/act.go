@@ -14,7 +14,7 @@ import (
 // How often the acting unit does what.
 const (
 	pace = 500 * time.Millisecond // looks for orders
-	tidy = time.Hour              // forgets old steps
+	tidy = time.Minute            // forgets old steps, and units that are gone
 	keep = 30 * 24 * time.Hour    // how old they are then
 )
 
@@ -45,13 +45,14 @@ func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
 		}()
 	}
 	var tidied time.Time
+	gone := strangers{}
 	for ctx.Err() == nil {
 		if err := d.round(ctx, a, work); err != nil && ctx.Err() == nil {
 			d.Log("%s", err)
 		}
 		if time.Since(tidied) > tidy {
 			tidied = time.Now()
-			if err := a.Prune(ctx, tidied.Add(-keep)); err != nil {
+			if err := errors.Join(a.Prune(ctx, tidied.Add(-keep)), gone.expel(ctx, d, tidied)); err != nil && ctx.Err() == nil {
 				d.Log("%s", err)
 			}
 		}

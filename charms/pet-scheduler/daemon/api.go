@@ -112,6 +112,9 @@ func (d *Daemon) handler() http.Handler {
 		}
 		return run, err
 	})
+	handle("POST /1/leave", func(r *http.Request, s *store.Store) (any, error) {
+		return struct{}{}, d.leave(r.Context(), s)
+	})
 	handle("GET /1/history", func(r *http.Request, s *store.Store) (any, error) {
 		limit := history
 		if text := r.URL.Query().Get("limit"); text != "" {
@@ -165,6 +168,12 @@ func (c Client) Order(ctx context.Context, q Request) (id string, err error) {
 func (c Client) Run(ctx context.Context, id string) (run store.Run, err error) {
 	err = c.ask(ctx, http.MethodGet, "/1/runs/"+url.PathEscape(id), nil, &run)
 	return run, err
+}
+
+// Leave has the daemon take its node out of the store, for good.
+func (c Client) Leave(ctx context.Context) error {
+	var nothing struct{}
+	return c.ask(ctx, http.MethodPost, "/1/leave", nil, &nothing)
 }
 
 // History gives a pet's ended runs, the latest first; an empty pet is all pets, and no

@@ -26,7 +26,8 @@ const (
 type Config struct {
 	Unit        string             `json:"unit"`
 	Address     string             `json:"address"` // host:port of this unit's node
-	Join        []string           `json:"join"`    // the others'; none founds the store
+	Founds      bool               `json:"founds"`  // this unit begins the store
+	Join        []string           `json:"join"`    // the other units' nodes, all that there are
 	Certificate dqlite.Certificate `json:"store"`
 	LXD         lxdhttps.Offer     `json:"lxd"` // read anew for each connection
 }

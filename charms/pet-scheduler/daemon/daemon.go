@@ -32,7 +32,14 @@ type Daemon struct {
 	Log func(format string, args ...any)
 
 	unit  string
+	node  atomic.Pointer[member]
 	store atomic.Pointer[store.Store] // nil as long as it is not open
+}
+
+// member is this unit's node.
+type member struct {
+	dqlite.Node
+	address string
 }
 
 // How long things may take when the daemon stops.
@@ -52,10 +59,17 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return fmt.Errorf("cannot run: expected %s in %s: it is written by the charm's hooks", configFile, d.Dir)
 	}
 	d.unit = config.Unit
+	join := config.Join
+	switch {
+	case config.Founds:
+		join = nil
+	case len(join) == 0:
+		return errors.New("cannot run: this unit does not begin the store, and no other is known")
+	}
 	node, db, err := dqlite.Open(ctx, dqlite.Config{
 		Dir:         filepath.Join(d.Dir, storeDir),
 		Address:     config.Address,
-		Join:        config.Join,
+		Join:        join,
 		Certificate: config.Certificate,
 		Log:         d.Log,
 	})
@@ -72,6 +86,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 			d.Log("cannot close the store: %s", err)
 		}
 	}()
+	d.node.Store(&member{node, config.Address})
 	listener, err := d.listen()
 	if err != nil {
 		return err

@@ -124,6 +124,7 @@ func newUnits(t *testing.T, n int) *units {
 		address := l.Addr().String()
 		require.NoError(t, l.Close())
 		c := Config{Unit: fmt.Sprintf("pet-scheduler/%d", i), Address: address, Certificate: certificate}
+		c.Founds = i == 0
 		for _, other := range u.configs {
 			c.Join = append(c.Join, other.Address)
 		}
@@ -329,6 +330,7 @@ func TestDeathAtEachCall(t *testing.T) {
 			Connect: func(context.Context, Config) (Cluster, error) { return cluster, nil },
 			Log:     func(string, ...any) {},
 		}
+		d.node.Store(&member{node, l.Addr().String()})
 		over := make(chan struct{})
 		go func() {
 			defer close(over)

@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/dcib/dcib/internal/store"
+)
+
+// strange is how long a node that belongs to no unit stays in the store: a unit that is new
+// is told to all of them by Juju, one after the other.
+const strange = 10 * time.Minute
+
+// leave takes this unit's node out of the store. The last one has nobody to leave it to.
+func (d *Daemon) leave(ctx context.Context, s *store.Store) error {
+	node := d.node.Load()
+	members, err := node.Members(ctx)
+	if err != nil || len(members) < 2 {
+		return err
+	}
+	if err := s.Forget(ctx, d.unit); err != nil {
+		return err
+	}
+	if err := node.Handover(ctx); err != nil {
+		return err
+	}
+	return node.Remove(ctx, node.address)
+}
+
+// strangers are nodes that belong to no unit that the hooks know, since when.
+type strangers map[string]time.Time
+
+// expel removes the nodes of units that are gone without having left.
+func (k strangers) expel(ctx context.Context, d *Daemon, now time.Time) error {
+	config, _, err := ReadConfig(d.Dir)
+	if err != nil {
+		return err
+	}
+	node := d.node.Load()
+	members, err := node.Members(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		if m.Address == node.address || slices.Contains(config.Join, m.Address) {
+			delete(k, m.Address)
+			continue
+		}
+		since, known := k[m.Address]
+		if !known {
+			k[m.Address] = now
+			continue
+		}
+		if now.Sub(since) < strange {
+			continue
+		}
+		d.Log("removing node %s from the store: no unit has it", m.Address)
+		if err := node.Remove(ctx, m.Address); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,299 @@
+// Package service keeps the unit's daemon: it tells it over the peer relation who the other
+// units are, gives it the store's certificate, and runs it under systemd.
+//
+// The application's databag names the founder, the one unit that may begin a store, and the
+// secret with the certificate; the leader writes both. A unit's own databag holds the
+// address of its node.
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+
+	"github.com/dcib/dcib/charms/pet-scheduler/daemon"
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/relation/lxdhttps"
+	"github.com/dcib/dcib/internal/store/dqlite"
+)
+
+// Endpoint is the peer relation's name in charmcraft.yaml.
+const Endpoint = "cluster"
+
+// port is where a unit's node of the store listens.
+const port = "17666"
+
+// Databag keys.
+const (
+	keyFounder = "founder"
+	keySecret  = "store-secret" // of the application: the secret's id
+	keyAddress = "address"      // of a unit
+	keyMember  = "member"       // of a unit: "yes" once its node has been told to join
+)
+
+// Fields of the secret.
+const (
+	fieldCertificate = "certificate"
+	fieldKey         = "private-key"
+)
+
+// Systemd is the machine's, as far as it concerns the daemon.
+type Systemd interface {
+	// Installed tells whether the program and its unit file are there as this charm has them.
+	Installed() (bool, error)
+	// Install puts them there.
+	Install(ctx context.Context) error
+	// Running tells whether the daemon is running.
+	Running(ctx context.Context) (bool, error)
+	// Restart starts the daemon, anew where it runs.
+	Restart(ctx context.Context) error
+	// Remove stops the daemon and takes away what Install put there.
+	Remove(ctx context.Context) error
+}
+
+// World is what the package works on.
+type World struct {
+	Unit    string
+	Dir     string // the unit's state directory
+	Tools   hooktool.Tools
+	Systemd Systemd
+	// Leave has the daemon take its node out of the store.
+	Leave func(ctx context.Context) error
+}
+
+// Facts is what is decided on.
+type Facts struct {
+	Unit     string
+	Relation string // the peer relation's id; empty before Juju has made it
+	Leader   bool
+	Leaving  bool // Juju does not mean to keep this unit
+
+	Founder   string
+	Gone      bool   // the founder is no unit any more
+	Secret    string // id
+	Published map[string]string
+	Address   string
+	Others    []string // addresses of the other units' nodes, sorted
+	Members   int      // how many units, this one included, were told to join
+
+	Certificate dqlite.Certificate
+	Config      daemon.Config // what the daemon was told
+	Configured  bool
+	LXD         lxdhttps.Offer
+
+	Installed, Running bool
+}
+
+// Observe gathers the facts; offer is where LXD is, as far as that is known.
+func Observe(ctx context.Context, w World, offer lxdhttps.Offer) (f Facts, err error) {
+	f.Unit, f.LXD = w.Unit, offer
+	if f.Installed, err = w.Systemd.Installed(); err != nil {
+		return f, err
+	}
+	if f.Installed {
+		if f.Running, err = w.Systemd.Running(ctx); err != nil {
+			return f, err
+		}
+	}
+	units, err := w.Tools.Units(ctx)
+	if err != nil {
+		return f, err
+	}
+	f.Leaving = !slices.Contains(units, w.Unit)
+	if f.Config, f.Configured, err = daemon.ReadConfig(w.Dir); err != nil {
+		return f, err
+	}
+	relations, err := w.Tools.RelationIDs(ctx, Endpoint)
+	if err != nil || len(relations) == 0 || f.Leaving {
+		return f, err
+	}
+	f.Relation = relations[0]
+	if f.Leader, err = w.Tools.IsLeader(ctx); err != nil {
+		return f, err
+	}
+	address, err := w.Tools.Address(ctx, Endpoint)
+	if err != nil {
+		return f, err
+	}
+	f.Address = net.JoinHostPort(address, port)
+	app, err := w.Tools.RelationGet(ctx, f.Relation, hooktool.AppOf(w.Unit))
+	if err != nil {
+		return f, err
+	}
+	f.Founder, f.Secret = app[keyFounder], app[keySecret]
+	f.Gone = f.Founder != "" && !slices.Contains(units, f.Founder)
+	if f.Published, err = w.Tools.RelationGet(ctx, f.Relation, w.Unit); err != nil {
+		return f, err
+	}
+	if f.Published[keyMember] != "" {
+		f.Members++
+	}
+	others, err := w.Tools.RelationUnits(ctx, f.Relation)
+	if err != nil {
+		return f, err
+	}
+	for _, unit := range others {
+		bag, err := w.Tools.RelationGet(ctx, f.Relation, unit)
+		if err != nil {
+			return f, err
+		}
+		if bag[keyAddress] != "" {
+			f.Others = append(f.Others, bag[keyAddress])
+		}
+		if bag[keyMember] != "" {
+			f.Members++
+		}
+	}
+	slices.Sort(f.Others)
+	if f.Secret == "" {
+		return f, nil
+	}
+	secret, err := w.Tools.Secret(ctx, f.Secret)
+	if errors.Is(err, hooktool.ErrNotFound) {
+		return f, fmt.Errorf("cannot read the store's certificate: Juju does not know %s, which the databag names: %w", f.Secret, err)
+	}
+	if err != nil {
+		return f, err
+	}
+	f.Certificate = dqlite.Certificate{Certificate: secret[fieldCertificate], Key: secret[fieldKey]}
+	return f, f.Certificate.Check()
+}
+
+// want is what the daemon is to be told; ok is false as long as that is not known.
+func (f Facts) want() (c daemon.Config, ok bool) {
+	c = daemon.Config{Unit: f.Unit, Address: f.Address, Join: f.Others, Certificate: f.Certificate, LXD: f.LXD}
+	if f.Configured {
+		// A node stays where it was when it was made, and what it was.
+		c.Address, c.Founds = f.Config.Address, f.Config.Founds
+		return c, f.Certificate.Key != ""
+	}
+	c.Founds = f.Founder == f.Unit && f.Members == 0
+	return c, f.Certificate.Key != "" && f.Founder != "" && f.Published[keyAddress] != "" && (c.Founds || len(f.Others) > 0 && f.Members > 0)
+}
+
+// Plan is pure.
+func Plan(f Facts) []charm.Step[World] {
+	if f.Leaving {
+		if f.Installed {
+			return []charm.Step[World]{Leave{}}
+		}
+		return nil
+	}
+	if f.Relation == "" {
+		return nil
+	}
+	var steps []charm.Step[World]
+	if f.Leader && f.Secret == "" {
+		steps = append(steps, MakeCertificate{f.Relation})
+	}
+	// Nobody founds a second store: not while a unit is there that was in the first one.
+	if f.Leader && (f.Founder == "" || f.Gone && f.Members == 0) {
+		steps = append(steps, NameFounder{f.Relation, f.Unit})
+	}
+	if f.Published[keyAddress] == "" {
+		steps = append(steps, Publish{f.Relation, keyAddress, f.Address})
+	}
+	c, ok := f.want()
+	if !ok {
+		return steps
+	}
+	if f.Published[keyMember] == "" {
+		steps = append(steps, Publish{f.Relation, keyMember, "yes"})
+	}
+	if !f.Configured || !same(c, f.Config) {
+		steps = append(steps, Configure{c})
+	}
+	if !f.Installed || !f.Running {
+		steps = append(steps, Run{})
+	}
+	return steps
+}
+
+func same(a, b daemon.Config) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && slices.Equal(x, y)
+}
+
+// MakeCertificate makes the store's certificate, a secret of the application.
+type MakeCertificate struct{ Relation string }
+
+// Name implements charm.Step.
+func (MakeCertificate) Name() string { return "make the store's certificate" }
+
+// Apply implements charm.Step.
+func (s MakeCertificate) Apply(ctx context.Context, w World) error {
+	c, err := dqlite.NewCertificate()
+	if err != nil {
+		return err
+	}
+	id, err := w.Tools.AddSecret(ctx, "store", map[string]string{fieldCertificate: c.Certificate, fieldKey: c.Key})
+	if err != nil {
+		return err
+	}
+	return w.Tools.RelationSetApp(ctx, s.Relation, map[string]string{keySecret: id})
+}
+
+// NameFounder names the unit that begins the store.
+type NameFounder struct{ Relation, Unit string }
+
+// Name implements charm.Step.
+func (s NameFounder) Name() string { return "name " + s.Unit + " the store's founder" }
+
+// Apply implements charm.Step.
+func (s NameFounder) Apply(ctx context.Context, w World) error {
+	return w.Tools.RelationSetApp(ctx, s.Relation, map[string]string{keyFounder: s.Unit})
+}
+
+// Publish tells the other units something about this one.
+type Publish struct{ Relation, Key, Value string }
+
+// Name implements charm.Step.
+func (s Publish) Name() string { return "tell the other units: " + s.Key + " " + s.Value }
+
+// Apply implements charm.Step.
+func (s Publish) Apply(ctx context.Context, w World) error {
+	return w.Tools.RelationSet(ctx, s.Relation, map[string]string{s.Key: s.Value})
+}
+
+// Configure tells the daemon what it has to know; it reads it when it needs it.
+type Configure struct{ Config daemon.Config }
+
+// Name implements charm.Step.
+func (Configure) Name() string { return "configure the daemon" }
+
+// Apply implements charm.Step.
+func (s Configure) Apply(_ context.Context, w World) error { return s.Config.Write(w.Dir) }
+
+// Run installs the daemon as this charm has it, and starts it.
+type Run struct{}
+
+// Name implements charm.Step.
+func (Run) Name() string { return "run the daemon" }
+
+// Apply implements charm.Step.
+func (Run) Apply(ctx context.Context, w World) error {
+	if err := w.Systemd.Install(ctx); err != nil {
+		return err
+	}
+	return w.Systemd.Restart(ctx)
+}
+
+// Leave takes the unit's node out of the store and the daemon away.
+type Leave struct{}
+
+// Name implements charm.Step.
+func (Leave) Name() string { return "leave the store and remove the daemon" }
+
+// Apply implements charm.Step. A node that cannot leave, for want of a majority, is removed
+// by the others later.
+func (Leave) Apply(ctx context.Context, w World) error {
+	if err := w.Leave(ctx); err != nil {
+		_ = w.Tools.Log(ctx, "WARNING", err.Error())
+	}
+	return w.Systemd.Remove(ctx)
+}
