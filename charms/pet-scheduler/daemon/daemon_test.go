@@ -303,6 +303,68 @@ func TestUnits(t *testing.T) {
 	assert.Equal(t, drain.Online, u.lxd.inner.Status("m1"))
 }
 
+// A unit that leaves takes its node along; the node of one that is gone without a word is
+// taken out when no unit has had it for long enough.
+func TestNodesGo(t *testing.T) {
+	ctx := t.Context()
+	certificate, err := dqlite.NewCertificate()
+	require.NoError(t, err)
+	u := &units{t: t, lxd: newLXD()}
+	base := t.TempDir()
+	var daemons []*Daemon
+	for n := range 3 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		require.NoError(t, l.Close())
+		u.configs = append(u.configs, Config{Address: l.Addr().String()})
+		var join []string
+		for _, other := range u.configs[:n] {
+			join = append(join, other.Address)
+		}
+		dir := filepath.Join(base, fmt.Sprint(n))
+		require.NoError(t, os.Mkdir(dir, 0o700))
+		node, db, err := dqlite.Open(ctx, dqlite.Config{Dir: filepath.Join(dir, storeDir), Address: l.Addr().String(), Join: join, Certificate: certificate})
+		require.NoError(t, err)
+		t.Cleanup(func() { db.Close(); node.Close() })
+		require.NoError(t, node.Ready(ctx))
+		s, err := store.Open(ctx, db, store.Options{Unit: fmt.Sprint("pet-scheduler/", n)})
+		require.NoError(t, err)
+		d := &Daemon{Dir: dir, unit: fmt.Sprint("pet-scheduler/", n), Log: func(string, ...any) {}}
+		d.node.Store(&member{node, l.Addr().String()})
+		d.store.Store(s)
+		daemons = append(daemons, d)
+	}
+	nodes := func(n int) int {
+		members, err := daemons[n].node.Load().Members(ctx)
+		require.NoError(t, err)
+		return len(members)
+	}
+	require.Equal(t, 3, nodes(0))
+
+	require.NoError(t, daemons[2].leave(ctx, daemons[2].store.Load()))
+	require.Equal(t, 2, nodes(0))
+
+	known := Config{Join: []string{u.configs[1].Address}}
+	require.NoError(t, known.Write(daemons[0].Dir))
+	gone, now := strangers{}, time.Now()
+	require.NoError(t, gone.expel(ctx, daemons[0], now))
+	require.Empty(t, gone)
+	require.NoError(t, Config{}.Write(daemons[0].Dir))
+	require.NoError(t, gone.expel(ctx, daemons[0], now))
+	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(strange-time.Second)))
+	require.Equal(t, 2, nodes(0), "it may be new")
+	require.NoError(t, known.Write(daemons[0].Dir))
+	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(strange)))
+	require.NoError(t, Config{}.Write(daemons[0].Dir))
+	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(2*strange)))
+	require.Equal(t, 2, nodes(0), "it was known meanwhile")
+	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(3*strange)))
+	require.Equal(t, 1, nodes(0))
+
+	require.NoError(t, daemons[0].leave(ctx, daemons[0].store.Load()), "the last one has nobody to leave to")
+	require.Equal(t, 1, nodes(0))
+}
+
 // The unit that acts dies at each call that it makes to LXD, in turn; another finishes,
 // and the end is the same.
 func TestDeathAtEachCall(t *testing.T) {
