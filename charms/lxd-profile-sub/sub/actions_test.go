@@ -1,6 +1,7 @@
 package sub_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -96,6 +97,22 @@ func TestRollback(t *testing.T) {
 	m.juju.Unrelate(m.relation)
 	_, failure = m.action("sub/0", "rollback", nil)
 	assert.Contains(t, failure, "cannot do this without the relation lxd-profile")
+}
+
+// A large profile is kept for a rollback as long as the broker can still read the databag.
+func TestTheHistoryStaysReadable(t *testing.T) {
+	m := newModel(t)
+	for _, size := range []int{100, 20000, 30000, 60000, 100} {
+		m.config("config: {user.note: " + strings.Repeat("<", size) + "}")
+		m.hook("sub/0")
+		m.applied()
+		m.hook("sub/0")
+		for key, value := range m.relation.Databags["sub"] {
+			if key != "profile" {
+				assert.LessOrEqual(t, len(value), profile.MaxBytes, "%s of %d bytes", key, size)
+			}
+		}
+	}
 }
 
 func TestDiff(t *testing.T) {

@@ -53,11 +53,17 @@ func remember(history string, p profile.Profile) string {
 		return history
 	}
 	known = append([]profile.Profile{p}, known...)
-	text, err := json.Marshal(known[:min(len(known), depth)])
-	if err != nil {
-		panic(fmt.Sprintf("cannot write profiles: %v", err)) // of maps of strings
+	for n := min(len(known), depth); n > 0; n-- {
+		text, err := json.Marshal(known[:n])
+		if err != nil {
+			panic(fmt.Sprintf("cannot write profiles: %v", err)) // of maps of strings
+		}
+		// The broker reads no longer value than twice this in a databag.
+		if len(text) <= profile.MaxBytes {
+			return string(text)
+		}
 	}
-	return string(text)
+	return ""
 }
 
 // recall reads the history; what cannot be read is none.
