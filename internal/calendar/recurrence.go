@@ -212,15 +212,14 @@ func (r *recurrence) anchor(first time.Time) time.Time {
 	case rrule.DAILY:
 		return begin.AddDate(0, 0, days/step*step)
 	case rrule.WEEKLY:
-		// A week may begin on any day (WKST): one interval early has it whole.
+		// Weeks begin on any day (WKST), and BYSETPOS counts in whole ones: an interval early.
 		return begin.AddDate(0, 0, max(0, days/(7*step)-1)*7*step)
 	case rrule.MONTHLY:
 		months := (first.Year()-begin.Year())*12 + int(first.Month()) - int(begin.Month())
 		return time.Date(begin.Year(), begin.Month()+time.Month(months/step*step), 1, 0, 0, 0, 0, time.UTC)
 	default:
-		// The days of a year's first week may lie in the year before (BYWEEKNO).
-		years := max(0, (first.Year()-begin.Year())/step-1)
-		return time.Date(begin.Year()+years*step, 1, 1, 0, 0, 0, 0, time.UTC)
+		years := first.Year() - begin.Year()
+		return time.Date(begin.Year()+years/step*step, 1, 1, 0, 0, 0, 0, time.UTC)
 	}
 }
 
