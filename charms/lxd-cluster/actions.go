@@ -49,6 +49,10 @@ func removeMember(ctx context.Context, f facts, w *world, call charm.Call) (map[
 	return cluster.RemoveMember(ctx, f.Cluster, w.cluster(), call)
 }
 
+func recoverFromQuorumLoss(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+	return cluster.RecoverFromQuorumLoss(ctx, f.Cluster, w.cluster(), call)
+}
+
 func addTrustedClient(ctx context.Context, _ facts, w *world, call charm.Call) (map[string]string, error) {
 	return trust.AddClient(ctx, w.trust(), call)
 }

@@ -63,17 +63,18 @@ func main() {
 		Observe: observe,
 		Plan:    plan,
 		Actions: map[string]charm.Action[facts, *world]{
-			"list-members":          listMembers,
-			"show-plan":             showPlan,
-			"remove-member":         removeMember,
-			"evacuate":              evacuate,
-			"restore":               restore,
-			"add-trusted-client":    addTrustedClient,
-			"remove-trusted-client": removeTrustedClient,
-			"get-client-token":      getClientToken,
-			"get-cloud":             getCloud,
-			"backup":                backUp,
-			"refresh-lxd":           refreshLXD,
+			"list-members":             listMembers,
+			"show-plan":                showPlan,
+			"remove-member":            removeMember,
+			"recover-from-quorum-loss": recoverFromQuorumLoss,
+			"evacuate":                 evacuate,
+			"restore":                  restore,
+			"add-trusted-client":       addTrustedClient,
+			"remove-trusted-client":    removeTrustedClient,
+			"get-client-token":         getClientToken,
+			"get-cloud":                getCloud,
+			"backup":                   backUp,
+			"refresh-lxd":              refreshLXD,
 		},
 	})
 }
@@ -81,6 +82,9 @@ func main() {
 func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err error) {
 	if f.Cluster, err = cluster.Observe(ctx, event, w.cluster()); err != nil {
 		return f, err
+	}
+	if f.Cluster.Stuck != "" {
+		return f, nil // nothing else can be seen
 	}
 	if f.Share, err = share.Observe(ctx, event, w.share()); err != nil {
 		return f, err
@@ -123,6 +127,9 @@ func plan(f facts) charm.Plan[*world] {
 		// But no key of theirs stays behind.
 		steps := charm.Lift(share.Leave(f.Share), (*world).share)
 		return charm.Plan[*world]{Steps: append(steps, charm.Lift(p.Steps, (*world).cluster)...), Status: p.Status}
+	}
+	if f.Cluster.Stuck != "" {
+		return charm.Plan[*world]{Steps: charm.Lift(p.Steps, (*world).cluster), Status: p.Status, Version: p.Version}
 	}
 	there := install.Plan(f.Install)
 	if !f.Cluster.LXD.Present && there.Status.Level != "" || !f.Cluster.LXD.Clustered && there.Status.Level == charm.LevelBlocked {

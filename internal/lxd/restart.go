@@ -21,15 +21,54 @@ const readyEvery = 200 * time.Millisecond
 // instances run on: the package's unit leaves them alone, and the snap's reload is made for
 // that (snap.lxd.daemon's ExecReload).
 func Restart(ctx context.Context) error {
-	args := []string{"restart", "lxd.service"}
-	if socket, err := socket(); err != nil {
+	command := []string{"systemctl", "restart", "lxd.service"}
+	if snapped, err := snapped(); err != nil {
 		return err
-	} else if strings.HasPrefix(socket, "/var/snap/") {
-		args = []string{"reload", "snap.lxd.daemon.service"}
+	} else if snapped {
+		command = []string{"systemctl", "reload", "snap.lxd.daemon.service"}
 	}
-	if out, err := exec.CommandContext(ctx, "systemctl", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("cannot start LXD anew (systemctl %s): %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	if err := run(ctx, command...); err != nil {
+		return fmt.Errorf("cannot start LXD anew: %w", err)
 	}
+	return waitReady(ctx)
+}
+
+// RecoverQuorum makes this machine's replica of LXD's database the only one, with LXD's own
+// `lxd cluster recover-from-quorum-loss`, and waits until it answers. LXD is stopped for it.
+func RecoverQuorum(ctx context.Context) error {
+	stop, start := []string{"systemctl", "stop", "lxd.socket", "lxd.service"}, []string{"systemctl", "start", "lxd.socket", "lxd.service"}
+	if snapped, err := snapped(); err != nil {
+		return err
+	} else if snapped {
+		stop, start = []string{"snap", "stop", "lxd"}, []string{"snap", "start", "lxd"}
+	}
+	err := run(ctx, stop...)
+	if err == nil {
+		err = run(ctx, "lxd", "cluster", "recover-from-quorum-loss", "--quiet")
+	}
+	// LXD runs again whatever came of it.
+	if err := errors.Join(err, run(ctx, start...)); err != nil {
+		return fmt.Errorf("cannot recover LXD's database: %w", err)
+	}
+	return waitReady(ctx)
+}
+
+// snapped tells whether this machine's LXD is the snap.
+func snapped() (bool, error) {
+	socket, err := socket()
+	return strings.HasPrefix(socket, "/var/snap/"), err
+}
+
+// run runs a command; its error has what it printed.
+func run(ctx context.Context, command ...string) error {
+	if out, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// waitReady waits until LXD's database answers.
+func waitReady(ctx context.Context) error {
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
 	for {

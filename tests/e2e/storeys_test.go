@@ -241,12 +241,12 @@ func testDrain(t *testing.T) {
 	require.Len(t, before, 5)
 
 	t.Run("a dry run changes nothing", func(t *testing.T) {
-		box.Action(t, "pet-scheduler/leader", "drain", "pet="+pet, "dry-run=true")
+		box.Action(t, "metal", "pet-scheduler/leader", "drain", "pet="+pet, "dry-run=true")
 		require.Equal(t, before, place(t, ask))
 		require.Equal(t, "online", box.Members(t, ask)[pet])
 	})
 
-	result := box.Action(t, "pet-scheduler/leader", "drain", "pet="+pet)
+	result := box.Action(t, "metal", "pet-scheduler/leader", "drain", "pet="+pet)
 	t.Log(result)
 	during := place(t, ask)
 	for name, was := range before {
@@ -258,13 +258,13 @@ func testDrain(t *testing.T) {
 	require.Equal(t, "evacuated", box.Members(t, ask)[pet])
 	require.Equal(t, before["guest-other"], during["guest-other"])
 	t.Run("and again is no error", func(t *testing.T) {
-		box.Action(t, "pet-scheduler/leader", "drain", "pet="+pet)
+		box.Action(t, "metal", "pet-scheduler/leader", "drain", "pet="+pet)
 		require.Equal(t, during, place(t, ask))
 	})
 	// Came while the pet was away: it belongs where it is.
 	box.Inside(t, ask, "lxc launch guest guest-newcomer --profile dcib --target "+ask)
 
-	t.Log(box.Action(t, "pet-scheduler/leader", "undrain", "pet="+pet))
+	t.Log(box.Action(t, "metal", "pet-scheduler/leader", "undrain", "pet="+pet))
 	after := place(t, ask)
 	require.Equal(t, ask+" Running", after["guest-newcomer"])
 	delete(after, "guest-newcomer")
@@ -272,7 +272,7 @@ func testDrain(t *testing.T) {
 	require.Equal(t, "online", box.Members(t, ask)[pet])
 
 	t.Run("an unknown member is refused by name", func(t *testing.T) {
-		_, err := box.TryAction(t, "pet-scheduler/leader", "drain", "pet=no-such-member")
+		_, err := box.TryAction(t, "metal", "pet-scheduler/leader", "drain", "pet=no-such-member")
 		require.ErrorContains(t, err, "no-such-member")
 		require.ErrorContains(t, err, pet, "the members that there are")
 	})
@@ -283,7 +283,7 @@ func testForeignEvacuation(t *testing.T) {
 	box.Inside(t, ask, "lxc cluster evacuate --force "+pet)
 	before := place(t, ask)
 	for _, verb := range []string{"drain", "undrain"} {
-		_, err := box.TryAction(t, "pet-scheduler/leader", verb, "pet="+pet)
+		_, err := box.TryAction(t, "metal", "pet-scheduler/leader", verb, "pet="+pet)
 		require.Error(t, err, verb)
 		require.Equal(t, before, place(t, ask), verb)
 		require.Equal(t, "evacuated", box.Members(t, ask)[pet], verb)
@@ -372,10 +372,10 @@ func testDeadMember(t *testing.T) {
 		message := wake().Message
 		return strings.Contains(message, "remove-member member="+machine), message
 	})
-	_, err := box.TryAction(t, "lxd-cluster/0", "remove-member", "member="+machine)
+	_, err := box.TryAction(t, "metal", "lxd-cluster/0", "remove-member", "member="+machine)
 	require.ErrorContains(t, err, "instance guest-lost (project default)")
 	require.Contains(t, box.Members(t, ask), machine)
-	results := box.Action(t, "lxd-cluster/0", "remove-member", "member="+machine, "force=true")
+	results := box.Action(t, "metal", "lxd-cluster/0", "remove-member", "member="+machine, "force=true")
 	require.Contains(t, results["lost"], "instance guest-lost (project default)")
 	require.NotContains(t, box.Members(t, ask), machine)
 	require.Contains(t, wake().Message, "no quorum is left if one dies")

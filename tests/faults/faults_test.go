@@ -7,6 +7,7 @@ package faults
 import (
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -81,12 +82,45 @@ func testLeaderDies(t *testing.T) {
 			kill(t, machine)
 			t.Logf("killed %s of %s", machine, leader)
 			box.Juju(t, "remove-machine", "-m", model, "--no-prompt", "--force", "--no-wait", id)
+			obey(t, model, 2)
 			requireForms(t, model, 2)
 			// And it is whole again with another machine.
 			box.Juju(t, "add-unit", "-m", model, app)
 			requireForms(t, model, 3)
 		})
 	}
+}
+
+// asks finds the action that a unit's status asks an operator to run.
+var asks = regexp.MustCompile(`juju run (\S+) (recover-from-quorum-loss|remove-member)(?: (member=\S+))?`)
+
+// obey does what an operator does who does what the units say, until all are active.
+func obey(t *testing.T, model string, units int) {
+	t.Helper()
+	done := map[string]bool{}
+	box.Eventually(t, 6*time.Minute, "all units to be content", func() (bool, string) {
+		active := 0
+		var said []string
+		for name, u := range box.Status(t, model).Applications[app].Units {
+			said = append(said, name+" "+u.Workload.Current+": "+u.Workload.Message)
+			if u.Workload.Current == "active" && u.Agent.Current == "idle" {
+				active++
+			}
+			if ask := asks.FindStringSubmatch(u.Workload.Message); ask != nil && !done[ask[0]] {
+				t.Logf("%s says: %s", name, u.Workload.Message)
+				params := []string{"force=true"}
+				if ask[3] != "" {
+					params = append(params, strings.TrimSuffix(ask[3], ";"))
+				}
+				if _, err := box.TryAction(t, model, ask[1], ask[2], params...); err != nil {
+					said = append(said, err.Error())
+				} else {
+					done[ask[0]] = true
+				}
+			}
+		}
+		return active == units, strings.Join(said, "\n")
+	})
 }
 
 // kill stops a machine's Juju agent and takes the machine away, as a fire would.

@@ -286,17 +286,17 @@ func (b Box) Instances(t testing.TB, machine string) map[string]Placed {
 }
 
 // Action runs an action and gives its results; it fails the test when the action fails.
-func (b Box) Action(t testing.TB, unit, name string, params ...string) map[string]any {
+func (b Box) Action(t testing.TB, model, unit, name string, params ...string) map[string]any {
 	t.Helper()
-	results, err := b.TryAction(t, unit, name, params...)
+	results, err := b.TryAction(t, model, unit, name, params...)
 	require.NoError(t, err)
 	return results
 }
 
 // TryAction is action for actions that may fail.
-func (b Box) TryAction(t testing.TB, unit, name string, params ...string) (map[string]any, error) {
+func (b Box) TryAction(t testing.TB, model, unit, name string, params ...string) (map[string]any, error) {
 	t.Helper()
-	args := append([]string{"box", "--name", b.Name, "juju", "run", "-m", "metal", "--format", "json", "--wait", "10m", unit, name}, params...)
+	args := append([]string{"box", "--name", b.Name, "juju", "run", "-m", model, "--format", "json", "--wait", "10m", unit, name}, params...)
 	out, err := Try(11*time.Minute, filepath.Join(b.Repo, "bin/dcib"), args...)
 	if err != nil {
 		return nil, err

@@ -52,6 +52,8 @@ type Facts struct {
 	Founder  string
 	Mine     Bag
 	Peers    map[string]Bag // by unit, without this one
+	// FounderAgain tells that it took the place of one that is gone.
+	FounderAgain bool
 	// FounderGone tells that Juju no longer knows the named founder. A unit that is not
 	// among the peers may just not have come up yet.
 	FounderGone bool
@@ -65,6 +67,10 @@ type Facts struct {
 
 	// NIC is what else the profile's nic has to say; the maas room says.
 	NIC map[string]string
+
+	// Stuck says how LXD's database fails to answer; of LXD itself is then known what it
+	// says without it. Empty when it answers.
+	Stuck string
 
 	Departure *Departure // nil for a unit that stays
 }
@@ -87,6 +93,9 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 		if going, err := f.observeDeparture(ctx, event, w, err); going || err != nil {
 			return f, err
 		}
+	}
+	if errors.Is(err, lxd.ErrStuck) {
+		f.Stuck, err = err.Error(), nil
 	}
 	if err != nil {
 		return f, charm.Waiting("%s", err)
@@ -136,7 +145,7 @@ func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w World)
 	if err != nil {
 		return err
 	}
-	f.Founder = lxdcluster.Founder(app)
+	f.Founder, f.FounderAgain = lxdcluster.Founder(app), lxdcluster.Again(app)
 	if f.Mine, err = readBag(ctx, w.Tools, f.Relation, event.Unit); err != nil {
 		return err
 	}
@@ -149,7 +158,7 @@ func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w World)
 			return err
 		}
 	}
-	if f.LXD.Clustered && !f.anybodyAsks() {
+	if f.LXD.Clustered && !f.anybodyAsks() && f.Stuck == "" {
 		return nil
 	}
 	// Juju lists units that are going, and Juju 4 those that are gone. Nobody is to wait

@@ -20,6 +20,7 @@ import (
 type lxdWorld struct {
 	gate     *crashtest.Gate // where a hook may be killed
 	clusters int
+	answers  []string            // addresses
 	tokens   map[string]*fakeLXD // live token → the member that issued it
 	issued   []string            // every token ever issued
 	now      time.Time
@@ -64,7 +65,8 @@ func (l *fakeLXD) effect(name string) (done func()) {
 
 func (l *fakeLXD) Look(context.Context) (Local, error) {
 	if l.stuck {
-		return Local{}, lxd.ErrStuck
+		l := l.local
+		return Local{Present: true, Version: l.Version, Clustered: l.Clustered, Member: l.Member, Identity: l.Identity, Listens: l.Listens}, lxd.ErrStuck
 	}
 	local := l.local
 	if !local.Clustered && len(l.pools) > 0 {
@@ -308,6 +310,28 @@ func (l *fakeLXD) HandOver(ctx context.Context) error {
 func (l *fakeLXD) Restart(context.Context) error {
 	defer l.effect("restart")()
 	l.stuck = false
+	return nil
+}
+
+func (l *fakeLXD) Replicas(context.Context) ([]Replica, error) {
+	var replicas []Replica
+	for _, m := range *l.members {
+		replicas = append(replicas, Replica{Address: m.Address, Votes: m.Voter})
+	}
+	return replicas, nil
+}
+
+func (l *fakeLXD) Answers(_ context.Context, address string) bool {
+	return slices.Contains(l.world.answers, address)
+}
+
+func (l *fakeLXD) RecoverQuorum(context.Context) error {
+	defer l.effect("recover")()
+	l.stuck = false
+	for n := range *l.members {
+		m := &(*l.members)[n]
+		m.Voter = m.Name == l.local.Member
+	}
 	return nil
 }
 

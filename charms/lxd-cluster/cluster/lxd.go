@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sort"
 	"strings"
@@ -18,7 +19,8 @@ import (
 
 // LXD is what this room asks of the machine's LXD and does to it.
 type LXD interface {
-	// Look tells what is there. A machine without LXD is no error: Present is false.
+	// Look tells what is there. A machine without LXD is no error: Present is false. With an
+	// error that wraps lxd.ErrStuck comes what LXD knows without its database.
 	Look(ctx context.Context) (Local, error)
 	// Listen sets the address (host:port) of the API or, where the API listens on all
 	// addresses already, of the cluster.
@@ -51,6 +53,12 @@ type LXD interface {
 	HandOver(ctx context.Context) error
 	// Restart starts this machine's LXD anew; instances run on.
 	Restart(ctx context.Context) error
+	// Replicas lists those of LXD's database, without asking the database.
+	Replicas(ctx context.Context) ([]Replica, error)
+	// Answers tells whether something answers at another member's address.
+	Answers(ctx context.Context, address string) bool
+	// RecoverQuorum makes this machine's replica the only one, and starts LXD anew.
+	RecoverQuorum(ctx context.Context) error
 	// DeleteMember removes a member, this one too, and returns when it was seen gone. LXD
 	// refuses as long as anything is located there, unless it is forced.
 	DeleteMember(ctx context.Context, member string, force bool) error
@@ -177,8 +185,9 @@ func (s *Socket) Look(ctx context.Context) (Local, error) {
 	slices.Sort(l.Drivers)
 	l.Groups = slices.Contains(info.APIExtensions, "clustering_groups")
 	if err := l.lookAround(server); err != nil {
-		if l.Clustered && strings.Contains(err.Error(), context.DeadlineExceeded.Error()) {
-			err = fmt.Errorf("%w: %w", lxd.ErrStuck, err)
+		if l.Clustered && (strings.Contains(err.Error(), context.DeadlineExceeded.Error()) || strings.Contains(err.Error(), "dqlite")) {
+			// What it says of itself it knows without its database.
+			return l, fmt.Errorf("LXD does not work: %w: %w", lxd.ErrStuck, err)
 		}
 		return Local{}, fmt.Errorf("cannot list what this machine's LXD has: %w", err)
 	}
@@ -469,6 +478,57 @@ func otherVotes(server lxdclient.InstanceServer, self string) bool {
 	return err == nil && slices.ContainsFunc(members, func(m api.ClusterMember) bool {
 		return m.ServerName != self && slices.Contains(m.Roles, voterRole)
 	})
+}
+
+// Replicas implements LXD, by what LXD keeps of its own machine.
+func (s *Socket) Replicas(ctx context.Context) ([]Replica, error) {
+	server, err := s.Server(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answer, _, err := server.RawQuery("POST", "/internal/sql", map[string]string{"database": "local", "query": "SELECT address, role FROM raft_nodes ORDER BY id"}, "")
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask this machine's LXD where its database is: %w", err)
+	}
+	var batch struct {
+		Results []struct {
+			Rows [][]any `json:"rows"`
+		}
+	}
+	if err := answer.MetadataAsStruct(&batch); err != nil {
+		return nil, fmt.Errorf("cannot read where LXD's database is: %w", err)
+	}
+	var replicas []Replica
+	for _, result := range batch.Results {
+		for _, row := range result.Rows {
+			if len(row) != 2 {
+				return nil, fmt.Errorf("cannot read where LXD's database is: expected an address and a role, found %v", row)
+			}
+			// The roles of go-dqlite's client.NodeRole: 0 votes, 1 stands by, 2 is spare.
+			role := fmt.Sprint(row[1])
+			replicas = append(replicas, Replica{Address: fmt.Sprint(row[0]), Votes: role == "0", Spare: role != "0" && role != "1"})
+		}
+	}
+	return replicas, nil
+}
+
+// answerTime is how long a member that is said to be gone may take to answer after all.
+const answerTime = 3 * time.Second
+
+// Answers implements LXD.
+func (s *Socket) Answers(ctx context.Context, address string) bool {
+	conn, err := (&net.Dialer{Timeout: answerTime}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+// RecoverQuorum implements LXD.
+func (s *Socket) RecoverQuorum(ctx context.Context) error {
+	s.server = nil
+	return lxd.RecoverQuorum(ctx)
 }
 
 // Restart implements LXD.

@@ -31,6 +31,9 @@ func Plan(f Facts) charm.Plan[World] {
 	case f.Relation == "":
 		return charm.Plan[World]{Status: charm.Waitingf("waiting for Juju to make the peer relation %q", lxdcluster.Endpoint)}
 	}
+	if f.Stuck != "" {
+		return f.stuck()
+	}
 	steps, status := f.membership()
 	problems := append(slices.Clone(f.Problems), f.storageUnmet()...)
 	problems = append(problems, f.groupsUnmet()...)
@@ -53,7 +56,7 @@ func (f Facts) membership() ([]charm.Step[World], charm.Status) {
 	}
 	var steps []charm.Step[World]
 	if f.Leader && f.founderIsMissing() {
-		steps = append(steps, nameFounder{f.Relation, f.Unit})
+		steps = append(steps, nameFounder{f.Relation, f.Unit, f.Founder != ""})
 	}
 	if f.Founder == f.Unit && f.clusterUnit() == "" {
 		found, status := f.asFounder()
@@ -74,7 +77,7 @@ func (f Facts) asMember() ([]charm.Step[World], charm.Status) {
 	steps = append(steps, f.groups()...)
 	if f.Leader && f.Founder == "" {
 		// An application that adopted a cluster has a founder too: nobody else may be.
-		steps = append(steps, nameFounder{f.Relation, f.Unit})
+		steps = append(steps, nameFounder{f.Relation, f.Unit, false})
 	}
 	if f.issuer() == f.Unit {
 		steps = append(steps, f.issue()...)
@@ -125,6 +128,9 @@ func (f Facts) asFounder() ([]charm.Step[World], charm.Status) {
 		return nil, charm.Blockedf("%s", reason)
 	}
 	steps := f.tell(lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version})
+	if silent := f.mayHaveJoined(); len(silent) > 0 {
+		return steps, charm.Waitingf("waiting to found the cluster again: %s may have joined one that the last founder made, and has yet to say no; if its machine is gone for good, remove it from Juju", strings.Join(silent, ", "))
+	}
 	if f.LXD.Clusters == "" && (f.LXD.Listens == "" || wildcard(f.LXD.Listens)) {
 		steps = append(steps, listen{f.Address})
 	}
@@ -143,6 +149,9 @@ func (f Facts) asJoiner() ([]charm.Step[World], charm.Status) {
 	wish := lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, Spent: f.Mine.Wish.Spent, Failed: f.Mine.Wish.Failed}
 	if f.clusterUnit() == "" {
 		// Nobody can join yet; who founds is not decided or not done.
+		if f.FounderAgain {
+			wish.Founder = f.Founder
+		}
 		steps := f.tell(wish)
 		if f.Founder == "" {
 			return steps, charm.Waitingf("waiting for the leader to name a founder")
@@ -328,6 +337,18 @@ func (f Facts) founderIsMissing() bool {
 		return false
 	}
 	return f.Founder == "" || f.FounderGone
+}
+
+// mayHaveJoined lists the units that asked for a token once and have not said since this
+// founder took the place of another that they are in no cluster.
+func (f Facts) mayHaveJoined() []string {
+	var units []string
+	for _, unit := range f.sortedPeers() {
+		if f.FounderAgain && f.Peers[unit].HasWish && f.Peers[unit].Wish.Founder != f.Unit {
+			units = append(units, unit)
+		}
+	}
+	return units
 }
 
 // clusterUnit names the lowest-numbered other unit whose LXD is in the cluster; "" when

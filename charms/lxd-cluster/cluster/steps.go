@@ -28,12 +28,15 @@ const (
 )
 
 // nameFounder writes the founder into the application's databag.
-type nameFounder struct{ relation, unit string }
+type nameFounder struct {
+	relation, unit string
+	again          bool // another one was named before
+}
 
 func (s nameFounder) Name() string { return "name " + s.unit + " the founder" }
 
 func (s nameFounder) Apply(ctx context.Context, w World) error {
-	return w.Tools.RelationSetApp(ctx, s.relation, lxdcluster.EncodeFounder(s.unit))
+	return w.Tools.RelationSetApp(ctx, s.relation, lxdcluster.EncodeFounder(s.unit, s.again))
 }
 
 // publish tells the other units this one's wish.

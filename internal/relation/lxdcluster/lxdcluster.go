@@ -17,6 +17,7 @@ const Endpoint = "cluster"
 // Databag keys.
 const (
 	keyFounder = "founder"
+	keyAgain   = "founder-again"
 	keyWish    = "wish"
 	keyOffer   = "offer"
 	keyCeph    = "ceph"
@@ -31,6 +32,9 @@ type Wish struct {
 	// Cluster is the identity of the cluster that its LXD is in: the fingerprint of the
 	// first certificate that it was known by. Empty as long as it is in none.
 	Cluster string `json:"cluster,omitempty"`
+	// Founder is the founder that it knows of, where that is not the first one: with it the
+	// unit says that it never joined what an earlier founder may have founded.
+	Founder string `json:"founder,omitempty"`
 	// Lacks is the bridge that instances are to be on, as long as its machine has none of
 	// that name.
 	Lacks string `json:"lacks,omitempty"`
@@ -65,8 +69,18 @@ func (o Offer) Fits(w Wish, now time.Time) bool {
 // Founder reads the founder's unit name from the application's databag; "" when none.
 func Founder(app map[string]string) string { return app[keyFounder] }
 
-// EncodeFounder gives the databag entry that names the founder.
-func EncodeFounder(unit string) map[string]string { return map[string]string{keyFounder: unit} }
+// Again tells whether the founder took the place of one that is gone, which may have founded
+// a cluster, and others joined it, before it went.
+func Again(app map[string]string) bool { return app[keyAgain] != "" }
+
+// EncodeFounder gives the databag entries that name the founder.
+func EncodeFounder(unit string, again bool) map[string]string {
+	entries := map[string]string{keyFounder: unit}
+	if again {
+		entries[keyAgain] = "true"
+	}
+	return entries
+}
 
 // ReadWish reads a unit's wish. ok is false when it has not written one yet.
 func ReadWish(bag map[string]string) (w Wish, ok bool, err error) {

@@ -1,0 +1,107 @@
+package cluster
+
+import (
+	"context"
+	"maps"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
+)
+
+func (m *model) recover(t *testing.T, unit string, force bool) *hooktooltest.Tools {
+	t.Helper()
+	c := m.charm()
+	c.Actions = map[string]charm.Action[Facts, World]{"recover-from-quorum-loss": RecoverFromQuorumLoss}
+	tools, _ := m.juju.Hook(unit)
+	tools.Params = map[string]any{"force": force}
+	require.NoError(t, c.Run(context.Background(), hooktool.Event{Action: "recover-from-quorum-loss", Unit: unit}, tools))
+	return tools
+}
+
+func three(t *testing.T) *model {
+	m := newModel(t.TempDir)
+	for n := range 3 {
+		m.add(n)
+	}
+	m.juju.Leaders["lxd-cluster"] = "lxd-cluster/0"
+	return m
+}
+
+// The founder's machine is lost when it was the only one with a vote, and the joiner had no
+// time to tell that it is in.
+func TestAFounderThatDiesWithTheOnlyVoteIsNotReplacedByASecondCluster(t *testing.T) {
+	m := three(t)
+	founder, joiner, third := m.lxds["lxd-cluster/0"], m.lxds["lxd-cluster/1"], m.lxds["lxd-cluster/2"]
+	bags := m.juju.Relations[0].Databags
+	var told map[string]string
+	for tries := 0; !joiner.local.Clustered; tries++ {
+		require.Less(t, tries, 10)
+		told = maps.Clone(bags["lxd-cluster/1"])
+		for _, unit := range []string{"lxd-cluster/2", "lxd-cluster/0", "lxd-cluster/1"} {
+			require.NoError(t, m.hook(unit))
+		}
+	}
+	bags["lxd-cluster/1"] = told // the hook that joined was killed
+	require.False(t, third.local.Clustered, "it waits for its turn")
+
+	founder.dead, joiner.stuck = true, true
+	for n := range *joiner.members {
+		(*joiner.members)[n].Voter = (*joiner.members)[n].Name == founder.local.Member
+	}
+	m.juju.RemoveUnit("lxd-cluster/0")
+	m.juju.Leaders["lxd-cluster"] = "lxd-cluster/2"
+	// The new leader is always first.
+	for range 5 {
+		require.NoError(t, m.hook("lxd-cluster/2"))
+	}
+	require.False(t, third.local.Clustered, "it does not found before the other has said no")
+	require.Contains(t, m.juju.Units["lxd-cluster/2"].Message, "lxd-cluster/1 may have joined")
+	m.settle(5)
+	require.Equal(t, 1, m.w.clusters)
+	require.Contains(t, m.juju.Units["lxd-cluster/1"].Message, "juju run lxd-cluster/1 recover-from-quorum-loss")
+
+	require.Contains(t, m.recover(t, "lxd-cluster/1", false).Failure, "force=true")
+	require.True(t, joiner.stuck)
+	require.Empty(t, m.recover(t, "lxd-cluster/1", true).Failure)
+	require.Contains(t, m.recover(t, "lxd-cluster/1", true).Failure, "has its quorum")
+	joiner.setStatus(founder.local.Member, "Offline")
+	require.Empty(t, m.act(t, "lxd-cluster/1", map[string]any{"member": founder.local.Member, "force": true}).Failure)
+	m.settle(8)
+	require.Equal(t, 1, m.w.clusters)
+	require.Len(t, *joiner.members, 2)
+	require.Equal(t, "active", m.juju.Units["lxd-cluster/2"].Status, m.juju.Units["lxd-cluster/2"].Message)
+}
+
+// Who asked for a token is not in a cluster for sure, and says so to the next founder.
+func TestTheNextFounderFoundsOnceTheOthersHaveSaidNo(t *testing.T) {
+	m := three(t)
+	require.NoError(t, m.hook("lxd-cluster/0"))
+	require.NoError(t, m.hook("lxd-cluster/1"))
+	m.juju.RemoveUnit("lxd-cluster/0")
+	m.juju.Leaders["lxd-cluster"] = "lxd-cluster/2"
+	m.settle(8)
+	require.Equal(t, 1, m.w.clusters)
+	require.True(t, m.lxds["lxd-cluster/1"].local.Clustered)
+	require.True(t, m.lxds["lxd-cluster/2"].local.Clustered)
+}
+
+func TestRecoveryRefuses(t *testing.T) {
+	m := formed(t, 2)
+	require.Contains(t, m.recover(t, "lxd-cluster/0", true).Failure, "has its quorum")
+
+	stuck := m.lxds["lxd-cluster/0"]
+	stuck.stuck = true
+	for n := range *stuck.members {
+		member := &(*stuck.members)[n]
+		if member.Name != stuck.local.Member {
+			member.Voter = true
+			m.w.answers = []string{member.Address}
+		}
+	}
+	require.Contains(t, m.recover(t, "lxd-cluster/0", true).Failure, "the LXD at "+m.w.answers[0]+" answers")
+	require.True(t, stuck.stuck)
+}
