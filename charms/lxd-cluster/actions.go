@@ -53,6 +53,10 @@ func recoverFromQuorumLoss(ctx context.Context, f facts, w *world, call charm.Ca
 	return cluster.RecoverFromQuorumLoss(ctx, f.Cluster, w.cluster(), call)
 }
 
+func startOver(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+	return cluster.StartOver(ctx, f.Cluster, w.cluster(), call)
+}
+
 func addTrustedClient(ctx context.Context, _ facts, w *world, call charm.Call) (map[string]string, error) {
 	return trust.AddClient(ctx, w.trust(), call)
 }

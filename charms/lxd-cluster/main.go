@@ -67,6 +67,7 @@ func main() {
 			"show-plan":                showPlan,
 			"remove-member":            removeMember,
 			"recover-from-quorum-loss": recoverFromQuorumLoss,
+			"start-over":               startOver,
 			"evacuate":                 evacuate,
 			"restore":                  restore,
 			"add-trusted-client":       addTrustedClient,

@@ -92,7 +92,7 @@ func testLeaderDies(t *testing.T) {
 }
 
 // asks finds the action that a unit's status asks an operator to run.
-var asks = regexp.MustCompile(`juju run (\S+) (recover-from-quorum-loss|remove-member)(?: (member=\S+))?`)
+var asks = regexp.MustCompile(`juju run (\S+) (recover-from-quorum-loss|start-over|remove-member)(?: (member=\S+))?`)
 
 // obey does what an operator does who does what the units say, until all are active.
 func obey(t *testing.T, model string, units int) {

@@ -71,6 +71,8 @@ type Facts struct {
 	// Stuck says how LXD's database fails to answer; of LXD itself is then known what it
 	// says without it. Empty when it answers.
 	Stuck string
+	// Remains is what is on this machine's disks, while it is stuck; see lxd.Remains.
+	Remains []string
 
 	Departure *Departure // nil for a unit that stays
 }
@@ -95,7 +97,8 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 		}
 	}
 	if errors.Is(err, lxd.ErrStuck) {
-		f.Stuck, err = err.Error(), nil
+		f.Stuck = err.Error()
+		f.Remains, err = w.LXD.Remains()
 	}
 	if err != nil {
 		return f, charm.Waiting("%s", err)

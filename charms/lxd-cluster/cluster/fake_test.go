@@ -39,6 +39,7 @@ type fakeLXD struct {
 	members *[]Member // shared by the members of one cluster
 	dead    bool
 	stuck   bool
+	remains []string
 	pools   map[string]Pool      // as they were made here
 	refuses map[Belonging]string // to be deleted, and why
 	// failJoin makes that many joins fail after the token was spent.
@@ -319,6 +320,15 @@ func (l *fakeLXD) Replicas(context.Context) ([]Replica, error) {
 		replicas = append(replicas, Replica{Address: m.Address, Votes: m.Voter})
 	}
 	return replicas, nil
+}
+
+func (l *fakeLXD) Remains() ([]string, error) { return l.remains, nil }
+
+func (l *fakeLXD) StartOver(context.Context, time.Time) (string, error) {
+	defer l.effect("start over")()
+	fresh := l.world.machine()
+	l.local, l.members, l.pools, l.stuck, l.remains = fresh.local, nil, nil, false, nil
+	return "aside", nil
 }
 
 func (l *fakeLXD) Answers(_ context.Context, address string) bool {

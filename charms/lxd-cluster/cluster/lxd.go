@@ -55,6 +55,10 @@ type LXD interface {
 	Restart(ctx context.Context) error
 	// Replicas lists those of LXD's database, without asking the database.
 	Replicas(ctx context.Context) ([]Replica, error)
+	// Remains lists what is on this machine's disks without asking LXD, see lxd.Remains.
+	Remains() ([]string, error)
+	// StartOver makes this machine's LXD a new one in no cluster, see lxd.StartOver.
+	StartOver(ctx context.Context, now time.Time) (aside string, err error)
 	// Answers tells whether something answers at another member's address.
 	Answers(ctx context.Context, address string) bool
 	// RecoverQuorum makes this machine's replica the only one, and starts LXD anew.
@@ -510,6 +514,15 @@ func (s *Socket) Replicas(ctx context.Context) ([]Replica, error) {
 		}
 	}
 	return replicas, nil
+}
+
+// Remains implements LXD.
+func (s *Socket) Remains() ([]string, error) { return lxd.Remains() }
+
+// StartOver implements LXD.
+func (s *Socket) StartOver(ctx context.Context, now time.Time) (string, error) {
+	s.server = nil
+	return lxd.StartOver(ctx, now)
 }
 
 // answerTime is how long a member that is said to be gone may take to answer after all.

@@ -29,8 +29,65 @@ func (f Facts) stuck() charm.Plan[World] {
 		address = f.Address
 	}
 	steps := f.tell(lxdcluster.Wish{Member: f.LXD.Member, Address: address, LXD: f.LXD.Version, Cluster: f.LXD.Identity})
-	status := charm.Waitingf("%s: start the machines of members that are down; if they are gone for good: juju run %s recover-from-quorum-loss", f.Stuck, f.Unit)
+	action := "recover-from-quorum-loss"
+	if f.alone() && len(f.Remains) == 0 {
+		action = "start-over"
+	}
+	status := charm.Waitingf("%s: start the machines of members that are down; if they are gone for good: juju run %s %s", f.Stuck, f.Unit, action)
 	return charm.Plan[World]{Steps: steps, Status: status, Version: f.LXD.Version}
+}
+
+// alone tells whether no other unit that Juju keeps is in this cluster.
+func (f Facts) alone() bool {
+	for _, bag := range f.Peers {
+		if bag.Wish.Cluster == f.LXD.Identity {
+			return false
+		}
+	}
+	return true
+}
+
+// StartOver is the action that makes a new LXD of one whose cluster has died, so that it can
+// join again: a founder that dies while a second member comes in leaves that one without a
+// database that works.
+func StartOver(ctx context.Context, f Facts, w World, call charm.Call) (map[string]string, error) {
+	if f.Stuck == "" {
+		return nil, errors.New("cannot start over: LXD's database answers: a unit leaves its cluster with juju remove-unit")
+	}
+	if !f.alone() {
+		return nil, errors.New("cannot start over: other units are in this cluster too: bring back its quorum with recover-from-quorum-loss on one of them")
+	}
+	results := map[string]string{}
+	if len(f.Remains) > 0 {
+		results["lost"] = strings.Join(f.Remains, "\n")
+	}
+	if !call.Bool("force") {
+		what := "the cluster's own configuration"
+		if len(f.Remains) > 0 {
+			what += ", and " + strings.Join(f.Remains, ", ")
+		}
+		return results, fmt.Errorf("cannot start over without force=true: LXD will know nothing any more of what it has: %s; its files are put aside on the machine", what)
+	}
+	call.Progress("making a new LXD of the one of %s", f.LXD.Member)
+	limited, cancel := context.WithTimeout(ctx, clusterTimeout)
+	defer cancel()
+	aside, err := w.LXD.StartOver(limited, w.Now())
+	if err != nil {
+		return results, err
+	}
+	results["aside"] = aside
+	// The others wait for word that this LXD is in no cluster.
+	if f.Leader && f.founderIsMissing() {
+		if err := (nameFounder{f.Relation, f.Unit, true}).Apply(ctx, w); err != nil {
+			return results, err
+		}
+		f.Founder, f.FounderAgain = f.Unit, true
+	}
+	wish := lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version}
+	if f.FounderAgain {
+		wish.Founder = f.Founder
+	}
+	return results, publish{f.Relation, wish}.Apply(ctx, w)
 }
 
 // RecoverFromQuorumLoss is the action that makes this unit's replica of LXD's database the

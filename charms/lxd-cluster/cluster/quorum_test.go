@@ -12,13 +12,13 @@ import (
 	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 )
 
-func (m *model) recover(t *testing.T, unit string, force bool) *hooktooltest.Tools {
+func (m *model) rescue(t *testing.T, unit, action string, force bool) *hooktooltest.Tools {
 	t.Helper()
 	c := m.charm()
-	c.Actions = map[string]charm.Action[Facts, World]{"recover-from-quorum-loss": RecoverFromQuorumLoss}
+	c.Actions = map[string]charm.Action[Facts, World]{"recover-from-quorum-loss": RecoverFromQuorumLoss, "start-over": StartOver}
 	tools, _ := m.juju.Hook(unit)
 	tools.Params = map[string]any{"force": force}
-	require.NoError(t, c.Run(context.Background(), hooktool.Event{Action: "recover-from-quorum-loss", Unit: unit}, tools))
+	require.NoError(t, c.Run(context.Background(), hooktool.Event{Action: action, Unit: unit}, tools))
 	return tools
 }
 
@@ -62,18 +62,42 @@ func TestAFounderThatDiesWithTheOnlyVoteIsNotReplacedByASecondCluster(t *testing
 	require.Contains(t, m.juju.Units["lxd-cluster/2"].Message, "lxd-cluster/1 may have joined")
 	m.settle(5)
 	require.Equal(t, 1, m.w.clusters)
-	require.Contains(t, m.juju.Units["lxd-cluster/1"].Message, "juju run lxd-cluster/1 recover-from-quorum-loss")
+	require.Contains(t, m.juju.Units["lxd-cluster/1"].Message, "juju run lxd-cluster/1 start-over")
 
-	require.Contains(t, m.recover(t, "lxd-cluster/1", false).Failure, "force=true")
+	t.Run("with something on its disks it is recovered", func(t *testing.T) {
+		joiner.remains = []string{"instance web"}
+		require.NoError(t, m.hook("lxd-cluster/1"))
+		require.Contains(t, m.juju.Units["lxd-cluster/1"].Message, "juju run lxd-cluster/1 recover-from-quorum-loss")
+		require.Contains(t, m.rescue(t, "lxd-cluster/1", "recover-from-quorum-loss", false).Failure, "force=true")
+		require.Contains(t, m.rescue(t, "lxd-cluster/1", "start-over", false).Failure, "instance web")
+		require.True(t, joiner.stuck)
+		joiner.remains = nil
+	})
+	require.Contains(t, m.rescue(t, "lxd-cluster/1", "start-over", false).Failure, "force=true")
 	require.True(t, joiner.stuck)
-	require.Empty(t, m.recover(t, "lxd-cluster/1", true).Failure)
-	require.Contains(t, m.recover(t, "lxd-cluster/1", true).Failure, "has its quorum")
-	joiner.setStatus(founder.local.Member, "Offline")
-	require.Empty(t, m.act(t, "lxd-cluster/1", map[string]any{"member": founder.local.Member, "force": true}).Failure)
+	require.Empty(t, m.rescue(t, "lxd-cluster/1", "start-over", true).Failure)
+	require.Contains(t, m.rescue(t, "lxd-cluster/1", "start-over", true).Failure, "database answers")
+	m.settle(8)
+	require.Equal(t, 2, m.w.clusters, "the dead one, and one that lives")
+	require.Len(t, *third.members, 2)
+	for _, unit := range m.units() {
+		require.Equal(t, "active", m.juju.Units[unit].Status, m.juju.Units[unit].Message)
+	}
+}
+
+// The member that is left has the whole database.
+func TestARecoveredClusterGrowsAgain(t *testing.T) {
+	m := formed(t, 2)
+	lost, left := m.lxds["lxd-cluster/0"], m.lxds["lxd-cluster/1"]
+	lost.dead, left.stuck = true, true
+	m.remove("lxd-cluster/0")
+	require.Empty(t, m.rescue(t, "lxd-cluster/1", "recover-from-quorum-loss", true).Failure)
+	left.setStatus(lost.local.Member, "Offline")
+	require.Empty(t, m.act(t, "lxd-cluster/1", map[string]any{"member": lost.local.Member, "force": true}).Failure)
+	m.add(2)
 	m.settle(8)
 	require.Equal(t, 1, m.w.clusters)
-	require.Len(t, *joiner.members, 2)
-	require.Equal(t, "active", m.juju.Units["lxd-cluster/2"].Status, m.juju.Units["lxd-cluster/2"].Message)
+	require.Len(t, *left.members, 2)
 }
 
 // Who asked for a token is not in a cluster for sure, and says so to the next founder.
@@ -91,7 +115,7 @@ func TestTheNextFounderFoundsOnceTheOthersHaveSaidNo(t *testing.T) {
 
 func TestRecoveryRefuses(t *testing.T) {
 	m := formed(t, 2)
-	require.Contains(t, m.recover(t, "lxd-cluster/0", true).Failure, "has its quorum")
+	require.Contains(t, m.rescue(t, "lxd-cluster/0", "recover-from-quorum-loss", true).Failure, "has its quorum")
 
 	stuck := m.lxds["lxd-cluster/0"]
 	stuck.stuck = true
@@ -102,6 +126,6 @@ func TestRecoveryRefuses(t *testing.T) {
 			m.w.answers = []string{member.Address}
 		}
 	}
-	require.Contains(t, m.recover(t, "lxd-cluster/0", true).Failure, "the LXD at "+m.w.answers[0]+" answers")
+	require.Contains(t, m.rescue(t, "lxd-cluster/0", "recover-from-quorum-loss", true).Failure, "the LXD at "+m.w.answers[0]+" answers")
 	require.True(t, stuck.stuck)
 }

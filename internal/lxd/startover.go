@@ -1,0 +1,168 @@
+package lxd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Remains lists the instances and custom volumes that this machine's LXD has on its disks,
+// without asking it: "instance web", "volume local/default_data". It may list more than there
+// is, never less.
+func Remains() ([]string, error) {
+	socket, err := socket()
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Dir(socket)
+	var remains []string
+	for _, kind := range []string{"containers", "virtual-machines"} {
+		names, err := children(filepath.Join(dir, kind))
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			remains = append(remains, "instance "+name)
+		}
+	}
+	pools, err := filepath.Glob(filepath.Join(dir, "storage-pools", "*"))
+	if err != nil {
+		return nil, err
+	}
+	for _, pool := range pools {
+		names, err := children(filepath.Join(pool, "custom"))
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			remains = append(remains, "volume "+filepath.Base(pool)+"/"+name)
+		}
+	}
+	slices.Sort(remains)
+	return remains, nil
+}
+
+func children(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot see what LXD has on this machine: %w", err)
+	}
+	names := make([]string, len(entries))
+	for n, e := range entries {
+		names[n] = e.Name()
+	}
+	return names, nil
+}
+
+// startOver is what LXD keeps of the cluster it is in; the server's own certificate stays.
+var startOver = []string{"networks", "storage-pools", "disks", "cluster.crt", "cluster.key", "database"}
+
+// StartOver makes this machine's LXD one that is new and in no cluster, whatever it was. What
+// it had is put aside, to <folder of LXD>/lost-<time>, and nothing of it is deleted. Only for
+// the package's LXD: the snap's storage is in a namespace of its own.
+func StartOver(ctx context.Context, now time.Time) (aside string, err error) {
+	socket, err := socket()
+	if err != nil {
+		return "", err
+	}
+	if snapped, _ := snapped(); snapped {
+		return "", errors.New("cannot start over with the snap's LXD: remove it and what it has (snap remove --purge lxd), and install it again")
+	}
+	dir := filepath.Dir(socket)
+	if err := run(ctx, "systemctl", "stop", "lxd.socket", "lxd.service"); err != nil {
+		return "", fmt.Errorf("cannot start over with LXD: %w", err)
+	}
+	aside = filepath.Join(dir, "lost-"+now.UTC().Format("20060102T150405Z"))
+	err = putAside(ctx, dir, aside)
+	// LXD runs again whatever came of it.
+	if err := errors.Join(err, run(ctx, "systemctl", "start", "lxd.socket", "lxd.service")); err != nil {
+		return aside, fmt.Errorf("cannot start over with LXD: %w", err)
+	}
+	return aside, waitReady(ctx)
+}
+
+func putAside(ctx context.Context, dir, aside string) error {
+	if err := takeDownBridges(ctx, filepath.Join(dir, "networks")); err != nil {
+		return err
+	}
+	pools, err := children(filepath.Join(dir, "storage-pools"))
+	if err != nil {
+		return err
+	}
+	for _, pool := range pools {
+		mount := filepath.Join(dir, "storage-pools", pool)
+		if mounted(ctx, mount) {
+			if err := run(ctx, "umount", mount); err != nil {
+				return err
+			}
+		}
+	}
+	if err := os.MkdirAll(aside, 0o700); err != nil {
+		return err
+	}
+	for _, name := range startOver {
+		if err := os.Rename(filepath.Join(dir, name), filepath.Join(aside, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// mounted tells whether something is mounted there.
+func mounted(ctx context.Context, path string) bool {
+	return run(ctx, "mountpoint", "--quiet", path) == nil
+}
+
+// takeDownBridges removes the bridges that LXD made, and ends what serves addresses on them:
+// LXD refuses to make a bridge of a name that is there.
+func takeDownBridges(ctx context.Context, networks string) error {
+	names, err := children(networks)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if text, err := os.ReadFile(filepath.Join(networks, name, "dnsmasq.pid")); err == nil {
+			if pid, err := strconv.Atoi(strings.TrimSpace(pidLine(text))); err == nil && isDnsmasq(pid) {
+				if p, err := os.FindProcess(pid); err == nil {
+					_ = p.Kill()
+				}
+			}
+		}
+		if _, err := os.Stat(filepath.Join("/sys/class/net", name, "bridge")); err == nil {
+			if err := run(ctx, "ip", "link", "delete", name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// pidLine reads a pid from LXD's YAML ("pid: 724") or from a plain number.
+func pidLine(text []byte) string {
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if after, ok := strings.CutPrefix(line, "pid:"); ok {
+			return after
+		}
+		if _, err := strconv.Atoi(line); err == nil {
+			return line
+		}
+	}
+	return ""
+}
+
+// isDnsmasq guards against a pid that another process got.
+func isDnsmasq(pid int) bool {
+	name, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
+	return err == nil && strings.TrimSpace(string(name)) == "dnsmasq"
+}
