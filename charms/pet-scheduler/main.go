@@ -4,21 +4,15 @@
 //go:debug updatemaxprocs=0
 
 // Pet-scheduler is a charm: it drains members of a LXD cluster for their own work, and
-// brings back afterwards what it moved. As `dispatch daemon DIR` it is the unit's daemon;
-// `dispatch simulate` shows what a set of pets would do.
+// brings back afterwards what it moved. This is what Juju runs, and it runs often: what is
+// big, the store and all that acts by it, is in the program beside it (petd).
 package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
-	_ "time/tzdata" // pets name zones; a machine may have no database of them
 
-	"github.com/dcib/dcib/charms/pet-scheduler/daemon"
+	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/charms/pet-scheduler/pets"
 	"github.com/dcib/dcib/charms/pet-scheduler/service"
 	"github.com/dcib/dcib/internal/charm"
@@ -47,12 +41,12 @@ func open(event hooktool.Event, tools hooktool.Tools) world {
 		Dir:   w.pets.Dir,
 		Tools: tools,
 		Systemd: service.Host{
-			Program:  filepath.Join(event.CharmDir, "dispatch"),
+			Program:  filepath.Join(event.CharmDir, "pet-scheduler"),
 			Dir:      w.pets.Dir,
 			Lib:      "/usr/local/lib/dcib",
 			UnitFile: filepath.Join("/etc/systemd/system", service.Name),
 		},
-		Leave: func(ctx context.Context) error { return daemon.NewClient(w.pets.Dir).Leave(ctx) },
+		Leave: func(ctx context.Context) error { return control.NewClient(w.pets.Dir).Leave(ctx) },
 	}
 	return w
 }
@@ -84,38 +78,10 @@ func onPets(action charm.Action[pets.Facts, pets.World]) charm.Action[facts, wor
 }
 
 func main() {
-	if len(os.Args) > 1 {
-		if err := command(os.Args[1:]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
 	charm.Main(charm.Charm[facts, world]{
 		World:   open,
 		Observe: observe,
 		Plan:    plan,
 		Actions: map[string]charm.Action[facts, world]{"drain": onPets(pets.Drain), "undrain": onPets(pets.Undrain)},
 	})
-}
-
-// command is what the program does when it is not a hook.
-func command(args []string) error {
-	if args[0] == "simulate" {
-		return runSimulate(args[1:], os.Stdout, os.Stderr)
-	}
-	if len(args) != 2 || args[0] != "daemon" {
-		return errors.New("cannot tell what to do: expected no arguments (under Juju), or: daemon STATE_DIR, or: simulate --help")
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	d := daemon.Daemon{
-		Dir: args[1],
-		Connect: func(ctx context.Context, c daemon.Config) (daemon.Cluster, error) {
-			return pets.Reach(ctx, args[1], c.LXD)
-		},
-		// The journal of systemd adds the time.
-		Log: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) },
-	}
-	return d.Run(ctx)
 }

@@ -13,11 +13,11 @@ import (
 	"strings"
 )
 
-// buildDispatch builds the Go program in dir as a static Linux binary for arch at out.
-// The go part of the charm's source may add build tags and environment (a charm that
-// links C sets CGO_ENABLED there). The workspace is off: what ships is what the charm's own
-// go.mod says. A binary that is up to date is not linked again.
-func buildDispatch(ctx context.Context, dir string, part Part, arch, out string) error {
+// build builds the Go program of a part of the charm in dir as a static Linux binary for
+// arch, keeps it at out and returns it. The part may add build tags and environment (one
+// that links C sets CGO_ENABLED there). The workspace is off: what ships is what the charm's
+// own go.mod says. A binary that is up to date is not linked again.
+func build(ctx context.Context, dir string, part Part, arch, out string) ([]byte, error) {
 	env := map[string]string{"CGO_ENABLED": "0", "GOWORK": "off"}
 	for _, vars := range part.BuildEnvironment {
 		maps.Copy(env, vars)
@@ -33,7 +33,7 @@ func buildDispatch(ctx context.Context, dir string, part Part, arch, out string)
 	if len(part.BuildTags) > 0 {
 		args = append(args, "-tags="+strings.Join(part.BuildTags, ","))
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, ".")...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "./"+filepath.ToSlash(part.Subdir))...)
 	cmd.Dir = dir
 	cmd.Env = os.Environ()
 	for _, k := range slices.Sorted(maps.Keys(env)) {
@@ -42,16 +42,16 @@ func buildDispatch(ctx context.Context, dir string, part Part, arch, out string)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("cannot build the dispatch of %s with go: %w\n%s", dir, err, strings.TrimRight(said.String(), "\n"))
+		return nil, fmt.Errorf("cannot build the %s of %s with go: %w\n%s", part.program(), dir, err, strings.TrimRight(said.String(), "\n"))
 	}
 	data, err := os.ReadFile(out)
 	if err != nil {
-		return fmt.Errorf("cannot read the dispatch of %s: %w", dir, err)
+		return nil, fmt.Errorf("cannot read the %s of %s: %w", part.program(), dir, err)
 	}
 	if err := CheckStatic(data); err != nil {
-		return fmt.Errorf("cannot use the dispatch of %s: %w", dir, err)
+		return nil, fmt.Errorf("cannot use the %s of %s: %w", part.program(), dir, err)
 	}
-	return nil
+	return data, nil
 }
 
 // CheckStatic returns an error unless data is an ELF executable that needs no dynamic

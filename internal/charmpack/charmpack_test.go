@@ -118,6 +118,46 @@ func TestPackLeavesAnUnchangedArchiveAlone(t *testing.T) {
 	assert.NotEqual(t, first.SHA256, changed.SHA256)
 }
 
+// A charm may have a second program beside its dispatch.
+func TestPackTwoPrograms(t *testing.T) {
+	second := `
+  second:
+    plugin: go
+    source: .
+    source-subdir: second
+    organize: {bin/second: other}
+`
+	dir, out := copyFixture(t), t.TempDir()
+	replace(t, filepath.Join(dir, "charmcraft.yaml"), "\nparts:\n", "\nparts:"+second)
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "second"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "second", "main.go"), []byte("package main\n\nfunc main() { println(\"second\") }\n"), 0o644))
+	p, err := charmpack.Pack(t.Context(), dir, out, charmpack.Options{})
+	require.NoError(t, err)
+	z, err := zip.OpenReader(p.Path)
+	require.NoError(t, err)
+	defer z.Close()
+	var programs []string
+	for _, f := range z.File {
+		if f.Mode() == 0o755 {
+			programs = append(programs, f.Name)
+		}
+	}
+	assert.Equal(t, []string{"dispatch", "other"}, programs)
+
+	for _, tc := range []struct{ old, new, want string }{
+		{"bin/second: other", "bin/second: dispatch", "two with plugin: go make dispatch"},
+		{"bin/second: dispatch", "bin/second: ../other", `expected the name of a program, got "../other"`},
+		{"source-subdir: second", "source-subdir: ../second", "expected a folder in the charm's"},
+	} {
+		replace(t, filepath.Join(dir, "charmcraft.yaml"), tc.old, tc.new)
+		_, err := charmpack.Pack(t.Context(), dir, out, charmpack.Options{})
+		assert.ErrorContains(t, err, tc.want)
+		if tc.want[0] == 'e' {
+			replace(t, filepath.Join(dir, "charmcraft.yaml"), tc.new, "bin/second: other")
+		}
+	}
+}
+
 func TestPackFaults(t *testing.T) {
 	for _, tc := range []struct {
 		name           string

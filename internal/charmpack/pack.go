@@ -51,8 +51,11 @@ func Pack(ctx context.Context, dir, out string, o Options) (Packed, error) {
 	if out, err = filepath.Abs(out); err != nil {
 		return Packed{}, fmt.Errorf("cannot pack %s: %w", dir, err)
 	}
-	bin := scratch(out, o.Arch, src.Name)
-	if err := os.MkdirAll(filepath.Dir(bin), 0o755); err != nil {
+	parts := src.goParts()
+	if err := checkPrograms(parts); err != nil {
+		return Packed{}, fmt.Errorf("cannot pack %s: %w", dir, err)
+	}
+	if err := os.MkdirAll(filepath.Dir(scratch(out, o.Arch, src.Name)), 0o755); err != nil {
 		return Packed{}, fmt.Errorf("cannot pack %s: %w", dir, err)
 	}
 	unlock, err := lock(filepath.Join(out, ".build", "lock"))
@@ -61,14 +64,18 @@ func Pack(ctx context.Context, dir, out string, o Options) (Packed, error) {
 	}
 	defer unlock()
 
-	if err := buildDispatch(ctx, dir, src.goPart(), o.Arch, bin); err != nil {
-		return Packed{}, err
+	for _, part := range parts {
+		bin := scratch(out, o.Arch, src.Name)
+		if part.program() != dispatch {
+			bin += "." + part.program()
+		}
+		program, err := build(ctx, dir, part, o.Arch, bin)
+		if err != nil {
+			return Packed{}, err
+		}
+		files = append(files, File{part.program(), 0o755, program})
 	}
-	dispatch, err := os.ReadFile(bin)
-	if err != nil {
-		return Packed{}, fmt.Errorf("cannot pack %s: %w", dir, err)
-	}
-	data, err := Zip(append(files, File{"dispatch", 0o755, dispatch}))
+	data, err := Zip(files)
 	if err != nil {
 		return Packed{}, fmt.Errorf("cannot pack %s: %w", dir, err)
 	}

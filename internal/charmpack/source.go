@@ -68,10 +68,12 @@ type Platform struct {
 	BuildFor Strings `yaml:"build-for"`
 }
 
-// Part is how charmcraft builds a piece of the charm. Only the part with the go plugin is
-// of interest here, and of it only what changes the program that comes out.
+// Part is how charmcraft builds a piece of the charm. Only the parts with the go plugin are
+// of interest here, and of them only what changes the program that comes out.
 type Part struct {
 	Plugin           string              `yaml:"plugin"`
+	Subdir           string              `yaml:"source-subdir"`
+	Organize         map[string]string   `yaml:"organize"`
 	BuildPackages    Strings             `yaml:"build-packages"`
 	BuildTags        []string            `yaml:"go-buildtags"`
 	BuildEnvironment []map[string]string `yaml:"build-environment"`
@@ -242,15 +244,62 @@ func (s *Source) bases(arch string) ([]base, error) {
 }
 
 // BuildPackages lists the Debian packages that a machine needs for building the charm's
-// program, beside Go. As with charmcraft, what the program links statically is among them.
-func (s *Source) BuildPackages() []string { return s.goPart().BuildPackages }
+// programs, beside Go. As with charmcraft, what they link statically is among them.
+func (s *Source) BuildPackages() []string {
+	var packages []string
+	for _, p := range s.goParts() {
+		packages = append(packages, p.BuildPackages...)
+	}
+	return packages
+}
 
-// goPart returns the part that the go plugin builds; without one, an empty part.
-func (s *Source) goPart() Part {
+// dispatch is the program that Juju runs.
+const dispatch = "dispatch"
+
+// goParts returns the parts that the go plugin builds, by name; without one, an empty part.
+func (s *Source) goParts() []Part {
+	var parts []Part
 	for _, name := range slices.Sorted(maps.Keys(s.Parts)) {
 		if p := s.Parts[name]; p.Plugin == "go" {
-			return p
+			parts = append(parts, p)
 		}
 	}
-	return Part{}
+	if len(parts) == 0 {
+		parts = []Part{{}}
+	}
+	return parts
+}
+
+// program is the name in the archive of what the part builds: what its organize says of
+// the go plugin's bin/, else dispatch.
+func (p Part) program() string {
+	for _, from := range slices.Sorted(maps.Keys(p.Organize)) {
+		if strings.HasPrefix(from, "bin/") {
+			return p.Organize[from]
+		}
+	}
+	return dispatch
+}
+
+// checkPrograms returns an error unless each program has a name of its own, at the archive's
+// root, and one is the dispatch.
+func checkPrograms(parts []Part) error {
+	seen := map[string]bool{}
+	for _, p := range parts {
+		name := p.program()
+		if name != filepath.Base(name) || name == "." || name == ".." {
+			return fmt.Errorf("parts: organize: expected the name of a program, got %q", name)
+		}
+		if p.Subdir != "" && !filepath.IsLocal(p.Subdir) {
+			return fmt.Errorf("parts: source-subdir: expected a folder in the charm's, got %q", p.Subdir)
+		}
+		if seen[name] {
+			return fmt.Errorf("parts: two with plugin: go make %s: give one of them another name with organize", name)
+		}
+		seen[name] = true
+	}
+	if !seen[dispatch] {
+		return fmt.Errorf("parts: expected one with plugin: go that makes dispatch")
+	}
+	return nil
 }

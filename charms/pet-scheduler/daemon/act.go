@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/store"
 )
@@ -170,7 +171,7 @@ func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, forc
 }
 
 func (d *Daemon) cluster(ctx context.Context) (Cluster, error) {
-	config, _, err := ReadConfig(d.Dir)
+	config, _, err := control.ReadConfig(d.Dir)
 	if err != nil {
 		return nil, err
 	}

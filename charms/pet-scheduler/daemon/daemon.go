@@ -11,10 +11,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/store"
 	"github.com/dcib/dcib/internal/store/dqlite"
 )
+
+// storeDir is the store's, in the unit's state directory.
+const storeDir = "store"
 
 // Cluster is what the daemon asks of LXD.
 type Cluster interface {
@@ -27,7 +31,7 @@ type Daemon struct {
 	// Dir is the unit's state directory, with the configuration in it.
 	Dir string
 	// Connect reaches the LXD that the configuration names.
-	Connect func(context.Context, Config) (Cluster, error)
+	Connect func(context.Context, control.Config) (Cluster, error)
 	// Log takes a line for each thing that an operator may want to know.
 	Log func(format string, args ...any)
 
@@ -51,12 +55,12 @@ const (
 // Run runs the daemon until the context ends; the next unit then acts at once. It returns
 // an error when it cannot go on: its configuration cannot be used, or it is behind.
 func (d *Daemon) Run(ctx context.Context) error {
-	config, ok, err := ReadConfig(d.Dir)
+	config, ok, err := control.ReadConfig(d.Dir)
 	if err != nil {
 		return err
 	}
 	if !ok {
-		return fmt.Errorf("cannot run: expected %s in %s: it is written by the charm's hooks", configFile, d.Dir)
+		return fmt.Errorf("cannot run: expected a configuration in %s: it is written by the charm's hooks", d.Dir)
 	}
 	d.unit = config.Unit
 	join := config.Join
@@ -152,7 +156,7 @@ func (d *Daemon) open(ctx context.Context, node dqlite.Node, open func(context.C
 // listen opens the socket, in the place of one that a killed daemon left behind. Its
 // address is this daemon's alone: the store's was opened before.
 func (d *Daemon) listen() (net.Listener, error) {
-	path := filepath.Join(d.Dir, socketFile)
+	path := control.Socket(d.Dir)
 	if err := os.RemoveAll(path); err != nil {
 		return nil, fmt.Errorf("cannot open the daemon's socket: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/drain/draintest"
 	"github.com/dcib/dcib/internal/store"
@@ -108,7 +109,7 @@ func newLXD() lxd {
 type units struct {
 	t       *testing.T
 	lxd     lxd
-	configs []Config
+	configs []control.Config
 	dirs    []string
 	stops   []func() error
 }
@@ -123,7 +124,7 @@ func newUnits(t *testing.T, n int) *units {
 		require.NoError(t, err)
 		address := l.Addr().String()
 		require.NoError(t, l.Close())
-		c := Config{Unit: fmt.Sprintf("pet-scheduler/%d", i), Address: address, Certificate: certificate}
+		c := control.Config{Unit: fmt.Sprintf("pet-scheduler/%d", i), Address: address, Certificate: certificate}
 		c.Founds = i == 0
 		for _, other := range u.configs {
 			c.Join = append(c.Join, other.Address)
@@ -149,7 +150,7 @@ func (u *units) start(n int) {
 	go func() {
 		d := Daemon{
 			Dir:     u.dirs[n],
-			Connect: func(context.Context, Config) (Cluster, error) { return u.lxd, nil },
+			Connect: func(context.Context, control.Config) (Cluster, error) { return u.lxd, nil },
 			Log:     func(format string, args ...any) {},
 		}
 		done <- d.Run(ctx)
@@ -168,10 +169,10 @@ func (u *units) stop(n int) {
 	}
 }
 
-func (u *units) client(n int) Client { return NewClient(u.dirs[n]) }
+func (u *units) client(n int) control.Client { return control.NewClient(u.dirs[n]) }
 
 // run orders a run at a unit and waits for its end.
-func (u *units) run(n int, q Request) store.Run {
+func (u *units) run(n int, q control.Request) store.Run {
 	u.t.Helper()
 	id, err := u.client(n).Order(context.Background(), q)
 	require.NoError(u.t, err)
@@ -186,13 +187,13 @@ func (u *units) run(n int, q Request) store.Run {
 func TestDaemon(t *testing.T) {
 	ctx := t.Context()
 	u := newUnits(t, 1)
-	for _, file := range []string{configFile, socketFile} {
+	for _, file := range []string{"daemon.json", "daemon.sock"} {
 		info, err := os.Stat(filepath.Join(u.dirs[0], file))
 		require.NoError(t, err)
 		assert.Equal(t, os.FileMode(0o600), info.Mode().Perm(), file)
 	}
 
-	run := u.run(0, Request{Pet: "m1", Kind: store.Drain, Why: "ana"})
+	run := u.run(0, control.Request{Pet: "m1", Kind: store.Drain, Why: "ana"})
 	assert.Equal(t, store.Done, run.State, run.Note)
 	assert.Equal(t, 3, run.Moved)
 	assert.Equal(t, "ana", run.Why)
@@ -204,13 +205,13 @@ func TestDaemon(t *testing.T) {
 	}
 	assert.Equal(t, drain.Evacuated, u.lxd.inner.Status("m1"))
 
-	run = u.run(0, Request{Pet: "m1", Kind: store.Undrain})
+	run = u.run(0, control.Request{Pet: "m1", Kind: store.Undrain})
 	assert.Equal(t, store.Done, run.State, run.Note)
 	assert.Equal(t, drain.Online, u.lxd.inner.Status("m1"))
 	assert.Equal(t, "m1", u.lxd.inner.Find(drain.Ref{Project: "default", Name: "c2"}).Member)
 
 	// What cannot be done is a run that says why.
-	run = u.run(0, Request{Pet: "m9", Kind: store.Drain})
+	run = u.run(0, control.Request{Pet: "m9", Kind: store.Drain})
 	assert.Equal(t, store.Failed, run.State)
 	assert.Contains(t, run.Note, "LXD has no member of that name: its members are m1, m2, m3")
 
@@ -223,18 +224,18 @@ func TestDaemon(t *testing.T) {
 	assert.Len(t, past, 1)
 
 	// One order is one run, however often it is given.
-	first := u.run(0, Request{ID: "once", Pet: "m1", Kind: store.Drain})
-	again := u.run(0, Request{ID: "once", Pet: "m1", Kind: store.Drain})
+	first := u.run(0, control.Request{ID: "once", Pet: "m1", Kind: store.Drain})
+	again := u.run(0, control.Request{ID: "once", Pet: "m1", Kind: store.Drain})
 	assert.Equal(t, first, again)
 
 	for _, bad := range []struct {
-		q    Request
+		q    control.Request
 		says string
 	}{
-		{Request{Kind: store.Drain}, "pet is missing"},
-		{Request{Pet: "m1"}, `kind is ""`},
-		{Request{Pet: "m1", Kind: "reboot"}, `kind is "reboot"`},
-		{Request{Pet: "m1", Kind: store.Drain, Seconds: -1}, "seconds is -1"},
+		{control.Request{Kind: store.Drain}, "pet is missing"},
+		{control.Request{Pet: "m1"}, `kind is ""`},
+		{control.Request{Pet: "m1", Kind: "reboot"}, `kind is "reboot"`},
+		{control.Request{Pet: "m1", Kind: store.Drain, Seconds: -1}, "seconds is -1"},
 	} {
 		_, err := u.client(0).Order(ctx, bad.q)
 		assert.ErrorContains(t, err, bad.says)
@@ -264,7 +265,7 @@ func TestTimeout(t *testing.T) {
 	}
 	u.lxd.mu.Lock() // LXD does not answer
 	time.AfterFunc(2*time.Second, u.lxd.mu.Unlock)
-	run := u.run(0, Request{Pet: "m1", Kind: store.Drain, Seconds: 1})
+	run := u.run(0, control.Request{Pet: "m1", Kind: store.Drain, Seconds: 1})
 	assert.Equal(t, store.Failed, run.State)
 	assert.NotEmpty(t, run.Note)
 }
@@ -293,11 +294,11 @@ func TestUnits(t *testing.T) {
 		return n
 	}
 	first := acting(-1)
-	run := u.run((first+1)%3, Request{Pet: "m1", Kind: store.Drain})
+	run := u.run((first+1)%3, control.Request{Pet: "m1", Kind: store.Drain})
 	assert.Equal(t, store.Done, run.State, run.Note)
 	u.stop(first)
 	second := acting(first)
-	run = u.run(second, Request{Pet: "m1", Kind: store.Undrain})
+	run = u.run(second, control.Request{Pet: "m1", Kind: store.Undrain})
 	assert.Equal(t, store.Done, run.State, run.Note)
 	assert.Greater(t, run.Term, int64(1))
 	assert.Equal(t, drain.Online, u.lxd.inner.Status("m1"))
@@ -316,7 +317,7 @@ func TestNodesGo(t *testing.T) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		require.NoError(t, l.Close())
-		u.configs = append(u.configs, Config{Address: l.Addr().String()})
+		u.configs = append(u.configs, control.Config{Address: l.Addr().String()})
 		var join []string
 		for _, other := range u.configs[:n] {
 			join = append(join, other.Address)
@@ -344,18 +345,18 @@ func TestNodesGo(t *testing.T) {
 	require.NoError(t, daemons[2].leave(ctx, daemons[2].store.Load()))
 	require.Equal(t, 2, nodes(0))
 
-	known := Config{Join: []string{u.configs[1].Address}}
+	known := control.Config{Join: []string{u.configs[1].Address}}
 	require.NoError(t, known.Write(daemons[0].Dir))
 	gone, now := strangers{}, time.Now()
 	require.NoError(t, gone.expel(ctx, daemons[0], now))
 	require.Empty(t, gone)
-	require.NoError(t, Config{}.Write(daemons[0].Dir))
+	require.NoError(t, control.Config{}.Write(daemons[0].Dir))
 	require.NoError(t, gone.expel(ctx, daemons[0], now))
 	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(strange-time.Second)))
 	require.Equal(t, 2, nodes(0), "it may be new")
 	require.NoError(t, known.Write(daemons[0].Dir))
 	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(strange)))
-	require.NoError(t, Config{}.Write(daemons[0].Dir))
+	require.NoError(t, control.Config{}.Write(daemons[0].Dir))
 	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(2*strange)))
 	require.Equal(t, 2, nodes(0), "it was known meanwhile")
 	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(3*strange)))
@@ -389,7 +390,7 @@ func TestDeathAtEachCall(t *testing.T) {
 		cluster.died = die
 		d := Daemon{
 			unit:    unit,
-			Connect: func(context.Context, Config) (Cluster, error) { return cluster, nil },
+			Connect: func(context.Context, control.Config) (Cluster, error) { return cluster, nil },
 			Log:     func(string, ...any) {},
 		}
 		d.node.Store(&member{node, l.Addr().String()})

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/internal/store"
 )
 
@@ -33,7 +34,7 @@ type strangers map[string]time.Time
 
 // expel removes the nodes of units that are gone without having left.
 func (k strangers) expel(ctx context.Context, d *Daemon, now time.Time) error {
-	config, _, err := ReadConfig(d.Dir)
+	config, _, err := control.ReadConfig(d.Dir)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 	"net"
 	"slices"
 
-	"github.com/dcib/dcib/charms/pet-scheduler/daemon"
+	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
@@ -81,7 +81,7 @@ type Facts struct {
 	Members   int      // how many units, this one included, were told to join
 
 	Certificate dqlite.Certificate
-	Config      daemon.Config // what the daemon was told
+	Config      control.Config // what the daemon was told
 	Configured  bool
 	LXD         lxdhttps.Offer
 
@@ -104,7 +104,7 @@ func Observe(ctx context.Context, w World, offer lxdhttps.Offer) (f Facts, err e
 		return f, err
 	}
 	f.Leaving = !slices.Contains(units, w.Unit)
-	if f.Config, f.Configured, err = daemon.ReadConfig(w.Dir); err != nil {
+	if f.Config, f.Configured, err = control.ReadConfig(w.Dir); err != nil {
 		return f, err
 	}
 	relations, err := w.Tools.RelationIDs(ctx, Endpoint)
@@ -160,12 +160,15 @@ func Observe(ctx context.Context, w World, offer lxdhttps.Offer) (f Facts, err e
 		return f, err
 	}
 	f.Certificate = dqlite.Certificate{Certificate: secret[fieldCertificate], Key: secret[fieldKey]}
+	if f.Certificate == f.Config.Certificate {
+		return f, nil // it was looked at when the daemon was given it
+	}
 	return f, f.Certificate.Check()
 }
 
 // want is what the daemon is to be told; ok is false as long as that is not known.
-func (f Facts) want() (c daemon.Config, ok bool) {
-	c = daemon.Config{Unit: f.Unit, Address: f.Address, Join: f.Others, Certificate: f.Certificate, LXD: f.LXD}
+func (f Facts) want() (c control.Config, ok bool) {
+	c = control.Config{Unit: f.Unit, Address: f.Address, Join: f.Others, Certificate: f.Certificate, LXD: f.LXD}
 	if f.Configured {
 		// A node stays where it was when it was made, and what it was.
 		c.Address, c.Founds = f.Config.Address, f.Config.Founds
@@ -213,7 +216,7 @@ func Plan(f Facts) []charm.Step[World] {
 	return steps
 }
 
-func same(a, b daemon.Config) bool {
+func same(a, b control.Config) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && slices.Equal(x, y)
@@ -261,7 +264,7 @@ func (s Publish) Apply(ctx context.Context, w World) error {
 }
 
 // Configure tells the daemon what it has to know; it reads it when it needs it.
-type Configure struct{ Config daemon.Config }
+type Configure struct{ Config control.Config }
 
 // Name implements charm.Step.
 func (Configure) Name() string { return "configure the daemon" }

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dcib/dcib/charms/pet-scheduler/daemon"
+	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/hooktool"
@@ -107,8 +107,8 @@ func (s *stage) hooks(t require.TestingT, rounds int) {
 	}
 }
 
-func (s *stage) config(t require.TestingT, n int) daemon.Config {
-	c, ok, err := daemon.ReadConfig(s.dir(unit(n)))
+func (s *stage) config(t require.TestingT, n int) control.Config {
+	c, ok, err := control.ReadConfig(s.dir(unit(n)))
 	require.NoError(t, err)
 	require.True(t, ok, "%s has no configuration", unit(n))
 	return c
@@ -117,7 +117,7 @@ func (s *stage) config(t require.TestingT, n int) daemon.Config {
 // founders counts the units that were told to begin a store.
 func (s *stage) founders(t require.TestingT) (n int) {
 	for u := range s.machines {
-		c, ok, err := daemon.ReadConfig(s.dir(u))
+		c, ok, err := control.ReadConfig(s.dir(u))
 		require.NoError(t, err)
 		if ok && c.Founds {
 			n++

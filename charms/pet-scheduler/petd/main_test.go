@@ -25,7 +25,7 @@ func TestScripts(t *testing.T) {
 
 // The reference's command works on the reference's pets.
 func TestReference(t *testing.T) {
-	text, err := os.ReadFile("../../docs/reference/pets.md")
+	text, err := os.ReadFile("../../../docs/reference/pets.md")
 	require.NoError(t, err)
 	pets := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindSubmatch(text)
 	command := regexp.MustCompile(`(?m)^\$ pet-scheduler simulate (.*)$`).FindSubmatch(text)

@@ -1,7 +1,10 @@
 // Package daemon is the part of pet-scheduler that runs all the time: a node of the store,
 // the unit's turn to act, and a socket on which the unit's actions talk to it. It needs
 // Juju for nothing: what the hooks know it finds in a file.
-package daemon
+// Package control is how a unit's hooks and actions talk to its daemon: the file that they
+// configure it by, and its socket. It is apart from the daemon so that they need not carry
+// what the daemon does.
+package control
 
 import (
 	"encoding/json"
@@ -19,7 +22,6 @@ import (
 const (
 	configFile = "daemon.json"
 	socketFile = "daemon.sock"
-	storeDir   = "store"
 )
 
 // Config is what the hooks tell the daemon.
@@ -31,6 +33,9 @@ type Config struct {
 	Certificate dqlite.Certificate `json:"store"`
 	LXD         lxdhttps.Offer     `json:"lxd"` // read anew for each connection
 }
+
+// Socket gives the daemon's socket, for the unit's state directory.
+func Socket(dir string) string { return filepath.Join(dir, socketFile) }
 
 // ReadConfig reads the file in dir; ok is false when there is none.
 func ReadConfig(dir string) (c Config, ok bool, err error) {
