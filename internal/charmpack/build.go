@@ -33,7 +33,11 @@ func build(ctx context.Context, dir string, part Part, arch, out string) ([]byte
 	if len(part.BuildTags) > 0 {
 		args = append(args, "-tags="+strings.Join(part.BuildTags, ","))
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "./"+filepath.ToSlash(part.Subdir))...)
+	folder, err := part.folder(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot build the %s of %s: %w", part.program(), dir, err)
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, "./"+filepath.ToSlash(folder))...)
 	cmd.Dir = dir
 	cmd.Env = os.Environ()
 	for _, k := range slices.Sorted(maps.Keys(env)) {

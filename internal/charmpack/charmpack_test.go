@@ -147,7 +147,7 @@ func TestPackTwoPrograms(t *testing.T) {
 	for _, tc := range []struct{ old, new, want string }{
 		{"bin/second: other", "bin/second: dispatch", "two with plugin: go make dispatch"},
 		{"bin/second: dispatch", "bin/second: ../other", `expected the name of a program, got "../other"`},
-		{"source-subdir: second", "source-subdir: ../second", "expected a folder in the charm's"},
+		{"source-subdir: second", "source-subdir: ../second", "to lead into the charm's folder"},
 	} {
 		replace(t, filepath.Join(dir, "charmcraft.yaml"), tc.old, tc.new)
 		_, err := charmpack.Pack(t.Context(), dir, out, charmpack.Options{})

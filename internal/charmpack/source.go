@@ -72,6 +72,7 @@ type Platform struct {
 // of interest here, and of them only what changes the program that comes out.
 type Part struct {
 	Plugin           string              `yaml:"plugin"`
+	Source           string              `yaml:"source"`
 	Subdir           string              `yaml:"source-subdir"`
 	Organize         map[string]string   `yaml:"organize"`
 	BuildPackages    Strings             `yaml:"build-packages"`
@@ -281,6 +282,20 @@ func (p Part) program() string {
 	return dispatch
 }
 
+// folder is where the part's program is, in the charm folder dir: charmcraft builds the
+// source-subdir of the source.
+func (p Part) folder(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	folder, err := filepath.Rel(dir, filepath.Join(dir, p.Source, p.Subdir))
+	if err != nil || !filepath.IsLocal(folder) {
+		return "", fmt.Errorf("parts: expected source and source-subdir to lead into the charm's folder, got %q and %q", p.Source, p.Subdir)
+	}
+	return folder, nil
+}
+
 // checkPrograms returns an error unless each program has a name of its own, at the archive's
 // root, and one is the dispatch.
 func checkPrograms(parts []Part) error {
@@ -289,9 +304,6 @@ func checkPrograms(parts []Part) error {
 		name := p.program()
 		if name != filepath.Base(name) || name == "." || name == ".." {
 			return fmt.Errorf("parts: organize: expected the name of a program, got %q", name)
-		}
-		if p.Subdir != "" && !filepath.IsLocal(p.Subdir) {
-			return fmt.Errorf("parts: source-subdir: expected a folder in the charm's, got %q", p.Subdir)
 		}
 		if seen[name] {
 			return fmt.Errorf("parts: two with plugin: go make %s: give one of them another name with organize", name)
