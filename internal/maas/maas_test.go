@@ -147,7 +147,7 @@ func TestImages(t *testing.T) {
 }
 
 func TestTags(t *testing.T) {
-	r := &maastest.Region{Machines: []maastest.Machine{{"m1", "node1", "Ready"}, {"m2", "node2", "Deployed"}}}
+	r := &maastest.Region{Machines: []maastest.Machine{{SystemID: "m1", Hostname: "node1", Status: "Ready"}, {SystemID: "m2", Hostname: "node2", Status: "Deployed"}}}
 	c := connect(t, r)
 	require.NoError(t, c.CreateTag(t.Context(), "pet", "a pet"))
 	require.NoError(t, c.CreateTag(t.Context(), "pet", "again"))
@@ -167,7 +167,7 @@ func TestTags(t *testing.T) {
 func TestTheStandInAnswersGomaasclient(t *testing.T) {
 	r := &maastest.Region{
 		Racks:    []*maastest.Controller{{SystemID: "aaa111", Hostname: "rack0"}},
-		Machines: []maastest.Machine{{"m1", "node1", "Ready"}},
+		Machines: []maastest.Machine{{SystemID: "m1", Hostname: "node1", Status: "Ready"}},
 	}
 	c, err := client.GetClient(serve(t, r), key, "2.0")
 	require.NoError(t, err)
