@@ -8,9 +8,8 @@ MODULES := $(shell go list -m -f '{{.Dir}}')
 PACKAGES := $(addsuffix /...,$(MODULES))
 CHARMS := $(sort $(patsubst %/charmcraft.yaml,%,$(wildcard charms/*/charmcraft.yaml)))
 BUNDLES := $(sort $(wildcard bundles/*.yaml))
+# Each says in its first lines what it is laid over.
 OVERLAYS := $(sort $(wildcard overlays/*.yaml))
-# Overlays are laid over this bundle.
-OVERLAID := bundles/dcib.yaml
 
 # The store is dqlite, a C library; its Go binding wants this tag. Without it all else builds.
 TAGS := libsqlite3
@@ -79,8 +78,7 @@ lint-vet: build-deps
 
 lint-charms: bin
 	@echo "== charms, bundles, overlays"
-	@$(if $(CHARMS)$(BUNDLES),bin/dcib lint $(CHARMS) $(BUNDLES),echo "none yet")
-	@$(foreach o,$(OVERLAYS),echo "$(o):"; bin/dcib lint $(CHARMS) $(OVERLAID) --overlay $(o);)
+	@bin/dcib lint $(CHARMS) $(BUNDLES) $(OVERLAYS)
 
 # Inside the workspace a forgotten require is not seen; a user of the module alone sees it.
 lint-modules: build-deps

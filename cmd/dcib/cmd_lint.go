@@ -1,7 +1,9 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/juju/charm/v12"
 	"github.com/spf13/cobra"
@@ -9,19 +11,34 @@ import (
 	"github.com/dcib/dcib/internal/charmlint"
 )
 
+// lintWidth is how many characters wide a terminal is at least.
+const lintWidth = 80
+
 // newLintCmd is dcib lint: charms and bundles checked before Juju sees them.
 func newLintCmd() *cobra.Command {
-	var overlays []string
+	var (
+		overlays []string
+		format   string
+	)
 	cmd := &cobra.Command{
-		Use:   "lint (CHARM_DIR | ARCHIVE | BUNDLE)…",
-		Short: "Check charms and bundles before Juju does",
-		Long: `Check charm folders, charm archives and bundles with Juju's own parsers and by the
-rules of the house. Bundles are checked against the charms that are named with them:
-endpoints, options and their types. Every --overlay is laid over each bundle, in order.`,
+		Use:   "lint (CHARM_DIR | ARCHIVE | BUNDLE | OVERLAY)…",
+		Short: "Check charms, bundles and overlays before Juju does",
+		Long: `Check charm folders, charm archives, bundles and overlays with Juju's own parsers and
+by the rules of the house. Each problem names its file and line, and the nearest right word.
+
+A bundle's charms are looked for among those that are named with it, in the folder
+../charms/NAME beside the one of its archives, and in a catalogue of charms on Charmhub.
+
+An overlay says in a comment at its beginning what it is to be laid over, relative to itself
+(# over: ../bundles/dcib.yaml ceph.yaml); so it can be named like a bundle. Every --overlay
+is laid over each of the bundles, in order.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, paths []string) error {
+			if format != "text" && format != "json" {
+				return fmt.Errorf("cannot print: expected --format text or json, got %q", format)
+			}
 			var (
-				bundles  []string
+				bundles  [][]string // each with what is laid over it
 				problems []charmlint.Problem
 				charms   = map[string]charm.Charm{}
 				checked  int
@@ -39,7 +56,11 @@ endpoints, options and their types. Every --overlay is laid over each bundle, in
 				case charmlint.CharmArchive:
 					ch, found = charmlint.Archive(path)
 				case charmlint.BundleFile:
-					bundles = append(bundles, path)
+					under, err := charmlint.Over(path)
+					if err != nil {
+						return err
+					}
+					bundles = append(bundles, slices.Concat(under, []string{path}, overlays))
 					continue
 				}
 				checked++
@@ -51,19 +72,43 @@ endpoints, options and their types. Every --overlay is laid over each bundle, in
 			if len(overlays) > 0 && len(bundles) == 0 {
 				return fmt.Errorf("cannot check overlays: expected a bundle to lay them over")
 			}
-			for _, path := range bundles {
-				problems = append(problems, charmlint.Bundle(path, overlays, charms)...)
+			for _, files := range bundles {
+				for _, p := range charmlint.Bundle(files[0], files[1:], charms) {
+					if !slices.Contains(problems, p) { // one bundle may lie under several overlays
+						problems = append(problems, p)
+					}
+				}
 			}
+			bad := 0
 			for _, p := range problems {
-				fmt.Fprintln(cmd.ErrOrStderr(), p)
+				if !p.Note {
+					bad++
+				}
+				if format == "text" {
+					fmt.Fprintln(cmd.ErrOrStderr(), p.Text(lintWidth))
+				}
 			}
-			if len(problems) > 0 {
-				return fmt.Errorf("cannot pass: %d problem(s) in %d charm(s) and %d bundle(s)", len(problems), checked, len(bundles))
+			if format == "json" {
+				if problems == nil {
+					problems = []charmlint.Problem{}
+				}
+				out := json.NewEncoder(cmd.OutOrStdout())
+				out.SetIndent("", "  ")
+			out.SetEscapeHTML(false)
+				if err := out.Encode(problems); err != nil {
+					return fmt.Errorf("cannot print: %w", err)
+				}
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "checked %d charm(s), %d bundle(s) with %d overlay(s): no problem\n", checked, len(bundles), len(overlays))
+			if bad > 0 {
+				return fmt.Errorf("cannot pass: %d problem(s) in %d charm(s) and %d bundle(s)", bad, checked, len(bundles))
+			}
+			if format == "text" {
+				fmt.Fprintf(cmd.OutOrStdout(), "checked %d charm(s), %d bundle(s) with %d overlay(s): no problem\n", checked, len(bundles), len(overlays))
+			}
 			return nil
 		},
 	}
 	cmd.Flags().StringArrayVar(&overlays, "overlay", nil, "an overlay to lay over every bundle; may be repeated")
+	cmd.Flags().StringVar(&format, "format", "text", "text or json")
 	return cmd
 }

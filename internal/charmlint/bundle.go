@@ -1,6 +1,7 @@
 package charmlint
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,45 +11,49 @@ import (
 	"strings"
 
 	"github.com/juju/charm/v12"
+
+	"github.com/dcib/dcib/internal/catalog"
+	"github.com/dcib/dcib/internal/charmpack"
 )
 
 // Bundle checks the bundle at path with the overlays laid over it in their order, as juju
-// deploy --overlay does. Charms are ours, by name: an application that uses one of them
-// (by name, or by a path that ends in <name>.charm) is checked against its endpoints and
-// options. A path to any other archive is read from there; a charm from Charmhub is taken
-// at its word.
+// deploy --overlay does, and says of each problem in which file and line it is.
+//
+// Charms are ours, by name: an application that uses one of them (by name, or by a path that
+// ends in <name>.charm) is checked against it. For another path that is so with the charm
+// folder ../charms/<name> beside the archive's, or else with the archive itself. A charm from
+// Charmhub is checked against the catalogue; what that does not know is taken at its word,
+// and a note says so.
 func Bundle(path string, overlays []string, ours map[string]charm.Charm) []Problem {
-	b := &bundle{file: strings.Join(append([]string{path}, overlays...), " + ")}
-	var sources []charm.BundleDataSource
-	var unreadable bool
+	b := &bundle{file: strings.Join(append([]string{path}, overlays...), " + "), ours: ours}
+	var docs []place
 	for _, file := range append([]string{path}, overlays...) {
-		src, err := charm.LocalBundleDataSource(file)
+		more, err := documents(file)
 		if err != nil {
-			b.problems = append(b.problems, Problem{File: file, Says: fmt.Sprintf("cannot read bundle: %v", err)})
-			unreadable = true
-			continue
+			b.problems = append(b.problems, Problem{File: file, Says: "cannot read bundle: " + oneLine(err)})
 		}
-		for _, part := range src.Parts() {
-			if part.UnmarshallError != nil {
-				b.problems = append(b.problems, Problem{File: file, Says: "Juju takes it with --force only: " + oneLine(part.UnmarshallError)})
-			}
-		}
-		sources = append(sources, src)
+		docs = append(docs, more...)
 	}
-	if unreadable {
+	if len(b.problems) > 0 {
 		return b.problems
 	}
-	data, err := charm.ReadAndMergeBundleData(sources...)
-	if err != nil {
-		b.addf("", "cannot merge: %v", err)
-		return b.problems
+	if len(docs) == 0 {
+		return []Problem{{File: path, Says: "cannot read bundle: it is empty"}}
 	}
-	b.data = data
-	b.resolve(ours)
-	b.checkRules()
-	b.addStandIns()
-	b.verify()
-	return b.problems
+	b.merge(docs)
+	b.resolve()
+	b.checkTop()
+	b.checkApplications()
+	b.checkRelations()
+	b.checkSubordinates()
+	b.checkPlacement()
+	if !slices.ContainsFunc(b.problems, func(p Problem) bool { return !p.Note }) {
+		b.askJuju(append([]string{path}, overlays...))
+	}
+	slices.SortStableFunc(b.problems, func(p, q Problem) int {
+		return cmp.Or(strings.Compare(p.File, q.File), p.Line-q.Line)
+	})
+	return slices.Compact(b.problems)
 }
 
 // oneLine returns an error's text without the decoder's line breaks.
@@ -57,261 +62,197 @@ func oneLine(err error) string {
 }
 
 type bundle struct {
-	file     string
-	data     *charm.BundleData
-	known    map[string]charm.Charm // by application.charm: those whose metadata we have
-	all      map[string]charm.Charm // known, and stand-ins for the rest
+	file     string // all of them
+	ours     map[string]charm.Charm
+	m        merged
+	known    map[string]facts // by application: those whose charm we know
 	problems []Problem
 }
 
-func (b *bundle) addf(field, format string, args ...any) {
-	b.problems = append(b.problems, Problem{b.file, field, fmt.Sprintf(format, args...)})
+// facts are what is known of an application's charm.
+type facts struct {
+	charm.Charm
+	required []string // endpoints that have to be related
 }
 
-// apps returns the names of the applications that have a body, sorted.
-func (b *bundle) apps() []string {
-	var names []string
-	for name, app := range b.data.Applications {
-		if app != nil {
-			names = append(names, name)
-		}
+// relation returns an endpoint of the charm; juju-info is one that each provides.
+func (f facts) relation(name string) (charm.Relation, bool) {
+	r, ok := f.Meta().CombinedRelations()[name]
+	if !ok && name == infoEndpoint {
+		return charm.Relation{Name: name, Interface: infoEndpoint, Role: charm.RoleProvider, Scope: charm.ScopeGlobal}, true
 	}
-	slices.Sort(names)
-	return names
+	return r, ok
 }
 
-// resolve finds the charm of each application. One of ours is known whether its archive
-// was built yet or not, so its path is replaced by its name.
-func (b *bundle) resolve(ours map[string]charm.Charm) {
-	b.known = map[string]charm.Charm{}
-	for _, name := range b.apps() {
-		app := b.data.Applications[name]
-		local := filepath.IsAbs(app.Charm)
-		key := app.Charm
-		if local {
-			key = strings.TrimSuffix(filepath.Base(app.Charm), ".charm")
-		}
-		if ch, ok := ours[key]; ok {
-			app.Charm = key
-			b.known[key] = ch
-			continue
-		}
-		if !local {
-			continue
-		}
-		ch, err := charm.ReadCharmArchive(app.Charm)
-		if errors.Is(err, os.ErrNotExist) {
-			b.addf("applications."+name+".charm", "expected an archive at %s, or the charm %q among those to check", app.Charm, key)
-			app.Charm = key
-			continue
-		}
-		if err != nil {
-			b.addf("applications."+name+".charm", "Juju cannot read %s: %v", app.Charm, err)
-			app.Charm = key
-			continue
-		}
-		b.known[app.Charm] = ch
-	}
-}
-
-// checkRules applies what the library leaves open.
-func (b *bundle) checkRules() {
-	const noSeries = "expected base instead: Juju 4 knows no series"
-	if b.data.Series != "" {
-		b.addf("series", noSeries)
-	}
-	for _, id := range slices.Sorted(maps.Keys(b.data.Machines)) {
-		if m := b.data.Machines[id]; m != nil && m.Series != "" {
-			b.addf("machines."+id+".series", noSeries)
-		}
-	}
-	for _, name := range b.apps() {
-		app := b.data.Applications[name]
-		at := "applications." + name
-		if app.Series != "" {
-			b.addf(at+".series", noSeries)
-		}
-		ch := b.known[app.Charm]
-		if ch == nil {
-			continue
-		}
-		base, field := app.Base, at+".base"
-		if base == "" {
-			base, field = b.data.DefaultBase, "default-base"
-		}
-		if base != "" && !supports(ch, base) {
-			b.addf(field, "expected a base of charm %s, got %s", ch.Meta().Name, base)
-		}
-		relations := ch.Meta().CombinedRelations()
-		for _, offer := range slices.Sorted(maps.Keys(app.Offers)) {
-			for _, ep := range app.Offers[offer].Endpoints {
-				if _, ok := relations[ep]; !ok {
-					b.addf(at+".offers."+offer, "charm %s has no endpoint %q", ch.Meta().Name, ep)
-				}
-			}
-		}
-		for _, s := range slices.Sorted(maps.Keys(app.Storage)) {
-			if _, ok := ch.Meta().Storage[s]; !ok {
-				b.addf(at+".storage."+s, "charm %s has no such storage", ch.Meta().Name)
-			}
-		}
-		for _, res := range slices.Sorted(maps.Keys(app.Resources)) {
-			if _, ok := ch.Meta().Resources[res]; !ok {
-				b.addf(at+".resources."+res, "charm %s has no such resource", ch.Meta().Name)
-			}
-		}
-	}
-	for i, rel := range b.data.Relations {
-		for _, ep := range rel {
-			if !strings.Contains(ep, ":") {
-				b.addf(fmt.Sprintf("relations[%d]", i), "expected application:endpoint, got %q: a guess is not the same in every release", ep)
-			}
-		}
-	}
-}
-
-// supports tells whether the charm says that it runs on base ("ubuntu@24.04").
-func supports(ch charm.Charm, base string) bool {
-	want, err := charm.ParseBase(base)
-	if err != nil {
-		return true // the library reports it
-	}
-	m := ch.Manifest()
-	return m == nil || slices.ContainsFunc(m.Bases, func(have charm.Base) bool {
-		return have.Name == want.Name && have.Channel.Track == want.Channel.Track
-	})
-}
-
-// addStandIns gives each charm that we cannot read one that agrees to all the bundle says
-// of it, so that the rest of the bundle, and our side of its relations, is verified.
-func (b *bundle) addStandIns() {
-	b.all = maps.Clone(b.known)
-	for _, name := range b.apps() {
-		app := b.data.Applications[name]
-		if b.known[app.Charm] != nil {
-			continue
-		}
-		s, ok := b.all[app.Charm].(*standIn)
-		if !ok {
-			s = newStandIn(app.Charm)
-			b.all[app.Charm] = s
-		}
-		for option, value := range app.Options {
-			s.config.Options[option] = charm.Option{Type: optionType(value)}
-		}
-		for ep := range app.EndpointBindings {
-			s.meta.ExtraBindings[ep] = charm.ExtraBinding{Name: ep}
-		}
-	}
-	for _, rel := range b.data.Relations {
-		if len(rel) == 2 {
-			b.standInFor(rel[0], rel[1], charm.RoleProvider)
-			b.standInFor(rel[1], rel[0], charm.RoleRequirer)
-		}
-	}
-}
-
-// standInFor gives the stand-in behind the endpoint ep what fits its other side; between
-// two stand-ins ep gets the role.
-func (b *bundle) standInFor(ep, other string, role charm.RelationRole) {
-	ch, name := b.endpoint(ep)
-	mine, ok := ch.(*standIn)
-	if !ok || name == "" {
-		return
-	}
-	rel := charm.Relation{Name: name, Role: role, Interface: "unknown", Scope: charm.ScopeGlobal}
-	theirs, otherName := b.endpoint(other)
-	if theirs != nil {
-		if r, ok := theirs.Meta().CombinedRelations()[otherName]; ok {
-			rel.Interface = r.Interface
-			rel.Role = counterpart(r.Role)
-		} else if otherName == infoEndpoint {
-			rel.Interface = infoEndpoint
-			rel.Role = charm.RoleRequirer
-		}
-	}
-	switch {
-	case rel.Role == charm.RoleRequirer && (name != infoEndpoint || otherName == infoEndpoint):
-		mine.meta.Requires[name] = rel
-	case name != infoEndpoint:
-		mine.meta.Provides[name] = rel
-	}
+// endpoints returns the names of those that can be related.
+func (f facts) endpoints() []string {
+	return slices.Sorted(maps.Keys(func() map[string]charm.Relation {
+		all := maps.Clone(f.Meta().CombinedRelations())
+		maps.DeleteFunc(all, func(_ string, r charm.Relation) bool { return r.Role == charm.RolePeer })
+		return all
+	}()))
 }
 
 // infoEndpoint is the endpoint, and the interface, that every application provides without
 // a word. Subordinates often require it under the same name.
 const infoEndpoint = "juju-info"
 
-func counterpart(r charm.RelationRole) charm.RelationRole {
-	if r == charm.RoleProvider {
-		return charm.RoleRequirer
-	}
-	return charm.RoleProvider
+// finding is a problem that is being written.
+type finding struct {
+	b *bundle
+	p Problem
 }
 
-// endpoint returns the charm and the endpoint's name of "application:endpoint".
-func (b *bundle) endpoint(ep string) (charm.Charm, string) {
-	name, endpoint, _ := strings.Cut(ep, ":")
-	app := b.data.Applications[name]
-	if app == nil {
-		return nil, endpoint
+// at begins a problem with a piece of the text.
+func (b *bundle) at(p place, field string) *finding {
+	f := &finding{b, Problem{File: p.file, Field: field}}
+	if p.Node != nil {
+		f.p.Line = p.Line
 	}
-	return b.all[app.Charm], endpoint
+	return f
 }
 
-// optionType is the type of option that would accept value.
-func optionType(value any) string {
-	switch value.(type) {
-	case bool:
-		return "boolean"
-	case int, int64, uint64:
-		return "int"
-	case float64:
-		return "float"
-	}
-	return "string"
+// near adds the word that is nearest to got.
+func (f *finding) near(got string, words []string) *finding {
+	f.p.Near = nearest(got, words)
+	return f
 }
 
-// verify lets the library check the merged bundle.
-func (b *bundle) verify() {
-	err := b.data.VerifyWithCharms(verifyConstraints, verifyStorage, verifyDevices, b.all)
-	var many *charm.VerificationError
+// is adds a right word that was found otherwise.
+func (f *finding) is(word string) *finding {
+	f.p.Near = cmp.Or(word, f.p.Near)
+	return f
+}
+
+func (f *finding) note() *finding {
+	f.p.Note = true
+	return f
+}
+
+func (f *finding) say(format string, args ...any) {
+	f.p.Says = fmt.Sprintf(format, args...)
+	f.b.problems = append(f.b.problems, f.p)
+}
+
+func (b *bundle) appNames() []string { return slices.Sorted(maps.Keys(b.m.apps)) }
+
+// resolve finds what is known of each application's charm.
+func (b *bundle) resolve() {
+	b.known = map[string]facts{}
+	for _, name := range b.appNames() {
+		app := b.m.apps[name]
+		at := "applications." + name
+		e, ok := app.fields["charm"]
+		if !ok || e.value.text() == "" {
+			b.at(app.key, at).say("expected a field charm")
+			continue
+		}
+		ref, where := e.value.text(), at+".charm"
+		local := strings.HasPrefix(ref, ".") || filepath.IsAbs(ref)
+		short := strings.TrimSuffix(filepath.Base(ref), ".charm")
+		if c, ok := app.fields["channel"]; ok && local && c.value.text() != "" {
+			b.at(c.value, at+".channel").say("expected none (or \"\", in an overlay): the charm is a local archive")
+		}
+		if ch, ok := b.ours[short]; ok && (local || short == ref) {
+			b.known[name] = own(ch)
+			continue
+		}
+		if local {
+			b.readLocal(name, short, ref, e.value)
+			continue
+		}
+		b.lookUp(name, strings.TrimPrefix(ref, "ch:"), e.value, where)
+	}
+}
+
+// readLocal takes the charm from its folder, where that is beside the archive's, or from the
+// archive.
+func (b *bundle) readLocal(app, short, ref string, at place) {
+	path := ref
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(filepath.Dir(at.file), path)
+	}
+	charms := filepath.Join(filepath.Dir(path), "..", "charms")
+	if src := filepath.Join(charms, short); exists(filepath.Join(src, charmpack.SourceFile)) {
+		if ch, problems := Folder(src); ch != nil {
+			b.known[app] = own(ch)
+			return
+		} else if len(problems) > 0 {
+			b.at(at, "applications."+app+".charm").say("cannot read its folder %s: %s", src, problems[0].Says)
+			return
+		}
+	}
+	ch, err := charm.ReadCharmArchive(path)
 	switch {
-	case errors.As(err, &many):
-		var says []string
-		for _, e := range many.Errors {
-			says = append(says, e.Error())
+	case errors.Is(err, os.ErrNotExist):
+		var there []string
+		for _, pattern := range []string{filepath.Join(filepath.Dir(path), "*.charm"), filepath.Join(charms, "*", charmpack.SourceFile)} {
+			found, _ := filepath.Glob(pattern)
+			for _, f := range found {
+				if filepath.Base(f) == charmpack.SourceFile {
+					f = filepath.Dir(f)
+				}
+				there = append(there, strings.TrimSuffix(filepath.Base(f), ".charm"))
+			}
 		}
-		slices.Sort(says) // the library walks maps
-		for _, s := range slices.Compact(says) {
-			b.addf("", "%s", s)
-		}
+		there = append(there, slices.Collect(maps.Keys(b.ours))...)
+		b.at(at, "applications."+app+".charm").near(short, there).say("expected an archive at %s, or the charm %q among those to check", path, short)
 	case err != nil:
-		b.addf("", "%v", err)
+		b.at(at, "applications."+app+".charm").say("Juju cannot read %s: %v", path, err)
+	default:
+		b.known[app] = facts{Charm: ch}
 	}
 }
 
-// standIn is a charm of which nothing is known but what a bundle says.
-type standIn struct {
-	meta   *charm.Meta
-	config *charm.Config
-}
-
-func newStandIn(name string) *standIn {
-	return &standIn{
-		meta: &charm.Meta{
-			Name:          name,
-			Provides:      map[string]charm.Relation{},
-			Requires:      map[string]charm.Relation{},
-			ExtraBindings: map[string]charm.ExtraBinding{},
-		},
-		config: charm.NewConfig(),
+// own returns what is known of one of our charms. They say of each endpoint that they can do
+// without that it is optional.
+func own(ch charm.Charm) facts {
+	f := facts{Charm: ch}
+	for name, r := range ch.Meta().Requires {
+		if !r.Optional && r.Scope != charm.ScopeContainer {
+			f.required = append(f.required, name)
+		}
 	}
+	slices.Sort(f.required)
+	return f
 }
 
-func (s *standIn) Meta() *charm.Meta         { return s.meta }
-func (s *standIn) Manifest() *charm.Manifest { return nil }
-func (s *standIn) Config() *charm.Config     { return s.config }
-func (s *standIn) Metrics() *charm.Metrics   { return nil }
-func (s *standIn) Actions() *charm.Actions   { return charm.NewActions() }
-func (s *standIn) Revision() int             { return 0 }
+// lookUp takes the charm from the catalogue.
+func (b *bundle) lookUp(app, name string, at place, field string) {
+	channel := b.m.apps[app].fields["channel"]
+	words := channel.value.text()
+	if words == "" {
+		b.at(at, field).say("expected a channel beside it: another day's default is another charm")
+	}
+	c, tracks, ok := catalog.Find(name, words)
+	if len(tracks) == 0 {
+		names, err := catalog.Names()
+		if err != nil {
+			b.at(at, field).say("%v", err)
+			return
+		}
+		names = append(names, slices.Collect(maps.Keys(b.ours))...)
+		f := b.at(at, field).near(name, names)
+		if f.p.Near == "" {
+			f = f.note()
+		}
+		f.say("the catalogue has no charm %s", name)
+		return
+	}
+	if !ok {
+		b.at(channel.value, "applications."+app+".channel").near(catalog.Track(words), tracks).
+			say("expected a track that the catalogue has for charm %s (%s), got %s", name, strings.Join(slices.Sorted(slices.Values(tracks)), ", "), words)
+	} else if words != "" {
+		risk := words[strings.LastIndex(words, "/")+1:]
+		if risk != catalog.Track(words) && !slices.Contains(catalog.Risks, risk) && strings.Count(words, "/") < 2 {
+			b.at(channel.value, "applications."+app+".channel").near(risk, catalog.Risks).
+				say("expected track/risk with a risk of %s, got %s", strings.Join(catalog.Risks, ", "), words)
+		}
+	}
+	ch, err := c.Juju()
+	if err != nil {
+		b.at(at, field).say("%v", err)
+		return
+	}
+	b.known[app] = facts{Charm: ch, required: c.Required}
+}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/juju/charm/v12"
@@ -14,12 +16,15 @@ import (
 	"github.com/dcib/dcib/internal/charmpack"
 )
 
-const goodBundle = `
-default-base: ubuntu@24.04/stable
+const goodBundle = `default-base: ubuntu@24.04/stable
+machines:
+  "0": {constraints: cores=4}
+  "1":
 applications:
   web:
     charm: ../dist/fixture.charm
     num_units: 3
+    to: ["0", lxd:1, new]
     constraints: cores=2 mem=4G arch=amd64 tags=pet,^old
     options:
       floor: 2
@@ -34,19 +39,34 @@ applications:
     num_units: 1
     options:
       profile: testing
-  proxy:
-    charm: haproxy
-    channel: 2.8/stable
+  mon:
+    charm: ceph-mon
+    channel: squid/stable
     num_units: 1
-  watch:
-    charm: ntp
-    channel: latest/stable
+    to: [lxd:db]
+    options:
+      monitor-count: 1
+  osd:
+    charm: ceph-osd
+    channel: squid/stable
+    num_units: 1
+  otel:
+    charm: opentelemetry-collector
+    channel: 2/stable
+saas:
+  loki:
+    url: admin/cos.loki-logging
 relations:
   - [web:database, db:database]
-  - [proxy:reverseproxy, web:website]
-  - [watch:juju-info, web:juju-info]
-  - [watch:juju-info, db:juju-info]
-  - [db:certificates, proxy:certificates]
+  - [osd:mon, mon:osd]
+  - [otel:juju-info, web:juju-info]
+  - [otel:cos-agent, mon:cos-agent]
+  - [otel:send-loki-logs, loki:logging]
+---
+applications:
+  mon:
+    offers:
+      ceph: {endpoints: [client], acl: {admin: admin, bob: consume}}
 `
 
 // write puts text into a file of its own and returns its path.
@@ -68,49 +88,134 @@ func TestBundleIsGood(t *testing.T) {
 	assert.Empty(t, lines(charmlint.Bundle(write(t, "b.yaml", goodBundle), nil, ours(t))))
 }
 
-// Each fault is laid over a good bundle, and has to be found.
+// Each fault is seeded into a good bundle, and has to be found in its line (that of the
+// comment HERE), alone.
 func TestBundleFaults(t *testing.T) {
-	for _, tc := range []struct{ name, overlay, want string }{
-		{"unknown option", "applications: {web: {options: {flor: 2}}}", `configuration option "flor" not found in charm "fixture"`},
-		{"option of another type", "applications: {web: {options: {floor: two}}}", `option "floor" expected int, got "two"`},
-		{"unknown endpoint of ours", "relations: [[web:databse, 'db:database']]", `does not define relation "databse"`},
-		{"both require", "applications: {web2: {charm: fixture}}\nrelations: [['web:database', 'web2:database']]", "relates requirer to requirer"},
-		{"interfaces differ", "applications: {web2: {charm: fixture}}\nrelations: [['web:website', 'web2:database']]", "mismatched interface"},
-		{"endpoint left to guess", "relations: [[web, 'db:x']]", `expected application:endpoint, got "web"`},
-		{"unknown application", "relations: [['web:database', 'bd:database']]", `"bd" not defined in this bundle`},
-		{"unknown binding", "applications: {web: {bindings: {publik: alpha}}}", `wants to bind endpoint "publik"`},
-		{"unknown storage", "applications: {web: {storage: {dada: 10G}}}", "applications.web.storage.dada: charm fixture has no such storage"},
-		{"bad storage", "applications: {web: {storage: {data: '10 GB'}}}", `expected pool, size (such as 10G) or count, got "10 GB"`},
-		{"unknown resource", "applications: {web: {resources: {blob: 1}}}", "applications.web.resources.blob: charm fixture has no such resource"},
-		{"unknown constraint", "applications: {web: {constraints: cpus=2}}", `unknown constraint "cpus"`},
-		{"bad constraint", "applications: {web: {constraints: mem=4GG}}", `bad value "4GG" for constraint "mem"`},
-		{"offer of nothing", "applications: {web: {offers: {o: {endpoints: [webside]}}}}", `applications.web.offers.o: charm fixture has no endpoint "webside"`},
-		{"series", "series: noble", "series: expected base instead"},
-		{"series of an application", "applications: {db: {series: noble}}", "applications.db.series: expected base instead"},
-		{"base that the charm does not run on", "applications: {web: {base: ubuntu@20.04/stable}}", "applications.web.base: expected a base of charm fixture"},
-		{"misspelt field", "applications: {web: {nun_units: 3}}", "field nun_units not found"},
-		{"placement on no machine", "applications: {web: {to: ['7']}}", "machine not defined in this bundle"},
-		{"machine for nobody", "machines: {'0': {constraints: cores=4}}", `machine "0" is not referred to`},
-		{"machine series", "machines: {'0': {series: noble}}", "machines.0.series: expected base"},
-		{"charm that is nowhere", "applications: {x: {charm: ./no.charm}}", `applications.x.charm: expected an archive at`},
-		{"second document of an overlay", "applications: {web: {num_units: 1}}\n---\napplications: {web: {options: {flor: 1}}}", `option "flor" not found`},
-		{"not YAML", "a: [", "cannot read bundle"},
+	for _, tc := range []struct{ name, old, new, want, near string }{
+		{"unknown option", "floor: 2", "flor: 2 # HERE", "applications.web.options.flor: charm fixture has no such option", "floor"},
+		{"unknown option of a charm from Charmhub", "monitor-count: 1", "monitor-cuont: 1 # HERE", "charm ceph-mon has no such option", "monitor-count"},
+		{"text for a number", "floor: 2", "floor: two # HERE", `web.options.floor: expected int, got "two"`, ""},
+		{"a number for text", "profile: testing", "profile: 7 # HERE", "db.options.profile: expected string, got 7: put it in quotes", ""},
+		{"yes for text", "greeting: hello", "greeting: yes # HERE", "web.options.greeting: expected string, got", ""},
+		{"unknown charm", "charm: ceph-mon", "charm: ceph-mom # HERE", "the catalogue has no charm ceph-mom", "ceph-mon"},
+		{"archive that is nowhere", "../dist/fixture.charm", "../dist/fixtrue.charm # HERE", "applications.web.charm: expected an archive at", "fixture"},
+		{"no channel", "    channel: 16/stable\n", "", "expected a channel beside it", ""},
+		{"channel of a local charm", "    num_units: 3\n", "    num_units: 3\n    channel: stable # HERE\n", "applications.web.channel: expected none", ""},
+		{"unknown track", "16/stable", "61/stable # HERE", "expected a track that the catalogue has for charm postgresql (14, 16), got 61/stable", "16"},
+		{"unknown risk", "16/stable", "16/stabel # HERE", "expected track/risk", "stable"},
+		{"base that the charm does not run on", "    num_units: 3\n", "    num_units: 3\n    base: ubuntu@20.04/stable # HERE\n", "applications.web.base: expected a base of charm fixture (", "ubuntu@22.04"},
+		{"base that is none", "ubuntu@24.04/stable", "noble # HERE", "expected a base such as", ""},
+		{"another base than the principal's", "charm: opentelemetry-collector\n", "charm: opentelemetry-collector\n    base: ubuntu@22.04/stable # HERE\n", "it lives on web, whose base is ubuntu@24.04", "ubuntu@24.04"},
+		{"unknown application", "web:database, db:database]", "web:database, bd:database] # HERE", `there is no application "bd"`, "db"},
+		{"unknown endpoint", "mon:osd]", "mon:ods] # HERE", `charm ceph-mon has no endpoint "ods"`, "osd"},
+		{"unknown endpoint of ours", "web:database, db:database]", "web:databse, db:database] # HERE", `charm fixture has no endpoint "databse"`, "database"},
+		{"interfaces differ", "[osd:mon, mon:osd]", "[osd:mon, mon:osd]\n  - [osd:secrets-storage, mon:client] # HERE", "expected the same interface", ""},
+		{"interfaces differ, one fits", "[web:database, db:database]", "[web:database, db:cos-agent] # HERE", "web:database is postgresql_client, db:cos-agent is cos_agent: expected the same", "db:database"},
+		{"both require", "[web:database, db:database]", "[web:database, db:database]\n  - [db:client-certificates, otel:receive-server-cert] # HERE", "both ends require tls-certificates", ""},
+		{"a peer endpoint", "[web:database, db:database]", "[web:database, db:database]\n  - [mon:mon, osd:mon] # HERE", "relates the units of mon with each other", "osd"},
+		{"endpoint left to guess", "[web:database, db:database]", "[web, db:database] # HERE", "expected web:endpoint: a guess", "database"},
+		{"related twice", "[osd:mon, mon:osd]", "[osd:mon, mon:osd]\n  - [mon:osd, osd:mon] # HERE", "are related twice", ""},
+		{"related with itself", "[osd:mon, mon:osd]", "[osd:mon, mon:osd]\n  - [web:website, web:database] # HERE", "cannot be related with itself", ""},
+		{"more relations than the limit", "---\napplications:\n", "---\nrelations: [[web:database, db2:database]]\napplications:\n  db2: {charm: postgresql, channel: 16/stable, num_units: 1}\n", "endpoint database has 2 relations: charm fixture takes 1", ""},
+		{"missing required relation", "  - [osd:mon, mon:osd]\n", "", "applications.osd: expected a relation of its endpoint mon (ceph-osd)", "mon:osd"},
+		{"subordinate that lives on nothing", "saas:\n", "  csi: # HERE\n    charm: ceph-csi\n    channel: 1.35/stable\nsaas:\n", "charm ceph-csi is a subordinate: expected a relation", ""},
+		{"units of a subordinate", "channel: 2/stable\n", "channel: 2/stable\n    num_units: 2 # HERE\n", "otel.num_units: charm opentelemetry-collector is a subordinate", ""},
+		{"placement on no machine", "lxd:1, new]", "lxd:7, new] # HERE", "there is no machine 7: the bundle has 0, 1", ""},
+		{"placement on no application", "to: [lxd:db]", "to: [lxd:bd] # HERE", `there is no application "bd"`, "db"},
+		{"placement on no unit", "to: [lxd:db]", "to: [lxd:db/3] # HERE", "db has 1 units: expected one below 1", ""},
+		{"placement in a kvm", "to: [lxd:db]", "to: [kvm:db] # HERE", "no containers of type kvm", "lxd"},
+		{"placement that is none", "to: [lxd:db]", "to: ['lxd:db:x'] # HERE", "expected a machine, lxd:machine", ""},
+		{"circle of places", "    options:\n      profile: testing", "    to: [mon] # HERE\n    options:\n      profile: testing", "a circle of places: db on mon on db", ""},
+		{"more places than units", "to: [lxd:db]", "to: [lxd:db, lxd:db] # HERE", "expected no more places than units, 1, got 2", ""},
+		{"machine for nobody", "  \"1\":\n", "  \"1\":\n  \"2\": # HERE\n", "machines.2: nothing is placed on it", ""},
+		{"offer of nothing", "[client]", "[cleint]", `charm ceph-mon has no endpoint "cleint"`, "client"},
+		{"offer of a peer endpoint", "[client]", "[mon]", "mon cannot be offered", ""},
+		{"access that is none", "bob: consume", "bob: consum", "expected read, consume or admin", "consume"},
+		{"offer in a bundle's first document", "    storage:\n", "    offers: {o: {endpoints: [website]}} # HERE\n    storage:\n", "Juju takes it in an overlay only", ""},
+		{"bad offer URL", "admin/cos.loki-logging", "admin/cos/loki-logging # HERE", "expected [controller:][user/]model.offer", ""},
+		{"saas without a URL", "url: admin", "ulr: admin", "Juju knows no such field", "url"},
+		{"misspelt field", "num_units: 3", "nun_units: 3 # HERE", "applications.web.nun_units: Juju knows no such field", "num_units"},
+		{"misspelt field of the bundle", "saas:", "sass: # HERE", "sass: Juju knows no such field", "saas"},
+		{"a key twice", "    options:\n      floor: 2", "    num_units: 2 # HERE\n    options:\n      floor: 2", "num_units stands here for the second time", ""},
+		{"units that are no number", "num_units: 3", "num_units: three # HERE", "expected a number, 0 or more", ""},
+		{"series", "default-base:", "series: noble # HERE\ndefault-base:", "expected base instead", ""},
+		{"unknown constraint", "constraints: cores=4", "constraints: cpus=4", `unknown constraint "cpus"`, ""},
+		{"bad constraint", "mem=4G", "mem=4GG", `bad value "4GG" for constraint "mem"`, ""},
+		{"unknown storage", "data: pool", "dada: pool", "charm fixture knows no such name under storage", "data"},
+		{"bad storage", "pool,10G", "10 GB", `expected pool, size (such as 10G) or count`, ""},
+		{"unknown binding", "public: alpha", "publik: alpha", "charm fixture knows no such name under bindings", "public"},
+		{"relation of three", "[osd:mon, mon:osd]", "[osd:mon, mon:osd]\n  - [a:b, c:d, e:f] # HERE", "expected two ends", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			path, overlay := write(t, "b.yaml", goodBundle), write(t, "o.yaml", tc.overlay)
-			problems := charmlint.Bundle(path, []string{overlay}, ours(t))
-			assert.Contains(t, lines(problems), tc.want)
-			assert.Contains(t, lines(problems), overlay, "it says where")
+			require.Contains(t, goodBundle, tc.old, "the seed fits")
+			text := strings.Replace(goodBundle, tc.old, tc.new, 1)
+			path := write(t, "b.yaml", text)
+			problems := charmlint.Bundle(path, nil, ours(t))
+			i := slices.IndexFunc(problems, func(p charmlint.Problem) bool { return strings.Contains(p.String(), tc.want) })
+			require.GreaterOrEqual(t, i, 0, "found %s", lines(problems))
+			found := problems[i]
+			assert.Equal(t, path, found.File)
+			assert.False(t, found.Note)
+			line := 0
+			for n, l := range strings.Split(text, "\n") {
+				if strings.Contains(l, "HERE") || line == 0 && !strings.Contains(text, "HERE") && tc.new != "" && strings.Contains(l, tc.new) {
+					line = n + 1
+				}
+			}
+			if line > 0 {
+				assert.Equal(t, line, found.Line, found)
+			} else {
+				assert.Positive(t, found.Line)
+			}
+			if tc.near != "" {
+				assert.Equal(t, tc.near, found.Near, found)
+			}
 		})
 	}
 }
 
-// What an overlay puts right is right, and what it removes is gone.
-func TestBundleOverlayIsMerged(t *testing.T) {
-	path := write(t, "b.yaml", "applications: {web: {charm: fixture, options: {floor: two}}}")
-	assert.NotEmpty(t, charmlint.Bundle(path, nil, ours(t)))
-	overlay := write(t, "o.yaml", "applications: {web: {options: {floor: 2}, offers: {site: {endpoints: [website]}}}}")
-	assert.Empty(t, lines(charmlint.Bundle(path, []string{overlay}, ours(t))))
+// What is laid over a bundle is read as Juju reads it, and each problem names its own file.
+func TestBundleOverlays(t *testing.T) {
+	for _, tc := range []struct {
+		name, overlay, want string
+		line                int
+	}{
+		{"good", "applications: {web: {options: {floor: 2}, offers: {site: {endpoints: [website]}}}}", "", 0},
+		{"takes an application out, with its relations and offers", "applications: {mon: , osd: }", "", 0},
+		{"takes out what others need", "applications:\n  mon:\n", "applications.osd: expected a relation of its endpoint mon", 31},
+		{"takes out what is not there", "applications:\n  mom:\n", "is taken out, but there is none of that name below this overlay (nearest: mon)", 2},
+		{"takes out what a relation of its own needs", "applications:\n  mon:\n  osd:\n  db:\nrelations:\n  - [web:database, db:database]", `there is no application "db"`, 6},
+		{"takes all options", "applications: {web: {options: {}}}", "", 0},
+		{"puts machines in the place of machines", "machines: {'0': }", "there is no machine 1", 9},
+		{"a base for all is not heard", "default-base: ubuntu@22.04/stable", "Juju ignores it in an overlay", 1},
+		{"a second document", "applications: {web: {num_units: 4}}\n---\napplications:\n  web:\n    options: {flor: 1}\n", "applications.web.options.flor", 5},
+		{"not YAML", "a: [", "cannot read bundle", 0},
+		{"a list", "[]", "expected a bundle's fields", 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			path, overlay := write(t, "b.yaml", goodBundle), write(t, "o.yaml", tc.overlay+"\n")
+			problems := charmlint.Bundle(path, []string{overlay}, ours(t))
+			if tc.want == "" {
+				assert.Empty(t, lines(problems))
+				return
+			}
+			i := slices.IndexFunc(problems, func(p charmlint.Problem) bool { return strings.Contains(p.String(), tc.want) })
+			require.GreaterOrEqual(t, i, 0, lines(problems))
+			assert.Equal(t, tc.line, problems[i].Line, problems[i])
+			if tc.line < 9 {
+				assert.Equal(t, overlay, problems[i].File)
+			}
+		})
+	}
+}
+
+// A charm that nobody knows is taken at its word, and a note says so.
+func TestBundleUnknownCharm(t *testing.T) {
+	path := write(t, "b.yaml", strings.Replace(goodBundle, "saas:\n", "  odd: {charm: wordpress, channel: latest/stable, num_units: 1, options: {x: 1}}\nsaas:\n", 1)+"\n")
+	problems := charmlint.Bundle(path, nil, ours(t))
+	require.Len(t, problems, 1, lines(problems))
+	assert.True(t, problems[0].Note)
+	assert.Contains(t, problems[0].String(), "note: applications.odd.charm: the catalogue has no charm wordpress")
 }
 
 // An archive that is not among those to check is read from where the bundle says.
@@ -119,7 +224,68 @@ func TestBundleReadsArchives(t *testing.T) {
 	require.NoError(t, err)
 	text := "applications: {web: {charm: %s, options: {%s: 2}}}"
 	assert.Empty(t, lines(charmlint.Bundle(write(t, "b.yaml", fmt.Sprintf(text, p.Path, "floor")), nil, nil)))
-	assert.Contains(t, lines(charmlint.Bundle(write(t, "b.yaml", fmt.Sprintf(text, p.Path, "flor")), nil, nil)), `option "flor" not found`)
+	assert.Contains(t, lines(charmlint.Bundle(write(t, "b.yaml", fmt.Sprintf(text, p.Path, "flor")), nil, nil)), "has no such option (nearest: floor)")
+}
+
+// Our own bundles and overlays are right, each over what its first lines name.
+func TestOwnBundles(t *testing.T) {
+	var files []string
+	for _, pattern := range []string{"../../bundles/*.yaml", "../../overlays/*.yaml"} {
+		found, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		files = append(files, found...)
+	}
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			under, err := charmlint.Over(file)
+			require.NoError(t, err)
+			if filepath.Base(filepath.Dir(file)) == "overlays" {
+				require.NotEmpty(t, under, "a line # over: says what it is laid over")
+			}
+			all := append(under, file)
+			assert.Empty(t, lines(charmlint.Bundle(all[0], all[1:], nil)))
+		})
+	}
+}
+
+func TestOver(t *testing.T) {
+	for text, want := range map[string][]string{
+		"# Text.\n# over: ../b.yaml c.yaml\na: 1\n": {"../b.yaml", "c.yaml"},
+		"a: 1\n# over: b.yaml\n":                    nil,
+		"":                                          nil,
+	} {
+		path := write(t, "o.yaml", text)
+		under, err := charmlint.Over(path)
+		require.NoError(t, err)
+		require.Len(t, under, len(want))
+		for i := range want {
+			assert.Equal(t, filepath.Join(filepath.Dir(path), want[i]), under[i])
+		}
+	}
+	_, err := charmlint.Over("nowhere.yaml")
+	require.Error(t, err)
+}
+
+func TestProblemText(t *testing.T) {
+	p := charmlint.Problem{File: "bundles/kubernetes.yaml", Line: 12, Field: "applications.kubernetes-worker.options.chanel", Says: "charm kubernetes-worker has no such option", Near: "channel"}
+	text := p.Text(80)
+	for l := range strings.Lines(text) {
+		assert.LessOrEqual(t, len(strings.TrimSuffix(l, "\n")), 80)
+	}
+	assert.Contains(t, text, "\n    ")
+	assert.Equal(t, strings.Fields(p.String()), strings.Fields(text))
+}
+
+// Whatever is in a file, checking it ends with problems at worst.
+func FuzzBundle(f *testing.F) {
+	f.Add(goodBundle)
+	f.Add("applications: {a: {charm: etcd, to: [a], options: [], offers: {o: }}}\nrelations: [[a, b], x]\n---\n[]\n---\n")
+	f.Add("applications: &a {<<: *a}\nrelations: &r [*r]\n")
+	f.Add("a: &a {b: 1}\napplications:\n  <<: *a\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		charmlint.Bundle(write(t, "b.yaml", text), nil, nil)
+	})
 }
 
 func TestKindOf(t *testing.T) {

@@ -90,7 +90,7 @@ func Archive(path string) (charm.Charm, []Problem) {
 	}
 	c, problems := r.check(data)
 	if want := strings.TrimSuffix(filepath.Base(path), ".charm"); c != nil && c.Meta().Name != want {
-		problems = append(problems, Problem{path + ": metadata.yaml", "name", fmt.Sprintf("expected the archive's name, %q, got %q", want, c.Meta().Name)})
+		problems = append(problems, Problem{File: path + ": metadata.yaml", Field: "name", Says: fmt.Sprintf("expected the archive's name, %q, got %q", want, c.Meta().Name)})
 	}
 	return c, problems
 }
@@ -129,7 +129,7 @@ func (r *reader) addf(doc, field, format string, args ...any) {
 	} else if doc != "" {
 		file += ": " + doc
 	}
-	r.problems = append(r.problems, Problem{file, field, fmt.Sprintf(format, args...)})
+	r.problems = append(r.problems, Problem{File: file, Field: field, Says: fmt.Sprintf(format, args...)})
 }
 
 // check reads the archive data as Juju does, then applies the house's rules.

@@ -7,21 +7,58 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 )
 
 // Problem is something to put right.
 type Problem struct {
-	File  string // where it stands
-	Field string // which field of it, such as config.options.floor; empty for all of it
-	Says  string // what was found, and what was expected
+	File  string `json:"file"`            // where it stands
+	Line  int    `json:"line,omitempty"`  // from 1 on; 0 for all of the file
+	Field string `json:"field,omitempty"` // which field, such as config.options.floor; empty for all of it
+	Says  string `json:"says"`            // what was found, and what was expected
+	Near  string `json:"near,omitempty"`  // the right word that is nearest to the one that stands there
+	Note  bool   `json:"note,omitempty"`  // nothing is wrong, but something could not be checked
 }
 
-// String returns the problem in one line: "file: field: what".
+// String returns the problem in one line: "file:line: field: what".
 func (p Problem) String() string {
-	if p.Field == "" {
-		return p.File + ": " + p.Says
+	s := p.File
+	if p.Line > 0 {
+		s += fmt.Sprintf(":%d", p.Line)
 	}
-	return p.File + ": " + p.Field + ": " + p.Says
+	s += ": "
+	if p.Note {
+		s += "note: "
+	}
+	if p.Field != "" {
+		s += p.Field + ": "
+	}
+	s += p.Says
+	if p.Near != "" {
+		s += fmt.Sprintf(" (nearest: %s)", p.Near)
+	}
+	return s
+}
+
+// Text returns the problem in lines of at most width characters, unless a word is longer;
+// those after the first are indented.
+func (p Problem) Text(width int) string {
+	var text strings.Builder
+	used := 0
+	for i, word := range strings.Fields(p.String()) {
+		switch n := utf8.RuneCountInString(word); {
+		case i == 0:
+			used = n
+		case used+1+n > width:
+			text.WriteString("\n    ")
+			used = 4 + n
+		default:
+			text.WriteString(" ")
+			used += 1 + n
+		}
+		text.WriteString(word)
+	}
+	return text.String()
 }
 
 // Kind is what a path holds.
