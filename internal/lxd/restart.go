@@ -36,13 +36,17 @@ func Restart(ctx context.Context) error {
 // RecoverQuorum makes this machine's replica of LXD's database the only one, with LXD's own
 // `lxd cluster recover-from-quorum-loss`, and waits until it answers. LXD is stopped for it.
 func RecoverQuorum(ctx context.Context) error {
-	stop, start := []string{"systemctl", "stop", "lxd.socket", "lxd.service"}, []string{"systemctl", "start", "lxd.socket", "lxd.service"}
-	if snapped, err := snapped(); err != nil {
+	snapped, err := snapped()
+	if err != nil {
 		return err
-	} else if snapped {
-		stop, start = []string{"snap", "stop", "lxd"}, []string{"snap", "start", "lxd"}
 	}
-	err := run(ctx, stop...)
+	start := startPackage
+	if snapped {
+		start = []string{"snap", "start", "lxd"}
+		err = run(ctx, "snap", "stop", "lxd")
+	} else {
+		err = stopPackage(ctx)
+	}
 	if err == nil {
 		err = run(ctx, "lxd", "cluster", "recover-from-quorum-loss", "--quiet")
 	}
@@ -51,6 +55,45 @@ func RecoverQuorum(ctx context.Context) error {
 		return fmt.Errorf("cannot recover LXD's database: %w", err)
 	}
 	return waitReady(ctx)
+}
+
+// startPackage starts the package's LXD.
+var startPackage = []string{"systemctl", "start", "lxd.socket", "lxd.service"}
+
+// stopTime is how long LXD gets to stop by itself: without its database it waits for that
+// for minutes.
+const stopTime = 15 * time.Second
+
+// stopPackage stops the package's LXD, hard if need be: its database stands a crash.
+func stopPackage(ctx context.Context) error {
+	if err := run(ctx, "systemctl", "stop", "--no-block", "lxd.socket", "lxd.service"); err != nil {
+		return err
+	}
+	limited, cancel := context.WithTimeout(ctx, stopTime)
+	defer cancel()
+	tick := time.NewTicker(readyEvery)
+	defer tick.Stop()
+	killed := false
+	for run(ctx, "systemctl", "is-active", "--quiet", "lxd.service") == nil || stopping(ctx) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if limited.Err() != nil && !killed {
+			killed = true
+			if err := run(ctx, "systemctl", "kill", "--signal", "KILL", "lxd.service"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// stopping tells whether LXD's unit is on its way down.
+func stopping(ctx context.Context) bool {
+	out, _ := exec.CommandContext(ctx, "systemctl", "show", "--property", "ActiveState", "--value", "lxd.service").Output()
+	return strings.TrimSpace(string(out)) == "deactivating"
 }
 
 // snapped tells whether this machine's LXD is the snap.

@@ -79,13 +79,13 @@ func StartOver(ctx context.Context, now time.Time) (aside string, err error) {
 		return "", errors.New("cannot start over with the snap's LXD: remove it and what it has (snap remove --purge lxd), and install it again")
 	}
 	dir := filepath.Dir(socket)
-	if err := run(ctx, "systemctl", "stop", "lxd.socket", "lxd.service"); err != nil {
+	if err := stopPackage(ctx); err != nil {
 		return "", fmt.Errorf("cannot start over with LXD: %w", err)
 	}
 	aside = filepath.Join(dir, "lost-"+now.UTC().Format("20060102T150405Z"))
 	err = putAside(ctx, dir, aside)
 	// LXD runs again whatever came of it.
-	if err := errors.Join(err, run(ctx, "systemctl", "start", "lxd.socket", "lxd.service")); err != nil {
+	if err := errors.Join(err, run(ctx, startPackage...)); err != nil {
 		return aside, fmt.Errorf("cannot start over with LXD: %w", err)
 	}
 	return aside, waitReady(ctx)

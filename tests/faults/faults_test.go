@@ -34,7 +34,8 @@ func TestFaults(t *testing.T) {
 // deploy makes a model with that many units of lxd-cluster.
 func deploy(t *testing.T, model string, units int) {
 	t.Helper()
-	box.AddModel(t, model)
+	// Hooks get lost with the machines that would have caused them.
+	box.AddModel(t, model, "update-status-hook-interval=1m")
 	box.Juju(t, "deploy", "-m", model, filepath.Join(box.Repo, "dist/lxd-cluster.charm"), app,
 		"-n", fmt.Sprint(units), "--base", "ubuntu@24.04", "--config", "bridge-address=10.248.0.1/24")
 }
@@ -80,7 +81,7 @@ func testLeaderDies(t *testing.T) {
 			})
 			id := box.Status(t, model).Applications[app].Units[leader].Machine
 			kill(t, machine)
-			t.Logf("killed %s of %s", machine, leader)
+			t.Logf("%s: killed %s of %s", time.Now().Format(time.TimeOnly), machine, leader)
 			box.Juju(t, "remove-machine", "-m", model, "--no-prompt", "--force", "--no-wait", id)
 			obey(t, model, 2)
 			requireForms(t, model, 2)
@@ -107,7 +108,7 @@ func obey(t *testing.T, model string, units int) {
 				active++
 			}
 			if ask := asks.FindStringSubmatch(u.Workload.Message); ask != nil && !done[ask[0]] {
-				t.Logf("%s says: %s", name, u.Workload.Message)
+				t.Logf("%s: %s says: %s", time.Now().Format(time.TimeOnly), name, u.Workload.Message)
 				params := []string{"force=true"}
 				if ask[3] != "" {
 					params = append(params, strings.TrimSuffix(ask[3], ";"))
@@ -117,6 +118,7 @@ func obey(t *testing.T, model string, units int) {
 				} else {
 					done[ask[0]] = true
 				}
+				t.Logf("%s: did %s", time.Now().Format(time.TimeOnly), ask[0])
 			}
 		}
 		return active == units, strings.Join(said, "\n")

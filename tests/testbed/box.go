@@ -77,10 +77,14 @@ func (b Box) TryLXC(limit time.Duration, args ...string) (string, error) {
 	return Try(limit, filepath.Join(b.Repo, "bin/dcib"), append([]string{"box", "--name", b.Name, "lxc"}, args...)...)
 }
 
-// AddModel adds an empty model on the box's own LXD.
-func (b Box) AddModel(t testing.TB, model string) {
+// AddModel adds an empty model on the box's own LXD, with that configuration ("key=value").
+func (b Box) AddModel(t testing.TB, model string, config ...string) {
 	t.Helper()
-	b.Juju(t, "add-model", "--no-switch", model, "box", "--config", "enable-os-upgrade=false", "--config", "enable-os-refresh-update=false")
+	args := []string{"add-model", "--no-switch", model, "box"}
+	for _, kv := range append([]string{"enable-os-upgrade=false", "enable-os-refresh-update=false"}, config...) {
+		args = append(args, "--config", kv)
+	}
+	b.Juju(t, args...)
 }
 
 // Inside runs a shell line as root in a machine of the metal model.

@@ -161,7 +161,7 @@ func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w World)
 			return err
 		}
 	}
-	if f.LXD.Clustered && !f.anybodyAsks() && f.Stuck == "" {
+	if f.LXD.Clustered && !f.anybodyAsks() && f.Stuck == "" && f.otherCluster() == "" {
 		return nil
 	}
 	// Juju lists units that are going, and Juju 4 those that are gone. Nobody is to wait

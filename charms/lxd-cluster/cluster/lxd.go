@@ -189,13 +189,21 @@ func (s *Socket) Look(ctx context.Context) (Local, error) {
 	slices.Sort(l.Drivers)
 	l.Groups = slices.Contains(info.APIExtensions, "clustering_groups")
 	if err := l.lookAround(server); err != nil {
-		if l.Clustered && (strings.Contains(err.Error(), context.DeadlineExceeded.Error()) || strings.Contains(err.Error(), "dqlite")) {
+		if l.Clustered && databaseFails(err) {
 			// What it says of itself it knows without its database.
 			return l, fmt.Errorf("LXD does not work: %w: %w", lxd.ErrStuck, err)
 		}
 		return Local{}, fmt.Errorf("cannot list what this machine's LXD has: %w", err)
 	}
 	return l, nil
+}
+
+// databaseFails tells whether LXD answered that its database does not; it has no code for
+// that, only these words (lxd/db/query, go-dqlite).
+func databaseFails(err error) bool {
+	return slices.ContainsFunc([]string{context.DeadlineExceeded.Error(), "dqlite", "Failed to begin transaction"}, func(words string) bool {
+		return strings.Contains(err.Error(), words)
+	})
 }
 
 // lookAround fills in lists. What only matters before joining is asked for only then.
