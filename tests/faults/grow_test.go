@@ -31,6 +31,7 @@ func testGrowAndShrink(t *testing.T) {
 	}
 	launch(first, 2)
 	require.Len(t, pids(t, model), 2)
+	seen := watchSecrets(first)
 
 	for _, add := range []int{2, 2} {
 		before := pids(t, model)
@@ -44,6 +45,8 @@ func testGrowAndShrink(t *testing.T) {
 			}
 		}
 	}
+	t.Run("what is secret stays so", func(t *testing.T) { requireSecret(t, model, seen) })
+	t.Run("several options change at once", func(t *testing.T) { testOptions(t, model) })
 	t.Run("instances are placed from every member", func(t *testing.T) {
 		machines := slices.Sorted(maps.Values(box.Machines(t, model, app)))
 		for n, machine := range machines {
