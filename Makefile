@@ -127,9 +127,12 @@ unit: build-deps
 test: lint check e2e ## Everything, on a real LXD and a real Juju (root, Debian 12 or Ubuntu)
 
 # The real suites run one after another, each in its own state folder.
+.PHONY: bench
 e2e: charms
-	@if [[ ! -d tests/e2e ]]; then echo "cannot run the real suite: expected it in tests/e2e"; exit 1; fi
-	@cd tests && ../bin/suite -v box -tags box -count=1 -timeout 40m ./e2e/...
+	@cd tests && ../bin/suite -v box -tags box,$(TAGS) -count=1 -p 1 -timeout 40m ./e2e/... ./faults/...
+
+bench: charms ## What things cost on a real box, each beside the way without us
+	@cd tests && go test -v -tags box,$(TAGS) -count=1 -timeout 40m ./bench/...
 
 fuzz: build-deps ## Run each fuzz test for FUZZTIME (20s)
 	@for p in $$(go list $(PACKAGES)); do \
