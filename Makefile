@@ -9,7 +9,7 @@ PACKAGES := $(addsuffix /...,$(MODULES))
 CHARMS := $(sort $(patsubst %/charmcraft.yaml,%,$(wildcard charms/*/charmcraft.yaml)))
 BUNDLES := $(sort $(wildcard bundles/*.yaml))
 # Each says in its first lines what it is laid over.
-OVERLAYS := $(sort $(wildcard overlays/*.yaml))
+OVERLAYS := $(sort $(wildcard overlays/*.yaml tests/overlays/*.yaml))
 
 # The store is dqlite, a C library; its Go binding wants this tag. Without it all else builds.
 TAGS := libsqlite3
@@ -35,6 +35,10 @@ build-deps: bin # The Debian packages that the charms' build-packages name, wher
 
 charms: build-deps ## Pack each charm into dist/<name>.charm
 	@bin/dcib pack --out dist $(CHARMS)
+
+.PHONY: standins
+standins: ## Write stand-ins for the charms from Charmhub into dist/standins
+	@go run ./tests/catalog --out dist/standins
 
 clean: ## Remove what was built (boxes are not touched: see box-down)
 	@rm -rf bin dist
@@ -76,7 +80,7 @@ lint-vet: build-deps
 	@go vet $(PACKAGES)
 	@go vet -tags box,$(TAGS) $(PACKAGES)
 
-lint-charms: bin
+lint-charms: bin standins
 	@echo "== charms, bundles, overlays"
 	@bin/dcib lint $(CHARMS) $(BUNDLES) $(OVERLAYS)
 
