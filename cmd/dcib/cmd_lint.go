@@ -94,7 +94,7 @@ is laid over each of the bundles, in order.`,
 				}
 				out := json.NewEncoder(cmd.OutOrStdout())
 				out.SetIndent("", "  ")
-			out.SetEscapeHTML(false)
+				out.SetEscapeHTML(false)
 				if err := out.Encode(problems); err != nil {
 					return fmt.Errorf("cannot print: %w", err)
 				}
