@@ -27,6 +27,7 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/share"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/command"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/lxd/profiles"
 )
@@ -175,7 +176,7 @@ func (w *world) share() share.World {
 }
 
 func (w *world) install() install.World {
-	return install.World{Tools: w.tools, Commands: install.System{}, Root: "/"}
+	return install.World{Tools: w.tools, Commands: command.System{}, Root: "/"}
 }
 
 func (w *world) ceph() ceph.World {
@@ -272,7 +273,7 @@ func (w *world) refresh(f facts) refresh.World {
 		}
 	}
 	return refresh.World{
-		Commands: install.System{}, StateDir: w.stateDir(), Look: w.socket.Look,
+		Commands: command.System{}, StateDir: w.stateDir(), Look: w.socket.Look,
 		Evacuate: change(cluster.Evacuate), Restore: change(cluster.Restore),
 		Ready: refresh.Ready, Every: refresh.Every,
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dcib/dcib/internal/apt"
 	"github.com/dcib/dcib/internal/hooktool"
 )
 
@@ -112,7 +113,7 @@ func Observe(ctx context.Context, w World) (Facts, error) {
 	switch {
 	case f.Snapd && tracking(ctx, w.Commands) != "":
 		f.Stopped = Snap
-	case installedPackage(ctx, w.Commands):
+	case apt.Query(ctx, w.Commands, "lxd")["lxd"].Installed():
 		f.Stopped = Apt
 	}
 	return f, nil
@@ -133,26 +134,6 @@ func tracking(ctx context.Context, c Commands) string {
 	for line := range strings.Lines(out) {
 		if fields := strings.Fields(line); len(fields) > 3 && fields[0] == "lxd" {
 			return fields[3]
-		}
-	}
-	return ""
-}
-
-func installedPackage(ctx context.Context, c Commands) bool {
-	out, err := c.Run(ctx, "dpkg-query", "--show", "--showformat", "${db:Status-Status}", "lxd")
-	return err == nil && strings.TrimSpace(out) == "installed"
-}
-
-// candidate gives the version of the package lxd that apt would install; "" when it knows
-// none.
-func candidate(ctx context.Context, c Commands) string {
-	out, err := c.Run(ctx, "apt-cache", "policy", "lxd")
-	if err != nil {
-		return ""
-	}
-	for line := range strings.Lines(out) {
-		if version, ok := strings.CutPrefix(strings.TrimSpace(line), "Candidate: "); ok && version != "(none)" {
-			return version
 		}
 	}
 	return ""

@@ -50,7 +50,7 @@ func (m *machine) Run(_ context.Context, name string, args ...string) (string, e
 	case line == "snap list lxd" && m.tracking != "":
 		return "Name  Version  Rev  Tracking  Publisher  Notes\nlxd 5.21.3 123 " + m.tracking + " canonical✓ in-cohort\n", nil
 	case strings.HasPrefix(line, "dpkg-query") && m.deb:
-		return "installed", nil
+		return "lxd installed 5.0.2-5\n", nil
 	case line == "apt-cache policy lxd":
 		version := m.candidate
 		if version == "" {
@@ -164,11 +164,11 @@ func TestWhatIsThereIsKept(t *testing.T) {
 }
 
 func TestAMachineWithoutLXDGetsOne(t *testing.T) {
-	const apt = "apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold "
+	const apt = "apt-get -q -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Options::=--force-confold "
 	snap := func(channel string) []string {
 		return []string{"snap wait system seed.loaded", "snap install lxd --channel=" + channel + " --cohort=+", "/snap/bin/lxd waitready --timeout=120"}
 	}
-	fromApt := []string{apt + "update", apt + "install lxd", "lxd waitready --timeout=120"}
+	fromApt := []string{apt + "--error-on=any update", apt + "install lxd", "lxd waitready --timeout=120"}
 	for name, c := range map[string]struct {
 		snapd           bool
 		source, channel string
@@ -223,7 +223,7 @@ func TestWhatCannotBeInstalledIsSaid(t *testing.T) {
 		require.Empty(t, m.ran)
 	})
 	t.Run("a failure that passes", func(t *testing.T) {
-		for command, snapd := range map[string]bool{" update": false, " install lxd": false, "snap install": true, "waitready": false} {
+		for command, snapd := range map[string]bool{" install lxd": false, "snap install": true, "waitready": false} {
 			m := newMachine(t)
 			m.candidate = "5.0.2-5"
 			if snapd {
@@ -236,6 +236,16 @@ func TestWhatCannotBeInstalledIsSaid(t *testing.T) {
 			status, _ = m.hook()
 			require.Equal(t, "active", status)
 		}
+	})
+	t.Run("an archive that cannot be reached", func(t *testing.T) {
+		m := newMachine(t)
+		m.fails[" update"] = "the mirror is away"
+		status, message := m.hook()
+		require.Equal(t, "waiting", status)
+		require.Contains(t, message, "the mirror is away")
+		m.candidate = "5.0.2-5"
+		status, _ = m.hook()
+		require.Equal(t, "active", status)
 	})
 	t.Run("what a purged package left", func(t *testing.T) {
 		m := newMachine(t)
@@ -250,7 +260,7 @@ func TestWhatCannotBeInstalledIsSaid(t *testing.T) {
 		m.fails[" install lxd"] = "dpkg was interrupted, you must manually run 'dpkg --configure -a' to correct the problem."
 		status, message := m.hook()
 		require.Equal(t, "active", status, message)
-		require.Contains(t, m.ran, "dpkg --configure -a --force-confold")
+		require.Contains(t, m.ran, "dpkg --force-confold --configure -a")
 	})
 }
 
@@ -268,16 +278,6 @@ func TestInstallingSurvivesCrashes(t *testing.T) {
 			return []any{m.juju.Units["lxd-cluster/0"].Status, m.tracking, m.deb}
 		}, crashtest.Late, crashtest.Lost)
 	}
-}
-
-func TestComplaints(t *testing.T) {
-	require.Equal(t, "a; b", complaint("reading\nE: a\nE: b\n"))
-	require.Equal(t, "error: no network", complaint("x\nerror: no network\n\n"))
-	require.Empty(t, complaint(""))
-	_, err := System{}.Run(t.Context(), "sh", "-c", "echo $DEBIAN_FRONTEND >&2; exit 3")
-	require.EqualError(t, err, "cannot run sh: noninteractive")
-	_, err = System{}.Run(t.Context(), "false")
-	require.EqualError(t, err, "cannot run false: exit status 1")
 }
 
 func FuzzTracking(f *testing.F) {

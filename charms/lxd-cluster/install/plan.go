@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dcib/dcib/internal/apt"
 	"github.com/dcib/dcib/internal/charm"
 )
 
@@ -59,7 +60,6 @@ func follows(tracks, want string) bool {
 // How long one command may take; Juju tries again.
 const (
 	installTimeout = 20 * time.Minute
-	lockSeconds    = "300" // somebody else's apt may take so long
 	readySeconds   = "120"
 )
 
@@ -84,20 +84,7 @@ type installPackage struct{}
 func (s installPackage) Name() string { return "install LXD from apt" }
 
 func (s installPackage) Apply(ctx context.Context, w World) error {
-	apt := []string{"apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=" + lockSeconds, "-o", "Dpkg::Options::=--force-confold"}
-	if err := run(ctx, w, [][]string{append(apt, "update")}); err != nil {
-		return err
-	}
-	if candidate(ctx, w.Commands) == "" {
-		return charm.Blocked("cannot install LXD: apt knows no package lxd on this machine (Ubuntu has none since 24.04; Debian does): set source=snap, or add an archive that has it")
-	}
-	install := append(apt, "install", "lxd")
-	err := run(ctx, w, [][]string{install})
-	if err != nil && strings.Contains(err.Error(), "dpkg --configure -a") {
-		// A hook that was killed left it half done.
-		err = run(ctx, w, [][]string{{"dpkg", "--configure", "-a", "--force-confold"}, install})
-	}
-	if err != nil {
+	if err := apt.Install(ctx, w.Commands, "Ubuntu has none since 24.04, Debian does: set source=snap, or add an archive that has it", "lxd"); err != nil {
 		return err
 	}
 	var ready [][]string

@@ -1,0 +1,132 @@
+// Package apt installs Debian packages without questions, and says in one line why it cannot.
+// It never removes or replaces what it was not asked for.
+package apt
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/command"
+)
+
+// Timeout bounds one installation; Juju tries again.
+const Timeout = 20 * time.Minute
+
+// get is apt-get without questions; somebody else's apt may have the lock for a while.
+var get = []string{"-q", "-y", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", "-o", "Dpkg::Options::=--force-confold"}
+
+// State is how far a package is, in dpkg's words: installed, half-configured, unpacked, …;
+// "" for one that dpkg does not know.
+type State struct{ Status, Version string }
+
+// Installed tells whether it is there and configured.
+func (s State) Installed() bool { return s.Status == "installed" }
+
+// HalfDone tells whether dpkg began with it and has not finished.
+func (s State) HalfDone() bool {
+	switch s.Status {
+	case "half-installed", "unpacked", "half-configured", "triggers-awaiting", "triggers-pending":
+		return true
+	}
+	return false
+}
+
+// Query tells the states of packages; those that dpkg does not know are missing.
+func Query(ctx context.Context, run command.Runner, packages ...string) map[string]State {
+	// It fails when it does not know one of them, and shows the others.
+	out, _ := run.Run(ctx, "dpkg-query", append([]string{"--show", "--showformat", "${Package} ${db:Status-Status} ${Version}\n"}, packages...)...)
+	states := map[string]State{}
+	for line := range strings.Lines(out) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		s := State{Status: fields[1]}
+		if len(fields) > 2 {
+			s.Version = fields[2]
+		}
+		states[fields[0]] = s
+	}
+	return states
+}
+
+// Candidate gives the version of a package that apt would install; "" when it knows none.
+func Candidate(ctx context.Context, run command.Runner, name string) string {
+	out, err := run.Run(ctx, "apt-cache", "policy", name)
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(out) {
+		if version, ok := strings.CutPrefix(strings.TrimSpace(line), "Candidate: "); ok && version != "(none)" {
+			return version
+		}
+	}
+	return ""
+}
+
+// Install brings the package lists up to date and installs packages, the first of which is
+// the one that the others are for. missing says what to do where apt does not know it.
+// Errors are charm.Blocked and charm.Waiting, for a hook that is tried again by itself.
+func Install(ctx context.Context, run command.Runner, missing string, packages ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	defer cancel()
+	// Without error-on, an archive that cannot be reached is a warning. With it, one that
+	// we do not need stops us: so the error counts only where the package is not known.
+	_, updated := run.Run(ctx, "apt-get", append(get, "--error-on=any", "update")...)
+	if Candidate(ctx, run, packages[0]) == "" {
+		if updated != nil {
+			return status(updated)
+		}
+		return charm.Blocked("apt knows no package %s on this machine: %s", packages[0], missing)
+	}
+	install := append(append([]string{}, get...), append([]string{"install"}, packages...)...)
+	_, err := run.Run(ctx, "apt-get", install...)
+	if err != nil && strings.Contains(err.Error(), "dpkg --configure -a") {
+		// A hook that was killed left it half done.
+		if err = Finish(ctx, run); err == nil {
+			_, err = run.Run(ctx, "apt-get", install...)
+		}
+	}
+	return status(err)
+}
+
+// Finish configures what dpkg has left half done.
+func Finish(ctx context.Context, run command.Runner) error {
+	_, err := run.Run(ctx, "dpkg", "--force-confold", "--configure", "-a")
+	if err != nil {
+		// What is missing for it may be in the archive.
+		if _, fixed := run.Run(ctx, "apt-get", append(append([]string{}, get...), "--fix-broken", "install")...); fixed == nil {
+			return nil
+		}
+	}
+	return status(err)
+}
+
+// status makes of an error what the unit says. What fails is often the network or a lock,
+// and update-status comes around: so the unit waits; what wants an operator blocks it. Both
+// are tried again.
+func status(err error) error {
+	if err == nil {
+		return nil
+	}
+	said := err.Error()
+	has := func(parts ...string) bool {
+		for _, p := range parts {
+			if strings.Contains(said, p) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case has("No space left on device", "enough free space"):
+		return charm.Blocked("the disk is full: %s: free some (tried again by itself)", said)
+	case has("Malformed", "NO_PUBKEY", "is not signed", "does not have a Release file", "sources could not be read", "PPA", "Invalid URI"):
+		return charm.Blocked("%s: look at option source (tried again by itself)", said)
+	case has("dpkg: error", "Sub-process /usr/bin/dpkg", "unmet dependencies", "held broken packages"):
+		return charm.Blocked("%s: mend that on the machine (tried again by itself)", said)
+	}
+	return charm.Waiting("%s (tried again by itself)", said)
+}

@@ -1,0 +1,157 @@
+package apt
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const key = keyBegin + "\n\nmQINBF\n" + keyEnd
+
+func TestParseSource(t *testing.T) {
+	for text, want := range map[string]Source{
+		"":                                      {},
+		" \n":                                   {},
+		"ppa:maas/3.7":                          {PPA: "ppa:maas/3.7"},
+		"deb https://a.example/maas noble main": {Line: "deb https://a.example/maas noble main"},
+		"deb [trusted=yes] file:/srv/maas ./":   {Line: "deb [trusted=yes] file:/srv/maas ./"},
+		"deb http://a.example/maas noble main x\r\n" + key:     {Line: "deb http://a.example/maas noble main x", Key: key},
+		"deb [arch=amd64] http://a.example noble main\n" + key: {Line: "deb [arch=amd64] http://a.example noble main", Key: key},
+	} {
+		got, err := ParseSource(text)
+		require.NoError(t, err, text)
+		require.Equal(t, want, got)
+	}
+	for text, why := range map[string]string{
+		"maas/3.7":                                   "give a PPA like",
+		"ppa:maas":                                   "give a PPA like",
+		"ppa:maas/3.7; rm -rf /":                     "give a PPA like",
+		"deb https://a.example/maas":                 "give a PPA like",
+		"deb https://a.example/maas noble":           "no component",
+		"deb file:/srv ./ main":                      "one after a path",
+		"deb ftp://a.example noble main":             "give a PPA like",
+		"deb https://u:p@a.example n main":           "auth.conf.d",
+		"deb https://a.example n main\nkey":          "no armoured key",
+		"deb [signed-by=/k] http://a n main\n" + key: "give one of them",
+	} {
+		_, err := ParseSource(text)
+		require.ErrorContains(t, err, why, text)
+		require.NotContains(t, err.Error(), "u:p")
+	}
+}
+
+// programs are what was run, and what they answer.
+type programs struct {
+	ran   []string
+	fails map[string]string // what a command has in it → what it complains about
+	out   map[string]string
+	does  func(line string)
+}
+
+func (p *programs) Run(_ context.Context, name string, args ...string) (string, error) {
+	line := strings.Join(append([]string{name}, args...), " ")
+	p.ran = append(p.ran, line)
+	if p.does != nil {
+		p.does(line)
+	}
+	for part, why := range p.fails {
+		if strings.Contains(line, part) {
+			return "", errors.New("cannot run " + name + ": " + why)
+		}
+	}
+	return p.out[name], nil
+}
+
+func TestSources(t *testing.T) {
+	root := t.TempDir()
+	read := func(path string) string {
+		text, _ := os.ReadFile(filepath.Join(root, path))
+		return string(text)
+	}
+	p := &programs{}
+	l := Sources{Run: p, Root: root, Name: "dcib-maas-region"}
+	p.does = func(line string) {
+		if strings.HasPrefix(line, "add-apt-repository") {
+			require.NoError(t, os.MkdirAll(filepath.Dir(l.list()), 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(root, "etc/apt/sources.list.d/maas-ubuntu-3_7-noble.sources"), nil, 0o600))
+		}
+	}
+	set := func(text string) {
+		s, err := ParseSource(text)
+		require.NoError(t, err)
+		require.False(t, l.Has(s), text)
+		require.NoError(t, l.Set(t.Context(), s))
+		require.True(t, l.Has(s), text)
+	}
+	require.True(t, l.Has(Source{}))
+	set("deb http://a.example/maas noble main\n" + key)
+	require.Equal(t, "deb [signed-by=/etc/apt/keyrings/dcib-maas-region.asc] http://a.example/maas noble main\n", read("etc/apt/sources.list.d/dcib-maas-region.list"))
+	require.Equal(t, key+"\n", read("etc/apt/keyrings/dcib-maas-region.asc"))
+	set("deb [arch=amd64] http://a.example noble main\n" + key)
+	require.Equal(t, "deb [signed-by=/etc/apt/keyrings/dcib-maas-region.asc arch=amd64] http://a.example noble main\n", read("etc/apt/sources.list.d/dcib-maas-region.list"))
+	set("deb [trusted=yes] file:/srv/maas ./")
+	require.Empty(t, read("etc/apt/keyrings/dcib-maas-region.asc"))
+	set("ppa:maas/3.7")
+	require.Empty(t, read("etc/apt/sources.list.d/dcib-maas-region.list"))
+	require.Equal(t, []string{"add-apt-repository -y --no-update ppa:maas/3.7"}, p.ran)
+}
+
+func TestQuery(t *testing.T) {
+	p := &programs{out: map[string]string{"dpkg-query": "maas-region-api installed 1:3.7.3-0ubuntu1\npostgresql half-configured 16\nx not-installed \n"}}
+	got := Query(t.Context(), p, "maas-region-api", "postgresql", "x", "y")
+	require.True(t, got["maas-region-api"].Installed())
+	require.Equal(t, "1:3.7.3-0ubuntu1", got["maas-region-api"].Version)
+	require.True(t, got["postgresql"].HalfDone())
+	for _, name := range []string{"x", "y"} {
+		require.False(t, got[name].Installed() || got[name].HalfDone())
+	}
+}
+
+func TestWhatIsSaidWhenItCannotInstall(t *testing.T) {
+	for why, want := range map[string]string{
+		"Failed to fetch http://a.example/x: Could not connect":                                     "tried again",
+		"You don't have enough free space in /var/cache/apt/archives/.":                             "the disk is full",
+		"dpkg: error processing archive x: failed to write (No space left on device)":               "the disk is full",
+		"dpkg: error processing package x (--configure): post-installation script returned error 1": "mend that on the machine",
+		"The following packages have unmet dependencies":                                            "mend that on the machine",
+	} {
+		p := &programs{fails: map[string]string{" install ": why}, out: map[string]string{"apt-cache": "  Candidate: 1\n"}}
+		err := Install(t.Context(), p, "set option source", "maas-region-api", "postgresql")
+		require.ErrorContains(t, err, want)
+		require.ErrorContains(t, err, why)
+	}
+	p := &programs{fails: map[string]string{" update": "Malformed entry 1 in list file /etc/apt/sources.list.d/x.list (URI)"}}
+	require.ErrorContains(t, Install(t.Context(), p, "", "x"), "look at option source")
+	p.fails = nil
+	require.ErrorContains(t, Install(t.Context(), p, "set option source", "x"), "apt knows no package x on this machine: set option source")
+	p.out = map[string]string{"apt-cache": "  Candidate: 1\n"}
+	p.fails = map[string]string{" update": "another archive is away"}
+	require.NoError(t, Install(t.Context(), p, "", "x", "y"), "the package is known, the other archive is not ours")
+	require.True(t, strings.HasSuffix(p.ran[len(p.ran)-1], " install x y"))
+	p.fails = map[string]string{"dpkg": "dpkg: error processing package x"}
+	require.NoError(t, Finish(t.Context(), p), "apt has mended it")
+	p.fails["--fix-broken"] = "no"
+	require.ErrorContains(t, Finish(t.Context(), p), "dpkg: error")
+}
+
+func FuzzParseSource(f *testing.F) {
+	f.Add("deb [trusted=yes] file:/srv/maas ./")
+	f.Add("ppa:maas/3.7")
+	f.Fuzz(func(t *testing.T, text string) {
+		s, err := ParseSource(text)
+		if err != nil {
+			return
+		}
+		require.NotContains(t, s.Line+s.PPA, "\n", "what goes into one line of a file is one line")
+		if s.Line != "" {
+			again, err := ParseSource(s.Line + "\n" + s.Key)
+			require.NoError(t, err)
+			require.Equal(t, s, again)
+		}
+	})
+}

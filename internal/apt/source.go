@@ -1,0 +1,160 @@
+package apt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/dcib/dcib/internal/command"
+)
+
+// Source is where packages are from, as an option says it. The zero value is what the
+// machine has.
+type Source struct {
+	PPA  string // "ppa:maas/3.7"
+	Line string // "deb [trusted=yes] file:/srv/maas ./"
+	Key  string // the archive's public key, armoured; empty without one
+}
+
+// keyBegin and keyEnd enclose an armoured key.
+const (
+	keyBegin = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
+	keyEnd   = "-----END PGP PUBLIC KEY BLOCK-----"
+)
+
+var (
+	ppa = regexp.MustCompile(`^ppa:([a-z0-9][a-z0-9.+-]*)/([a-z0-9][a-z0-9.+-]*)$`)
+	// deb [options] URI suite components; a flat archive's suite ends in a slash and has
+	// no components (sources.list(5)).
+	line = regexp.MustCompile(`^deb(?:\s+\[([^\[\]\n]*)\])?\s+((?:https?|file|copy)://?[^\s\[\]]+)\s+(\S+)((?:\s+[A-Za-z0-9._-]+)*)$`)
+)
+
+// ParseSource reads an option: a PPA's name, a line as sources.list has it with the archive's
+// armoured key on the lines after it, or nothing. The error says what would be right.
+func ParseSource(text string) (Source, error) {
+	const wanted = "give a PPA like ppa:maas/3.7, or a line like `deb https://archive.example/maas noble main` with the archive's armoured key on the lines after it, or nothing for what the machine has"
+	text = strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n"))
+	if text == "" {
+		return Source{}, nil
+	}
+	if ppa.MatchString(text) {
+		return Source{PPA: text}, nil
+	}
+	first, key, _ := strings.Cut(text, "\n")
+	first, key = strings.TrimSpace(first), strings.TrimSpace(key)
+	m := line.FindStringSubmatch(first)
+	flat := m != nil && strings.HasSuffix(m[3], "/")
+	switch {
+	case m == nil:
+		return Source{}, fmt.Errorf("its first line is %q: %s", shortened(first), wanted)
+	case flat == (strings.TrimSpace(m[4]) != ""):
+		return Source{}, fmt.Errorf("%q has no component after its suite (or one after a path): %s", shortened(first), wanted)
+	case strings.Contains(m[2], "@"):
+		return Source{}, errors.New("its URL has a user in it, which everybody could read: put the credentials into /etc/apt/auth.conf.d of the machines")
+	case key != "" && (!strings.HasPrefix(key, keyBegin) || !strings.HasSuffix(key, keyEnd)):
+		return Source{}, fmt.Errorf("what follows its first line is no armoured key (%s …): %s", keyBegin, wanted)
+	case key != "" && strings.Contains(m[1], "signed-by"):
+		return Source{}, errors.New("it has both signed-by and a key: give one of them")
+	}
+	return Source{Line: first, Key: key}, nil
+}
+
+func shortened(text string) string {
+	if len(text) > 80 {
+		return strings.ToValidUTF8(text[:80], "") + "…"
+	}
+	return text
+}
+
+// String names the source in one line.
+func (s Source) String() string {
+	switch {
+	case s.PPA != "":
+		return s.PPA
+	case s.Line != "":
+		return s.Line
+	}
+	return "what the machine has"
+}
+
+// Sources is the machine's list of sources, as far as it is ours: what carries Name.
+type Sources struct {
+	Run  command.Runner
+	Root string // "/" outside tests
+	Name string // of the files
+}
+
+func (l Sources) list() string {
+	return filepath.Join(l.Root, "etc/apt/sources.list.d", l.Name+".list")
+}
+func (l Sources) key() string { return filepath.Join(l.Root, "etc/apt/keyrings", l.Name+".asc") }
+
+// files gives the content that our files should have; "" for one that should not be.
+func (l Sources) files(s Source) map[string]string {
+	files := map[string]string{l.list(): "", l.key(): ""}
+	if s.Line == "" {
+		return files
+	}
+	text := s.Line
+	if s.Key != "" {
+		files[l.key()] = s.Key + "\n"
+		m := line.FindStringSubmatchIndex(text)
+		signed := "signed-by=/etc/apt/keyrings/" + l.Name + ".asc"
+		if m[2] >= 0 { // it has options
+			text = text[:m[2]] + signed + " " + text[m[2]:]
+		} else {
+			text = "deb [" + signed + "]" + strings.TrimPrefix(text, "deb")
+		}
+	}
+	files[l.list()] = text + "\n"
+	return files
+}
+
+// Has tells whether the machine has that source.
+func (l Sources) Has(s Source) bool {
+	for path, want := range l.files(s) {
+		if has, err := os.ReadFile(path); err != nil && want != "" || string(has) != want {
+			return false
+		}
+	}
+	m := ppa.FindStringSubmatch(s.PPA)
+	if m == nil {
+		return true
+	}
+	// As software-properties names it: maas-ubuntu-3_7-noble.sources.
+	name := m[1] + "-ubuntu-" + strings.ReplaceAll(m[2], ".", "_") + "-*"
+	found, _ := filepath.Glob(filepath.Join(l.Root, "etc/apt/sources.list.d", name))
+	return len(found) > 0
+}
+
+// Set gives the machine that source. An earlier one of ours goes; a PPA, which may be
+// somebody else's too, stays. Errors are as those of Install.
+func (l Sources) Set(ctx context.Context, s Source) error {
+	if s.PPA != "" && !l.Has(Source{PPA: s.PPA}) {
+		ctx, cancel := context.WithTimeout(ctx, Timeout)
+		defer cancel()
+		if _, err := l.Run.Run(ctx, "add-apt-repository", "-y", "--no-update", s.PPA); err != nil {
+			return status(err)
+		}
+	}
+	for path, want := range l.files(s) {
+		if want == "" {
+			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return status(err)
+		}
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			return status(err)
+		}
+	}
+	return nil
+}
