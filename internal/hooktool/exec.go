@@ -266,25 +266,9 @@ func (x *Exec) Secret(ctx context.Context, id string) (map[string]string, error)
 	return content, x.read(ctx, &content, "secret-get", "--refresh", "--", id)
 }
 
-// AddSecret implements Tools. The tool takes the content as arguments, which others may
-// read, or from a file: here one that is in memory alone. The agent, which is root on the
-// same machine, opens it.
+// AddSecret implements Tools.
 func (x *Exec) AddSecret(ctx context.Context, label string, content map[string]string) (string, error) {
-	text, err := json.Marshal(content)
-	if err != nil {
-		return "", fmt.Errorf("cannot encode secret %s: %w", label, err)
-	}
-	fd, err := unix.MemfdCreate("secret", unix.MFD_CLOEXEC)
-	if err != nil {
-		return "", fmt.Errorf("cannot keep secret %s in memory: %w", label, err)
-	}
-	file := os.NewFile(uintptr(fd), "secret")
-	defer file.Close()
-	if _, err := file.Write(text); err != nil {
-		return "", fmt.Errorf("cannot keep secret %s in memory: %w", label, err)
-	}
-	out, err := x.run(ctx, nil, "secret-add", "--owner", "application", "--label", label,
-		"--file", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd))
+	out, err := x.withContent(ctx, label, content, "secret-add", "--owner", "application", "--label", label)
 	if err != nil {
 		return "", err
 	}
@@ -293,6 +277,38 @@ func (x *Exec) AddSecret(ctx context.Context, label string, content map[string]s
 		return "", errors.New("cannot read what secret-add printed: expected the secret's id")
 	}
 	return id, nil
+}
+
+// SetSecret implements Tools.
+func (x *Exec) SetSecret(ctx context.Context, id string, content map[string]string) error {
+	_, err := x.withContent(ctx, id, content, "secret-set", id)
+	return err
+}
+
+// GrantSecret implements Tools.
+func (x *Exec) GrantSecret(ctx context.Context, id, relation string) error {
+	_, err := x.run(ctx, nil, "secret-grant", id, "-r", relation)
+	return err
+}
+
+// withContent runs a tool that takes a secret's content. It takes it as arguments, which
+// others may read, or from a file: here one that is in memory alone. The agent, which is
+// root on the same machine, opens it.
+func (x *Exec) withContent(ctx context.Context, name string, content map[string]string, tool string, args ...string) ([]byte, error) {
+	text, err := json.Marshal(content)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode secret %s: %w", name, err)
+	}
+	fd, err := unix.MemfdCreate("secret", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("cannot keep secret %s in memory: %w", name, err)
+	}
+	file := os.NewFile(uintptr(fd), "secret")
+	defer file.Close()
+	if _, err := file.Write(text); err != nil {
+		return nil, fmt.Errorf("cannot keep secret %s in memory: %w", name, err)
+	}
+	return x.run(ctx, nil, tool, append(args, "--file", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd))...)
 }
 
 // StatusSet implements Tools.

@@ -130,6 +130,20 @@ func TestASecretIsNoArgument(t *testing.T) {
 	tool(t, dir, "secret-add", `exit 0`)
 	_, err = x.AddSecret(context.Background(), "store", nil)
 	require.EqualError(t, err, "cannot read what secret-add printed: expected the secret's id")
+
+	tool(t, dir, "secret-set", `echo "$@" > `+dir+`/args; cat "$3" > `+dir+`/content`)
+	require.NoError(t, x.SetSecret(context.Background(), "secret:d1", map[string]string{"private-key": "l"}))
+	content, err = os.ReadFile(filepath.Join(dir, "content"))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"private-key":"l"}`, string(content))
+	args, err = os.ReadFile(filepath.Join(dir, "args"))
+	require.NoError(t, err)
+	require.Regexp(t, `^secret:d1 --file /proc/\d+/fd/\d+\n$`, string(args))
+	tool(t, dir, "secret-grant", `echo "$@" > `+dir+`/args`)
+	require.NoError(t, x.GrantSecret(context.Background(), "secret:d1", "maas:3"))
+	args, err = os.ReadFile(filepath.Join(dir, "args"))
+	require.NoError(t, err)
+	require.Equal(t, "secret:d1 -r maas:3\n", string(args))
 }
 
 func TestEventFromEnvironment(t *testing.T) {

@@ -63,6 +63,12 @@ type Tools interface {
 	// may. Every unit of the application can read it, once Juju has committed it: when the
 	// hook succeeds. Keys are three or more lower-case letters, digits and hyphens.
 	AddSecret(ctx context.Context, label string, content map[string]string) (id string, err error)
+	// SetSecret gives a secret that the application owns another content; only the leader
+	// may.
+	SetSecret(ctx context.Context, id string, content map[string]string) error
+	// GrantSecret lets the application on the other side of a relation read a secret that
+	// this one owns, as long as there is the relation; only the leader may.
+	GrantSecret(ctx context.Context, id, relation string) error
 
 	// StatusSet sets the unit's workload status: active, blocked, waiting or maintenance.
 	StatusSet(ctx context.Context, status, message string) error

@@ -23,7 +23,10 @@ type Juju struct {
 	Leaders   map[string]string         // application → unit
 	Units     map[string]*Unit
 	Relations []*Relation
-	Secrets   map[string]map[string]string // content by id; all are granted to everybody
+	Secrets   map[string]map[string]string // content by id; a test's own are granted to everybody
+
+	owners map[string]string          // the application that made a secret
+	grants map[string]map[string]bool // by a secret's id, the applications that may read it
 }
 
 // Unit is what Juju shows of a unit.
@@ -101,6 +104,18 @@ func (j *Juju) Hook(unit string) (tools *Tools, commit func()) {
 			j.Secrets = map[string]map[string]string{}
 		}
 		maps.Copy(j.Secrets, t.secrets)
+		if j.owners == nil {
+			j.owners, j.grants = map[string]string{}, map[string]map[string]bool{}
+		}
+		for id, app := range t.made {
+			j.owners[id] = app
+		}
+		for _, g := range t.granted {
+			if j.grants[g[0]] == nil {
+				j.grants[g[0]] = map[string]bool{}
+			}
+			j.grants[g[0]][g[1]] = true
+		}
 		for _, w := range t.writes {
 			bag := w.relation.Databags[w.owner]
 			if bag == nil {
@@ -149,7 +164,9 @@ type Tools struct {
 	app      string
 	snapshot map[string]map[string]string
 	writes   []write
-	secrets  map[string]map[string]string // made by this hook
+	secrets  map[string]map[string]string // written by this hook
+	made     map[string]string            // of these, what is new, and whose it is
+	granted  [][2]string                  // secret and application
 
 	// Params are the running action's parameters.
 	Params map[string]any
@@ -162,7 +179,7 @@ type Tools struct {
 var _ hooktool.Tools = (*Tools)(nil)
 
 // Wrote tells whether there is anything for commit to do.
-func (t *Tools) Wrote() bool { return len(t.writes) > 0 }
+func (t *Tools) Wrote() bool { return len(t.writes) > 0 || len(t.secrets) > 0 || len(t.granted) > 0 }
 
 // Config implements hooktool.Tools.
 func (t *Tools) Config(context.Context) (map[string]any, error) {
@@ -288,6 +305,10 @@ func (t *Tools) Storage(_ context.Context, name string) ([]string, error) {
 // Secret implements hooktool.Tools.
 func (t *Tools) Secret(_ context.Context, id string) (map[string]string, error) {
 	content, ok := t.juju.Secrets[id]
+	owner := t.juju.owners[id]
+	if ok && owner != "" && owner != t.app && !t.juju.grants[id][t.app] {
+		return nil, fmt.Errorf("cannot run secret-get: permission denied: secret %q is not granted to %s", id, t.app)
+	}
 	if !ok {
 		return nil, fmt.Errorf("cannot run secret-get: secret %q not found: %w", id, hooktool.ErrNotFound)
 	}
@@ -304,7 +325,36 @@ func (t *Tools) AddSecret(_ context.Context, label string, content map[string]st
 		t.secrets = map[string]map[string]string{}
 	}
 	t.secrets[id] = maps.Clone(content)
+	if t.made == nil {
+		t.made = map[string]string{}
+	}
+	t.made[id] = t.app
 	return id, nil
+}
+
+// SetSecret implements hooktool.Tools.
+func (t *Tools) SetSecret(_ context.Context, id string, content map[string]string) error {
+	if t.juju.Leaders[t.app] != t.unit.Name || t.juju.owners[id] != t.app {
+		return fmt.Errorf("cannot run secret-set: permission denied: %q", id)
+	}
+	if t.secrets == nil {
+		t.secrets = map[string]map[string]string{}
+	}
+	t.secrets[id] = maps.Clone(content)
+	return nil
+}
+
+// GrantSecret implements hooktool.Tools.
+func (t *Tools) GrantSecret(_ context.Context, id, relation string) error {
+	r, err := t.relation(relation)
+	if err != nil {
+		return err
+	}
+	if t.juju.Leaders[t.app] != t.unit.Name || t.juju.owners[id] != t.app && t.made[id] != t.app {
+		return fmt.Errorf("cannot run secret-grant: permission denied: %q", id)
+	}
+	t.granted = append(t.granted, [2]string{id, r.other(t.app)})
+	return nil
 }
 
 // StatusSet implements hooktool.Tools.
