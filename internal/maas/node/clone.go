@@ -1,0 +1,101 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// What PrepareClone leaves on the machine.
+const (
+	helper     = "usr/local/lib/dcib/maas-identity"
+	helperUnit = "etc/systemd/system/dcib-maas-identity.service"
+	unitName   = "dcib-maas-identity.service"
+)
+
+// RenewArgument is the argument with which a charm's program is that helper: see
+// RenewIfCopied.
+const RenewArgument = "renew-if-copied"
+
+// PrepareClone has a copy of this container come up with an identity of its own: a service
+// that runs before MAAS and, in a copy, takes the old identity away. program is the charm's
+// own.
+func (m Machine) PrepareClone(ctx context.Context, program string) error {
+	if m.Text(SystemIDFile) == "" {
+		return errors.New("cannot prepare for copying: MAAS has given this machine no identity yet: see the unit's status")
+	}
+	if err := m.Record(ctx); err != nil {
+		return err
+	}
+	binary, err := os.ReadFile(program)
+	if err != nil {
+		return fmt.Errorf("cannot prepare for copying: %w", err)
+	}
+	if err := m.Write(ctx, helper, string(binary), false); err != nil {
+		return err
+	}
+	if err := os.Chmod(m.path(helper), 0o755); err != nil {
+		return fmt.Errorf("cannot prepare for copying: %w", err)
+	}
+	before := []string{"maas-regiond.service", "maas-rackd.service", "maas-apiserver.service"}
+	before = append(before, m.agents()...)
+	text := fmt.Sprintf(`[Unit]
+Description=Identity of its own for a copy of this MAAS controller
+DefaultDependencies=no
+After=local-fs.target
+Before=%s
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/%s %s
+
+[Install]
+RequiredBy=maas-regiond.service maas-rackd.service maas-apiserver.service
+`, strings.Join(before, " "), helper, RenewArgument)
+	if err := m.Write(ctx, helperUnit, text, false); err != nil {
+		return err
+	}
+	for _, args := range [][]string{{"daemon-reload"}, {"enable", unitName}} {
+		if _, err := m.Run.Run(ctx, "systemctl", args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// agents lists Juju's services on this machine.
+func (m Machine) agents() []string {
+	var names []string
+	found, _ := filepath.Glob(m.path("etc/systemd/system/jujud-*.service"))
+	for _, path := range found {
+		names = append(names, filepath.Base(path))
+	}
+	return names
+}
+
+// RenewIfCopied is what the helper does when the machine starts. A copy loses its identity
+// as a controller, and its Juju agent, which is the original's. A copy that has the
+// original's host name is not let into MAAS: the error then keeps its services down.
+func (m Machine) RenewIfCopied(ctx context.Context) error {
+	copied, sameName, err := m.Copied()
+	if err != nil || !copied {
+		return err
+	}
+	// First, so that no second agent speaks for the original's unit.
+	for _, agent := range m.agents() {
+		if _, err := m.Run.Run(ctx, "systemctl", "disable", agent); err != nil {
+			return err
+		}
+		if _, err := m.Run.Run(ctx, "systemctl", "stop", "--no-block", agent); err != nil {
+			return err
+		}
+	}
+	if sameName {
+		return fmt.Errorf("cannot start MAAS on this copy: it has the original's host name %s, and MAAS would take the two for one: hostnamectl set-hostname NAME, and restart it", m.Hostname)
+	}
+	return m.Forget(ctx)
+}

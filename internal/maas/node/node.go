@@ -1,0 +1,298 @@
+// Package node is what a region and a rack of MAAS have in common on their machine: files
+// of theirs, services, and the identity that MAAS knows the machine by.
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/dcib/dcib/internal/command"
+)
+
+// Files of MAAS's packages, below the root.
+const (
+	RegionConf   = "etc/maas/regiond.conf"
+	RackConf     = "etc/maas/rackd.conf"
+	SecretFile   = "var/lib/maas/secret"
+	SystemIDFile = "var/lib/maas/maas_id"
+	record       = "var/lib/dcib/maas-identity"
+)
+
+// RegionPackage and RackPackage are what to install. Never maas or maas-region-controller:
+// the latter's postinst points regiond.conf at a database on the same machine.
+const (
+	RegionPackage = "maas-region-api"
+	RackPackage   = "maas-rack-controller"
+)
+
+// Machine is the machine that MAAS is on.
+type Machine struct {
+	Run      command.Feeder
+	Root     string // "/" outside tests
+	Hostname string
+	// MACs are the addresses of its network interfaces; Interfaces outside tests.
+	MACs func() ([]string, error)
+}
+
+// Here is the machine that this runs on.
+func Here() Machine {
+	// An empty name is seen as what it is where it matters.
+	hostname, _ := os.Hostname()
+	return Machine{Run: command.System{}, Root: "/", Hostname: hostname, MACs: Interfaces}
+}
+
+// Interfaces lists the addresses of the machine's network interfaces, sorted, without those
+// of bridges and other devices that the machine made up itself.
+func Interfaces() ([]string, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the machine's network interfaces: %w", err)
+	}
+	var macs []string
+	for _, i := range all {
+		// A container's own end of a veth is such a device too, and is the one to count.
+		_, bridge := os.Stat(filepath.Join("/sys/class/net", i.Name, "bridge"))
+		if len(i.HardwareAddr) > 0 && i.Flags&net.FlagLoopback == 0 && bridge != nil && !slices.Contains([]string{"docker", "virbr", "veth", "vnet", "lxdbr", "tap"}, strings.TrimRight(i.Name, "0123456789abcdef")) {
+			macs = append(macs, i.HardwareAddr.String())
+		}
+	}
+	slices.Sort(macs)
+	return slices.Compact(macs), nil
+}
+
+func (m Machine) path(name string) string { return filepath.Join(m.Root, name) }
+
+// Text gives a file's content, trimmed; "" when there is none.
+func (m Machine) Text(name string) string {
+	text, err := os.ReadFile(m.path(name))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+// Has tells whether there is such a file.
+func (m Machine) Has(name string) bool {
+	_, err := os.Stat(m.path(name))
+	return err == nil
+}
+
+// Write writes a file whole or not at all, for user and group maas alone to read where
+// secret is set.
+func (m Machine) Write(ctx context.Context, name, content string, secret bool) error {
+	mode := fs.FileMode(0o644)
+	if secret {
+		mode = 0o640
+	}
+	path := m.path(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	// CreateTemp makes it for root only.
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".dcib-*")
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	defer os.Remove(temporary.Name())
+	_, err = temporary.WriteString(content)
+	if err = errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	if secret {
+		if _, err := m.Run.Run(ctx, "chown", "maas:maas", temporary.Name()); err != nil {
+			return fmt.Errorf("cannot write %s: %w", path, err)
+		}
+	}
+	if err := errors.Join(os.Chmod(temporary.Name(), mode), os.Rename(temporary.Name(), path)); err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	return nil
+}
+
+// Conf reads one of MAAS's configuration files; nothing when there is none. The error says
+// what is wrong with it.
+func (m Machine) Conf(name string) (map[string]any, error) {
+	text, err := os.ReadFile(m.path(name))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cannot read /%s: %w", name, err)
+	}
+	conf := map[string]any{}
+	if err := yaml.Unmarshal(text, &conf); err != nil {
+		// What the library says may quote the line, and there are passwords in it.
+		return nil, fmt.Errorf("cannot read /%s: it is no YAML: mend it, or remove it to have it written anew", name)
+	}
+	return conf, nil
+}
+
+// Differs tells whether a configuration lacks some of what it should have. Keys that are
+// not ours may be an operator's, and are not looked at.
+func Differs(conf, want map[string]any) bool {
+	for key, value := range want {
+		has, err1 := yaml.Marshal(conf[key])
+		wanted, err2 := yaml.Marshal(value)
+		if err1 != nil || err2 != nil || string(has) != string(wanted) {
+			return true
+		}
+	}
+	return false
+}
+
+// SetConf writes what a configuration should have into its file, and keeps the rest.
+func (m Machine) SetConf(ctx context.Context, name string, want map[string]any) error {
+	conf, err := m.Conf(name)
+	if err != nil {
+		return err
+	}
+	maps.Copy(conf, want)
+	text, err := yaml.Marshal(conf)
+	if err != nil {
+		return fmt.Errorf("cannot write /%s: %w", name, err)
+	}
+	return m.Write(ctx, name, string(text), true)
+}
+
+// Inactive lists those of some services that do not run.
+func (m Machine) Inactive(ctx context.Context, services ...string) []string {
+	// It prints a line for each, and fails when one does not run.
+	out, _ := m.Run.Run(ctx, "systemctl", append([]string{"is-active"}, services...)...)
+	lines := strings.Fields(out)
+	var not []string
+	for n, s := range services {
+		if n >= len(lines) || lines[n] != "active" && lines[n] != "reloading" {
+			not = append(not, s)
+		}
+	}
+	return not
+}
+
+// identity is what a machine that MAAS knows is recognised by.
+type identity struct {
+	Hostname string   `json:"hostname"`
+	MACs     []string `json:"macs"`
+	SystemID string   `json:"system_id"`
+}
+
+func (m Machine) recorded() (id identity, ok bool) {
+	text, err := os.ReadFile(m.path(record))
+	if err != nil {
+		return id, false
+	}
+	return id, json.Unmarshal(text, &id) == nil && id.SystemID != ""
+}
+
+// Copied tells whether the identity on this machine is another's: it was recorded on one
+// that had none of this one's network addresses. So it is with a container that was copied;
+// LXD gives a copy addresses of its own. sameName tells whether it still has that other's
+// host name, by which MAAS would take the two for one.
+func (m Machine) Copied() (copied, sameName bool, err error) {
+	was, ok := m.recorded()
+	if !ok {
+		return false, false, nil
+	}
+	now, err := m.MACs()
+	if err != nil || len(now) == 0 || len(was.MACs) == 0 {
+		return false, false, err
+	}
+	for _, mac := range was.MACs {
+		if slices.Contains(now, mac) {
+			return false, false, nil
+		}
+	}
+	return true, was.Hostname == m.Hostname, nil
+}
+
+// Recorded tells whether the record is of the identity that this machine has.
+func (m Machine) Recorded() bool {
+	id := m.Text(SystemIDFile)
+	if id == "" {
+		return true // nothing to record
+	}
+	was, ok := m.recorded()
+	if !ok || was.SystemID != id || was.Hostname != m.Hostname {
+		return false
+	}
+	now, err := m.MACs()
+	return err != nil || slices.Equal(now, was.MACs)
+}
+
+// Record writes down whose the identity on this machine is.
+func (m Machine) Record(ctx context.Context) error {
+	macs, err := m.MACs()
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(identity{m.Hostname, macs, m.Text(SystemIDFile)})
+	if err != nil {
+		return err
+	}
+	return m.Write(ctx, record, string(text), false)
+}
+
+// services are those that have to stand still while an identity goes.
+var services = []string{"maas-rackd", "maas-agent", "maas-regiond", "maas-apiserver", "maas-temporal-worker", "maas-temporal"}
+
+// Stop stops and disables some services. Those that the machine does not have are no error.
+func (m Machine) Stop(ctx context.Context, services ...string) error {
+	for _, s := range services {
+		if len(m.Inactive(ctx, s)) > 0 {
+			continue
+		}
+		if _, err := m.Run.Run(ctx, "systemctl", "stop", s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stale are the files that belong to an identity, and go with it. The region's secret and
+// database stay: they are what a copy comes back with.
+var stale = []string{
+	SystemIDFile, "var/lib/maas/rpc.state", "etc/maas/agent.yaml", "var/lib/maas/dhcpd.conf",
+	"var/lib/maas/dhcpd6.conf", "var/lib/maas/dhcp/dhcpd.leases", "var/lib/maas/dhcp/dhcpd6.leases",
+}
+
+// Forget stops MAAS here and takes the machine's identity away. MAAS gives it a new one when
+// it starts again.
+func (m Machine) Forget(ctx context.Context) error {
+	if err := m.Stop(ctx, services...); err != nil {
+		return err
+	}
+	conf, err := m.Conf(RegionConf)
+	if err != nil {
+		return err
+	}
+	if _, told := conf["broadcast_address"]; told {
+		// Another's; without it MAAS finds this machine's own.
+		delete(conf, "broadcast_address")
+		text, err := yaml.Marshal(conf)
+		if err != nil {
+			return fmt.Errorf("cannot write /%s: %w", RegionConf, err)
+		}
+		if err := m.Write(ctx, RegionConf, string(text), true); err != nil {
+			return err
+		}
+	}
+	// The record goes last: as long as it is there, this is done again.
+	return m.Remove(append(slices.Clone(stale), record)...)
+}
+
+// Remove removes files; those that are not there are no error.
+func (m Machine) Remove(names ...string) error {
+	for _, name := range names {
+		if err := os.RemoveAll(m.path(name)); err != nil {
+			return fmt.Errorf("cannot remove /%s: %w", name, err)
+		}
+	}
+	return nil
+}

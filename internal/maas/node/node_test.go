@@ -1,0 +1,115 @@
+package node
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+type programs struct{ ran []string }
+
+func (p *programs) Run(_ context.Context, name string, args ...string) (string, error) {
+	line := strings.Join(append([]string{name}, args...), " ")
+	if name == "systemctl" && args[0] == "is-active" {
+		return "active\ninactive\n", nil
+	}
+	p.ran = append(p.ran, strings.ReplaceAll(line, os.TempDir(), ""))
+	return "", nil
+}
+
+func (p *programs) Feed(ctx context.Context, _ []byte, name string, args ...string) (string, error) {
+	return p.Run(ctx, name, args...)
+}
+
+func machine(t *testing.T) (Machine, *programs) {
+	p := &programs{}
+	return Machine{Run: p, Root: t.TempDir(), Hostname: "rack0", MACs: func() ([]string, error) { return []string{"00:16:3e:00:00:01"}, nil }}, p
+}
+
+func TestConf(t *testing.T) {
+	m, _ := machine(t)
+	conf, err := m.Conf(RegionConf)
+	require.NoError(t, err)
+	require.Empty(t, conf)
+	want := map[string]any{"maas_url": "http://a/MAAS", "database_port": 5432}
+	require.True(t, Differs(conf, want))
+	require.NoError(t, m.Write(t.Context(), RegionConf, "num_workers: 8\nmaas_url: http://localhost/MAAS\n", true))
+	require.NoError(t, m.SetConf(t.Context(), RegionConf, want))
+	conf, err = m.Conf(RegionConf)
+	require.NoError(t, err)
+	require.False(t, Differs(conf, want))
+	require.Equal(t, 8, conf["num_workers"], "an operator's own stays")
+	info, err := os.Stat(m.path(RegionConf))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o640), info.Mode())
+	require.NoError(t, m.Write(t.Context(), RegionConf, "database_pass: hunter2: x\n- y", true))
+	_, err = m.Conf(RegionConf)
+	require.ErrorContains(t, err, "it is no YAML")
+	require.NotContains(t, err.Error(), "hunter2")
+	left, err := filepath.Glob(m.path("etc/maas/.dcib-*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func TestInactive(t *testing.T) {
+	m, _ := machine(t)
+	require.Equal(t, []string{"b", "c"}, m.Inactive(t.Context(), "a", "b", "c"))
+}
+
+func TestACopyIsNoticed(t *testing.T) {
+	m, p := machine(t)
+	copied, _, err := m.Copied()
+	require.NoError(t, err)
+	require.False(t, copied, "nothing is recorded")
+	require.True(t, m.Recorded(), "there is no identity yet")
+	require.ErrorContains(t, m.PrepareClone(t.Context(), "/nowhere"), "no identity yet")
+
+	require.NoError(t, m.Write(t.Context(), SystemIDFile, "abc123\n", true))
+	require.NoError(t, m.Write(t.Context(), SecretFile, "5ec7e7", true))
+	require.NoError(t, m.Write(t.Context(), RegionConf, "broadcast_address: 10.0.0.1\nnum_workers: 4\n", true))
+	require.NoError(t, m.Write(t.Context(), "etc/systemd/system/jujud-machine-7.service", "", false))
+	require.False(t, m.Recorded())
+	program := filepath.Join(t.TempDir(), "dispatch")
+	require.NoError(t, os.WriteFile(program, []byte("program"), 0o600))
+	require.NoError(t, m.PrepareClone(t.Context(), program))
+	require.True(t, m.Recorded())
+	require.Equal(t, "program", m.Text(helper))
+	require.Contains(t, m.Text(helperUnit), "Before=maas-regiond.service maas-rackd.service maas-apiserver.service jujud-machine-7.service\n")
+	require.Contains(t, p.ran, "systemctl enable dcib-maas-identity.service")
+
+	// The same container, restored or restarted.
+	require.NoError(t, m.RenewIfCopied(t.Context()))
+	require.Equal(t, "abc123", m.Text(SystemIDFile))
+
+	// A copy that has the name still.
+	m.MACs = func() ([]string, error) { return []string{"00:16:3e:00:00:02"}, nil }
+	require.ErrorContains(t, m.RenewIfCopied(t.Context()), "hostnamectl set-hostname")
+	require.Equal(t, "abc123", m.Text(SystemIDFile))
+
+	p.ran, m.Hostname = nil, "rack1"
+	require.NoError(t, m.RenewIfCopied(t.Context()))
+	require.Empty(t, m.Text(SystemIDFile))
+	require.Equal(t, "5ec7e7", m.Text(SecretFile), "it comes back to the same MAAS")
+	require.Equal(t, "num_workers: 4", m.Text(RegionConf))
+	require.Contains(t, p.ran, "systemctl disable jujud-machine-7.service")
+	require.NoError(t, m.RenewIfCopied(t.Context()))
+
+	// A network card that was added is no copy.
+	require.NoError(t, m.Write(t.Context(), SystemIDFile, "def456\n", true))
+	require.NoError(t, m.Record(t.Context()))
+	m.MACs = func() ([]string, error) { return []string{"00:16:3e:00:00:02", "00:16:3e:00:00:03"}, nil }
+	copied, _, err = m.Copied()
+	require.NoError(t, err)
+	require.False(t, copied)
+	require.False(t, m.Recorded())
+}
+
+func TestInterfaces(t *testing.T) {
+	macs, err := Interfaces()
+	require.NoError(t, err)
+	require.NotContains(t, macs, "")
+}
