@@ -1,0 +1,62 @@
+// A hook is too short for reading the machine's limits; it runs on few threads anyway.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
+// Command maas-rack is the charm that installs a MAAS rack controller from Debian packages
+// and enrols it with a region.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/dcib/dcib/charms/maas-rack/rack"
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/maas/node"
+)
+
+// enrolment is how long a hook waits for the region to take the rack, so that the region's
+// own list and Juju's agree at once. It goes on without the hook.
+const enrolment = 45 * time.Second
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == node.RenewArgument {
+		if err := node.Here().RenewIfCopied(context.Background()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	charm.Main(charm.Charm[rack.Facts, rack.World]{
+		World: func(event hooktool.Event, tools hooktool.Tools) rack.World {
+			return rack.World{
+				Machine: node.Here(), Tools: tools, Unit: event.Unit, App: event.App(), CharmDir: event.CharmDir,
+				Wait: wait,
+			}
+		},
+		Observe: rack.Observe,
+		Plan:    rack.Plan,
+		Actions: map[string]charm.Action[rack.Facts, rack.World]{
+			"status":         rack.Status,
+			"renew-identity": rack.RenewIdentity,
+			"prepare-clone":  rack.PrepareClone,
+		},
+	})
+}
+
+// wait waits for a fact.
+func wait(ctx context.Context, done func() bool) {
+	ctx, cancel := context.WithTimeout(ctx, enrolment)
+	defer cancel()
+	for !done() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,190 @@
+package rack
+
+import (
+	"context"
+	"strings"
+
+	"github.com/dcib/dcib/internal/apt"
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/maas/node"
+	"github.com/dcib/dcib/internal/relation/maascontroller"
+)
+
+// Plan is what is done about the facts. It is pure.
+func Plan(f Facts) charm.Plan[World] {
+	said := func(s charm.Status, steps ...charm.Step[World]) charm.Plan[World] {
+		return charm.Plan[World]{Steps: steps, Status: s, Version: version(f.Package.Version)}
+	}
+	switch {
+	case f.Package.Installed() && (!f.Staying || f.Relation == "") && (f.Active || f.Once && !f.Colocated):
+		return said(charm.Waitingf("leaving its region"), leave{f.Colocated})
+	case !f.Staying:
+		return said(charm.Waitingf("left its region"))
+	case f.Problem != "":
+		return said(charm.Blockedf("%s", f.Problem))
+	case !f.HasSource:
+		return said(charm.Waitingf("setting the source of packages"), setSource{f.Source})
+	case f.Package.HalfDone():
+		return said(charm.Waitingf("finishing an installation"), finish{})
+	case !f.Package.Installed():
+		return said(charm.Waitingf("installing MAAS"), install{f.Source, f.Offer.URL})
+	case f.Copied && f.SameName && !f.Colocated:
+		// Juju's unit is this one alone, so the name is its own: another network card.
+		return said(charm.Waitingf("noting its network addresses"), recordIdentity{})
+	case f.Copied && !f.Colocated:
+		return said(charm.Waitingf("taking an identity of its own"), renew{})
+	case f.Relation == "":
+		return said(charm.Blockedf("no region: juju integrate %s:%s maas-region:maas", strings.Split(f.Unit, "/")[0], Endpoint))
+	case !f.Offered:
+		return said(charm.Waitingf("waiting for the region's address and secret"))
+	}
+	var steps []charm.Step[World]
+	switch {
+	case !f.Enrolled || !f.URLs:
+		steps = append(steps, enrol{f})
+	case !f.Active:
+		steps = append(steps, start{})
+	}
+	if f.SystemID != "" && !f.Recorded {
+		steps = append(steps, recordIdentity{})
+	}
+	if told := f.rack(f.SystemID); f.Told != told {
+		steps = append(steps, tell{f.Relation, told})
+	}
+	if f.SystemID == "" {
+		return said(charm.Waitingf("waiting for the region at %s to take this rack in (journalctl -u maas-rackd)", f.Offer.URL), steps...)
+	}
+	return said(charm.Active("rack %s of %s", f.SystemID, f.Offer.URL), steps...)
+}
+
+// version makes 3.7.3 of a package's 1:3.7.3-0ubuntu1.
+func version(pkg string) string {
+	if _, after, ok := strings.Cut(pkg, ":"); ok {
+		pkg = after
+	}
+	v, _, _ := strings.Cut(pkg, "-")
+	return v
+}
+
+type setSource struct{ source apt.Source }
+
+func (s setSource) Name() string { return "have packages from " + s.source.String() }
+
+func (s setSource) Apply(ctx context.Context, w World) error { return w.sources().Set(ctx, s.source) }
+
+type finish struct{}
+
+func (finish) Name() string { return "finish what dpkg left half done" }
+
+func (finish) Apply(ctx context.Context, w World) error { return apt.Finish(ctx, w.Run) }
+
+type install struct {
+	source apt.Source
+	url    string // the region's; empty while it is not known
+}
+
+func (install) Name() string { return "install " + node.RackPackage }
+
+func (s install) Apply(ctx context.Context, w World) error {
+	url := s.url
+	if url == "" {
+		url = "http://localhost:5240/MAAS" // the package's own default
+	}
+	// So that nothing asks. No secret goes this way: debconf would keep it.
+	if err := w.Write(ctx, preseed, node.RackPackage+" maas-rack-controller/maas-url string "+url+"\n", false); err != nil {
+		return err
+	}
+	if _, err := w.Run.Run(ctx, "debconf-set-selections", w.Root+"/"+preseed); err != nil {
+		return charm.Waiting("%s (tried again by itself)", err)
+	}
+	return apt.Install(ctx, w.Run, "option source is "+s.source.String()+": set it to where MAAS's packages are, like ppa:maas/3.7", node.RackPackage)
+}
+
+// preseed is what debconf is told before the package asks.
+const preseed = "var/lib/dcib/maas-rack.debconf"
+
+type renew struct{}
+
+func (renew) Name() string { return "give this copy an identity of its own" }
+
+func (renew) Apply(ctx context.Context, w World) error { return w.Forget(ctx) }
+
+type recordIdentity struct{}
+
+func (recordIdentity) Name() string { return "note whose identity this is" }
+
+func (recordIdentity) Apply(ctx context.Context, w World) error { return w.Record(ctx) }
+
+// enrol does what `maas-rack register` does (src/provisioningserver/register_command.py),
+// without a secret among its arguments, and keeps the identity where the MAAS is the same.
+type enrol struct{ f Facts }
+
+func (s enrol) Name() string { return "enrol with the region at " + s.f.Offer.URL }
+
+func (s enrol) Apply(ctx context.Context, w World) error {
+	if err := w.Stop(ctx, service); err != nil {
+		return err
+	}
+	if !s.f.Enrolled {
+		// Another MAAS, or one that was made anew: nothing of the old one may stay, or rackd
+		// takes its certificates for the new one's. The secret comes last: until then this
+		// is done again.
+		if err := w.Forget(ctx); err != nil {
+			return err
+		}
+		if err := w.Remove(certificates, "var/lib/maas/maas_uuid"); err != nil {
+			return err
+		}
+	}
+	if err := w.SetConf(ctx, node.RackConf, s.f.conf()); err != nil {
+		return err
+	}
+	if !s.f.Enrolled {
+		if err := w.Write(ctx, node.SecretFile, s.f.Secret, true); err != nil {
+			return err
+		}
+	}
+	return start{}.Apply(ctx, w)
+}
+
+type start struct{}
+
+func (start) Name() string { return "start " + service }
+
+func (start) Apply(ctx context.Context, w World) error {
+	if _, err := w.Run.Run(ctx, "systemctl", "enable", "--now", service); err != nil {
+		return charm.Blocked("%s: look at journalctl -u %s (tried again by itself)", err, service)
+	}
+	w.Wait(ctx, func() bool { return w.Text(node.SystemIDFile) != "" })
+	return nil
+}
+
+type tell struct {
+	relation string
+	rack     maascontroller.Rack
+}
+
+func (s tell) Name() string { return "tell the region of rack " + s.rack.SystemID }
+
+func (s tell) Apply(ctx context.Context, w World) error {
+	return w.Tools.RelationSet(ctx, s.relation, s.rack.Encode())
+}
+
+// leave stops the rack and takes the region's secret away; the region strikes it off its
+// list. Packages stay. Of a machine that is a region, too, nothing is taken.
+type leave struct{ colocated bool }
+
+func (leave) Name() string { return "leave the region" }
+
+func (s leave) Apply(ctx context.Context, w World) error {
+	if _, err := w.Run.Run(ctx, "systemctl", "disable", "--now", service); err != nil {
+		return err
+	}
+	if s.colocated {
+		return nil
+	}
+	if err := w.Forget(ctx); err != nil {
+		return err
+	}
+	return w.Remove(certificates, "var/lib/maas/maas_uuid", node.SecretFile)
+}
