@@ -120,39 +120,9 @@ func deployIdle(t *testing.T, model, app string, units int) {
 	testbed.Run(t, 2*time.Minute, filepath.Join(box.Repo, "bin/dcib"), "pack", "--out", dir, filepath.Join(box.Repo, "tests/charms/idle"))
 	box.Juju(t, "deploy", "-m", model, filepath.Join(dir, "idle.charm"), app, "-n", strconv.Itoa(units), "--base", "ubuntu@24.04")
 	if model == "machines" {
-		startAddressless(t)
+		box.StartAddressless(t, clusterMachines(t)["lxd-cluster/0"], model)
 	}
 	box.WaitActive(t, model, app, units)
-}
-
-// startAddressless starts containers of the cluster anew that have no address after a
-// while, and logs what they say. About one boot in thirty of the test image inside the
-// nested LXD ends so, for a reason not found yet; Juju then waits for ever.
-func startAddressless(t *testing.T) {
-	t.Helper()
-	ask := clusterMachines(t)["lxd-cluster/0"]
-	without := func() []string {
-		return strings.Fields(box.Inside(t, ask, "lxc list --format csv --columns n4s | sed -n 's/^\\(juju-[^,]*\\),,RUNNING$/\\1/p'"))
-	}
-	deadline := time.Now().Add(100 * time.Second)
-	for time.Now().Before(deadline) {
-		s := box.Status(t, "machines")
-		up := 0
-		for _, m := range s.Machines {
-			if m.Hostname != "" {
-				up++
-			}
-		}
-		if up == len(s.Machines) && up > 0 && len(without()) == 0 {
-			return
-		}
-		time.Sleep(2 * time.Second)
-	}
-	for _, container := range without() {
-		t.Logf("%s has no address, it is started anew:\n%s", container, box.Inside(t, ask,
-			"lxc exec "+container+" -- sh -c 'ip -brief addr; networkctl --no-pager; systemctl --failed --no-pager; journalctl --boot --no-pager | tail -n 40' 2>&1 || true"))
-		box.Inside(t, ask, "lxc restart --force "+container)
-	}
 }
 
 func testAdopt(t *testing.T) {
