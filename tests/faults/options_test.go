@@ -16,21 +16,26 @@ import (
 // each unit; a wrong one blocks with its name, changes nothing, and heals.
 func testOptions(t *testing.T, model string) {
 	machines := box.Machines(t, model, app)
-	leading, ask := leader(t, model)
-	hooks := func() int {
-		log := box.Juju(t, "debug-log", "-m", model, "--replay", "--no-tail", "--include", "unit-"+strings.ReplaceAll(leading, "/", "-"))
-		return strings.Count(log, `ran "config-changed" hook`)
+	first, ask := unit(t, model, 0)
+	logged := func() string {
+		return box.Juju(t, "debug-log", "-m", model, "--replay", "--no-tail", "--include", "unit-"+strings.ReplaceAll(first, "/", "-"))
 	}
 	settled := func() {
 		t.Helper()
 		box.WaitActive(t, model, app, len(machines))
 	}
 	settled()
-	before := hooks()
+	before := len(logged())
 	box.Juju(t, "config", "-m", model, app, "cluster-groups=fast,pets", "manage-default-profile=true", "profile-policy={keys: [limits.memory], devices: [], host-paths: []}")
-	box.Eventually(t, 2*time.Minute, "one config-changed hook", func() (bool, string) { return hooks() == before+1, "none yet" })
+	const ran = `ran "config-changed" hook`
+	box.Eventually(t, 2*time.Minute, "a config-changed hook", func() (bool, string) {
+		log := logged()[before:]
+		return strings.Contains(log, ran), log
+	})
+	hook, _, _ := strings.Cut(logged()[before:], ran)
+	require.Contains(t, hook, "into cluster groups fast, pets", "in the first hook")
+	require.Contains(t, hook, "write profile default", "in the same hook")
 	settled()
-	require.Equal(t, before+1, hooks())
 	for unit, machine := range machines {
 		list := box.Inside(t, ask, "lxc cluster show "+machine)
 		require.Contains(t, list, "- fast", unit)
