@@ -47,6 +47,7 @@ func testGrowAndShrink(t *testing.T) {
 	}
 	t.Run("what is secret stays so", func(t *testing.T) { requireSecret(t, model, seen) })
 	t.Run("several options change at once", func(t *testing.T) { testOptions(t, model) })
+	t.Run("it is a Juju cloud", func(t *testing.T) { testCloud(t, model) })
 	t.Run("instances are placed from every member", func(t *testing.T) {
 		machines := slices.Sorted(maps.Values(box.Machines(t, model, app)))
 		for n, machine := range machines {

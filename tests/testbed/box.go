@@ -32,6 +32,9 @@ func New(t testing.TB, name string) Box {
 	return Box{Name: name, Repo: root}
 }
 
+// PackTime is how long packing a small charm may take on a busy machine.
+const PackTime = 2 * time.Minute
+
 // Run runs a command within a time limit and gives its stdout; it fails the test with
 // everything it printed.
 func Run(t testing.TB, limit time.Duration, name string, args ...string) string {
@@ -80,7 +83,13 @@ func (b Box) TryLXC(limit time.Duration, args ...string) (string, error) {
 // AddModel adds an empty model on the box's own LXD, with that configuration ("key=value").
 func (b Box) AddModel(t testing.TB, model string, config ...string) {
 	t.Helper()
-	args := []string{"add-model", "--no-switch", model, "box"}
+	b.AddModelOn(t, "box", model, config...)
+}
+
+// AddModelOn is AddModel on another cloud of the box's controller.
+func (b Box) AddModelOn(t testing.TB, cloud, model string, config ...string) {
+	t.Helper()
+	args := []string{"add-model", "--no-switch", model, cloud}
 	for _, kv := range append([]string{"enable-os-upgrade=false", "enable-os-refresh-update=false"}, config...) {
 		args = append(args, "--config", kv)
 	}

@@ -1,0 +1,42 @@
+//go:build box
+
+package faults
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/tests/testbed"
+)
+
+// testCloud takes the cluster as a Juju cloud, with what get-cloud prints as it is: units of
+// a model there are spread over the members.
+func testCloud(t *testing.T, model string) {
+	const cloud, work = "grown", "work"
+	unit, ask := unit(t, model, 0)
+	got := box.Action(t, model, unit, "get-cloud", "cloud="+cloud)
+	file := func(result string) string {
+		path := filepath.Join(t.TempDir(), result+".yaml")
+		require.NoError(t, os.WriteFile(path, []byte(got[result].(string)), 0o600))
+		return path
+	}
+	box.Juju(t, "add-cloud", cloud, "-f", file("cloud"), "--controller", "dcib", "--force")
+	box.Juju(t, "add-credential", cloud, "-f", file("credential"), "--controller", "dcib")
+	box.AddModelOn(t, cloud, work)
+	defer destroy(t, work)
+	dir := t.TempDir()
+	testbed.Run(t, testbed.PackTime, filepath.Join(box.Repo, "bin/dcib"), "pack", "--out", dir, filepath.Join(box.Repo, "tests/charms/idle"))
+	box.Juju(t, "deploy", "-m", work, filepath.Join(dir, "idle.charm"), "idle", "-n", "3", "--base", "ubuntu@24.04")
+	box.StartAddressless(t, ask, work)
+	box.WaitActive(t, work, "idle", 3)
+	members := map[string]bool{}
+	for _, container := range box.Machines(t, work, "idle") {
+		where := box.Instances(t, ask)[container].Location
+		require.NotEmpty(t, where, container)
+		members[where] = true
+	}
+	require.Len(t, members, 3, "three units on three members: %v", members)
+}
