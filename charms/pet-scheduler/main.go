@@ -11,6 +11,7 @@ package main
 import (
 	"context"
 	"path/filepath"
+	_ "time/tzdata" // option pets names zones; a machine may have no database of them
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/charms/pet-scheduler/pets"
@@ -63,6 +64,9 @@ func observe(ctx context.Context, event hooktool.Event, w world) (f facts, err e
 
 func plan(f facts) charm.Plan[world] {
 	p := pets.Plan(f.Pets)
+	if err := f.Service.BadOptions(); err != nil {
+		p.Status = charm.Blockedf("%s", err)
+	}
 	return charm.Plan[world]{
 		Steps: append(charm.Lift(p.Steps, world.petsPart),
 			charm.Lift(service.Plan(f.Service), world.servicePart)...),
@@ -77,11 +81,19 @@ func onPets(action charm.Action[pets.Facts, pets.World]) charm.Action[facts, wor
 	}
 }
 
+func actions() map[string]charm.Action[facts, world] {
+	all := map[string]charm.Action[facts, world]{}
+	for name, action := range pets.Actions {
+		all[name] = onPets(action)
+	}
+	return all
+}
+
 func main() {
 	charm.Main(charm.Charm[facts, world]{
 		World:   open,
 		Observe: observe,
 		Plan:    plan,
-		Actions: map[string]charm.Action[facts, world]{"drain": onPets(pets.Drain), "undrain": onPets(pets.Undrain)},
+		Actions: actions(),
 	})
 }

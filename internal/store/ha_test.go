@@ -245,7 +245,10 @@ func TestEveryMigration(t *testing.T) {
 	s := c.open(0, Options{migrations: migrations[:1]})
 	require.NoError(t, s.SetPets(ctx, "old"))
 	a := grab(t, s)
-	require.NoError(t, a.Begin(ctx, Run{ID: "r", Pet: "big", Kind: Drain, Steps: steps("c")}))
+	// As the first version wrote it.
+	require.NoError(t, s.exec(ctx, `INSERT INTO runs (id, pet, kind, state, why, due, started, plan, term)
+		VALUES ('r', 'big', 'drain', 'running', '', 0, 1, '[{"project": "default", "instance": "c", "what": "move", "from": "big", "to": ""}]', ?)`, a.term))
+	require.NoError(t, s.exec(ctx, `INSERT INTO holds VALUES ('big', 0, 'why', 'by', 1)`))
 	for version := 2; version <= len(migrations); version++ {
 		s = c.open(0, Options{migrations: migrations[:version]})
 	}
@@ -256,6 +259,9 @@ func TestEveryMigration(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ok)
 	assert.Len(t, r.Steps, 1)
+	assert.Equal(t, "big", r.Where())
+	require.Len(t, i.Holds, 1)
+	assert.Equal(t, "as-is", i.Holds[0].Want)
 }
 
 // From one schema to the next, while a unit that knows only the old one is there.

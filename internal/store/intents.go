@@ -25,10 +25,11 @@ type Window struct {
 	At   time.Time
 }
 
-// Skip leaves one window of a pet out.
+// Skip leaves windows of a pet out: those that start from Start on and before Until.
 type Skip struct {
 	Pet   string
-	Start time.Time // the window's
+	Start time.Time
+	Until time.Time // zero is the window at Start alone
 	By    string
 	At    time.Time
 }
@@ -36,6 +37,7 @@ type Skip struct {
 // Hold keeps the scheduler's hands off a pet.
 type Hold struct {
 	Pet   string
+	Want  string    // what is held: "own", "lent" or "as-is"
 	Until time.Time // zero is until it is released
 	Why   string
 	By    string
@@ -58,20 +60,20 @@ func (s *Store) Intents(ctx context.Context) (i Intents, err error) {
 		return Intents{}, wrap(err, "read the added windows")
 	}
 	i.Skips, err = all(ctx, s, func(rows *sql.Rows, k *Skip) error {
-		var start, at int64
-		err := rows.Scan(&k.Pet, &start, &k.By, &at)
-		k.Start, k.At = moment(start), moment(at)
+		var start, until, at int64
+		err := rows.Scan(&k.Pet, &start, &until, &k.By, &at)
+		k.Start, k.Until, k.At = moment(start), moment(until), moment(at)
 		return err
-	}, `SELECT pet, start, by, at FROM skips ORDER BY pet, start`)
+	}, `SELECT pet, start, until, by, at FROM skips ORDER BY pet, start`)
 	if err != nil {
 		return Intents{}, wrap(err, "read the skipped windows")
 	}
 	i.Holds, err = all(ctx, s, func(rows *sql.Rows, h *Hold) error {
 		var until, at int64
-		err := rows.Scan(&h.Pet, &until, &h.Why, &h.By, &at)
+		err := rows.Scan(&h.Pet, &h.Want, &until, &h.Why, &h.By, &at)
 		h.Until, h.At = moment(until), moment(at)
 		return err
-	}, `SELECT pet, until, why, by, at FROM holds ORDER BY pet`)
+	}, `SELECT pet, want, until, why, by, at FROM holds ORDER BY pet`)
 	return i, wrap(err, "read the holds")
 }
 
@@ -83,7 +85,7 @@ func (s *Store) SetPets(ctx context.Context, text string) error {
 
 // AddWindow adds a window to a pet. Adding the same one twice is adding it once.
 func (s *Store) AddWindow(ctx context.Context, w Window) error {
-	return wrap(s.exec(ctx, `INSERT INTO windows VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+	return wrap(s.exec(ctx, `INSERT INTO windows (id, pet, spec, by, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
 		w.ID, w.Pet, w.Spec, w.By, millis(s.now())), "add a window to %s", w.Pet)
 }
 
@@ -94,8 +96,8 @@ func (s *Store) RemoveWindow(ctx context.Context, id string) error {
 
 // AddSkip leaves the window of a pet that starts then out.
 func (s *Store) AddSkip(ctx context.Context, k Skip) error {
-	return wrap(s.exec(ctx, `INSERT INTO skips VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-		k.Pet, millis(k.Start), k.By, millis(s.now())), "skip a window of %s", k.Pet)
+	return wrap(s.exec(ctx, `INSERT INTO skips (pet, start, until, by, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		k.Pet, millis(k.Start), millis(k.Until), k.By, millis(s.now())), "skip a window of %s", k.Pet)
 }
 
 // RemoveSkip takes a skip back.
@@ -105,9 +107,9 @@ func (s *Store) RemoveSkip(ctx context.Context, pet string, start time.Time) err
 
 // SetHold holds a pet, in place of an earlier hold.
 func (s *Store) SetHold(ctx context.Context, h Hold) error {
-	return wrap(s.exec(ctx, `INSERT INTO holds VALUES (?, ?, ?, ?, ?)
-		ON CONFLICT (pet) DO UPDATE SET until = excluded.until, why = excluded.why, by = excluded.by, at = excluded.at`,
-		h.Pet, millis(h.Until), h.Why, h.By, millis(s.now())), "hold %s", h.Pet)
+	return wrap(s.exec(ctx, `INSERT INTO holds (pet, want, until, why, by, at) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (pet) DO UPDATE SET want = excluded.want, until = excluded.until, why = excluded.why, by = excluded.by, at = excluded.at`,
+		h.Pet, h.Want, millis(h.Until), h.Why, h.By, millis(s.now())), "hold %s", h.Pet)
 }
 
 // Release ends the hold of a pet.

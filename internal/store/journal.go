@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -43,8 +44,18 @@ type Run struct {
 	Moved   int       `json:"moved,omitempty"` // how many steps were done, once it has ended
 	Note    string    `json:"note,omitempty"`  // what came of it
 	Term    int64     `json:"term,omitempty"`  // under which it was last written
-	Steps   []Step    `json:"steps,omitempty"`
+	// Member is the LXD member of the pet; empty when it has the pet's name.
+	Member string `json:"member,omitempty"`
+	// Calendar tells that the scheduler began it by itself, and Window, of a drain, for the
+	// window that starts then; zero when it was for a hold.
+	Calendar  bool      `json:"calendar,omitempty"`
+	Window    time.Time `json:"window,omitzero"`
+	Instances int       `json:"instances,omitempty"` // that were on the pet when it began
+	Steps     []Step    `json:"steps,omitempty"`
 }
+
+// Where gives the LXD member that the run is about.
+func (r Run) Where() string { return cmp.Or(r.Member, r.Pet) }
 
 // StepState is how far a step has come.
 type StepState string
@@ -93,8 +104,10 @@ func (a *Actor) Begin(ctx context.Context, r Run) error {
 	if err != nil {
 		return wrap(err, "write the plan for %s", r.Pet)
 	}
-	err = a.exec(ctx, `INSERT INTO runs (id, pet, kind, state, why, due, started, plan, term) VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?)
-		ON CONFLICT (id) DO NOTHING`, r.ID, r.Pet, string(r.Kind), r.Why, millis(r.Due), millis(a.now()), string(plan), a.term)
+	err = a.exec(ctx, `INSERT INTO runs (id, pet, kind, state, why, due, started, plan, term, member, calendar, window, instances)
+		VALUES (?, ?, ?, 'running', ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO NOTHING`, r.ID, r.Pet, string(r.Kind), r.Why, millis(r.Due), millis(a.now()), string(plan), a.term,
+		r.Member, r.Calendar, millis(r.Window), r.Instances)
 	if err == nil || strings.Contains(err.Error(), "UNIQUE constraint failed") {
 		err = a.came(ctx, string(Running), `SELECT state, term FROM runs WHERE id = ?`, r.ID)
 	}
@@ -155,11 +168,13 @@ func (a *Actor) came(ctx context.Context, wanted, query string, args ...any) err
 	return nil
 }
 
-const runColumns = `id, pet, kind, state, why, due, started, ended, moved, note, term`
+const runColumns = `id, pet, kind, state, why, due, started, ended, moved, note, term, member, calendar, window, instances`
 
 func scanRun(rows *sql.Rows, r *Run) error {
-	var due, started, ended int64
-	err := rows.Scan(&r.ID, &r.Pet, &r.Kind, &r.State, &r.Why, &due, &started, &ended, &r.Moved, &r.Note, &r.Term)
+	var due, started, ended, window int64
+	err := rows.Scan(&r.ID, &r.Pet, &r.Kind, &r.State, &r.Why, &due, &started, &ended, &r.Moved, &r.Note, &r.Term,
+		&r.Member, &r.Calendar, &window, &r.Instances)
+	r.Window = moment(window)
 	r.Due, r.Started, r.Ended = moment(due), moment(started), moment(ended)
 	return err
 }

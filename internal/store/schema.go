@@ -120,6 +120,15 @@ CREATE TABLE orders (
 	at    INTEGER NOT NULL
 );
 `,
+	// 3
+	`
+ALTER TABLE runs ADD COLUMN member TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN calendar INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN window INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN instances INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE holds ADD COLUMN want TEXT NOT NULL DEFAULT 'as-is';
+ALTER TABLE skips ADD COLUMN until INTEGER NOT NULL DEFAULT 0;
+`,
 }
 
 // present is how long a unit that was not heard of still counts when the schema is to
@@ -230,7 +239,7 @@ func (s *Store) migrate(ctx context.Context, version int) error {
 	}
 	defer conn.Close()
 	// One message, for the reasons above. Whoever comes second fails at the version's row.
-	script := fmt.Sprintf("BEGIN IMMEDIATE; INSERT INTO migrations VALUES (%d, %d); %s; COMMIT;",
+	script := fmt.Sprintf("BEGIN IMMEDIATE; INSERT INTO migrations VALUES (%d, %d); %s\n; COMMIT;",
 		version, millis(s.now()), strings.TrimRight(strings.TrimSpace(s.migrations[version-1]), ";"))
 	if _, err = conn.ExecContext(ctx, script); err == nil {
 		s.say("the store's schema is %d", version)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/dcib/dcib/internal/store"
 )
@@ -30,7 +31,74 @@ type Request struct {
 	Force   bool       `json:"force,omitempty"`
 	Seconds float64    `json:"seconds,omitempty"` // how long it may take; 0 is any time
 	Why     string     `json:"why,omitempty"`
+	// Stay has a pet stay so until its calendar would change it next, or until the contrary
+	// is asked for.
+	Stay bool `json:"stay,omitempty"`
 }
+
+// Pet is how a pet is, and what is due for it.
+type Pet struct {
+	Name    string        `json:"name"`
+	Member  string        `json:"member"`
+	Zone    string        `json:"zone"`
+	State   string        `json:"state"` // as in package schedule
+	Why     string        `json:"why"`
+	Alert   string        `json:"alert,omitempty"`
+	Begin   time.Time     `json:"begin,omitzero"`  // of the drain for the window
+	Return  time.Time     `json:"return,omitzero"` // by when it has to be empty
+	Start   time.Time     `json:"start,omitzero"`  // of the window that is open or comes next
+	End     time.Time     `json:"end,omitzero"`
+	Lead    time.Duration `json:"lead-ns"`
+	LeadWhy string        `json:"lead-why"`
+	Hold    *Hold         `json:"hold,omitempty"`
+	Windows []Window      `json:"added-windows,omitempty"`
+}
+
+// Hold is an operator's override of the calendar.
+type Hold struct {
+	Pet   string    `json:"pet"`
+	Want  string    `json:"want"`           // own, lent or as-is
+	Until time.Time `json:"until,omitzero"` // zero is until it is released
+	Why   string    `json:"why,omitempty"`
+	By    string    `json:"by,omitempty"`
+}
+
+// Window is a window that is, or is to be, added to a pet.
+type Window struct {
+	ID     string `json:"id,omitempty"`
+	Pet    string `json:"pet"`
+	Window string `json:"window"` // as it stands in a set of pets
+	By     string `json:"by,omitempty"`
+}
+
+// Stretch is one stretch of a pet's own time that is to come.
+type Stretch struct {
+	Pet     string        `json:"pet"`
+	Begin   time.Time     `json:"begin"` // of the drain
+	Return  time.Time     `json:"return"`
+	Start   time.Time     `json:"start"`
+	End     time.Time     `json:"end"`
+	Windows []string      `json:"windows"`
+	Lead    time.Duration `json:"lead-ns"`
+	LeadWhy string        `json:"lead-why"`
+}
+
+// Skip is a stretch that is left out.
+type Skip struct {
+	Pet   string    `json:"pet"`
+	Start time.Time `json:"start,omitzero"`
+	End   time.Time `json:"end,omitzero"`
+	By    string    `json:"by,omitempty"`
+}
+
+// errUnknown says that the daemon has nothing of that name.
+var errUnknown = errors.New("not known")
+
+// unknown is an errUnknown in the daemon's own words.
+type unknown string
+
+func (u unknown) Error() string        { return string(u) }
+func (u unknown) Is(target error) bool { return target == errUnknown }
 
 // Problem is what is said in place of an answer.
 type Problem struct {
@@ -87,6 +155,58 @@ func (c Client) History(ctx context.Context, pet string, limit int) (runs []stor
 	return runs, err
 }
 
+// Configured tells whether a name is a pet's, or its member's, and gives both.
+func (c Client) Configured(ctx context.Context, name string) (pet, member string, ok bool, err error) {
+	var p Pet
+	err = c.ask(ctx, http.MethodGet, "/1/pets/"+url.PathEscape(name), nil, &p)
+	if errors.Is(err, errUnknown) {
+		return "", "", false, nil
+	}
+	return p.Name, p.Member, err == nil, err
+}
+
+// Pets tells how the pets are.
+func (c Client) Pets(ctx context.Context) (pets []Pet, err error) {
+	err = c.ask(ctx, http.MethodGet, "/1/pets", nil, &pets)
+	return pets, err
+}
+
+// Plan gives the pets' own time in the next days; an empty pet is all pets.
+func (c Client) Plan(ctx context.Context, pet string, days int) (plan []Stretch, err error) {
+	query := url.Values{"pet": {pet}, "days": {strconv.Itoa(days)}}
+	err = c.ask(ctx, http.MethodGet, "/1/plan?"+query.Encode(), nil, &plan)
+	return plan, err
+}
+
+// AddWindow adds a window, or the windows of a calendar, to a pet and gives it with its id.
+func (c Client) AddWindow(ctx context.Context, w Window) (added Window, err error) {
+	err = c.ask(ctx, http.MethodPost, "/1/windows", w, &added)
+	return added, err
+}
+
+// RemoveWindow removes a window that was added.
+func (c Client) RemoveWindow(ctx context.Context, id string) error {
+	var w Window
+	return c.ask(ctx, http.MethodDelete, "/1/windows/"+url.PathEscape(id), nil, &w)
+}
+
+// SkipNext leaves a pet's next own time out, and gives what that is.
+func (c Client) SkipNext(ctx context.Context, k Skip) (skipped Skip, err error) {
+	err = c.ask(ctx, http.MethodPost, "/1/skips", k, &skipped)
+	return skipped, err
+}
+
+// Hold holds a pet, in place of an earlier hold.
+func (c Client) Hold(ctx context.Context, h Hold) error {
+	return c.ask(ctx, http.MethodPost, "/1/holds", h, &h)
+}
+
+// Release ends a pet's hold.
+func (c Client) Release(ctx context.Context, pet string) error {
+	var h Hold
+	return c.ask(ctx, http.MethodDelete, "/1/holds/"+url.PathEscape(pet), nil, &h)
+}
+
 func (c Client) ask(ctx context.Context, method, path string, body, into any) error {
 	var text bytes.Buffer
 	if body != nil {
@@ -107,6 +227,9 @@ func (c Client) ask(ctx context.Context, method, path string, body, into any) er
 		var p Problem
 		if err := json.NewDecoder(response.Body).Decode(&p); err != nil || p.Error == "" {
 			return fmt.Errorf("cannot understand the daemon: it answers %s", response.Status)
+		}
+		if response.StatusCode == http.StatusNotFound {
+			return unknown(p.Error)
 		}
 		return errors.New(p.Error)
 	}

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 	"github.com/dcib/dcib/internal/store/dqlite"
@@ -32,6 +33,12 @@ type Config struct {
 	Join        []string           `json:"join"`    // the other units' nodes, all that there are
 	Certificate dqlite.Certificate `json:"store"`
 	LXD         lxdhttps.Offer     `json:"lxd"` // read anew for each connection
+
+	// What operators set; it is read anew for each decision.
+	Pets    string        `json:"pets"`             // YAML that was looked at, and is good
+	LeadMin time.Duration `json:"lead-min"`         // 0 is the default
+	LeadMax time.Duration `json:"lead-max"`         // 0 is the default
+	Leave   bool          `json:"leave-on-failure"` // a drain that was given up stays as it is
 }
 
 // Socket gives the daemon's socket, for the unit's state directory.

@@ -2,54 +2,62 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
+	"github.com/dcib/dcib/internal/calendar"
 	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/schedule"
 	"github.com/dcib/dcib/internal/store"
 )
 
 // How often the acting unit does what.
 const (
-	pace = 500 * time.Millisecond // looks for orders
-	tidy = time.Minute            // forgets old steps, and units that are gone
-	keep = 30 * 24 * time.Hour    // how old they are then
+	pace   = 500 * time.Millisecond // looks for orders
+	glance = 5 * time.Second        // looks what is due by the calendar
+	tidy   = time.Minute            // forgets old steps, and units that are gone
+	keep   = 30 * 24 * time.Hour    // how old they are then
 )
 
-// act is what the unit does while it may: it carries on with the runs that it finds, and
-// makes runs of orders. Each pet has one run at a time.
+// errStopped ends work whose reason is over.
+var errStopped = errors.New("what it was for is over")
+
+// acting is a unit that acts, for as long as its term lasts.
+type acting struct {
+	*Daemon
+	store   *store.Actor
+	working sync.WaitGroup
+	mu      sync.Mutex
+	busy    map[string]context.CancelCauseFunc // by pet
+	known   map[string][]store.Run             // the pets' histories, until they grow
+	said    map[string]string                  // the last alert of each pet
+}
+
+// act is what the unit does while it may: it carries on with the runs that it finds, makes
+// runs of orders, and does what is due by the calendar. Each pet has one run at a time.
 func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
-	var working sync.WaitGroup
-	defer working.Wait()
-	var mu sync.Mutex
-	busy := map[string]bool{} // by pet
-	work := func(pet string, f func() error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if busy[pet] {
-			return
-		}
-		busy[pet] = true
-		working.Add(1)
-		go func() {
-			defer working.Done()
-			if err := f(); err != nil && ctx.Err() == nil {
-				d.Log("%s: %s", pet, err)
-				pause(ctx, pace) // before it is tried again
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			delete(busy, pet)
-		}()
-	}
-	var tidied time.Time
+	w := &acting{Daemon: d, store: a, busy: map[string]context.CancelCauseFunc{}, known: map[string][]store.Run{}, said: map[string]string{}}
+	defer w.working.Wait()
+	var tidied, looked time.Time
 	gone := strangers{}
 	for ctx.Err() == nil {
-		if err := d.round(ctx, a, work); err != nil && ctx.Err() == nil {
+		if err := w.round(ctx); err != nil && ctx.Err() == nil {
 			d.Log("%s", err)
+		}
+		if d.poked.Swap(false) || time.Since(looked) >= glance {
+			looked = time.Now()
+			if err := w.schedule(ctx); ctx.Err() == nil {
+				text := ""
+				if err != nil {
+					text = err.Error()
+				}
+				w.alert("", text)
+			}
 		}
 		if time.Since(tidied) > tidy {
 			tidied = time.Now()
@@ -62,51 +70,180 @@ func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
 	return nil
 }
 
-// round gives out what there is to do now.
-func (d *Daemon) round(ctx context.Context, a *store.Actor, work func(pet string, f func() error)) error {
+// work has f done for a pet, unless something is being done for it.
+func (w *acting) work(ctx context.Context, pet string, f func(ctx context.Context) error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.busy[pet] != nil {
+		return
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	w.busy[pet] = cancel
+	w.working.Add(1)
+	go func() {
+		defer w.working.Done()
+		defer cancel(nil)
+		if err := f(ctx); err != nil && ctx.Err() == nil {
+			w.Log("%s: %s", pet, err)
+			pause(ctx, pace) // before it is tried again
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.busy, pet)
+		delete(w.known, pet)
+		w.poked.Store(true)
+	}()
+}
+
+// stop ends what is being done for a pet.
+func (w *acting) stop(pet string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if cancel := w.busy[pet]; cancel != nil {
+		cancel(errStopped)
+	}
+}
+
+// alert says what somebody ought to know of a pet, once.
+func (w *acting) alert(pet, text string) {
+	if w.said[pet] == text {
+		return
+	}
+	w.said[pet] = text
+	if text != "" && pet != "" {
+		text = "ALERT: " + pet + ": " + text
+	}
+	if text != "" {
+		w.Log("%s", text)
+	}
+}
+
+// round gives out what there is to do of what was begun or ordered.
+func (w *acting) round(ctx context.Context) error {
 	// The orders first: one of them may have become a run between the two looks, and then
 	// counts as a run.
-	orders, err := a.Waiting(ctx)
+	orders, err := w.store.Waiting(ctx)
 	if err != nil {
 		return err
 	}
-	runs, err := a.OpenRuns(ctx)
+	runs, err := w.store.OpenRuns(ctx)
 	if err != nil {
 		return err
 	}
 	open := map[string]bool{}
 	for _, run := range runs {
 		open[run.Pet] = true
-		work(run.Pet, func() error { return d.carryOn(ctx, a, run) })
+		w.work(ctx, run.Pet, func(ctx context.Context) error { return w.carryOn(ctx, w.store, run) })
 	}
 	for _, order := range orders {
 		if !open[order.Pet] {
 			open[order.Pet] = true // the next order for it comes later
-			work(order.Pet, func() error { return d.begin(ctx, a, order) })
+			w.work(ctx, order.Pet, func(ctx context.Context) error {
+				run := store.Run{ID: order.ID, Pet: order.Pet, Kind: order.Kind, Why: order.Why, Due: order.Due}
+				h, err := w.herds.of(ctx, w.store.Store)
+				if err != nil {
+					return err
+				}
+				pet := h.pet(order.Pet)
+				if pet != nil {
+					run.Member = pet.Member
+				}
+				return w.begin(ctx, w.store, run, order.Force, pet)
+			})
 		}
 	}
 	return nil
 }
 
-// begin makes a run of an order, and carries it on.
-func (d *Daemon) begin(ctx context.Context, a *store.Actor, order store.Order) error {
-	run := store.Run{ID: order.ID, Pet: order.Pet, Kind: order.Kind, Why: order.Why, Due: order.Due}
-	ctx, cancel := until(ctx, order.Due)
+// schedule gives out what is due by the calendar, and takes back what no longer is.
+func (w *acting) schedule(ctx context.Context) error {
+	config, _, err := control.ReadConfig(w.Dir)
+	if err != nil {
+		return err
+	}
+	h, err := w.herds.of(ctx, w.store.Store)
+	if err != nil {
+		return err
+	}
+	var bad error
+	if h.Pets != config.Pets {
+		if _, err := calendar.Parse([]byte(config.Pets)); err != nil {
+			bad = fmt.Errorf("cannot take the pets of this unit's configuration, the old ones stay in force: %w", err)
+		} else if err := w.store.SetPets(ctx, config.Pets); err != nil {
+			return err
+		} else {
+			w.Log("the set of pets has changed")
+		}
+	}
+	w.mu.Lock()
+	known := maps.Clone(w.known)
+	w.mu.Unlock()
+	list, _, err := w.survey(ctx, w.store.Store, known)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	for pet, runs := range known {
+		if w.busy[pet] == nil {
+			w.known[pet] = runs
+		}
+	}
+	w.mu.Unlock()
+	for _, due := range list {
+		w.alert(due.pet.Name, due.Alert)
+		w.do(ctx, due)
+	}
+	return bad
+}
+
+// do does what is due for a pet. What an operator ordered comes to its end first.
+func (w *acting) do(ctx context.Context, due due) {
+	run := store.Run{ID: rand.Text(), Pet: due.pet.Name, Member: due.pet.Member, Calendar: true, Why: due.Why}
+	switch due.Do {
+	case schedule.Drain:
+		run.Kind, run.Window = store.Drain, due.For
+	case schedule.Undrain:
+		run.Kind = store.Undrain
+	}
+	if open := due.past.open; open != nil {
+		against := open.Kind != run.Kind
+		if due.Do == schedule.Keep && open.Kind == store.Drain || due.Do == schedule.Lend && open.Kind == store.Undrain {
+			against = false // it comes to its end just now
+		}
+		if against && open.Calendar {
+			w.Log("%s: the %s under way is stopped: %s", due.pet.Name, open.Kind, due.Why)
+			w.stop(due.pet.Name)
+		}
+		return
+	}
+	if run.Kind == "" {
+		return
+	}
+	w.work(ctx, due.pet.Name, func(ctx context.Context) error {
+		w.Log("%s: %s: %s", run.Pet, run.Kind, run.Why)
+		return w.begin(ctx, w.store, run, false, due.pet)
+	})
+}
+
+// begin makes a run and carries it on; pet is nil for a member that is none.
+func (d *Daemon) begin(ctx context.Context, a *store.Actor, run store.Run, force bool, pet *calendar.Pet) error {
+	ctx, cancel := until(ctx, run.Due)
 	defer cancel()
 	var view drain.View
-	cluster, err := d.cluster(ctx)
+	cluster, err := d.cluster(ctx, pet)
 	if err == nil {
 		view, err = drain.Look(ctx, cluster, cluster)
 	}
 	switch {
 	case err == nil:
-		plan := planOf(view, order)
-		run.Steps = stepsOf(plan, view, order)
+		plan := planOf(view, run, force)
+		run.Steps = stepsOf(plan, view, run)
+		run.Instances = instances(view, run.Where())
 		err = plan.Err()
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		err = fmt.Errorf("cannot %s %s in time: %w", run.Kind, run.Pet, err)
 	default:
-		return err // the order waits until LXD can be reached
+		return err // it waits until LXD can be reached
 	}
 	free := context.WithoutCancel(ctx)
 	if err := a.Begin(free, run); err != nil {
@@ -115,7 +252,7 @@ func (d *Daemon) begin(ctx context.Context, a *store.Actor, order store.Order) e
 	if err != nil {
 		return a.End(free, run.ID, store.Failed, err.Error())
 	}
-	return d.finish(ctx, a, run, order.Force, cluster)
+	return d.finish(ctx, a, run, force, cluster)
 }
 
 // carryOn finishes a run that it finds begun.
@@ -131,7 +268,11 @@ func (d *Daemon) carryOn(ctx context.Context, a *store.Actor, run store.Run) err
 	d.Log("carrying on with the %s of %s", run.Kind, run.Pet)
 	bounded, cancel := until(ctx, run.Due)
 	defer cancel()
-	cluster, err := d.cluster(bounded)
+	h, err := d.herds.of(ctx, a.Store)
+	if err != nil {
+		return err
+	}
+	cluster, err := d.cluster(bounded, h.pet(run.Pet))
 	if err != nil {
 		if errors.Is(bounded.Err(), context.DeadlineExceeded) {
 			return a.End(ctx, run.ID, store.Failed, fmt.Sprintf("cannot %s %s in time: %s", run.Kind, run.Pet, err))
@@ -149,18 +290,21 @@ func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, forc
 	var report drain.Report
 	var err error
 	if run.Kind == store.Drain {
-		report, err = drainer.Drain(ctx, run.Pet, force)
+		report, err = drainer.Drain(ctx, run.Where(), force)
 	} else {
-		report, err = drainer.Undrain(ctx, run.Pet)
+		report, err = drainer.Undrain(ctx, run.Where())
 	}
 	if lost := a.Check(); lost != nil || errors.Is(err, store.ErrFenced) {
 		return errors.Join(lost, err)
 	}
-	// A context that ended without a deadline is the term's, or the daemon's, end.
-	if errors.Is(ctx.Err(), context.Canceled) {
+	free := context.WithoutCancel(ctx)
+	switch {
+	case err != nil && errors.Is(context.Cause(ctx), errStopped):
+		return a.End(free, run.ID, store.Undone, errStopped.Error())
+	case errors.Is(ctx.Err(), context.Canceled) && !errors.Is(context.Cause(ctx), errStopped):
+		// Without a deadline it is the term's, or the daemon's, end.
 		return ctx.Err()
 	}
-	free := context.WithoutCancel(ctx)
 	if stepErr := watched.close(free, report, err); stepErr != nil {
 		return stepErr
 	}
@@ -170,23 +314,46 @@ func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, forc
 	return a.End(free, run.ID, store.Done, fmt.Sprintf("%d moved", report.Moved()))
 }
 
-func (d *Daemon) cluster(ctx context.Context) (Cluster, error) {
+// cluster reaches LXD, for a pet where it is one.
+func (d *Daemon) cluster(ctx context.Context, pet *calendar.Pet) (Cluster, error) {
 	config, _, err := control.ReadConfig(d.Dir)
 	if err != nil {
 		return nil, err
 	}
-	return d.Connect(ctx, config)
+	cluster, err := d.Connect(ctx, config)
+	if err == nil && pet != nil && pet.StopImmovable {
+		cluster = stopping{cluster, pet.Member}
+	}
+	return cluster, err
 }
 
-func planOf(view drain.View, order store.Order) drain.Plan {
-	if order.Kind == store.Undrain {
-		return drain.PlanUndrain(view, order.Pet)
+// stopping is a cluster whose instances on a member are stopped there when they cannot
+// move, as if each had said so itself.
+type stopping struct {
+	Cluster
+	member string
+}
+
+// Instances implements drain.Cluster.
+func (c stopping) Instances(ctx context.Context) ([]drain.Instance, error) {
+	all, err := c.Cluster.Instances(ctx)
+	for n := range all {
+		if i := &all[n]; i.Member == c.member && len(i.Ties) > 0 && (i.Evacuate == "" || i.Evacuate == "auto") {
+			i.Evacuate = "stop"
+		}
 	}
-	return drain.PlanDrain(view, order.Pet, order.Force)
+	return all, err
+}
+
+func planOf(view drain.View, run store.Run, force bool) drain.Plan {
+	if run.Kind == store.Undrain {
+		return drain.PlanUndrain(view, run.Where())
+	}
+	return drain.PlanDrain(view, run.Where(), force)
 }
 
 // stepsOf are the instances that a plan does something to.
-func stepsOf(plan drain.Plan, view drain.View, order store.Order) []store.Step {
+func stepsOf(plan drain.Plan, view drain.View, run store.Run) []store.Step {
 	if plan.Done || plan.Err() != nil {
 		return nil
 	}
@@ -201,8 +368,8 @@ func stepsOf(plan drain.Plan, view drain.View, order store.Order) []store.Step {
 				step.From = i.Member
 			}
 		}
-		if order.Kind == store.Undrain {
-			step.To = order.Pet
+		if run.Kind == store.Undrain {
+			step.To = run.Where()
 		}
 		steps = append(steps, step)
 	}

@@ -63,6 +63,9 @@ func (d *Daemon) handler() http.Handler {
 		case q.Seconds < 0:
 			return nil, badRequest{fmt.Errorf("cannot order a run: seconds is %v: expected 0 or more", q.Seconds)}
 		}
+		if err := d.normalise(r.Context(), s, &q); err != nil {
+			return nil, err
+		}
 		order := store.Order{ID: q.ID, Pet: q.Pet, Kind: q.Kind, Force: q.Force, Why: q.Why}
 		if order.ID == "" {
 			order.ID = rand.Text()
@@ -99,6 +102,7 @@ func (d *Daemon) handler() http.Handler {
 		runs, err := s.History(r.Context(), r.URL.Query().Get("pet"), limit)
 		return runs, err
 	})
+	d.handlePets(handle)
 	return mux
 }
 

@@ -36,6 +36,8 @@ type Daemon struct {
 	Log func(format string, args ...any)
 
 	unit  string
+	herds herds
+	poked atomic.Bool // somebody changed what the acting unit decides on
 	node  atomic.Pointer[member]
 	store atomic.Pointer[store.Store] // nil as long as it is not open
 }

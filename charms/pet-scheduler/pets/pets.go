@@ -20,6 +20,7 @@ import (
 	"github.com/dcib/dcib/internal/drain/lxdlayer"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
+	"github.com/dcib/dcib/internal/store"
 )
 
 // Endpoint is the relation's name in charmcraft.yaml.
@@ -301,7 +302,7 @@ func Charm(open func(hooktool.Event, hooktool.Tools) World) charm.Charm[Facts, W
 		World:   open,
 		Observe: Observe,
 		Plan:    Plan,
-		Actions: map[string]charm.Action[Facts, World]{"drain": Drain, "undrain": Undrain},
+		Actions: Actions,
 	}
 }
 
@@ -314,8 +315,8 @@ func ready(facts Facts) error {
 }
 
 // Drain is the action drain.
-func Drain(ctx context.Context, facts Facts, _ World, call charm.Call) (map[string]string, error) {
-	return act(ctx, facts, call,
+func Drain(ctx context.Context, facts Facts, world World, call charm.Call) (map[string]string, error) {
+	return act(ctx, facts, world, call, store.Drain,
 		func(view drain.View, pet string) drain.Plan { return drain.PlanDrain(view, pet, call.Bool("force")) },
 		func(ctx context.Context, d drain.Drainer, pet string) (drain.Report, error) {
 			return d.Drain(ctx, pet, call.Bool("force"))
@@ -323,14 +324,14 @@ func Drain(ctx context.Context, facts Facts, _ World, call charm.Call) (map[stri
 }
 
 // Undrain is the action undrain.
-func Undrain(ctx context.Context, facts Facts, _ World, call charm.Call) (map[string]string, error) {
-	return act(ctx, facts, call, drain.PlanUndrain,
+func Undrain(ctx context.Context, facts Facts, world World, call charm.Call) (map[string]string, error) {
+	return act(ctx, facts, world, call, store.Undrain, drain.PlanUndrain,
 		func(ctx context.Context, d drain.Drainer, pet string) (drain.Report, error) {
 			return d.Undrain(ctx, pet)
 		})
 }
 
-func act(ctx context.Context, facts Facts, call charm.Call,
+func act(ctx context.Context, facts Facts, world World, call charm.Call, kind store.Kind,
 	plan func(drain.View, string) drain.Plan,
 	apply func(context.Context, drain.Drainer, string) (drain.Report, error),
 ) (map[string]string, error) {
@@ -343,7 +344,13 @@ func act(ctx context.Context, facts Facts, call charm.Call,
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds*float64(time.Second)))
 	defer cancel()
-	pet := call.String("pet")
+	pet, known, err := configured(ctx, world, call.String("pet"))
+	if err != nil {
+		return nil, err
+	}
+	if known.name != "" && !call.Bool("dry-run") {
+		return order(ctx, world, call, known, kind)
+	}
 	if err := facts.LXD.Prepare(); err != nil {
 		return nil, err
 	}

@@ -85,6 +85,8 @@ type Facts struct {
 	Configured  bool
 	LXD         lxdhttps.Offer
 
+	Options map[string]any // of the charm
+
 	Installed, Running bool
 }
 
@@ -112,6 +114,9 @@ func Observe(ctx context.Context, w World, offer lxdhttps.Offer) (f Facts, err e
 		return f, err
 	}
 	f.Relation = relations[0]
+	if f.Options, err = w.Tools.Config(ctx); err != nil {
+		return f, err
+	}
 	if f.Leader, err = w.Tools.IsLeader(ctx); err != nil {
 		return f, err
 	}
@@ -169,6 +174,8 @@ func Observe(ctx context.Context, w World, offer lxdhttps.Offer) (f Facts, err e
 // want is what the daemon is to be told; ok is false as long as that is not known.
 func (f Facts) want() (c control.Config, ok bool) {
 	c = control.Config{Unit: f.Unit, Address: f.Address, Join: f.Others, Certificate: f.Certificate, LXD: f.LXD}
+	c.Pets, c.LeadMin, c.LeadMax, c.Leave = f.Config.Pets, f.Config.LeadMin, f.Config.LeadMax, f.Config.Leave
+	_ = options(f.Options, &c) // BadOptions tells
 	if f.Configured {
 		// A node stays where it was when it was made, and what it was.
 		c.Address, c.Founds = f.Config.Address, f.Config.Founds
@@ -176,6 +183,13 @@ func (f Facts) want() (c control.Config, ok bool) {
 	}
 	c.Founds = f.Founder == f.Unit && f.Members == 0
 	return c, f.Certificate.Key != "" && f.Founder != "" && f.Published[keyAddress] != "" && (c.Founds || len(f.Others) > 0 && f.Members > 0)
+}
+
+// BadOptions says what is wrong with the charm's options, nil when nothing is. The daemon
+// then goes on with those it had.
+func (f Facts) BadOptions() error {
+	c := f.Config
+	return options(f.Options, &c)
 }
 
 // Plan is pure.

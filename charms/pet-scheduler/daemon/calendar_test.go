@@ -1,0 +1,160 @@
+//go:build cgo && libsqlite3
+
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/charms/pet-scheduler/control"
+	"github.com/dcib/dcib/internal/store"
+)
+
+// configure gives all units the same options.
+func (u *units) configure(change func(*control.Config)) {
+	for n := range u.configs {
+		change(&u.configs[n])
+		require.NoError(u.t, u.configs[n].Write(u.dirs[n]))
+	}
+}
+
+// pet waits until a pet is as it has to be.
+func (u *units) pet(n int, name string, is func(control.Pet) bool) (p control.Pet) {
+	u.t.Helper()
+	require.Eventually(u.t, func() bool {
+		pets, err := u.client(n).Pets(context.Background())
+		if err != nil {
+			return false
+		}
+		for _, p = range pets {
+			if p.Name == name {
+				return is(p)
+			}
+		}
+		return false
+	}, within, 50*time.Millisecond, "%+v", &p)
+	return p
+}
+
+func state(wanted string) func(control.Pet) bool {
+	return func(p control.Pet) bool { return p.State == wanted }
+}
+
+// places tells where what runs.
+func (u *units) places() (lines []string) {
+	all, err := u.lxd.Instances(context.Background())
+	require.NoError(u.t, err)
+	for _, i := range all {
+		lines = append(lines, fmt.Sprint(i.Ref, i.Member, i.Running))
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// soon is a window that opens in the next minutes, within the lead of a pet that was never
+// drained.
+func soon() string {
+	start := time.Now().UTC().Add(3 * time.Minute)
+	return start.Format("2006-01-02 15:04") + "–" + start.Add(time.Hour).Format("2006-01-02 15:04")
+}
+
+func TestCalendar(t *testing.T) {
+	ctx := t.Context()
+	u := newUnits(t, 1)
+	c := u.client(0)
+	before := u.places()
+	u.configure(func(c *control.Config) {
+		c.Pets = fmt.Sprintf("pets:\n- name: big\n  member: m1\n  windows: [%q]\n- name: m3\n  windows: [daily 00:00-24:00]\n", soon())
+		c.LeadMax = time.Hour
+	})
+	require.NoError(t, u.lxd.Evacuate(ctx, "m3", func(string) {}))
+
+	p := u.pet(0, "big", state("drained"))
+	assert.True(t, p.Begin.Before(time.Now()))
+	assert.Contains(t, p.Why, "its window opens")
+	on := u.pet(0, "m3", state("foreign"))
+	assert.Contains(t, on.Why, "its window is open")
+	var runs []store.Run
+	require.Eventually(t, func() bool {
+		var err error
+		runs, err = c.History(ctx, "", 0)
+		return err == nil && len(runs) > 0
+	}, within, 50*time.Millisecond)
+	require.Len(t, runs, 1, "what an operator evacuated is left alone")
+	assert.Equal(t, "m1", runs[0].Member)
+	assert.True(t, runs[0].Calendar)
+	assert.True(t, runs[0].Window.Equal(p.Start))
+	assert.Equal(t, 3, runs[0].Instances)
+
+	// The window is left out: what was moved comes back.
+	skipped, err := c.SkipNext(ctx, control.Skip{Pet: "big"})
+	require.NoError(t, err)
+	assert.True(t, skipped.Start.Equal(p.Start))
+	u.pet(0, "big", state("lent"))
+
+	// An operator wants it.
+	require.NoError(t, c.Hold(ctx, control.Hold{Pet: "big", Want: "own"}))
+	u.pet(0, "big", state("drained"))
+	require.NoError(t, c.Release(ctx, "big"))
+	u.pet(0, "big", state("lent"))
+
+	// By an action it stays so, against the calendar; the other action ends that.
+	run := u.run(0, control.Request{Pet: "m1", Kind: store.Drain, Stay: true})
+	assert.Equal(t, "big", run.Pet)
+	p = u.pet(0, "big", state("drained"))
+	require.NotNil(t, p.Hold)
+	assert.Equal(t, "own", p.Hold.Want)
+	u.run(0, control.Request{Pet: "big", Kind: store.Undrain, Stay: true})
+	p = u.pet(0, "big", state("lent"))
+	assert.Nil(t, p.Hold)
+
+	w, err := c.AddWindow(ctx, control.Window{Pet: "big", Window: soon()})
+	require.NoError(t, err)
+	plan, err := c.Plan(ctx, "big", 1)
+	require.NoError(t, err)
+	assert.Empty(t, plan, "it lies within what was skipped")
+	require.NoError(t, c.RemoveWindow(ctx, w.ID))
+	assert.ErrorContains(t, c.RemoveWindow(ctx, w.ID), "no action added one of that id")
+	_, err = c.AddWindow(ctx, control.Window{Pet: "big", Window: "Fri 25:00–Sat 05:00"})
+	assert.ErrorContains(t, err, "25:00")
+	_, err = c.AddWindow(ctx, control.Window{Pet: "small", Window: "Fri 21:00–Sat 05:00"})
+	assert.ErrorContains(t, err, `cannot find pet "small": the pets are: big, m3`)
+	assert.ErrorContains(t, c.Hold(ctx, control.Hold{Pet: "big", Want: "more"}), "expected own, lent or as-is")
+
+	// What cannot be read keeps the old set in force.
+	u.configure(func(c *control.Config) { c.Pets = "pets: [" })
+	require.NoError(t, c.Hold(ctx, control.Hold{Pet: "big", Want: "own"}))
+	u.pet(0, "big", state("drained"))
+	require.NoError(t, c.Release(ctx, "big"))
+	u.pet(0, "big", state("lent"))
+	require.NoError(t, u.lxd.Restore(ctx, "m3", func(string) {}))
+	assert.Equal(t, before, u.places())
+}
+
+// A drain that fails is tried again, and the calendar knows for how long it lasted.
+func TestPast(t *testing.T) {
+	at := func(minute int) time.Time { return time.Date(2026, 1, 1, 0, minute, 0, 0, time.UTC) }
+	w := at(0).AddDate(0, 0, 1)
+	p := past{ended: []store.Run{
+		{Kind: store.Drain, State: store.Failed, Window: w.AddDate(0, 0, 7), Started: at(50), Ended: at(51), Note: "no room", Calendar: true},
+		{Kind: store.Drain, State: store.Failed, Window: w.AddDate(0, 0, 7), Started: at(40), Ended: at(41), Note: "other", Calendar: true},
+		{Kind: store.Undrain, State: store.Done, Started: at(30), Ended: at(31)},
+		{Kind: store.Drain, State: store.Done, Window: w, Started: at(20), Ended: at(22), Instances: 4},
+		{Kind: store.Drain, State: store.Failed, Window: w, Started: at(10), Ended: at(11)},
+	}}
+	drains := p.drains()
+	require.Len(t, drains, 1)
+	assert.Equal(t, 12*time.Minute, drains[0].Took)
+	assert.Equal(t, 4, drains[0].Instances)
+	f := p.failures(store.Drain, func(store.Run) bool { return true })
+	assert.Equal(t, 2, f.Count)
+	assert.Equal(t, "no room", f.Error)
+	assert.Equal(t, at(51), f.Last)
+	assert.Zero(t, p.failures(store.Undrain, func(store.Run) bool { return true }).Count)
+}

@@ -1,0 +1,329 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dcib/dcib/charms/pet-scheduler/control"
+	"github.com/dcib/dcib/internal/calendar"
+	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/lead"
+	"github.com/dcib/dcib/internal/schedule"
+	"github.com/dcib/dcib/internal/store"
+)
+
+// herd is the pets as they are in force: the accepted set, with what actions added to it.
+type herd struct {
+	store.Intents
+	pets []*calendar.Pet
+}
+
+// herds remembers the last one: reading a set takes longer than asking for it.
+type herds struct {
+	mu   sync.Mutex
+	last *herd
+}
+
+func (k *herds) of(ctx context.Context, s *store.Store) (*herd, error) {
+	intents, err := s.Intents(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.last != nil && reflect.DeepEqual(k.last.Intents, intents) {
+		return k.last, nil
+	}
+	h := &herd{Intents: intents}
+	if h.pets, err = calendar.Parse([]byte(intents.Pets)); err != nil {
+		return nil, fmt.Errorf("cannot read the accepted pets: %w", err)
+	}
+	for _, p := range h.pets {
+		for _, w := range intents.Windows {
+			if w.Pet != p.Name {
+				continue
+			}
+			// One that cannot be read any more was written by another version.
+			if added, err := calendar.ParseWindow(w.Spec, p.Zone); err == nil {
+				p.Windows = append(p.Windows, added...)
+			}
+		}
+		for _, k := range intents.Skips {
+			if k.Pet != p.Name {
+				continue
+			}
+			until := k.Until
+			if until.IsZero() {
+				until = k.Start.Add(time.Millisecond)
+			}
+			p.Skips = append(p.Skips, calendar.Skip{From: k.Start, To: until})
+		}
+	}
+	k.last = h
+	return h, nil
+}
+
+// pet finds a pet by its name, or by its member's; nil when there is none.
+func (h *herd) pet(name string) *calendar.Pet {
+	for _, p := range h.pets {
+		if p.Name == name {
+			return p
+		}
+	}
+	for _, p := range h.pets {
+		if p.Member == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// named finds a pet, or says that there is none.
+func (h *herd) named(name string) (*calendar.Pet, error) {
+	if p := h.pet(name); p != nil {
+		return p, nil
+	}
+	names := make([]string, len(h.pets))
+	for i, p := range h.pets {
+		names[i] = p.Name
+	}
+	return nil, fmt.Errorf("cannot find pet %q: the pets are: %s: %w", name, strings.Join(names, ", "), store.ErrNotFound)
+}
+
+func (h *herd) hold(pet string, now time.Time) *store.Hold {
+	for i := range h.Holds {
+		if hold := &h.Holds[i]; hold.Pet == pet && (hold.Until.IsZero() || now.Before(hold.Until)) {
+			return hold
+		}
+	}
+	return nil
+}
+
+// past is what the journal tells of a pet: its runs that are over, the latest first, and
+// the one that is under way.
+type past struct {
+	ended []store.Run
+	open  *store.Run
+}
+
+// remembered is how many runs of a pet are looked at: its drains and as many undrains.
+const remembered = 200
+
+func (p past) latest() *store.Run {
+	switch {
+	case p.open != nil:
+		return p.open
+	case len(p.ended) > 0:
+		return &p.ended[0]
+	}
+	return nil
+}
+
+// drains are those that came to their end, in order. Failed tries for the same window count
+// as part of it.
+func (p past) drains() []lead.Drain {
+	var drains []lead.Drain
+	var began time.Time
+	var tried time.Time // window of the tries since began
+	for _, r := range slices.Backward(p.ended) {
+		if r.Kind != store.Drain {
+			began = time.Time{}
+			continue
+		}
+		if began.IsZero() || !tried.Equal(r.Window) {
+			began, tried = r.Started, r.Window
+		}
+		if r.State == store.Done {
+			drains = append(drains, lead.Drain{Took: r.Ended.Sub(began), Instances: r.Instances})
+			began = time.Time{}
+		}
+	}
+	return drains
+}
+
+// failures counts the tries of a kind that failed since the last one that did not, for what
+// counts says are to be counted.
+func (p past) failures(kind store.Kind, counts func(store.Run) bool) (f schedule.Failure) {
+	for _, r := range p.ended {
+		if r.Kind != kind || r.State == store.Undone {
+			continue
+		}
+		if r.State != store.Failed || !counts(r) {
+			break
+		}
+		if f.Count++; f.Count == 1 {
+			f.Last, f.Error = r.Ended, r.Note
+		}
+	}
+	return f
+}
+
+// stateOf tells how a pet is, by what LXD says and what the journal says.
+func stateOf(view drain.View, pet *calendar.Pet, p past, window time.Time) schedule.State {
+	member, _ := view.Member(pet.Member)
+	record, recorded := view.Records[pet.Member]
+	latest := p.latest()
+	// What an action did without this store, or for a pet that was none, stays.
+	ours := latest != nil && (latest.Kind == store.Drain || latest.State != store.Done)
+	switch {
+	case !recorded && member.Status == drain.Evacuated:
+		return schedule.Foreign
+	case !recorded && p.open != nil && p.open.Kind == store.Drain:
+		return schedule.Draining
+	case !recorded:
+		return schedule.Lent
+	case !ours:
+		return schedule.Foreign
+	case record.Phase == drain.Returning:
+		return schedule.Returning
+	case record.Phase == drain.Draining:
+		return schedule.Draining
+	case member.Status == drain.Evacuated:
+		return schedule.Drained
+	case latest.Window.Equal(window):
+		return schedule.Foreign // somebody restored it by hand: for this window it is theirs
+	}
+	return schedule.Lent
+}
+
+// instances counts what is on a pet or would come back to it.
+func instances(view drain.View, member string) int {
+	n := 0
+	for _, i := range view.Instances {
+		if i.Member == member {
+			n++
+		}
+	}
+	for _, e := range view.Records[member].Entries {
+		if e.To != "" && e.To != member {
+			n++
+		}
+	}
+	return n
+}
+
+// rules are what an operator set for all pets.
+type rules struct {
+	lead     lead.Options
+	schedule schedule.Options
+}
+
+func rulesOf(c control.Config) rules {
+	r := rules{lead.Defaults(), schedule.Defaults()}
+	if c.LeadMin > 0 {
+		r.lead.Min = c.LeadMin
+	}
+	if c.LeadMax > 0 {
+		r.lead.Max = c.LeadMax
+	}
+	r.schedule.Leave = c.Leave
+	return r
+}
+
+// factsOf gathers what is decided on.
+func (h *herd) factsOf(pet *calendar.Pet, view drain.View, p past, r rules, now time.Time) schedule.Facts {
+	f := schedule.Facts{Now: now.In(pet.Zone), MinStay: pet.MinStay}
+	if span, ok := pet.Span(now); ok {
+		f.Window = schedule.Window{Return: span.Return.In(pet.Zone), Start: span.Start.In(pet.Zone), End: span.End.In(pet.Zone)}
+	}
+	f.State = stateOf(view, pet, p, f.Window.Start)
+	l := lead.Of(p.drains(), instances(view, pet.Member), r.lead)
+	f.Lead, f.LeadWhy = l.Time, l.Why
+	if latest := p.latest(); latest != nil && latest.Kind == store.Drain {
+		f.For = latest.Window
+	} else {
+		for _, run := range p.ended {
+			if run.Kind == store.Drain {
+				f.For = run.Window
+				break
+			}
+		}
+	}
+	var held time.Time
+	if hold := h.hold(pet.Name, now); hold != nil {
+		held = hold.At
+		f.Hold = &schedule.Hold{Want: schedule.Want(hold.Want), By: hold.By}
+		if !hold.Until.IsZero() {
+			f.Hold.Until = hold.Until.In(pet.Zone)
+		}
+	}
+	if f.Hold == nil || f.Hold.Want != schedule.WantOwn {
+		f.FailedFor = f.Window.Start
+	}
+	f.Drain = p.failures(store.Drain, func(run store.Run) bool {
+		return run.Calendar && run.Window.Equal(f.FailedFor) && !run.Started.Before(held)
+	})
+	f.Undrain = p.failures(store.Undrain, func(run store.Run) bool { return run.Calendar })
+	return f
+}
+
+// due is one pet and what is due for it.
+type due struct {
+	pet   *calendar.Pet
+	past  past
+	facts schedule.Facts
+	schedule.Decision
+}
+
+// survey decides for all pets.
+func (d *Daemon) survey(ctx context.Context, s *store.Store, known map[string][]store.Run) ([]due, *herd, error) {
+	h, err := d.herds.of(ctx, s)
+	if err != nil || len(h.pets) == 0 {
+		return nil, h, err
+	}
+	config, _, err := control.ReadConfig(d.Dir)
+	if err != nil {
+		return nil, h, err
+	}
+	// The journal first: what LXD shows is then never older than it.
+	open, err := s.OpenRuns(ctx)
+	if err != nil {
+		return nil, h, err
+	}
+	list := make([]due, len(h.pets))
+	for i, pet := range h.pets {
+		ended, ok := known[pet.Name]
+		if !ok {
+			if ended, err = s.History(ctx, pet.Name, remembered); err != nil {
+				return nil, h, err
+			}
+			if known != nil {
+				known[pet.Name] = ended
+			}
+		}
+		list[i] = due{pet: pet, past: past{ended: ended}}
+		for n := range open {
+			if open[n].Pet == pet.Name {
+				list[i].past.open = &open[n]
+			}
+		}
+	}
+	view, err := d.look(ctx, config)
+	if err != nil {
+		return nil, h, err
+	}
+	r := rulesOf(config)
+	now := time.Now()
+	for i := range list {
+		l := &list[i]
+		l.facts = h.factsOf(l.pet, view, l.past, r, now)
+		l.Decision = schedule.Decide(l.facts, r.schedule)
+	}
+	return list, h, nil
+}
+
+// look sees LXD as it is.
+func (d *Daemon) look(ctx context.Context, config control.Config) (drain.View, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	cluster, err := d.Connect(ctx, config)
+	if err != nil {
+		return drain.View{}, err
+	}
+	return drain.Look(ctx, cluster, cluster)
+}

@@ -1,0 +1,59 @@
+package service
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/dcib/dcib/charms/pet-scheduler/control"
+	"github.com/dcib/dcib/internal/calendar"
+	"github.com/dcib/dcib/internal/lead"
+)
+
+// options brings an operator's options into a daemon's configuration. What is wrong keeps
+// all of them as they were, and the error says which and why.
+func options(config map[string]any, c *control.Config) error {
+	text := func(name string) string {
+		s, _ := config[name].(string)
+		return s
+	}
+	next := *c
+	if next.Pets = text("pets"); next.Pets != c.Pets { // what is in force was read before
+		if _, err := calendar.Parse([]byte(next.Pets)); err != nil {
+			return fmt.Errorf("option pets: %w", err)
+		}
+	}
+	for _, o := range []struct {
+		name string
+		into *time.Duration
+	}{{"lead-min", &next.LeadMin}, {"lead-max", &next.LeadMax}} {
+		*o.into = 0
+		if text(o.name) == "" {
+			continue
+		}
+		d, err := time.ParseDuration(text(o.name))
+		if err != nil || d < time.Second || d > 7*24*time.Hour {
+			return fmt.Errorf("option %s is %q, wanted a duration from 1s to 168h such as 5m", o.name, text(o.name))
+		}
+		*o.into = d
+	}
+	least, most := lead.Defaults().Min, lead.Defaults().Max
+	if next.LeadMin > 0 {
+		least = next.LeadMin
+	}
+	if next.LeadMax > 0 {
+		most = next.LeadMax
+	}
+	if least > most {
+		return fmt.Errorf("option lead-min is %s and lead-max is %s, wanted the first not over the second", least, most)
+	}
+	switch v := text("on-failure"); v {
+	case "", "undo":
+		next.Leave = false
+	case "leave":
+		next.Leave = true
+	default:
+		return fmt.Errorf("option on-failure is %q, wanted undo or leave", v)
+	}
+	*c = next
+	return nil
+}
