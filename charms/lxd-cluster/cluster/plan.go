@@ -127,7 +127,7 @@ func (f Facts) asFounder() ([]charm.Step[World], charm.Status) {
 	if reason := f.cannotStore(); reason != "" {
 		return nil, charm.Blockedf("%s", reason)
 	}
-	steps := f.tell(lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version})
+	steps := f.tell(lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, Founder: f.knownFounder()})
 	if silent := f.mayHaveJoined(); len(silent) > 0 {
 		return steps, charm.Waitingf("waiting to found the cluster again: %s may have joined one that the last founder made, and has yet to say no; if its machine is gone for good, remove it from Juju", strings.Join(silent, ", "))
 	}
@@ -146,12 +146,9 @@ func (f Facts) asFounder() ([]charm.Step[World], charm.Status) {
 
 // asJoiner tells this unit's wish and uses the offer that was made to it.
 func (f Facts) asJoiner() ([]charm.Step[World], charm.Status) {
-	wish := lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, Spent: f.Mine.Wish.Spent, Failed: f.Mine.Wish.Failed}
+	wish := lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, Spent: f.Mine.Wish.Spent, Failed: f.Mine.Wish.Failed, Founder: f.knownFounder()}
 	if f.clusterUnit() == "" {
 		// Nobody can join yet; who founds is not decided or not done.
-		if f.FounderAgain {
-			wish.Founder = f.Founder
-		}
 		steps := f.tell(wish)
 		if f.Founder == "" {
 			return steps, charm.Waitingf("waiting for the leader to name a founder")
@@ -337,6 +334,14 @@ func (f Facts) founderIsMissing() bool {
 		return false
 	}
 	return f.Founder == "" || f.FounderGone
+}
+
+// knownFounder is what a unit whose LXD is in no cluster says of the founder, see Wish.
+func (f Facts) knownFounder() string {
+	if f.FounderAgain {
+		return f.Founder
+	}
+	return ""
 }
 
 // mayHaveJoined lists the units that asked for a token once and have not said since this

@@ -29,6 +29,10 @@ func (f Facts) stuck() charm.Plan[World] {
 		address = f.Address
 	}
 	steps := f.tell(lxdcluster.Wish{Member: f.LXD.Member, Address: address, LXD: f.LXD.Version, Cluster: f.LXD.Identity})
+	if f.Leader && f.founderIsMissing() {
+		// To hear from the others whether they are in this cluster too.
+		steps = append(steps, nameFounder{f.Relation, f.Unit, f.Founder != ""})
+	}
 	action := "recover-from-quorum-loss"
 	if f.alone() && len(f.Remains) == 0 {
 		action = "start-over"
@@ -37,10 +41,15 @@ func (f Facts) stuck() charm.Plan[World] {
 	return charm.Plan[World]{Steps: steps, Status: status, Version: f.LXD.Version}
 }
 
-// alone tells whether no other unit that Juju keeps is in this cluster.
+// alone tells whether no other unit that Juju keeps is in this cluster, for sure: one that
+// asked for a token may have got in without having told, unless it has said since that it is
+// in none.
 func (f Facts) alone() bool {
 	for _, bag := range f.Peers {
-		if bag.Wish.Cluster == f.LXD.Identity {
+		switch wish := bag.Wish; {
+		case wish.Cluster != "" && wish.Cluster != f.LXD.Identity:
+		case wish.Cluster == "" && (wish.Key == "" || f.FounderAgain && wish.Founder == f.Founder):
+		default:
 			return false
 		}
 	}

@@ -34,6 +34,12 @@ func three(t *testing.T) *model {
 // The founder's machine is lost when it was the only one with a vote, and the joiner had no
 // time to tell that it is in.
 func TestAFounderThatDiesWithTheOnlyVoteIsNotReplacedByASecondCluster(t *testing.T) {
+	for _, leader := range []string{"lxd-cluster/1", "lxd-cluster/2"} {
+		t.Run(leader+" leads then", func(t *testing.T) { founderDiesWithTheOnlyVote(t, leader) })
+	}
+}
+
+func founderDiesWithTheOnlyVote(t *testing.T, leader string) {
 	m := three(t)
 	founder, joiner, third := m.lxds["lxd-cluster/0"], m.lxds["lxd-cluster/1"], m.lxds["lxd-cluster/2"]
 	bags := m.juju.Relations[0].Databags
@@ -46,6 +52,8 @@ func TestAFounderThatDiesWithTheOnlyVoteIsNotReplacedByASecondCluster(t *testing
 		}
 	}
 	bags["lxd-cluster/1"] = told // the hook that joined was killed
+	require.NoError(t, m.hook("lxd-cluster/2"))
+	require.NotContains(t, bags["lxd-cluster/2"]["wish"], `"key":""`, "the third asks for a token")
 	require.False(t, third.local.Clustered, "it waits for its turn")
 
 	founder.dead, joiner.stuck = true, true
@@ -60,13 +68,20 @@ func TestAFounderThatDiesWithTheOnlyVoteIsNotReplacedByASecondCluster(t *testing
 			_ = m.hook("lxd-cluster/2")
 		}
 	}
-	m.juju.Leaders["lxd-cluster"] = "lxd-cluster/2"
+	m.juju.Leaders["lxd-cluster"] = leader
 	// The new leader is always first.
+	if leader == "lxd-cluster/1" {
+		require.NoError(t, m.hook("lxd-cluster/1"))
+		require.NotContains(t, m.juju.Units["lxd-cluster/1"].Message, "start-over", "the third asked for a token, and may have got in")
+		require.Contains(t, m.rescue(t, "lxd-cluster/1", "start-over", true).Failure, "other units")
+	}
 	for range 5 {
 		require.NoError(t, m.hook("lxd-cluster/2"))
 	}
 	require.False(t, third.local.Clustered, "it does not found before the other has said no")
-	require.Contains(t, m.juju.Units["lxd-cluster/2"].Message, "lxd-cluster/1 may have joined")
+	if leader == "lxd-cluster/2" {
+		require.Contains(t, m.juju.Units["lxd-cluster/2"].Message, "lxd-cluster/1 may have joined")
+	}
 	settle(5)
 	require.Equal(t, 1, m.w.clusters)
 	require.Contains(t, m.juju.Units["lxd-cluster/1"].Message, "juju run lxd-cluster/1 start-over")
