@@ -3,12 +3,14 @@ package cluster
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/lxd"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 	"github.com/dcib/dcib/internal/seal"
 )
@@ -190,9 +192,7 @@ func (s join) Apply(ctx context.Context, w World) error {
 	}
 	token, err := key.Open(lxdcluster.Purpose(s.wish.Member), s.offer.Token)
 	if err == nil {
-		ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
-		defer cancel()
-		err = w.LXD.Join(ctx, string(token), s.wish.Address, s.pool)
+		err = w.join(ctx, string(token), s.wish.Address, s.pool)
 	}
 	if err == nil {
 		return nil
@@ -209,4 +209,29 @@ func (s join) Apply(ctx context.Context, w World) error {
 		return setErr
 	}
 	return charm.Waiting("cannot join yet, asked for another token: %s", err)
+}
+
+// joinTime is how long LXD may take to join: some seconds as a rule, more where the cluster
+// has many images.
+const joinTime = 2 * time.Minute
+
+// join joins, and does not leave LXD half in: one whose partner died on it takes itself for a
+// member without a database, for ever. What joins has nothing that a new start could lose.
+func (w World) join(ctx context.Context, token, address string, pool Pool) error {
+	limited, cancel := context.WithTimeout(ctx, joinTime)
+	defer cancel()
+	joined := w.LXD.Join(limited, token, address, pool)
+	if joined == nil || limited.Err() == nil {
+		return joined
+	}
+	if _, err := w.LXD.Look(ctx); !errors.Is(err, lxd.ErrStuck) {
+		return joined
+	}
+	if remains, err := w.LXD.Remains(); err != nil || len(remains) > 0 {
+		return errors.Join(joined, err)
+	}
+	limited, cancel = context.WithTimeout(ctx, clusterTimeout)
+	defer cancel()
+	_, err := w.LXD.StartOver(limited, w.Now())
+	return errors.Join(joined, err)
 }
