@@ -55,8 +55,8 @@ func testLeaderDies(t *testing.T) {
 	}{
 		{"before anything is founded", 0},
 		{"founded", 1},
-		{"the second has joined", 2},
-		{"the third has joined", 3},
+		{"the second joins", 2},
+		{"the third joins", 3},
 	}
 	for n, stage := range stages {
 		t.Run(stage.name, func(t *testing.T) {
