@@ -132,8 +132,8 @@ test: lint check e2e ## Everything, on a real LXD and a real Juju (root, Debian 
 
 # The real suites run one after another, each in its own state folder.
 .PHONY: bench
-e2e: charms
-	@cd tests && ../bin/suite -v box -tags box,$(TAGS) -count=1 -p 1 -timeout 40m ./e2e/... ./faults/...
+e2e: charms standins
+	@cd tests && ../bin/suite -v box -tags box,$(TAGS) -count=1 -p 1 -timeout 40m ./e2e/... ./faults/... ./bundles/...
 
 bench: charms ## What things cost on a real box, each beside the way without us
 	@cd tests && go test -v -tags box,$(TAGS) -count=1 -timeout 40m ./bench/...
