@@ -5,11 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 )
 
 // attempts is how often a member is worked through before what still fails is reported.
 const attempts = 3
+
+// AtOnce is how many instances are moved at a time where nobody says otherwise: more are
+// hardly faster, since they share disks and network.
+const AtOnce = 4
 
 // Drainer applies plans.
 type Drainer struct {
@@ -21,6 +26,42 @@ type Drainer struct {
 	Now func() time.Time
 	// Progress gets a line for each thing done; nil drops them.
 	Progress func(format string, args ...any)
+	// Parallel is how many instances are moved at a time. LXD's evacuation moves one after
+	// another, so with 1 or more they are moved before it; 0 leaves them to it.
+	Parallel int
+}
+
+// job is something to do about one instance.
+type job struct {
+	Ref
+	do func(Drainer) error
+}
+
+// all does the jobs, Parallel at a time, and keeps what came of each.
+func (d Drainer) all(ctx context.Context, jobs []job, because map[Ref]error) {
+	var mu sync.Mutex
+	quiet := d
+	quiet.Progress = func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		d.say(format, args...)
+	}
+	free := make(chan struct{}, max(1, d.Parallel))
+	var working sync.WaitGroup
+	for _, j := range jobs {
+		free <- struct{}{}
+		if ctx.Err() != nil {
+			break
+		}
+		working.Go(func() {
+			defer func() { <-free }()
+			err := j.do(quiet)
+			mu.Lock()
+			defer mu.Unlock()
+			because[j.Ref] = err
+		})
+	}
+	working.Wait()
 }
 
 // Move is what happened to one instance.
@@ -127,6 +168,15 @@ func (d Drainer) wake(ctx context.Context, view View, member string, record *Rec
 func (d Drainer) drainOnce(ctx context.Context, member string, view View, record *Record, because map[Ref]error) {
 	clear(because)
 	if m, _ := view.Member(member); m.Status == Online {
+		if d.Parallel > 0 {
+			// Whatever fails here, or came meanwhile, LXD's evacuation moves after it. What
+			// stays is LXD's to stop: it then knows that it is meant to run.
+			d.all(ctx, d.leaving(ctx, view, member, record, false), because)
+			if ctx.Err() != nil {
+				return
+			}
+			clear(because)
+		}
 		d.say("evacuating %s", member)
 		because[Ref{}] = d.Cluster.Evacuate(ctx, member, func(line string) { d.say("%s", line) })
 		var err error
@@ -139,36 +189,55 @@ func (d Drainer) drainOnce(ctx context.Context, member string, view View, record
 		}
 	}
 	// What LXD's evacuation left undone.
+	d.all(ctx, d.leaving(ctx, view, member, record, true), because)
+}
+
+// leaving lists what there is to do about the instances of a member that is to be empty;
+// without stops, not about those that stay.
+func (d Drainer) leaving(ctx context.Context, view View, member string, record *Record, stops bool) []job {
+	var jobs []job
+	add := func(ref Ref, do func(Drainer) error) { jobs = append(jobs, job{ref, do}) }
+	coming := map[string]int{} // instances that go to each member
 	for n := range record.Entries {
 		e := &record.Entries[n]
 		i, there := view.find(*e)
 		switch {
-		case !there || ctx.Err() != nil:
+		case !there:
 		case i.Member != member && e.Ran && !i.Running && i.Origin != "" && (e.To == "" || e.To == i.Member):
-			d.say("starting %s on %s", i.Ref, i.Member)
-			because[i.Ref] = d.Cluster.Start(ctx, i.Ref)
-		case i.Member == member && e.Stays && i.Running:
-			d.say("stopping %s, which cannot move", i.Ref)
-			because[i.Ref] = d.Cluster.Stop(ctx, i.Ref)
+			add(i.Ref, func(d Drainer) error {
+				d.say("starting %s on %s", i.Ref, i.Member)
+				return d.Cluster.Start(ctx, i.Ref)
+			})
+		case i.Member == member && e.Stays && i.Running && stops:
+			add(i.Ref, func(d Drainer) error {
+				d.say("stopping %s, which cannot move", i.Ref)
+				return d.Cluster.Stop(ctx, i.Ref)
+			})
 		case i.Member == member && !e.Stays:
-			because[i.Ref] = d.moveAway(ctx, view, member, i, e.Ran)
+			hosts := view.hosts(member, i.Architecture, coming)
+			if len(hosts) == 0 {
+				add(i.Ref, func(Drainer) error {
+					return fmt.Errorf("cannot move %s: no other member is Online, takes instances and runs %s", i.Ref, i.Architecture)
+				})
+				break
+			}
+			to, start := hosts[0].Name, e.Ran
+			coming[to]++
+			add(i.Ref, func(d Drainer) error { return d.moveAway(ctx, member, i, to, start) })
 		}
 	}
+	return jobs
 }
 
 // moveAway moves one instance as LXD's evacuation would have.
-func (d Drainer) moveAway(ctx context.Context, view View, member string, i Instance, start bool) error {
-	hosts := view.hosts(member, i.Architecture)
-	if len(hosts) == 0 {
-		return fmt.Errorf("cannot move %s: no other member is Online, takes instances and runs %s", i.Ref, i.Architecture)
-	}
+func (d Drainer) moveAway(ctx context.Context, member string, i Instance, to string, start bool) error {
 	if i.Origin == "" {
 		// `lxc cluster restore` then knows it too, should an operator prefer that.
 		if err := d.Cluster.SetOrigin(ctx, i.Ref, member); err != nil {
 			return err
 		}
 	}
-	return d.move(ctx, i, hosts[0].Name, start)
+	return d.move(ctx, i, to, start)
 }
 
 // move takes an instance to a member, and starts it there if it has to run.
@@ -278,18 +347,30 @@ func (d Drainer) undrainOnce(ctx context.Context, member string, view View, reco
 			return
 		}
 	}
+	var jobs []job
 	for n := range record.Entries {
 		e := &record.Entries[n]
 		i, there := view.find(*e)
 		switch {
-		case !there || !e.Back || ctx.Err() != nil:
+		case !there || !e.Back:
 		case i.Member == member && e.Start && !i.Running:
-			d.say("starting %s on %s", i.Ref, member)
-			because[i.Ref] = d.Cluster.Start(ctx, i.Ref)
+			jobs = append(jobs, job{i.Ref, func(d Drainer) error {
+				d.say("starting %s on %s", i.Ref, member)
+				return d.Cluster.Start(ctx, i.Ref)
+			}})
 		case i.Member != member && ours(view, *e, i):
-			because[i.Ref] = d.move(ctx, i, member, e.Start)
+			jobs = append(jobs, job{i.Ref, func(d Drainer) error {
+				if i.Origin == member {
+					// A drain that did not come to its evacuation has left it there.
+					if err := d.Cluster.SetOrigin(ctx, i.Ref, ""); err != nil {
+						return err
+					}
+				}
+				return d.move(ctx, i, member, e.Start)
+			}})
 		}
 	}
+	d.all(ctx, jobs, because)
 }
 
 // recorded gives the member's record as it was seen; nil when there is none.

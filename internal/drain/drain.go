@@ -19,6 +19,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -182,9 +183,11 @@ func (v View) find(e Entry) (i Instance, ok bool) {
 }
 
 // hosts lists the members other than from where LXD would place an instance of that
-// architecture, the one with the fewest instances first. An empty architecture matches all.
-func (v View) hosts(from, architecture string) []Member {
+// architecture, the one with the fewest instances first, those that are coming included. An
+// empty architecture matches all.
+func (v View) hosts(from, architecture string, coming map[string]int) []Member {
 	load := map[string]int{}
+	maps.Copy(load, coming)
 	for _, i := range v.Instances {
 		load[i.Member]++
 	}

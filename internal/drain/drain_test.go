@@ -3,6 +3,8 @@ package drain_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -310,4 +312,69 @@ func TestRecordText(t *testing.T) {
 	require.ErrorContains(t, err, `its phase is "flying"`)
 	_, err = drain.Decode("x")
 	require.ErrorContains(t, err, "cannot read drain record")
+}
+
+// together is a cluster that sees how many of its instances are on the move, and is used by
+// several goroutines.
+type together struct {
+	*draintest.LXD
+	mu          sync.Mutex
+	moving, max int
+	meet        chan struct{} // a move waits here for another, or for the last
+}
+
+func (l *together) Stop(ctx context.Context, ref drain.Ref) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.LXD.Stop(ctx, ref)
+}
+
+func (l *together) Start(ctx context.Context, ref drain.Ref) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.LXD.Start(ctx, ref)
+}
+
+func (l *together) SetOrigin(ctx context.Context, ref drain.Ref, origin string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.LXD.SetOrigin(ctx, ref, origin)
+}
+
+func (l *together) Move(ctx context.Context, ref drain.Ref, to string, live bool) error {
+	l.mu.Lock()
+	l.moving++
+	l.max = max(l.max, l.moving)
+	l.mu.Unlock()
+	select {
+	case l.meet <- struct{}{}:
+	case <-l.meet:
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.moving--
+	return l.LXD.Move(ctx, ref, to, live)
+}
+
+// Several instances move at a time, to all members alike, before LXD evacuates the rest.
+func TestParallel(t *testing.T) {
+	lxd := &together{LXD: draintest.New("pet", "b", "c"), meet: make(chan struct{})}
+	for n := range 8 {
+		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
+	}
+	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Parallel: 4}
+	report, err := d.Drain(t.Context(), "pet", false)
+	require.NoError(t, err)
+	require.Equal(t, 8, report.Moved())
+	require.Greater(t, lxd.max, 1)
+	require.LessOrEqual(t, lxd.max, 4)
+	on := map[string]int{}
+	for _, i := range lxd.Instance {
+		require.True(t, i.Running)
+		on[i.Member]++
+	}
+	require.Equal(t, map[string]int{"b": 4, "c": 4}, on)
+	report, err = d.Undrain(t.Context(), "pet")
+	require.NoError(t, err)
+	require.Equal(t, 8, report.Moved())
 }

@@ -111,7 +111,7 @@ func PlanDrain(view View, name string, force bool) Plan {
 	case !drainedBefore && member.Status == Evacuated:
 		return refused("drain", name, "it was evacuated, but not by pet-scheduler, and stays its operator's: `lxc cluster restore %s` first", name)
 	}
-	if len(view.hosts(name, "")) == 0 && member.Status == Online {
+	if len(view.hosts(name, "", nil)) == 0 && member.Status == Online {
 		return refused("drain", name, "no other member is Online and takes instances: the cluster would have nowhere to run anything")
 	}
 
@@ -189,7 +189,7 @@ func immovable(view View, i Instance) string {
 		return "its cluster.evacuate is stop"
 	case (i.Evacuate == "" || i.Evacuate == "auto") && len(i.Ties) > 0:
 		return "is tied to this member by " + strings.Join(i.Ties, ", ")
-	case len(view.hosts(i.Member, i.Architecture)) == 0:
+	case len(view.hosts(i.Member, i.Architecture, nil)) == 0:
 		return "no other member is Online, takes instances and runs " + i.Architecture
 	}
 	return ""

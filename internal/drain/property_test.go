@@ -35,6 +35,7 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 			before[i.Ref] = *i
 		}
 		d := drainer(lxd)
+		d.Parallel = rapid.IntRange(0, 1).Draw(t, "parallel")
 
 		// again runs an action, killed at random, until it comes to its end.
 		again := func(action func() error) {

@@ -44,6 +44,7 @@ func TestBox(t *testing.T) {
 	t.Run("a machine that has instances keeps them", testAdopt)
 	t.Run("drain empties a member, undrain brings back what it moved", testDrain)
 	t.Run("an operator's own evacuation is left alone", testForeignEvacuation)
+	t.Run("a pet comes back for its window, and lends again after it", testCalendar)
 	t.Run("no join token can be read from Juju", testNoSecrets)
 	t.Run("a hook with nothing to do costs little", testIdleHook)
 	t.Run("a unit that leaves hands over and loses nothing", testLeave)

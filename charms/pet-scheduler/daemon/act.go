@@ -286,7 +286,7 @@ func (d *Daemon) carryOn(ctx context.Context, a *store.Actor, run store.Run) err
 // stays open for whoever acts next. The context bounds the run.
 func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, force bool, cluster Cluster) error {
 	watched := &watched{Cluster: cluster, actor: a, run: run}
-	drainer := drain.Drainer{Cluster: watched, Journal: watched, By: d.unit, Progress: d.Log}
+	drainer := drain.Drainer{Cluster: watched, Journal: watched, By: d.unit, Progress: d.Log, Parallel: drain.AtOnce}
 	var report drain.Report
 	var err error
 	if run.Kind == store.Drain {

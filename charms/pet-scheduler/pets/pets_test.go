@@ -158,7 +158,7 @@ func TestActions(t *testing.T) {
 	require.Equal(t, "1", said.Results["moved"])
 	require.Equal(t, "c1: m1 → m2 (running)\nc2: m1 (stopped)", said.Results["instances"])
 	require.NotEmpty(t, said.Results["duration"])
-	require.Equal(t, []string{"evacuating m1"}, said.Progress)
+	require.Equal(t, []string{"moving c1 from m1 to m2", "evacuating m1"}, said.Progress)
 	require.Equal(t, "active: 3 members, pets drained: m1", s.hook())
 
 	said = s.action("drain", nil)
@@ -190,7 +190,7 @@ func TestActionsSayWhatIsWrong(t *testing.T) {
 func TestAKilledDrainShowsInTheStatus(t *testing.T) {
 	s := related(t)
 	s.lxd.Add("c1", "m1", true)
-	s.lxd.Life = 8 // the evacuation is the last that is asked for
+	s.lxd.Life = 12 // the evacuation is the last that is asked for
 	require.NotEmpty(t, s.action("drain", nil).Failure)
 	s.lxd.Life = -1
 	require.Equal(t, drain.Evacuated, s.lxd.Status("m1"))

@@ -1,0 +1,86 @@
+//go:build box
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// testCalendar has a pet's window open a minute from now: the pet is empty before that, and
+// after the window what was moved is back. A pet that was never drained has a lead longer
+// than a minute, so the drain begins at once.
+func testCalendar(t *testing.T) {
+	const guests = 4
+	pet, ask := petAndOther(t)
+	box.GuestImage(t, ask)
+	start := time.Now().Add(time.Minute).Truncate(time.Second)
+	end := start.Add(5 * time.Second)
+	box.Inside(t, ask, fmt.Sprintf("for i in $(seq %d); do lxc launch guest guest-calendar$i --profile dcib --target %s & done; wait", guests, pet))
+	defer func() {
+		box.Juju(t, "config", "-m", "metal", "pet-scheduler", "--reset", "pets")
+		box.Inside(t, ask, fmt.Sprintf("for i in $(seq %d); do lxc delete -f guest-calendar$i; done", guests))
+	}()
+	before := place(t, ask)
+	for n := 1; n <= guests; n++ {
+		require.Equal(t, pet+" Running", before[fmt.Sprintf("guest-calendar%d", n)])
+	}
+
+	const layout = "20060102T150405Z"
+	pets := fmt.Sprintf(`pets:
+- name: big
+  member: %s
+  windows:
+  - ics: |
+      BEGIN:VCALENDAR
+      BEGIN:VEVENT
+      UID:soon
+      DTSTART:%s
+      DTEND:%s
+      END:VEVENT
+      END:VCALENDAR
+`, pet, start.UTC().Format(layout), end.UTC().Format(layout))
+	file := filepath.Join(t.TempDir(), "pets.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(pets), 0o600))
+	box.Juju(t, "config", "-m", "metal", "pet-scheduler", "pets=@"+file)
+
+	var empty time.Time
+	box.Await(t, 2*time.Minute, 500*time.Millisecond, "the pet is empty", func() (bool, string) {
+		where := place(t, ask)
+		for name, at := range where {
+			if strings.HasPrefix(at, pet+" ") {
+				return false, name + " is on " + at
+			}
+		}
+		empty = time.Now()
+		return box.Members(t, ask)[pet] == "evacuated", fmt.Sprint(where)
+	})
+	t.Logf("empty %s before its window", start.Sub(empty).Round(time.Second/10))
+	require.True(t, empty.Before(start), "empty at %s, its window opened %s", empty, start)
+	for name, at := range place(t, ask) {
+		if strings.HasPrefix(name, "guest-calendar") {
+			require.True(t, strings.HasSuffix(at, " Running"), "%s: %s", name, at)
+		}
+	}
+
+	var back time.Time
+	box.Await(t, 2*time.Minute, 500*time.Millisecond, "everything is back", func() (bool, string) {
+		where := place(t, ask)
+		for name, was := range before {
+			if where[name] != was {
+				return false, name + " is on " + where[name]
+			}
+		}
+		back = time.Now()
+		return box.Members(t, ask)[pet] == "online", fmt.Sprint(where)
+	})
+	require.True(t, back.After(end), "it came back before its window was over")
+	t.Logf("back %s after its window", back.Sub(end).Round(time.Second/10))
+	t.Log(box.Action(t, "metal", "pet-scheduler/leader", "history", "pet=big")["history"])
+}
