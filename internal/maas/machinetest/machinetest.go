@@ -182,6 +182,9 @@ func (m *Machine) configure(pkg, version string) {
 	m.Dpkg[pkg] = [2]string{"installed", version}
 	switch pkg {
 	case node.RegionPackage:
+		for _, service := range []string{"maas-regiond", "maas-apiserver", "maas-temporal", "maas-temporal-worker"} {
+			m.Put("usr/lib/systemd/system/"+service+".service", "")
+		}
 		if m.Text(node.RegionConf) == "" {
 			m.Put(node.RegionConf, "maas_url: http://localhost:5240/MAAS\n")
 		}

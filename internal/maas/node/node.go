@@ -106,7 +106,7 @@ func (m Machine) Write(ctx context.Context, name, content string, secret bool) e
 	}
 	defer os.Remove(temporary.Name())
 	_, err = temporary.WriteString(content)
-	if err = errors.Join(err, temporary.Sync(), temporary.Close()); err != nil {
+	if err = errors.Join(err, temporary.Close()); err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
 	if secret {

@@ -1,0 +1,236 @@
+// Package database is the PostgreSQL that a MAAS region is on: one on the same machine,
+// which this package sets up, or any other, which it can only reach, save and restore.
+package database
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/dcib/dcib/internal/maas/node"
+)
+
+// Names of the database and the role on the region's own machine, as MAAS's packages have
+// them.
+const (
+	Name = "maasdb"
+	Role = "maas"
+	Port = 5432
+)
+
+// Package is what a machine with the database needs; Client what all others need.
+const (
+	Package = "postgresql"
+	Client  = "postgresql-client"
+)
+
+// Connection is how to reach a database.
+type Connection struct {
+	Host     string
+	Port     int
+	Name     string
+	User     string
+	Password string // secret
+}
+
+// unreserved is what a part of a URL may have unquoted (RFC 3986).
+var unreserved = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
+
+// Check tells whether MAAS can use such a connection. `maas-region dbupgrade` puts user and
+// password into a URL without quoting them (src/maasserver/management/commands/dbupgrade.py,
+// 3.7), so with an @ in it the migration would go elsewhere.
+func (c Connection) Check() error {
+	for what, value := range map[string]string{"user": c.User, "password": c.Password, "database's name": c.Name} {
+		if !unreserved.MatchString(value) {
+			return fmt.Errorf("cannot use the database on %s: its %s has characters that MAAS does not quote: wanted letters, digits, - . _ and ~: have the database's charm make another", c.Host, what)
+		}
+	}
+	return nil
+}
+
+// Conf is what regiond.conf has to have for it.
+func (c Connection) Conf() map[string]any {
+	return map[string]any{
+		"database_host": c.Host, "database_port": c.Port, "database_name": c.Name,
+		"database_user": c.User, "database_pass": c.Password,
+	}
+}
+
+// Local is PostgreSQL on the machine itself.
+type Local struct{ node.Machine }
+
+// sql runs SQL as the database's superuser. It is fed: others may not read it.
+func (l Local) sql(ctx context.Context, text string) (string, error) {
+	out, err := l.Run.Feed(ctx, []byte(text), "runuser", "-u", "postgres", "--", "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", "postgres")
+	return strings.TrimSpace(out), err
+}
+
+// Ready tells whether role and database are there, with that password. An error says that
+// PostgreSQL does not answer.
+func (l Local) Ready(ctx context.Context, password string) (bool, error) {
+	verifier, err := Verifier(password)
+	if err != nil {
+		return false, err
+	}
+	out, err := l.sql(ctx, fmt.Sprintf("SELECT 'ready' FROM pg_authid a JOIN pg_database d ON d.datdba = a.oid WHERE a.rolname = '%s' AND a.rolpassword = '%s' AND d.datname = '%s';\n", Role, verifier, Name))
+	return out == "ready", err
+}
+
+// Create makes role and database, or gives those that are there that password. MAAS's role
+// has to own its database (since 3.5).
+func (l Local) Create(ctx context.Context, password string) error {
+	verifier, err := Verifier(password)
+	if err != nil {
+		return err
+	}
+	_, err = l.sql(ctx, fmt.Sprintf(`SELECT 'CREATE ROLE %[1]s LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '%[1]s') \gexec
+ALTER ROLE %[1]s LOGIN PASSWORD '%[2]s';
+SELECT 'CREATE DATABASE %[3]s OWNER %[1]s' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '%[3]s') \gexec
+ALTER DATABASE %[3]s OWNER TO %[1]s;
+`, Role, verifier, Name))
+	return err
+}
+
+// Verifier is what PostgreSQL keeps of a password (RFC 5803, SCRAM-SHA-256), so that the
+// password itself is in no statement that it may log. The salt is made of the password: it
+// is a long random one, and the same one has to give the same verifier.
+func Verifier(password string) (string, error) {
+	const iterations = 4096
+	sum := sha256.Sum256([]byte("salt of " + password))
+	salt := sum[:16]
+	salted, err := pbkdf2.Key(sha256.New, password, salt, iterations, sha256.Size)
+	if err != nil {
+		return "", fmt.Errorf("cannot make a database password's verifier: %w", err)
+	}
+	mac := func(text string) []byte {
+		h := hmac.New(sha256.New, salted)
+		h.Write([]byte(text))
+		return h.Sum(nil)
+	}
+	stored := sha256.Sum256(mac("Client Key"))
+	b64 := base64.StdEncoding.EncodeToString
+	return fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", iterations, b64(salt), b64(stored[:]), b64(mac("Server Key"))), nil
+}
+
+const (
+	begin = "# dcib-maas: other region controllers\n"
+	end   = "# dcib-maas: end\n"
+)
+
+// dir is where the cluster's configuration is, below the root; "" without one.
+func (l Local) dir() string {
+	found, _ := filepath.Glob(filepath.Join(l.Root, "etc/postgresql/*/main/pg_hba.conf"))
+	if len(found) == 0 {
+		return ""
+	}
+	slices.Sort(found)
+	dir, _ := filepath.Rel(l.Root, filepath.Dir(found[len(found)-1]))
+	return dir
+}
+
+// files gives what the cluster's configuration has to be, so that these addresses and
+// nobody else may in.
+func (l Local) files(clients []string) (dir, hba, conf string) {
+	dir = l.dir()
+	text, _ := os.ReadFile(filepath.Join(l.Root, dir, "pg_hba.conf"))
+	hba = string(text)
+	if before, rest, ok := strings.Cut(hba, begin); ok {
+		_, after, _ := strings.Cut(rest, end)
+		hba = before + after
+	}
+	// A region takes up to 40 connections.
+	conf = "max_connections = 300\n"
+	if len(clients) > 0 {
+		conf += "listen_addresses = '*'\n"
+		var ours strings.Builder
+		for _, c := range slices.Sorted(slices.Values(clients)) {
+			bits := "32"
+			if strings.Contains(c, ":") {
+				bits = "128"
+			}
+			fmt.Fprintf(&ours, "host %s %s %s/%s scram-sha-256\n", Name, Role, c, bits)
+		}
+		hba = strings.TrimRight(hba, "\n") + "\n" + begin + ours.String() + end
+	}
+	return dir, hba, conf
+}
+
+// confFile has what we set, below the cluster's configuration; inForce, what PostgreSQL was
+// last told of, since a hook may die between writing and telling.
+const (
+	confFile = "conf.d/dcib-maas.conf"
+	inForce  = "var/lib/dcib/maas-postgresql"
+	hbaBelow = "# pg_hba.conf:\n" // there
+)
+
+// Allows tells whether it lets in these addresses, and nobody else.
+func (l Local) Allows(clients []string) bool {
+	dir, hba, conf := l.files(clients)
+	return dir != "" && l.Text(filepath.Join(dir, "pg_hba.conf")) == strings.TrimSpace(hba) &&
+		l.Text(filepath.Join(dir, confFile)) == strings.TrimSpace(conf) && l.Text(inForce) == strings.TrimSpace(conf+hbaBelow+hba)
+}
+
+// Allow lets these addresses in, and nobody else.
+func (l Local) Allow(ctx context.Context, clients []string) error {
+	dir, hba, conf := l.files(clients)
+	if dir == "" {
+		return fmt.Errorf("cannot set up PostgreSQL: expected its configuration in %s", filepath.Join(l.Root, "etc/postgresql"))
+	}
+	how := "reload"
+	if told, _, _ := strings.Cut(l.Text(inForce), hbaBelow); told != conf {
+		how = "restart"
+	}
+	// In place, since they keep their owner so.
+	if err := os.WriteFile(filepath.Join(l.Root, dir, "pg_hba.conf"), []byte(hba), 0o640); err != nil {
+		return fmt.Errorf("cannot set up PostgreSQL: %w", err)
+	}
+	if err := l.Write(ctx, filepath.Join(dir, confFile), conf, false); err != nil {
+		return err
+	}
+	if _, err := l.Run.Run(ctx, "systemctl", how, "postgresql"); err != nil {
+		return err
+	}
+	return l.Write(ctx, inForce, conf+hbaBelow+hba, false)
+}
+
+// with gives fn how pg_dump and pg_restore reach the database; the password is in a file
+// that root alone reads.
+func (c Connection) with(fn func(target string) error) error {
+	file, err := os.CreateTemp("", "dcib-maas-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	_, err = fmt.Fprintf(file, "*:*:*:*:%s\n", c.Password)
+	if closed := file.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return err
+	}
+	return fn(fmt.Sprintf("host=%s port=%d dbname=%s user=%s passfile=%s", c.Host, c.Port, c.Name, c.User, file.Name()))
+}
+
+// Dump writes the database, Temporal's schemas included, to a file.
+func (c Connection) Dump(ctx context.Context, m node.Machine, path string) error {
+	return c.with(func(target string) error {
+		_, err := m.Run.Run(ctx, "pg_dump", "--format=custom", "--file="+path, "--dbname="+target)
+		return err
+	})
+}
+
+// Restore makes the database what such a file says.
+func (c Connection) Restore(ctx context.Context, m node.Machine, path string) error {
+	return c.with(func(target string) error {
+		_, err := m.Run.Run(ctx, "pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction", "--dbname="+target, path)
+		return err
+	})
+}

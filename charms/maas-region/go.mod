@@ -1,0 +1,18 @@
+module github.com/dcib/dcib/charms/maas-region
+
+go 1.26
+
+require (
+	github.com/dcib/dcib v0.0.0
+	github.com/stretchr/testify v1.11.1
+	gopkg.in/yaml.v3 v3.0.1
+	pgregory.net/rapid v1.3.0
+)
+
+require (
+	github.com/davecgh/go-spew v1.1.2-0.20180830191138-d8f796af33cc // indirect
+	github.com/pmezard/go-difflib v1.0.1-0.20181226105442-5d4384ee4fb2 // indirect
+	golang.org/x/sys v0.38.0 // indirect
+)
+
+replace github.com/dcib/dcib => ../..

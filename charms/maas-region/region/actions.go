@@ -1,0 +1,233 @@
+package region
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/maas"
+	"github.com/dcib/dcib/internal/maas/node"
+)
+
+// Actions by name.
+var Actions = map[string]charm.Action[Facts, *World]{
+	"create-admin":          createAdministrator,
+	"get-api-key":           getAPIKey,
+	"get-api-endpoint":      getAPIEndpoint,
+	"list-controllers":      listControllers,
+	"remove-controller":     removeController,
+	"import-boot-resources": importBootResources,
+	"status":                showStatus,
+	"backup":                backUp,
+	"restore":               restore,
+	"renew-identity":        renewIdentity,
+	"prepare-clone":         prepareClone,
+}
+
+// running is what most actions want.
+func running(f Facts, what string) error {
+	if f.Version == "" {
+		return fmt.Errorf("cannot %s: MAAS does not answer on this unit: see its status", what)
+	}
+	return nil
+}
+
+func createAdministrator(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
+	name, email, id := call.String("username"), call.String("email"), call.String("password")
+	sshImport := call.String("ssh-import")
+	if err := running(f, "make an administrator"); err != nil {
+		return nil, err
+	}
+	if !userName.MatchString(name) {
+		return nil, fmt.Errorf("cannot make administrator %q: give a username of letters, digits and @ . + - _", name)
+	}
+	if email == "" {
+		email = name + "@maas"
+	}
+	if strings.HasPrefix(email, "-") || strings.HasPrefix(sshImport, "-") {
+		return nil, errors.New("cannot make an administrator: email or ssh-import begins with a hyphen")
+	}
+	results := map[string]string{"username": name}
+	var password string
+	if id != "" {
+		content, err := w.Tools.Secret(ctx, id)
+		if password = content["password"]; err != nil || password == "" || strings.ContainsAny(password, "\r\n\x00") {
+			return nil, fmt.Errorf("cannot make administrator %s: parameter password has to be the id of a Juju secret with a field password, granted to %s", name, f.App)
+		}
+	} else {
+		if !f.Leader {
+			return nil, errors.New("cannot make up a password: only the leader may keep it in a secret: run this on the leader, or give a secret's id as password")
+		}
+		password = w.Random()
+		var err error
+		label := fmt.Sprintf("maas-user-%s-%d", name, w.Now().UnixNano())
+		if results["secret"], err = w.Tools.AddSecret(ctx, label, map[string]string{"username": name, "password": password}); err != nil {
+			return nil, err
+		}
+		results["show"] = "juju show-secret --reveal " + results["secret"]
+	}
+	if err := w.createAdmin(ctx, name, email, sshImport, password); err != nil {
+		return nil, fmt.Errorf("cannot make administrator %s: %w", name, err)
+	}
+	return results, nil
+}
+
+func getAPIKey(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
+	user := call.String("username")
+	if user == "" {
+		user = f.Config.Admin
+	}
+	if !userName.MatchString(user) {
+		return nil, fmt.Errorf("cannot get the API key of %q: give the name of a MAAS user", user)
+	}
+	if !f.Leader && !call.Bool("reveal") {
+		return nil, errors.New("cannot put the key into a secret: only the leader may: run this on the leader, or give reveal=true")
+	}
+	key, err := w.apiKey(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	if call.Bool("reveal") {
+		return map[string]string{"api-key": key}, nil
+	}
+	id, err := w.Tools.AddSecret(ctx, fmt.Sprintf("maas-key-%s-%d", user, w.Now().UnixNano()), map[string]string{"api-key": key})
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{"secret": id, "show": "juju show-secret --reveal " + id}, nil
+}
+
+func getAPIEndpoint(_ context.Context, f Facts, _ *World, _ charm.Call) (map[string]string, error) {
+	if f.Peers == "" || f.url() == "" {
+		return nil, errors.New("cannot tell the API's address: the units have not agreed on it: see their status")
+	}
+	return map[string]string{"api-url": f.url()}, nil
+}
+
+func listControllers(ctx context.Context, f Facts, w *World, _ charm.Call) (map[string]string, error) {
+	if err := running(f, "list controllers"); err != nil {
+		return nil, err
+	}
+	c, err := w.client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	regions, err := c.Regions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	racks, err := c.Racks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lines := func(all []maas.Controller) string {
+		var lines []string
+		for _, one := range all {
+			lines = append(lines, strings.TrimSpace(strings.Join([]string{one.SystemID, one.Hostname, one.Version, one.State()}, " ")))
+		}
+		slices.Sort(lines)
+		return strings.Join(lines, "\n")
+	}
+	return map[string]string{"regions": lines(regions), "racks": lines(racks)}, nil
+}
+
+func removeController(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
+	id, force := call.String("system-id"), call.Bool("force")
+	if err := running(f, "remove a controller"); err != nil {
+		return nil, err
+	}
+	c, err := w.client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	racks, err := c.Racks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(racks, func(r maas.Controller) bool { return r.SystemID == id })
+	if at < 0 {
+		if err := c.DeleteRegion(ctx, id); err != nil {
+			return nil, fmt.Errorf("cannot remove %s: %w: a region has to be stopped before", id, err)
+		}
+		return map[string]string{"removed": id}, nil
+	}
+	// One that lives forgets the secret by it, and its unit would have it enrol again.
+	if racks[at].State() == "running" && !force {
+		return nil, fmt.Errorf("cannot remove rack %s (%s): it runs, and would forget the region's secret: remove its unit instead; force=true does it all the same", racks[at].Hostname, id)
+	}
+	err = c.DeleteRack(ctx, id, force)
+	if maas.IsStatus(err, http.StatusBadRequest) {
+		err = fmt.Errorf("%w: give its VLANs another rack in MAAS; force=true ends DHCP there", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{"removed": id}, nil
+}
+
+func importBootResources(ctx context.Context, f Facts, w *World, _ charm.Call) (map[string]string, error) {
+	if err := running(f, "import images"); err != nil {
+		return nil, err
+	}
+	c, err := w.client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(f.Config.Images) > 0 {
+		if _, err := c.Select(ctx, f.Config.Images); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.Import(ctx); err != nil {
+		return nil, err
+	}
+	return map[string]string{"import": "started: MAAS shows how far it is"}, nil
+}
+
+func showStatus(_ context.Context, f Facts, w *World, _ charm.Call) (map[string]string, error) {
+	p := Plan(f)
+	var todo []string
+	for _, step := range p.Steps {
+		todo = append(todo, step.Name())
+	}
+	results := map[string]string{
+		"status": string(p.Status.Level) + ": " + p.Status.Message, "to-do": strings.Join(todo, "\n"),
+		"version": f.Version, "package": f.Packages[node.RegionPackage].Version, "system-id": f.SystemID, "keeper": f.Shared[keyKeeper],
+		"not-running": strings.Join(f.Inactive, " "),
+	}
+	if f.Connection != nil {
+		results["database"] = fmt.Sprintf("%s port %d, %s", f.Connection.Host, f.Connection.Port, map[bool]string{true: "answers", false: "does not answer"}[f.Listening])
+	}
+	return results, nil
+}
+
+func renewIdentity(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
+	switch {
+	case f.SystemID == "":
+		return nil, errors.New("cannot renew the region's identity: it has none yet: see the unit's status")
+	case !call.Bool("force"):
+		return nil, fmt.Errorf("cannot renew the region's identity: %s would stay in MAAS as a dead controller, and MAAS gives the same identity back as long as host name or a network address are the same: force=true does it", f.SystemID)
+	}
+	if err := w.Forget(ctx); err != nil {
+		return nil, err
+	}
+	if err := (start{}).Apply(ctx, w); err != nil {
+		return nil, err
+	}
+	return map[string]string{"was": f.SystemID, "is": w.Text(node.SystemIDFile)}, nil
+}
+
+func prepareClone(ctx context.Context, f Facts, w *World, _ charm.Call) (map[string]string, error) {
+	if f.embedded() {
+		return nil, errors.New("cannot prepare for copying: the database is on a unit (option database is embedded): a copy of that would be a second MAAS, and a copy of another unit would not be let into it: use database=relation")
+	}
+	if err := w.PrepareClone(ctx, filepath.Join(w.CharmDir, "dispatch")); err != nil {
+		return nil, err
+	}
+	return map[string]string{"next": "lxc copy " + w.Hostname + " NAME [--target MEMBER]; lxc start NAME: the copy is a region of its own on the same database, without a Juju agent"}, nil
+}

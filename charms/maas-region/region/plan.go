@@ -1,0 +1,268 @@
+package region
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/dcib/dcib/charms/maas-region/database"
+	"github.com/dcib/dcib/internal/apt"
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/maas/node"
+	"github.com/dcib/dcib/internal/relation/maascontroller"
+)
+
+// Plan is what is done about the facts. It is pure.
+func Plan(f Facts) charm.Plan[*World] {
+	var steps []charm.Step[*World]
+	said := func(s charm.Status, more ...charm.Step[*World]) charm.Plan[*World] {
+		return charm.Plan[*World]{Steps: append(steps, more...), Status: s, Version: version(f.Packages[node.RegionPackage].Version)}
+	}
+	if f.Peers == "" && f.Staying {
+		return said(charm.Waitingf("waiting for the relation among the units"))
+	}
+	if !f.Staying {
+		return leaving(f)
+	}
+	if len(f.Problems) > 0 {
+		return said(charm.Blockedf("%s", strings.Join(f.Problems, "; ")))
+	}
+	kept := f.Shared[keyKeeper]
+	lost := kept != "" && !slices.Contains(f.Units, kept)
+	if f.Leader && (kept == "" || lost && !f.embedded()) {
+		steps = append(steps, choose{f.Config})
+	}
+	if f.Asks != "" {
+		steps = append(steps, ask{f.Asks})
+	}
+	// What the others have to know of this unit, at once.
+	if mine := f.mine(); !maps.Equal(f.Mine, mine) {
+		steps = append(steps, tell{f.Peers, mine})
+	}
+	switch {
+	case kept != "" && f.Shared[keyKind] != f.Config.Database:
+		return said(charm.Blockedf("option database is %s: this MAAS has its database %s, and it does not move by itself: juju run %s backup, deploy another application with database=%s, and restore there; or set database=%s", f.Config.Database, f.Shared[keyKind], f.Unit, f.Config.Database, f.Shared[keyKind]))
+	case lost && f.embedded():
+		return said(charm.Blockedf("the database was on %s, which is gone: deploy another application and restore a backup there (action restore)", kept))
+	case !f.HasSource:
+		return said(charm.Waitingf("setting the source of packages"), setSource{f.Config.Source})
+	}
+	for _, name := range f.packages() {
+		switch p := f.Packages[name]; {
+		case p.HalfDone():
+			return said(charm.Waitingf("finishing an installation"), finish{})
+		case !p.Installed():
+			return said(charm.Waitingf("installing MAAS"), install{f.Config.Source, f.packages()})
+		}
+	}
+	switch {
+	case f.Copied && f.SameName:
+		steps = append(steps, recordIdentity{}) // another network card, see the rack's plan
+	case f.Copied:
+		return said(charm.Waitingf("taking an identity of its own"), renew{})
+	}
+	if f.Connection == nil {
+		return said(charm.Waitingf("%s", f.Unknown))
+	}
+	if f.keeper() && f.embedded() {
+		if f.Down || !f.Listening {
+			steps = append(steps, startDatabase{})
+		}
+		if !f.Allows {
+			steps = append(steps, allow{f.clients()})
+		}
+		if !f.Ready {
+			steps = append(steps, create{f.Connection})
+		}
+	} else if !f.Listening {
+		return said(charm.Waitingf("waiting for the database on %s port %d, which does not answer", f.Connection.Host, f.Connection.Port))
+	}
+	if f.url() == "" {
+		return said(charm.Waitingf("waiting for %s to say where it is", kept))
+	}
+	stopped := node.Differs(f.Conf, f.conf())
+	if stopped {
+		steps = append(steps, configure{f.conf()})
+	}
+	if !f.Migrated {
+		if !f.keeper() {
+			return said(charm.Waitingf("waiting for %s to migrate the database to MAAS %s", kept, version(f.Packages[node.RegionPackage].Version)))
+		}
+		steps, stopped = append(steps, migrate{f}), true
+	}
+	if stopped || len(f.Inactive) > 0 || f.Version == "" {
+		return said(charm.Waitingf("MAAS does not answer yet (journalctl -u maas-regiond)"), start{})
+	}
+	if f.SystemID != "" && !f.Recorded {
+		steps = append(steps, recordIdentity{})
+	}
+	if f.Leader {
+		steps = append(steps, leading(f)...)
+	}
+	switch {
+	case len(f.Alike) > 0:
+		return said(charm.Blockedf("%s", strings.Join(f.Alike, "; ")))
+	case f.Leader && f.Shared[keyAdmin] != f.Config.Admin && f.Password == "":
+		return said(charm.Waitingf("waiting for Juju to note the administrator's password"))
+	case f.Leader:
+		return said(charm.Active("MAAS %s at %s, %d racks related", f.Version, f.url(), len(f.Present)))
+	}
+	return said(charm.Active("MAAS %s at %s", f.Version, f.url()))
+}
+
+// mine is what this unit tells the others.
+func (f Facts) mine() map[string]string {
+	mine := map[string]string{keyAddress: f.Address, keyHostname: f.Hostname}
+	if p := f.Packages[node.RegionPackage]; p.Installed() {
+		mine[keyVersion] = p.Version
+	}
+	if migrated := f.Mine[keyMigrated]; migrated != "" {
+		mine[keyMigrated] = migrated
+	}
+	return mine
+}
+
+// leaving is the plan of a unit that goes.
+func leaving(f Facts) charm.Plan[*World] {
+	p := charm.Plan[*World]{Status: charm.Waitingf("left")}
+	if f.keeper() && f.embedded() && len(f.Units) > 0 {
+		p.Steps = append(p.Steps, refuse{})
+	}
+	if len(f.Inactive) < len(services) && f.Packages[node.RegionPackage].Installed() {
+		p.Steps = append(p.Steps, stop{})
+	}
+	return p
+}
+
+// leading is what the leader does once the region answers.
+func leading(f Facts) []charm.Step[*World] {
+	var steps []charm.Step[*World]
+	if f.Shared[keyAdmin] != f.Config.Admin {
+		if f.Password == "" {
+			if f.Config.AdminPassword == "" && f.Shared[keyPassword] == "" {
+				steps = append(steps, makePassword{f.Config.Admin})
+			}
+			return steps
+		}
+		steps = append(steps, createAdmin{f.Peers, f.Config.Admin, f.Password})
+	}
+	if digest := f.Config.digest(); f.Shared[keySettings] != digest {
+		steps = append(steps, set{f.Peers, digest, f.Config})
+	}
+	for _, id := range slices.Sorted(maps.Keys(f.Offers)) {
+		told := f.Offers[id]
+		want := maascontroller.Offer{URL: f.url(), Regions: f.hostnames(), SecretID: told.SecretID}
+		if f.Secret != "" && (told.secret != f.Secret || !maps.Equal(told.Encode(), want.Encode())) {
+			steps = append(steps, tellRacks{id, want, f.Secret, told.secret != f.Secret})
+		}
+	}
+	known := maps.Clone(f.Known)
+	for unit, r := range f.Present {
+		if r.SystemID == "" && known[unit].Hostname == r.Hostname {
+			continue // it enrols again; until then it is what it was
+		}
+		known[unit] = r
+	}
+	if !maps.Equal(known, f.Known) {
+		steps = append(steps, remember{f.Peers, "remember which racks there are", known})
+	}
+	stay := maps.Clone(known)
+	for _, unit := range slices.Sorted(maps.Keys(known)) {
+		if _, here := f.Present[unit]; !here {
+			delete(stay, unit)
+			steps = append(steps, strike{unit, known[unit], slices.Collect(maps.Values(f.Present))})
+		}
+	}
+	if !maps.Equal(stay, known) {
+		steps = append(steps, remember{f.Peers, "forget the racks that have left", stay})
+	}
+	return steps
+}
+
+// hostnames are those of the region's units.
+func (f Facts) hostnames() []string {
+	all := []string{f.Hostname}
+	for unit, other := range f.Others {
+		if other[keyHostname] != "" && slices.Contains(f.Units, unit) {
+			all = append(all, other[keyHostname])
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// digest tells one set of MAAS's settings from another. They are set when the options
+// change, and not each time they are different: an operator may change them in MAAS, too.
+func (c Config) digest() string {
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(c.Settings)) {
+		fmt.Fprintf(&text, "%s=%s\n", name, c.Settings[name])
+	}
+	for _, s := range c.Images {
+		fmt.Fprintln(&text, s)
+	}
+	if text.Len() == 0 {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(text.String()))
+	return hex.EncodeToString(sum[:8])
+}
+
+// version makes 3.7.3 of a package's 1:3.7.3-0ubuntu1.
+func version(pkg string) string {
+	if _, after, ok := strings.Cut(pkg, ":"); ok {
+		pkg = after
+	}
+	v, _, _ := strings.Cut(pkg, "-")
+	return v
+}
+
+type (
+	// choose makes this unit the keeper, and the passwords that are made up.
+	choose struct{ config Config }
+	ask    struct{ relation string }
+	tell   struct {
+		relation string
+		values   map[string]string
+	}
+	setSource struct{ source apt.Source }
+	finish    struct{}
+	install   struct {
+		source   apt.Source
+		packages []string
+	}
+	renew          struct{}
+	recordIdentity struct{}
+	startDatabase  struct{}
+	allow          struct{ clients []string }
+	create         struct{ c *database.Connection }
+	configure      struct{ conf map[string]any }
+	migrate        struct{ f Facts }
+	start          struct{}
+	stop           struct{}
+	refuse         struct{}
+	makePassword   struct{ admin string }
+	createAdmin    struct{ relation, name, password string }
+	set            struct {
+		relation, digest string
+		config           Config
+	}
+	tellRacks struct {
+		relation  string
+		offer     maascontroller.Offer
+		secret    string
+		newSecret bool
+	}
+	strike struct {
+		unit string
+		rack Rack
+		keep []Rack
+	}
+	remember struct {
+		relation, what string
+		racks          map[string]Rack
+	}
+)

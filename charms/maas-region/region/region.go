@@ -1,0 +1,471 @@
+// Package region installs a MAAS region controller on each unit. The units share one
+// database; one of them, the keeper, migrates it and, where it is embedded, has it.
+//
+// Who that is goes like this: the leader writes a name into the application's databag, and
+// a unit acts as keeper only when it reads its own name back, so that Juju had committed it
+// before anything was done. A new leader respects a keeper until Juju no longer knows that
+// unit. Passwords go the same way: nothing is made with one that Juju could still throw away.
+package region
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dcib/dcib/charms/maas-region/database"
+	"github.com/dcib/dcib/internal/apt"
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/maas"
+	"github.com/dcib/dcib/internal/maas/node"
+	"github.com/dcib/dcib/internal/relation/maascontroller"
+	"github.com/dcib/dcib/internal/relation/postgresql"
+)
+
+// Endpoints.
+const (
+	Peers    = "cluster"
+	Racks    = "maas"
+	Database = "maas-db"
+)
+
+// API is where a unit reaches its own region.
+const API = "http://localhost:5240/MAAS"
+
+// World is what the charm works on.
+type World struct {
+	node.Machine
+	Tools     hooktool.Tools
+	Unit, App string
+	CharmDir  string
+	StateDir  string // backups are written there, readable by root only
+	API       string // API outside tests
+	Now       func() time.Time
+	Random    func() string                              // a new password, of letters and digits
+	Dial      func(ctx context.Context, at string) error // tells whether somebody listens there
+	Wait      func(ctx context.Context, done func() bool)
+
+	migrated string // what this very hook has migrated
+	key      string // to the API, once it was asked for
+}
+
+// Keys of the peer relation's databags: the application's, and a unit's.
+const (
+	keyKeeper   = "keeper"
+	keyKind     = "database"
+	keyDBSecret = "database-secret"
+	keyPassword = "admin-secret"
+	keyAdmin    = "admin"
+	keySettings = "settings"
+	keyRacks    = "racks"
+
+	keyAddress  = "address"
+	keyHostname = "hostname"
+	keyVersion  = "version"
+	keyMigrated = "migrated"
+)
+
+// Rack is a rack as the region's charm remembers it.
+type Rack struct {
+	SystemID string `json:"system_id"`
+	Hostname string `json:"hostname"`
+}
+
+// Facts are everything a plan is made from.
+type Facts struct {
+	Unit, App string
+	Hostname  string
+	Address   string
+	Config    Config
+	Problems  []string
+	Leader    bool
+	Staying   bool
+	Units     []string
+	Peers     string // the relation; empty before it is there
+
+	Shared map[string]string            // the application's databag
+	Mine   map[string]string            // this unit's
+	Others map[string]map[string]string // the others'
+
+	HasSource bool
+	Packages  map[string]apt.State
+	Conf      map[string]any
+
+	Connection *database.Connection // nil while it is not known
+	Unknown    string               // why not
+	Asks       string               // the relation in which the database has to be asked for yet
+	Listening  bool                 // somebody listens there
+	Ready      bool                 // role and database are there; on the keeper's own machine
+	Down       bool                 // PostgreSQL does not answer its superuser there
+	Allows     bool
+	Migrated   bool
+
+	Version  string   // that the region answers with; empty when it does not answer
+	Inactive []string // services that should run
+	Secret   string   // MAAS's, for racks; secret
+	SystemID string
+	Copied   bool
+	SameName bool
+	Recorded bool
+
+	Password string // the administrator's, while it is to be made; secret
+
+	// Of the leader.
+	Offers  map[string]offer // by relation
+	Present map[string]Rack  // by unit, as Juju names it here
+	Known   map[string]Rack  // as remembered
+	Alike   []string         // what is wrong with racks, like two that MAAS takes for one
+}
+
+// offer is what a relation's racks are told now.
+type offer struct {
+	maascontroller.Offer
+	secret string // the content of its secret
+}
+
+// keeper tells whether this unit is it.
+func (f Facts) keeper() bool { return f.Shared[keyKeeper] == f.Unit }
+
+// embedded tells whether the database is on the keeper's machine.
+func (f Facts) embedded() bool { return f.Shared[keyKind] == Embedded }
+
+// url is where MAAS is; the same on each unit. Empty while it is not known.
+func (f Facts) url() string {
+	if f.Config.URL != "" {
+		return f.Config.URL
+	}
+	if f.keeper() {
+		return urlOf(f.Address)
+	}
+	if address := f.Others[f.Shared[keyKeeper]][keyAddress]; address != "" {
+		return urlOf(address)
+	}
+	return ""
+}
+
+// wants is what has to be migrated: this version of MAAS, on this database.
+func (f Facts) wants() string {
+	c := f.Connection
+	at := net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
+	if f.embedded() {
+		at = f.Shared[keyKeeper]
+	}
+	return f.Packages[node.RegionPackage].Version + " on " + at + "/" + c.Name
+}
+
+// conf is what regiond.conf has to have.
+func (f Facts) conf() map[string]any {
+	conf := f.Connection.Conf()
+	conf["maas_url"] = f.url()
+	return conf
+}
+
+// packages are those that this unit needs.
+func (f Facts) packages() []string {
+	switch {
+	case f.keeper() && f.embedded():
+		return []string{node.RegionPackage, database.Package}
+	default:
+		return []string{node.RegionPackage, database.Client}
+	}
+}
+
+// services are a region's, in the order that they start in. Older lines have fewer.
+var services = []string{"maas-regiond", "maas-apiserver", "maas-temporal", "maas-temporal-worker"}
+
+// Observe gathers the facts and changes nothing.
+func Observe(ctx context.Context, event hooktool.Event, w *World) (f Facts, err error) {
+	f = Facts{Unit: w.Unit, App: w.App, Hostname: w.Hostname, Staying: event.Hook != "stop" && event.Hook != "remove"}
+	options, err := w.Tools.Config(ctx)
+	if err != nil {
+		return f, err
+	}
+	f.Config, f.Problems = ParseConfig(options)
+	if f.Leader, err = w.Tools.IsLeader(ctx); err != nil {
+		return f, err
+	}
+	if err := f.observePeers(ctx, w); err != nil || f.Peers == "" {
+		return f, err
+	}
+	f.HasSource = apt.Sources{Run: w.Run, Root: w.Root, Name: "dcib-" + w.App}.Has(f.Config.Source)
+	f.Packages = apt.Query(ctx, w.Run, f.packages()...)
+	if f.Copied, f.SameName, err = w.Copied(); err != nil {
+		return f, err
+	}
+	f.SystemID, f.Recorded = w.Text(node.SystemIDFile), w.Recorded()
+	if err := f.observeDatabase(ctx, w); err != nil {
+		return f, err
+	}
+	if !f.Packages[node.RegionPackage].Installed() {
+		return f, nil
+	}
+	if f.Conf, err = w.Conf(node.RegionConf); err != nil {
+		f.Problems = append(f.Problems, err.Error())
+		return f, nil
+	}
+	f.Inactive = w.Inactive(ctx, w.services()...)
+	f.Version = w.version(ctx)
+	if f.Connection != nil {
+		f.observeReadiness(ctx, w)
+	}
+	f.Secret = w.Text(node.SecretFile)
+	if !f.Leader {
+		return f, nil
+	}
+	if err := f.observeAdmin(ctx, w); err != nil {
+		return f, err
+	}
+	return f, f.observeRacks(ctx, w)
+}
+
+// services lists those that the installed packages have.
+func (w *World) services() []string {
+	var has []string
+	for _, s := range services {
+		if w.Has("usr/lib/systemd/system/"+s+".service") || w.Has("lib/systemd/system/"+s+".service") {
+			has = append(has, s)
+		}
+	}
+	return has
+}
+
+// version gives what the region answers with; "" when it does not.
+func (w *World) version(ctx context.Context) string {
+	// A hook does not wait long for one that hangs.
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	c, err := maas.New(w.API, "")
+	if err != nil {
+		return ""
+	}
+	version, err := c.Version(ctx)
+	if err != nil {
+		return ""
+	}
+	return version
+}
+
+func (f *Facts) observePeers(ctx context.Context, w *World) error {
+	ids, err := w.Tools.RelationIDs(ctx, Peers)
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	if f.Address, err = w.Tools.Address(ctx, Racks); err != nil {
+		return err
+	}
+	if f.Units, err = w.Tools.Units(ctx); err != nil {
+		return err
+	}
+	f.Staying = f.Staying && slices.Contains(f.Units, w.Unit)
+	f.Peers, f.Others = ids[0], map[string]map[string]string{}
+	if f.Shared, err = w.Tools.RelationGet(ctx, f.Peers, w.App); err != nil {
+		return err
+	}
+	if f.Mine, err = w.Tools.RelationGet(ctx, f.Peers, w.Unit); err != nil {
+		return err
+	}
+	others, err := w.Tools.RelationUnits(ctx, f.Peers)
+	if err != nil {
+		return err
+	}
+	for _, other := range others {
+		if f.Others[other], err = w.Tools.RelationGet(ctx, f.Peers, other); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// observeDatabase finds out where the database is and how to get in.
+func (f *Facts) observeDatabase(ctx context.Context, w *World) error {
+	if f.Shared[keyKeeper] == "" {
+		f.Unknown = "waiting for Juju to note which unit keeps the database"
+		return nil
+	}
+	if !f.embedded() {
+		return f.observeServer(ctx, w)
+	}
+	content, err := w.Tools.Secret(ctx, f.Shared[keyDBSecret])
+	if err != nil || content["password"] == "" {
+		f.Unknown = "waiting for the database's password"
+		return nil
+	}
+	c := database.Connection{Host: "localhost", Port: database.Port, Name: database.Name, User: database.Role, Password: content["password"]}
+	if !f.keeper() {
+		if c.Host = f.Others[f.Shared[keyKeeper]][keyAddress]; c.Host == "" {
+			f.Unknown = "waiting for " + f.Shared[keyKeeper] + ", which has the database"
+			return nil
+		}
+	}
+	f.Connection = &c
+	return nil
+}
+
+// observeServer looks at relation maas-db.
+func (f *Facts) observeServer(ctx context.Context, w *World) error {
+	ids, err := w.Tools.RelationIDs(ctx, Database)
+	if err != nil {
+		return err
+	}
+	if len(ids) == 0 {
+		f.Problems = append(f.Problems, fmt.Sprintf("option database is %s: juju integrate %s:%s postgresql", Relation, f.App, Database))
+		return nil
+	}
+	// As upstream's charm names it.
+	name := strings.ReplaceAll(f.App, "-", "_") + "_db"
+	f.Unknown = "waiting for relation " + Database + " to name a database"
+	if f.Leader {
+		mine, err := w.Tools.RelationGet(ctx, ids[0], f.App)
+		if err != nil {
+			return err
+		}
+		if !postgresql.Asked(mine, name) {
+			f.Asks = ids[0]
+			return nil
+		}
+	}
+	server, err := w.Tools.RelationApp(ctx, ids[0])
+	if err != nil {
+		return err
+	}
+	bag, err := w.Tools.RelationGet(ctx, ids[0], server)
+	if err != nil {
+		return err
+	}
+	s, ok, err := postgresql.Decode(bag, name)
+	var user, password string
+	if ok {
+		var content map[string]string
+		if s.SecretID != "" {
+			if content, err = w.Tools.Secret(ctx, s.SecretID); err != nil {
+				return nil // granted a moment later
+			}
+		}
+		user, password, err = s.User(content)
+	}
+	if err == nil && ok {
+		f.Connection = &database.Connection{Host: s.Host, Port: s.Port, Name: s.Database, User: user, Password: password}
+		err = f.Connection.Check()
+	}
+	if err != nil {
+		f.Connection = nil
+		f.Problems = append(f.Problems, err.Error())
+	}
+	return nil
+}
+
+// observeReadiness looks how far the database is.
+func (f *Facts) observeReadiness(ctx context.Context, w *World) {
+	f.Listening = w.Dial(ctx, net.JoinHostPort(f.Connection.Host, strconv.Itoa(f.Connection.Port))) == nil
+	if f.keeper() && f.embedded() && f.Packages[database.Package].Installed() {
+		local := database.Local{Machine: w.Machine}
+		f.Allows = local.Allows(f.clients())
+		if f.Ready = f.Version != "" && f.Listening; !f.Ready {
+			// Asking costs two programs; who answers has a database.
+			var err error
+			f.Ready, err = local.Ready(ctx, f.Connection.Password)
+			f.Down = err != nil
+		}
+	}
+	want := f.wants()
+	f.Migrated = f.Mine[keyMigrated] == want || w.migrated == want
+	for _, other := range f.Others {
+		f.Migrated = f.Migrated || other[keyMigrated] == want
+	}
+}
+
+// clients are the addresses of the other units.
+func (f Facts) clients() []string {
+	var all []string
+	for _, other := range f.Others {
+		if net.ParseIP(other[keyAddress]) != nil {
+			all = append(all, other[keyAddress])
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// observeAdmin reads the administrator's password while there is none in MAAS.
+func (f *Facts) observeAdmin(ctx context.Context, w *World) error {
+	id := f.Config.AdminPassword
+	if f.Shared[keyAdmin] == f.Config.Admin || id == "" && f.Shared[keyPassword] == "" {
+		return nil
+	}
+	if id == "" {
+		id = f.Shared[keyPassword]
+	}
+	content, err := w.Tools.Secret(ctx, id)
+	f.Password = content["password"]
+	switch {
+	case err != nil && id == f.Config.AdminPassword:
+		f.Problems = append(f.Problems, fmt.Sprintf("option admin-password is %s: %s: juju grant-secret %s %s", id, err, id, f.App))
+	case err != nil:
+		return err
+	case f.Password == "" || strings.ContainsAny(f.Password, "\r\n\x00"):
+		f.Password = ""
+		f.Problems = append(f.Problems, fmt.Sprintf("option admin-password is %s: its field password is empty or has several lines: juju update-secret %s password=…", id, id))
+	}
+	return nil
+}
+
+// observeRacks looks at the racks, as the leader sees them.
+func (f *Facts) observeRacks(ctx context.Context, w *World) error {
+	f.Offers, f.Present, f.Known = map[string]offer{}, map[string]Rack{}, map[string]Rack{}
+	if text := f.Shared[keyRacks]; text != "" {
+		if err := json.Unmarshal([]byte(text), &f.Known); err != nil {
+			return fmt.Errorf("cannot read which racks there were: key %s of the peer relation: %w", keyRacks, err)
+		}
+	}
+	ids, err := w.Tools.RelationIDs(ctx, Racks)
+	if err != nil {
+		return err
+	}
+	byID := map[string]string{}
+	for _, id := range ids {
+		bag, err := w.Tools.RelationGet(ctx, id, f.App)
+		if err != nil {
+			return err
+		}
+		told, _, _ := maascontroller.DecodeOffer(bag)
+		o := offer{Offer: told}
+		if told.SecretID != "" {
+			content, err := w.Tools.Secret(ctx, told.SecretID)
+			if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
+				return err
+			}
+			o.secret = content[maascontroller.SecretField]
+		}
+		f.Offers[id] = o
+		units, err := w.Tools.RelationUnits(ctx, id)
+		if err != nil {
+			return err
+		}
+		for _, unit := range units {
+			bag, err := w.Tools.RelationGet(ctx, id, unit)
+			if err != nil {
+				return err
+			}
+			r, ok, err := maascontroller.DecodeRack(bag)
+			if err != nil {
+				f.Alike = append(f.Alike, err.Error())
+			}
+			if !ok {
+				continue
+			}
+			hostname, _, _ := strings.Cut(r.FQDN, ".")
+			f.Present[unit] = Rack{r.SystemID, hostname}
+			if other := byID[r.SystemID]; r.SystemID != "" && other != "" {
+				f.Alike = append(f.Alike, fmt.Sprintf("%s and %s are one rack (%s) in MAAS: their machines have a host name or a network address in common: rename one, then juju run %s renew-identity force=true", other, unit, r.SystemID, unit))
+			}
+			byID[r.SystemID] = unit
+		}
+	}
+	slices.Sort(f.Alike)
+	return nil
+}

@@ -1,0 +1,534 @@
+package region
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/charms/maas-region/database"
+	"github.com/dcib/dcib/internal/charm/crashtest"
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
+	"github.com/dcib/dcib/internal/maas/maastest"
+	"github.com/dcib/dcib/internal/maas/node"
+	"github.com/dcib/dcib/internal/relation/maascontroller"
+)
+
+const unit0, unit1 = "maas-region/0", "maas-region/1"
+
+func fresh(t *testing.T, units int) *site {
+	s := newSite(t, nil, t.TempDir())
+	t.Cleanup(s.close)
+	for n := range units {
+		s.add(n)
+	}
+	return s
+}
+
+func ready(t *testing.T, units int) *site {
+	t.Helper()
+	s := fresh(t, units)
+	s.settle()
+	for _, unit := range s.units() {
+		require.Equal(t, "active", s.juju.Units[unit].Status, "%s: %s", unit, s.juju.Units[unit].Message)
+	}
+	return s
+}
+
+// relate adds a rack application with some units, which have enrolled.
+func (s *site) relate(racks ...maascontroller.Rack) *hooktooltest.Relation {
+	r := s.juju.Relate("maas-region:maas", "maas-rack:maas")
+	for _, rack := range racks {
+		s.juju.AddUnit(rack.Unit, "10.0.1.1")
+		r.Databags[rack.Unit] = rack.Encode()
+		s.maas.Racks = append(s.maas.Racks, &maastest.Controller{SystemID: rack.SystemID, Hostname: rack.FQDN})
+	}
+	return r
+}
+
+func TestOneRegion(t *testing.T) {
+	s := ready(t, 1)
+	require.Equal(t, "MAAS 3.7.3 at http://10.0.0.1:5240/MAAS, 0 racks related", s.juju.Units[unit0].Message)
+	require.Equal(t, "3.7.3", s.juju.Units[unit0].Version)
+	m := s.machines[unit0]
+	require.Equal(t, 1, s.dbs["10.0.0.1"].upgrades)
+	require.Contains(t, s.dbs["10.0.0.1"].users["admin"], "PASSWORD")
+	conf, err := m.Node().Conf(node.RegionConf)
+	require.NoError(t, err)
+	require.Equal(t, "localhost", conf["database_host"])
+	for _, line := range m.Ran {
+		if _, packages, ok := strings.Cut(line, " install "); ok {
+			for _, p := range strings.Fields(packages) {
+				require.Contains(t, []string{node.RegionPackage, database.Package, database.Client}, p, "the others point regiond.conf at a database on the machine")
+			}
+		}
+	}
+	s.clear(t)
+	ran, reads := len(m.Ran), m.Reads
+	s.hook(unit0)
+	require.Len(t, m.Ran, ran, "a hook that has nothing to do changes nothing")
+	require.LessOrEqual(t, m.Reads-reads, 2)
+	require.Equal(t, 2, s.made, "passwords, each once")
+}
+
+func TestASecondRegionJoinsTheDatabase(t *testing.T) {
+	s := ready(t, 2)
+	require.Equal(t, 1, s.dbs["10.0.0.1"].upgrades, "migrated once")
+	require.Nil(t, s.dbs["10.0.0.2"])
+	require.Len(t, s.maas.Regions, 2)
+	for _, unit := range s.units() {
+		conf, err := s.machines[unit].Node().Conf(node.RegionConf)
+		require.NoError(t, err)
+		require.Equal(t, "http://10.0.0.1:5240/MAAS", conf["maas_url"], "the same on each, or the last one that starts wins")
+	}
+	require.NotContains(t, s.machines[unit1].Dpkg, database.Package)
+	s.clear(t)
+
+	s.juju.RemoveUnit(unit1)
+	s.settle()
+	require.NotContains(t, s.machines[unit0].Text("etc/postgresql/16/main/pg_hba.conf"), "10.0.0.2", "who has gone is not let in any more")
+}
+
+func TestTheUnitWithTheDatabaseDoesNotLeaveTheOthers(t *testing.T) {
+	s := ready(t, 2)
+	s.juju.Units[unit0].Dying = true
+	err := crashtest.Try(nil, s.juju, s.charm(), hooktool.Event{Hook: "update-status", Unit: unit0})
+	require.ErrorContains(t, err, "remove the other units first")
+	require.True(t, s.machines[unit0].Running["maas-regiond"])
+	// By force.
+	s.juju.RemoveUnit(unit0)
+	s.juju.Leaders["maas-region"] = unit1
+	status, message := s.hook(unit1)
+	require.Equal(t, "blocked", status)
+	require.Contains(t, message, "was on maas-region/0, which is gone")
+	require.Nil(t, s.dbs["10.0.0.2"], "no second, empty MAAS")
+
+	s = ready(t, 2)
+	s.juju.Units[unit1].Dying = true
+	status, message = s.hook(unit1)
+	require.Equal(t, "waiting left", status+" "+message)
+	require.False(t, s.machines[unit1].Running["maas-regiond"])
+}
+
+// server is PostgreSQL's charm.
+func (s *site) server(password string) *hooktooltest.Relation {
+	s.juju.Config["maas-region"]["database"] = Relation
+	verifier, err := database.Verifier(password)
+	require.NoError(s.t, err)
+	s.dbs["10.0.9.9"] = &db{verifier: verifier, users: map[string]string{}}
+	r := s.juju.Relate("maas-region:maas-db", "postgresql:database")
+	if s.juju.Secrets == nil {
+		s.juju.Secrets = map[string]map[string]string{}
+	}
+	s.juju.Secrets["secret:user"] = map[string]string{"username": "relation-1", "password": password}
+	r.Databags["postgresql"] = map[string]string{"endpoints": "10.0.9.9:5432", "database": "maas_region_db", "secret-user": "secret:user"}
+	return r
+}
+
+func TestADatabaseOverARelation(t *testing.T) {
+	s := fresh(t, 2)
+	s.juju.Config["maas-region"]["database"] = Relation
+	s.settle()
+	require.Contains(t, s.juju.Units[unit0].Message, "juju integrate maas-region:maas-db postgresql")
+	r := s.server("hunter2")
+	s.settle()
+	require.Equal(t, map[string]string{"database": "maas_region_db", "requested-secrets": `["username","password"]`}, r.Databags["maas-region"])
+	for _, unit := range s.units() {
+		require.Equal(t, "active", s.juju.Units[unit].Status, s.juju.Units[unit].Message)
+	}
+	require.Equal(t, 1, s.dbs["10.0.9.9"].upgrades)
+	require.NotContains(t, s.machines[unit0].Dpkg, database.Package)
+	s.clear(t)
+
+	// The unit that migrates goes: another does.
+	s.juju.RemoveUnit(unit0)
+	s.juju.Leaders["maas-region"] = unit1
+	s.settle()
+	require.Equal(t, "active", s.juju.Units[unit1].Status, s.juju.Units[unit1].Message)
+
+	// Its password changes.
+	s.juju.Secrets["secret:user"]["password"] = "hunter22"
+	verifier, err := database.Verifier("hunter22")
+	require.NoError(t, err)
+	s.dbs["10.0.9.9"].verifier = verifier
+	s.settle()
+	require.Equal(t, "active", s.juju.Units[unit1].Status, s.juju.Units[unit1].Message)
+
+	s.juju.Config["maas-region"]["database"] = Embedded
+	status, message := s.hook(unit1)
+	require.Equal(t, "blocked", status)
+	require.Contains(t, message, "it does not move by itself")
+}
+
+func TestAPasswordThatMAASDoesNotQuoteIsRefused(t *testing.T) {
+	for _, password := range []string{"hunter2@x", "a:hunter2", "hunter2/", "%hunter2", "hunter2?", "hunter2#"} {
+		s := fresh(t, 1)
+		s.server(password)
+		s.settle()
+		require.Equal(t, "blocked", s.juju.Units[unit0].Status)
+		require.Contains(t, s.juju.Units[unit0].Message, "its password has characters that MAAS does not quote")
+		require.Zero(t, s.dbs["10.0.9.9"].upgrades)
+		s.clear(t)
+		s.juju.Secrets["secret:user"]["password"] = "hunter2"
+		s.dbs["10.0.9.9"].verifier, _ = database.Verifier("hunter2")
+		s.settle()
+		require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+	}
+}
+
+// maas-region-controller, when somebody installs it, points regiond.conf at localhost.
+func TestAnOverwrittenDatabaseHostIsPutBack(t *testing.T) {
+	s := fresh(t, 1)
+	s.server("hunter2")
+	s.settle()
+	m := s.machines[unit0]
+	_, err := m.Run(t.Context(), "apt-get", "install", "maas-region-controller")
+	require.NoError(t, err)
+	require.Contains(t, m.Text(node.RegionConf), "localhost")
+	s.settle()
+	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+	require.Contains(t, m.Text(node.RegionConf), "10.0.9.9")
+}
+
+// A package upgrade does not migrate where only maas-region-api is installed.
+func TestAnUpgradedPackageIsMigratedByOne(t *testing.T) {
+	s := ready(t, 2)
+	const next = "1:3.7.4-0ubuntu1"
+	for _, unit := range s.units() {
+		m := s.machines[unit]
+		m.Archive[node.RegionPackage] = next
+		_, err := m.Run(t.Context(), "apt-get", "update")
+		require.NoError(t, err)
+		_, _ = m.Run(t.Context(), "apt-get", "install", node.RegionPackage)
+	}
+	m := s.machines[unit1]
+	m.Running["maas-regiond"] = false // it did not start on the old schema
+	status, message := s.hook(unit1)
+	require.Equal(t, "waiting", status)
+	require.Contains(t, message, "waiting for maas-region/0 to migrate the database to MAAS 3.7.4")
+	s.settle()
+	require.Equal(t, 2, s.dbs["10.0.0.1"].upgrades)
+	for _, unit := range s.units() {
+		require.Equal(t, "active", s.juju.Units[unit].Status, s.juju.Units[unit].Message)
+	}
+}
+
+func TestWhatGoesWrongIsSaidAndHeals(t *testing.T) {
+	for name, c := range map[string]struct {
+		harm           func(s *site)
+		mend           func(s *site)
+		status, reason string
+	}{
+		"source unreachable": {
+			func(s *site) {
+				s.machines[unit0].Fails["add-apt-repository"] = "cannot reach api.launchpad.net: timed out"
+			},
+			func(s *site) { clear(s.machines[unit0].Fails) }, "waiting", "timed out",
+		},
+		"source unreachable in the middle": {
+			func(s *site) {
+				s.machines[unit0].Fails[" install "] = "Failed to fetch http://a/maas-common.deb: Connection timed out"
+			},
+			func(s *site) { clear(s.machines[unit0].Fails) }, "waiting", "Connection timed out",
+		},
+		"disk full": {
+			func(s *site) {
+				s.machines[unit0].Fails[" install "] = "dpkg: error: failed to write (No space left on device)"
+			},
+			func(s *site) { clear(s.machines[unit0].Fails) }, "blocked", "the disk is full",
+		},
+		"disk full in the migration": {
+			func(s *site) { s.machines[unit0].Fails["dbupgrade"] = "could not extend file: No space left on device" },
+			func(s *site) { clear(s.machines[unit0].Fails) }, "blocked", "the disk is full",
+		},
+		"a package that cannot be configured": {
+			func(s *site) {
+				s.machines[unit0].HalfDone = true
+				s.machines[unit0].Fails["dpkg --force-confold"] = "dpkg: error processing package maas-region-api"
+				s.machines[unit0].Fails["--fix-broken"] = "no"
+			},
+			func(s *site) { clear(s.machines[unit0].Fails) }, "blocked", "dpkg: error processing package",
+		},
+		"wrong source line": {
+			func(s *site) { s.juju.Config["maas-region"]["source"] = "deb maas" },
+			func(s *site) { s.juju.Config["maas-region"]["source"] = "ppa:maas/3.7" }, "blocked", "option source",
+		},
+		"a source without MAAS": {
+			func(s *site) { delete(s.machines[unit0].Archive, node.RegionPackage) },
+			func(s *site) { s.machines[unit0].Archive[node.RegionPackage] = pkgVersion }, "blocked", "apt knows no package maas-region-api",
+		},
+		"a service that will not start": {
+			func(s *site) {
+				s.machines[unit0].Fails["enable --now maas-regiond"] = "Job for maas-regiond.service failed"
+			},
+			func(s *site) { clear(s.machines[unit0].Fails) }, "waiting", "journalctl -u maas-regiond",
+		},
+		"an administrator's password that is not granted": {
+			func(s *site) { s.juju.Config["maas-region"]["admin-password"] = "secret:admin" },
+			func(s *site) { s.juju.Secrets["secret:admin"] = map[string]string{"password": "hunter2"} }, "blocked", "juju grant-secret secret:admin maas-region",
+		},
+		"regiond.conf is no YAML": {
+			func(s *site) { s.settle(); s.machines[unit0].Put(node.RegionConf, "database_pass: hunter2: x") },
+			func(s *site) { _ = os.Remove(filepath.Join(s.machines[unit0].Root, node.RegionConf)) }, "blocked", "it is no YAML",
+		},
+		"a setting that MAAS has no source for": {
+			func(s *site) {
+				s.juju.Config["maas-region"]["boot-resources"] = "ubuntu/noble/amd64"
+				s.maas.NoSources = true
+			},
+			func(s *site) { s.maas.NoSources = false }, "waiting", "no source of images",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := fresh(t, 1)
+			c.harm(s)
+			s.settle()
+			require.Equal(t, c.status, s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+			require.Contains(t, s.juju.Units[unit0].Message, c.reason)
+			s.clear(t)
+			c.mend(s)
+			s.settle()
+			require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+			s.clear(t)
+		})
+	}
+}
+
+func TestAKilledDatabaseIsStarted(t *testing.T) {
+	s := ready(t, 2)
+	s.machines[unit0].Running["postgresql"] = false
+	status, message := s.hook(unit1)
+	require.Equal(t, "waiting", status)
+	require.Contains(t, message, "the database on 10.0.0.1 port 5432, which does not answer")
+	s.machines[unit0].Fails["restart postgresql"] = "Job for postgresql.service failed"
+	status, message = s.hook(unit0)
+	require.Equal(t, "blocked", status)
+	require.Contains(t, message, "journalctl -u 'postgresql*'")
+	clear(s.machines[unit0].Fails)
+	s.settle()
+	require.True(t, s.machines[unit0].Running["postgresql"])
+	for _, unit := range s.units() {
+		require.Equal(t, "active", s.juju.Units[unit].Status, s.juju.Units[unit].Message)
+	}
+}
+
+func TestSettings(t *testing.T) {
+	s := ready(t, 1)
+	config := s.juju.Config["maas-region"]
+	config["ntp-servers"], config["dns-forwarders"], config["http-proxy"] = "ntp.example, 10.0.0.2", "1.1.1.1 fd00::1", "http://proxy.example:3128"
+	config["boot-resources"] = "ubuntu/noble/amd64+arm64 ubuntu/jammy/amd64"
+	s.settle()
+	require.Equal(t, map[string]string{"ntp_servers": "ntp.example 10.0.0.2", "upstream_dns": "1.1.1.1 fd00::1", "http_proxy": "http://proxy.example:3128", "enable_http_proxy": "true"}, s.maas.Config)
+	require.Len(t, s.maas.Selections, 2)
+	require.Equal(t, 1, s.maas.Imports)
+	s.maas.Config["ntp_servers"] = "by hand"
+	s.settle()
+	require.Equal(t, "by hand", s.maas.Config["ntp_servers"], "what an operator does stays")
+	for option, bad := range map[string]string{
+		"maas-url": "maas.example", "admin-username": "a b", "database": "mysql", "http-proxy": "proxy:3128", "ntp-servers": "a_b", "dns-forwarders": "dns.example",
+		"boot-resources": "ubuntu/noble", "source": "x",
+	} {
+		was := config[option]
+		config[option] = bad
+		status, message := s.hook(unit0)
+		require.Equal(t, "blocked", status)
+		require.Contains(t, message, "option "+option)
+		config[option] = was
+	}
+	_, problems := ParseConfig(map[string]any{"admin-username": "a", "database": Embedded, "boot-resources": "a/b/c a/b/d"})
+	require.Len(t, problems, 1)
+}
+
+func TestRacks(t *testing.T) {
+	s := ready(t, 1)
+	r := s.relate(
+		maascontroller.Rack{Unit: "maas-rack/0", FQDN: "rack0", SystemID: "aaa"},
+		maascontroller.Rack{Unit: "maas-rack/1", FQDN: "rack1", SystemID: "bbb"},
+	)
+	s.settle()
+	require.Contains(t, s.juju.Units[unit0].Message, "2 racks related")
+	offer, ok, err := maascontroller.DecodeOffer(r.Databags["maas-region"])
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, "http://10.0.0.1:5240/MAAS region0", offer.URL+" "+offer.Regions[0])
+	rack, _ := s.juju.Hook("maas-rack/0")
+	content, err := rack.Secret(t.Context(), offer.SecretID)
+	require.NoError(t, err, "it is granted to the racks")
+	require.Equal(t, map[string]string{"maas-secret": mainSecret}, content)
+	s.clear(t)
+
+	// The secret changes: the same Juju secret has another content.
+	s.secret = "0a0b"
+	s.machines[unit0].Put(node.SecretFile, s.secret)
+	s.settle()
+	require.Equal(t, "0a0b", s.juju.Secrets[offer.SecretID]["maas-secret"])
+	require.Equal(t, offer.SecretID, r.Databags["maas-region"]["maas_secret_id"])
+
+	// One leaves.
+	s.juju.RemoveUnit("maas-rack/0")
+	s.settle()
+	require.Len(t, s.maas.Racks, 1)
+	require.Equal(t, "bbb", s.maas.Racks[0].SystemID)
+
+	// The last that serves DHCP somewhere is not deleted without a word.
+	s.maas.Racks[0].OnlyDHCP = true
+	s.juju.RemoveUnit("maas-rack/1")
+	s.settle()
+	require.Equal(t, "blocked", s.juju.Units[unit0].Status)
+	require.Contains(t, s.juju.Units[unit0].Message, "remove-controller system-id=bbb force=true")
+	s.maas.Racks[0].OnlyDHCP = false
+	s.settle()
+	require.Empty(t, s.maas.Racks)
+	require.Equal(t, "active", s.juju.Units[unit0].Status)
+}
+
+func TestRacksThatMAASTakesForOneAreNamed(t *testing.T) {
+	s := ready(t, 1)
+	r := s.relate(maascontroller.Rack{Unit: "maas-rack/0", FQDN: "rack0", SystemID: "aaa"})
+	s.juju.AddUnit("maas-rack/1", "10.0.1.2")
+	r.Databags["maas-rack/1"] = maascontroller.Rack{Unit: "maas-rack/1", FQDN: "rack0", SystemID: "aaa"}.Encode()
+	s.settle()
+	require.Equal(t, "blocked", s.juju.Units[unit0].Status)
+	require.Contains(t, s.juju.Units[unit0].Message, "maas-rack/0 and maas-rack/1 are one rack (aaa) in MAAS")
+	s.juju.RemoveUnit("maas-rack/1")
+	s.settle()
+	require.Equal(t, "active", s.juju.Units[unit0].Status)
+	require.Len(t, s.maas.Racks, 1, "what one that left had in common with one that is here stays")
+}
+
+func TestARackCannotHaveAnotherDeleted(t *testing.T) {
+	s := ready(t, 1)
+	s.relate(maascontroller.Rack{Unit: "maas-rack/0", FQDN: "rack0", SystemID: "aaa"})
+	other := s.juju.Relate("maas-region:maas", "remote-7:maas")
+	s.juju.AddUnit("remote-7/0", "10.0.2.1")
+	other.Databags["remote-7/0"] = maascontroller.Rack{Unit: "x/0", FQDN: "evil", SystemID: "aaa"}.Encode()
+	s.settle()
+	s.juju.Unrelate(other)
+	s.juju.RemoveUnit("remote-7/0")
+	s.settle()
+	require.Len(t, s.maas.Racks, 1)
+	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+}
+
+func TestActions(t *testing.T) {
+	s := ready(t, 1)
+	s.relate(maascontroller.Rack{Unit: "maas-rack/0", FQDN: "rack0", SystemID: "aaa"}, maascontroller.Rack{Unit: "maas-rack/1", FQDN: "rack1", SystemID: "bbb"})
+	s.settle()
+	s.maas.Racks[1].Dead = true
+	require.Equal(t, map[string]string{"api-url": "http://10.0.0.1:5240/MAAS"}, s.act(t, unit0, "get-api-endpoint", nil).Results)
+	require.Equal(t, map[string]string{"regions": "reg0 region0 3.7.3", "racks": "aaa rack0 3.7.3 running\nbbb rack1 3.7.3 dead"}, s.act(t, unit0, "list-controllers", nil).Results)
+
+	got := s.act(t, unit0, "get-api-key", nil)
+	require.NotContains(t, got.Results, "api-key")
+	require.Equal(t, apiKey, s.juju.Secrets[got.Results["secret"]]["api-key"])
+	require.Equal(t, apiKey, s.act(t, unit0, "get-api-key", map[string]any{"reveal": true}).Results["api-key"])
+	require.Contains(t, s.act(t, unit0, "get-api-key", map[string]any{"username": "nobody", "reveal": true}).Failure, "User does not exist")
+
+	made := s.act(t, unit0, "create-admin", map[string]any{"username": "ann"})
+	require.Empty(t, made.Failure)
+	require.Equal(t, s.dbs["10.0.0.1"].users["ann"], s.juju.Secrets[made.Results["secret"]]["password"])
+	require.Contains(t, s.act(t, unit0, "create-admin", map[string]any{"username": "ann"}).Failure, "already exists")
+	require.Contains(t, s.act(t, unit0, "create-admin", map[string]any{"username": "bob", "password": "secret:none"}).Failure, "the id of a Juju secret")
+	s.juju.Secrets["secret:bob"] = map[string]string{"password": "hunter2"}
+	require.Equal(t, map[string]string{"username": "bob"}, s.act(t, unit0, "create-admin", map[string]any{"username": "bob", "password": "secret:bob"}).Results)
+
+	require.Contains(t, s.act(t, unit0, "remove-controller", map[string]any{"system-id": "aaa"}).Failure, "it runs, and would forget")
+	require.Equal(t, "bbb", s.act(t, unit0, "remove-controller", map[string]any{"system-id": "bbb"}).Results["removed"])
+	require.Contains(t, s.act(t, unit0, "remove-controller", map[string]any{"system-id": "reg0"}).Failure, "has to be stopped before")
+	require.Contains(t, s.act(t, unit0, "import-boot-resources", nil).Results["import"], "started")
+	require.Equal(t, 1, s.maas.Imports)
+	require.Contains(t, s.act(t, unit0, "status", nil).Results["status"], "active")
+	require.Contains(t, s.act(t, unit0, "renew-identity", nil).Failure, "force=true")
+	require.Contains(t, s.act(t, unit0, "prepare-clone", nil).Failure, "database=relation")
+	s.clear(t)
+}
+
+func TestBackupAndRestore(t *testing.T) {
+	s := ready(t, 1)
+	m := s.machines[unit0]
+	m.Put("etc/maas/preseeds/curtin_userdata_custom", "mine")
+	saved := s.act(t, unit0, "backup", nil)
+	require.Empty(t, saved.Failure)
+	path := saved.Results["path"]
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode())
+
+	s.act(t, unit0, "create-admin", map[string]any{"username": "later"})
+	m.Put("etc/maas/preseeds/curtin_userdata_custom", "other")
+	params := map[string]any{"path": path}
+	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "force=true")
+	require.Contains(t, s.dbs["10.0.0.1"].users, "later")
+	params["force"] = true
+	got := s.act(t, unit0, "restore", params)
+	require.Empty(t, got.Failure)
+	require.NotContains(t, s.dbs["10.0.0.1"].users, "later")
+	require.Equal(t, "mine", m.Text("etc/maas/preseeds/curtin_userdata_custom"))
+	s.settle()
+	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".*-*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+
+	params["path"] = filepath.Join(m.Root, "dispatch")
+	m.Put("dispatch", "no backup")
+	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "that is no backup")
+	params["path"] = path
+	m.Dpkg[node.RegionPackage] = [2]string{"installed", "1:3.8.0-0ubuntu1"}
+	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "it is of MAAS 3.7.3, and this is 3.8.0")
+	s.clear(t)
+	s = ready(t, 2)
+	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "the other units")
+}
+
+func TestACopyBecomesARegionOfItsOwn(t *testing.T) {
+	s := fresh(t, 1)
+	s.server("hunter2")
+	s.settle()
+	m := s.machines[unit0]
+	m.Put("dispatch", "program")
+	require.Empty(t, s.act(t, unit0, "prepare-clone", nil).Failure)
+	m.Hostname, m.MAC, m.Running = "copy0", "00:16:3e:00:00:0f", map[string]bool{}
+	s.settle()
+	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+	require.Len(t, s.maas.Regions, 2, "not merged with the original")
+	require.Equal(t, "reg1", m.Text(node.SystemIDFile))
+}
+
+func TestCrashes(t *testing.T) {
+	dir := t.TempDir()
+	crashtest.Check(t, func(run *crashtest.Run) any {
+		s := newSite(run, run.Gate, dir)
+		defer s.close()
+		s.add(0)
+		s.add(1)
+		run.Always = func() {
+			s.clear(run)
+			require.LessOrEqual(run, len(s.dbs), 1, "one database")
+		}
+		hooks := func(rounds int) any {
+			var ends []any
+			for range rounds {
+				for _, unit := range s.units() {
+					_ = crashtest.Hook(run, s.juju, s.charm(), hooktool.Event{Hook: "update-status", Unit: unit})
+				}
+			}
+			for _, unit := range s.units() {
+				m := s.machines[unit]
+				ends = append(ends, s.juju.Units[unit].Status, m.Running, m.Text(node.SystemIDFile), m.Text(node.SecretFile))
+			}
+			return ends
+		}
+		ends := []any{hooks(5)}
+		r := s.relate(maascontroller.Rack{Unit: "maas-rack/0", FQDN: "rack0", SystemID: "aaa"})
+		s.juju.Config["maas-region"]["ntp-servers"] = "ntp.example"
+		ends = append(ends, hooks(3), s.maas.Config["ntp_servers"], r.Databags["maas-region"]["api_url"])
+		s.machines[unit0].Running["postgresql"] = false
+		s.juju.Leaders["maas-region"] = unit1
+		s.juju.RemoveUnit("maas-rack/0")
+		return append(ends, hooks(3), len(s.maas.Racks), s.dbs["10.0.0.1"].schema, len(s.dbs["10.0.0.1"].users))
+	}, crashtest.Late, crashtest.Lost)
+}

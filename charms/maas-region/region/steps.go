@@ -1,0 +1,327 @@
+package region
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/dcib/dcib/charms/maas-region/database"
+	"github.com/dcib/dcib/internal/apt"
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/maas"
+	"github.com/dcib/dcib/internal/maas/node"
+	"github.com/dcib/dcib/internal/relation/maascontroller"
+	"github.com/dcib/dcib/internal/relation/postgresql"
+)
+
+func (choose) Name() string { return "keep the database from this unit" }
+
+func (s choose) Apply(ctx context.Context, w *World) error {
+	ids, err := w.Tools.RelationIDs(ctx, Peers)
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	values := map[string]string{keyKeeper: w.Unit, keyKind: s.config.Database}
+	if s.config.Database == Embedded {
+		if values[keyDBSecret], err = w.Tools.AddSecret(ctx, "database", map[string]string{"password": w.Random()}); err != nil {
+			return err
+		}
+	}
+	return w.Tools.RelationSetApp(ctx, ids[0], values)
+}
+
+func (ask) Name() string { return "ask for a database" }
+
+func (s ask) Apply(ctx context.Context, w *World) error {
+	return w.Tools.RelationSetApp(ctx, s.relation, postgresql.Encode(strings.ReplaceAll(w.App, "-", "_")+"_db"))
+}
+
+func (s tell) Name() string {
+	return strings.TrimSpace("tell the other units of this one " + s.values[keyVersion])
+}
+
+func (s tell) Apply(ctx context.Context, w *World) error {
+	return w.Tools.RelationSet(ctx, s.relation, s.values)
+}
+
+func (s setSource) Name() string { return "have packages from " + s.source.String() }
+
+func (s setSource) Apply(ctx context.Context, w *World) error {
+	return apt.Sources{Run: w.Run, Root: w.Root, Name: "dcib-" + w.App}.Set(ctx, s.source)
+}
+
+func (finish) Name() string { return "finish what dpkg left half done" }
+
+func (finish) Apply(ctx context.Context, w *World) error { return apt.Finish(ctx, w.Run) }
+
+func (s install) Name() string { return "install " + strings.Join(s.packages, " and ") }
+
+func (s install) Apply(ctx context.Context, w *World) error {
+	return apt.Install(ctx, w.Run, "option source is "+s.source.String()+": set it to where MAAS's packages are, like ppa:maas/3.7", s.packages...)
+}
+
+func (renew) Name() string { return "give this copy an identity of its own" }
+
+func (renew) Apply(ctx context.Context, w *World) error { return w.Forget(ctx) }
+
+func (recordIdentity) Name() string { return "note whose identity this is" }
+
+func (recordIdentity) Apply(ctx context.Context, w *World) error { return w.Record(ctx) }
+
+func (startDatabase) Name() string { return "start PostgreSQL" }
+
+func (startDatabase) Apply(ctx context.Context, w *World) error {
+	// Its service stands for all clusters of the machine, and counts as active without one.
+	if _, err := w.Run.Run(ctx, "systemctl", "restart", "postgresql"); err != nil {
+		return charm.Blocked("%s: look at journalctl -u 'postgresql*' (tried again by itself)", err)
+	}
+	return nil
+}
+
+func (s allow) Name() string { return "let the region's other units into PostgreSQL" }
+
+func (s allow) Apply(ctx context.Context, w *World) error {
+	return retried(database.Local{Machine: w.Machine}.Allow(ctx, s.clients))
+}
+
+func (create) Name() string { return "make MAAS's database" }
+
+func (s create) Apply(ctx context.Context, w *World) error {
+	return retried(database.Local{Machine: w.Machine}.Create(ctx, s.c.Password))
+}
+
+// retried makes of an error that will pass, or that an operator has to mend meanwhile, what
+// the unit says.
+func retried(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case strings.Contains(err.Error(), "No space left on device"):
+		return charm.Blocked("the disk is full: %s: free some (tried again by itself)", err)
+	}
+	return charm.Waiting("%s (tried again by itself)", err)
+}
+
+func (configure) Name() string { return "write regiond.conf" }
+
+func (s configure) Apply(ctx context.Context, w *World) error {
+	// Stopped first: who runs has read the old one, and does not show it.
+	if err := w.stop(ctx); err != nil {
+		return err
+	}
+	return retried(w.SetConf(ctx, node.RegionConf, s.conf))
+}
+
+// stop stops the region; the last to start is the first to go.
+func (w *World) stop(ctx context.Context) error {
+	has := slices.Clone(w.services())
+	slices.Reverse(has)
+	return w.Stop(ctx, has...)
+}
+
+func (s migrate) Name() string {
+	return "migrate the database to MAAS " + version(s.f.Packages[node.RegionPackage].Version)
+}
+
+func (s migrate) Apply(ctx context.Context, w *World) error {
+	// Packages start the new code on the old schema when they are upgraded.
+	if err := w.stop(ctx); err != nil {
+		return err
+	}
+	if _, err := w.Run.Run(ctx, "maas-region", "dbupgrade"); err != nil {
+		return retried(err)
+	}
+	w.migrated = s.f.wants()
+	return w.Tools.RelationSet(ctx, s.f.Peers, map[string]string{keyMigrated: w.migrated})
+}
+
+func (start) Name() string { return "start MAAS" }
+
+func (start) Apply(ctx context.Context, w *World) error {
+	for n, service := range w.services() {
+		if n == 2 {
+			// regiond writes what Temporal reads, some time after it has started.
+			w.Wait(ctx, func() bool { return w.version(ctx) != "" })
+		}
+		if len(w.Inactive(ctx, service)) == 0 {
+			continue
+		}
+		if _, err := w.Run.Run(ctx, "systemctl", "enable", "--now", service); err != nil {
+			return charm.Waiting("%s: look at journalctl -u %s (tried again by itself)", err, service)
+		}
+	}
+	w.Wait(ctx, func() bool { return w.version(ctx) != "" })
+	return nil
+}
+
+func (stop) Name() string { return "stop MAAS" }
+
+func (stop) Apply(ctx context.Context, w *World) error {
+	for _, service := range w.services() {
+		if _, err := w.Run.Run(ctx, "systemctl", "disable", "--now", service); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (refuse) Name() string { return "leave the others" }
+
+func (refuse) Apply(context.Context, *World) error {
+	// Only a hook that fails keeps Juju from taking the machine away.
+	return errors.New("this unit has the database of all: remove the other units first, or the application as a whole; or juju remove-unit --force, which loses the database")
+}
+
+func (makePassword) Name() string { return "make up the administrator's password" }
+
+func (s makePassword) Apply(ctx context.Context, w *World) error {
+	ids, err := w.Tools.RelationIDs(ctx, Peers)
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	id, err := w.Tools.AddSecret(ctx, "maas-admin", map[string]string{"username": s.admin, "password": w.Random()})
+	if err != nil {
+		return err
+	}
+	return w.Tools.RelationSetApp(ctx, ids[0], map[string]string{keyPassword: id})
+}
+
+func (s createAdmin) Name() string { return "make administrator " + s.name }
+
+func (s createAdmin) Apply(ctx context.Context, w *World) error {
+	if err := w.createAdmin(ctx, s.name, s.name+"@maas", "", s.password); err != nil && !strings.Contains(err.Error(), "already exists") {
+		return retried(err)
+	}
+	return w.Tools.RelationSetApp(ctx, s.relation, map[string]string{keyAdmin: s.name})
+}
+
+// createAdmin makes an administrator. MAAS asks for the password, twice, and reads it from
+// its input where there is no terminal (createadmin.py in MAAS's source).
+func (w *World) createAdmin(ctx context.Context, name, email, sshImport, password string) error {
+	_, err := w.Run.Feed(ctx, []byte(password+"\n"+password+"\n"), "maas", "createadmin", "--username", name, "--email", email, "--ssh-import", sshImport)
+	return err
+}
+
+// apiKey gives a user's key to the API.
+func (w *World) apiKey(ctx context.Context, user string) (string, error) {
+	out, err := w.Run.Run(ctx, "maas", "apikey", "--username", user)
+	if err != nil {
+		return "", err
+	}
+	key, _, _ := strings.Cut(strings.TrimSpace(out), "\n")
+	if strings.Count(key, ":") != 2 {
+		return "", fmt.Errorf("cannot read the API key of %s: maas apikey printed none: make one with maas apikey --generate --username %s", user, user)
+	}
+	return strings.TrimSpace(key), nil
+}
+
+// client gives MAAS's API as its administrator.
+func (w *World) client(ctx context.Context) (*maas.Client, error) {
+	if w.key == "" {
+		options, err := w.Tools.Config(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c, _ := ParseConfig(options)
+		if w.key, err = w.apiKey(ctx, c.Admin); err != nil {
+			return nil, err
+		}
+	}
+	return maas.New(w.API, w.key)
+}
+
+func (set) Name() string { return "set what the options say in MAAS" }
+
+func (s set) Apply(ctx context.Context, w *World) error {
+	if err := s.apply(ctx, w); err != nil {
+		if maas.IsStatus(err, http.StatusBadRequest) {
+			return charm.Blocked("%s: look at options http-proxy, ntp-servers, dns-forwarders and boot-resources (tried again by itself)", err)
+		}
+		return retried(err)
+	}
+	return w.Tools.RelationSetApp(ctx, s.relation, map[string]string{keySettings: s.digest})
+}
+
+func (s set) apply(ctx context.Context, w *World) error {
+	c, err := w.client(ctx)
+	if err != nil {
+		return err
+	}
+	for name, value := range s.config.Settings {
+		if err := c.SetConfig(ctx, name, value); err != nil {
+			return err
+		}
+	}
+	if len(s.config.Images) == 0 {
+		return nil
+	}
+	changed, err := c.Select(ctx, s.config.Images)
+	if err != nil || !changed {
+		return err
+	}
+	return c.Import(ctx)
+}
+
+func (s tellRacks) Name() string { return "tell the racks of " + s.relation + " where MAAS is" }
+
+func (s tellRacks) Apply(ctx context.Context, w *World) error {
+	content := map[string]string{maascontroller.SecretField: s.secret}
+	o := s.offer
+	var err error
+	switch {
+	case o.SecretID == "":
+		if o.SecretID, err = w.Tools.AddSecret(ctx, maascontroller.SecretLabel(s.relation), content); err == nil {
+			err = w.Tools.GrantSecret(ctx, o.SecretID, s.relation)
+		}
+	case s.newSecret:
+		err = w.Tools.SetSecret(ctx, o.SecretID, content)
+	}
+	if err != nil {
+		return err
+	}
+	return w.Tools.RelationSetApp(ctx, s.relation, o.Encode())
+}
+
+func (s strike) Name() string { return "strike rack " + s.rack.Hostname + " of " + s.unit + " off" }
+
+// Apply deletes a rack that has left. What a rack says of itself is a claim: only the one
+// that has both its identity and its name is deleted, and none that is still related.
+func (s strike) Apply(ctx context.Context, w *World) error {
+	c, err := w.client(ctx)
+	if err != nil {
+		return retried(err)
+	}
+	racks, err := c.Racks(ctx)
+	if err != nil {
+		return retried(err)
+	}
+	for _, r := range racks {
+		named := r.Hostname == s.rack.Hostname && (s.rack.SystemID == "" || s.rack.SystemID == r.SystemID)
+		kept := slices.ContainsFunc(s.keep, func(k Rack) bool { return k.SystemID == r.SystemID || k.Hostname == r.Hostname })
+		if !named || kept {
+			continue
+		}
+		err := c.DeleteRack(ctx, r.SystemID, false)
+		if maas.IsStatus(err, http.StatusBadRequest) {
+			return charm.Blocked("%s: give its VLANs another rack in MAAS (tried again by itself), or juju run %s remove-controller system-id=%s force=true, which ends DHCP there", err, w.Unit, r.SystemID)
+		}
+		if err != nil {
+			return retried(err)
+		}
+	}
+	return nil
+}
+
+func (s remember) Name() string { return s.what }
+
+func (s remember) Apply(ctx context.Context, w *World) error {
+	text, err := json.Marshal(s.racks)
+	if err != nil {
+		return err
+	}
+	return w.Tools.RelationSetApp(ctx, s.relation, map[string]string{keyRacks: string(text)})
+}
