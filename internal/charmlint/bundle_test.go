@@ -249,6 +249,33 @@ func TestOwnBundles(t *testing.T) {
 	}
 }
 
+// So are they together, as docs/how-to/deploy.md and docs/reference/bundles.md have them.
+func TestOwnCombinations(t *testing.T) {
+	for _, files := range []string{
+		"dcib box offers",
+		"dcib offers ceph",
+		"dcib offers ceph ceph-pool observability",
+		"dcib zfs offers maas-dns observability",
+		"dcib lvm offers ceph ceph-pool",
+		"kubernetes ha observability-kubernetes kubernetes-offers swarm",
+		"kubernetes no-ceph swarm",
+		"kubernetes small-kubernetes no-ceph",
+		"kubernetes kubernetes-offers no-ceph",
+	} {
+		t.Run(files, func(t *testing.T) {
+			var paths []string
+			for i, name := range strings.Fields(files) {
+				dir := "overlays"
+				if i == 0 {
+					dir = "bundles"
+				}
+				paths = append(paths, filepath.Join("../..", dir, name+".yaml"))
+			}
+			assert.Empty(t, lines(charmlint.Bundle(paths[0], paths[1:], nil)))
+		})
+	}
+}
+
 func TestOver(t *testing.T) {
 	for text, want := range map[string][]string{
 		"# Text.\n# over: ../b.yaml c.yaml\na: 1\n": {"../b.yaml", "c.yaml"},
