@@ -42,6 +42,7 @@ func main() {
 		Plan:    rack.Plan,
 		Actions: map[string]charm.Action[rack.Facts, rack.World]{
 			"status":         rack.Status,
+			"refresh-maas":   rack.RefreshMAAS,
 			"renew-identity": rack.RenewIdentity,
 			"prepare-clone":  rack.PrepareClone,
 		},

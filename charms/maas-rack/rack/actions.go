@@ -6,7 +6,9 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/dcib/dcib/internal/apt"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/maas/node"
 )
 
 // Status is the action status.
@@ -55,4 +57,15 @@ func PrepareClone(ctx context.Context, f Facts, w World, _ charm.Call) (map[stri
 		return nil, err
 	}
 	return map[string]string{"next": "lxc copy " + w.Hostname + " NAME [--target MEMBER]; lxc start NAME: the copy is a rack of its own, without a Juju agent"}, nil
+}
+
+// RefreshMAAS is the action refresh-maas: the unit's packages become what the source has.
+func RefreshMAAS(ctx context.Context, f Facts, w World, _ charm.Call) (map[string]string, error) {
+	if !f.Package.Installed() {
+		return nil, errors.New("cannot refresh MAAS: it is not installed on this unit: see its status")
+	}
+	if err := apt.Install(ctx, w.Run, "option source is "+f.Source.String(), node.RackPackage); err != nil {
+		return nil, err
+	}
+	return map[string]string{"was": f.Package.Version, "is": apt.Query(ctx, w.Run, node.RackPackage)[node.RackPackage].Version}, nil
 }

@@ -86,7 +86,7 @@ func (s *site) charm() charm.Charm[Facts, World] {
 		},
 		Observe: Observe,
 		Plan:    Plan,
-		Actions: map[string]charm.Action[Facts, World]{"renew-identity": RenewIdentity, "prepare-clone": PrepareClone, "status": Status},
+		Actions: map[string]charm.Action[Facts, World]{"renew-identity": RenewIdentity, "prepare-clone": PrepareClone, "status": Status, "refresh-maas": RefreshMAAS},
 	}
 }
 
@@ -174,6 +174,16 @@ func TestARackEnrolsAndLeaves(t *testing.T) {
 	require.Equal(t, "left its region", message)
 	require.False(t, s.machine.Running["maas-rackd"])
 	s.clear(t)
+}
+
+func TestRefreshing(t *testing.T) {
+	s := ready(t)
+	const next = "1:3.7.4-0ubuntu1"
+	s.machine.Archive[node.RackPackage] = next
+	require.Equal(t, map[string]string{"was": pkgVersion, "is": next}, s.act(t, "refresh-maas", nil).Results)
+	status, _ := s.hook(t)
+	require.Equal(t, "active", status)
+	require.Equal(t, next, s.relation.Databags["maas-rack/0"]["dcib-version"])
 }
 
 func TestNeverInstalled(t *testing.T) {

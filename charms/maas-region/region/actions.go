@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dcib/dcib/internal/apt"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/maas"
 	"github.com/dcib/dcib/internal/maas/node"
@@ -25,6 +26,7 @@ var Actions = map[string]charm.Action[Facts, *World]{
 	"status":                showStatus,
 	"backup":                backUp,
 	"restore":               restore,
+	"refresh-maas":          refreshMAAS,
 	"renew-identity":        renewIdentity,
 	"prepare-clone":         prepareClone,
 }
@@ -230,4 +232,53 @@ func prepareClone(ctx context.Context, f Facts, w *World, _ charm.Call) (map[str
 		return nil, err
 	}
 	return map[string]string{"next": "lxc copy " + w.Hostname + " NAME [--target MEMBER]; lxc start NAME: the copy is a region of its own on the same database, without a Juju agent"}, nil
+}
+
+// refreshMAAS is the action refresh-maas: this unit's packages become what the source has.
+// A package that is upgraded starts the new code on the old schema, so its services are held
+// down until the database is migrated.
+func refreshMAAS(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
+	was := f.Packages[node.RegionPackage].Version
+	switch {
+	case f.Connection == nil || !f.Listening || !f.Packages[node.RegionPackage].Installed():
+		return nil, errors.New("cannot refresh MAAS: it is not installed on this unit, or its database does not answer: see the unit's status")
+	case !f.keeper() && f.Others[f.Shared[keyKeeper]][keyVersion] == was:
+		return nil, fmt.Errorf("cannot refresh MAAS: the keeper, %s, migrates the database, and has %s, too: refresh it first", f.Shared[keyKeeper], version(was))
+	}
+	results := map[string]string{"was": was}
+	if f.keeper() {
+		saved, err := backUp(ctx, f, w, call)
+		if err != nil {
+			return nil, err
+		}
+		results["backup"] = saved["path"]
+	}
+	call.Progress("stopping MAAS")
+	if err := w.stop(ctx); err != nil {
+		return results, err
+	}
+	if _, err := w.Run.Run(ctx, "systemctl", append([]string{"mask", "--runtime"}, w.services()...)...); err != nil {
+		return results, err
+	}
+	call.Progress("installing packages")
+	installed := apt.Install(ctx, w.Run, "option source is "+f.Config.Source.String(), f.packages()...)
+	// Start also does it: an action may be killed here.
+	if _, err := w.Run.Run(ctx, "systemctl", append([]string{"unmask", "--runtime"}, w.services()...)...); err != nil {
+		return results, err
+	}
+	f.Packages = apt.Query(ctx, w.Run, f.packages()...)
+	results["is"] = f.Packages[node.RegionPackage].Version
+	if installed != nil {
+		return results, fmt.Errorf("cannot refresh MAAS: %w: the next hook goes on", installed)
+	}
+	if f.keeper() && results["is"] != was {
+		call.Progress("migrating the database to MAAS %s", version(results["is"]))
+		if err := (migrate{f}).Apply(ctx, w); err != nil {
+			return results, fmt.Errorf("cannot refresh MAAS: %w", err)
+		}
+	}
+	if err := (start{}).Apply(ctx, w); err != nil {
+		return results, fmt.Errorf("cannot refresh MAAS: %w", err)
+	}
+	return results, nil
 }

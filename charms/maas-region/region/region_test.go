@@ -216,6 +216,53 @@ func TestAnUpgradedPackageIsMigratedByOne(t *testing.T) {
 	}
 }
 
+func TestRefreshing(t *testing.T) {
+	s := ready(t, 2)
+	const next = "1:3.7.4-0ubuntu1"
+	for _, unit := range s.units() {
+		s.machines[unit].Archive[node.RegionPackage] = next
+	}
+	require.Contains(t, s.act(t, unit1, "refresh-maas", nil).Failure, "the keeper, maas-region/0, migrates the database, and has 3.7.3, too")
+	m := s.machines[unit0]
+	early := 0
+	started := m.Started
+	m.Started = func(service string) error {
+		if service == "maas-regiond" && s.dbs["10.0.0.1"].schema != m.Dpkg[node.RegionPackage][1] {
+			early++
+		}
+		return started(service)
+	}
+	got := s.act(t, unit0, "refresh-maas", nil)
+	require.Empty(t, got.Failure)
+	require.Equal(t, pkgVersion+" "+next, got.Results["was"]+" "+got.Results["is"])
+	require.FileExists(t, got.Results["backup"])
+	require.Zero(t, early, "new code never ran on the old schema")
+	s.settle()
+	require.Empty(t, s.act(t, unit1, "refresh-maas", nil).Failure)
+	s.settle()
+	require.Equal(t, 2, s.dbs["10.0.0.1"].upgrades)
+	for _, unit := range s.units() {
+		require.Equal(t, "active", s.juju.Units[unit].Status, s.juju.Units[unit].Message)
+		require.Equal(t, "3.7.4", s.juju.Units[unit].Version)
+	}
+
+	// One that was killed in the middle.
+	for _, service := range services {
+		m.Put("run/systemd/system/"+service+".service", "")
+		m.Running[service] = false
+	}
+	s.settle()
+	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+
+	m.Archive[node.RegionPackage] = "1:3.7.5-0ubuntu1"
+	m.Fails[" install "] = "Connection timed out"
+	require.Contains(t, s.act(t, unit0, "refresh-maas", nil).Failure, "Connection timed out")
+	clear(m.Fails)
+	s.settle()
+	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+	s.clear(t)
+}
+
 func TestWhatGoesWrongIsSaidAndHeals(t *testing.T) {
 	for name, c := range map[string]struct {
 		harm           func(s *site)

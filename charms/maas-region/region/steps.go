@@ -139,9 +139,20 @@ func (s migrate) Apply(ctx context.Context, w *World) error {
 	return w.Tools.RelationSet(ctx, s.f.Peers, map[string]string{keyMigrated: w.migrated})
 }
 
+// masked tells whether a service is held down until the machine restarts.
+func (w *World) masked() bool {
+	return slices.ContainsFunc(services, func(s string) bool { return w.Has("run/systemd/system/" + s + ".service") })
+}
+
 func (start) Name() string { return "start MAAS" }
 
 func (start) Apply(ctx context.Context, w *World) error {
+	if w.masked() {
+		// A refresh that was killed held them down.
+		if _, err := w.Run.Run(ctx, "systemctl", append([]string{"unmask", "--runtime"}, w.services()...)...); err != nil {
+			return err
+		}
+	}
 	for n, service := range w.services() {
 		if n == 2 {
 			// regiond writes what Temporal reads, some time after it has started.

@@ -66,6 +66,9 @@ func (m *Machine) Text(name string) string { return m.Node().Text(name) }
 
 // Start starts a service, as systemd does it.
 func (m *Machine) Start(service string) error {
+	if m.Node().Has("run/systemd/system/" + service + ".service") {
+		return fmt.Errorf("Unit %s.service is masked", service)
+	}
 	if m.Started != nil {
 		if err := m.Started(service); err != nil {
 			return err
@@ -188,7 +191,7 @@ func (m *Machine) configure(pkg, version string) {
 		if m.Text(node.RegionConf) == "" {
 			m.Put(node.RegionConf, "maas_url: http://localhost:5240/MAAS\n")
 		}
-		if upgraded && m.Running["maas-regiond"] {
+		if upgraded { // enabled services are restarted, whatever comes of it
 			_ = m.Start("maas-regiond")
 		}
 	case node.RackPackage:
@@ -223,6 +226,12 @@ func (m *Machine) systemctl(args []string) error {
 			}
 			if err := m.Start(name); err != nil {
 				return fmt.Errorf("cannot run systemctl: Job for %s.service failed: %w", name, err)
+			}
+		case "mask":
+			m.Put("run/systemd/system/"+name+".service", "")
+		case "unmask":
+			if err := m.Node().Remove("run/systemd/system/" + name + ".service"); err != nil {
+				return err
 			}
 		case "stop", "disable":
 			if args[0] == "stop" || slices.Contains(args, "--now") {
