@@ -210,6 +210,9 @@ func (w *acting) do(ctx context.Context, due due) {
 		if due.Do == schedule.Keep && open.Kind == store.Drain || due.Do == schedule.Lend && open.Kind == store.Undrain {
 			against = false // it comes to its end just now
 		}
+		if due.Do == schedule.Wait && due.facts.Hold == nil {
+			against = false // it was begun by a unit whose clock is ahead
+		}
 		if against && open.Calendar {
 			w.Log("%s: the %s under way is stopped: %s", due.pet.Name, open.Kind, due.Why)
 			w.stop(due.pet.Name)

@@ -63,7 +63,8 @@ func (d *Daemon) handler() http.Handler {
 		case q.Seconds < 0:
 			return nil, badRequest{fmt.Errorf("cannot order a run: seconds is %v: expected 0 or more", q.Seconds)}
 		}
-		if err := d.normalise(r.Context(), s, &q); err != nil {
+		stay, err := d.normalise(r.Context(), s, &q)
+		if err != nil {
 			return nil, err
 		}
 		order := store.Order{ID: q.ID, Pet: q.Pet, Kind: q.Kind, Force: q.Force, Why: q.Why}
@@ -73,7 +74,11 @@ func (d *Daemon) handler() http.Handler {
 		if q.Seconds > 0 {
 			order.Due = time.Now().Add(time.Duration(q.Seconds * float64(time.Second)))
 		}
-		return order, s.AddOrder(r.Context(), order)
+		if err := s.AddOrder(r.Context(), order); err != nil {
+			return nil, err
+		}
+		// Then: else the hold would be acted on before the order.
+		return order, stay()
 	})
 	handle("GET /1/runs/{id}", func(r *http.Request, s *store.Store) (any, error) {
 		id := r.PathValue("id")

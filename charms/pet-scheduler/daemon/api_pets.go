@@ -159,23 +159,24 @@ func (d *Daemon) changed(err error) error {
 	return err
 }
 
-// normalise makes a pet's name of its member's, and has the pet stay as it is asked for: a
-// pet that would not be so by its calendar is held.
-func (d *Daemon) normalise(ctx context.Context, s *store.Store, q *control.Request) error {
+// normalise makes a pet's name of its member's, and gives what has the pet stay as it is
+// asked for: a pet that would not be so by its calendar is held.
+func (d *Daemon) normalise(ctx context.Context, s *store.Store, q *control.Request) (stay func() error, err error) {
+	nothing := func() error { return nil }
 	pet, h, err := d.find(ctx, s, q.Pet)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil // any member can be drained
+		return nothing, nil // any member can be drained
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	q.Pet = pet.Name
 	if !q.Stay {
-		return nil
+		return nothing, nil
 	}
 	list, _, err := d.survey(ctx, s, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, due := range list {
 		if due.pet.Name != pet.Name {
@@ -186,19 +187,18 @@ func (d *Daemon) normalise(ctx context.Context, s *store.Store, q *control.Reque
 		own := schedule.Decide(f, schedule.Defaults()).Do == schedule.Drain
 		hold := store.Hold{Pet: pet.Name, Why: q.Why, By: "action " + string(q.Kind)}
 		switch {
+		case own == (q.Kind == store.Drain) && h.hold(pet.Name, time.Now()) == nil:
+			return nothing, nil
 		case own == (q.Kind == store.Drain):
-			if h.hold(pet.Name, time.Now()) == nil {
-				return nil
-			}
-			return d.changed(s.Release(ctx, pet.Name))
+			return func() error { return d.changed(s.Release(ctx, pet.Name)) }, nil
 		case own:
 			hold.Want, hold.Until = string(schedule.WantLent), f.Window.End
 		default:
 			hold.Want = string(schedule.WantOwn)
 		}
-		return d.changed(s.SetHold(ctx, hold))
+		return func() error { return d.changed(s.SetHold(ctx, hold)) }, nil
 	}
-	return nil
+	return nothing, nil
 }
 
 func show(due due, h *herd) control.Pet {
