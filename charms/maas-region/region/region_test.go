@@ -101,14 +101,14 @@ func TestTheUnitWithTheDatabaseDoesNotLeaveTheOthers(t *testing.T) {
 	// By force.
 	s.juju.RemoveUnit(unit0)
 	s.juju.Leaders["maas-region"] = unit1
-	status, message := s.hook(unit1)
-	require.Equal(t, "blocked", status)
-	require.Contains(t, message, "was on maas-region/0, which is gone")
+	s.settle()
+	require.Equal(t, "blocked", s.juju.Units[unit1].Status)
+	require.Contains(t, s.juju.Units[unit1].Message, "was on maas-region/0, which is gone")
 	require.Nil(t, s.dbs["10.0.0.2"], "no second, empty MAAS")
 
 	s = ready(t, 2)
 	s.juju.Units[unit1].Dying = true
-	status, message = s.hook(unit1)
+	status, message := s.hook(unit1)
 	require.Equal(t, "waiting left", status+" "+message)
 	require.False(t, s.machines[unit1].Running["maas-regiond"])
 }
@@ -451,12 +451,15 @@ func TestARackCannotHaveAnotherDeleted(t *testing.T) {
 	s.relate(maascontroller.Rack{Unit: "maas-rack/0", FQDN: "rack0", SystemID: "aaa"})
 	other := s.juju.Relate("maas-region:maas", "remote-7:maas")
 	s.juju.AddUnit("remote-7/0", "10.0.2.1")
-	other.Databags["remote-7/0"] = maascontroller.Rack{Unit: "x/0", FQDN: "evil", SystemID: "aaa"}.Encode()
-	s.settle()
-	s.juju.Unrelate(other)
-	s.juju.RemoveUnit("remote-7/0")
-	s.settle()
-	require.Len(t, s.maas.Racks, 1)
+	s.maas.Racks = append(s.maas.Racks, &maastest.Controller{SystemID: "ccc", Hostname: "byhand"}) // of no unit
+	for _, claimed := range []string{"aaa", "ccc"} {
+		s.juju.AddUnit("remote-7/0", "10.0.2.1")
+		other.Databags["remote-7/0"] = maascontroller.Rack{Unit: "x/0", FQDN: "evil", SystemID: claimed}.Encode()
+		s.settle()
+		s.juju.RemoveUnit("remote-7/0")
+		s.settle()
+		require.Len(t, s.maas.Racks, 2)
+	}
 	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
 }
 
