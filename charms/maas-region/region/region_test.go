@@ -271,7 +271,7 @@ func TestWhatGoesWrongIsSaidAndHeals(t *testing.T) {
 	}{
 		"source unreachable": {
 			func(s *site) {
-				s.machines[unit0].Fails["add-apt-repository"] = "cannot reach api.launchpad.net: timed out"
+				s.machines[unit0].Fails["add-apt-repository"] = "TimeoutError: timed out"
 			},
 			func(s *site) { clear(s.machines[unit0].Fails) }, "waiting", "timed out",
 		},
