@@ -188,14 +188,39 @@ func (s *Socket) Look(ctx context.Context) (Local, error) {
 	}
 	slices.Sort(l.Drivers)
 	l.Groups = slices.Contains(info.APIExtensions, "clustering_groups")
-	if err := l.lookAround(server); err != nil {
+	around, err := l.around(server)
+	if err != nil {
 		if l.Clustered && databaseFails(err) {
 			// What it says of itself it knows without its database.
 			return l, fmt.Errorf("LXD does not work: %w: %w", lxd.ErrStuck, err)
 		}
 		return Local{}, fmt.Errorf("cannot list what this machine's LXD has: %w", err)
 	}
-	return l, nil
+	return around, nil
+}
+
+// databaseTime is how long LXD may take to answer from its database, many times what it
+// needs. One that lost its partner while it joined never answers.
+const databaseTime = 45 * time.Second
+
+// around is lookAround, within databaseTime.
+func (l Local) around(server lxdclient.InstanceServer) (Local, error) {
+	type answer struct {
+		local Local
+		err   error
+	}
+	l.Profiles = map[string]Profile{}
+	answers := make(chan answer, 1)
+	go func() {
+		err := l.lookAround(server)
+		answers <- answer{l, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.local, a.err
+	case <-time.After(databaseTime):
+		return Local{}, fmt.Errorf("no answer within %s: %w", databaseTime, context.DeadlineExceeded)
+	}
 }
 
 // databaseFails tells whether LXD answered that its database does not; it has no code for
