@@ -67,7 +67,7 @@ func (m *Machine) Text(name string) string { return m.Node().Text(name) }
 // Start starts a service, as systemd does it.
 func (m *Machine) Start(service string) error {
 	if m.Node().Has("run/systemd/system/" + service + ".service") {
-		return fmt.Errorf("Unit %s.service is masked", service)
+		return fmt.Errorf("unit %s.service is masked", service)
 	}
 	if m.Started != nil {
 		if err := m.Started(service); err != nil {
