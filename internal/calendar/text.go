@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -15,11 +16,17 @@ const wantText = `a window such as "Fri 21:00–Sat 05:00", "Mon-Fri 08:00-12:00
 var (
 	dashes = strings.NewReplacer("–", "-", "—", "-", "..", "-")
 
-	weeklyText = regexp.MustCompile(`^([A-Za-z][A-Za-z, -]*?) ?(\d{1,2}:\d{2}) ?- ?(?:([A-Za-z]+) )?(\d{1,2}:\d{2})$`)
-	onceText   = regexp.MustCompile(`^(\d{4}-\d{2}-\d{2})[ T](\d{1,2}:\d{2}) ?- ?(?:(\d{4}-\d{2}-\d{2})[ T])?(\d{1,2}:\d{2})$`)
-	daysText   = regexp.MustCompile(`^(\d{4}-\d{2}-\d{2})(?: ?- ?(\d{4}-\d{2}-\d{2}))?$`)
-	lengthText = regexp.MustCompile(`(?i)^P?(?:(\d{1,6})W)?(?:(\d{1,6})D)?T?(?:(\d{1,6})H)?(?:(\d{1,6})M)?(?:(\d{1,6})S)?$`)
+	weeklyText = lazily(`^([A-Za-z][A-Za-z, -]*?) ?(\d{1,2}:\d{2}) ?- ?(?:([A-Za-z]+) )?(\d{1,2}:\d{2})$`)
+	onceText   = lazily(`^(\d{4}-\d{2}-\d{2})[ T](\d{1,2}:\d{2}) ?- ?(?:(\d{4}-\d{2}-\d{2})[ T])?(\d{1,2}:\d{2})$`)
+	daysText   = lazily(`^(\d{4}-\d{2}-\d{2})(?: ?- ?(\d{4}-\d{2}-\d{2}))?$`)
+	lengthText = lazily(`(?i)^P?(?:(\d{1,6})W)?(?:(\d{1,6})D)?T?(?:(\d{1,6})H)?(?:(\d{1,6})M)?(?:(\d{1,6})S)?$`)
 )
+
+// lazily gives a pattern that is made when it is first used: a hook that reads no pets is
+// spared them.
+func lazily(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
 
 // errShape says that a text is no window at all.
 var errShape = errors.New("cannot read it")
@@ -32,13 +39,13 @@ func parseText(text string) (Window, error) {
 		return Window{}, errShape
 	}
 	w := Window{text: strings.TrimSpace(text)}
-	if m := weeklyText.FindStringSubmatch(plain); m != nil {
+	if m := weeklyText().FindStringSubmatch(plain); m != nil {
 		return w, w.weekly(m[1], m[2], m[3], m[4])
 	}
-	if m := onceText.FindStringSubmatch(plain); m != nil {
+	if m := onceText().FindStringSubmatch(plain); m != nil {
 		return w, w.once(m[1], m[2], m[3], m[4])
 	}
-	if daysText.MatchString(plain) {
+	if daysText().MatchString(plain) {
 		days, err := parseDays(text)
 		if err != nil {
 			return Window{}, err
@@ -202,7 +209,7 @@ func checkYear(t time.Time) error {
 
 // parseDays reads a date, or a first and a last one.
 func parseDays(text string) (Days, error) {
-	m := daysText.FindStringSubmatch(dashes.Replace(strings.Join(strings.Fields(text), " ")))
+	m := daysText().FindStringSubmatch(dashes.Replace(strings.Join(strings.Fields(text), " ")))
 	if m == nil {
 		return Days{}, errShape
 	}
@@ -220,7 +227,7 @@ func parseDays(text string) (Days, error) {
 // parseLength reads "8h", "1d12h", "90m" or RFC 5545's "PT8H", "P1D": days and weeks are by
 // the clock, the rest is exact.
 func parseLength(text string) (nominal, exact time.Duration, ok bool) {
-	m := lengthText.FindStringSubmatch(strings.TrimSpace(text))
+	m := lengthText().FindStringSubmatch(strings.TrimSpace(text))
 	if m == nil {
 		return 0, 0, false
 	}

@@ -22,7 +22,7 @@ const (
 	maxReturn  = 7 * 24 * time.Hour
 )
 
-var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 // Parse reads pets from YAML, in the format of docs/reference/pets.md. Empty text is no
 // pets. The error is a Problems with all that was found; then there are no pets, so that a
@@ -361,7 +361,7 @@ func (r *reader) latestReturn(at string, node *yaml.Node) Return {
 func (r *reader) name(at string, node *yaml.Node) string {
 	const want = "a name of at most 63 letters, digits, dots, hyphens and underscores"
 	text := r.text(at, node, want)
-	if text != "" && !names.MatchString(text) {
+	if text != "" && (len(text) > 63 || !names.MatchString(text)) {
 		r.add(node, at, "is "+quote(text), want)
 		return ""
 	}

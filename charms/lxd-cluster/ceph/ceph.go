@@ -67,7 +67,7 @@ type Config struct {
 	Replicas int
 }
 
-var osdPool = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
+var osdPool = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
 
 // ParseConfig reads options. The problems name the option, what was wrong with it and what
 // would be right.
@@ -75,7 +75,7 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	var problems []string
 	name, _ := options["ceph-osd-pool"].(string)
 	c := Config{OSDPool: strings.TrimSpace(name)}
-	if c.OSDPool != "" && !osdPool.MatchString(c.OSDPool) {
+	if c.OSDPool != "" && (len(c.OSDPool) > 63 || !osdPool.MatchString(c.OSDPool)) {
 		problems = append(problems, fmt.Sprintf("option ceph-osd-pool is %q: give a name of letters, digits, dots, dashes, like lxd, or nothing", c.OSDPool))
 	}
 	replicas, _ := options["ceph-osd-replication-count"].(float64)

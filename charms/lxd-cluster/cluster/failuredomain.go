@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 
 	"github.com/canonical/lxd/shared/api"
@@ -14,8 +13,6 @@ import (
 
 // noDomain is the failure domain of a member that was given none.
 const noDomain = "default"
-
-var failureDomain = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
 
 // failureDomain plans this unit's own member's failure domain: LXD spreads the copies of
 // its database over them. One that the member has already may be an operator's, and stays.

@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -19,14 +18,12 @@ const groupsKey = "user.dcib.groups"
 // firstGroup is the group that LXD puts each member into; it wants it to be in one.
 const firstGroup = "default"
 
-var groupName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
-
 // parseGroups reads option cluster-groups. The problem is as in ParseConfig.
 func parseGroups(text string) (groups []string, problem string) {
 	for group := range strings.SplitSeq(text, ",") {
 		switch group = strings.TrimSpace(group); {
 		case group == "" || slices.Contains(groups, group):
-		case !groupName.MatchString(group):
+		case !plainName(group):
 			return nil, fmt.Sprintf("option cluster-groups has %q: give names of letters, digits, dots, dashes, with commas, like gpu,rack2", group)
 		default:
 			groups = append(groups, group)

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -27,7 +26,6 @@ const sharedDriver = "ceph"
 var defaultPool = Pool{Name: "local", Driver: "dir"}
 
 var (
-	poolName    = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
 	poolDrivers = []string{"dir", "btrfs", "lvm", "zfs", sharedDriver}
 	// deviceDrivers are those that can be on a block device.
 	deviceDrivers = []string{"btrfs", "lvm", "zfs"}
@@ -36,7 +34,7 @@ var (
 // problems lists what is wrong with the options, as ParseConfig does.
 func (p Pool) problems() []string {
 	var problems []string
-	if !poolName.MatchString(p.Name) {
+	if !plainName(p.Name) {
 		problems = append(problems, fmt.Sprintf("option storage-pool is %q: give a name of letters, digits, dots, dashes, like local", p.Name))
 	}
 	if !slices.Contains(poolDrivers, p.Driver) {
