@@ -27,7 +27,7 @@ const app = "lxd-cluster"
 // after another, as LXD's documentation has it, and by the charm, on machines that are up
 // already. What the charm takes beyond Juju's own latency is compared with what it takes by
 // hand. Juju's latency is read off the same run: from one unit's word in the databag until
-// the other unit's hook runs, twice for each join.
+// the other unit's hook does something about it, there and back for each join.
 func TestJoining(t *testing.T) {
 	box := testbed.New(t, "bench")
 	box.DCIB(t, 25*time.Minute, "up", "--until", "controller")
@@ -113,7 +113,7 @@ func byCharm(t *testing.T, box testbed.Box, most int) (total, latency map[int]ti
 	box.RequireOneCluster(t, box.Machines(t, model, app))
 
 	total, latency = map[int]time.Duration{}, map[int]time.Duration{}
-	var begin, offered, ended time.Time
+	var begin, mark time.Time // mark is the last thing that happened
 	var waited time.Duration
 	members, busy := 0, ""
 	for line := range strings.Lines(box.Juju(t, "debug-log", "-m", model, "--replay", "--no-tail", "--ms", "--date")) {
@@ -123,7 +123,7 @@ func byCharm(t *testing.T, box testbed.Box, most int) (total, latency map[int]ti
 		}
 		if busy == unit {
 			// What a unit logs next is after what it did.
-			busy, ended = "", at
+			busy, mark = "", at
 			members++
 			total[members], latency[members] = at.Sub(begin), waited
 		}
@@ -136,11 +136,13 @@ func byCharm(t *testing.T, box testbed.Box, most int) (total, latency map[int]ti
 				busy = unit
 			}
 		case offering.MatchString(line):
-			offered = at
-			waited += at.Sub(ended)
+			if !mark.IsZero() {
+				waited += at.Sub(mark)
+			}
+			mark = at
 		case joining.MatchString(line):
-			waited += at.Sub(offered)
-			busy = unit
+			waited += at.Sub(mark)
+			busy, mark = unit, at
 		}
 	}
 	require.Equal(t, most, members, "members in the log")
