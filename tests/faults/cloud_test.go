@@ -5,7 +5,9 @@ package faults
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -17,6 +19,12 @@ import (
 func testCloud(t *testing.T, model string) {
 	const cloud, work = "grown", "work"
 	unit, ask := unit(t, model, 0)
+	// Juju's machines take their disk and network from there.
+	box.Juju(t, "config", "-m", model, app, "manage-default-profile=true")
+	box.Eventually(t, 2*time.Minute, "the default profile to have them", func() (bool, string) {
+		profile := box.Inside(t, ask, "lxc profile show default")
+		return strings.Contains(profile, "eth0:") && strings.Contains(profile, "root:"), profile
+	})
 	got := box.Action(t, model, unit, "get-cloud", "cloud="+cloud)
 	file := func(result string) string {
 		path := filepath.Join(t.TempDir(), result+".yaml")
