@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
 	"time"
 
 	lxdclient "github.com/canonical/lxd/client"
+
+	"github.com/dcib/dcib/internal/command"
 )
 
 // ErrStuck is wrapped by errors about a LXD that answers while its database does not.
@@ -21,13 +22,13 @@ const readyEvery = 200 * time.Millisecond
 // instances run on: the package's unit leaves them alone, and the snap's reload is made for
 // that (snap.lxd.daemon's ExecReload).
 func Restart(ctx context.Context) error {
-	command := []string{"systemctl", "restart", "lxd.service"}
+	restart := []string{"systemctl", "restart", "lxd.service"}
 	if snapped, err := snapped(); err != nil {
 		return err
 	} else if snapped {
-		command = []string{"systemctl", "reload", "snap.lxd.daemon.service"}
+		restart = []string{"systemctl", "reload", "snap.lxd.daemon.service"}
 	}
-	if err := run(ctx, command...); err != nil {
+	if err := run(ctx, restart...); err != nil {
 		return fmt.Errorf("cannot start LXD anew: %w", err)
 	}
 	return waitReady(ctx)
@@ -92,8 +93,8 @@ func stopPackage(ctx context.Context) error {
 
 // stopping tells whether LXD's unit is on its way down.
 func stopping(ctx context.Context) bool {
-	out, _ := exec.CommandContext(ctx, "systemctl", "show", "--property", "ActiveState", "--value", "lxd.service").Output()
-	return strings.TrimSpace(string(out)) == "deactivating"
+	out, _ := command.System{}.Run(ctx, "systemctl", "show", "--property", "ActiveState", "--value", "lxd.service")
+	return strings.TrimSpace(out) == "deactivating"
 }
 
 // snapped tells whether this machine's LXD is the snap.
@@ -102,12 +103,10 @@ func snapped() (bool, error) {
 	return strings.HasPrefix(socket, "/var/snap/"), err
 }
 
-// run runs a command; its error has what it printed.
-func run(ctx context.Context, command ...string) error {
-	if out, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, strings.TrimSpace(string(out)))
-	}
-	return nil
+// run runs a program of the machine.
+func run(ctx context.Context, program ...string) error {
+	_, err := command.System{}.Run(ctx, program[0], program[1:]...)
+	return err
 }
 
 // waitReady waits until LXD's database answers.

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/tests/testbed"
 )
 
 // watch collects, while something goes on, what only a look at the right moment shows: the
@@ -79,10 +80,6 @@ func (w *watch) end() (tokens, arguments []string) {
 	return slices.Sorted(maps.Keys(w.tokens)), slices.Sorted(maps.Keys(w.arguments))
 }
 
-// joinToken is what a join token looks like: base64 of JSON that begins with the member's
-// name.
-var joinToken = regexp.MustCompile(`eyJzZXJ2ZXJfbmFtZSI[A-Za-z0-9+/=]+`)
-
 // requireSecret asserts that no secret that the model's machines have, nor any that was seen
 // while they formed a cluster, can be read from Juju or from a process's arguments.
 func requireSecret(t *testing.T, model string, seen *watch) {
@@ -134,7 +131,7 @@ func requireSecret(t *testing.T, model string, seen *watch) {
 		require.Contains(t, places["show-unit "+unit], "wish", "the databags were seen")
 	}
 	for place, text := range places {
-		require.NotRegexp(t, joinToken, text, place)
+		require.NotRegexp(t, testbed.JoinToken, text, place)
 		require.NotContains(t, text, "PRIVATE KEY", place)
 		for what, secret := range secrets {
 			require.False(t, strings.Contains(text, secret), "%s is in %s", what, place)

@@ -13,12 +13,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
+
+// JoinToken is what LXD's join tokens look like: base64 of JSON that begins with the member's
+// name, "server_name".
+var JoinToken = regexp.MustCompile(`eyJzZXJ2ZXJfbmFtZSI[A-Za-z0-9+/=]+`)
 
 // Box is a box by its name, and where the repository is that it is made of.
 type Box struct{ Name, Repo string }
