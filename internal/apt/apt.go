@@ -4,6 +4,7 @@ package apt
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,6 +67,13 @@ func Candidate(ctx context.Context, run command.Runner, name string) string {
 	return ""
 }
 
+// Update brings the package lists up to date. An archive that cannot be reached is an error,
+// also one that is not needed; the others are up to date then.
+func Update(ctx context.Context, run command.Runner) error {
+	_, err := run.Run(ctx, "apt-get", append(slices.Clone(get), "--error-on=any", "update")...)
+	return err
+}
+
 // Install brings the package lists up to date and installs packages, the first of which is
 // the one that the others are for. missing says what to do where apt does not know it.
 // Errors are charm.Blocked and charm.Waiting, for a hook that is tried again by itself.
@@ -74,7 +82,7 @@ func Install(ctx context.Context, run command.Runner, missing string, packages .
 	defer cancel()
 	// Without error-on, an archive that cannot be reached is a warning. With it, one that
 	// we do not need stops us: so the error counts only where the package is not known.
-	_, updated := run.Run(ctx, "apt-get", append(get, "--error-on=any", "update")...)
+	updated := Update(ctx, run)
 	if Candidate(ctx, run, packages[0]) == "" {
 		if updated != nil {
 			return status(updated)

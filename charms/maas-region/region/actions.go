@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -234,16 +235,31 @@ func prepareClone(ctx context.Context, f Facts, w *World, _ charm.Call) (map[str
 	return map[string]string{"next": "lxc copy " + w.Hostname + " NAME [--target MEMBER]; lxc start NAME: the copy is a region of its own on the same database, without a Juju agent"}, nil
 }
 
+// behind lists the other units, by name, whose packages are not of that version.
+func (f Facts) behind(to string) []string {
+	var names []string
+	for _, unit := range slices.Sorted(maps.Keys(f.Others)) {
+		if has := f.Others[unit][keyVersion]; has != "" && has != to && slices.Contains(f.Units, unit) {
+			names = append(names, unit)
+		}
+	}
+	return names
+}
+
 // refreshMAAS is the action refresh-maas: this unit's packages become what the source has.
 // A package that is upgraded starts the new code on the old schema, so its services are held
-// down until the database is migrated.
+// down until the database is migrated. The keeper does that, as the last: then nobody's old
+// code runs on the new schema either.
 func refreshMAAS(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
 	was := f.Packages[node.RegionPackage].Version
 	switch {
 	case f.Connection == nil || !f.Listening || !f.Packages[node.RegionPackage].Installed():
 		return nil, errors.New("cannot refresh MAAS: it is not installed on this unit, or its database does not answer: see the unit's status")
-	case !f.keeper() && f.Others[f.Shared[keyKeeper]][keyVersion] == was:
-		return nil, fmt.Errorf("cannot refresh MAAS: the keeper, %s, migrates the database, and has %s, too: refresh it first", f.Shared[keyKeeper], version(was))
+	}
+	apt.Update(ctx, w.Run)
+	to := apt.Candidate(ctx, w.Run, node.RegionPackage)
+	if behind := f.behind(to); f.keeper() && to != was && len(behind) > 0 {
+		return nil, fmt.Errorf("cannot refresh MAAS: %s have MAAS %s and would run on the database as %s wants it: refresh them first: they stop, and wait for this unit, which migrates it", strings.Join(behind, " and "), version(was), version(to))
 	}
 	results := map[string]string{"was": was}
 	if f.keeper() {
@@ -271,7 +287,19 @@ func refreshMAAS(ctx context.Context, f Facts, w *World, call charm.Call) (map[s
 	if installed != nil {
 		return results, fmt.Errorf("cannot refresh MAAS: %w: the next hook goes on", installed)
 	}
-	if f.keeper() && results["is"] != was {
+	if err := w.Tools.RelationSet(ctx, f.Peers, map[string]string{keyVersion: results["is"]}); err != nil {
+		return results, err
+	}
+	f.Migrated = f.migrated(w)
+	if !f.keeper() && !f.Migrated {
+		// Disabled, too: the machine may restart meanwhile.
+		if err := (stop{}).Apply(ctx, w); err != nil {
+			return results, err
+		}
+		results["next"] = fmt.Sprintf("this region is stopped until %s has migrated the database: refresh the other regions, and that one last", f.Shared[keyKeeper])
+		return results, nil
+	}
+	if f.keeper() && !f.Migrated {
 		call.Progress("migrating the database to MAAS %s", version(results["is"]))
 		if err := (migrate{f}).Apply(ctx, w); err != nil {
 			return results, fmt.Errorf("cannot refresh MAAS: %w", err)

@@ -198,6 +198,13 @@ func (s *site) dbupgrade(m *machinetest.Machine, address string) error {
 		return fmt.Errorf("cannot run maas-region: %w", err)
 	}
 	require.False(s.t, m.Running["maas-regiond"], "the region runs while its database is migrated")
+	for unit, other := range s.machines {
+		if from := s.juju.Units[unit]; from != nil && other.Running["maas-regiond"] && other.Dpkg[node.RegionPackage][1] != m.Dpkg[node.RegionPackage][1] {
+			if on, err := s.mine(other, from.Address); err == nil && on == d {
+				require.Fail(s.t, "old code runs on the new schema", unit)
+			}
+		}
+	}
 	defer m.Gate.Effect("migrate")()
 	d.schema = m.Dpkg[node.RegionPackage][1]
 	d.upgrades++

@@ -89,7 +89,10 @@ func Plan(f Facts) charm.Plan[*World] {
 	}
 	if !f.Migrated {
 		if !f.keeper() {
-			return said(charm.Waitingf("waiting for %s to migrate the database to MAAS %s", kept, version(f.Packages[node.RegionPackage].Version)))
+			if f.Runs {
+				steps = append(steps, stop{})
+			}
+			return said(charm.Waitingf("%s", f.unmigrated()))
 		}
 		steps, stopped = append(steps, migrate{f}), true
 	}
@@ -113,6 +116,16 @@ func Plan(f Facts) charm.Plan[*World] {
 	return said(charm.Active("MAAS %s at %s", f.Version, f.url()))
 }
 
+// unmigrated says what a unit waits for that may not touch the database yet.
+func (f Facts) unmigrated() string {
+	kept, has := f.Shared[keyKeeper], f.Packages[node.RegionPackage].Version
+	text := fmt.Sprintf("waiting for %s to migrate the database to MAAS %s", kept, version(has))
+	if other := f.Others[kept][keyVersion]; other != "" && other != has {
+		text += fmt.Sprintf("; it has %s: juju run %s refresh-maas (or %s, where this one is behind)", version(other), kept, f.Unit)
+	}
+	return text
+}
+
 // mine is what this unit tells the others.
 func (f Facts) mine() map[string]string {
 	mine := map[string]string{keyAddress: f.Address, keyHostname: f.Hostname}
@@ -131,7 +144,7 @@ func leaving(f Facts) charm.Plan[*World] {
 	if f.keeper() && f.embedded() && len(f.Units) > 0 {
 		p.Steps = append(p.Steps, refuse{})
 	}
-	if len(f.Inactive) < len(services) && f.Packages[node.RegionPackage].Installed() {
+	if f.Runs {
 		p.Steps = append(p.Steps, stop{})
 	}
 	return p

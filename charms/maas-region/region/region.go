@@ -107,6 +107,7 @@ type Facts struct {
 
 	Version  string   // that the region answers with; empty when it does not answer
 	Inactive []string // services that should run
+	Runs     bool     // some service does
 	Secret   string   // MAAS's, for racks; secret
 	SystemID string
 	Copied   bool
@@ -208,7 +209,9 @@ func Observe(ctx context.Context, event hooktool.Event, w *World) (f Facts, err 
 		f.Problems = append(f.Problems, err.Error())
 		return f, nil
 	}
-	f.Inactive = w.Inactive(ctx, w.services()...)
+	has := w.services()
+	f.Inactive = w.Inactive(ctx, has...)
+	f.Runs = len(f.Inactive) < len(has)
 	f.Version = w.version(ctx)
 	if f.Connection != nil {
 		f.observeReadiness(ctx, w)
@@ -372,11 +375,18 @@ func (f *Facts) observeReadiness(ctx context.Context, w *World) {
 			f.Down = err != nil
 		}
 	}
+	f.Migrated = f.migrated(w)
+}
+
+// migrated tells whether some unit has migrated the database to what is installed here.
+func (f *Facts) migrated(w *World) bool {
 	want := f.wants()
-	f.Migrated = f.Mine[keyMigrated] == want || w.migrated == want
 	for _, other := range f.Others {
-		f.Migrated = f.Migrated || other[keyMigrated] == want
+		if other[keyMigrated] == want {
+			return true
+		}
 	}
+	return f.Mine[keyMigrated] == want || w.migrated == want
 }
 
 // clients are the addresses of the other units.

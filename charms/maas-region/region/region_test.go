@@ -216,35 +216,52 @@ func TestAnUpgradedPackageIsMigratedByOne(t *testing.T) {
 	}
 }
 
+// The others first, the one that migrates last: no region's code ever runs on another's
+// schema, and as long as they wait for it MAAS is there.
 func TestRefreshing(t *testing.T) {
-	s := ready(t, 2)
+	s := ready(t, 3)
 	const next = "1:3.7.4-0ubuntu1"
+	m := s.machines[unit0]
 	for _, unit := range s.units() {
 		s.machines[unit].Archive[node.RegionPackage] = next
 	}
-	require.Contains(t, s.act(t, unit1, "refresh-maas", nil).Failure, "the keeper, maas-region/0, migrates the database, and has 3.7.3, too")
-	m := s.machines[unit0]
-	early := 0
-	started := m.Started
-	m.Started = func(service string) error {
-		if service == "maas-regiond" && s.dbs["10.0.0.1"].schema != m.Dpkg[node.RegionPackage][1] {
-			early++
-		}
-		return started(service)
-	}
 	got := s.act(t, unit0, "refresh-maas", nil)
+	require.Contains(t, got.Failure, "maas-region/1 and maas-region/2 have MAAS 3.7.3 and would run on the database as 3.7.4 wants it: refresh them first")
+	require.True(t, m.Running["maas-regiond"])
+	require.Equal(t, pkgVersion, m.Dpkg[node.RegionPackage][1])
+	early := 0
+	for _, unit := range s.units() {
+		m := s.machines[unit]
+		started := m.Started
+		m.Started = func(service string) error {
+			if service == "maas-regiond" && s.dbs["10.0.0.1"].schema != m.Dpkg[node.RegionPackage][1] {
+				early++
+			}
+			return started(service)
+		}
+	}
+	for _, unit := range []string{unit1, "maas-region/2"} {
+		got = s.act(t, unit, "refresh-maas", nil)
+		require.Empty(t, got.Failure)
+		require.Equal(t, pkgVersion+" "+next, got.Results["was"]+" "+got.Results["is"])
+		require.Contains(t, got.Results["next"], "maas-region/0")
+		status, message := s.hook(unit)
+		require.Equal(t, "waiting", status)
+		require.Contains(t, message, "waiting for maas-region/0 to migrate the database to MAAS 3.7.4; it has 3.7.3: juju run maas-region/0 refresh-maas")
+		require.False(t, s.machines[unit].Running["maas-regiond"])
+		require.True(t, m.Running["maas-regiond"], "MAAS is there")
+	}
+	got = s.act(t, unit0, "refresh-maas", nil)
 	require.Empty(t, got.Failure)
-	require.Equal(t, pkgVersion+" "+next, got.Results["was"]+" "+got.Results["is"])
 	require.FileExists(t, got.Results["backup"])
+	s.settle()
 	require.Zero(t, early, "new code never ran on the old schema")
-	s.settle()
-	require.Empty(t, s.act(t, unit1, "refresh-maas", nil).Failure)
-	s.settle()
 	require.Equal(t, 2, s.dbs["10.0.0.1"].upgrades)
 	for _, unit := range s.units() {
 		require.Equal(t, "active", s.juju.Units[unit].Status, s.juju.Units[unit].Message)
 		require.Equal(t, "3.7.4", s.juju.Units[unit].Version)
 	}
+	require.Empty(t, s.act(t, unit0, "refresh-maas", nil).Failure, "again: there is nothing newer")
 
 	// One that was killed in the middle.
 	for _, service := range services {
@@ -254,13 +271,43 @@ func TestRefreshing(t *testing.T) {
 	s.settle()
 	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
 
-	m.Archive[node.RegionPackage] = "1:3.7.5-0ubuntu1"
-	m.Fails[" install "] = "Connection timed out"
-	require.Contains(t, s.act(t, unit0, "refresh-maas", nil).Failure, "Connection timed out")
-	clear(m.Fails)
+	one := s.machines[unit1]
+	one.Archive[node.RegionPackage] = "1:3.7.5-0ubuntu1"
+	one.Fails[" install "] = "Connection timed out"
+	require.Contains(t, s.act(t, unit1, "refresh-maas", nil).Failure, "Connection timed out")
+	clear(one.Fails)
 	s.settle()
-	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+	require.Equal(t, "active", s.juju.Units[unit1].Status, s.juju.Units[unit1].Message)
 	s.clear(t)
+}
+
+// Somebody upgrades one unit by apt itself.
+func TestARegionThatIsAheadOrBehindDoesNotRun(t *testing.T) {
+	for _, ahead := range []string{unit0, unit1} {
+		s := ready(t, 2)
+		m := s.machines[ahead]
+		m.Archive[node.RegionPackage] = "1:3.7.4-0ubuntu1"
+		_, err := m.Run(t.Context(), "apt-get", "install", node.RegionPackage)
+		require.NoError(t, err)
+		if ahead == unit0 { // nothing can keep it from running on until its charm hears of it
+			s.machines[unit1].Running["maas-regiond"] = false
+			s.hook(unit0)
+			s.machines[unit1].Running["maas-regiond"] = true
+		}
+		status, message := s.hook(unit1)
+		require.Equal(t, "waiting", status, message)
+		require.Contains(t, message, "to migrate the database to MAAS")
+		require.Contains(t, message, "refresh-maas")
+		require.False(t, s.machines[unit1].Running["maas-regiond"])
+		for _, unit := range []string{unit1, unit0} {
+			s.machines[unit].Archive[node.RegionPackage] = "1:3.7.4-0ubuntu1"
+			require.Empty(t, s.act(t, unit, "refresh-maas", nil).Failure)
+		}
+		s.settle()
+		for _, unit := range s.units() {
+			require.Equal(t, "active", s.juju.Units[unit].Status, s.juju.Units[unit].Message)
+		}
+	}
 }
 
 func TestWhatGoesWrongIsSaidAndHeals(t *testing.T) {

@@ -51,7 +51,7 @@ type Region struct {
 	Imports    int
 	// Deleted, if set, is told of a rack that was connected when it was deleted: such a
 	// rack forgets the secret and restarts.
-	Deleted func(systemID string)
+	Deleted func(systemID string) `json:"-"`
 	// Changes are the requests that changed something, in order.
 	Changes []string
 
