@@ -140,8 +140,9 @@ const (
 
 // Connect reaches the first of the offer's addresses that answers and shows the offer's
 // certificate. The error says of each why it did not do. The context is for the life of
-// the connection, which is closed when it ends.
-func Connect(ctx context.Context, offer lxdhttps.Offer, id Identity) (lxdclient.InstanceServer, error) {
+// the connection, which is closed when it ends. Before anything is sent, may is asked unless
+// it is nil, and its error is why that failed.
+func Connect(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() error) (lxdclient.InstanceServer, error) {
 	server, err := lxdhttps.ParseCertificate(offer.Certificate)
 	if err != nil {
 		return nil, err
@@ -162,7 +163,7 @@ func Connect(ctx context.Context, offer lxdhttps.Offer, id Identity) (lxdclient.
 			SkipGetServer: true,
 			TransportWrapper: func(t *http.Transport) lxdclient.HTTPTransporter {
 				context.AfterFunc(ctx, t.CloseIdleConnections)
-				return transport{tune(t, config, first)}
+				return transport{tune(t, config, first, may)}
 			},
 		})
 	}
@@ -195,14 +196,17 @@ func dial(ctx context.Context, address string, config *tls.Config) (net.Conn, er
 
 // tune makes the library's transport ours: first, the connection that is there already, is
 // used for all requests instead of a handshake each; the pin; no waiting for the dead.
-func tune(t *http.Transport, config *tls.Config, first net.Conn) *http.Transport {
+func tune(t *http.Transport, config *tls.Config, first net.Conn, may func() error) *http.Transport {
 	var once sync.Once
 	t.DialTLSContext = func(ctx context.Context, _, address string) (conn net.Conn, err error) {
 		once.Do(func() { conn = first })
-		if conn != nil {
-			return conn, nil
+		if conn == nil {
+			conn, err = dial(ctx, address, config)
 		}
-		return dial(ctx, address, config)
+		if err == nil && may != nil {
+			conn = fenced{conn, may}
+		}
+		return conn, err
 	}
 	// Websockets dial for themselves, with these two.
 	t.TLSClientConfig = config
@@ -211,6 +215,21 @@ func tune(t *http.Transport, config *tls.Config, first net.Conn) *http.Transport
 	t.Proxy = nil
 	t.ResponseHeaderTimeout = answerTimeout
 	return t
+}
+
+// fenced is a connection whose owner's right to use it ends. It is asked for here and not
+// before a request is made: a process that was frozen in between would send it afterwards.
+type fenced struct {
+	net.Conn
+	may func() error
+}
+
+// Write implements net.Conn.
+func (f fenced) Write(b []byte) (int, error) {
+	if err := f.may(); err != nil {
+		return 0, err
+	}
+	return f.Conn.Write(b)
 }
 
 // transport is how the library wants to be given one.

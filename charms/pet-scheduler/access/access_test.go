@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log"
 	"math/big"
@@ -16,6 +17,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,6 +73,9 @@ func TestIdentity(t *testing.T) {
 	require.True(t, ok)
 }
 
+// answered counts the requests that any lxd was sent.
+var answered atomic.Int32
+
 // lxd serves an API that answers like LXD's root, and shows who asked.
 func lxd(t *testing.T) (lxdhttps.Offer, *int) {
 	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
@@ -80,6 +85,7 @@ func lxd(t *testing.T) (lxdhttps.Offer, *int) {
 	require.NoError(t, err)
 	connections := new(int)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answered.Add(1)
 		_, _ = io.WriteString(w, `{"type":"sync","status_code":200,"metadata":{"auth":"`+r.TLS.PeerCertificates[0].Subject.CommonName+`"}}`)
 	}))
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, ClientAuth: tls.RequireAnyClientCert}
@@ -105,7 +111,7 @@ func TestConnect(t *testing.T) {
 	defer func() { _ = silent.Close() }()
 	offer.Addresses = append([]string{"127.0.0.1:1", silent.Addr().String()}, offer.Addresses...)
 	start := time.Now()
-	server, err := Connect(t.Context(), offer, identity(t))
+	server, err := Connect(t.Context(), offer, identity(t), nil)
 	require.NoError(t, err)
 	for range 3 {
 		got, _, err := server.GetServer()
@@ -120,7 +126,7 @@ func TestConnectTrustsThePinnedCertificateOnly(t *testing.T) {
 	offer, _ := lxd(t)
 	other, _ := lxd(t)
 	offer.Addresses = other.Addresses
-	_, err := Connect(t.Context(), offer, identity(t))
+	_, err := Connect(t.Context(), offer, identity(t), nil)
 	require.ErrorContains(t, err, "cannot reach LXD: "+other.Addresses[0]+": it does not show the certificate that the relation names")
 }
 
@@ -128,6 +134,33 @@ func TestConnectIsBounded(t *testing.T) {
 	offer, _ := lxd(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := Connect(ctx, offer, identity(t))
+	_, err := Connect(ctx, offer, identity(t), nil)
 	require.ErrorContains(t, err, "canceled")
+}
+
+// Who may not act any more sends nothing, neither on a connection that is there nor on a
+// new one.
+func TestConnectIsFenced(t *testing.T) {
+	offer, _ := lxd(t)
+	over := errors.New("the term is over")
+	var lost atomic.Bool
+	var asked atomic.Int32
+	server, err := Connect(t.Context(), offer, identity(t), func() error {
+		asked.Add(1)
+		if lost.Load() {
+			return over
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	_, _, err = server.GetServer()
+	require.NoError(t, err)
+	require.NotZero(t, asked.Load())
+	lost.Store(true)
+	before := answered.Load()
+	for range 3 {
+		_, _, err = server.GetServer()
+		require.ErrorContains(t, err, over.Error())
+	}
+	require.Equal(t, before, answered.Load())
 }

@@ -233,7 +233,7 @@ func (d *Daemon) begin(ctx context.Context, a *store.Actor, run store.Run, force
 	ctx, cancel := until(ctx, run.Due)
 	defer cancel()
 	var view drain.View
-	cluster, err := d.cluster(ctx, pet)
+	cluster, err := d.cluster(ctx, a, pet)
 	if err == nil {
 		view, err = drain.Look(ctx, cluster, cluster)
 	}
@@ -252,8 +252,9 @@ func (d *Daemon) begin(ctx context.Context, a *store.Actor, run store.Run, force
 	if err := a.Begin(free, run); err != nil {
 		return err
 	}
+	d.did("begin %s", run.Kind)
 	if err != nil {
-		return a.End(free, run.ID, store.Failed, err.Error())
+		return d.end(free, a, run, store.Failed, err.Error())
 	}
 	return d.finish(ctx, a, run, force, cluster)
 }
@@ -275,10 +276,10 @@ func (d *Daemon) carryOn(ctx context.Context, a *store.Actor, run store.Run) err
 	if err != nil {
 		return err
 	}
-	cluster, err := d.cluster(bounded, h.pet(run.Pet))
+	cluster, err := d.cluster(bounded, a, h.pet(run.Pet))
 	if err != nil {
 		if errors.Is(bounded.Err(), context.DeadlineExceeded) {
-			return a.End(ctx, run.ID, store.Failed, fmt.Sprintf("cannot %s %s in time: %s", run.Kind, run.Pet, err))
+			return d.end(ctx, a, run, store.Failed, fmt.Sprintf("cannot %s %s in time: %s", run.Kind, run.Pet, err))
 		}
 		return err
 	}
@@ -288,7 +289,7 @@ func (d *Daemon) carryOn(ctx context.Context, a *store.Actor, run store.Run) err
 // finish does what a run is for, and ends it; unless the term ends before: then the run
 // stays open for whoever acts next. The context bounds the run.
 func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, force bool, cluster Cluster) error {
-	watched := &watched{Cluster: cluster, actor: a, run: run}
+	watched := &watched{Cluster: cluster, actor: a, run: run, did: d.did}
 	drainer := drain.Drainer{Cluster: watched, Journal: watched, By: d.unit, Progress: d.Log, Parallel: drain.AtOnce}
 	var report drain.Report
 	var err error
@@ -303,7 +304,7 @@ func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, forc
 	free := context.WithoutCancel(ctx)
 	switch {
 	case err != nil && errors.Is(context.Cause(ctx), errStopped):
-		return a.End(free, run.ID, store.Undone, errStopped.Error())
+		return d.end(free, a, run, store.Undone, errStopped.Error())
 	case errors.Is(ctx.Err(), context.Canceled) && !errors.Is(context.Cause(ctx), errStopped):
 		// Without a deadline it is the term's, or the daemon's, end.
 		return ctx.Err()
@@ -312,18 +313,34 @@ func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, forc
 		return stepErr
 	}
 	if err != nil {
-		return a.End(free, run.ID, store.Failed, err.Error())
+		return d.end(free, a, run, store.Failed, err.Error())
 	}
-	return a.End(free, run.ID, store.Done, fmt.Sprintf("%d moved", report.Moved()))
+	return d.end(free, a, run, store.Done, fmt.Sprintf("%d moved", report.Moved()))
 }
 
-// cluster reaches LXD, for a pet where it is one.
-func (d *Daemon) cluster(ctx context.Context, pet *calendar.Pet) (Cluster, error) {
+// end ends a run.
+func (d *Daemon) end(ctx context.Context, a *store.Actor, run store.Run, state store.RunState, note string) error {
+	if err := a.End(ctx, run.ID, state, note); err != nil {
+		return err
+	}
+	d.did("end %s", run.Kind)
+	return nil
+}
+
+// did tells that a step has been made.
+func (d *Daemon) did(format string, args ...any) {
+	if d.After != nil {
+		d.After(fmt.Sprintf(format, args...))
+	}
+}
+
+// cluster reaches LXD for as long as the unit may act, for a pet where it is one.
+func (d *Daemon) cluster(ctx context.Context, a *store.Actor, pet *calendar.Pet) (Cluster, error) {
 	config, _, err := control.ReadConfig(d.Dir)
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := d.Connect(ctx, config)
+	cluster, err := d.Connect(ctx, config, a.Check)
 	if err == nil && pet != nil && pet.StopImmovable {
 		cluster = stopping{cluster, pet.Member}
 	}
@@ -385,6 +402,16 @@ type watched struct {
 	Cluster
 	actor *store.Actor
 	run   store.Run
+	did   func(format string, args ...any)
+}
+
+// set brings a step into a state.
+func (w *watched) set(ctx context.Context, n int, state store.StepState, note string) error {
+	err := w.actor.SetStep(ctx, w.run.ID, n, state, note)
+	if err == nil {
+		w.did("journal %s %s", state, w.run.Steps[n].Instance)
+	}
+	return err
 }
 
 // started writes that something is about to happen to an instance; to all that have a
@@ -395,7 +422,7 @@ func (w *watched) started(ctx context.Context, ref drain.Ref) error {
 			continue
 		}
 		// One that is done already is touched again only by what LXD does to the whole.
-		if err := w.actor.SetStep(ctx, w.run.ID, n, store.StepStarted, ""); err != nil && !errors.Is(err, store.ErrConflict) {
+		if err := w.set(ctx, n, store.StepStarted, ""); err != nil && !errors.Is(err, store.ErrConflict) {
 			return err
 		}
 	}
@@ -418,9 +445,9 @@ func (w *watched) close(ctx context.Context, report drain.Report, failure error)
 			state = store.StepFailed
 		}
 		// What LXD had done before this run looked was never begun here.
-		err := w.actor.SetStep(ctx, w.run.ID, n, store.StepStarted, "")
+		err := w.set(ctx, n, store.StepStarted, "")
 		if err == nil {
-			err = w.actor.SetStep(ctx, w.run.ID, n, state, note)
+			err = w.set(ctx, n, state, note)
 		}
 		if err != nil && !errors.Is(err, store.ErrConflict) {
 			return err
@@ -429,12 +456,20 @@ func (w *watched) close(ctx context.Context, report drain.Report, failure error)
 	return nil
 }
 
+// change tells of a change to LXD that was made.
+func (w *watched) change(err error, format string, args ...any) error {
+	if err == nil {
+		w.did(format, args...)
+	}
+	return err
+}
+
 // Evacuate implements drain.Cluster.
 func (w *watched) Evacuate(ctx context.Context, member string, progress func(string)) error {
 	if err := w.started(ctx, drain.Ref{}); err != nil {
 		return err
 	}
-	return w.Cluster.Evacuate(ctx, member, progress)
+	return w.change(w.Cluster.Evacuate(ctx, member, progress), "evacuate")
 }
 
 // Restore implements drain.Cluster.
@@ -442,7 +477,7 @@ func (w *watched) Restore(ctx context.Context, member string, progress func(stri
 	if err := w.started(ctx, drain.Ref{}); err != nil {
 		return err
 	}
-	return w.Cluster.Restore(ctx, member, progress)
+	return w.change(w.Cluster.Restore(ctx, member, progress), "restore")
 }
 
 // SetOrigin implements drain.Cluster.
@@ -450,7 +485,7 @@ func (w *watched) SetOrigin(ctx context.Context, ref drain.Ref, origin string) e
 	if err := w.actor.Check(); err != nil {
 		return err
 	}
-	return w.Cluster.SetOrigin(ctx, ref, origin)
+	return w.change(w.Cluster.SetOrigin(ctx, ref, origin), "origin %s", ref.Name)
 }
 
 // Start implements drain.Cluster.
@@ -458,7 +493,7 @@ func (w *watched) Start(ctx context.Context, ref drain.Ref) error {
 	if err := w.started(ctx, ref); err != nil {
 		return err
 	}
-	return w.Cluster.Start(ctx, ref)
+	return w.change(w.Cluster.Start(ctx, ref), "start %s", ref.Name)
 }
 
 // Stop implements drain.Cluster.
@@ -466,7 +501,7 @@ func (w *watched) Stop(ctx context.Context, ref drain.Ref) error {
 	if err := w.started(ctx, ref); err != nil {
 		return err
 	}
-	return w.Cluster.Stop(ctx, ref)
+	return w.change(w.Cluster.Stop(ctx, ref), "stop %s", ref.Name)
 }
 
 // Move implements drain.Cluster.
@@ -474,7 +509,7 @@ func (w *watched) Move(ctx context.Context, ref drain.Ref, member string, live b
 	if err := w.started(ctx, ref); err != nil {
 		return err
 	}
-	return w.Cluster.Move(ctx, ref, member, live)
+	return w.change(w.Cluster.Move(ctx, ref, member, live), "move %s", ref.Name)
 }
 
 // Write implements drain.Journal.
@@ -482,7 +517,11 @@ func (w *watched) Write(ctx context.Context, member string, before, after *drain
 	if err := w.actor.Check(); err != nil {
 		return err
 	}
-	return w.Cluster.Write(ctx, member, before, after)
+	phase := "none"
+	if after != nil {
+		phase = string(after.Phase)
+	}
+	return w.change(w.Cluster.Write(ctx, member, before, after), "record %s", phase)
 }
 
 // until bounds a context by a moment; zero is none.

@@ -150,7 +150,7 @@ func (u *units) start(n int) {
 	go func() {
 		d := Daemon{
 			Dir:     u.dirs[n],
-			Connect: func(context.Context, control.Config) (Cluster, error) { return u.lxd, nil },
+			Connect: func(context.Context, control.Config, func() error) (Cluster, error) { return u.lxd, nil },
 			Log:     func(format string, args ...any) {},
 		}
 		done <- d.Run(ctx)
@@ -390,7 +390,7 @@ func TestDeathAtEachCall(t *testing.T) {
 		cluster.died = die
 		d := Daemon{
 			unit:    unit,
-			Connect: func(context.Context, control.Config) (Cluster, error) { return cluster, nil },
+			Connect: func(context.Context, control.Config, func() error) (Cluster, error) { return cluster, nil },
 			Log:     func(string, ...any) {},
 		}
 		d.node.Store(&member{node, l.Addr().String()})

@@ -321,7 +321,7 @@ func (d *Daemon) survey(ctx context.Context, s *store.Store, known map[string][]
 func (d *Daemon) look(ctx context.Context, config control.Config) (drain.View, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	cluster, err := d.Connect(ctx, config)
+	cluster, err := d.Connect(ctx, config, nil)
 	if err != nil {
 		return drain.View{}, err
 	}

@@ -16,6 +16,9 @@ import (
 	"github.com/dcib/dcib/charms/pet-scheduler/pets"
 )
 
+// after is set in a build for the fault suite alone.
+var after func(step string)
+
 func main() {
 	if err := command(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -34,9 +37,10 @@ func command(args []string) error {
 	defer stop()
 	d := daemon.Daemon{
 		Dir: args[1],
-		Connect: func(ctx context.Context, c control.Config) (daemon.Cluster, error) {
-			return pets.Reach(ctx, args[1], c.LXD)
+		Connect: func(ctx context.Context, c control.Config, may func() error) (daemon.Cluster, error) {
+			return pets.Reach(ctx, args[1], c.LXD, may)
 		},
+		After: after,
 		// The journal of systemd adds the time.
 		Log: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) },
 	}

@@ -58,15 +58,17 @@ type World struct {
 // Open gives the real world of a hook.
 func Open(event hooktool.Event, tools hooktool.Tools) World {
 	return World{
-		Unit:    event.Unit,
-		Dir:     filepath.Join(stateDir, strings.ReplaceAll(event.Unit, "/", "-")),
-		Tools:   tools,
-		Connect: connect,
+		Unit:  event.Unit,
+		Dir:   filepath.Join(stateDir, strings.ReplaceAll(event.Unit, "/", "-")),
+		Tools: tools,
+		Connect: func(ctx context.Context, offer lxdhttps.Offer, id access.Identity) (LXD, error) {
+			return connect(ctx, offer, id, nil)
+		},
 	}
 }
 
-func connect(ctx context.Context, offer lxdhttps.Offer, id access.Identity) (LXD, error) {
-	server, err := access.Connect(ctx, offer, id)
+func connect(ctx context.Context, offer lxdhttps.Offer, id access.Identity, may func() error) (LXD, error) {
+	server, err := access.Connect(ctx, offer, id, may)
 	if err != nil {
 		return nil, err
 	}
@@ -74,8 +76,9 @@ func connect(ctx context.Context, offer lxdhttps.Offer, id access.Identity) (LXD
 }
 
 // Reach connects to the LXD of an offer as the unit whose state directory is dir, ready to
-// work. The context is for the life of the connection.
-func Reach(ctx context.Context, dir string, offer lxdhttps.Offer) (LXD, error) {
+// work. The context is for the life of the connection; nothing is sent over it once may,
+// unless it is nil, returns an error.
+func Reach(ctx context.Context, dir string, offer lxdhttps.Offer, may func() error) (LXD, error) {
 	id, ok, err := access.Load(dir)
 	if err != nil {
 		return nil, err
@@ -83,7 +86,7 @@ func Reach(ctx context.Context, dir string, offer lxdhttps.Offer) (LXD, error) {
 	if !ok {
 		return nil, fmt.Errorf("cannot reach LXD: this unit has no client certificate in %s yet", dir)
 	}
-	lxd, err := connect(ctx, offer, id)
+	lxd, err := connect(ctx, offer, id, may)
 	if err != nil {
 		return nil, err
 	}
