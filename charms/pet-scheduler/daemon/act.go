@@ -19,7 +19,7 @@ import (
 // How often the acting unit does what.
 const (
 	pace   = 500 * time.Millisecond // looks for orders
-	glance = 5 * time.Second        // looks what is due by the calendar
+	glance = 5 * time.Second        // looks what is due by the calendar, and at when it knows something to be
 	tidy   = time.Minute            // forgets old steps, and units that are gone
 	keep   = 30 * 24 * time.Hour    // how old they are then
 )
@@ -35,6 +35,7 @@ type acting struct {
 	mu      sync.Mutex
 	busy    map[string]context.CancelCauseFunc // by pet
 	known   map[string][]store.Run             // the pets' histories, until they grow
+	wake    time.Time                          // when something is due, if nothing happens before; zero is never
 	said    map[string]string                  // the last alert of each pet
 }
 
@@ -49,7 +50,9 @@ func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
 		if err := w.round(ctx); err != nil && ctx.Err() == nil {
 			d.Log("%s", err)
 		}
-		if d.poked.Swap(false) || time.Since(looked) >= glance {
+		// Once for each wake: what it was for may not be over at once.
+		due := looked.Before(w.wake) && !time.Now().Before(w.wake)
+		if d.poked.Swap(false) || due || time.Since(looked) >= glance {
 			looked = time.Now()
 			if err := w.schedule(ctx); ctx.Err() == nil {
 				text := ""
@@ -189,9 +192,13 @@ func (w *acting) schedule(ctx context.Context) error {
 		}
 	}
 	w.mu.Unlock()
+	w.wake = time.Time{}
 	for _, due := range list {
 		w.alert(due.pet.Name, due.Alert)
 		w.do(ctx, due)
+		if !due.Wake.IsZero() && (w.wake.IsZero() || due.Wake.Before(w.wake)) {
+			w.wake = due.Wake
+		}
 	}
 	return bad
 }

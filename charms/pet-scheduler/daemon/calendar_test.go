@@ -137,6 +137,30 @@ func TestCalendar(t *testing.T) {
 	assert.Equal(t, before, u.places())
 }
 
+// A drain begins when it is due and not when somebody happens to look next.
+func TestOnTime(t *testing.T) {
+	u := newUnits(t, 1)
+	const lead = time.Second
+	starts := map[string]time.Time{}
+	text := "pets:\n"
+	for n, pet := range []string{"m1", "m2"} {
+		start := time.Now().UTC().Add(8*time.Second + time.Duration(n)*2500*time.Millisecond).Truncate(time.Second)
+		starts[pet] = start
+		text += fmt.Sprintf("- name: %s\n  windows:\n  - ics: |\n      BEGIN:VCALENDAR\n      BEGIN:VEVENT\n      UID:x\n      DTSTART:%s\n      DTEND:%s\n      END:VEVENT\n      END:VCALENDAR\n",
+			pet, start.Format("20060102T150405Z"), start.Add(time.Hour).Format("20060102T150405Z"))
+	}
+	u.configure(func(c *control.Config) { c.Pets, c.LeadMin, c.LeadMax = text, lead, lead })
+	for pet, start := range starts {
+		var runs []store.Run
+		require.Eventually(t, func() bool {
+			var err error
+			runs, err = u.client(0).History(t.Context(), pet, 0)
+			return err == nil && len(runs) == 1
+		}, within, 50*time.Millisecond)
+		assert.WithinDuration(t, start.Add(-lead), runs[0].Started, 2*pace, pet)
+	}
+}
+
 // A drain that fails is tried again, and the calendar knows for how long it lasted.
 func TestPast(t *testing.T) {
 	at := func(minute int) time.Time { return time.Date(2026, 1, 1, 0, minute, 0, 0, time.UTC) }
