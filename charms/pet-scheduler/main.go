@@ -9,6 +9,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 	_ "time/tzdata" // option pets names zones; a machine may have no database of them
@@ -46,6 +47,7 @@ func open(event hooktool.Event, tools hooktool.Tools) world {
 			Dir:      w.pets.Dir,
 			Lib:      "/usr/local/lib/dcib",
 			UnitFile: filepath.Join("/etc/systemd/system", service.Name),
+			Agents:   "/var/lib/juju/agents",
 		},
 		Leave: func(ctx context.Context) error { return control.NewClient(w.pets.Dir).Leave(ctx) },
 	}
@@ -64,7 +66,7 @@ func observe(ctx context.Context, event hooktool.Event, w world) (f facts, err e
 
 func plan(f facts) charm.Plan[world] {
 	p := pets.Plan(f.Pets)
-	if err := f.Service.BadOptions(); err != nil {
+	if err := cmp.Or(f.Service.Crowded(), f.Service.BadOptions()); err != nil {
 		p.Status = charm.Blockedf("%s", err)
 	}
 	return charm.Plan[world]{

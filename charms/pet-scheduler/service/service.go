@@ -43,6 +43,9 @@ const (
 
 // Systemd is the machine's, as far as it concerns the daemon.
 type Systemd interface {
+	// Other names the other unit of the charm on this machine whose daemon it runs, of this
+	// application or another; empty when there is none.
+	Other() (unit string, err error)
 	// Installed tells whether the program and its unit file are there as this charm has them.
 	Installed() (bool, error)
 	// Install puts them there.
@@ -68,6 +71,7 @@ type World struct {
 // Facts is what is decided on.
 type Facts struct {
 	Unit     string
+	Other    string // a unit on the same machine, which runs its daemon there
 	Relation string // the peer relation's id; empty before Juju has made it
 	Leader   bool
 	Leaving  bool // Juju does not mean to keep this unit
@@ -93,6 +97,9 @@ type Facts struct {
 // Observe gathers the facts; offer is where LXD is, as far as that is known.
 func Observe(ctx context.Context, w World, offer lxdhttps.Offer) (f Facts, err error) {
 	f.Unit, f.LXD = w.Unit, offer
+	if f.Other, err = w.Systemd.Other(); err != nil || f.Other != "" {
+		return f, err
+	}
 	if f.Installed, err = w.Systemd.Installed(); err != nil {
 		return f, err
 	}
@@ -185,6 +192,15 @@ func (f Facts) want() (c control.Config, ok bool) {
 	return c, f.Certificate.Key != "" && f.Founder != "" && f.Published[keyAddress] != "" && (c.Founds || len(f.Others) > 0 && f.Members > 0)
 }
 
+// Crowded says that this unit cannot do anything because another has its machine, nil when
+// none has: they would share a service, a program and a port.
+func (f Facts) Crowded() error {
+	if f.Other == "" {
+		return nil
+	}
+	return fmt.Errorf("%s is on this machine, and a machine has one unit of pet-scheduler: remove %s and add a unit on a machine of its own", f.Other, f.Unit)
+}
+
 // BadOptions says what is wrong with the charm's options, nil when nothing is. The daemon
 // then goes on with those it had.
 func (f Facts) BadOptions() error {
@@ -194,6 +210,9 @@ func (f Facts) BadOptions() error {
 
 // Plan is pure.
 func Plan(f Facts) []charm.Step[World] {
+	if f.Other != "" {
+		return nil // not even to leave: what is there is the other's
+	}
 	if f.Leaving {
 		if f.Installed {
 			return []charm.Step[World]{Leave{}}

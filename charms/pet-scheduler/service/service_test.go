@@ -26,6 +26,7 @@ type machine struct {
 	installed, running bool
 	restarts           int
 	left               bool
+	other              string
 }
 
 func (m *machine) effect(name string, f func()) error {
@@ -36,6 +37,7 @@ func (m *machine) effect(name string, f func()) error {
 	return nil
 }
 
+func (m *machine) Other() (string, error)   { return m.other, nil }
 func (m *machine) Installed() (bool, error) { return m.installed, nil }
 func (m *machine) Install(context.Context) error {
 	return m.effect("install", func() { m.installed = true })
@@ -240,4 +242,44 @@ func TestInstalled(t *testing.T) {
 	// The unit file of another version of the charm.
 	require.NoError(t, os.WriteFile(h.UnitFile, []byte("old"), 0o644))
 	require.False(t, there())
+}
+
+// Two units on one machine would share service, program and port: the second one touches
+// nothing, and says so.
+func TestOneUnitPerMachine(t *testing.T) {
+	dir := t.TempDir()
+	host := func(unit string) Host {
+		return Host{Program: filepath.Join(dir, "dispatch"), Dir: "/var/lib/dcib/" + unit, Lib: filepath.Join(dir, "lib"),
+			UnitFile: filepath.Join(dir, "unit"), Agents: filepath.Join(dir, "agents")}
+	}
+	other := func(unit string) string {
+		name, err := host(unit).Other()
+		require.NoError(t, err)
+		return name
+	}
+	require.Empty(t, other("pet-scheduler-1"))
+	for _, agent := range []string{"unit-pet-scheduler-0", "unit-pet-scheduler-1"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, "agents", agent), 0o755))
+	}
+	first := host("pet-scheduler-0")
+	require.NoError(t, os.WriteFile(first.UnitFile, []byte(first.unitFile()), 0o644))
+	require.Empty(t, other("pet-scheduler-0"))
+	require.Equal(t, "pet-scheduler/0", other("pet-scheduler-1"))
+	require.Equal(t, "pet-scheduler/0", other("big-pets-3"), "also for another application")
+	require.NoError(t, os.Remove(filepath.Join(dir, "agents", "unit-pet-scheduler-0")))
+	require.Empty(t, other("pet-scheduler-1"), "it was removed by force")
+
+	s := newStage(t.TempDir(), 2)
+	s.machines[unit(1)].other = unit(0)
+	s.hooks(t, 4)
+	assert.True(t, s.machines[unit(0)].running)
+	assert.False(t, s.machines[unit(1)].installed)
+	assert.Empty(t, s.relation.Databags[unit(1)], "nobody is told to join it")
+	f := Facts{Unit: unit(1), Other: unit(0)}
+	assert.EqualError(t, f.Crowded(), "pet-scheduler/0 is on this machine, and a machine has one unit of pet-scheduler: remove pet-scheduler/1 and add a unit on a machine of its own")
+	// It leaves, and leaves the other's daemon alone.
+	s.juju.RemoveUnit(unit(1))
+	f.Leaving, f.Installed = true, true
+	assert.Empty(t, Plan(f))
+	assert.NoError(t, Facts{}.Crowded())
 }

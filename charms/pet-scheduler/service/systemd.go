@@ -24,6 +24,7 @@ type Host struct {
 	Dir      string // the unit's state directory
 	Lib      string // where the program is copied to: /usr/local/lib/dcib
 	UnitFile string // /etc/systemd/system/pet-scheduler.service
+	Agents   string // where Juju keeps its units' agents: /var/lib/juju/agents
 }
 
 // unitFile is the service. It outlives its charm's folder, and so has a copy of the program.
@@ -48,6 +49,33 @@ WantedBy=multi-user.target
 }
 
 func (h Host) copied() string { return filepath.Join(h.Lib, "pet-scheduler") }
+
+// Other implements Systemd. The unit file's daemon works in a directory of its unit's name;
+// a unit that Juju no longer has on this machine left it behind.
+func (h Host) Other() (string, error) {
+	text, err := os.ReadFile(h.UnitFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot read the daemon's unit file: %w", err)
+	}
+	_, dir, _ := strings.Cut(string(text), " daemon ")
+	dir, _, _ = strings.Cut(dir, "\n")
+	name := filepath.Base(dir)
+	dash := strings.LastIndexByte(name, '-')
+	if dir == h.Dir || dash < 0 {
+		return "", nil
+	}
+	_, err = os.Stat(filepath.Join(h.Agents, "unit-"+name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot look whether another unit is on this machine: %w", err)
+	}
+	return name[:dash] + "/" + name[dash+1:], nil
+}
 
 // Installed implements Systemd. A program counts as the charm's by its size and time, which
 // Install gives it: reading it all would cost more than the rest of the hook.
