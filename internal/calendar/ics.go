@@ -12,19 +12,21 @@ import (
 
 	ics "github.com/arran4/golang-ical"
 	"github.com/teambition/rrule-go"
+
+	"github.com/dcib/dcib/internal/document"
 )
 
 // ParseCalendar reads an .ics calendar (RFC 5545): each event is a window. Times without a
-// zone are in zone. The error is a Problems; there are no windows then.
+// zone are in zone. The error is a document.Problems; there are no windows then.
 //
 // An event that is cancelled or does not block time (TRANSP:TRANSPARENT) is none. One that
 // replaces an occurrence of another (RECURRENCE-ID) does so.
 func ParseCalendar(text []byte, zone *time.Location) ([]Window, error) {
 	if len(text) > MaxBytes {
-		return nil, Problems{{Line: 1, Says: fmt.Sprintf("the calendar is %d bytes long", len(text)), Want: fmt.Sprintf("at most %d", MaxBytes)}}
+		return nil, document.Problems{{Line: 1, Says: fmt.Sprintf("the calendar is %d bytes long", len(text)), Want: fmt.Sprintf("at most %d", MaxBytes)}}
 	}
 	if !utf8.Valid(text) {
-		return nil, Problems{{Line: 1, Says: "the calendar is not in UTF-8"}}
+		return nil, document.Problems{{Line: 1, Says: "the calendar is not in UTF-8"}}
 	}
 	events, problems := splitEvents(text)
 	var windows []Window
@@ -56,10 +58,10 @@ func ParseCalendar(text []byte, zone *time.Location) ([]Window, error) {
 		}
 	}
 	if len(events) == 0 && len(problems) == 0 {
-		problems = Problems{{Line: 1, Says: "the calendar has no events", Want: "VEVENTs"}}
+		problems = document.Problems{{Line: 1, Says: "the calendar has no events", Want: "VEVENTs"}}
 	}
 	if len(problems) > 0 {
-		return nil, problems.err()
+		return nil, problems.Err()
 	}
 	return windows, nil
 }
@@ -85,24 +87,24 @@ func (e *event) text(name string) string {
 
 // splitEvents finds the events in a calendar. The library reads single lines here, not the
 // whole: it does not say in which line something was wrong.
-func splitEvents(text []byte) (events []*event, problems Problems) {
+func splitEvents(text []byte) (events []*event, problems document.Problems) {
 	var open []string // components that have begun
 	var current *event
 	add := func(line int, says, want string) {
-		problems = append(problems, Problem{Line: line, Says: says, Want: want})
+		problems = append(problems, document.Problem{Line: line, Says: says, Want: want})
 	}
 	lines := unfold(text)
 	for _, l := range lines {
 		p, err := ics.ParseProperty(ics.ContentLine(l.text))
 		if err != nil || p == nil {
-			add(l.number, "is "+quote(l.text), "NAME:value, as in an .ics file")
+			add(l.number, "is "+document.Quote(l.text), "NAME:value, as in an .ics file")
 			return events, problems
 		}
 		name, value := strings.ToUpper(p.IANAToken), strings.ToUpper(strings.TrimSpace(p.Value))
 		switch {
 		case name == "BEGIN":
 			if len(open) == 0 && value != "VCALENDAR" {
-				add(l.number, "begins with "+quote(value), "BEGIN:VCALENDAR")
+				add(l.number, "begins with "+document.Quote(value), "BEGIN:VCALENDAR")
 				return events, problems
 			}
 			open = append(open, value)
@@ -112,14 +114,14 @@ func splitEvents(text []byte) (events []*event, problems Problems) {
 			}
 		case name == "END":
 			if len(open) == 0 || open[len(open)-1] != value {
-				add(l.number, "ends "+quote(value)+", which is not what was begun last", "")
+				add(l.number, "ends "+document.Quote(value)+", which is not what was begun last", "")
 				return events, problems
 			}
 			if open = open[:len(open)-1]; value == "VEVENT" {
 				current = nil
 			}
 		case len(open) == 0:
-			add(l.number, "is "+quote(l.text), "BEGIN:VCALENDAR")
+			add(l.number, "is "+document.Quote(l.text), "BEGIN:VCALENDAR")
 			return events, problems
 		case open[len(open)-1] == "VEVENT":
 			current.properties[name] = append(current.properties[name], property{p, l.number})
@@ -186,9 +188,9 @@ func (w *Window) exclude(s stamp, floating *time.Location) {
 
 // read makes a window of an event. replaces is the occurrence of another event that it
 // takes the place of.
-func (e *event) read(floating *time.Location) (w Window, replaces *stamp, problem *Problem) {
-	fail := func(line int, name, says, want string) (Window, *stamp, *Problem) {
-		return Window{}, nil, &Problem{line, name, says, want}
+func (e *event) read(floating *time.Location) (w Window, replaces *stamp, problem *document.Problem) {
+	fail := func(line int, name, says, want string) (Window, *stamp, *document.Problem) {
+		return Window{}, nil, new(document.At(line, name, says, want))
 	}
 	for _, name := range []string{"DTSTART", "DTEND", "DURATION", "RRULE", "RECURRENCE-ID"} {
 		if ps := e.properties[name]; len(ps) > 1 {
@@ -245,11 +247,11 @@ func (e *event) read(floating *time.Location) (w Window, replaces *stamp, proble
 
 // readLength finds how long an event is. DTEND is where the clock stands at the end of each
 // occurrence; the hours of DURATION are exact, its days by the clock.
-func (e *event) readLength(w *Window, start stamp, floating *time.Location) *Problem {
+func (e *event) readLength(w *Window, start stamp, floating *time.Location) *document.Problem {
 	line := e.line
 	switch ends, lengths := e.properties["DTEND"], e.properties["DURATION"]; {
 	case len(ends) > 0 && len(lengths) > 0:
-		return &Problem{lengths[0].line, "DURATION", "is there beside DTEND", "one of them"}
+		return new(document.At(lengths[0].line, "DURATION", "is there beside DTEND", "one of them"))
 	case len(ends) > 0:
 		line = ends[0].line
 		stamps, err := ends[0].stamps()
@@ -260,36 +262,36 @@ func (e *event) readLength(w *Window, start stamp, floating *time.Location) *Pro
 			err = errors.New("is a date and DTSTART a time, or the other way round")
 		}
 		if err != nil {
-			return &Problem{line, "DTEND", err.Error(), ""}
+			return new(document.At(line, "DTEND", err.Error(), ""))
 		}
 		w.nominal = stamps[0].in(start.zone, floating).Sub(start.wall)
 	case len(lengths) > 0:
 		line = lengths[0].line
 		var ok bool
 		if w.nominal, w.exact, ok = parseLength(lengths[0].Value); !ok {
-			return &Problem{line, "DURATION", "is " + quote(lengths[0].Value), "a length such as PT8H"}
+			return new(document.At(line, "DURATION", "is "+document.Quote(lengths[0].Value), "a length such as PT8H"))
 		}
 	case start.day:
 		w.nominal = 24 * time.Hour
 	default:
-		return &Problem{line, "the event", "has no end", "DTEND or DURATION"}
+		return new(document.At(line, "the event", "has no end", "DTEND or DURATION"))
 	}
 	if w.length() <= 0 {
-		return &Problem{line, "the event", "ends before it has begun", "an end after its start"}
+		return new(document.At(line, "the event", "ends before it has begun", "an end after its start"))
 	}
 	if err := w.tooLong(); err != nil {
-		return &Problem{line, "the event", err.Error(), ""}
+		return new(document.At(line, "the event", err.Error(), ""))
 	}
 	return nil
 }
 
 // readStarts finds when an event happens.
-func (e *event) readStarts(start stamp, floating *time.Location) (series, *Problem) {
+func (e *event) readStarts(start stamp, floating *time.Location) (series, *document.Problem) {
 	at := []time.Time{start.wall}
 	for _, p := range e.properties["RDATE"] {
 		stamps, err := p.stamps()
 		if err != nil {
-			return nil, &Problem{p.line, "RDATE", err.Error(), ""}
+			return nil, new(document.At(p.line, "RDATE", err.Error(), ""))
 		}
 		for _, s := range stamps {
 			at = append(at, s.in(start.zone, floating))
@@ -302,7 +304,7 @@ func (e *event) readStarts(start stamp, floating *time.Location) (series, *Probl
 	zone := cmp.Or(start.zone, floating)
 	rule, err := newRecurrence(rules[0].Value, start.wall, func(t time.Time) time.Time { return wallOf(t, zone) })
 	if err != nil {
-		return nil, &Problem{rules[0].line, "RRULE", quote(rules[0].Value) + " " + err.Error(), ""}
+		return nil, new(document.At(rules[0].line, "RRULE", document.Quote(rules[0].Value)+" "+err.Error(), ""))
 	}
 	// DTSTART is the first occurrence, whether the rule says so or not.
 	return both{rule, sortDates(at)}, nil
@@ -338,11 +340,11 @@ func (p property) stamps() ([]stamp, error) {
 		switch value := strings.Join(values, ","); strings.ToUpper(name) {
 		case "TZID":
 			if zone = zoneOf(value); zone == nil {
-				return nil, fmt.Errorf("is in the zone %s, wanted %s", quote(value), wantZone)
+				return nil, fmt.Errorf("is in the zone %s, wanted %s", document.Quote(value), wantZone)
 			}
 		case "VALUE":
 			if v := strings.ToUpper(value); v != "DATE" && v != "DATE-TIME" {
-				return nil, fmt.Errorf("is a %s, wanted dates or times", quote(value))
+				return nil, fmt.Errorf("is a %s, wanted dates or times", document.Quote(value))
 			}
 		}
 	}
@@ -362,7 +364,7 @@ func (p property) stamps() ([]stamp, error) {
 			s.wall, err = time.Parse(rrule.LocalDateTimeFormat, text)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("is %s, wanted a date such as 20261224, or a time such as 20261224T180000", quote(text))
+			return nil, fmt.Errorf("is %s, wanted a date such as 20261224, or a time such as 20261224T180000", document.Quote(text))
 		}
 		if err := checkYear(s.wall); err != nil {
 			return nil, err

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/teambition/rrule-go"
+
+	"github.com/dcib/dcib/internal/document"
 )
 
 // recurrence starts by a rule of RFC 5545, section 3.3.10. The library counts in UTC; that
@@ -31,7 +33,7 @@ func newRecurrence(rule string, start time.Time, untilUTC func(time.Time) time.T
 		name, value, _ := strings.Cut(part, "=")
 		switch {
 		case !rulePart.MatchString(part):
-			return nil, fmt.Errorf("has the part %s, wanted NAME=VALUE;… as in FREQ=WEEKLY;BYDAY=FR", quote(part))
+			return nil, fmt.Errorf("has the part %s, wanted NAME=VALUE;… as in FREQ=WEEKLY;BYDAY=FR", document.Quote(part))
 		case seen[name]:
 			return nil, fmt.Errorf("has %s twice", name)
 		case name == "UNTIL":

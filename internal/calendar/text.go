@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/dcib/dcib/internal/document"
 )
 
 // What a window in one line looks like, for whoever wrote something else.
@@ -82,7 +84,7 @@ func (w *Window) weekly(days, start, endDay, end string) error {
 		w.nominal += 24 * time.Hour
 	case endDay == "":
 	case !ok:
-		return fmt.Errorf("has the day %s, wanted Mon, Tue, Wed, Thu, Fri, Sat or Sun", quote(endDay))
+		return fmt.Errorf("has the day %s, wanted Mon, Tue, Wed, Thu, Fri, Sat or Sun", document.Quote(endDay))
 	case first < 0:
 		return errors.New("starts on several days, wanted no day at its end, or one window for each")
 	default:
@@ -141,7 +143,7 @@ func parseWeekdays(text string) (on [7]bool, only int, err error) {
 			last, ok = parseWeekday(to)
 		}
 		if !ok {
-			return on, -1, fmt.Errorf("has the day %s, wanted Mon, Tue, Wed, Thu, Fri, Sat, Sun or daily", quote(strings.TrimSpace(part)))
+			return on, -1, fmt.Errorf("has the day %s, wanted Mon, Tue, Wed, Thu, Fri, Sat, Sun or daily", document.Quote(strings.TrimSpace(part)))
 		}
 		for day := first; ; day = (day + 1) % 7 {
 			if on[day] {

@@ -1,22 +1,22 @@
 package calendar
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/dcib/dcib/internal/document"
 )
 
 // Bounds on what is read, so that nobody's text can hurt who reads it.
 const (
 	MaxBytes   = 8 << 20 // the whole text
 	maxPets    = 20_000
+	maxKeys    = 100  // of a mapping
 	maxEntries = 1000 // of a pet's windows, exceptions or traits; events of a calendar
 	maxStay    = 31 * 24 * time.Hour
 	maxReturn  = 7 * 24 * time.Hour
@@ -25,16 +25,16 @@ const (
 var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 // Parse reads pets from YAML, in the format of docs/reference/pets.md. Empty text is no
-// pets. The error is a Problems with all that was found; then there are no pets, so that a
-// caller keeps the ones it had.
+// pets. The error is a document.Problems with all that was found; then there are no pets, so
+// that a caller keeps the ones it had.
 func Parse(text []byte) ([]*Pet, error) {
-	root, problems := document(text)
+	root, problems := document.Parse(text, MaxBytes)
 	if root == nil {
-		return nil, problems.err()
+		return nil, problems.Err()
 	}
 	r := reader{zones: map[string]*time.Location{}}
 	pets := r.root(root)
-	if err := r.problems.err(); err != nil {
+	if err := r.Problems.Err(); err != nil {
 		return nil, err
 	}
 	return pets, nil
@@ -44,76 +44,38 @@ func Parse(text []byte) ([]*Pet, error) {
 // mapping in YAML. An .ics calendar has a window for each of its events. The error is a
 // Problems.
 func ParseWindow(text string, zone *time.Location) ([]Window, error) {
-	root, problems := document([]byte(text))
+	root, problems := document.Parse([]byte(text), MaxBytes)
 	if root == nil && problems == nil {
-		problems = Problems{{Line: 1, Says: "is empty", Want: wantText}}
+		problems = document.Problems{{Line: 1, Says: "is empty", Want: wantText}}
 	}
 	if problems != nil {
-		return nil, problems.err()
+		return nil, problems.Err()
 	}
 	r := reader{zones: map[string]*time.Location{}}
 	windows := r.window("window", root, zone)
-	if err := r.problems.err(); err != nil {
+	if err := r.Problems.Err(); err != nil {
 		return nil, err
 	}
 	return windows, nil
 }
 
-// document reads the one document of a YAML text; it is nil when there is nothing in it.
-func document(text []byte) (*yaml.Node, Problems) {
-	if len(text) > MaxBytes {
-		return nil, Problems{{Line: 1, Says: fmt.Sprintf("the text is %d bytes long", len(text)), Want: fmt.Sprintf("at most %d", MaxBytes)}}
-	}
-	if !utf8.Valid(text) {
-		return nil, Problems{{Line: 1, Says: "the text is not in UTF-8"}}
-	}
-	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	var first, second yaml.Node
-	if err := decoder.Decode(&first); errors.Is(err, io.EOF) {
-		return nil, nil
-	} else if err != nil {
-		return nil, notYAML(err)
-	}
-	if err := decoder.Decode(&second); err == nil {
-		return nil, Problems{{Line: second.Line, Says: "a second YAML document begins", Want: "one"}}
-	} else if !errors.Is(err, io.EOF) {
-		return nil, notYAML(err)
-	}
-	return first.Content[0], nil
-}
-
-var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
-
-func notYAML(err error) Problems {
-	line, says := 1, strings.TrimPrefix(err.Error(), "yaml: ")
-	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-		says = strings.TrimPrefix(err.Error(), m[0])
-		_, _ = fmt.Sscan(m[1], &line)
-	}
-	return Problems{{Line: line, Says: "the text is not YAML: " + says}}
-}
-
 // reader walks the YAML and collects what is wrong with it.
 type reader struct {
-	problems Problems
-	zones    map[string]*time.Location
-}
-
-func (r *reader) add(node *yaml.Node, path, says, want string) {
-	r.problems = append(r.problems, Problem{node.Line, path, says, want})
+	document.Reader
+	zones map[string]*time.Location
 }
 
 func (r *reader) root(node *yaml.Node) []*Pet {
 	zone := time.UTC
 	var list *yaml.Node
-	r.mapping("", node, func(key string, keyNode, value *yaml.Node) {
+	r.Mapping("", node, maxKeys, func(key string, keyNode, value *yaml.Node) {
 		switch key {
 		case "zone":
 			zone = r.zone("zone", value)
 		case "pets":
 			list = value
 		default:
-			r.add(keyNode, key, "is not known here", "zone or pets")
+			r.Add(keyNode, key, "is not known here", "zone or pets")
 		}
 	})
 	if list == nil {
@@ -121,7 +83,7 @@ func (r *reader) root(node *yaml.Node) []*Pet {
 	}
 	var pets []*Pet
 	taken := map[string]string{}
-	for i, item := range r.sequence("pets", list, maxPets) {
+	for i, item := range r.Sequence("pets", list, maxPets) {
 		pet := r.pet(fmt.Sprintf("pets[%d]", i), item, zone)
 		pets = append(pets, pet)
 		for what, value := range map[string]string{"name": pet.Name, "member": pet.Member, "node": pet.Node} {
@@ -129,7 +91,7 @@ func (r *reader) root(node *yaml.Node) []*Pet {
 				continue
 			}
 			if first, ok := taken[what+" "+value]; ok {
-				r.add(item, path(i, pet), fmt.Sprintf("has the %s %s, as has %s", what, value, first), "another")
+				r.Add(item, path(i, pet), fmt.Sprintf("has the %s %s, as has %s", what, value, first), "another")
 			}
 			taken[what+" "+value] = path(i, pet)
 		}
@@ -156,17 +118,17 @@ func (r *reader) pet(at string, node *yaml.Node, zone *time.Location) *Pet {
 			}
 		}
 	}
-	r.mapping(at, node, func(key string, keyNode, value *yaml.Node) {
+	r.Mapping(at, node, maxKeys, func(key string, keyNode, value *yaml.Node) {
 		switch key {
 		case "name":
 		case "member", "node", "traits", "zone", "windows", "exceptions", "min-stay", "latest-return", "on-immovable":
 			parts[key] = value
 		default:
-			r.add(keyNode, at+"."+key, "is not known here", "name, member, node, traits, zone, windows, exceptions, min-stay, latest-return or on-immovable")
+			r.Add(keyNode, at+"."+key, "is not known here", "name, member, node, traits, zone, windows, exceptions, min-stay, latest-return or on-immovable")
 		}
 	})
 	if !named && node.Kind == yaml.MappingNode {
-		r.add(node, at, "has no name", "a name, such as gpu-1")
+		r.Add(node, at, "has no name", "a name, such as gpu-1")
 	}
 	pet.Member = pet.Name
 	if n := parts["member"]; n != nil {
@@ -179,20 +141,20 @@ func (r *reader) pet(at string, node *yaml.Node, zone *time.Location) *Pet {
 		pet.Zone = r.zone(at+".zone", n)
 	}
 	if n := parts["traits"]; n != nil {
-		for i, item := range r.sequence(at+".traits", n, maxEntries) {
+		for i, item := range r.Sequence(at+".traits", n, maxEntries) {
 			pet.Traits = append(pet.Traits, r.name(fmt.Sprintf("%s.traits[%d]", at, i), item))
 		}
 	}
 	if n := parts["windows"]; n != nil {
-		for i, item := range r.sequence(at+".windows", n, maxEntries) {
+		for i, item := range r.Sequence(at+".windows", n, maxEntries) {
 			pet.Windows = append(pet.Windows, r.window(fmt.Sprintf("%s.windows[%d]", at, i), item, pet.Zone)...)
 		}
 		if len(pet.Windows) > maxEntries {
-			r.add(n, at+".windows", fmt.Sprintf("are %d with the events of calendars", len(pet.Windows)), fmt.Sprintf("at most %d", maxEntries))
+			r.Add(n, at+".windows", fmt.Sprintf("are %d with the events of calendars", len(pet.Windows)), fmt.Sprintf("at most %d", maxEntries))
 		}
 	}
 	if n := parts["exceptions"]; n != nil {
-		for i, item := range r.sequence(at+".exceptions", n, maxEntries) {
+		for i, item := range r.Sequence(at+".exceptions", n, maxEntries) {
 			pet.Exceptions = append(pet.Exceptions, r.days(fmt.Sprintf("%s.exceptions[%d]", at, i), item))
 		}
 	}
@@ -204,12 +166,12 @@ func (r *reader) pet(at string, node *yaml.Node, zone *time.Location) *Pet {
 	}
 	if n := parts["on-immovable"]; n != nil {
 		const want = "refuse or stop"
-		switch v := r.text(at+".on-immovable", n, want); v {
+		switch v := r.Text(at+".on-immovable", n, want); v {
 		case "stop":
 			pet.StopImmovable = true
 		case "refuse", "":
 		default:
-			r.add(n, at+".on-immovable", "is "+quote(v), want)
+			r.Add(n, at+".on-immovable", "is "+document.Quote(v), want)
 		}
 	}
 	return pet
@@ -218,31 +180,31 @@ func (r *reader) pet(at string, node *yaml.Node, zone *time.Location) *Pet {
 // window reads an entry of windows.
 func (r *reader) window(at string, node *yaml.Node, zone *time.Location) []Window {
 	if node.Kind != yaml.MappingNode {
-		text := r.text(at, node, wantText)
+		text := r.Text(at, node, wantText)
 		if text == "" {
 			return nil
 		}
 		w, err := parseText(text)
 		switch {
 		case errors.Is(err, errShape):
-			r.add(node, at, "is "+quote(text), wantText)
+			r.Add(node, at, "is "+document.Quote(text), wantText)
 		case err != nil:
-			r.add(node, at, quote(text)+" "+err.Error(), "")
+			r.Add(node, at, document.Quote(text)+" "+err.Error(), "")
 		}
 		return []Window{w}
 	}
 	parts := map[string]*yaml.Node{}
-	r.mapping(at, node, func(key string, keyNode, value *yaml.Node) {
+	r.Mapping(at, node, maxKeys, func(key string, keyNode, value *yaml.Node) {
 		switch key {
 		case "rrule", "dtstart", "duration", "ics":
 			parts[key] = value
 		default:
-			r.add(keyNode, at+"."+key, "is not known here", "rrule, dtstart and duration, or ics")
+			r.Add(keyNode, at+"."+key, "is not known here", "rrule, dtstart and duration, or ics")
 		}
 	})
 	if ics := parts["ics"]; ics != nil {
 		if len(parts) > 1 {
-			r.add(node, at, "has more than the calendar", "ics alone")
+			r.Add(node, at, "has more than the calendar", "ics alone")
 		}
 		return r.calendar(at+".ics", ics, zone)
 	}
@@ -254,12 +216,12 @@ func (r *reader) window(at string, node *yaml.Node, zone *time.Location) []Windo
 
 // calendar reads an .ics calendar that stands in the YAML.
 func (r *reader) calendar(at string, node *yaml.Node, zone *time.Location) []Window {
-	text := r.text(at, node, "the text of an .ics calendar")
+	text := r.Text(at, node, "the text of an .ics calendar")
 	if text == "" {
 		return nil
 	}
 	windows, err := ParseCalendar([]byte(text), zone)
-	var problems Problems
+	var problems document.Problems
 	errors.As(err, &problems)
 	for _, p := range problems {
 		// The lines of a literal block begin below its |.
@@ -267,7 +229,7 @@ func (r *reader) calendar(at string, node *yaml.Node, zone *time.Location) []Win
 		if node.Style&yaml.LiteralStyle != 0 {
 			line += p.Line
 		}
-		r.problems = append(r.problems, Problem{line, strings.TrimSpace(at + " " + p.Path), p.Says, p.Want})
+		r.Problems = append(r.Problems, document.At(line, strings.TrimSpace(at+" "+p.Path), p.Says, p.Want))
 	}
 	return windows
 }
@@ -279,36 +241,36 @@ func (r *reader) rule(at string, node *yaml.Node, parts map[string]*yaml.Node, z
 		wantStart    = "the first start, such as 2026-01-25 04:00"
 		wantDuration = "a length such as 8h, 1d12h or PT8H"
 	)
-	before := len(r.problems)
+	before := len(r.Problems)
 	get := func(key, want string) string {
 		if parts[key] == nil {
-			r.add(node, at, "has no "+key, want)
+			r.Add(node, at, "has no "+key, want)
 			return ""
 		}
-		return r.text(at+"."+key, parts[key], want)
+		return r.Text(at+"."+key, parts[key], want)
 	}
 	rule, from, length := get("rrule", wantRule), get("dtstart", wantStart), get("duration", wantDuration)
-	if len(r.problems) > before {
+	if len(r.Problems) > before {
 		return Window{}, false
 	}
 	start, err := parseMoment(from)
 	switch {
 	case errors.Is(err, errShape):
-		r.add(parts["dtstart"], at+".dtstart", "is "+quote(from), wantStart)
+		r.Add(parts["dtstart"], at+".dtstart", "is "+document.Quote(from), wantStart)
 	case err != nil:
-		r.add(parts["dtstart"], at+".dtstart", err.Error(), "")
+		r.Add(parts["dtstart"], at+".dtstart", err.Error(), "")
 	}
 	w := Window{text: fmt.Sprintf("%s from %s for %s", rule, from, length)}
 	var ok bool
 	if w.nominal, w.exact, ok = parseLength(length); !ok || w.length() <= 0 || w.length() > maxLength {
-		r.add(parts["duration"], at+".duration", "is "+quote(length), wantDuration+", at most 31d")
+		r.Add(parts["duration"], at+".duration", "is "+document.Quote(length), wantDuration+", at most 31d")
 	}
-	if len(r.problems) > before {
+	if len(r.Problems) > before {
 		return Window{}, false
 	}
 	starts, err := newRecurrence(rule, start, func(t time.Time) time.Time { return wallOf(t, zone) })
 	if err != nil {
-		r.add(parts["rrule"], at+".rrule", quote(rule)+" "+err.Error(), "")
+		r.Add(parts["rrule"], at+".rrule", document.Quote(rule)+" "+err.Error(), "")
 		return Window{}, false
 	}
 	w.starts = starts
@@ -317,29 +279,29 @@ func (r *reader) rule(at string, node *yaml.Node, parts map[string]*yaml.Node, z
 
 func (r *reader) days(at string, node *yaml.Node) Days {
 	const want = "a date such as 2026-12-25, or 2026-12-24–2027-01-02"
-	text := r.text(at, node, want)
+	text := r.Text(at, node, want)
 	if text == "" {
 		return Days{}
 	}
 	days, err := parseDays(text)
 	switch {
 	case errors.Is(err, errShape):
-		r.add(node, at, "is "+quote(text), want)
+		r.Add(node, at, "is "+document.Quote(text), want)
 	case err != nil:
-		r.add(node, at, quote(text)+" "+err.Error(), "")
+		r.Add(node, at, document.Quote(text)+" "+err.Error(), "")
 	}
 	return days
 }
 
 func (r *reader) duration(at string, node *yaml.Node, most time.Duration) time.Duration {
 	want := fmt.Sprintf("a length such as 2h or 30m, at most %dd", most/(24*time.Hour))
-	text := r.text(at, node, want)
+	text := r.Text(at, node, want)
 	if text == "" {
 		return 0
 	}
 	nominal, exact, ok := parseLength(text)
 	if !ok || nominal+exact > most {
-		r.add(node, at, "is "+quote(text), want)
+		r.Add(node, at, "is "+document.Quote(text), want)
 		return 0
 	}
 	return nominal + exact
@@ -347,11 +309,11 @@ func (r *reader) duration(at string, node *yaml.Node, most time.Duration) time.D
 
 func (r *reader) latestReturn(at string, node *yaml.Node) Return {
 	const want = "how long before a window, such as 30m, or a time of day, such as 18:00"
-	text := r.text(at, node, want)
+	text := r.Text(at, node, want)
 	if strings.Contains(text, ":") {
 		clock, err := parseClock(text, false)
 		if err != nil {
-			r.add(node, at, "is "+quote(text), want)
+			r.Add(node, at, "is "+document.Quote(text), want)
 		}
 		return Return{Clock: clock, OnClock: true}
 	}
@@ -360,16 +322,16 @@ func (r *reader) latestReturn(at string, node *yaml.Node) Return {
 
 func (r *reader) name(at string, node *yaml.Node) string {
 	const want = "a name of at most 63 letters, digits, dots, hyphens and underscores"
-	text := r.text(at, node, want)
+	text := r.Text(at, node, want)
 	if text != "" && (len(text) > 63 || !names.MatchString(text)) {
-		r.add(node, at, "is "+quote(text), want)
+		r.Add(node, at, "is "+document.Quote(text), want)
 		return ""
 	}
 	return text
 }
 
 func (r *reader) zone(at string, node *yaml.Node) *time.Location {
-	text := r.text(at, node, wantZone)
+	text := r.Text(at, node, wantZone)
 	if text == "" {
 		return time.UTC
 	}
@@ -379,7 +341,7 @@ func (r *reader) zone(at string, node *yaml.Node) *time.Location {
 		r.zones[text] = zone
 	}
 	if zone == nil {
-		r.add(node, at, "is "+quote(text), wantZone)
+		r.Add(node, at, "is "+document.Quote(text), wantZone)
 		return time.UTC
 	}
 	return zone
@@ -397,67 +359,4 @@ func loadZone(name string) *time.Location {
 		return nil
 	}
 	return zone
-}
-
-// text reads a scalar; it is empty when there is a problem with it.
-func (r *reader) text(at string, node *yaml.Node, want string) string {
-	if node.Kind != yaml.ScalarNode || node.Anchor != "" || node.ShortTag() == "!!null" || strings.TrimSpace(node.Value) == "" {
-		r.add(node, at, "is "+describe(node), want)
-		return ""
-	}
-	return node.Value
-}
-
-// mapping calls each for every key of a mapping.
-func (r *reader) mapping(at string, node *yaml.Node, each func(key string, keyNode, value *yaml.Node)) {
-	if node.Kind != yaml.MappingNode || node.Anchor != "" {
-		if at == "" {
-			at = "the text"
-		}
-		r.add(node, at, "is "+describe(node), `a mapping, one "key: value" on each line`)
-		return
-	}
-	seen := map[string]bool{}
-	for i := 0; i < len(node.Content); i += 2 {
-		key, value := node.Content[i], node.Content[i+1]
-		switch {
-		case key.Kind != yaml.ScalarNode || key.ShortTag() == "!!merge":
-			r.add(key, at, "has a key that is "+describe(key), "plain text")
-		case seen[key.Value]:
-			r.add(key, strings.TrimPrefix(at+"."+key.Value, "."), "is there twice", "each key once")
-		default:
-			seen[key.Value] = true
-			each(key.Value, key, value)
-		}
-	}
-}
-
-// sequence gives the items of a list; none when there is a problem with it.
-func (r *reader) sequence(at string, node *yaml.Node, most int) []*yaml.Node {
-	switch {
-	case node.Kind == yaml.ScalarNode && node.ShortTag() == "!!null" && node.Anchor == "":
-		return nil
-	case node.Kind != yaml.SequenceNode || node.Anchor != "":
-		r.add(node, at, "is "+describe(node), `a list, one "- …" on each line`)
-		return nil
-	case len(node.Content) > most:
-		r.add(node, at, fmt.Sprintf("has %d entries", len(node.Content)), fmt.Sprintf("at most %d", most))
-		return nil
-	}
-	return node.Content
-}
-
-// describe says what a node is, in a reader's words.
-func describe(node *yaml.Node) string {
-	switch {
-	case node.Kind == yaml.AliasNode || node.Anchor != "":
-		return "a YAML alias"
-	case node.Kind == yaml.SequenceNode:
-		return "a list"
-	case node.Kind == yaml.MappingNode:
-		return "a mapping"
-	case node.ShortTag() == "!!null" || strings.TrimSpace(node.Value) == "":
-		return "empty"
-	}
-	return quote(node.Value)
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/internal/calendar"
+
+	"github.com/dcib/dcib/internal/document"
 )
 
 func TestParse(t *testing.T) {
@@ -62,7 +64,7 @@ func TestRefusals(t *testing.T) {
 		"unknown part":          {"pets:\n- name: p\n  widnows: []", []string{"line 3: pets.p.widnows is not known here"}},
 		"no list":               {"pets: {p: 1}", []string{"line 1: pets is a mapping, wanted a list"}},
 		"alias":                 {"pets:\n- &a {name: p}\n- *a", []string{"line 2: pets.p is a YAML alias", "line 3: pets[1] is a YAML alias"}},
-		"merge":                 {"pets:\n- {name: p, <<: {zone: UTC}}", []string{"line 2: pets.p has a key"}},
+		"merge":                 {"pets:\n- {name: p, <<: {zone: UTC}}", []string{"line 2: pets.p.<< is a YAML merge key"}},
 		"twice":                 {"pets:\n- name: p\n  name: q", []string{"line 3: pets.p.name is there twice"}},
 		"no name":               {"pets:\n- member: a", []string{"line 2: pets[0] has no name"}},
 		"bad name":              {"pets:\n- name: a b", []string{`line 2: pets[0].name is "a b"`}},
@@ -120,7 +122,7 @@ func TestRefusals(t *testing.T) {
 			pets, err := calendar.Parse([]byte(c.text))
 			require.Error(t, err)
 			assert.Empty(t, pets)
-			var problems calendar.Problems
+			var problems document.Problems
 			require.ErrorAs(t, err, &problems)
 			for _, says := range c.says {
 				assert.Contains(t, err.Error(), says)

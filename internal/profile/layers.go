@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/dcib/dcib/internal/document"
 )
 
 // Layer is a profile with the name of where it is from: "preset docker".
@@ -27,10 +29,10 @@ func Overlay(layers ...Layer) Layered {
 	for _, layer := range layers {
 		out.Profile = Merge(out.Profile, layer.Profile)
 		for name := range layer.Profile.Config {
-			out.From[join("config", name)] = layer.From
+			out.From[document.Join("config", name)] = layer.From
 		}
 		for name := range layer.Profile.Devices {
-			out.From[join("devices", name)] = layer.From
+			out.From[document.Join("devices", name)] = layer.From
 		}
 	}
 	return out
@@ -54,7 +56,7 @@ func (p Profile) YAML(notes map[string]string) string {
 		node := &yaml.Node{Kind: yaml.MappingNode}
 		for _, k := range slices.Sorted(maps.Keys(m)) {
 			key := text(k)
-			key.HeadComment = notes[join(at, k)]
+			key.HeadComment = notes[document.Join(at, k)]
 			node.Content = append(node.Content, key, text(m[k]))
 		}
 		return node
@@ -62,8 +64,8 @@ func (p Profile) YAML(notes map[string]string) string {
 	devices := &yaml.Node{Kind: yaml.MappingNode}
 	for _, name := range slices.Sorted(maps.Keys(p.Devices)) {
 		key := text(name)
-		key.HeadComment = notes[join("devices", name)]
-		devices.Content = append(devices.Content, key, strings(join("devices", name), p.Devices[name]))
+		key.HeadComment = notes[document.Join("devices", name)]
+		devices.Content = append(devices.Content, key, strings(document.Join("devices", name), p.Devices[name]))
 	}
 	out, err := yaml.Marshal(&yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{text("config"), strings("config", p.Config), text("devices"), devices}})
 	if err != nil {
@@ -79,10 +81,10 @@ func Changes(a, b Profile) []string {
 	for name := range Merge(a, b).Config {
 		av, inA := a.Config[name]
 		bv, inB := b.Config[name]
-		changed[join("config", name)] = inA != inB || av != bv
+		changed[document.Join("config", name)] = inA != inB || av != bv
 	}
 	for name := range Merge(a, b).Devices {
-		changed[join("devices", name)] = !maps.Equal(a.Devices[name], b.Devices[name])
+		changed[document.Join("devices", name)] = !maps.Equal(a.Devices[name], b.Devices[name])
 	}
 	maps.DeleteFunc(changed, func(_ string, is bool) bool { return !is })
 	return slices.Sorted(maps.Keys(changed))
@@ -129,11 +131,11 @@ func (p Profile) short(path string) string {
 	}
 	if name, ok := strings.CutPrefix(path, "config."); ok {
 		if row, ok := findKey(name); ok && row.value.want != text.want {
-			return quote(p.Config[name])
+			return document.Quote(p.Config[name])
 		}
 		return "another text"
 	}
-	return "another device, of type " + quote(p.Devices[strings.TrimPrefix(path, "devices.")]["type"])
+	return "another device, of type " + document.Quote(p.Devices[strings.TrimPrefix(path, "devices.")]["type"])
 }
 
 // Shown shows what the profile has at a path in a few words, "none" when it has nothing
@@ -144,11 +146,11 @@ func (p Profile) Shown(path string) string {
 	case !p.has(path):
 		return "none"
 	case isKey && ok && row.value.want != text.want:
-		return quote(p.Config[name])
+		return document.Quote(p.Config[name])
 	case isKey:
 		return "some text"
 	}
-	return "a device of type " + quote(p.Devices[strings.TrimPrefix(path, "devices.")]["type"])
+	return "a device of type " + document.Quote(p.Devices[strings.TrimPrefix(path, "devices.")]["type"])
 }
 
 // Without gives the profile without what is at some paths.

@@ -4,7 +4,6 @@
 package profile
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -36,48 +35,6 @@ func Merge(layers ...Profile) Profile {
 		}
 	}
 	return out
-}
-
-// Problem is one thing that is wrong with a profile.
-type Problem struct {
-	Path string // where, as in the text: "config.limits.memory", "devices.tun.type"; may be empty
-	Says string // what is wrong: `is "lots"`
-	Want string // what would be right: "a size such as 512MiB"; may be empty
-}
-
-func (p Problem) String() string {
-	s := strings.TrimSpace(p.Path + " " + p.Says)
-	if p.Want != "" {
-		s += ", wanted " + p.Want
-	}
-	return s
-}
-
-// Problems is everything that is wrong with a profile, as an error, sorted by path.
-type Problems []Problem
-
-// maxShown is how many problems an error's text lists.
-const maxShown = 20
-
-func (ps Problems) Error() string {
-	var lines []string
-	for i, p := range ps {
-		if i == maxShown {
-			lines = append(lines, fmt.Sprintf("and %d more", len(ps)-maxShown))
-			break
-		}
-		lines = append(lines, p.String())
-	}
-	return strings.Join(lines, "; ")
-}
-
-// err gives the problems as an error, nil when there are none.
-func (ps Problems) err() error {
-	if len(ps) == 0 {
-		return nil
-	}
-	slices.SortStableFunc(ps, func(a, b Problem) int { return strings.Compare(a.Path, b.Path) })
-	return ps
 }
 
 // Summary says in one line what the profile asks for: "limits.memory=512MiB, gpu0 (gpu)".

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dcib/dcib/internal/document"
 	"github.com/dcib/dcib/internal/profile"
 )
 
@@ -35,14 +36,14 @@ func TestRefusals(t *testing.T) {
 		says []string
 	}{
 		"too long":           {strings.Repeat("#", 1<<20), []string{"is 1048576 bytes long, wanted at most 65536"}},
-		"not UTF-8":          {"config: {user.x: \xff}", []string{"is not text in UTF-8"}},
+		"not UTF-8":          {"config: {user.x: \xff}", []string{"the text is not in UTF-8"}},
 		"not YAML":           {"config: [", []string{"is not YAML"}},
 		"no mapping":         {"limits.memory=1GiB", []string{`is "limits.memory=1GiB", wanted a mapping`}},
 		"two documents":      {"config: {}\n---\nconfig: {}", []string{"second YAML document"}},
 		"bomb":               {bomb, []string{"config.a is a YAML alias", "config.b is a YAML alias", "config.c is a list"}},
-		"alias":              {"config: &c {limits.cpu: 1}\ndevices: {x: *c}", []string{"config uses a YAML alias", "devices.x uses a YAML alias"}},
+		"alias":              {"config: &c {limits.cpu: 1}\ndevices: {x: *c}", []string{"line 1: config is a YAML alias, wanted the content itself", "line 2: devices.x is a YAML alias"}},
 		"merge key":          {"config: {<<: {limits.cpu: 1}}", []string{"config.<< is a YAML merge key"}},
-		"twice":              {"config:\n  limits.cpu: 1\n  limits.cpu: 2", []string{"config.limits.cpu is there twice, again in line 3"}},
+		"twice":              {"config:\n  limits.cpu: 1\n  limits.cpu: 2", []string{"line 3: config.limits.cpu is there twice"}},
 		"unknown part":       {"name: x\nconfig: {}", []string{"name is not a part of a profile, wanted config or devices"}},
 		"no value":           {"config: {limits.cpu: }", []string{"config.limits.cpu has no value"}},
 		"list":               {"config: {limits.cpu: [1, 2]}", []string{"config.limits.cpu is a list"}},
@@ -79,7 +80,7 @@ func TestRefusals(t *testing.T) {
 				err = profile.Validate(p)
 			}
 			require.Error(t, err)
-			var problems profile.Problems
+			var problems document.Problems
 			require.ErrorAs(t, err, &problems)
 			for _, says := range c.says {
 				assert.Contains(t, err.Error(), says)

@@ -5,8 +5,9 @@ import (
 	"path"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
+
+	"github.com/dcib/dcib/internal/document"
 )
 
 // maxDeviceName is how long LXD lets a device's name be.
@@ -18,14 +19,14 @@ const cephName = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789
 // names are the characters of keys, device names and properties.
 var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]*$`)
 
-// Validate holds a profile against the tables of keys and devices. The error is a Problems
-// with all that is wrong: unknown or refused keys, values that do not fit, devices without
-// a type or with a path that leads elsewhere than it says.
+// Validate holds a profile against the tables of keys and devices. The error is a
+// document.Problems with all that is wrong: unknown or refused keys, values that do not fit,
+// devices without a type or with a path that leads elsewhere than it says.
 func Validate(p Profile) error {
-	var problems Problems
-	add := func(at, says, want string) { problems = append(problems, Problem{at, says, want}) }
+	var problems document.Problems
+	add := func(at, says, want string) { problems = append(problems, document.At(0, at, says, want)) }
 	for name, v := range p.Config {
-		at := join("config", name)
+		at := document.Join("config", name)
 		row, ok := findKey(name)
 		switch {
 		case !ok || !names.MatchString(name):
@@ -33,17 +34,17 @@ func Validate(p Profile) error {
 		case row.effect == Refused:
 			add(at, "is not for a profile: "+row.why, "")
 		case !row.value.fits(v):
-			add(at, "is "+quote(v), row.value.want)
+			add(at, "is "+document.Quote(v), row.value.want)
 		}
 	}
 	for name, d := range p.Devices {
 		validateDevice(name, d, add)
 	}
-	return problems.err()
+	return problems.Err()
 }
 
 func validateDevice(name string, d map[string]string, add func(at, says, want string)) {
-	at := join("devices", name)
+	at := document.Join("devices", name)
 	if len(name) > maxDeviceName || !names.MatchString(name) || path.Clean(name) != name {
 		add(at, "is not a name for a device", "at most 64 letters, digits, dots and hyphens")
 	}
@@ -53,7 +54,7 @@ func validateDevice(name string, d map[string]string, add func(at, says, want st
 		add(at+".type", "is missing", "one of "+deviceKinds())
 		return
 	case !ok:
-		add(at+".type", "is "+quote(d["type"]), "one of "+deviceKinds())
+		add(at+".type", "is "+document.Quote(d["type"]), "one of "+deviceKinds())
 		return
 	case row.effect == Refused:
 		add(at+".type", "is "+row.kind+", which is not for a profile: "+row.why, "")
@@ -63,24 +64,24 @@ func validateDevice(name string, d map[string]string, add func(at, says, want st
 	}
 	for _, property := range row.required {
 		if d[property] == "" {
-			add(join(at, property), "is missing", "a value: a "+row.kind+" needs one")
+			add(document.Join(at, property), "is missing", "a value: a "+row.kind+" needs one")
 		}
 	}
 	for property, v := range d {
 		switch {
 		case !names.MatchString(property):
-			add(at, "has the property "+quote(property), "a name of letters, digits, dots and hyphens")
+			add(at, "has the property "+document.Quote(property), "a name of letters, digits, dots and hyphens")
 		case strings.HasPrefix(property, "ceph.") && strings.Trim(v, cephName) != "" || property == "ceph.cluster_name" && strings.HasPrefix(v, "."):
 			// LXD looks for files of these names in /etc/ceph.
-			add(join(at, property), "is "+quote(v), "a name of letters, digits, dots, hyphens and underscores")
+			add(document.Join(at, property), "is "+document.Quote(v), "a name of letters, digits, dots, hyphens and underscores")
 		case strings.ContainsRune(v, 0):
-			add(join(at, property), "has a NUL in it", "text without")
+			add(document.Join(at, property), "has a NUL in it", "text without")
 		case paths[property] && v != "" && (strings.HasPrefix(v, "/") || row.kind == "unix-char" || row.kind == "unix-block" || property == "path"):
 			if !strings.HasPrefix(v, "/") || path.Clean(v) != v {
-				add(join(at, property), "is "+quote(v), "a whole path such as /srv/data, without .. in it")
+				add(document.Join(at, property), "is "+document.Quote(v), "a whole path such as /srv/data, without .. in it")
 			}
 		case paths[property] && slices.Contains(strings.Split(v, "/"), ".."):
-			add(join(at, property), "is "+quote(v), "a path without .. in it")
+			add(document.Join(at, property), "is "+document.Quote(v), "a path without .. in it")
 		}
 	}
 }
@@ -88,14 +89,14 @@ func validateDevice(name string, d map[string]string, add func(at, says, want st
 // Unsupported says what of a validated profile a server cannot do that is older than the
 // key; nil when it can do all. has tells whether it has an API extension.
 func Unsupported(p Profile, has func(extension string) bool) error {
-	var problems Problems
+	var problems document.Problems
 	for name := range p.Config {
 		row, _ := findKey(name)
 		if extension := extensions[row.name]; extension != "" && !has(extension) {
-			problems = append(problems, Problem{join("config", name), "is not an option of this LXD: it has no API extension " + extension, ""})
+			problems = append(problems, document.At(0, document.Join("config", name), "is not an option of this LXD: it has no API extension "+extension, ""))
 		}
 	}
-	return problems.err()
+	return problems.Err()
 }
 
 // ForContainers lists by their paths what of a profile means nothing to a virtual machine,
@@ -103,12 +104,12 @@ func Unsupported(p Profile, has func(extension string) bool) error {
 func ForContainers(p Profile) (ignored, refused []string) {
 	for _, name := range slices.Sorted(maps.Keys(p.Config)) {
 		if row, ok := findKey(name); ok && !vmKeys[row.name] {
-			ignored = append(ignored, join("config", name))
+			ignored = append(ignored, document.Join("config", name))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Devices)) {
 		if containerDevices[p.Devices[name]["type"]] {
-			refused = append(refused, join("devices", name))
+			refused = append(refused, document.Join("devices", name))
 		}
 	}
 	return append(ignored, refused...), refused
@@ -119,15 +120,15 @@ func ForContainers(p Profile) (ignored, refused []string) {
 func Classify(p Profile) map[string]Effect {
 	effects := map[string]Effect{}
 	for name := range p.Config {
-		effects[join("config", name)] = Refused
+		effects[document.Join("config", name)] = Refused
 		if row, ok := findKey(name); ok {
-			effects[join("config", name)] = row.effect
+			effects[document.Join("config", name)] = row.effect
 		}
 	}
 	for name, d := range p.Devices {
-		effects[join("devices", name)] = Refused
+		effects[document.Join("devices", name)] = Refused
 		if row, ok := findDevice(d["type"]); ok {
-			effects[join("devices", name)] = row.effect
+			effects[document.Join("devices", name)] = row.effect
 		}
 	}
 	return effects
@@ -141,13 +142,4 @@ func deviceKinds() string {
 		}
 	}
 	return strings.Join(kinds, ", ")
-}
-
-// quote shows a value, not more of it than a status line bears.
-func quote(v string) string {
-	const short = 40
-	if r := []rune(v); len(r) > short {
-		v = string(r[:short]) + "…"
-	}
-	return strconv.Quote(v)
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dcib/dcib/internal/document"
 	"github.com/dcib/dcib/internal/profile"
 )
 
@@ -29,10 +30,10 @@ func List(text string) ([]string, error) {
 	names := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) })
 	for i, name := range names {
 		if !slices.Contains(Names(), name) {
-			return nil, profile.Problems{{Says: fmt.Sprintf("has %.40q", name), Want: "some of " + strings.Join(Names(), ", ")}}
+			return nil, document.Problems{{Says: fmt.Sprintf("has %.40q", name), Want: "some of " + strings.Join(Names(), ", ")}}
 		}
 		if slices.Contains(names[:i], name) {
-			return nil, profile.Problems{{Says: fmt.Sprintf("has %q twice", name), Want: "each once"}}
+			return nil, document.Problems{{Says: fmt.Sprintf("has %q twice", name), Want: "each once"}}
 		}
 	}
 	return names, nil
@@ -96,11 +97,11 @@ func (c CephFS) profile() (profile.Profile, error) {
 			continue
 		}
 		if !strings.HasPrefix(p.path, "/") || path.Clean(p.path) != p.path || strings.ContainsRune(p.path, 0) {
-			return profile.Profile{}, profile.Problems{{Path: p.option, Says: fmt.Sprintf("is %.40q", p.path), Want: "a whole path such as /srv/share, without .. in it"}}
+			return profile.Profile{}, document.Problems{{Path: p.option, Says: fmt.Sprintf("is %.40q", p.path), Want: "a whole path such as /srv/share, without .. in it"}}
 		}
 	}
 	if c.Mount == "/" {
-		return profile.Profile{}, profile.Problems{{Path: "cephfs-mount", Says: "is the root of the container", Want: "another path, such as /mnt/cephfs"}}
+		return profile.Profile{}, document.Problems{{Path: "cephfs-mount", Says: "is the root of the container", Want: "another path, such as /mnt/cephfs"}}
 	}
 	disk := map[string]string{"type": "disk", "path": c.Mount}
 	if c.HostPath != "" {
@@ -108,7 +109,7 @@ func (c CephFS) profile() (profile.Profile, error) {
 	} else {
 		for _, name := range []struct{ option, name string }{{"cephfs-filesystem", c.FileSystem}, {"cephfs-user", c.User}, {"the cluster's name", c.Cluster}} {
 			if name.name == "" || strings.Trim(name.name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.") != "" || name.name[0] == '.' {
-				return profile.Profile{}, profile.Problems{{Path: name.option, Says: fmt.Sprintf("is %.40q", name.name), Want: "a name of letters, digits, dots, hyphens and underscores"}}
+				return profile.Profile{}, document.Problems{{Path: name.option, Says: fmt.Sprintf("is %.40q", name.name), Want: "a name of letters, digits, dots, hyphens and underscores"}}
 			}
 		}
 		disk["source"] = "cephfs:" + c.FileSystem + c.Path
