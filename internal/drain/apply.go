@@ -146,6 +146,7 @@ func (d Drainer) drain(ctx context.Context, member string, force bool, advice st
 	}
 	next = record.clone()
 	next.Phase = Drained
+	next.reopen() // on an evacuated member LXD places nothing anyway
 	_, err = d.write(ctx, member, record, next)
 	return report, err
 }

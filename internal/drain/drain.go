@@ -40,10 +40,16 @@ type Member struct {
 	Status MemberStatus
 	// Runs are the architectures of the instances that it can run.
 	Runs []string
-	// Takes tells whether LXD places instances there by itself: scheduler.instance is
-	// neither "manual" nor "group".
-	Takes bool
+	// Scheduler is its scheduler.instance: "" (as "all"), "all", "group" or "manual".
+	Scheduler string
 }
+
+// manual is the scheduler.instance of a member on which LXD places nothing by itself.
+const manual = "manual"
+
+// Takes tells whether LXD places any instance there by itself, unless the member is
+// evacuated.
+func (m Member) Takes() bool { return m.Scheduler != manual && m.Scheduler != "group" }
 
 // Ref names an instance.
 type Ref struct {
@@ -116,8 +122,9 @@ var ErrConflict = errors.New("somebody else changed it first")
 type Journal interface {
 	// Records gives all records, by member.
 	Records(ctx context.Context) (map[string]Record, error)
-	// Write replaces the record of a member; nil stands for none. It fails with
-	// ErrConflict when the record there is not before.
+	// Write replaces the record of a member, nil stands for none, and in the same moment
+	// its scheduler.instance by what Placement says. It fails with ErrConflict when the
+	// record there is not before.
 	Write(ctx context.Context, member string, before, after *Record) error
 }
 
@@ -193,7 +200,7 @@ func (v View) hosts(from, architecture string, coming map[string]int) []Member {
 	}
 	var hosts []Member
 	for _, m := range v.Members {
-		if m.Name != from && m.Status == Online && m.Takes && (architecture == "" || slices.Contains(m.Runs, architecture)) {
+		if m.Name != from && m.Status == Online && m.Takes() && (architecture == "" || slices.Contains(m.Runs, architecture)) {
 			hosts = append(hosts, m)
 		}
 	}

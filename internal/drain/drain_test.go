@@ -86,7 +86,7 @@ func TestRefusals(t *testing.T) {
 			l.SetStatus("b", drain.Offline)
 			l.SetStatus("c", drain.Evacuated)
 		}, "cannot drain pet: no other member is Online"},
-		"last that takes":  {func(l *draintest.LXD) { l.Member[1].Takes, l.Member[2].Takes = false, false }, "cannot drain pet: no other member is Online and takes"},
+		"last that takes":  {func(l *draintest.LXD) { l.Member[1].Scheduler, l.Member[2].Scheduler = "manual", "group" }, "cannot drain pet: no other member is Online and takes"},
 		"operator's":       {func(l *draintest.LXD) { _ = l.EvacuateByHand("pet") }, "cannot drain pet: it was evacuated, but not by pet-scheduler"},
 		"tied":             {func(l *draintest.LXD) { l.Instance[0].Ties = []string{"disk data"} }, "c1: is tied to this member by disk data; force=true stops it there"},
 		"ephemeral":        {func(l *draintest.LXD) { l.Instance[0].Ephemeral = true }, "c1: is ephemeral: it is deleted when it stops; force=true"},

@@ -147,6 +147,10 @@ func PlanDrain(view View, name string, force bool) Plan {
 	}
 	plan.record.Phase = Draining
 	plan.Note = fmt.Sprintf("drain %s: %s", name, count(len(there), "instance"))
+	if member.Status == Online && !plan.record.Closed {
+		plan.record.Closed, plan.record.Was = true, member.Scheduler
+		plan.Note += ", and no new ones are placed there"
+	}
 	if drainedBefore {
 		plan.Note += ", carrying on with the drain of " + record.Since.UTC().Format("2006-01-02 15:04 UTC")
 	}

@@ -30,6 +30,12 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 			}
 			i.Origin = rapid.SampledFrom([]string{"", "", "", "b", "pet"}).Draw(t, "origin")
 		}
+		placement := "" // what an operator last said
+		set := func(to ...string) {
+			placement = rapid.SampledFrom(to).Draw(t, "scheduler")
+			lxd.Member[0].Scheduler = placement
+		}
+		set("", "all", "group", "manual")
 		before := map[drain.Ref]drain.Instance{}
 		for _, i := range lxd.Instance {
 			before[i.Ref] = *i
@@ -59,11 +65,16 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 					lxd.Life, lxd.Fail = -1, nil
 					return
 				}
+				if rapid.IntRange(0, 9).Draw(t, "operator") == 0 {
+					// Not manual: an operator who sets what is set already leaves no trace.
+					set("", "all", "group")
+				}
 			}
 		}
 
 		again(func() error { _, err := d.Drain(t.Context(), "pet", true); return err })
 		require.Equal(t, drain.Evacuated, lxd.Status("pet"))
+		require.Equal(t, placement, lxd.Member[0].Scheduler)
 		require.Len(t, lxd.Instance, len(before))
 		for _, i := range lxd.Instance {
 			was := before[i.Ref]
@@ -80,6 +91,9 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 		}
 
 		// An operator comes by.
+		if rapid.Bool().Draw(t, "sets the scheduler") {
+			set("", "all", "group", "manual")
+		}
 		drained := map[drain.Ref]drain.Instance{}
 		touched := map[drain.Ref]string{}
 		for _, i := range slices.Clone(lxd.Instance) {
@@ -109,6 +123,7 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 		again(func() error { _, err := d.Undrain(t.Context(), "pet"); return err })
 		require.Equal(t, drain.Online, lxd.Status("pet"))
 		require.Empty(t, lxd.Journal)
+		require.Equal(t, placement, lxd.Member[0].Scheduler)
 		require.Len(t, lxd.Instance, len(drained), "none is lost, none comes back from the dead")
 		for _, i := range lxd.Instance {
 			was, mid := before[i.Ref], drained[i.Ref]

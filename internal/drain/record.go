@@ -24,6 +24,10 @@ type Record struct {
 	By    string    `json:"by"`    // who drains: a unit's name
 	Since time.Time `json:"since"` // when it began
 	Run   int       `json:"run"`   // how many actions worked on it, this one included
+	// Closed tells that LXD places nothing new on the member, because of this drain, until
+	// it is evacuated; Was is its scheduler.instance before.
+	Closed bool   `json:"closed,omitempty"`
+	Was    string `json:"scheduler,omitempty"`
 	// Entries are the instances that were on the member.
 	Entries []Entry `json:"instances"`
 	// Strangers are instances that were elsewhere when the drain began although their
@@ -68,6 +72,27 @@ func (r *Record) clone() *Record {
 	c.Entries = append([]Entry(nil), r.Entries...)
 	c.Strangers = append([]Ref(nil), r.Strangers...)
 	return &c
+}
+
+// reopen ends what Closed says.
+func (r *Record) reopen() { r.Closed, r.Was = false, "" }
+
+// Placement gives the scheduler.instance of a member whose record changes from before to
+// after, where it is now: manual from when the drain begins; afterwards what it was before,
+// unless an operator has set another meanwhile. Written together with the record it
+// cannot be lost, whenever the writer dies. It fails with ErrConflict when now is not what
+// the drain was planned with.
+func Placement(now string, before, after *Record) (string, error) {
+	closed, close := before != nil && before.Closed, after != nil && after.Closed
+	switch {
+	case close && !closed && now != after.Was:
+		return "", fmt.Errorf("scheduler.instance has become %q: %w", now, ErrConflict)
+	case close && !closed:
+		return manual, nil
+	case closed && !close && now == manual:
+		return before.Was, nil
+	}
+	return now, nil
 }
 
 // Encode gives the record as text. Equal records give equal texts.

@@ -69,6 +69,7 @@ func PlanUndrain(view View, name string) Plan {
 		}
 	}
 	record.Phase = Returning
+	record.reopen()
 	back := 0
 	for _, i := range plan.Items {
 		if i.Verdict == Okay {

@@ -141,7 +141,7 @@ func TestActions(t *testing.T) {
 	require.Empty(t, said.Failure)
 	require.Equal(t, map[string]string{
 		"member": "m1",
-		"plan": "drain m1: 2 instances\n" +
+		"plan": "drain m1: 2 instances, and no new ones are placed there\n" +
 			"okay    c1: stops, moves to another member and starts there\n" +
 			"warning c2: is tied to this member by gpu gpu0: it is stopped and stays, as force=true asks",
 	}, said.Results)

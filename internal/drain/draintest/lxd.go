@@ -40,7 +40,7 @@ var (
 func New(members ...string) *LXD {
 	l := &LXD{Journal: map[string]string{}, Life: -1}
 	for _, name := range members {
-		l.Member = append(l.Member, drain.Member{Name: name, Status: drain.Online, Runs: []string{"x86_64"}, Takes: true})
+		l.Member = append(l.Member, drain.Member{Name: name, Status: drain.Online, Runs: []string{"x86_64"}})
 	}
 	return l
 }
@@ -134,6 +134,12 @@ func (l *LXD) Write(_ context.Context, member string, before, after *drain.Recor
 	if ok != (before != nil) || before != nil && before.Encode() != there {
 		return fmt.Errorf("cannot write the record of %s: %w", member, drain.ErrConflict)
 	}
+	m := l.member(member)
+	placement, err := drain.Placement(m.Scheduler, before, after)
+	if err != nil {
+		return fmt.Errorf("cannot write the record of %s: %w", member, err)
+	}
+	m.Scheduler = placement
 	if after == nil {
 		delete(l.Journal, member)
 	} else {
@@ -215,6 +221,9 @@ func (l *LXD) evacuate(i *drain.Instance, from string) error {
 	return nil
 }
 
+// Place is where LXD places a new instance; "" when nowhere.
+func (l *LXD) Place() string { return l.leastLoaded("", "x86_64") }
+
 func (l *LXD) leastLoaded(from, architecture string) string {
 	load := map[string]int{}
 	for _, i := range l.Instance {
@@ -222,7 +231,7 @@ func (l *LXD) leastLoaded(from, architecture string) string {
 	}
 	var hosts []string
 	for _, m := range l.Member {
-		if m.Name != from && m.Status == drain.Online && m.Takes && slices.Contains(m.Runs, architecture) {
+		if m.Name != from && m.Status == drain.Online && m.Takes() && slices.Contains(m.Runs, architecture) {
 			hosts = append(hosts, m.Name)
 		}
 	}

@@ -13,6 +13,9 @@ import (
 // beside the fact that it explains, so it lives exactly as long as the member does.
 const Key = "user.dcib.drain"
 
+// scheduler is LXD's key beside it that says which instances it places there.
+const scheduler = "scheduler.instance"
+
 // Records implements drain.Journal.
 func (c Cluster) Records(context.Context) (map[string]drain.Record, error) {
 	members, err := c.Server.GetClusterMembers()
@@ -49,6 +52,10 @@ func (c Cluster) Write(_ context.Context, member string, before, after *drain.Re
 		if !same(there.Config[Key], before) {
 			return drain.ErrConflict
 		}
+		placement, err := drain.Placement(there.Config[scheduler], before, after)
+		if err != nil {
+			return err
+		}
 		put := there.Writable()
 		if put.Config == nil {
 			put.Config = map[string]string{}
@@ -56,6 +63,10 @@ func (c Cluster) Write(_ context.Context, member string, before, after *drain.Re
 		delete(put.Config, Key)
 		if after != nil {
 			put.Config[Key] = after.Encode()
+		}
+		delete(put.Config, scheduler)
+		if placement != "" {
+			put.Config[scheduler] = placement
 		}
 		return c.Server.UpdateClusterMember(member, put, etag)
 	})

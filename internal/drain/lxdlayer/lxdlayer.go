@@ -52,12 +52,11 @@ func MembersOf(all []api.ClusterMember) []drain.Member {
 }
 
 func member(m api.ClusterMember) drain.Member {
-	scheduler := m.Config["scheduler.instance"]
 	return drain.Member{
-		Name:   m.ServerName,
-		Status: drain.MemberStatus(m.Status),
-		Runs:   runs(m.Architecture),
-		Takes:  scheduler != "manual" && scheduler != "group",
+		Name:      m.ServerName,
+		Status:    drain.MemberStatus(m.Status),
+		Runs:      runs(m.Architecture),
+		Scheduler: m.Config[scheduler],
 	}
 }
 

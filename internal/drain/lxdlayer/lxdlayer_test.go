@@ -11,10 +11,11 @@ import (
 
 func TestMember(t *testing.T) {
 	m := api.ClusterMember{ServerName: "pet", Status: "Online", Architecture: "x86_64"}
-	require.Equal(t, drain.Member{Name: "pet", Status: drain.Online, Runs: []string{"x86_64", "i686"}, Takes: true}, member(m))
+	require.Equal(t, drain.Member{Name: "pet", Status: drain.Online, Runs: []string{"x86_64", "i686"}}, member(m))
+	require.True(t, member(m).Takes())
 	for _, scheduler := range []string{"manual", "group"} {
 		m.Config = map[string]string{"scheduler.instance": scheduler}
-		require.False(t, member(m).Takes)
+		require.False(t, member(m).Takes())
 	}
 }
 

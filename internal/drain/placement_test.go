@@ -1,0 +1,123 @@
+package drain_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/drain/draintest"
+)
+
+// Whatever LXD places while a drain is under way, it places elsewhere; afterwards the
+// member's setting is the operator's again.
+func TestNothingIsPlacedOnAMemberThatIsBeingEmptied(t *testing.T) {
+	for _, was := range []string{"", "all", "group", "manual"} {
+		t.Run("scheduler.instance="+was, func(t *testing.T) {
+			lxd := draintest.New("pet", "b")
+			pet := &lxd.Member[0]
+			pet.Scheduler = was
+			for n := range 3 {
+				lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
+				lxd.Add(fmt.Sprintf("d%d", n), "b", true) // else b would have the fewest
+			}
+			var placed []string
+			lxd.Fail = func(string, drain.Ref) error {
+				placed = append(placed, lxd.Place())
+				return nil
+			}
+			_, err := drainer(lxd).Drain(t.Context(), "pet", false)
+			require.NoError(t, err)
+			require.NotEmpty(t, placed)
+			require.NotContains(t, placed, "pet")
+			require.Equal(t, was, pet.Scheduler, "and as it was, once it is evacuated")
+			require.Equal(t, "b", lxd.Place())
+
+			_, err = drainer(lxd).Undrain(t.Context(), "pet")
+			require.NoError(t, err)
+			require.Equal(t, was, pet.Scheduler)
+		})
+	}
+}
+
+func TestADrainThatIsUndoneGivesPlacementBack(t *testing.T) {
+	for _, operator := range []string{"", "group"} {
+		lxd := draintest.New("pet", "b")
+		pet := &lxd.Member[0]
+		pet.Scheduler = "all"
+		lxd.Add("stuck", "pet", true)
+		lxd.Fail = func(call string, _ drain.Ref) error {
+			if call == "move" {
+				return errors.New("no")
+			}
+			return nil
+		}
+		_, err := drainer(lxd).Drain(t.Context(), "pet", false)
+		require.Error(t, err)
+		require.Equal(t, "manual", pet.Scheduler, "it is still being emptied")
+		record := look(t, lxd).Records["pet"]
+		require.True(t, record.Closed)
+		require.Equal(t, "all", record.Was)
+
+		want := "all"
+		if operator != "" {
+			want, pet.Scheduler = operator, operator
+			_, err := drainer(lxd).Drain(t.Context(), "pet", false)
+			require.Error(t, err)
+			require.Equal(t, operator, pet.Scheduler, "what an operator set meanwhile stays")
+		}
+		_, err = drainer(lxd).Undrain(t.Context(), "pet")
+		require.NoError(t, err)
+		require.Equal(t, want, pet.Scheduler)
+	}
+}
+
+func TestTwoPetsAreNotMovedOntoEachOther(t *testing.T) {
+	lxd := draintest.New("a", "b", "c")
+	for n := range 3 {
+		lxd.Add(fmt.Sprintf("a%d", n), "a", true)
+		lxd.Add(fmt.Sprintf("b%d", n), "b", true)
+	}
+	first := true
+	lxd.Fail = func(string, drain.Ref) error {
+		if first {
+			// While a is being emptied, so is b.
+			first = false
+			_, err := drainer(lxd).Drain(t.Context(), "b", false)
+			return err
+		}
+		return nil
+	}
+	_, err := drainer(lxd).Drain(t.Context(), "a", false)
+	require.NoError(t, err)
+	for _, i := range lxd.Instance {
+		require.Equal(t, "c", i.Member, "%s", i.Ref)
+	}
+}
+
+func TestPlacement(t *testing.T) {
+	open, closed := &drain.Record{}, &drain.Record{Closed: true, Was: "all"}
+	for _, test := range []struct {
+		now           string
+		before, after *drain.Record
+		want          string
+	}{
+		{"all", nil, closed, "manual"},
+		{"all", open, closed, "manual"},
+		{"manual", closed, closed, "manual"},
+		{"group", closed, closed, "group"}, // an operator's, meanwhile
+		{"manual", closed, open, "all"},
+		{"manual", closed, nil, "all"},
+		{"group", closed, nil, "group"},
+		{"", open, nil, ""},
+		{"manual", open, nil, "manual"},
+	} {
+		got, err := drain.Placement(test.now, test.before, test.after)
+		require.NoError(t, err)
+		require.Equal(t, test.want, got, "%v", test)
+	}
+	_, err := drain.Placement("group", nil, closed)
+	require.ErrorIs(t, err, drain.ErrConflict, "an operator changed it since the drain was planned")
+}
