@@ -285,6 +285,20 @@ func (x *Exec) SetSecret(ctx context.Context, id string, content map[string]stri
 	return err
 }
 
+// Granted implements Tools.
+func (x *Exec) Granted(ctx context.Context, id string) (bool, error) {
+	var byID map[string]struct {
+		Access []any `json:"access"`
+	}
+	if err := x.read(ctx, &byID, "secret-info-get", id); err != nil {
+		return false, err
+	}
+	for _, info := range byID { // it is the one that was asked for
+		return len(info.Access) > 0, nil
+	}
+	return false, fmt.Errorf("cannot read what secret-info-get printed: expected secret %s", id)
+}
+
 // GrantSecret implements Tools.
 func (x *Exec) GrantSecret(ctx context.Context, id, relation string) error {
 	_, err := x.run(ctx, nil, "secret-grant", id, "-r", relation)

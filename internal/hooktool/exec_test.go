@@ -139,6 +139,18 @@ func TestASecretIsNoArgument(t *testing.T) {
 	args, err = os.ReadFile(filepath.Join(dir, "args"))
 	require.NoError(t, err)
 	require.Regexp(t, `^secret:d1 --file /proc/\d+/fd/\d+\n$`, string(args))
+	for id, out := range map[string]string{
+		"secret:no":  `{"no":{"revision":1,"label":"a","owner":"application","rotation":"never"}}`,
+		"secret:yes": `{"yes":{"revision":1,"access":[{"target":"application-b","scope":"relation-b.x#a.y","role":"view"}]}}`,
+	} {
+		tool(t, dir, "secret-info-get", `echo '`+out+`'`)
+		granted, err := x.Granted(context.Background(), id)
+		require.NoError(t, err)
+		require.Equal(t, id == "secret:yes", granted)
+	}
+	tool(t, dir, "secret-info-get", `echo '{}'`)
+	_, err = x.Granted(context.Background(), "secret:d3")
+	require.ErrorContains(t, err, "expected secret secret:d3")
 	tool(t, dir, "secret-grant", `echo "$@" > `+dir+`/args`)
 	require.NoError(t, x.GrantSecret(context.Background(), "secret:d1", "maas:3"))
 	args, err = os.ReadFile(filepath.Join(dir, "args"))

@@ -66,8 +66,13 @@ type Tools interface {
 	// SetSecret gives a secret that the application owns another content; only the leader
 	// may.
 	SetSecret(ctx context.Context, id string, content map[string]string) error
+	// Granted tells whether a secret that the application owns is granted to anybody; only
+	// the leader may ask.
+	Granted(ctx context.Context, id string) (bool, error)
 	// GrantSecret lets the application on the other side of a relation read a secret that
-	// this one owns, as long as there is the relation; only the leader may.
+	// this one owns, as long as there is the relation; only the leader may. The secret has to
+	// be there since an earlier hook: Juju 4.1-beta2 looks for it before it makes the new
+	// ones, and passes over the grant without a word.
 	GrantSecret(ctx context.Context, id, relation string) error
 
 	// StatusSet sets the unit's workload status: active, blocked, waiting or maintenance.

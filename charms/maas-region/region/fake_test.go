@@ -80,6 +80,7 @@ func (s *site) close() {
 func (s *site) add(n int) string {
 	unit, address := fmt.Sprintf("maas-region/%d", n), fmt.Sprintf("10.0.0.%d", n+1)
 	s.juju.AddUnit(unit, address)
+	s.peers.Databags[unit] = map[string]string{"egress-subnets": address + "/32", "ingress-address": address} // as Juju does
 	root, err := os.MkdirTemp(s.dir, "")
 	require.NoError(s.t, err)
 	m := machinetest.New(s.gate, root, fmt.Sprintf("region%d", n), fmt.Sprintf("00:16:3e:00:00:0%d", n))

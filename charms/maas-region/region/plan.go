@@ -39,8 +39,12 @@ func Plan(f Facts) charm.Plan[*World] {
 		steps = append(steps, ask{f.Asks})
 	}
 	// What the others have to know of this unit, at once.
-	if mine := f.mine(); !maps.Equal(f.Mine, mine) {
-		steps = append(steps, tell{f.Peers, mine})
+	mine := f.mine()
+	for key, value := range mine { // Juju has keys of its own there
+		if f.Mine[key] != value {
+			steps = append(steps, tell{f.Peers, mine})
+			break
+		}
 	}
 	switch {
 	case kept != "" && f.Shared[keyKind] != f.Config.Database:
@@ -167,9 +171,14 @@ func leading(f Facts) []charm.Step[*World] {
 	}
 	for _, id := range slices.Sorted(maps.Keys(f.Offers)) {
 		told := f.Offers[id]
-		want := maascontroller.Offer{URL: f.url(), Regions: f.hostnames(), SecretID: told.SecretID}
-		if f.Secret != "" && (told.secret != f.Secret || !maps.Equal(told.Encode(), want.Encode())) {
-			steps = append(steps, tellRacks{id, want, f.Secret, told.secret != f.Secret})
+		want := maascontroller.Offer{URL: f.url(), Regions: f.hostnames(), SecretID: told.id}
+		switch {
+		case f.Secret == "":
+		case told.id == "":
+			// Granted in a later hook: see hooktool.Tools.
+			steps = append(steps, makeEnrolment{f.Peers, id, f.Secret})
+		case told.secret != f.Secret || !told.granted || !maps.Equal(told.Encode(), want.Encode()):
+			steps = append(steps, tellRacks{id, want, f.Secret, told})
 		}
 	}
 	known := maps.Clone(f.Known)
@@ -263,11 +272,12 @@ type (
 		relation, digest string
 		config           Config
 	}
-	tellRacks struct {
-		relation  string
-		offer     maascontroller.Offer
-		secret    string
-		newSecret bool
+	makeEnrolment struct{ peers, relation, secret string }
+	tellRacks     struct {
+		relation string
+		offer    maascontroller.Offer
+		secret   string
+		was      offer
 	}
 	strike struct {
 		unit string

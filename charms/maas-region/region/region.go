@@ -70,6 +70,9 @@ const (
 	keyMigrated = "migrated"
 )
 
+// keyOf is where the id of the secret for a relation's racks is kept, until they are told.
+func keyOf(relation string) string { return "enroll-" + strings.ReplaceAll(relation, ":", "-") }
+
 // Rack is a rack as the region's charm remembers it.
 type Rack struct {
 	SystemID string `json:"system_id"`
@@ -126,7 +129,9 @@ type Facts struct {
 // offer is what a relation's racks are told now.
 type offer struct {
 	maascontroller.Offer
-	secret string // the content of its secret
+	id      string // of the secret that is theirs, told or not; empty before it is made
+	secret  string // its content
+	granted bool
 }
 
 // keeper tells whether this unit is it.
@@ -169,6 +174,8 @@ func (f Facts) conf() map[string]any {
 // packages are those that this unit needs.
 func (f Facts) packages() []string {
 	switch {
+	case f.Shared[keyKeeper] == "":
+		return []string{node.RegionPackage}
 	case f.keeper() && f.embedded():
 		return []string{node.RegionPackage, database.Package}
 	default:
@@ -443,13 +450,22 @@ func (f *Facts) observeRacks(ctx context.Context, w *World) error {
 			return err
 		}
 		told, _, _ := maascontroller.DecodeOffer(bag)
-		o := offer{Offer: told}
-		if told.SecretID != "" {
-			content, err := w.Tools.Secret(ctx, told.SecretID)
-			if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
+		o := offer{Offer: told, id: told.SecretID}
+		if o.id == "" {
+			o.id = f.Shared[keyOf(id)]
+		}
+		if o.id != "" {
+			content, err := w.Tools.Secret(ctx, o.id)
+			if err == nil {
+				o.secret = content[maascontroller.SecretField]
+				o.granted, err = w.Tools.Granted(ctx, o.id)
+			}
+			if errors.Is(err, hooktool.ErrNotFound) {
+				o.id, err = "", nil
+			}
+			if err != nil {
 				return err
 			}
-			o.secret = content[maascontroller.SecretField]
 		}
 		f.Offers[id] = o
 		units, err := w.Tools.RelationUnits(ctx, id)

@@ -277,24 +277,30 @@ func (s set) apply(ctx context.Context, w *World) error {
 	return c.Import(ctx)
 }
 
-func (s tellRacks) Name() string { return "tell the racks of " + s.relation + " where MAAS is" }
+func (s makeEnrolment) Name() string { return "keep a secret for the racks of " + s.relation }
 
-func (s tellRacks) Apply(ctx context.Context, w *World) error {
-	content := map[string]string{maascontroller.SecretField: s.secret}
-	o := s.offer
-	var err error
-	switch {
-	case o.SecretID == "":
-		if o.SecretID, err = w.Tools.AddSecret(ctx, maascontroller.SecretLabel(s.relation), content); err == nil {
-			err = w.Tools.GrantSecret(ctx, o.SecretID, s.relation)
-		}
-	case s.newSecret:
-		err = w.Tools.SetSecret(ctx, o.SecretID, content)
-	}
+func (s makeEnrolment) Apply(ctx context.Context, w *World) error {
+	id, err := w.Tools.AddSecret(ctx, maascontroller.SecretLabel(s.relation), map[string]string{maascontroller.SecretField: s.secret})
 	if err != nil {
 		return err
 	}
-	return w.Tools.RelationSetApp(ctx, s.relation, o.Encode())
+	return w.Tools.RelationSetApp(ctx, s.peers, map[string]string{keyOf(s.relation): id})
+}
+
+func (s tellRacks) Name() string { return "tell the racks of " + s.relation + " where MAAS is" }
+
+func (s tellRacks) Apply(ctx context.Context, w *World) error {
+	if s.was.secret != s.secret {
+		if err := w.Tools.SetSecret(ctx, s.was.id, map[string]string{maascontroller.SecretField: s.secret}); err != nil {
+			return err
+		}
+	}
+	if !s.was.granted {
+		if err := w.Tools.GrantSecret(ctx, s.was.id, s.relation); err != nil {
+			return err
+		}
+	}
+	return w.Tools.RelationSetApp(ctx, s.relation, s.offer.Encode())
 }
 
 func (s strike) Name() string { return "strike rack " + s.rack.Hostname + " of " + s.unit + " off" }
