@@ -56,8 +56,8 @@ func run(ctx context.Context, input io.Reader, name string, args []string) (stri
 	return stdout.String(), nil
 }
 
-// complaint is what a program's error output comes down to: the errors of apt and dpkg, or
-// its last line.
+// complaint is what a program's error output comes down to: the errors of apt, dpkg and
+// PostgreSQL, or its last line.
 func complaint(stderr string) string {
 	var errs []string
 	last, open := "", false
@@ -72,7 +72,7 @@ func complaint(stderr string) string {
 		open = strings.HasPrefix(line, "dpkg: error")
 		if why, ok := strings.CutPrefix(line, "E: "); ok {
 			errs = append(errs, why)
-		} else if open {
+		} else if open || strings.Contains(line, ": error: ") { // as PostgreSQL's programs have it
 			errs = append(errs, line)
 		}
 		last = line

@@ -10,6 +10,7 @@ func TestComplaints(t *testing.T) {
 	require.Equal(t, "a; b", complaint("reading\nE: a\nE: b\n"))
 	require.Equal(t, "error: no network", complaint("x\nerror: no network\n\n"))
 	require.Empty(t, complaint(""))
+	require.Equal(t, "psql: error: connection to server failed: No such file or directory", complaint("psql: error: connection to server failed: No such file or directory\n\tIs the server running locally?\n"))
 	require.Equal(t, "dpkg: error processing package maas-common (--configure): post-installation script returned 1; Sub-process dpkg returned an error code (1)",
 		complaint("dpkg: error processing package maas-common (--configure):\n post-installation script returned 1\nErrors were encountered while processing:\n maas-common\nE: Sub-process dpkg returned an error code (1)\n"))
 }

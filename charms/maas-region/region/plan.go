@@ -73,7 +73,7 @@ func Plan(f Facts) charm.Plan[*World] {
 	}
 	if f.keeper() && f.embedded() {
 		if f.Down || !f.Listening {
-			steps = append(steps, startDatabase{})
+			steps = append(steps, startDatabase{f.Connection.Password})
 		}
 		if !f.Allows {
 			steps = append(steps, allow{f.clients()})
@@ -258,7 +258,7 @@ type (
 	}
 	renew          struct{}
 	recordIdentity struct{}
-	startDatabase  struct{}
+	startDatabase  struct{ password string }
 	allow          struct{ clients []string }
 	create         struct{ c *database.Connection }
 	configure      struct{ conf map[string]any }

@@ -1,6 +1,7 @@
 package region
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/maas/maastest"
+	"github.com/dcib/dcib/internal/maas/machinetest"
 	"github.com/dcib/dcib/internal/maas/node"
 	"github.com/dcib/dcib/internal/relation/maascontroller"
 )
@@ -401,6 +403,16 @@ func TestAKilledDatabaseIsStarted(t *testing.T) {
 	status, message = s.hook(unit0)
 	require.Equal(t, "blocked", status)
 	require.Contains(t, message, "journalctl -u 'postgresql*'")
+	clear(s.machines[unit0].Fails)
+	// The service counts as started when its cluster did not start.
+	psql := s.machines[unit0].Programs["runuser"]
+	s.machines[unit0].Programs["runuser"] = func(*machinetest.Machine, []string, string) (string, error) {
+		return "", errors.New("cannot run runuser: could not connect to server")
+	}
+	status, message = s.hook(unit0)
+	require.Equal(t, "blocked", status)
+	require.Contains(t, message, "PostgreSQL does not start: cannot run runuser: could not connect to server: look at journalctl -u 'postgresql*'")
+	s.machines[unit0].Programs["runuser"] = psql
 	clear(s.machines[unit0].Fails)
 	s.settle()
 	require.True(t, s.machines[unit0].Running["postgresql"])

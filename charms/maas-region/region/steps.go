@@ -74,10 +74,14 @@ func (recordIdentity) Apply(ctx context.Context, w *World) error { return w.Reco
 
 func (startDatabase) Name() string { return "start PostgreSQL" }
 
-func (startDatabase) Apply(ctx context.Context, w *World) error {
-	// Its service stands for all clusters of the machine, and counts as active without one.
-	if _, err := w.Run.Run(ctx, "systemctl", "restart", "postgresql"); err != nil {
-		return charm.Blocked("%s: look at journalctl -u 'postgresql*' (tried again by itself)", err)
+func (s startDatabase) Apply(ctx context.Context, w *World) error {
+	_, err := w.Run.Run(ctx, "systemctl", "restart", "postgresql")
+	if err == nil {
+		// That service stands for all clusters of the machine, and counts as started without one.
+		_, err = database.Local{Machine: w.Machine}.Ready(ctx, s.password)
+	}
+	if err != nil {
+		return charm.Blocked("PostgreSQL does not start: %s: look at journalctl -u 'postgresql*' (tried again by itself)", err)
 	}
 	return nil
 }
