@@ -161,6 +161,8 @@ func (s *Store) serve(ctx context.Context, actor *Actor, act func(context.Contex
 	if !over {
 		if err := actor.release(free); err != nil {
 			s.say("%s", err)
+		} else {
+			s.say("term %d is given up", actor.term)
 		}
 	} else {
 		s.say("term %d is over", actor.term)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Files of a daemon that is built for the fault suite (tests/faults/pets). It writes each
@@ -54,5 +55,5 @@ func note(line string) {
 		panic(err)
 	}
 	defer f.Close()
-	fmt.Fprintln(f, line)
+	fmt.Fprintln(f, time.Now().UnixMilli(), line)
 }
