@@ -1,0 +1,179 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// CommissionOptions are how machines are commissioned.
+type CommissionOptions struct {
+	// Force commissions machines that are Ready again; MAAS then resets their network and
+	// storage.
+	Force bool
+	SSH   bool // leave them on, for an operator to log in
+}
+
+// DeployOptions are how machines are deployed.
+type DeployOptions struct {
+	Series   string // noble, ubuntu/noble; empty for MAAS's own default
+	Kernel   string // like ga-24.04; empty for the series' own
+	UserData []byte // for cloud-init
+	Comment  string
+}
+
+// Verdict is what a plan says of one machine.
+type Verdict string
+
+// The verdicts.
+const (
+	Okay  Verdict = "okay"  // it will be done
+	Skip  Verdict = "skip"  // there is nothing to do
+	Error Verdict = "error" // it cannot be done
+)
+
+// Decision is what is to happen to one machine, and why.
+type Decision struct {
+	Machine Machine
+	Verdict Verdict
+	Why     string
+}
+
+// Select finds machines by host name, full name or system id; * and ? are patterns over host
+// names. It is an error when one of the names means none.
+func Select(all []Machine, names []string) ([]Machine, error) {
+	var found []Machine
+	for _, name := range names {
+		matched := false
+		for _, m := range all {
+			if m.ID != name && m.FQDN != name && !glob(name, m.Hostname) {
+				continue
+			}
+			matched = true
+			if !slices.ContainsFunc(found, func(o Machine) bool { return o.ID == m.ID }) {
+				found = append(found, m)
+			}
+		}
+		if _, err := path.Match(name, ""); !matched || err != nil {
+			return nil, fmt.Errorf("cannot find machine %q in MAAS: give a host name, a pattern like node*, or a system id", name)
+		}
+	}
+	if len(found) == 0 {
+		return nil, errors.New("cannot tell which machines are meant: give host names")
+	}
+	return found, nil
+}
+
+// Commissionable decides who of some machines is commissioned. MAAS takes what is New, Failed
+// commissioning, Ready or Broken (src/maasserver/node_action.py in its source).
+func Commissionable(machines []Machine, o CommissionOptions) []Decision {
+	var all []Decision
+	for _, m := range machines {
+		d := Decision{m, Okay, "is " + m.Status}
+		switch m.Status {
+		case New, FailedCommissioning, Broken:
+		case Ready:
+			if !o.Force {
+				d.Verdict, d.Why = Skip, "is Ready: to commission it again resets its network and storage, and wants force"
+			}
+		case Commissioning, Testing:
+			d.Verdict = Skip
+		default:
+			d.Verdict, d.Why = Error, "is "+m.Status+": release it first"
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// Deployable decides who of some machines is deployed: who is Ready, and who is Allocated.
+func Deployable(machines []Machine) []Decision {
+	var all []Decision
+	for _, m := range machines {
+		d := Decision{m, Okay, "is " + m.Status}
+		switch m.Status {
+		case Ready, Allocated:
+		case Deploying, Deployed:
+			d.Verdict = Skip
+			if m.Series != "" {
+				d.Why += " with " + m.Series
+			}
+		case New, FailedCommissioning, Broken:
+			d.Verdict, d.Why = Error, d.Why+": commission it first"
+		case FailedDeployment:
+			d.Verdict, d.Why = Error, d.Why+": release it first"
+		default:
+			d.Verdict, d.Why = Error, d.Why+": it has to be Ready"
+		}
+		all = append(all, d)
+	}
+	return all
+}
+
+// Act does to each machine that is okay what do does, and tells done. The error has all that
+// failed, and all that could not be done to begin with; then nothing is done at all.
+func Act(ctx context.Context, decisions []Decision, do func(ctx context.Context, id string) error, done func(d Decision, err error)) error {
+	var failures []error
+	for _, d := range decisions {
+		if d.Verdict == Error {
+			failures = append(failures, fmt.Errorf("%s %s", d.Machine.Hostname, d.Why))
+		}
+	}
+	if len(failures) > 0 {
+		return fmt.Errorf("nothing was done: %w", errors.Join(failures...))
+	}
+	for _, d := range decisions {
+		if d.Verdict != Okay {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(failures, fmt.Errorf("stopped before %s: run again to carry on", d.Machine.Hostname))...)
+		}
+		err := do(ctx, d.Machine.ID)
+		if err != nil {
+			failures = append(failures, fmt.Errorf("%s: %w", d.Machine.Hostname, err))
+		}
+		done(d, err)
+	}
+	return errors.Join(failures...)
+}
+
+// Await waits until all of some machines have a status, and asks every interval. It ends
+// early, with an error, when one is neither there nor on its way.
+func Await(ctx context.Context, status func(ctx context.Context, id string) (string, error), machines []Machine, want string, onTheWay []string, every time.Duration) error {
+	left := slices.Clone(machines)
+	now := map[string]string{}
+	for {
+		var still []Machine
+		for _, m := range left {
+			s, err := status(ctx, m.ID)
+			if err != nil && ctx.Err() == nil {
+				return err
+			}
+			now[m.Hostname] = s
+			switch {
+			case s == want:
+			case slices.Contains(onTheWay, s) || ctx.Err() != nil:
+				still = append(still, m)
+			default:
+				return fmt.Errorf("%s is %s, and not on its way to %s: look at its events in MAAS", m.Hostname, s, want)
+			}
+		}
+		if left = still; len(left) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			var names []string
+			for _, m := range left {
+				names = append(names, m.Hostname+" ("+now[m.Hostname]+")")
+			}
+			return fmt.Errorf("gave up waiting for %s to be %s: %w", strings.Join(names, ", "), want, context.Cause(ctx))
+		case <-time.After(every):
+		}
+	}
+}

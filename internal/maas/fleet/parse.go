@@ -1,0 +1,657 @@
+package fleet
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Bounds on what is read, so that nobody's text can hurt who reads it.
+const (
+	MaxBytes   = 1 << 20 // the whole text
+	maxEntries = 1000    // of a list or a mapping
+)
+
+// Declaration is what machines are to be like, in the format of docs/reference/machines.md.
+type Declaration struct {
+	Tags   []WantedTag
+	Groups []Group
+}
+
+// WantedTag is what a tag itself is to be like; what is nil stays as it is.
+type WantedTag struct {
+	Name                               string
+	Comment, Definition, KernelOptions *string
+}
+
+// Group is what those machines get that match it.
+type Group struct {
+	Line    int // where it begins in the text
+	Match   Match
+	Tags    []string
+	Bonds   []Bond
+	Bridges []Bridge
+	Storage *Storage
+}
+
+// Match says which machines are meant: those that fit all that is given.
+type Match struct {
+	Hostname, Pool, Zone, Architecture string // patterns with * and ?; empty fits
+	Tags, NotTags                      []string
+}
+
+// Fits tells whether a machine is meant.
+func (m Match) Fits(one Machine) bool {
+	for pattern, value := range map[*string]string{&m.Hostname: one.Hostname, &m.Pool: one.Pool, &m.Zone: one.Zone, &m.Architecture: one.Architecture} {
+		// MAAS's architectures are amd64/generic: who writes amd64 means any of them.
+		if value, _, _ = strings.Cut(value, "/"); *pattern != "" && !glob(*pattern, value) {
+			return false
+		}
+	}
+	has := func(tag string) bool { return slices.Contains(one.Tags, tag) }
+	return !slices.ContainsFunc(m.Tags, func(tag string) bool { return !has(tag) }) && !slices.ContainsFunc(m.NotTags, has)
+}
+
+func glob(pattern, value string) bool {
+	fits, err := path.Match(pattern, value)
+	return fits && err == nil
+}
+
+// Bond is a bond of interfaces.
+type Bond struct {
+	Name       string
+	Interfaces []string
+	Params     map[string]string // by MAAS's names
+}
+
+// Bridge is a bridge on an interface.
+type Bridge struct {
+	Name      string
+	On        On
+	Subnet    string            // CIDR or name; empty: the only one of the VLAN
+	Mode      string            // auto, dhcp, static or link_up
+	Addresses map[string]string // of machines by host name, where the mode is static
+	Params    map[string]string // by MAAS's names
+}
+
+// On is the interface that a bridge is on: by name, or the one on a fabric's or a subnet's
+// VLAN; otherwise the one that the machine boots from.
+type On struct{ Name, Fabric, Subnet string }
+
+func (o On) String() string {
+	switch {
+	case o.Name != "":
+		return o.Name
+	case o.Fabric != "":
+		return "the interface on fabric " + o.Fabric
+	case o.Subnet != "":
+		return "the interface on subnet " + o.Subnet
+	}
+	return "the interface that it boots from"
+}
+
+// Storage is a storage layout.
+type Storage struct {
+	Layout string // flat, lvm, bcache or blank
+	// In bytes; 0: as MAAS makes it.
+	BootSize, RootSize, LVSize, CacheSize int64
+	RootDevice, CacheDevice               string // disks by name
+	VG, LV                                string
+	CacheMode                             string
+	CacheNoPart                           bool
+}
+
+// Problem is one thing that is wrong with a declaration.
+type Problem struct {
+	Line int    // in the text, from 1
+	Path string // where: "machines[0].bridges[0].mode"; may be empty
+	Says string // what is wrong: `is "automatic"`
+	Want string // what would be right; may be empty
+}
+
+func (p Problem) String() string {
+	s := fmt.Sprintf("line %d: %s", p.Line, strings.TrimSpace(p.Path+" "+p.Says))
+	if p.Want != "" {
+		s += ", wanted " + p.Want
+	}
+	return s
+}
+
+// Problems is everything that is wrong with a declaration, as an error, in the order of lines.
+type Problems []Problem
+
+// maxShown is how many problems an error's text lists.
+const maxShown = 20
+
+func (ps Problems) Error() string {
+	var lines []string
+	for i, p := range ps {
+		if i == maxShown {
+			lines = append(lines, fmt.Sprintf("and %d more", len(ps)-maxShown))
+			break
+		}
+		lines = append(lines, p.String())
+	}
+	return strings.Join(lines, "; ")
+}
+
+// Parse reads a declaration from YAML. Empty text declares nothing. The error is a Problems
+// with all that was found.
+func Parse(text []byte) (Declaration, error) {
+	root, problems := document(text)
+	r := reader{problems: problems}
+	var d Declaration
+	if root != nil {
+		d = r.declaration(root)
+	}
+	if len(r.problems) > 0 {
+		slices.SortStableFunc(r.problems, func(a, b Problem) int { return a.Line - b.Line })
+		return Declaration{}, r.problems
+	}
+	return d, nil
+}
+
+// document reads the one document of a YAML text; it is nil when there is nothing in it.
+func document(text []byte) (*yaml.Node, Problems) {
+	switch {
+	case len(text) > MaxBytes:
+		return nil, Problems{{Line: 1, Says: fmt.Sprintf("the text is %d bytes long", len(text)), Want: fmt.Sprintf("at most %d", MaxBytes)}}
+	case !utf8.Valid(text):
+		return nil, Problems{{Line: 1, Says: "the text is not in UTF-8"}}
+	}
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	var first, second yaml.Node
+	if err := decoder.Decode(&first); errors.Is(err, io.EOF) {
+		return nil, nil
+	} else if err != nil {
+		return nil, notYAML(err)
+	}
+	if err := decoder.Decode(&second); err == nil {
+		return nil, Problems{{Line: second.Line, Says: "a second YAML document begins", Want: "one"}}
+	} else if !errors.Is(err, io.EOF) {
+		return nil, notYAML(err)
+	}
+	return first.Content[0], nil
+}
+
+func notYAML(err error) Problems {
+	line, says := 1, strings.TrimPrefix(err.Error(), "yaml: ")
+	if n, _ := fmt.Sscanf(says, "line %d:", &line); n == 1 {
+		_, says, _ = strings.Cut(says, ": ")
+	}
+	return Problems{{Line: line, Says: "the text is not YAML: " + says}}
+}
+
+// What names may look like. MAAS's own rules: src/maasserver/models/tag.py, and
+// src/maasserver/models/interface.py with the 15 characters of Linux.
+var (
+	tagName  = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,256}$`)
+	linkName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$`)
+	diskName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+	sizeText = regexp.MustCompile(`^([1-9][0-9]{0,14})([KMGT]i?)?B$`)
+)
+
+const (
+	wantTag  = "a tag of letters, digits, _ and -"
+	wantLink = "the name of an interface, such as br0: at most 15 letters, digits, dots, _ and -"
+	wantSize = "a size such as 40GiB or 512MiB"
+)
+
+// reader walks the YAML and collects what is wrong with it.
+type reader struct{ problems Problems }
+
+func (r *reader) add(node *yaml.Node, at, says, want string) {
+	r.problems = append(r.problems, Problem{node.Line, at, says, want})
+}
+
+func (r *reader) declaration(node *yaml.Node) Declaration {
+	var d Declaration
+	if nothing(node) {
+		return d
+	}
+	r.mapping("", node, map[string]func(string, *yaml.Node){
+		"tags": func(at string, n *yaml.Node) { d.Tags = r.tags(at, n) },
+		"machines": func(at string, n *yaml.Node) {
+			r.each(at, n, func(at string, n *yaml.Node) { d.Groups = append(d.Groups, r.group(at, n)) })
+		},
+	})
+	defined := map[string]bool{}
+	for _, tag := range d.Tags {
+		defined[tag.Name] = tag.Definition != nil && *tag.Definition != ""
+	}
+	given := map[string]int{}
+	for i, g := range d.Groups {
+		for _, tag := range g.Tags {
+			given[tag] = i
+			if defined[tag] {
+				r.problems = append(r.problems, Problem{g.Line, fmt.Sprintf("machines[%d].tags", i), "has " + quote(tag) + ", which has a definition: MAAS gives it by itself", "one of them"})
+			}
+		}
+	}
+	// Or what a declaration means would depend on how often it was applied.
+	for i, g := range d.Groups {
+		for _, tag := range slices.Concat(g.Match.Tags, g.Match.NotTags) {
+			if by, ok := given[tag]; ok {
+				r.problems = append(r.problems, Problem{g.Line, fmt.Sprintf("machines[%d].match", i), fmt.Sprintf("goes by tag %s, which machines[%d] gives", quote(tag), by), "what is there before, such as a host name"})
+			}
+		}
+	}
+	return d
+}
+
+func (r *reader) tags(at string, node *yaml.Node) []WantedTag {
+	var all []WantedTag
+	if nothing(node) {
+		return nil
+	}
+	r.pairs(at, node, func(key, value *yaml.Node) {
+		tag := WantedTag{Name: key.Value}
+		at := at + "." + key.Value
+		if !tagName.MatchString(key.Value) {
+			r.add(key, at, "is "+quote(key.Value), wantTag)
+		}
+		free := func(into **string) func(string, *yaml.Node) {
+			return func(at string, n *yaml.Node) {
+				if n.Kind != yaml.ScalarNode || n.Anchor != "" || n.ShortTag() == "!!null" {
+					r.add(n, at, "is "+describe(n), `text, or "" to clear it`)
+					return
+				}
+				*into = &n.Value
+			}
+		}
+		if nothing(value) {
+			all = append(all, tag)
+			return
+		}
+		r.mapping(at, value, map[string]func(string, *yaml.Node){
+			"comment": free(&tag.Comment), "definition": free(&tag.Definition), "kernel-options": free(&tag.KernelOptions),
+		})
+		all = append(all, tag)
+	})
+	return all
+}
+
+func (r *reader) group(at string, node *yaml.Node) Group {
+	g := Group{Line: node.Line}
+	matched := false
+	names := map[string]bool{}
+	unique := func(at string, n *yaml.Node, name string) {
+		if name != "" && names[name] {
+			r.add(n, at, "has the name "+quote(name)+", as has another", "another")
+		}
+		names[name] = true
+	}
+	r.mapping(at, node, map[string]func(string, *yaml.Node){
+		"match": func(at string, n *yaml.Node) { g.Match, matched = r.match(at, n), true },
+		"tags":  func(at string, n *yaml.Node) { g.Tags = r.names(at, n, tagName, wantTag) },
+		"bonds": func(at string, n *yaml.Node) {
+			r.each(at, n, func(at string, n *yaml.Node) {
+				b := r.bond(at, n)
+				unique(at, n, b.Name)
+				g.Bonds = append(g.Bonds, b)
+			})
+		},
+		"bridges": func(at string, n *yaml.Node) {
+			r.each(at, n, func(at string, n *yaml.Node) {
+				b := r.bridge(at, n)
+				unique(at, n, b.Name)
+				g.Bridges = append(g.Bridges, b)
+			})
+		},
+		"storage": func(at string, n *yaml.Node) { g.Storage = r.storage(at, n) },
+	})
+	if !matched && node.Kind == yaml.MappingNode {
+		r.add(node, at, "has no match", `which machines are meant, such as match: {hostname: "node*"}`)
+	}
+	return g
+}
+
+func (r *reader) match(at string, node *yaml.Node) Match {
+	var m Match
+	pattern := func(into *string) func(string, *yaml.Node) {
+		return func(at string, n *yaml.Node) {
+			const want = "a name, in which * stands for any characters"
+			*into = r.text(at, n, want)
+			if _, err := path.Match(*into, ""); err != nil {
+				r.add(n, at, "is "+quote(*into), want)
+			}
+		}
+	}
+	r.mapping(at, node, map[string]func(string, *yaml.Node){
+		"hostname": pattern(&m.Hostname), "pool": pattern(&m.Pool), "zone": pattern(&m.Zone), "architecture": pattern(&m.Architecture),
+		"tags":     func(at string, n *yaml.Node) { m.Tags = r.names(at, n, tagName, wantTag) },
+		"not-tags": func(at string, n *yaml.Node) { m.NotTags = r.names(at, n, tagName, wantTag) },
+	})
+	if node.Kind == yaml.MappingNode && len(node.Content) == 0 {
+		r.add(node, at, "is empty", `which machines are meant; hostname: "*" is all`)
+	}
+	return m
+}
+
+// What MAAS takes (src/maasserver/enum.py).
+var (
+	bondModes  = []string{"active-backup", "balance-rr", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"}
+	hashPolicy = []string{"layer2", "layer2+3", "layer3+4", "encap2+3", "encap3+4"}
+	linkModes  = []string{"auto", "dhcp", "static", "link-up"}
+	layouts    = []string{"flat", "lvm", "bcache", "blank"}
+	cacheModes = []string{"writeback", "writethrough", "writearound"}
+)
+
+func (r *reader) bond(at string, node *yaml.Node) Bond {
+	b := Bond{Params: map[string]string{"bond_mode": "active-backup"}}
+	r.mapping(at, node, map[string]func(string, *yaml.Node){
+		"name":        func(at string, n *yaml.Node) { b.Name = r.name(at, n, linkName, wantLink) },
+		"interfaces":  func(at string, n *yaml.Node) { b.Interfaces = r.names(at, n, linkName, wantLink) },
+		"mode":        func(at string, n *yaml.Node) { b.Params["bond_mode"] = r.choice(at, n, bondModes) },
+		"lacp-rate":   func(at string, n *yaml.Node) { b.Params["bond_lacp_rate"] = r.choice(at, n, []string{"slow", "fast"}) },
+		"hash-policy": func(at string, n *yaml.Node) { b.Params["bond_xmit_hash_policy"] = r.choice(at, n, hashPolicy) },
+		"miimon":      func(at string, n *yaml.Node) { b.Params["bond_miimon"] = r.number(at, n, 0, 60_000) },
+		"mtu":         func(at string, n *yaml.Node) { b.Params["mtu"] = r.number(at, n, 552, 65535) },
+	})
+	r.needs(at, node, "name", wantLink)
+	r.needs(at, node, "interfaces", "those that are bonded, such as [eno1, eno2]")
+	return b
+}
+
+func (r *reader) bridge(at string, node *yaml.Node) Bridge {
+	b := Bridge{Mode: "auto", Params: map[string]string{}}
+	r.mapping(at, node, map[string]func(string, *yaml.Node){
+		"name":   func(at string, n *yaml.Node) { b.Name = r.name(at, n, linkName, wantLink) },
+		"on":     func(at string, n *yaml.Node) { b.On = r.on(at, n) },
+		"subnet": func(at string, n *yaml.Node) { b.Subnet = r.text(at, n, wantSubnet) },
+		"mode":   func(at string, n *yaml.Node) { b.Mode = strings.ReplaceAll(r.choice(at, n, linkModes), "-", "_") },
+		"addresses": func(at string, n *yaml.Node) {
+			b.Addresses = map[string]string{}
+			r.pairs(at, n, func(key, value *yaml.Node) {
+				const want = "an address, such as 10.0.0.11"
+				text := r.text(at+"."+key.Value, value, want)
+				address, err := netip.ParseAddr(text)
+				if text != "" && err != nil {
+					r.add(value, at+"."+key.Value, "is "+quote(text), want)
+				}
+				b.Addresses[key.Value] = address.String()
+			})
+		},
+		"type": func(at string, n *yaml.Node) { b.Params["bridge_type"] = r.choice(at, n, []string{"standard", "ovs"}) },
+		"stp":  func(at string, n *yaml.Node) { b.Params["bridge_stp"] = r.boolean(at, n) },
+		"mtu":  func(at string, n *yaml.Node) { b.Params["mtu"] = r.number(at, n, 552, 65535) },
+	})
+	r.needs(at, node, "name", wantLink)
+	if b.Addresses != nil && b.Mode != "static" {
+		r.add(node, at, "has addresses, but its mode is "+strings.ReplaceAll(b.Mode, "_", "-"), "mode: static")
+	}
+	return b
+}
+
+const wantSubnet = "a subnet by its CIDR or its name in MAAS, such as 10.0.0.0/24"
+
+func (r *reader) on(at string, node *yaml.Node) On {
+	var o On
+	if node.Kind != yaml.MappingNode {
+		if o.Name = r.name(at, node, linkName, "an interface's name, boot, or a mapping with fabric or subnet"); o.Name == "boot" {
+			o.Name = ""
+		}
+		return o
+	}
+	r.mapping(at, node, map[string]func(string, *yaml.Node){
+		"fabric": func(at string, n *yaml.Node) { o.Fabric = r.text(at, n, "a fabric's name in MAAS") },
+		"subnet": func(at string, n *yaml.Node) { o.Subnet = r.text(at, n, wantSubnet) },
+	})
+	if len(node.Content) != 2 {
+		r.add(node, at, fmt.Sprintf("has %d keys", len(node.Content)/2), "fabric or subnet")
+	}
+	return o
+}
+
+func (r *reader) storage(at string, node *yaml.Node) *Storage {
+	s := &Storage{}
+	allowed := map[string][]string{ // by layout; boot-size, root-size and root-device are all's
+		"lvm": {"vg-name", "lv-name", "lv-size"}, "bcache": {"cache-device", "cache-size", "cache-mode", "cache-no-part"},
+	}
+	size := func(into *int64) func(string, *yaml.Node) {
+		return func(at string, n *yaml.Node) { *into = r.size(at, n) }
+	}
+	disk := func(into *string) func(string, *yaml.Node) {
+		return func(at string, n *yaml.Node) { *into = r.name(at, n, diskName, "the name of a disk, such as sda") }
+	}
+	volume := func(into *string) func(string, *yaml.Node) {
+		return func(at string, n *yaml.Node) { *into = r.name(at, n, diskName, "a name, such as vgroot") }
+	}
+	r.mapping(at, node, map[string]func(string, *yaml.Node){
+		"layout": func(at string, n *yaml.Node) {
+			text := r.text(at, n, wantLayout)
+			if s.Layout = text; text != "" && !slices.Contains(layouts, text) {
+				want := wantLayout
+				if slices.Contains([]string{"vmfs6", "vmfs7", "custom"}, text) {
+					want += ": MAAS has others, but does not show which one a machine has: set those there"
+				}
+				r.add(n, at, "is "+quote(text), want)
+			}
+		},
+		"boot-size": size(&s.BootSize), "root-size": size(&s.RootSize), "lv-size": size(&s.LVSize), "cache-size": size(&s.CacheSize),
+		"root-device": disk(&s.RootDevice), "cache-device": disk(&s.CacheDevice),
+		"vg-name": volume(&s.VG), "lv-name": volume(&s.LV),
+		"cache-mode":    func(at string, n *yaml.Node) { s.CacheMode = r.choice(at, n, cacheModes) },
+		"cache-no-part": func(at string, n *yaml.Node) { s.CacheNoPart = r.boolean(at, n) == "true" },
+	})
+	r.needs(at, node, "layout", wantLayout)
+	for i := 0; node.Kind == yaml.MappingNode && slices.Contains(layouts, s.Layout) && i < len(node.Content); i += 2 {
+		key := node.Content[i]
+		common := slices.Contains([]string{"boot-size", "root-size", "root-device"}, key.Value) && s.Layout != "blank"
+		known := common || key.Value == "layout" || slices.Contains(allowed[s.Layout], key.Value)
+		if !known && slices.Contains(slices.Concat(allowed["lvm"], allowed["bcache"], []string{"boot-size", "root-size", "root-device"}), key.Value) {
+			r.add(key, at+"."+key.Value, "is not for layout "+s.Layout, "")
+		}
+	}
+	if s.CacheNoPart && s.CacheSize > 0 {
+		r.add(node, at, "has both cache-size and cache-no-part", "one of them")
+	}
+	return s
+}
+
+const wantLayout = "flat, lvm, bcache or blank"
+
+// ---- what YAML is made of ----
+
+// pairs calls each for every key of a mapping.
+func (r *reader) pairs(at string, node *yaml.Node, each func(key, value *yaml.Node)) {
+	where := at
+	if where == "" {
+		where = "the text"
+	}
+	switch {
+	case node.Kind != yaml.MappingNode || node.Anchor != "":
+		r.add(node, where, "is "+describe(node), `a mapping, one "key: value" on each line`)
+		return
+	case len(node.Content) > 2*maxEntries:
+		r.add(node, where, fmt.Sprintf("has %d keys", len(node.Content)/2), fmt.Sprintf("at most %d", maxEntries))
+		return
+	}
+	seen := map[string]bool{}
+	for i := 0; i < len(node.Content); i += 2 {
+		key := node.Content[i]
+		switch {
+		case key.Kind != yaml.ScalarNode || key.Anchor != "" || key.ShortTag() == "!!merge":
+			r.add(key, where, "has a key that is "+describe(key), "plain text")
+		case seen[key.Value]:
+			r.add(key, strings.TrimPrefix(at+"."+key.Value, "."), "is there twice", "each key once")
+		default:
+			seen[key.Value] = true
+			each(key, node.Content[i+1])
+		}
+	}
+}
+
+// mapping reads a mapping whose keys are known.
+func (r *reader) mapping(at string, node *yaml.Node, known map[string]func(at string, value *yaml.Node)) {
+	r.pairs(at, node, func(key, value *yaml.Node) {
+		below := strings.TrimPrefix(at+"."+key.Value, ".")
+		if read := known[key.Value]; read != nil {
+			read(below, value)
+			return
+		}
+		var names []string
+		for name := range known {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		r.add(key, below, "is not known here", strings.Join(names[:len(names)-1], ", ")+" or "+names[len(names)-1])
+	})
+}
+
+// needs adds a problem where a mapping lacks a key.
+func (r *reader) needs(at string, node *yaml.Node, key, want string) {
+	for i := 0; i < len(node.Content); i += 2 {
+		if node.Content[i].Value == key {
+			return
+		}
+	}
+	if node.Kind == yaml.MappingNode {
+		r.add(node, at, "has no "+key, want)
+	}
+}
+
+// each calls read for every item of a list.
+func (r *reader) each(at string, node *yaml.Node, read func(at string, item *yaml.Node)) {
+	switch {
+	case nothing(node):
+	case node.Kind != yaml.SequenceNode || node.Anchor != "":
+		r.add(node, at, "is "+describe(node), `a list, one "- …" on each line`)
+	case len(node.Content) > maxEntries:
+		r.add(node, at, fmt.Sprintf("has %d entries", len(node.Content)), fmt.Sprintf("at most %d", maxEntries))
+	default:
+		for i, item := range node.Content {
+			read(fmt.Sprintf("%s[%d]", at, i), item)
+		}
+	}
+}
+
+// names reads a list of names, each once, in order.
+func (r *reader) names(at string, node *yaml.Node, shape *regexp.Regexp, want string) []string {
+	var all []string
+	r.each(at, node, func(at string, item *yaml.Node) {
+		name := r.name(at, item, shape, want)
+		if name != "" && slices.Contains(all, name) {
+			r.add(item, at, "is "+quote(name)+" again", "each once")
+		}
+		all = append(all, name)
+	})
+	if node.Kind == yaml.SequenceNode && len(node.Content) == 0 {
+		r.add(node, at, "is empty", "at least one, or no such key")
+	}
+	return all
+}
+
+func (r *reader) name(at string, node *yaml.Node, shape *regexp.Regexp, want string) string {
+	text := r.text(at, node, want)
+	if text != "" && !shape.MatchString(text) {
+		r.add(node, at, "is "+quote(text), want)
+		return ""
+	}
+	return text
+}
+
+// text reads a scalar; it is empty when there is a problem with it.
+func (r *reader) text(at string, node *yaml.Node, want string) string {
+	if node.Kind != yaml.ScalarNode || node.Anchor != "" || node.ShortTag() == "!!null" || strings.TrimSpace(node.Value) == "" || strings.ContainsAny(node.Value, "\r\n\x00") {
+		r.add(node, at, "is "+describe(node), want)
+		return ""
+	}
+	return node.Value
+}
+
+func (r *reader) choice(at string, node *yaml.Node, of []string) string {
+	want := strings.Join(of[:len(of)-1], ", ") + " or " + of[len(of)-1]
+	text := r.text(at, node, want)
+	if text != "" && !slices.Contains(of, text) {
+		r.add(node, at, "is "+quote(text), want)
+		return of[0]
+	}
+	return text
+}
+
+func (r *reader) number(at string, node *yaml.Node, least, most int) string {
+	want := fmt.Sprintf("a number from %d to %d", least, most)
+	text := r.text(at, node, want)
+	n, err := strconv.Atoi(text)
+	if text != "" && (err != nil || n < least || n > most) {
+		r.add(node, at, "is "+quote(text), want)
+	}
+	return strconv.Itoa(n)
+}
+
+func (r *reader) boolean(at string, node *yaml.Node) string {
+	text := r.text(at, node, "true or false")
+	if text != "" && text != "true" && text != "false" {
+		r.add(node, at, "is "+quote(text), "true or false")
+	}
+	return text
+}
+
+// size reads bytes. GiB are powers of 1024 and GB of 1000; a bare G, which MAAS takes for
+// GB and most people for GiB, is refused.
+func (r *reader) size(at string, node *yaml.Node) int64 {
+	text := r.text(at, node, wantSize)
+	m := sizeText.FindStringSubmatch(text)
+	if m == nil {
+		if text != "" {
+			r.add(node, at, "is "+quote(text), wantSize)
+		}
+		return 0
+	}
+	base, power := int64(1000), strings.Index("KMGT", strings.TrimSuffix(m[2], "i"))+1
+	if strings.HasSuffix(m[2], "i") {
+		base = 1024
+	}
+	if m[2] == "" {
+		power = 0
+	}
+	n, _ := strconv.ParseInt(m[1], 10, 64)
+	for range power {
+		if n > 1<<60/base {
+			r.add(node, at, "is "+quote(text), wantSize)
+			return 0
+		}
+		n *= base
+	}
+	return n
+}
+
+// nothing tells whether a key has no value.
+func nothing(node *yaml.Node) bool {
+	return node.Kind == yaml.ScalarNode && node.ShortTag() == "!!null" && node.Anchor == ""
+}
+
+// describe says what a node is, in a reader's words.
+func describe(node *yaml.Node) string {
+	switch {
+	case node.Kind == yaml.AliasNode || node.Anchor != "":
+		return "a YAML alias"
+	case node.Kind == yaml.SequenceNode:
+		return "a list"
+	case node.Kind == yaml.MappingNode:
+		return "a mapping"
+	case node.ShortTag() == "!!null" || strings.TrimSpace(node.Value) == "":
+		return "empty"
+	}
+	return quote(node.Value)
+}
+
+// quote shows a value, not more of it than a status line bears.
+func quote(v string) string {
+	const short = 60
+	if r := []rune(v); len(r) > short {
+		v = string(r[:short]) + "…"
+	}
+	return strconv.Quote(v)
+}
