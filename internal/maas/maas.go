@@ -1,8 +1,9 @@
 // Package maas is the little that we need of MAAS's API 2.0.
 //
-// It is written by hand, although github.com/canonical/gomaasclient exists: that takes no
-// context and no timeout (it sleeps on 409 and 503), knows no region controllers and no
-// forced delete. Its tests hold the stand-in (package maastest) against that library.
+// Machines are asked for, and changed, by github.com/canonical/gomaasclient (see with, which
+// gives it the context and the timeout that it lacks). The rest is written by hand: that
+// library knows no region controllers, no forced delete and no storage layouts, and cannot
+// clear a field. The tests hold the stand-in (package maastest) against it.
 package maas
 
 import (
@@ -22,7 +23,7 @@ import (
 const timeout = time.Minute
 
 // maxAnswer bounds what is read of an answer, in bytes.
-const maxAnswer = 64 << 20
+const maxAnswer = 256 << 20
 
 // Client talks to one region as one user. It is made by New.
 type Client struct {

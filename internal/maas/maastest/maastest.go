@@ -22,9 +22,6 @@ type Controller struct {
 	OnlyDHCP           bool // the only rack that serves DHCP on some VLAN
 }
 
-// Machine is a machine.
-type Machine struct{ SystemID, Hostname, Status string }
-
 // Selection is an image that is to be imported.
 type Selection struct {
 	ID          int      `json:"id"`
@@ -44,7 +41,9 @@ type Region struct {
 	Racks      []*Controller
 	Regions    []*Controller
 	Machines   []Machine
+	Subnets    []Subnet
 	Tags       map[string][]string // system ids by name
+	TagInfo    map[string]Tag      // what else they have, by name
 	Config     map[string]string
 	Selections []Selection
 	NoSources  bool // no source of images
@@ -55,7 +54,8 @@ type Region struct {
 	// Changes are the requests that changed something, in order.
 	Changes []string
 
-	mu sync.Mutex
+	mu  sync.Mutex
+	ids int
 }
 
 const root = "/MAAS/api/2.0/"
@@ -103,6 +103,16 @@ func (r *Region) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.deleteRegion(w, id)
 	case request == "GET machines" && id == "":
 		answer(w, r.machines())
+	case parts[0] == "machines" && id != "" && len(parts) == 2:
+		r.ofMachine(w, req, id, op)
+	case parts[0] == "nodes" && id != "":
+		r.ofNode(w, req, parts[1:], op)
+	case request == "GET subnets" && id == "":
+		all := []any{}
+		for _, s := range r.Subnets {
+			all = append(all, s.shown())
+		}
+		answer(w, all)
 	case parts[0] == "tags":
 		r.tags(w, req, id, op)
 	case request == "POST maas" && op == "set_config":
@@ -237,19 +247,16 @@ func (r *Region) deleteRegion(w http.ResponseWriter, id string) {
 
 func (r *Region) machines() []any {
 	all := []any{}
-	for _, m := range r.Machines {
-		all = append(all, map[string]any{
-			"system_id": m.SystemID, "hostname": m.Hostname, "fqdn": m.Hostname + ".maas", "status_name": m.Status,
-			"tag_names": r.tagsOf(m.SystemID), "cpu_count": 4, "memory": 8192, "storage": 100000.5, "node_type": 0,
-			"resource_uri": root + "machines/" + m.SystemID + "/",
-		})
+	for k := range r.Machines {
+		all = append(all, r.machine(&r.Machines[k]))
 	}
 	return all
 }
 
 func (r *Region) tags(w http.ResponseWriter, req *http.Request, name, op string) {
 	shown := func(name string) any {
-		return map[string]any{"name": name, "definition": "", "comment": "", "kernel_opts": "", "resource_uri": root + "tags/" + name + "/"}
+		t := r.TagInfo[name]
+		return map[string]any{"name": name, "definition": t.Definition, "comment": t.Comment, "kernel_opts": t.KernelOpts, "resource_uri": root + "tags/" + name + "/"}
 	}
 	_, there := r.Tags[name]
 	switch {
@@ -274,10 +281,14 @@ func (r *Region) tags(w http.ResponseWriter, req *http.Request, name, op string)
 			r.Tags = map[string][]string{}
 		}
 		r.Tags[name] = nil
+		r.describe(name, req)
 		answer(w, shown(name))
 	case !there:
 		refuse(w, http.StatusNotFound, "No Tag matches the given query.")
 	case req.Method == http.MethodGet && op == "":
+		answer(w, shown(name))
+	case req.Method == http.MethodPut && op == "":
+		r.describe(name, req)
 		answer(w, shown(name))
 	case req.Method == http.MethodPost && op == "update_nodes":
 		// Ids that are not known are passed over in silence.
@@ -290,6 +301,20 @@ func (r *Region) tags(w http.ResponseWriter, req *http.Request, name, op string)
 	default:
 		refuse(w, http.StatusBadRequest, "Unrecognised signature: method="+req.Method+" op="+op)
 	}
+}
+
+// describe sets the fields of a tag that a form has; the others stay.
+func (r *Region) describe(name string, req *http.Request) {
+	if r.TagInfo == nil {
+		r.TagInfo = map[string]Tag{}
+	}
+	t := r.TagInfo[name]
+	for field, into := range map[string]*string{"comment": &t.Comment, "definition": &t.Definition, "kernel_opts": &t.KernelOpts} {
+		if req.Form.Has(field) {
+			*into = req.Form.Get(field)
+		}
+	}
+	r.TagInfo[name] = t
 }
 
 // known keeps the ids of nodes that there are, each once.
