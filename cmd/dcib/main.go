@@ -21,6 +21,7 @@ func verbs() []*cobra.Command {
 		newBoxCmd(),
 		newLintCmd(),
 		newPackCmd(),
+		newPetsCmd(),
 	}
 }
 

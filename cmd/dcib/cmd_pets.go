@@ -1,0 +1,149 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+	_ "time/tzdata" // pets name zones; a machine may have no database of them
+
+	"github.com/spf13/cobra"
+
+	"github.com/dcib/dcib/internal/calendar"
+	"github.com/dcib/dcib/internal/timetable"
+)
+
+// maxPetsDays is how many days dcib pets shows at most.
+const maxPetsDays = 400
+
+// newPetsCmd is dcib pets: pets checked and shown before a scheduler gets them.
+func newPetsCmd() *cobra.Command {
+	var (
+		from, zone, format string
+		days               int
+	)
+	cmd := &cobra.Command{
+		Use:   "pets FILE",
+		Short: "Check pets and their windows, and show their calendar",
+		Long: `Check a file of pets, as the option pets of the charm pet-scheduler takes it, and show when
+each pet belongs to its own work: as a table, as JSON or as a picture. FILE may be -, for
+standard input. Nothing is asked of any machine: what pets do at the moment, and when their
+drains begin, is for the actions list-pets and plan.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if days < 1 || days > maxPetsDays {
+				return fmt.Errorf("cannot show pets: --days is %d: wanted a number from 1 to %d", days, maxPetsDays)
+			}
+			text, err := readFile(cmd.InOrStdin(), args[0])
+			if err != nil {
+				return fmt.Errorf("cannot read the pets: %w", err)
+			}
+			pets, err := calendar.Parse(text)
+			if err != nil {
+				return fmt.Errorf("cannot use the pets of %s:\n  %s", args[0], strings.ReplaceAll(err.Error(), "; ", "\n  "))
+			}
+			table := timetable.Table{First: time.Now(), Days: days, Busy: "its own work", Free: "lends"}
+			where := time.UTC
+			if len(pets) > 0 {
+				where = pets[0].Zone
+			}
+			if zone != "" {
+				if where, err = time.LoadLocation(zone); err != nil || zone == "Local" {
+					return fmt.Errorf("cannot show pets: --zone is %q: wanted a zone of the IANA database, such as Europe/Berlin", zone)
+				}
+			}
+			table.First = table.First.In(where)
+			if from != "" {
+				if table.First, err = time.ParseInLocation(time.DateOnly, from, where); err != nil {
+					return fmt.Errorf("cannot show pets: --from is %q: wanted a date such as 2026-03-29", from)
+				}
+			}
+			shown := []petSpans{}
+			for _, p := range pets {
+				one := petSpans{Pet: p.Name, Spans: []petSpan{}}
+				row := timetable.Row{Name: p.Name}
+				for _, s := range p.Between(table.Span().From, table.Span().To) {
+					one.Spans = append(one.Spans, petSpan{s.Start.In(where), s.End.In(where), s.Return.In(where), s.Windows})
+					row.Busy = append(row.Busy, timetable.Span{From: s.Start, To: s.End})
+				}
+				table.Rows = append(table.Rows, row)
+				one.Lent = 1 - table.Share(row)
+				shown = append(shown, one)
+			}
+			switch format {
+			case "json":
+				out := json.NewEncoder(cmd.OutOrStdout())
+				out.SetIndent("", "  ")
+				out.SetEscapeHTML(false)
+				err = out.Encode(shown)
+			case "svg":
+				_, err = io.WriteString(cmd.OutOrStdout(), table.SVG())
+			case "text":
+				err = printPets(cmd.OutOrStdout(), table, shown)
+			default:
+				return fmt.Errorf("cannot print: expected --format text, json or svg, got %q", format)
+			}
+			if err != nil {
+				return fmt.Errorf("cannot print: %w", err)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", "", "the first day, like 2026-03-29 (default today)")
+	cmd.Flags().IntVar(&days, "days", 7, "how many days")
+	cmd.Flags().StringVar(&zone, "zone", "", "by the clock of this zone (default that of the first pet)")
+	cmd.Flags().StringVar(&format, "format", "text", "text, json or svg")
+	return cmd
+}
+
+// petSpans are one pet's stretches of own time, as JSON shows them.
+type petSpans struct {
+	Pet   string    `json:"pet"`
+	Lent  float64   `json:"lent"` // share of the time shown, from 0 to 1
+	Spans []petSpan `json:"spans"`
+}
+
+type petSpan struct {
+	Start   time.Time `json:"start"`
+	End     time.Time `json:"end"`
+	EmptyBy time.Time `json:"empty-by"`
+	Windows []string  `json:"windows"`
+}
+
+// maxPetSpans is how many stretches of a pet the text lists.
+const maxPetSpans = 10
+
+func printPets(out io.Writer, table timetable.Table, pets []petSpans) error {
+	var b strings.Builder
+	b.WriteString(table.Text())
+	const moment = "Mon 2006-01-02 15:04"
+	for _, p := range pets {
+		fmt.Fprintf(&b, "\n%s: lends %.1f%% of this time\n", p.Pet, 100*p.Lent)
+		for i, s := range p.Spans {
+			if i == maxPetSpans {
+				fmt.Fprintf(&b, "  and %d more\n", len(p.Spans)-maxPetSpans)
+				break
+			}
+			fmt.Fprintf(&b, "  %s – %s", s.Start.Format(moment), s.End.Format(moment))
+			if !s.EmptyBy.Equal(s.Start) {
+				fmt.Fprintf(&b, ", empty by %s", s.EmptyBy.Format(moment))
+			}
+			b.WriteByte('\n')
+		}
+	}
+	if len(pets) == 0 {
+		b.WriteString("no pets\n")
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+// readFile reads a file, or standard input where its name is "-".
+func readFile(in io.Reader, name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(in)
+	}
+	return os.ReadFile(name)
+}

@@ -1,0 +1,200 @@
+// Package timetable draws days for people: a row for each thing that is busy now and then,
+// as text for a terminal and as a picture. It is pure.
+package timetable
+
+import (
+	"encoding/xml"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Row is one thing and when it is busy.
+type Row struct {
+	Name string
+	Busy []Span // in order, apart from each other
+}
+
+// Span is a stretch of time; To is no longer in it.
+type Span struct{ From, To time.Time }
+
+// Table is what is drawn: whole days by the clock of a zone.
+type Table struct {
+	First time.Time // its day, in its zone, is the first
+	Days  int
+	Rows  []Row
+	// Busy and Free say what the marks mean: "its own work", "lends".
+	Busy, Free string
+}
+
+const (
+	nameWidth = 14 // characters that a terminal of 80 leaves for names beside a week
+	cells     = 8  // marks for a day
+	perLine   = 7  // days beside each other
+)
+
+// midnight is the beginning of a day of the table, or what the clock shows first on it.
+func (t Table) midnight(day int) time.Time { return t.at(day, 0) }
+
+func (t Table) at(day, hour int) time.Time {
+	y, m, d := t.First.Date()
+	return time.Date(y, m, d+day, hour, 0, 0, 0, t.First.Location())
+}
+
+// Span is all the time that the table shows.
+func (t Table) Span() Span { return Span{t.midnight(0), t.midnight(t.Days)} }
+
+// within is how much of a stretch is busy.
+func (r Row) within(s Span) time.Duration {
+	var sum time.Duration
+	for _, b := range r.Busy {
+		from, to := b.From, b.To
+		if from.Before(s.From) {
+			from = s.From
+		}
+		if to.After(s.To) {
+			to = s.To
+		}
+		if to.After(from) {
+			sum += to.Sub(from)
+		}
+	}
+	return sum
+}
+
+// Share is how much of the time shown a row is busy, from 0 to 1.
+func (t Table) Share(r Row) float64 {
+	all := t.Span()
+	return float64(r.within(all)) / float64(all.To.Sub(all.From))
+}
+
+// Text draws the table for a terminal of 80 columns, a week on a line and three hours in a
+// mark.
+func (t Table) Text() string {
+	if len(t.Rows) == 0 || t.Days < 1 {
+		return ""
+	}
+	var b strings.Builder
+	for week := 0; week < t.Days; week += perLine {
+		days := min(perLine, t.Days-week)
+		fmt.Fprintf(&b, "%-*s", nameWidth, "")
+		for day := week; day < week+days; day++ {
+			fmt.Fprintf(&b, " %-*s", cells, t.midnight(day).Format("Mon _2"))
+		}
+		trim(&b)
+		for _, r := range t.Rows {
+			fmt.Fprintf(&b, "%-*s", nameWidth, shorten(r.Name))
+			for day := week; day < week+days; day++ {
+				b.WriteByte(' ')
+				for cell := range cells {
+					s := Span{t.at(day, cell*24/cells), t.at(day, (cell+1)*24/cells)}
+					b.WriteRune(mark(r.within(s), s.To.Sub(s.From)))
+				}
+			}
+			b.WriteByte('\n')
+		}
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(&b, "%-*s · %s  █ %s  ▄ a part of three hours (%s)\n", nameWidth, "", t.Free, t.Busy, t.First.Location())
+	return b.String()
+}
+
+// mark is for a stretch of which so much is busy. One that the clock skips has no length.
+func mark(busy, of time.Duration) rune {
+	switch {
+	case busy <= 0:
+		return '·'
+	case busy < of:
+		return '▄'
+	}
+	return '█'
+}
+
+// trim ends a line, without spaces before its end.
+func trim(b *strings.Builder) {
+	text := strings.TrimRight(b.String(), " ")
+	b.Reset()
+	b.WriteString(text + "\n")
+}
+
+// shorten makes a name fit its column.
+func shorten(name string) string {
+	if r := []rune(name); len(r) > nameWidth {
+		return string(r[:nameWidth-1]) + "…"
+	}
+	return name
+}
+
+// escape makes a text fit for XML, which has no place for control characters.
+func escape(text string) string {
+	var b strings.Builder
+	_ = xml.EscapeText(&b, []byte(text)) // a Builder takes everything
+	return b.String()
+}
+
+// Sizes of the picture, in its own units.
+const (
+	left, top   = 120, 34
+	dayWidth    = 104
+	rowHeight   = 30
+	barHeight   = 18
+	bottom      = 34
+	colourFree  = "#dfeee0"
+	colourBusy  = "#b4432f"
+	colourLine  = "#9aa3ad"
+	colourText  = "#222c36"
+	pictureFont = "Ubuntu, 'DejaVu Sans', Helvetica, sans-serif"
+)
+
+// SVG draws the table as a picture in which every busy stretch stands where it is, with its
+// times to read when one points at it.
+func (t Table) SVG() string {
+	all := t.Span()
+	// What the marks mean needs the width of three days.
+	width, height := left+max(t.Days, 4)*dayWidth+10, top+len(t.Rows)*rowHeight+bottom
+	// Days are equally wide, also those on which clocks change.
+	x := func(at time.Time) float64 {
+		day := 0
+		for day < t.Days-1 && !at.Before(t.midnight(day+1)) {
+			day++
+		}
+		from, to := t.midnight(day), t.midnight(day+1)
+		return left + dayWidth*(float64(day)+float64(at.Sub(from))/float64(to.Sub(from)))
+	}
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	line(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="%s" font-size="13" fill="%s">`, width, height, pictureFont, colourText)
+	line(`  <rect width="%d" height="%d" fill="#ffffff"/>`, width, height)
+	for day := range t.Days {
+		line(`  <text x="%d" y="22">%s</text>`, left+day*dayWidth+4, t.midnight(day).Format("Mon 2 Jan"))
+	}
+	for i, r := range t.Rows {
+		y := top + i*rowHeight + (rowHeight-barHeight)/2
+		line(`  <text x="%d" y="%d" text-anchor="end">%s</text>`, left-10, y+13, escape(shorten(r.Name)))
+		line(`  <rect x="%d" y="%d" width="%d" height="%d" fill="%s"/>`, left, y, t.Days*dayWidth, barHeight, colourFree)
+		for _, s := range r.Busy {
+			from, to := s.From, s.To
+			if from.Before(all.From) {
+				from = all.From
+			}
+			if to.After(all.To) {
+				to = all.To
+			}
+			if !to.After(from) {
+				continue
+			}
+			zone := t.First.Location()
+			line(`  <rect x="%.1f" y="%d" width="%.1f" height="%d" fill="%s"><title>%s – %s</title></rect>`, x(from), y, max(1, x(to)-x(from)), barHeight, colourBusy,
+				s.From.In(zone).Format("Mon 2 Jan 15:04"), s.To.In(zone).Format("Mon 2 Jan 15:04"))
+		}
+	}
+	for day := range t.Days + 1 {
+		line(`  <path d="M%d %d V%d" stroke="%s" stroke-width="0.6"/>`, left+day*dayWidth, top-6, height-bottom, colourLine)
+	}
+	y := height - bottom + 10
+	line(`  <rect x="%d" y="%d" width="14" height="14" fill="%s"/><text x="%d" y="%d">%s</text>`, left, y, colourFree, left+20, y+12, escape(t.Free))
+	line(`  <rect x="%d" y="%d" width="14" height="14" fill="%s"/><text x="%d" y="%d">%s</text>`, left+150, y, colourBusy, left+170, y+12, escape(t.Busy))
+	line(`  <text x="%d" y="%d" text-anchor="end">%s</text>`, width-10, y+12, escape(t.First.Location().String()))
+	line(`</svg>`)
+	return b.String()
+}
