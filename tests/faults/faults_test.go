@@ -28,6 +28,7 @@ func TestFaults(t *testing.T) {
 	box.DCIB(t, 25*time.Minute, "up", "--until", "controller")
 	t.Run("one grows to five and shrinks to one with guests on it", testGrowAndShrink)
 	t.Run("the leader's machine dies", testLeaderDies)
+	t.Run("LXD is refreshed", testRefresh)
 	box.DCIB(t, 5*time.Minute, "down")
 }
 

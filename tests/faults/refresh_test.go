@@ -1,0 +1,109 @@
+//go:build box
+
+package faults
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/tests/testbed"
+)
+
+// newerLXD gives a folder with an apt repository in which LXD's own packages, as Debian has
+// them, are one revision newer: the same programs and maintainer scripts.
+func newerLXD(t *testing.T) (dir, version string) {
+	t.Helper()
+	dir = t.TempDir()
+	sh := func(line string) string {
+		t.Helper()
+		return testbed.Run(t, 5*time.Minute, "sh", "-ec", "cd '"+dir+"'\n"+line)
+	}
+	sh("apt-get download -q lxd lxd-client")
+	old := strings.TrimSpace(sh("dpkg-deb --field lxd_*.deb Version"))
+	version = old + "+newer1"
+	sh(fmt.Sprintf(`for name in lxd lxd-client; do
+		dpkg-deb --raw-extract ${name}_*.deb tree
+		rm ${name}_*.deb
+		sed -i 's/^Version: .*/Version: %[2]s/; s/lxd-client (= %[1]s)/lxd-client (= %[2]s)/' tree/DEBIAN/control
+		dpkg-deb --root-owner-group -Znone --build tree ${name}.deb >&2
+		rm -r tree
+		dpkg-deb --field ${name}.deb >>Packages
+		printf 'Filename: ./%%s\nSize: %%s\nSHA256: %%s\n\n' ${name}.deb $(stat -c %%s ${name}.deb) $(sha256sum ${name}.deb | cut -d' ' -f1) >>Packages
+	done`, old, version))
+	return dir, version
+}
+
+// testRefresh brings three members to a newer package, one after the other; one of them
+// fails in the middle.
+func testRefresh(t *testing.T) {
+	const model = "refresh"
+	repository, newer := newerLXD(t)
+	deploy(t, model, 3)
+	defer destroy(t, model)
+	requireForms(t, model, 3)
+	machines := box.Machines(t, model, app)
+	_, first := unit(t, model, 0)
+	box.GuestImage(t, first)
+	for _, machine := range machines {
+		box.Inside(t, first, fmt.Sprintf("lxc launch guest guest-%s --profile dcib --target %s", machine, machine))
+		box.LXC(t, "file", "push", "--recursive", "--create-dirs", repository, machine+"/srv/")
+		box.Inside(t, machine, "mv /srv/"+filepath.Base(repository)+" /srv/newer && echo 'deb [trusted=yes] file:/srv/newer ./' >/etc/apt/sources.list.d/newer.list")
+	}
+	version := func(machine string) string {
+		return strings.TrimSpace(box.Inside(t, machine, "dpkg-query -W -f '${Version} ${db:Status-Status}' lxd"))
+	}
+	daemon := func(machine string) string { return box.Inside(t, machine, "systemctl show --property MainPID --value lxd.service") }
+	require.NotEqual(t, newer+" installed", version(first))
+
+	refresh := func(t *testing.T, name, machine string) {
+		t.Helper()
+		before, was := pids(t, model), daemon(machine)
+		results := box.Action(t, model, name, "refresh-lxd", "evacuate=true")
+		t.Log(results)
+		require.Equal(t, newer+" installed", version(machine))
+		require.NotEqual(t, was, daemon(machine), "LXD was started anew")
+		box.RequireOneCluster(t, machines)
+		for guest, place := range pids(t, model) {
+			if strings.HasPrefix(before[guest], machine+" ") {
+				require.True(t, strings.HasPrefix(place, machine+" "), "%s is on %s, was on %s", guest, place, before[guest])
+			} else {
+				require.Equal(t, before[guest], place, "%s is on another member", guest)
+			}
+		}
+	}
+	refresh(t, app+"/0", first)
+
+	t.Run("it stops at a package that is broken, and goes on when that is mended", func(t *testing.T) {
+		name, machine := unit(t, model, 1)
+		box.Inside(t, machine, "mv /srv/newer/lxd.deb /srv/whole.deb && head -c 1000000 /srv/whole.deb >/srv/newer/lxd.deb")
+		old := version(machine)
+		_, err := box.TryAction(t, model, name, "refresh-lxd", "evacuate=true", "continue=true")
+		require.ErrorContains(t, err, "cannot refresh LXD")
+		t.Log(err)
+		require.Equal(t, old, version(machine))
+		require.Equal(t, "evacuated", box.Members(t, first)[machine])
+		for guest, place := range pids(t, model) {
+			require.False(t, strings.HasPrefix(place, machine+" "), "%s is on the member that is evacuated", guest)
+		}
+
+		box.Inside(t, machine, "mv /srv/whole.deb /srv/newer/lxd.deb")
+		require.Equal(t, "refreshed", box.Action(t, model, name, "refresh-lxd", "evacuate=true", "continue=true")["state"])
+		require.Equal(t, newer+" installed", version(machine))
+		box.RequireOneCluster(t, machines)
+		require.Contains(t, pids(t, model)["guest-"+machine], machine+" ")
+	})
+
+	name, machine := unit(t, model, 2)
+	refresh(t, name, machine)
+	t.Run("and again does nothing", func(t *testing.T) {
+		before, was := pids(t, model), daemon(machine)
+		require.Equal(t, "nothing to refresh", box.Action(t, model, name, "refresh-lxd", "evacuate=true")["state"])
+		require.Equal(t, before, pids(t, model))
+		require.Equal(t, was, daemon(machine))
+	})
+}
