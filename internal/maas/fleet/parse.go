@@ -1,19 +1,17 @@
 package fleet
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"path"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/dcib/dcib/internal/document"
 )
 
 // Bounds on what is read, so that nobody's text can hurt who reads it.
@@ -111,85 +109,19 @@ type Storage struct {
 	CacheNoPart                           bool
 }
 
-// Problem is one thing that is wrong with a declaration.
-type Problem struct {
-	Line int    // in the text, from 1
-	Path string // where: "machines[0].bridges[0].mode"; may be empty
-	Says string // what is wrong: `is "automatic"`
-	Want string // what would be right; may be empty
-}
-
-func (p Problem) String() string {
-	s := fmt.Sprintf("line %d: %s", p.Line, strings.TrimSpace(p.Path+" "+p.Says))
-	if p.Want != "" {
-		s += ", wanted " + p.Want
-	}
-	return s
-}
-
-// Problems is everything that is wrong with a declaration, as an error, in the order of lines.
-type Problems []Problem
-
-// maxShown is how many problems an error's text lists.
-const maxShown = 20
-
-func (ps Problems) Error() string {
-	var lines []string
-	for i, p := range ps {
-		if i == maxShown {
-			lines = append(lines, fmt.Sprintf("and %d more", len(ps)-maxShown))
-			break
-		}
-		lines = append(lines, p.String())
-	}
-	return strings.Join(lines, "; ")
-}
-
-// Parse reads a declaration from YAML. Empty text declares nothing. The error is a Problems
-// with all that was found.
+// Parse reads a declaration from YAML. Empty text declares nothing. The error is a
+// document.Problems with all that was found.
 func Parse(text []byte) (Declaration, error) {
-	root, problems := document(text)
-	r := reader{problems: problems}
-	var d Declaration
-	if root != nil {
-		d = r.declaration(root)
+	root, problems := document.Parse(text, MaxBytes)
+	if root == nil {
+		return Declaration{}, problems.Err()
 	}
-	if len(r.problems) > 0 {
-		slices.SortStableFunc(r.problems, func(a, b Problem) int { return a.Line - b.Line })
-		return Declaration{}, r.problems
+	var r reader
+	d := r.declaration(root)
+	if err := r.Problems.Err(); err != nil {
+		return Declaration{}, err
 	}
 	return d, nil
-}
-
-// document reads the one document of a YAML text; it is nil when there is nothing in it.
-func document(text []byte) (*yaml.Node, Problems) {
-	switch {
-	case len(text) > MaxBytes:
-		return nil, Problems{{Line: 1, Says: fmt.Sprintf("the text is %d bytes long", len(text)), Want: fmt.Sprintf("at most %d", MaxBytes)}}
-	case !utf8.Valid(text):
-		return nil, Problems{{Line: 1, Says: "the text is not in UTF-8"}}
-	}
-	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	var first, second yaml.Node
-	if err := decoder.Decode(&first); errors.Is(err, io.EOF) {
-		return nil, nil
-	} else if err != nil {
-		return nil, notYAML(err)
-	}
-	if err := decoder.Decode(&second); err == nil {
-		return nil, Problems{{Line: second.Line, Says: "a second YAML document begins", Want: "one"}}
-	} else if !errors.Is(err, io.EOF) {
-		return nil, notYAML(err)
-	}
-	return first.Content[0], nil
-}
-
-func notYAML(err error) Problems {
-	line, says := 1, strings.TrimPrefix(err.Error(), "yaml: ")
-	if n, _ := fmt.Sscanf(says, "line %d:", &line); n == 1 {
-		_, says, _ = strings.Cut(says, ": ")
-	}
-	return Problems{{Line: line, Says: "the text is not YAML: " + says}}
 }
 
 // What names may look like. MAAS's own rules: src/maasserver/models/tag.py, and
@@ -208,15 +140,11 @@ const (
 )
 
 // reader walks the YAML and collects what is wrong with it.
-type reader struct{ problems Problems }
-
-func (r *reader) add(node *yaml.Node, at, says, want string) {
-	r.problems = append(r.problems, Problem{node.Line, at, says, want})
-}
+type reader struct{ document.Reader }
 
 func (r *reader) declaration(node *yaml.Node) Declaration {
 	var d Declaration
-	if nothing(node) {
+	if document.Null(node) {
 		return d
 	}
 	r.mapping("", node, map[string]func(string, *yaml.Node){
@@ -234,7 +162,7 @@ func (r *reader) declaration(node *yaml.Node) Declaration {
 		for _, tag := range g.Tags {
 			given[tag] = i
 			if defined[tag] {
-				r.problems = append(r.problems, Problem{g.Line, fmt.Sprintf("machines[%d].tags", i), "has " + quote(tag) + ", which has a definition: MAAS gives it by itself", "one of them"})
+				r.Problems = append(r.Problems, document.At(g.Line, fmt.Sprintf("machines[%d].tags", i), "has "+document.Quote(tag)+", which has a definition: MAAS gives it by itself", "one of them"))
 			}
 		}
 	}
@@ -242,7 +170,7 @@ func (r *reader) declaration(node *yaml.Node) Declaration {
 	for i, g := range d.Groups {
 		for _, tag := range slices.Concat(g.Match.Tags, g.Match.NotTags) {
 			if by, ok := given[tag]; ok {
-				r.problems = append(r.problems, Problem{g.Line, fmt.Sprintf("machines[%d].match", i), fmt.Sprintf("goes by tag %s, which machines[%d] gives", quote(tag), by), "what is there before, such as a host name"})
+				r.Problems = append(r.Problems, document.At(g.Line, fmt.Sprintf("machines[%d].match", i), fmt.Sprintf("goes by tag %s, which machines[%d] gives", document.Quote(tag), by), "what is there before, such as a host name"))
 			}
 		}
 	}
@@ -251,25 +179,25 @@ func (r *reader) declaration(node *yaml.Node) Declaration {
 
 func (r *reader) tags(at string, node *yaml.Node) []WantedTag {
 	var all []WantedTag
-	if nothing(node) {
+	if document.Null(node) {
 		return nil
 	}
-	r.pairs(at, node, func(key, value *yaml.Node) {
+	r.Mapping(at, node, maxEntries, func(_ string, key, value *yaml.Node) {
 		tag := WantedTag{Name: key.Value}
 		at := at + "." + key.Value
 		if !tagName.MatchString(key.Value) {
-			r.add(key, at, "is "+quote(key.Value), wantTag)
+			r.Add(key, at, "is "+document.Quote(key.Value), wantTag)
 		}
 		free := func(into **string) func(string, *yaml.Node) {
 			return func(at string, n *yaml.Node) {
 				if n.Kind != yaml.ScalarNode || n.Anchor != "" || n.ShortTag() == "!!null" {
-					r.add(n, at, "is "+describe(n), `text, or "" to clear it`)
+					r.Add(n, at, "is "+document.Describe(n), `text, or "" to clear it`)
 					return
 				}
 				*into = &n.Value
 			}
 		}
-		if nothing(value) {
+		if document.Null(value) {
 			all = append(all, tag)
 			return
 		}
@@ -287,7 +215,7 @@ func (r *reader) group(at string, node *yaml.Node) Group {
 	names := map[string]bool{}
 	unique := func(at string, n *yaml.Node, name string) {
 		if name != "" && names[name] {
-			r.add(n, at, "has the name "+quote(name)+", as has another", "another")
+			r.Add(n, at, "has the name "+document.Quote(name)+", as has another", "another")
 		}
 		names[name] = true
 	}
@@ -311,7 +239,7 @@ func (r *reader) group(at string, node *yaml.Node) Group {
 		"storage": func(at string, n *yaml.Node) { g.Storage = r.storage(at, n) },
 	})
 	if !matched && node.Kind == yaml.MappingNode {
-		r.add(node, at, "has no match", `which machines are meant, such as match: {hostname: "node*"}`)
+		r.Add(node, at, "has no match", `which machines are meant, such as match: {hostname: "node*"}`)
 	}
 	return g
 }
@@ -323,7 +251,7 @@ func (r *reader) match(at string, node *yaml.Node) Match {
 			const want = "a name, in which * stands for any characters"
 			*into = r.text(at, n, want)
 			if _, err := path.Match(*into, ""); err != nil {
-				r.add(n, at, "is "+quote(*into), want)
+				r.Add(n, at, "is "+document.Quote(*into), want)
 			}
 		}
 	}
@@ -333,7 +261,7 @@ func (r *reader) match(at string, node *yaml.Node) Match {
 		"not-tags": func(at string, n *yaml.Node) { m.NotTags = r.names(at, n, tagName, wantTag) },
 	})
 	if node.Kind == yaml.MappingNode && len(node.Content) == 0 {
-		r.add(node, at, "is empty", `which machines are meant; hostname: "*" is all`)
+		r.Add(node, at, "is empty", `which machines are meant; hostname: "*" is all`)
 	}
 	return m
 }
@@ -372,12 +300,12 @@ func (r *reader) bridge(at string, node *yaml.Node) Bridge {
 		"mode":   func(at string, n *yaml.Node) { b.Mode = strings.ReplaceAll(r.choice(at, n, linkModes), "-", "_") },
 		"addresses": func(at string, n *yaml.Node) {
 			b.Addresses = map[string]string{}
-			r.pairs(at, n, func(key, value *yaml.Node) {
+			r.Mapping(at, n, maxEntries, func(_ string, key, value *yaml.Node) {
 				const want = "an address, such as 10.0.0.11"
 				text := r.text(at+"."+key.Value, value, want)
 				address, err := netip.ParseAddr(text)
 				if text != "" && err != nil {
-					r.add(value, at+"."+key.Value, "is "+quote(text), want)
+					r.Add(value, at+"."+key.Value, "is "+document.Quote(text), want)
 				}
 				b.Addresses[key.Value] = address.String()
 			})
@@ -388,7 +316,7 @@ func (r *reader) bridge(at string, node *yaml.Node) Bridge {
 	})
 	r.needs(at, node, "name", wantLink)
 	if b.Addresses != nil && b.Mode != "static" {
-		r.add(node, at, "has addresses, but its mode is "+strings.ReplaceAll(b.Mode, "_", "-"), "mode: static")
+		r.Add(node, at, "has addresses, but its mode is "+strings.ReplaceAll(b.Mode, "_", "-"), "mode: static")
 	}
 	return b
 }
@@ -408,7 +336,7 @@ func (r *reader) on(at string, node *yaml.Node) On {
 		"subnet": func(at string, n *yaml.Node) { o.Subnet = r.text(at, n, wantSubnet) },
 	})
 	if len(node.Content) != 2 {
-		r.add(node, at, fmt.Sprintf("has %d keys", len(node.Content)/2), "fabric or subnet")
+		r.Add(node, at, fmt.Sprintf("has %d keys", len(node.Content)/2), "fabric or subnet")
 	}
 	return o
 }
@@ -435,7 +363,7 @@ func (r *reader) storage(at string, node *yaml.Node) *Storage {
 				if slices.Contains([]string{"vmfs6", "vmfs7", "custom"}, text) {
 					want += ": MAAS has others, but does not show which one a machine has: set those there"
 				}
-				r.add(n, at, "is "+quote(text), want)
+				r.Add(n, at, "is "+document.Quote(text), want)
 			}
 		},
 		"boot-size": size(&s.BootSize), "root-size": size(&s.RootSize), "lv-size": size(&s.LVSize), "cache-size": size(&s.CacheSize),
@@ -450,11 +378,11 @@ func (r *reader) storage(at string, node *yaml.Node) *Storage {
 		common := slices.Contains([]string{"boot-size", "root-size", "root-device"}, key.Value) && s.Layout != "blank"
 		known := common || key.Value == "layout" || slices.Contains(allowed[s.Layout], key.Value)
 		if !known && slices.Contains(slices.Concat(allowed["lvm"], allowed["bcache"], []string{"boot-size", "root-size", "root-device"}), key.Value) {
-			r.add(key, at+"."+key.Value, "is not for layout "+s.Layout, "")
+			r.Add(key, at+"."+key.Value, "is not for layout "+s.Layout, "")
 		}
 	}
 	if s.CacheNoPart && s.CacheSize > 0 {
-		r.add(node, at, "has both cache-size and cache-no-part", "one of them")
+		r.Add(node, at, "has both cache-size and cache-no-part", "one of them")
 	}
 	return s
 }
@@ -463,40 +391,11 @@ const wantLayout = "flat, lvm, bcache or blank"
 
 // ---- what YAML is made of ----
 
-// pairs calls each for every key of a mapping.
-func (r *reader) pairs(at string, node *yaml.Node, each func(key, value *yaml.Node)) {
-	where := at
-	if where == "" {
-		where = "the text"
-	}
-	switch {
-	case node.Kind != yaml.MappingNode || node.Anchor != "":
-		r.add(node, where, "is "+describe(node), `a mapping, one "key: value" on each line`)
-		return
-	case len(node.Content) > 2*maxEntries:
-		r.add(node, where, fmt.Sprintf("has %d keys", len(node.Content)/2), fmt.Sprintf("at most %d", maxEntries))
-		return
-	}
-	seen := map[string]bool{}
-	for i := 0; i < len(node.Content); i += 2 {
-		key := node.Content[i]
-		switch {
-		case key.Kind != yaml.ScalarNode || key.Anchor != "" || key.ShortTag() == "!!merge":
-			r.add(key, where, "has a key that is "+describe(key), "plain text")
-		case seen[key.Value]:
-			r.add(key, strings.TrimPrefix(at+"."+key.Value, "."), "is there twice", "each key once")
-		default:
-			seen[key.Value] = true
-			each(key, node.Content[i+1])
-		}
-	}
-}
-
 // mapping reads a mapping whose keys are known.
 func (r *reader) mapping(at string, node *yaml.Node, known map[string]func(at string, value *yaml.Node)) {
-	r.pairs(at, node, func(key, value *yaml.Node) {
-		below := strings.TrimPrefix(at+"."+key.Value, ".")
-		if read := known[key.Value]; read != nil {
+	r.Mapping(at, node, maxEntries, func(name string, key, value *yaml.Node) {
+		below := document.Join(at, name)
+		if read := known[name]; read != nil {
 			read(below, value)
 			return
 		}
@@ -505,7 +404,7 @@ func (r *reader) mapping(at string, node *yaml.Node, known map[string]func(at st
 			names = append(names, name)
 		}
 		slices.Sort(names)
-		r.add(key, below, "is not known here", strings.Join(names[:len(names)-1], ", ")+" or "+names[len(names)-1])
+		r.Add(key, below, "is not known here", strings.Join(names[:len(names)-1], ", ")+" or "+names[len(names)-1])
 	})
 }
 
@@ -517,22 +416,14 @@ func (r *reader) needs(at string, node *yaml.Node, key, want string) {
 		}
 	}
 	if node.Kind == yaml.MappingNode {
-		r.add(node, at, "has no "+key, want)
+		r.Add(node, at, "has no "+key, want)
 	}
 }
 
 // each calls read for every item of a list.
 func (r *reader) each(at string, node *yaml.Node, read func(at string, item *yaml.Node)) {
-	switch {
-	case nothing(node):
-	case node.Kind != yaml.SequenceNode || node.Anchor != "":
-		r.add(node, at, "is "+describe(node), `a list, one "- …" on each line`)
-	case len(node.Content) > maxEntries:
-		r.add(node, at, fmt.Sprintf("has %d entries", len(node.Content)), fmt.Sprintf("at most %d", maxEntries))
-	default:
-		for i, item := range node.Content {
-			read(fmt.Sprintf("%s[%d]", at, i), item)
-		}
+	for i, item := range r.Sequence(at, node, maxEntries) {
+		read(fmt.Sprintf("%s[%d]", at, i), item)
 	}
 }
 
@@ -542,12 +433,12 @@ func (r *reader) names(at string, node *yaml.Node, shape *regexp.Regexp, want st
 	r.each(at, node, func(at string, item *yaml.Node) {
 		name := r.name(at, item, shape, want)
 		if name != "" && slices.Contains(all, name) {
-			r.add(item, at, "is "+quote(name)+" again", "each once")
+			r.Add(item, at, "is "+document.Quote(name)+" again", "each once")
 		}
 		all = append(all, name)
 	})
 	if node.Kind == yaml.SequenceNode && len(node.Content) == 0 {
-		r.add(node, at, "is empty", "at least one, or no such key")
+		r.Add(node, at, "is empty", "at least one, or no such key")
 	}
 	return all
 }
@@ -555,26 +446,27 @@ func (r *reader) names(at string, node *yaml.Node, shape *regexp.Regexp, want st
 func (r *reader) name(at string, node *yaml.Node, shape *regexp.Regexp, want string) string {
 	text := r.text(at, node, want)
 	if text != "" && !shape.MatchString(text) {
-		r.add(node, at, "is "+quote(text), want)
+		r.Add(node, at, "is "+document.Quote(text), want)
 		return ""
 	}
 	return text
 }
 
-// text reads a scalar; it is empty when there is a problem with it.
+// text reads a scalar of one line; it is empty when there is a problem with it.
 func (r *reader) text(at string, node *yaml.Node, want string) string {
-	if node.Kind != yaml.ScalarNode || node.Anchor != "" || node.ShortTag() == "!!null" || strings.TrimSpace(node.Value) == "" || strings.ContainsAny(node.Value, "\r\n\x00") {
-		r.add(node, at, "is "+describe(node), want)
+	text := r.Text(at, node, want)
+	if strings.ContainsAny(text, "\r\n\x00") {
+		r.Add(node, at, "is "+document.Quote(text), want)
 		return ""
 	}
-	return node.Value
+	return text
 }
 
 func (r *reader) choice(at string, node *yaml.Node, of []string) string {
 	want := strings.Join(of[:len(of)-1], ", ") + " or " + of[len(of)-1]
 	text := r.text(at, node, want)
 	if text != "" && !slices.Contains(of, text) {
-		r.add(node, at, "is "+quote(text), want)
+		r.Add(node, at, "is "+document.Quote(text), want)
 		return of[0]
 	}
 	return text
@@ -585,7 +477,7 @@ func (r *reader) number(at string, node *yaml.Node, least, most int) string {
 	text := r.text(at, node, want)
 	n, err := strconv.Atoi(text)
 	if text != "" && (err != nil || n < least || n > most) {
-		r.add(node, at, "is "+quote(text), want)
+		r.Add(node, at, "is "+document.Quote(text), want)
 	}
 	return strconv.Itoa(n)
 }
@@ -593,7 +485,7 @@ func (r *reader) number(at string, node *yaml.Node, least, most int) string {
 func (r *reader) boolean(at string, node *yaml.Node) string {
 	text := r.text(at, node, "true or false")
 	if text != "" && text != "true" && text != "false" {
-		r.add(node, at, "is "+quote(text), "true or false")
+		r.Add(node, at, "is "+document.Quote(text), "true or false")
 	}
 	return text
 }
@@ -605,7 +497,7 @@ func (r *reader) size(at string, node *yaml.Node) int64 {
 	m := sizeText.FindStringSubmatch(text)
 	if m == nil {
 		if text != "" {
-			r.add(node, at, "is "+quote(text), wantSize)
+			r.Add(node, at, "is "+document.Quote(text), wantSize)
 		}
 		return 0
 	}
@@ -619,39 +511,10 @@ func (r *reader) size(at string, node *yaml.Node) int64 {
 	n, _ := strconv.ParseInt(m[1], 10, 64)
 	for range power {
 		if n > 1<<60/base {
-			r.add(node, at, "is "+quote(text), wantSize)
+			r.Add(node, at, "is "+document.Quote(text), wantSize)
 			return 0
 		}
 		n *= base
 	}
 	return n
-}
-
-// nothing tells whether a key has no value.
-func nothing(node *yaml.Node) bool {
-	return node.Kind == yaml.ScalarNode && node.ShortTag() == "!!null" && node.Anchor == ""
-}
-
-// describe says what a node is, in a reader's words.
-func describe(node *yaml.Node) string {
-	switch {
-	case node.Kind == yaml.AliasNode || node.Anchor != "":
-		return "a YAML alias"
-	case node.Kind == yaml.SequenceNode:
-		return "a list"
-	case node.Kind == yaml.MappingNode:
-		return "a mapping"
-	case node.ShortTag() == "!!null" || strings.TrimSpace(node.Value) == "":
-		return "empty"
-	}
-	return quote(node.Value)
-}
-
-// quote shows a value, not more of it than a status line bears.
-func quote(v string) string {
-	const short = 60
-	if r := []rune(v); len(r) > short {
-		v = string(r[:short]) + "…"
-	}
-	return strconv.Quote(v)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dcib/dcib/internal/document"
 	"github.com/dcib/dcib/internal/maas/fleet"
 )
 
@@ -121,7 +122,7 @@ func TestParseRefuses(t *testing.T) {
 	} {
 		_, err := fleet.Parse([]byte(text))
 		require.ErrorContains(t, err, want, text)
-		var problems fleet.Problems
+		var problems document.Problems
 		require.True(t, errors.As(err, &problems))
 	}
 	_, err := fleet.Parse(make([]byte, fleet.MaxBytes+1))
@@ -149,7 +150,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("machines:\n- match: {hostname: a}\n  storage: {layout: flat}\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		d, err := fleet.Parse(text)
-		var problems fleet.Problems
+		var problems document.Problems
 		if err != nil {
 			require.True(t, errors.As(err, &problems))
 			require.Empty(t, d)
