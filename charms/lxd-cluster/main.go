@@ -9,8 +9,10 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +50,7 @@ type facts struct {
 	Install install.Facts
 	Cluster cluster.Facts
 	Ceph    ceph.Facts
+	Behind  []string // Ceph's files that a leaving unit has no more use for
 	MAAS    maas.Facts
 	Trust   trust.Facts
 	Broker  broker.Facts
@@ -102,6 +105,11 @@ func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err 
 		}
 		f.Cluster.Pending = f.Ceph.Pending()
 	}
+	if f.Cluster.Departure != nil && !f.Cluster.LXD.Clustered && !slices.Contains(slices.Collect(maps.Values(f.Cluster.LXD.PoolDrivers)), ceph.Driver) {
+		if f.Behind, err = ceph.Behind(w.ceph().Dir, event.App()); err != nil {
+			return f, err
+		}
+	}
 	if !f.Cluster.LXD.Clustered || f.Cluster.Departure != nil {
 		return f, nil // the other rooms work on a cluster, for a unit that stays
 	}
@@ -128,7 +136,8 @@ func plan(f facts) charm.Plan[*world] {
 		// The relations that a leaving unit sees go do not go: the other units have them.
 		// But no key of theirs stays behind.
 		steps := charm.Lift(share.Leave(f.Share), (*world).share)
-		return charm.Plan[*world]{Steps: append(steps, charm.Lift(p.Steps, (*world).cluster)...), Status: p.Status}
+		steps = append(steps, charm.Lift(p.Steps, (*world).cluster)...)
+		return charm.Plan[*world]{Steps: append(steps, charm.Lift(ceph.Leave(f.Behind), (*world).ceph)...), Status: p.Status}
 	}
 	if f.Cluster.Stuck != "" {
 		return charm.Plan[*world]{Steps: charm.Lift(p.Steps, (*world).cluster), Status: p.Status, Version: p.Version}

@@ -183,14 +183,19 @@ func (f *Facts) observeMonitors(ctx context.Context, w World) error {
 	return nil
 }
 
+// Where Ceph's clients look, in /etc/ceph.
+const confName = "ceph.conf"
+
+func keyringName(app string) string { return "ceph.client." + app + ".keyring" }
+
 // mark begins a ceph.conf that is ours.
 const mark = "# kept by the lxd-cluster charm\n"
 
 // observeFiles compares what is there to what should be. A machine that is part of Ceph
 // itself has a ceph.conf that is not ours; it will do if it is of the same Ceph.
 func (f *Facts) observeFiles(w World) error {
-	conf := File{"ceph.conf", mark + "[global]\nmon_host = " + strings.Join(f.Monitors, ",") + "\nauth_client_required = cephx\n", 0o644}
-	keyring := File{"ceph.client." + f.App + ".keyring", "[client." + f.App + "]\n\tkey = " + f.Key + "\n", 0o600}
+	conf := File{confName, mark + "[global]\nmon_host = " + strings.Join(f.Monitors, ",") + "\nauth_client_required = cephx\n", 0o644}
+	keyring := File{keyringName(f.App), "[client." + f.App + "]\n\tkey = " + f.Key + "\n", 0o600}
 	for _, want := range []File{conf, keyring} {
 		has, mode, err := read(filepath.Join(w.Dir, want.Name))
 		if err != nil {

@@ -1,0 +1,48 @@
+package ceph
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/dcib/dcib/internal/charm"
+)
+
+// Behind lists what this charm wrote of Ceph's configuration for an application and is still
+// in the folder: its key, and a ceph.conf that is not somebody else's.
+func Behind(dir, app string) ([]string, error) {
+	var names []string
+	for _, name := range []string{keyringName(app), confName} {
+		text, _, err := read(filepath.Join(dir, name))
+		switch {
+		case err != nil:
+			return nil, err
+		case text == "" || name == confName && !strings.HasPrefix(text, mark):
+		default:
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// Leave plans to take these files away, for a unit that leaves a LXD without a pool in Ceph.
+func Leave(names []string) []charm.Step[World] {
+	var steps []charm.Step[World]
+	for _, name := range names {
+		steps = append(steps, forget{name})
+	}
+	return steps
+}
+
+// forget removes one file.
+type forget struct{ name string }
+
+func (s forget) Name() string { return "remove Ceph's " + s.name }
+
+func (s forget) Apply(_ context.Context, w World) error {
+	if err := os.Remove(filepath.Join(w.Dir, s.name)); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	return nil
+}
