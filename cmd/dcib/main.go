@@ -20,6 +20,7 @@ func verbs() []*cobra.Command {
 	return []*cobra.Command{
 		newBoxCmd(),
 		newLintCmd(),
+		newMaasCmd(),
 		newPackCmd(),
 		newPetsCmd(),
 	}

@@ -24,9 +24,11 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:  "testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"maas": maasCmd},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("DOCS", docs)
+			setUpMAAS(e)
 			// Without the user's caches each script would compile Go's library again.
 			for _, k := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOFLAGS"} {
 				if v, ok := os.LookupEnv(k); ok {

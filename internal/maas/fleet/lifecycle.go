@@ -124,7 +124,7 @@ func Act(ctx context.Context, decisions []Decision, do func(ctx context.Context,
 		}
 	}
 	if len(failures) > 0 {
-		return fmt.Errorf("nothing was done: %w", errors.Join(failures...))
+		return fmt.Errorf("cannot begin, and nothing was done: %w", errors.Join(failures...))
 	}
 	for _, d := range decisions {
 		if d.Verdict != Okay {
@@ -142,26 +142,34 @@ func Act(ctx context.Context, decisions []Decision, do func(ctx context.Context,
 	return errors.Join(failures...)
 }
 
+// patience is how often in a row MAAS may fail to answer while it is waited for: a region
+// that restarts is no reason to give up.
+const patience = 5
+
 // Await waits until all of some machines have a status, and asks every interval. It ends
 // early, with an error, when one is neither there nor on its way.
 func Await(ctx context.Context, status func(ctx context.Context, id string) (string, error), machines []Machine, want string, onTheWay []string, every time.Duration) error {
 	left := slices.Clone(machines)
-	now := map[string]string{}
+	failures := 0
 	for {
 		var still []Machine
 		for _, m := range left {
-			s, err := status(ctx, m.ID)
-			if err != nil && ctx.Err() == nil {
-				return err
-			}
-			now[m.Hostname] = s
+			now, err := status(ctx, m.ID)
 			switch {
-			case s == want:
-			case slices.Contains(onTheWay, s) || ctx.Err() != nil:
+			case err != nil && ctx.Err() == nil && failures >= patience:
+				return err
+			case err != nil:
+				failures++
+				still = append(still, m)
+				continue
+			case now == want:
+			case slices.Contains(onTheWay, now):
+				m.Status = now
 				still = append(still, m)
 			default:
-				return fmt.Errorf("%s is %s, and not on its way to %s: look at its events in MAAS", m.Hostname, s, want)
+				return fmt.Errorf("%s is %s, and not on its way to %s: look at its events in MAAS", m.Hostname, now, want)
 			}
+			failures = 0
 		}
 		if left = still; len(left) == 0 {
 			return nil
@@ -170,7 +178,7 @@ func Await(ctx context.Context, status func(ctx context.Context, id string) (str
 		case <-ctx.Done():
 			var names []string
 			for _, m := range left {
-				names = append(names, m.Hostname+" ("+now[m.Hostname]+")")
+				names = append(names, m.Hostname+" ("+m.Status+")")
 			}
 			return fmt.Errorf("gave up waiting for %s to be %s: %w", strings.Join(names, ", "), want, context.Cause(ctx))
 		case <-time.After(every):

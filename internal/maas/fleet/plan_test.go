@@ -283,7 +283,7 @@ func TestLifecycle(t *testing.T) {
 
 	commission := func(ctx context.Context, id string) error { return c.Commission(ctx, id, fleet.CommissionOptions{}) }
 	err = fleet.Act(t.Context(), fleet.Commissionable(machines, fleet.CommissionOptions{}), commission, func(fleet.Decision, error) {})
-	require.ErrorContains(t, err, "nothing was done: node4 is Deployed: release it first")
+	require.ErrorContains(t, err, "cannot begin, and nothing was done: node4 is Deployed: release it first")
 	require.Empty(t, r.Changes)
 	require.NoError(t, fleet.Act(t.Context(), fleet.Commissionable(machines[:4], fleet.CommissionOptions{}), commission, func(_ fleet.Decision, err error) { require.NoError(t, err) }))
 	require.Equal(t, "Commissioning Ready Commissioning", r.Machines[0].Status+" "+r.Machines[1].Status+" "+r.Machines[2].Status)
@@ -297,5 +297,9 @@ func TestLifecycle(t *testing.T) {
 	require.ErrorContains(t, await(t.Context(), machines[4:5]), "node4 is Deployed, and not on its way to Ready")
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("timeout of 50ms"))
 	defer cancel()
-	require.EqualError(t, await(ctx, machines[2:3]), "gave up waiting for node2 (Commissioning) to be Ready: timeout of 50ms")
+	away := 0
+	err = fleet.Await(t.Context(), func(context.Context, string) (string, error) { away++; return "", errors.New("away") }, machines[:1], fleet.Ready, nil, time.Millisecond)
+	require.EqualError(t, err, "away")
+	require.Equal(t, 6, away)
+	require.ErrorContains(t, await(ctx, machines[2:3]), "to be Ready: timeout of 50ms")
 }

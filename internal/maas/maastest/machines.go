@@ -228,7 +228,7 @@ func (m *Machine) disk(d *Disk) map[string]any {
 	}
 	return map[string]any{
 		"system_id": m.SystemID, "id": d.ID, "name": d.Name, "type": kind, "path": "/dev/disk/by-dname/" + d.Name, "size": d.Size, "block_size": 512,
-		"available_size": 0, "used_size": d.Size, "used_for": used, "tags": slices.Concat([]string{}, d.Tags), "filesystem": filesystem(d.Filesystem, d.Mount),
+		"available_size": 0, "used_size": d.Size, "used_for": used, "tags": append([]string{}, d.Tags...), "filesystem": filesystem(d.Filesystem, d.Mount),
 		"partition_table_type": table, "partitions": partitions, "model": nil, "serial": nil, "id_path": nil, "uuid": nil, "firmware_version": nil,
 		"storage_pool": nil, "numa_node": nil, "resource_uri": fmt.Sprintf("%sblockdevices/%d/", m.uri(), d.ID),
 	}
@@ -294,7 +294,7 @@ func (r *Region) iface(m *Machine, i *Interface) any {
 	}
 	return map[string]any{
 		"system_id": m.SystemID, "id": i.ID, "name": i.Name, "type": i.kind(), "mac_address": fmt.Sprintf("52:54:00:00:00:%02x", i.ID%256),
-		"vlan": vlan(i.VLAN), "parents": slices.Sorted(slices.Values(i.Parents)), "children": children, "links": links, "params": params,
+		"vlan": vlan(i.VLAN), "parents": append([]string{}, slices.Sorted(slices.Values(i.Parents))...), "children": children, "links": links, "params": params,
 		"tags": []string{}, "enabled": true, "discovered": []any{}, "effective_mtu": 1500, "vendor": nil, "product": nil, "firmware_version": nil,
 		"link_connected": true, "interface_speed": 0, "link_speed": 0, "numa_node": 0, "sriov_max_vf": 0,
 		"resource_uri": fmt.Sprintf("%sinterfaces/%d/", m.uri(), i.ID),

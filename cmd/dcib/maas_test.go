@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"net/http/httptest"
+	"slices"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/dcib/dcib/internal/maas/maastest"
+)
+
+// setUpMAAS gives each script a stand-in for MAAS with four machines, and lets it in.
+func setUpMAAS(e *testscript.Env) {
+	region := &maastest.Region{
+		Version: "3.7.3", Keys: []string{"consumer1:token2:secret3"},
+		Subnets: []maastest.Subnet{{ID: 1, CIDR: "10.0.0.0/24", VLAN: 5001}},
+	}
+	for n, status := range []string{"Ready", "Ready", "New", "Deployed"} {
+		region.Machines = append(region.Machines, maastest.Machine{
+			SystemID: fmt.Sprintf("id%d", n+1), Hostname: fmt.Sprintf("node%d", n+1), Status: status,
+			Interfaces: []maastest.Interface{{ID: n*10 + 1, Name: "eno1", VLAN: 5001, Links: []maastest.Link{{ID: n*10 + 1, Mode: "auto", Subnet: 1}}}},
+			Disks:      []maastest.Disk{{ID: n*10 + 1, Name: "sda", Size: 100e9}},
+		})
+	}
+	server := httptest.NewServer(region)
+	e.Defer(server.Close)
+	e.Values["maas"] = region
+	e.Setenv(envMAASURL, server.URL+"/MAAS")
+	e.Setenv(envMAASKey, region.Keys[0])
+}
+
+// maasCmd is what somebody else does in MAAS, and sees there: status NAME STATUS, finish NAME
+// (what it is in the middle of), tags, machines, changes.
+func maasCmd(ts *testscript.TestScript, not bool, args []string) {
+	region := ts.Value("maas").(*maastest.Region)
+	switch {
+	case not || len(args) == 0:
+		ts.Fatalf("usage: maas status|finish|tags|machines|changes")
+	case args[0] == "finish":
+		region.Finish(args[1])
+	case args[0] == "status":
+		for i := range region.Machines {
+			if region.Machines[i].Hostname == args[1] {
+				region.Machines[i].Status = strings.Join(args[2:], " ")
+			}
+		}
+	case args[0] == "tags":
+		for _, name := range slices.Sorted(maps.Keys(region.Tags)) {
+			fmt.Fprintln(ts.Stdout(), name, region.Tags[name], region.TagInfo[name])
+		}
+	case args[0] == "machines":
+		for _, m := range region.Machines {
+			fmt.Fprint(ts.Stdout(), m.Hostname, " ", m.Status, " ", m.Series, " ", m.UserData)
+			for _, i := range m.Interfaces {
+				fmt.Fprint(ts.Stdout(), " ", i.Name, i.Parents)
+			}
+			fmt.Fprintln(ts.Stdout())
+		}
+	case args[0] == "changes":
+		fmt.Fprintln(ts.Stdout(), strings.Join(region.Changes, "\n"))
+	}
+}
