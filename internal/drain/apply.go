@@ -12,10 +12,6 @@ import (
 // attempts is how often a member is worked through before what still fails is reported.
 const attempts = 3
 
-// AtOnce is how many instances are moved at a time where nobody says otherwise: more are
-// hardly faster, since they share disks and network.
-const AtOnce = 4
-
 // Drainer applies plans.
 type Drainer struct {
 	Cluster Cluster
@@ -26,9 +22,9 @@ type Drainer struct {
 	Now func() time.Time
 	// Progress gets a line for each thing done; nil drops them.
 	Progress func(format string, args ...any)
-	// Parallel is how many instances are moved at a time. LXD's evacuation moves one after
-	// another, so with 1 or more they are moved before it; 0 leaves them to it.
-	Parallel int
+	// Lanes are what instances are moved on, before LXD's evacuation, which moves one after
+	// another; nil leaves them to that.
+	Lanes *Lanes
 }
 
 // job is something to do about one instance.
@@ -37,7 +33,7 @@ type job struct {
 	do func(Drainer) error
 }
 
-// all does the jobs, Parallel at a time, and keeps what came of each.
+// all does the jobs, as many at a time as there are lanes, and keeps what came of each.
 func (d Drainer) all(ctx context.Context, jobs []job, because map[Ref]error) {
 	var mu sync.Mutex
 	quiet := d
@@ -46,15 +42,16 @@ func (d Drainer) all(ctx context.Context, jobs []job, because map[Ref]error) {
 		defer mu.Unlock()
 		d.say(format, args...)
 	}
-	free := make(chan struct{}, max(1, d.Parallel))
+	if quiet.Lanes == nil {
+		quiet.Lanes = NewLanes(1)
+	}
 	var working sync.WaitGroup
 	for _, j := range jobs {
-		free <- struct{}{}
-		if ctx.Err() != nil {
+		if !quiet.Lanes.enter(ctx) {
 			break
 		}
 		working.Go(func() {
-			defer func() { <-free }()
+			defer quiet.Lanes.leave()
 			err := j.do(quiet)
 			mu.Lock()
 			defer mu.Unlock()
@@ -169,7 +166,7 @@ func (d Drainer) wake(ctx context.Context, view View, member string, record *Rec
 func (d Drainer) drainOnce(ctx context.Context, member string, view View, record *Record, because map[Ref]error) {
 	clear(because)
 	if m, _ := view.Member(member); m.Status == Online {
-		if d.Parallel > 0 {
+		if d.Lanes != nil {
 			// Whatever fails here, or came meanwhile, LXD's evacuation moves after it. What
 			// stays is LXD's to stop: it then knows that it is meant to run.
 			d.all(ctx, d.leaving(ctx, view, member, record, false), because)
@@ -250,12 +247,16 @@ func (d Drainer) move(ctx context.Context, i Instance, to string, start bool) er
 			return err
 		}
 	}
+	began := time.Now()
 	if err := d.Cluster.Move(ctx, i.Ref, to, live); err != nil {
 		return err
 	}
 	if start && !live {
-		return d.Cluster.Start(ctx, i.Ref)
+		if err := d.Cluster.Start(ctx, i.Ref); err != nil {
+			return err
+		}
 	}
+	d.Lanes.took(time.Since(began))
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -323,6 +324,42 @@ type together struct {
 	meet        chan struct{} // a move waits here for another, or for the last
 }
 
+func (l *together) Members(ctx context.Context) ([]drain.Member, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.LXD.Members(ctx)
+}
+
+func (l *together) Instances(ctx context.Context) ([]drain.Instance, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.LXD.Instances(ctx)
+}
+
+func (l *together) Evacuate(ctx context.Context, member string, progress func(string)) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.LXD.Evacuate(ctx, member, progress)
+}
+
+func (l *together) Records(ctx context.Context) (map[string]drain.Record, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.LXD.Records(ctx)
+}
+
+func (l *together) Write(ctx context.Context, member string, before, after *drain.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.LXD.Write(ctx, member, before, after)
+}
+
+func (l *together) Settle(ctx context.Context, member string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.LXD.Settle(ctx, member)
+}
+
 func (l *together) Stop(ctx context.Context, ref drain.Ref) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -357,12 +394,14 @@ func (l *together) Move(ctx context.Context, ref drain.Ref, to string, live bool
 }
 
 // Several instances move at a time, to all members alike, before LXD evacuates the rest.
-func TestParallel(t *testing.T) {
+func TestParallel(t *testing.T) { synctest.Test(t, testParallel) }
+
+func testParallel(t *testing.T) {
 	lxd := &together{LXD: draintest.New("pet", "b", "c"), meet: make(chan struct{})}
 	for n := range 8 {
 		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
 	}
-	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Parallel: 4}
+	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: drain.NewLanes(4)}
 	report, err := d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
 	require.Equal(t, 8, report.Moved())

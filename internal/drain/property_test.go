@@ -41,7 +41,9 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 			before[i.Ref] = *i
 		}
 		d := drainer(lxd)
-		d.Parallel = rapid.IntRange(0, 1).Draw(t, "parallel")
+		if rapid.Bool().Draw(t, "lanes") {
+			d.Lanes = drain.NewLanes(1)
+		}
 
 		// again runs an action, killed at random, until it comes to its end.
 		again := func(action func() error) {

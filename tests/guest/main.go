@@ -1,12 +1,19 @@
 // Command guest is the whole userland of the instances that the real suites start inside
 // the LXD cluster: process 1 that does nothing until it is told to end. An image of it is
-// 1 MB, so dozens can be moved about on a small machine.
+// 1 MB, so dozens can be moved about on a small machine. With ENDS_AFTER in its environment
+// (`lxc launch -c environment.ENDS_AFTER=2s`) it takes so long to end, as services do that
+// have something to finish.
+//
+// It keeps a diary, /diary: "up" and "end" with the time, when it begins and when it is told
+// to end. The diary moves with the instance and tells how long that was down.
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -15,5 +22,20 @@ func main() {
 	const sigrtmin3 = syscall.Signal(34 + 3)
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGPWR, sigrtmin3, syscall.SIGTERM, syscall.SIGINT)
+	note("up")
 	<-end
+	note("end")
+	if last, err := time.ParseDuration(os.Getenv("ENDS_AFTER")); err == nil {
+		time.Sleep(last)
+	}
+}
+
+// note writes a line into the diary. A guest whose disk is full lives on.
+func note(what string) {
+	file, err := os.OpenFile("/diary", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return
+	}
+	defer file.Close()
+	fmt.Fprintf(file, "%s %d\n", what, time.Now().UnixMilli())
 }

@@ -297,7 +297,7 @@ func (d *Daemon) carryOn(ctx context.Context, a *store.Actor, run store.Run) err
 // stays open for whoever acts next. The context bounds the run.
 func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, force bool, cluster Cluster) error {
 	watched := &watched{Cluster: cluster, actor: a, run: run, did: d.did}
-	drainer := drain.Drainer{Cluster: watched, Journal: watched, By: d.unit, Progress: d.Log, Parallel: drain.AtOnce}
+	drainer := drain.Drainer{Cluster: watched, Journal: watched, By: d.unit, Progress: d.Log, Lanes: d.lanes}
 	var report drain.Report
 	var err error
 	if run.Kind == store.Drain {

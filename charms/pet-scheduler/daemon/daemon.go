@@ -41,7 +41,8 @@ type Daemon struct {
 
 	unit  string
 	herds herds
-	poked atomic.Bool // somebody changed what the acting unit decides on
+	lanes *drain.Lanes // for all pets together
+	poked atomic.Bool  // somebody changed what the acting unit decides on
 	node  atomic.Pointer[member]
 	store atomic.Pointer[store.Store] // nil as long as it is not open
 }
@@ -68,7 +69,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if !ok {
 		return fmt.Errorf("cannot run: expected a configuration in %s: it is written by the charm's hooks", d.Dir)
 	}
-	d.unit = config.Unit
+	d.unit, d.lanes = config.Unit, drain.NewLanes(drain.AtOnce)
 	join := config.Join
 	switch {
 	case config.Founds:

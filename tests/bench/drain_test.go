@@ -1,0 +1,193 @@
+//go:build box
+
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/tests/testbed"
+)
+
+// TestDrain empties a member of a three-member cluster in two ways, in turns: by the
+// scheduler's daemon, asked over its own socket, and by `lxc cluster evacuate`. All three
+// members share this machine's processors, so what several moves at a time gain there is the
+// least that they gain anywhere.
+//
+// What is timed is from the order until it is told that it is done; and how long each guest
+// was down, by its own diary: from when it was told to end until it was up again. Guests are
+// of two kinds: one ends at once when it is told to, one takes two seconds for it, as a few
+// small services under a service manager do.
+func TestDrain(t *testing.T) {
+	box := testbed.New(t, "bench")
+	box.DCIB(t, 25*time.Minute, "up", "--until", "units")
+	b := drains{Box: box}
+	machines := slices.Sorted(maps.Values(box.Machines(t, "metal", app)))
+	b.ask, b.pet = machines[0], machines[len(machines)-1]
+	b.scheduler = box.Machines(t, "metal", "pet-scheduler")["pet-scheduler/0"]
+	box.GuestImage(t, b.ask)
+
+	var table strings.Builder
+	fmt.Fprintf(&table, "guests end  running  round  evacuate   drain  ratio  | down: evacuate   drain  ratio  | restore  undrain\n")
+	for _, kind := range []struct{ name, after string }{{"at once", "0s"}, {"in 2 s", "2s"}} {
+		for _, n := range []int{1, 4, 8} {
+			t.Run(fmt.Sprintf("%d that end %s", n, kind.name), func(t *testing.T) {
+				guests := b.launch(t, n, kind.after)
+				defer b.delete(t, guests)
+				var evacuate, drain []sample
+				for round := range rounds {
+					ways := []func(*testing.T, []string) sample{b.byLXD, b.byScheduler}
+					first := round % 2 // each goes first in turn
+					var took [2]sample
+					for _, way := range []int{first, 1 - first} {
+						took[way] = ways[way](t, guests)
+					}
+					evacuate, drain = append(evacuate, took[0]), append(drain, took[1])
+					row(&table, kind.name, n, strconv.Itoa(round+1), took[0], took[1])
+				}
+				row(&table, kind.name, n, "all", mean(evacuate), mean(drain))
+			})
+		}
+	}
+	if !t.Failed() {
+		box.DCIB(t, 5*time.Minute, "down")
+	}
+	t.Logf("emptying a member, in seconds; down is the guests' mean:\n%s", &table)
+	require.NoError(t, os.WriteFile(filepath.Join(box.Repo, "dist/drain.txt"), []byte(table.String()), 0o644))
+}
+
+// rounds is how often each way is taken, in turns.
+const rounds = 2
+
+// drains is a box with a member to empty.
+type drains struct {
+	testbed.Box
+	pet, ask  string // members, by their machines
+	scheduler string // the machine of pet-scheduler/0
+}
+
+// sample is one way there and back.
+type sample struct {
+	out, back time.Duration
+	down      time.Duration // the mean of the guests, on the way out
+}
+
+func mean(samples []sample) (m sample) {
+	for _, s := range samples {
+		m.out += s.out / time.Duration(len(samples))
+		m.back += s.back / time.Duration(len(samples))
+		m.down += s.down / time.Duration(len(samples))
+	}
+	return m
+}
+
+func row(table *strings.Builder, kind string, n int, round string, lxd, ours sample) {
+	fmt.Fprintf(table, "%-10s  %7d  %5s  %8.1f  %6.1f  %5.2f  | %14.2f  %6.2f  %5.2f  | %7.1f  %7.1f\n", kind, n, round,
+		lxd.out.Seconds(), ours.out.Seconds(), ours.out.Seconds()/lxd.out.Seconds(),
+		lxd.down.Seconds(), ours.down.Seconds(), ours.down.Seconds()/lxd.down.Seconds(),
+		lxd.back.Seconds(), ours.back.Seconds())
+}
+
+// launch starts guests on the pet, and one on each other member, as there would be.
+func (b drains) launch(t *testing.T, n int, after string) []string {
+	t.Helper()
+	guests := make([]string, n)
+	for i := range guests {
+		guests[i] = fmt.Sprintf("guest-bench%d", i)
+	}
+	b.Inside(t, b.ask, fmt.Sprintf("for i in $(seq 0 %d); do lxc launch --quiet guest guest-bench$i --profile dcib --config environment.ENDS_AFTER=%s --target %s & done; wait", n-1, after, b.pet))
+	b.requirePlaced(t, guests, true)
+	return guests
+}
+
+func (b drains) delete(t *testing.T, guests []string) {
+	t.Helper()
+	b.Inside(t, b.ask, "lxc delete --force "+strings.Join(guests, " "))
+}
+
+// requirePlaced asserts that all guests run, and on the pet or not.
+func (b drains) requirePlaced(t *testing.T, guests []string, home bool) {
+	t.Helper()
+	where := b.Instances(t, b.ask)
+	for _, g := range guests {
+		require.Equal(t, "Running", where[g].Status, g)
+		require.Equal(t, home, where[g].Location == b.pet, "%s is on %s", g, where[g].Location)
+	}
+}
+
+// byLXD is the way without us.
+func (b drains) byLXD(t *testing.T, guests []string) (s sample) {
+	t.Helper()
+	timed := func(verb string) time.Duration {
+		begin := time.Now()
+		b.Inside(t, b.ask, "lxc cluster "+verb+" --force "+b.pet)
+		return time.Since(begin)
+	}
+	s.out = timed("evacuate")
+	s.down = b.down(t, guests)
+	b.requirePlaced(t, guests, false)
+	s.back = timed("restore")
+	b.requirePlaced(t, guests, true)
+	return s
+}
+
+// byScheduler has the daemon do it; Juju, which would add its own latency, is left out.
+func (b drains) byScheduler(t *testing.T, guests []string) (s sample) {
+	t.Helper()
+	timed := func(kind store.Kind) time.Duration {
+		begin := time.Now()
+		order := fmt.Sprintf("bench-%d", begin.UnixNano())
+		out := b.Inside(t, b.scheduler, fmt.Sprintf(`cd /var/lib/dcib/pet-scheduler-0
+call() { curl --silent --show-error --fail --unix-socket daemon.sock "$@"; }
+call http://daemon/1/runs --data '{"id": "%[1]s", "pet": "%[2]s", "kind": "%[3]s"}' >/dev/null
+until call http://daemon/1/runs/%[1]s >run && grep -q '"ended"' run; do sleep 0.1; done; cat run`, order, b.pet, kind))
+		took := time.Since(begin)
+		var run store.Run
+		require.NoError(t, json.Unmarshal([]byte(out), &run), out)
+		require.Equal(t, store.Done, run.State, run.Note)
+		return took
+	}
+	s.out = timed(store.Drain)
+	s.down = b.down(t, guests)
+	b.requirePlaced(t, guests, false)
+	s.back = timed(store.Undrain)
+	b.requirePlaced(t, guests, true)
+	return s
+}
+
+// down reads in the guests' diaries how long they were down the last time.
+func (b drains) down(t *testing.T, guests []string) time.Duration {
+	t.Helper()
+	var all time.Duration
+	for _, g := range guests {
+		var lines [][]string
+		b.Eventually(t, 10*time.Second, g+" to note that it is up", func() (bool, string) {
+			diary := b.Inside(t, b.ask, "lxc file pull "+g+"/diary -")
+			lines = nil
+			for line := range strings.Lines(diary) {
+				lines = append(lines, strings.Fields(line))
+			}
+			return len(lines) > 2 && lines[len(lines)-1][0] == "up", diary
+		})
+		end, up := lines[len(lines)-2], lines[len(lines)-1]
+		require.Equal(t, "end", end[0])
+		at := func(line []string) int64 {
+			ms, err := strconv.ParseInt(line[1], 10, 64)
+			require.NoError(t, err)
+			return ms
+		}
+		all += time.Duration(at(up)-at(end)) * time.Millisecond
+	}
+	return all / time.Duration(len(guests))
+}
