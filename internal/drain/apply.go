@@ -43,7 +43,7 @@ func (d Drainer) all(ctx context.Context, jobs []job, because map[Ref]error) {
 		d.say(format, args...)
 	}
 	if quiet.Lanes == nil {
-		quiet.Lanes = NewLanes(1)
+		quiet.Lanes = NewLanes(1, 0)
 	}
 	var working sync.WaitGroup
 	for _, j := range jobs {

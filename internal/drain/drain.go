@@ -79,6 +79,9 @@ type Instance struct {
 	Live         bool // LXD can move it while it runs
 	// Evacuate is its cluster.evacuate: "" (as "auto"), "migrate", "live-migrate", "stop".
 	Evacuate string
+	// MayStop tells that, when it cannot move, it may be stopped where it is, whatever its
+	// cluster.evacuate: option on-immovable of the pet that it is on.
+	MayStop bool
 	// Ties are the devices that keep LXD from moving it, when Evacuate is "auto".
 	Ties []string
 	// Origin is the member that an evacuation took it from (volatile.evacuate.origin).

@@ -89,7 +89,7 @@ func TestRefusals(t *testing.T) {
 		}, "cannot drain pet: no other member is Online"},
 		"last that takes":  {func(l *draintest.LXD) { l.Member[1].Scheduler, l.Member[2].Scheduler = "manual", "group" }, "cannot drain pet: no other member is Online and takes"},
 		"operator's":       {func(l *draintest.LXD) { _ = l.EvacuateByHand("pet") }, "cannot drain pet: it was evacuated, but not by pet-scheduler"},
-		"tied":             {func(l *draintest.LXD) { l.Instance[0].Ties = []string{"disk data"} }, "c1: is tied to this member by disk data; force=true stops it there"},
+		"tied":             {func(l *draintest.LXD) { l.Instance[0].Ties = []string{"disk data"} }, "c1: is tied to this member by disk data; force=true, or on-immovable: stop of its pet, stops it there"},
 		"ephemeral":        {func(l *draintest.LXD) { l.Instance[0].Ephemeral = true }, "c1: is ephemeral: it is deleted when it stops; force=true"},
 		"no such hardware": {func(l *draintest.LXD) { l.Instance[0].Architecture = "s390x" }, "c1: no other member is Online, takes instances and runs s390x; force=true"},
 	} {
@@ -401,7 +401,7 @@ func testParallel(t *testing.T) {
 	for n := range 8 {
 		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
 	}
-	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: drain.NewLanes(4)}
+	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: drain.NewLanes(4, drain.Apart)}
 	report, err := d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
 	require.Equal(t, 8, report.Moved())

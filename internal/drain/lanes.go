@@ -6,12 +6,11 @@ import (
 	"time"
 )
 
-// AtOnce is how many instances are on their way at a time where nobody says otherwise.
-const AtOnce = 4
-
-// firstGap is how long one waits for the one before it while it is not known yet how long
-// moves take.
-const firstGap = time.Second
+// What NewLanes is given where nobody says otherwise.
+const (
+	AtOnce = 4
+	Apart  = time.Second
+)
 
 // Lanes are what instances move on: they bound how many are on their way at a time, for all
 // Drainers that have the same Lanes.
@@ -27,9 +26,10 @@ type Lanes struct {
 	gap  time.Duration // between two
 }
 
-// NewLanes gives lanes for that many instances at a time, at least one.
-func NewLanes(atOnce int) *Lanes {
-	return &Lanes{free: make(chan struct{}, max(1, atOnce)), gap: firstGap}
+// NewLanes gives lanes for that many instances at a time, at least one. As long as it is not
+// known how long moves take, they set out that far apart.
+func NewLanes(atOnce int, apart time.Duration) *Lanes {
+	return &Lanes{free: make(chan struct{}, max(1, atOnce)), gap: apart}
 }
 
 // enter waits for a lane, and for the turn. It gives false, and no lane, when the context

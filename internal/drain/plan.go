@@ -180,10 +180,12 @@ func judge(view View, i Instance, ran, force bool) (item Item, stays bool) {
 		return say(Skip, true, "%s: it stays, stopped as it is", why)
 	case i.Evacuate == "stop":
 		return say(Warning, true, "%s: it is stopped and stays", why)
+	case i.MayStop:
+		return say(Warning, true, "%s: it is stopped and stays, as the pet's on-immovable says", why)
 	case force:
 		return say(Warning, true, "%s: it is stopped and stays, as force=true asks", why)
 	}
-	return say(Error, true, "%s; force=true stops it there for as long as the member is drained", why)
+	return say(Error, true, "%s; force=true, or on-immovable: stop of its pet, stops it there for as long as the member is drained", why)
 }
 
 // immovable says why LXD does not move an instance; empty when it does.

@@ -42,7 +42,7 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 		}
 		d := drainer(lxd)
 		if rapid.Bool().Draw(t, "lanes") {
-			d.Lanes = drain.NewLanes(1)
+			d.Lanes = drain.NewLanes(1, 0)
 		}
 
 		// again runs an action, killed at random, until it comes to its end.

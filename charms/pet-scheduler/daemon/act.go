@@ -44,6 +44,9 @@ type acting struct {
 func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
 	w := &acting{Daemon: d, store: a, busy: map[string]context.CancelCauseFunc{}, known: map[string][]store.Run{}, said: map[string]string{}}
 	defer w.working.Wait()
+	if d.lanes == nil {
+		d.lanes = drain.NewLanes(drain.AtOnce, drain.Apart)
+	}
 	var tidied, looked time.Time
 	gone := strangers{}
 	for ctx.Err() == nil {
@@ -354,8 +357,8 @@ func (d *Daemon) cluster(ctx context.Context, a *store.Actor, pet *calendar.Pet)
 	return cluster, err
 }
 
-// stopping is a cluster whose instances on a member are stopped there when they cannot
-// move, as if each had said so itself.
+// stopping is a cluster whose instances on a member may be stopped there when they cannot
+// move.
 type stopping struct {
 	Cluster
 	member string
@@ -365,9 +368,7 @@ type stopping struct {
 func (c stopping) Instances(ctx context.Context) ([]drain.Instance, error) {
 	all, err := c.Cluster.Instances(ctx)
 	for n := range all {
-		if i := &all[n]; i.Member == c.member && len(i.Ties) > 0 && (i.Evacuate == "" || i.Evacuate == "auto") {
-			i.Evacuate = "stop"
-		}
+		all[n].MayStop = all[n].Member == c.member
 	}
 	return all, err
 }

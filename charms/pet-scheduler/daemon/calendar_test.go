@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
+	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/store"
 )
 
@@ -181,4 +182,34 @@ func TestPast(t *testing.T) {
 	assert.Equal(t, "no room", f.Error)
 	assert.Equal(t, at(51), f.Last)
 	assert.Zero(t, p.failures(store.Undrain, func(store.Run) bool { return true }).Count)
+}
+
+// What cannot move keeps a pet from being emptied, unless the pet says that it may be stopped.
+func TestImmovable(t *testing.T) {
+	u := newUnits(t, 1)
+	on := func(name string) *drain.Instance { return u.lxd.inner.Find(drain.Ref{Project: "default", Name: name}) }
+	on("c1").Ties = []string{"gpu gpu0"}
+	on("c2").Architecture = "s390x"
+	on("other").Ties = []string{"gpu gpu0"} // is elsewhere
+	before := u.places()
+	order := func(pet, what string) store.Run {
+		u.configure(func(c *control.Config) {
+			c.Pets = fmt.Sprintf("pets:\n- name: %s\n  member: m1\n  on-immovable: %s\n", pet, what)
+		})
+		u.pet(0, pet, state("lent"))
+		return u.run(0, control.Request{Pet: pet, Kind: store.Drain, Stay: true})
+	}
+	run := order("precious", "refuse")
+	assert.Equal(t, store.Failed, run.State)
+	assert.Contains(t, run.Note, "c1: is tied to this member by gpu gpu0; force=true, or on-immovable: stop of its pet,")
+	assert.Contains(t, run.Note, "c2: no other member is Online, takes instances and runs s390x; force=true, or on-immovable: stop of its pet,")
+	assert.Equal(t, before, u.places(), "nothing was stopped or moved")
+
+	run = order("big", "stop")
+	assert.Equal(t, store.Done, run.State, run.Note)
+	assert.Equal(t, drain.Evacuated, u.lxd.inner.Status("m1"))
+	assert.Subset(t, u.places(), []string{"c1m1false", "c2m1false"})
+	run = u.run(0, control.Request{Pet: "big", Kind: store.Undrain, Stay: true})
+	assert.Equal(t, store.Done, run.State, run.Note)
+	assert.Equal(t, before, u.places())
 }

@@ -41,7 +41,7 @@ type Daemon struct {
 
 	unit  string
 	herds herds
-	lanes *drain.Lanes // for all pets together
+	lanes *drain.Lanes // for all pets together; nil gives the usual ones
 	poked atomic.Bool  // somebody changed what the acting unit decides on
 	node  atomic.Pointer[member]
 	store atomic.Pointer[store.Store] // nil as long as it is not open
@@ -69,7 +69,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if !ok {
 		return fmt.Errorf("cannot run: expected a configuration in %s: it is written by the charm's hooks", d.Dir)
 	}
-	d.unit, d.lanes = config.Unit, drain.NewLanes(drain.AtOnce)
+	d.unit = config.Unit
 	join := config.Join
 	switch {
 	case config.Founds:

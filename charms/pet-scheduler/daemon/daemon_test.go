@@ -150,6 +150,7 @@ func (u *units) start(n int) {
 	go func() {
 		d := Daemon{
 			Dir:     u.dirs[n],
+			lanes:   drain.NewLanes(drain.AtOnce, 0),
 			Connect: func(context.Context, control.Config, func() error) (Cluster, error) { return u.lxd, nil },
 			Log:     func(format string, args ...any) {},
 		}
@@ -390,6 +391,7 @@ func TestDeathAtEachCall(t *testing.T) {
 		cluster.died = die
 		d := Daemon{
 			unit:    unit,
+			lanes:   drain.NewLanes(drain.AtOnce, 0),
 			Connect: func(context.Context, control.Config, func() error) (Cluster, error) { return cluster, nil },
 			Log:     func(string, ...any) {},
 		}
