@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	_ "time/tzdata" // pets name zones; a machine may have no database of them
 
 	"github.com/dcib/dcib/charms/maas-region/region"
 	"github.com/dcib/dcib/internal/charm"

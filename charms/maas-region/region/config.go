@@ -10,6 +10,7 @@ import (
 
 	"github.com/dcib/dcib/internal/apt"
 	"github.com/dcib/dcib/internal/maas"
+	"github.com/dcib/dcib/internal/maas/fleet"
 	"github.com/dcib/dcib/internal/relation/maascontroller"
 )
 
@@ -28,6 +29,8 @@ type Config struct {
 	Database      string
 	Settings      map[string]string // MAAS's own, by its names
 	Images        []maas.Selection
+	Machines      fleet.Declaration // what MAAS's machines are to be like
+	Pets          []fleet.Pet
 }
 
 var userName = regexp.MustCompile(`^[a-zA-Z0-9_.@+-]{1,150}$`)
@@ -91,6 +94,12 @@ func ParseConfig(options map[string]any) (Config, []string) {
 			problemf("option boot-resources has %s/%s twice: join its architectures by +", s.OS, s.Release)
 		}
 		c.Images = append(c.Images, s)
+	}
+	if c.Machines, err = fleet.Parse([]byte(text("machines"))); err != nil {
+		problemf("option machines: %s", err)
+	}
+	if c.Pets, err = fleet.ParsePets([]byte(text("pets"))); err != nil {
+		problemf("option pets: %s", err)
 	}
 	return c, problems
 }
