@@ -219,7 +219,7 @@ func (c *Client) Deploy(ctx context.Context, id string, o fleet.DeployOptions) e
 }
 
 // tagName is what MAAS takes for the name of a tag (src/maasserver/models/tag.py).
-var tagName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,256}$`)
+var tagName = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
 
 // CreateTag makes a tag; one that is there stays as it is.
 func (c *Client) CreateTag(ctx context.Context, tag fleet.Tag) error {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -124,14 +123,21 @@ func Parse(text []byte) (Declaration, error) {
 	return d, nil
 }
 
-// What names may look like. MAAS's own rules: src/maasserver/models/tag.py, and
-// src/maasserver/models/interface.py with the 15 characters of Linux.
-var (
-	tagName  = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,256}$`)
-	linkName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$`)
-	diskName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
-	sizeText = regexp.MustCompile(`^([1-9][0-9]{0,14})([KMGT]i?)?B$`)
-)
+// What names may look like; each says how long, and of what. They are no patterns, which
+// every hook of a charm would make when it starts.
+//
+// MAAS's own rules: src/maasserver/models/tag.py, and src/maasserver/models/interface.py with
+// the 15 characters of Linux.
+func isTag(s string) bool  { return only(s, 256, "_-") }
+func isLink(s string) bool { return only(s, 15, "._-") && !strings.ContainsRune("._-", rune(s[0])) }
+func isDisk(s string) bool { return only(s, 63, "._-") && !strings.ContainsRune("._-", rune(s[0])) }
+
+// only tells whether a text is made of letters, digits and some more.
+func only(s string, most int, more string) bool {
+	return s != "" && len(s) <= most && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(more, r)
+	})
+}
 
 const (
 	wantTag  = "a tag of letters, digits, _ and -"
@@ -185,7 +191,7 @@ func (r *reader) tags(at string, node *yaml.Node) []WantedTag {
 	r.Mapping(at, node, maxEntries, func(_ string, key, value *yaml.Node) {
 		tag := WantedTag{Name: key.Value}
 		at := at + "." + key.Value
-		if !tagName.MatchString(key.Value) {
+		if !isTag(key.Value) {
 			r.Add(key, at, "is "+document.Quote(key.Value), wantTag)
 		}
 		free := func(into **string) func(string, *yaml.Node) {
@@ -221,7 +227,7 @@ func (r *reader) group(at string, node *yaml.Node) Group {
 	}
 	r.mapping(at, node, map[string]func(string, *yaml.Node){
 		"match": func(at string, n *yaml.Node) { g.Match, matched = r.match(at, n), true },
-		"tags":  func(at string, n *yaml.Node) { g.Tags = r.names(at, n, tagName, wantTag) },
+		"tags":  func(at string, n *yaml.Node) { g.Tags = r.names(at, n, isTag, wantTag) },
 		"bonds": func(at string, n *yaml.Node) {
 			r.each(at, n, func(at string, n *yaml.Node) {
 				b := r.bond(at, n)
@@ -257,8 +263,8 @@ func (r *reader) match(at string, node *yaml.Node) Match {
 	}
 	r.mapping(at, node, map[string]func(string, *yaml.Node){
 		"hostname": pattern(&m.Hostname), "pool": pattern(&m.Pool), "zone": pattern(&m.Zone), "architecture": pattern(&m.Architecture),
-		"tags":     func(at string, n *yaml.Node) { m.Tags = r.names(at, n, tagName, wantTag) },
-		"not-tags": func(at string, n *yaml.Node) { m.NotTags = r.names(at, n, tagName, wantTag) },
+		"tags":     func(at string, n *yaml.Node) { m.Tags = r.names(at, n, isTag, wantTag) },
+		"not-tags": func(at string, n *yaml.Node) { m.NotTags = r.names(at, n, isTag, wantTag) },
 	})
 	if node.Kind == yaml.MappingNode && len(node.Content) == 0 {
 		r.Add(node, at, "is empty", `which machines are meant; hostname: "*" is all`)
@@ -278,8 +284,8 @@ var (
 func (r *reader) bond(at string, node *yaml.Node) Bond {
 	b := Bond{Params: map[string]string{"bond_mode": "active-backup"}}
 	r.mapping(at, node, map[string]func(string, *yaml.Node){
-		"name":        func(at string, n *yaml.Node) { b.Name = r.name(at, n, linkName, wantLink) },
-		"interfaces":  func(at string, n *yaml.Node) { b.Interfaces = r.names(at, n, linkName, wantLink) },
+		"name":        func(at string, n *yaml.Node) { b.Name = r.name(at, n, isLink, wantLink) },
+		"interfaces":  func(at string, n *yaml.Node) { b.Interfaces = r.names(at, n, isLink, wantLink) },
 		"mode":        func(at string, n *yaml.Node) { b.Params["bond_mode"] = r.choice(at, n, bondModes) },
 		"lacp-rate":   func(at string, n *yaml.Node) { b.Params["bond_lacp_rate"] = r.choice(at, n, []string{"slow", "fast"}) },
 		"hash-policy": func(at string, n *yaml.Node) { b.Params["bond_xmit_hash_policy"] = r.choice(at, n, hashPolicy) },
@@ -294,7 +300,7 @@ func (r *reader) bond(at string, node *yaml.Node) Bond {
 func (r *reader) bridge(at string, node *yaml.Node) Bridge {
 	b := Bridge{Mode: "auto", Params: map[string]string{}}
 	r.mapping(at, node, map[string]func(string, *yaml.Node){
-		"name":   func(at string, n *yaml.Node) { b.Name = r.name(at, n, linkName, wantLink) },
+		"name":   func(at string, n *yaml.Node) { b.Name = r.name(at, n, isLink, wantLink) },
 		"on":     func(at string, n *yaml.Node) { b.On = r.on(at, n) },
 		"subnet": func(at string, n *yaml.Node) { b.Subnet = r.text(at, n, wantSubnet) },
 		"mode":   func(at string, n *yaml.Node) { b.Mode = strings.ReplaceAll(r.choice(at, n, linkModes), "-", "_") },
@@ -326,7 +332,7 @@ const wantSubnet = "a subnet by its CIDR or its name in MAAS, such as 10.0.0.0/2
 func (r *reader) on(at string, node *yaml.Node) On {
 	var o On
 	if node.Kind != yaml.MappingNode {
-		if o.Name = r.name(at, node, linkName, "an interface's name, boot, or a mapping with fabric or subnet"); o.Name == "boot" {
+		if o.Name = r.name(at, node, isLink, "an interface's name, boot, or a mapping with fabric or subnet"); o.Name == "boot" {
 			o.Name = ""
 		}
 		return o
@@ -350,10 +356,10 @@ func (r *reader) storage(at string, node *yaml.Node) *Storage {
 		return func(at string, n *yaml.Node) { *into = r.size(at, n) }
 	}
 	disk := func(into *string) func(string, *yaml.Node) {
-		return func(at string, n *yaml.Node) { *into = r.name(at, n, diskName, "the name of a disk, such as sda") }
+		return func(at string, n *yaml.Node) { *into = r.name(at, n, isDisk, "the name of a disk, such as sda") }
 	}
 	volume := func(into *string) func(string, *yaml.Node) {
-		return func(at string, n *yaml.Node) { *into = r.name(at, n, diskName, "a name, such as vgroot") }
+		return func(at string, n *yaml.Node) { *into = r.name(at, n, isDisk, "a name, such as vgroot") }
 	}
 	r.mapping(at, node, map[string]func(string, *yaml.Node){
 		"layout": func(at string, n *yaml.Node) {
@@ -428,7 +434,7 @@ func (r *reader) each(at string, node *yaml.Node, read func(at string, item *yam
 }
 
 // names reads a list of names, each once, in order.
-func (r *reader) names(at string, node *yaml.Node, shape *regexp.Regexp, want string) []string {
+func (r *reader) names(at string, node *yaml.Node, shape func(string) bool, want string) []string {
 	var all []string
 	r.each(at, node, func(at string, item *yaml.Node) {
 		name := r.name(at, item, shape, want)
@@ -443,9 +449,9 @@ func (r *reader) names(at string, node *yaml.Node, shape *regexp.Regexp, want st
 	return all
 }
 
-func (r *reader) name(at string, node *yaml.Node, shape *regexp.Regexp, want string) string {
+func (r *reader) name(at string, node *yaml.Node, shape func(string) bool, want string) string {
 	text := r.text(at, node, want)
-	if text != "" && !shape.MatchString(text) {
+	if text != "" && !shape(text) {
 		r.Add(node, at, "is "+document.Quote(text), want)
 		return ""
 	}
@@ -490,31 +496,21 @@ func (r *reader) boolean(at string, node *yaml.Node) string {
 	return text
 }
 
+// units are those of sizes, in bytes.
+var units = map[string]int64{
+	"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
+}
+
 // size reads bytes. GiB are powers of 1024 and GB of 1000; a bare G, which MAAS takes for
 // GB and most people for GiB, is refused.
 func (r *reader) size(at string, node *yaml.Node) int64 {
 	text := r.text(at, node, wantSize)
-	m := sizeText.FindStringSubmatch(text)
-	if m == nil {
-		if text != "" {
-			r.Add(node, at, "is "+document.Quote(text), wantSize)
-		}
+	number := strings.TrimRight(text, "KMGTiB")
+	unit, known := units[text[len(number):]]
+	n, err := strconv.ParseInt(number, 10, 64)
+	if text != "" && (!known || err != nil || n <= 0 || n > 1<<60/unit) {
+		r.Add(node, at, "is "+document.Quote(text), wantSize)
 		return 0
 	}
-	base, power := int64(1000), strings.Index("KMGT", strings.TrimSuffix(m[2], "i"))+1
-	if strings.HasSuffix(m[2], "i") {
-		base = 1024
-	}
-	if m[2] == "" {
-		power = 0
-	}
-	n, _ := strconv.ParseInt(m[1], 10, 64)
-	for range power {
-		if n > 1<<60/base {
-			r.Add(node, at, "is "+document.Quote(text), wantSize)
-			return 0
-		}
-		n *= base
-	}
-	return n
+	return n * unit
 }
