@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/canonical/lxd/shared"
@@ -212,7 +214,8 @@ func TestCrashes(t *testing.T) {
 // The real door, against a server that answers as LXD does.
 func TestOpen(t *testing.T) {
 	auth, restricted := "trusted", true
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	var connections atomic.Int32
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var metadata any
 		switch {
 		case r.URL.Path == "/1.0":
@@ -227,6 +230,12 @@ func TestOpen(t *testing.T) {
 		}
 		_ = json.NewEncoder(w).Encode(map[string]any{"type": "sync", "status_code": 200, "metadata": metadata})
 	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.StartTLS()
 	defer server.Close()
 	content := newSite(t).juju.Secrets["secret:c"]
 	content["server-cert"] = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
@@ -241,6 +250,7 @@ func TestOpen(t *testing.T) {
 	listed, err := lxd.GetProfiles()
 	require.NoError(t, err)
 	assert.Len(t, listed, 1)
+	assert.EqualValues(t, 1, connections.Load(), "connections: TLS is most of what a hook costs")
 
 	restricted = false
 	_, is, err = direct.Open(t.Context(), o, credential)

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/http"
 
 	lxdclient "github.com/canonical/lxd/client"
 	"github.com/canonical/lxd/shared"
@@ -49,6 +50,9 @@ func Open(ctx context.Context, o Options, c Credential) (profiles.Server, bool, 
 	}
 	server, err := lxdclient.ConnectLXDWithContext(ctx, o.Endpoint, &lxdclient.ConnectionArgs{
 		TLSClientCert: c.ClientCert, TLSClientKey: c.ClientKey, TLSServerCert: c.ServerCert, UserAgent: "dcib", SkipGetServer: true,
+		// As the only authority: without one LXD's client reads and trusts the system's, too.
+		TLSCA:            c.ServerCert,
+		TransportWrapper: keepAlive,
 	})
 	if err != nil {
 		return fail(err)
@@ -68,4 +72,20 @@ func Open(ctx context.Context, o Options, c Credential) (profiles.Server, bool, 
 	known, _, err := server.GetCertificate(shared.CertFingerprint(certificate))
 	// A LXD that tells a client nothing of itself has restricted it.
 	return server.UseProject(o.Project), err != nil || known.Restricted, nil
+}
+
+// transport is LXD's own, to be given back to it.
+type transport struct {
+	http.RoundTripper
+	own *http.Transport
+}
+
+// Transport implements lxdclient.HTTPTransporter.
+func (t transport) Transport() *http.Transport { return t.own }
+
+// keepAlive has the questions of a hook share one connection: LXD's client makes one for
+// each, and TLS is most of what a hook costs.
+func keepAlive(t *http.Transport) lxdclient.HTTPTransporter {
+	t.DisableKeepAlives = false
+	return transport{t, t}
 }
