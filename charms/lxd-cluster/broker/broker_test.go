@@ -269,6 +269,7 @@ func TestHostileClaims(t *testing.T) {
 		thief.say(0) // with the victim's own proof, had it been seen
 		c.hook()
 		assert.Equal(t, lxdprofile.Challenged, thief.state(0).State)
+		assert.Contains(t, c.juju.Units["lxd-cluster/0"].Log, "WARNING lxd-profile:1: sub-evil/0 of "+thief.app+", which was in instance juju-evil-0, claims instance juju-web-0: it gets nothing there until it has proven it")
 		untouched(c)
 		for _, proof := range []string{"", "00", strings.Repeat("0", 64), victim.claims[0].Proof, thief.claims[0].Prove(thief.nonce(), ""), thief.state(0).Challenge} {
 			thief.claims[0].Proof = proof
@@ -288,8 +289,13 @@ func TestHostileClaims(t *testing.T) {
 		c.hook()
 		thief.claims[0].Challenge = thief.state(0).Challenge
 		thief.say(0)
-		c.hook()
-		assert.Equal(t, lxdprofile.Challenged, thief.state(0).State)
+		for range 2 {
+			c.hook()
+			assert.Equal(t, lxdprofile.Refused, thief.state(0).State)
+			assert.Equal(t, "the proof that instance juju-web-0 is the unit's own is wrong", thief.state(0).Message)
+		}
+		log := strings.Join(c.juju.Units["lxd-cluster/0"].Log, "\n")
+		assert.Equal(t, 1, strings.Count(log, "the proof that instance juju-web-0 is the unit's own is wrong"), log)
 		untouched(c)
 	})
 	t.Run("another unit of the same application", func(t *testing.T) {

@@ -189,6 +189,11 @@ func (f Facts) judge(r Relation, u Unit) verdict {
 			v.message = fmt.Sprintf("%s: for containers only, and instance %s is a virtual machine", strings.Join(refused, ", "), c.Instance)
 		}
 	}
+	if nonce := i.Nonces[key]; !v.proven && c.Proof != "" && lxdprofile.IsNonce(nonce) && c.Challenge == lxdprofile.ChallengeOf(nonce) {
+		v.state = lxdprofile.Refused
+		v.message = fmt.Sprintf("the proof that instance %s is the unit's own is wrong", c.Instance)
+		return v
+	}
 	if !v.proven {
 		v.state = lxdprofile.Challenged
 		v.message = fmt.Sprintf("prove that instance %s is yours: read %s through /dev/lxd/sock", c.Instance, key)

@@ -46,9 +46,14 @@ func (s publish) Name() string {
 func (s publish) Apply(ctx context.Context, w *World) error {
 	for _, name := range slices.Sorted(maps.Keys(s.answer.Units)) {
 		state := s.answer.Units[name]
+		last := s.last.Units[name]
 		bad := state.State == lxdprofile.Refused || state.State == lxdprofile.UnknownInstance
-		if last := s.last.Units[name]; bad && (last.State != state.State || last.Message != state.Message) {
+		if bad && (last.State != state.State || last.Message != state.Message) {
 			_ = w.Tools.Log(ctx, "WARNING", fmt.Sprintf("%s: %s to %s of %s: %s", s.relation, state.State, name, s.app, state.Message))
+		}
+		// It may have moved, or it lies: that is for the proof to say, and for a person to know.
+		if state.State == lxdprofile.Challenged && last.Instance != "" && last.Instance != state.Instance {
+			_ = w.Tools.Log(ctx, "WARNING", fmt.Sprintf("%s: %s of %s, which was in instance %s, claims instance %s: it gets nothing there until it has proven it", s.relation, name, s.app, last.Instance, state.Instance))
 		}
 	}
 	return w.Tools.RelationSetApp(ctx, s.relation, s.answer.Encode())

@@ -158,7 +158,7 @@ func Plan(f Facts) charm.Plan[World] {
 		}
 		if f.Self.Instance != "" {
 			if values := f.claim(r).Encode(); !lxdprofile.Same(r.Claim, values) {
-				plan.Steps = append(plan.Steps, publishClaim{r.ID, r.Broker, values})
+				plan.Steps = append(plan.Steps, publishClaim{r.ID, r.Broker, values, r.foreign(values)})
 			}
 		}
 	}
@@ -178,6 +178,25 @@ func (f Facts) claim(r Relation) lxdprofile.Claim {
 		c.Challenge, c.Proof = r.Claim["challenge"], r.Claim["proof"]
 	}
 	return c
+}
+
+// foreign says what in this unit's databag another hand than this charm's wrote, or the unit
+// itself when it was in another place; "" when nothing.
+func (r Relation) foreign(own map[string]string) string {
+	var parts []string
+	for _, key := range []string{"unit", "principal", "model-uuid", "instance"} {
+		if was := r.Claim[key]; was != "" && was != own[key] {
+			parts = append(parts, fmt.Sprintf("%s %.60q where it is %q", key, was, own[key]))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	says := "this unit's claim said " + strings.Join(parts, ", ") + ": taken back"
+	if r.State.State == lxdprofile.Refused || r.State.State == lxdprofile.UnknownInstance {
+		says += "; " + r.Broker + " has refused it: " + r.State.Message
+	}
+	return says
 }
 
 // Direct tells whether this unit goes to LXD itself rather than to a broker.
@@ -308,6 +327,7 @@ func (s publishShare) Apply(ctx context.Context, w World) error {
 type publishClaim struct {
 	relation, broker string
 	values           map[string]string
+	foreign          string // what was claimed before and is not true
 }
 
 func (s publishClaim) Name() string {
@@ -318,5 +338,8 @@ func (s publishClaim) Name() string {
 }
 
 func (s publishClaim) Apply(ctx context.Context, w World) error {
+	if s.foreign != "" {
+		_ = w.Tools.Log(ctx, "WARNING", s.foreign)
+	}
 	return w.Tools.RelationSet(ctx, s.relation, s.values)
 }

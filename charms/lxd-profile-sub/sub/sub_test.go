@@ -332,6 +332,20 @@ func TestAnotherInstanceAnotherClaim(t *testing.T) {
 	assert.Equal(t, lxdprofile.Claim{Unit: "sub/1", Principal: "web/1", ModelUUID: modelUUID, Instance: "juju-9"}, m.claim("sub/1"))
 }
 
+// What another hand wrote into the unit's databag is taken back, and said.
+func TestAClaimThatIsNotTrue(t *testing.T) {
+	m := newModel(t)
+	m.hook("sub/1")
+	own := m.claim("sub/1")
+	forged := own
+	forged.Instance, forged.Principal = "juju-0", "db/0"
+	m.relation.Databags["sub/1"] = forged.Encode()
+	m.answer("sub/1", lxdprofile.State{State: lxdprofile.Refused, Instance: "juju-0", Message: "instance juju-0 is not where Juju put it"})
+	m.hook("sub/1")
+	assert.Equal(t, own, m.claim("sub/1"))
+	assert.Contains(t, m.juju.Units["sub/1"].Log, `WARNING this unit's claim said principal "db/0" where it is "web/1", instance "juju-0" where it is "juju-1": taken back; lxd-cluster has refused it: instance juju-0 is not where Juju put it`)
+}
+
 func TestOutsideLXD(t *testing.T) {
 	m := newModel(t)
 	m.lxd["sub/0"].instance = ""
