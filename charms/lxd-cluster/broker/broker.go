@@ -40,8 +40,6 @@ const (
 type World struct {
 	profiles.World
 	Random io.Reader // for nonces
-
-	restarted bool // a batch, in this hook
 }
 
 // Facts are what the broker saw.
@@ -99,7 +97,7 @@ func Observe(ctx context.Context, event hooktool.Event, w *World, active bool) (
 		Project:   w.Project,
 		Instances: map[string]Instance{},
 		Failed:    w.Failed(),
-		Restarted: w.restarted,
+		Restarted: w.Restarted(),
 	}
 	if !active {
 		return f, nil

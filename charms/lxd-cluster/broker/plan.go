@@ -82,7 +82,7 @@ func (f Facts) cleanUp() []charm.Step[*World] {
 
 // notes are the options of an instance that are about one relation.
 func notes(relation string) []string {
-	return []string{lxdprofile.NonceKey(relation), profiles.AttachedKey(relation), restartKey(relation)}
+	return []string{lxdprofile.NonceKey(relation), profiles.AttachedKey(relation), profiles.RestartKey(relation)}
 }
 
 // notes tells whether an instance has any of the options.

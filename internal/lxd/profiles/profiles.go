@@ -39,9 +39,12 @@ const (
 const attachedPrefix = "user.dcib.attached."
 
 // AttachedKey is that option for one relation ("lxd-profile:5").
-func AttachedKey(relation string) string {
+func AttachedKey(relation string) string { return attachedPrefix + number(relation) }
+
+// number gives what of a relation's id tells it from others: 5 for "lxd-profile:5".
+func number(relation string) string {
 	_, number, _ := strings.Cut(relation, ":")
-	return attachedPrefix + number
+	return number
 }
 
 // Server is what is needed of LXD; LXD's own client is one, for one project. Its client

@@ -27,10 +27,15 @@ type World struct {
 	// failed is what LXD refused to do in this hook, by the step's name. It is told to
 	// those it concerns rather than failing the hook, and tried again in the next.
 	failed map[string]string
+
+	restarted bool // instances, in this hook
 }
 
 // Failed is what LXD refused to do in this hook, by the step's name.
 func (w *World) Failed() map[string]string { return maps.Clone(w.failed) }
+
+// Restarted tells whether instances were restarted in this hook.
+func (w *World) Restarted() bool { return w.restarted }
 
 // Write makes a profile of ours have a content.
 type Write struct {

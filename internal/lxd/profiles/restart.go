@@ -1,0 +1,207 @@
+package profiles
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	lxdclient "github.com/canonical/lxd/client"
+	"github.com/canonical/lxd/shared/api"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/relation/lxdprofile"
+)
+
+// stopTimeout is how many seconds an instance has for shutting down before its restart. It
+// is never forced: an instance that will not stop ends the request.
+const stopTimeout = 120
+
+// RestartKey is the instance option with the note of a restart that was asked for over a
+// relation.
+func RestartKey(relation string) string { return restartPrefix + number(relation) }
+
+const restartPrefix = "user.dcib.restart."
+
+// note is written into an instance before it is restarted, so that a hook which is killed
+// then does not restart it twice, and so that one can tell when its unit is back.
+type note struct {
+	request string    // its id
+	started time.Time // when the instance had been started until then
+	unit    string    // what its unit said of its start until then
+}
+
+func (n note) String() string {
+	return fmt.Sprintf("%s %d %s", n.request, n.started.UnixNano(), n.unit)
+}
+
+func parseNote(text string) (note, bool) {
+	parts := strings.SplitN(text, " ", 3)
+	if len(parts) != 3 {
+		return note{}, false
+	}
+	nano, err := strconv.ParseInt(parts[1], 10, 64)
+	return note{parts[0], time.Unix(0, nano), parts[2]}, err == nil
+}
+
+// Request is what somebody asked for over a relation.
+type Request struct {
+	Relation string
+	lxdprofile.Restart
+}
+
+// Unit is one of those that a request is about.
+type Unit struct {
+	Name, Instance string
+	Started        string // another text after each start of the instance, in the unit's own words
+	Waits          bool   // something waits for a restart
+}
+
+// Next says what to restart now, and how far the request is. units are in the order of
+// their turns. take tells which instance is in the way of one's restart, and takes it when
+// none is.
+func (r Request) Next(units []Unit, instances map[string]Instance, failed map[string]string, now time.Time, take func(instance string) string) (*Restart, lxdprofile.Progress) {
+	say := func(state, format string, args ...any) lxdprofile.Progress {
+		return lxdprofile.Progress{ID: r.ID, State: state, Message: fmt.Sprintf(format, args...)}
+	}
+	batch := Restart{Relation: r.Relation, Request: r.ID, units: map[string]string{}}
+	var waiting []string
+	var candidates []Unit
+	for _, u := range units {
+		instance := instances[u.Instance]
+		n, noted := instance.note(r.Relation)
+		switch mine := noted && n.request == r.ID; {
+		case mine && instance.Started.Equal(n.started):
+			// Its hook was killed, or LXD would not, after the note.
+			batch.units[u.Instance] = n.unit
+		case mine && r.back(u, instance):
+		case mine:
+			if limit := time.Duration(r.WaitHealthy) * time.Second; now.Sub(instance.Started) > limit {
+				return nil, say(lxdprofile.Failed, "%s is not back %s after the restart of its instance %s: look at it, then ask again for the rest", u.Name, limit, u.Instance)
+			}
+			waiting = append(waiting, u.Name)
+		case u.Waits:
+			candidates = append(candidates, u)
+		}
+	}
+	if failure := failed[batch.Name()]; failure != "" {
+		return nil, say(lxdprofile.Failed, "LXD would not: %s", failure)
+	}
+	var held []string
+	for _, u := range candidates {
+		if len(batch.units)+len(waiting) >= r.Batch {
+			break
+		}
+		if other := take(u.Instance); other != "" {
+			held = append(held, fmt.Sprintf("%s (%s is being restarted)", u.Name, other))
+			continue
+		}
+		batch.units[u.Instance] = u.Started
+	}
+	var step *Restart
+	if len(batch.units) > 0 {
+		step = &batch
+	}
+	switch {
+	case len(waiting) > 0:
+		return step, say(lxdprofile.Running, "waiting for %s to be back", strings.Join(waiting, ", "))
+	case step != nil:
+		return step, say(lxdprofile.Running, "%d to go", len(candidates))
+	case len(held) > 0:
+		return nil, say(lxdprofile.Running, "not yet: %s", strings.Join(held, ", "))
+	}
+	return nil, say(lxdprofile.Done, "")
+}
+
+// Restarts tells whether the request is restarting a unit's instance: noted, and not back.
+func (r Request) Restarts(u Unit, instance Instance) bool {
+	n, noted := instance.note(r.Relation)
+	return noted && n.request == r.ID && !(instance.Started.After(n.started) && r.back(u, instance))
+}
+
+// back tells whether an instance runs again and its unit has said so.
+func (r Request) back(u Unit, instance Instance) bool {
+	n, _ := instance.note(r.Relation)
+	return r.WaitHealthy == 0 || instance.Running && u.Started != n.unit
+}
+
+// Restarted tells whether the instance has been started since a request over a relation
+// noted that it restarts it.
+func (i Instance) Restarted(relation string) bool {
+	n, noted := i.note(relation)
+	return noted && i.Started.After(n.started)
+}
+
+func (i Instance) note(relation string) (note, bool) { return parseNote(i.Own[RestartKey(relation)]) }
+
+// Forget takes away the notes of a relation's requests.
+func Forget(relation string, instances map[string]Instance) []charm.Step[*World] {
+	var steps []charm.Step[*World]
+	key := RestartKey(relation)
+	for _, name := range slices.Sorted(maps.Keys(instances)) {
+		if i := instances[name]; i.Own[key] != "" && i.Unreachable == "" {
+			steps = append(steps, Release{Instance: name, Keys: []string{key}})
+		}
+	}
+	return steps
+}
+
+// Restart restarts instances at the same time.
+type Restart struct {
+	Relation, Request string
+	units             map[string]string // by instance: what its unit says of its start
+}
+
+// Instances are those that it restarts, sorted.
+func (s Restart) Instances() []string { return slices.Sorted(maps.Keys(s.units)) }
+
+// Name implements charm.Step.
+func (s Restart) Name() string {
+	return fmt.Sprintf("restart instance %s (%s, request %s)", strings.Join(s.Instances(), ", "), s.Relation, s.Request)
+}
+
+// Apply implements charm.Step.
+func (s Restart) Apply(ctx context.Context, w *World) error {
+	w.restarted = true
+	type begun struct {
+		instance string
+		op       lxdclient.Operation
+	}
+	var running []begun
+	var errs []error
+	for _, name := range s.Instances() {
+		op, err := s.begin(ctx, w, name)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("instance %s: %w", name, err))
+			break // what cannot be restarted here is no reason to stop more
+		}
+		running = append(running, begun{name, op})
+	}
+	for _, b := range running {
+		if err := b.op.WaitContext(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("instance %s: %w", b.instance, err))
+		}
+	}
+	return w.Note(ctx, s.Name(), errors.Join(errs...))
+}
+
+// begin notes the restart in the instance and asks LXD for it.
+func (s Restart) begin(ctx context.Context, w *World, name string) (lxdclient.Operation, error) {
+	instance, _, err := w.LXD.GetInstance(name)
+	if err != nil {
+		return nil, err
+	}
+	text := note{s.Request, instance.LastUsedAt, s.units[name]}.String()
+	err = w.Change(ctx, name, func(put *api.InstancePut) error {
+		put.Config[RestartKey(s.Relation)] = text
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return w.LXD.UpdateInstanceState(name, api.InstanceStatePut{Action: "restart", Timeout: stopTimeout}, "")
+}
