@@ -154,6 +154,22 @@ func TestARestartIsStopped(t *testing.T) {
 		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Failed, Message: "LXD would not: instance juju-web-0: The instance will not stop"}, a.answer().Restart)
 		assert.Equal(t, lxdprofile.Applied, a.state(0).State)
 	})
+	t.Run("LXD will not restart one of a batch", func(t *testing.T) {
+		c := newCluster(t)
+		c.policy(wide)
+		a := c.ask(shop, "web", 3, "security.nesting=true").settle()
+		c.lxd.Refuse = func(what string) error {
+			if what == "restart instance juju-web-0" {
+				return errors.New("The instance will not stop")
+			}
+			return nil
+		}
+		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 2, WaitHealthy: 60})
+		c.hook()
+		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Failed, Message: "LXD would not: instance juju-web-0: The instance will not stop"}, a.answer().Restart)
+		c.hook()
+		assert.Empty(t, c.restarts())
+	})
 	t.Run("not a request", func(t *testing.T) {
 		c := newCluster(t)
 		a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()

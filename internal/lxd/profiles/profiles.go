@@ -32,7 +32,21 @@ const (
 	relationMark    = "user.dcib.relation"
 	applicationMark = "user.dcib.application"
 	changedMark     = "user.dcib.changed"
+	memoryMark      = "user.dcib.memory"
 )
+
+// Memory is kept in a profile for who writes it, where nobody else remembers.
+type Memory struct {
+	Written    string          `json:"written"` // the revision of what was written
+	History    profile.History `json:"history,omitempty"`
+	RolledBack *RolledBack     `json:"rolled-back,omitempty"`
+}
+
+// RolledBack is an earlier profile that is in force until something else is wanted.
+type RolledBack struct {
+	Until   string          `json:"until"` // the revision of what is wanted, and not in force
+	Profile profile.Profile `json:"profile"`
+}
 
 // attachedPrefix begins the instance option that says when the instance got the profile of
 // a relation.
@@ -71,6 +85,7 @@ type Profile struct {
 	Content  profile.Profile      // without the marks
 	Changed  map[string]time.Time // when what needs a restart last changed, by path
 	Used     bool                 // by any instance, also one that cannot be reached
+	Memory   Memory
 }
 
 // Instance is what is looked at in an instance.
@@ -97,6 +112,7 @@ func List(server Server, owner string) (map[string]Profile, error) {
 			known.Relation = p.Config[relationMark]
 			known.Content = contentOf(p.Config, p.Devices)
 			known.Changed = changes(p.Config[changedMark])
+			_ = json.Unmarshal([]byte(p.Config[memoryMark]), &known.Memory) // what cannot be read is nothing
 		}
 		all[p.Name] = known
 	}

@@ -25,7 +25,14 @@ const stopTimeout = 120
 // relation.
 func RestartKey(relation string) string { return restartPrefix + number(relation) }
 
-const restartPrefix = "user.dcib.restart."
+// StartedKey is the instance option in which its unit says of its start what it has no
+// databag for.
+func StartedKey(relation string) string { return startedPrefix + number(relation) }
+
+const (
+	restartPrefix = "user.dcib.restart."
+	startedPrefix = "user.dcib.started."
+)
 
 // note is written into an instance before it is restarted, so that a hook which is killed
 // then does not restart it twice, and so that one can tell when its unit is back.
@@ -88,8 +95,11 @@ func (r Request) Next(units []Unit, instances map[string]Instance, failed map[st
 			candidates = append(candidates, u)
 		}
 	}
-	if failure := failed[batch.Name()]; failure != "" {
-		return nil, say(lxdprofile.Failed, "LXD would not: %s", failure)
+	for _, step := range slices.Sorted(maps.Keys(failed)) {
+		// Whichever instances were in it.
+		if strings.HasPrefix(step, restartName) && strings.HasSuffix(step, batch.of()) {
+			return nil, say(lxdprofile.Failed, "LXD would not: %s", failed[step])
+		}
 	}
 	var held []string
 	for _, u := range candidates {
@@ -160,9 +170,12 @@ type Restart struct {
 func (s Restart) Instances() []string { return slices.Sorted(maps.Keys(s.units)) }
 
 // Name implements charm.Step.
-func (s Restart) Name() string {
-	return fmt.Sprintf("restart instance %s (%s, request %s)", strings.Join(s.Instances(), ", "), s.Relation, s.Request)
-}
+func (s Restart) Name() string { return restartName + strings.Join(s.Instances(), ", ") + s.of() }
+
+const restartName = "restart instance "
+
+// of says whose request it is.
+func (s Restart) of() string { return fmt.Sprintf(" (%s, request %s)", s.Relation, s.Request) }
 
 // Apply implements charm.Step.
 func (s Restart) Apply(ctx context.Context, w *World) error {
@@ -191,17 +204,50 @@ func (s Restart) Apply(ctx context.Context, w *World) error {
 
 // begin notes the restart in the instance and asks LXD for it.
 func (s Restart) begin(ctx context.Context, w *World, name string) (lxdclient.Operation, error) {
-	instance, _, err := w.LXD.GetInstance(name)
-	if err != nil {
-		return nil, err
-	}
-	text := note{s.Request, instance.LastUsedAt, s.units[name]}.String()
-	err = w.Change(ctx, name, func(put *api.InstancePut) error {
-		put.Config[RestartKey(s.Relation)] = text
-		return nil
-	})
-	if err != nil {
+	if err := w.NoteRestart(ctx, name, s.Relation, s.Request, s.units[name]); err != nil {
 		return nil, err
 	}
 	return w.LXD.UpdateInstanceState(name, api.InstanceStatePut{Action: "restart", Timeout: stopTimeout}, "")
+}
+
+// NoteRestart notes in an instance that it is about to be restarted. started is what its
+// unit says of its start until then.
+func (w *World) NoteRestart(ctx context.Context, name, relation, request, started string) error {
+	instance, _, err := w.LXD.GetInstance(name)
+	if err != nil {
+		return err
+	}
+	text := note{request, instance.LastUsedAt, started}.String()
+	return w.Change(ctx, name, func(put *api.InstancePut) error {
+		put.Config[RestartKey(relation)] = text
+		return nil
+	})
+}
+
+// Restarting tells whether anybody's request is restarting the instance, as far as units
+// say that they are back in the instance itself.
+func (i Instance) Restarting() bool {
+	for key := range i.Own {
+		number, is := strings.CutPrefix(key, restartPrefix)
+		n, noted := parseNote(i.Own[key])
+		if is && noted && !(i.Running && i.Started.After(n.started) && i.Own[startedPrefix+number] != n.unit) {
+			return true
+		}
+	}
+	return false
+}
+
+// Back says in an instance that was restarted that its unit is back.
+type Back struct{ Instance, Relation, Started string }
+
+// Name implements charm.Step.
+func (s Back) Name() string { return "say that instance " + s.Instance + " is back after its restart" }
+
+// Apply implements charm.Step.
+func (s Back) Apply(ctx context.Context, w *World) error {
+	err := w.Change(ctx, s.Instance, func(put *api.InstancePut) error {
+		put.Config[StartedKey(s.Relation)] = s.Started
+		return nil
+	})
+	return w.Note(ctx, s.Name(), err)
 }

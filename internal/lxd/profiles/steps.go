@@ -2,6 +2,7 @@ package profiles
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -44,6 +45,7 @@ type Write struct {
 	Content                      profile.Profile
 	Instances                    map[string]Instance // as they were seen
 	Again                        bool                // somebody else has changed it
+	Memory                       *Memory             // what to keep in it; nil for nothing
 }
 
 // Name implements charm.Step.
@@ -62,6 +64,13 @@ func (s Write) Apply(ctx context.Context, w *World) error {
 func (s Write) write(ctx context.Context, w *World) error {
 	content := profile.Merge(s.Content)
 	content.Config[ownerMark], content.Config[relationMark] = mark(s.Owner, s.Profile), s.Relation
+	if s.Memory != nil {
+		text, err := json.Marshal(s.Memory)
+		if err != nil {
+			return err
+		}
+		content.Config[memoryMark] = string(text)
+	}
 	description := "Written for lxd-profile-sub: do not edit, set its options"
 	old, etag, err := w.LXD.GetProfile(s.Profile)
 	switch {
