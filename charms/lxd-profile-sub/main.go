@@ -9,11 +9,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/dcib/dcib/charms/lxd-profile-sub/direct"
 	"github.com/dcib/dcib/charms/lxd-profile-sub/sub"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/command"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/lxd/profiles"
 )
@@ -35,7 +37,7 @@ func main() {
 		World: func(_ hooktool.Event, tools hooktool.Tools) *world {
 			return &world{
 				sub:    sub.World{Tools: tools, LXD: sub.DevLXD{Socket: sub.Socket, Proc: "/proc"}},
-				direct: direct.World{World: profiles.World{Tools: tools, Now: time.Now}, Open: direct.Open},
+				direct: direct.World{World: profiles.World{Tools: tools, Now: time.Now}, Open: direct.Open, Pause: pause, Reboot: reboot},
 			}
 		},
 		Observe: observe,
@@ -43,8 +45,8 @@ func main() {
 		Actions: map[string]charm.Action[facts, *world]{
 			"show-profile":  part(sub.ShowProfile),
 			"diff":          diff,
-			"apply-restart": part(sub.ApplyRestart),
-			"rollback":      part(sub.Rollback),
+			"apply-restart": applyRestart,
+			"rollback":      rollback,
 		},
 	})
 }
@@ -55,7 +57,7 @@ func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err 
 	}
 	self := direct.Self{
 		Unit: event.Unit, Principal: event.Principal, Model: event.Model, ModelUUID: event.ModelUUID,
-		Instance: f.Sub.Self.Instance, Leader: f.Sub.Leader,
+		Instance: f.Sub.Self.Instance, Started: f.Sub.Self.Started, Leader: f.Sub.Leader,
 	}
 	if self.Leaving, err = leaving(ctx, event, w.sub.Tools); err != nil {
 		return f, err
@@ -106,4 +108,39 @@ func diff(ctx context.Context, f facts, w *world, call charm.Call) (map[string]s
 		return nil, err
 	}
 	return direct.Diff(*f.Direct, wanted.Profile), nil
+}
+
+func applyRestart(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+	if f.Direct == nil {
+		return sub.ApplyRestart(ctx, f.Sub, w.sub, call)
+	}
+	return direct.ApplyRestart(ctx, *f.Direct, &w.direct, call)
+}
+
+func rollback(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+	if f.Direct == nil {
+		return sub.Rollback(ctx, f.Sub, w.sub, call)
+	}
+	wanted, err := f.Sub.Options.Wanted()
+	if err != nil {
+		return nil, fmt.Errorf("cannot roll back: %w: what was asked for before that is still in force; mend the option first", err)
+	}
+	return direct.Rollback(ctx, *f.Direct, &w.direct, wanted.Profile)
+}
+
+// pause waits, or ends with the action.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// reboot restarts this machine in a minute, when the action that asks for it has ended. LXD
+// makes it a start like any other, with the options as they are then.
+func reboot(ctx context.Context) error {
+	_, err := command.System{}.Run(ctx, "shutdown", "-r", "+1", "lxd-profile-sub: apply-restart")
+	return err
 }

@@ -13,15 +13,18 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/lxd/profiles"
 	"github.com/dcib/dcib/internal/profile"
+	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// relation is what stands in the marks in the place of a relation's id.
-const relation = "direct:0"
+// relation is what stands in the marks in the place of a relation's id. It tells the
+// application from others in the same instance.
+func (f Facts) relation() string { return "direct:" + hooktool.AppOf(f.Self.Unit) }
 
 // What Juju writes into an instance's options when it makes it.
 // https://github.com/juju/juju/blob/main/environs/tags/tags.go
@@ -39,6 +42,7 @@ type Self struct {
 	Unit, Principal  string
 	Model, ModelUUID string
 	Instance         string
+	Started          string // another text after each start of the instance
 	Leader           bool
 	Leaving          bool // Juju takes the unit away
 }
@@ -46,7 +50,12 @@ type Self struct {
 // World is what the unit works on, for one hook.
 type World struct {
 	profiles.World
-	Open       func(ctx context.Context, o Options, credential Credential) (profiles.Server, bool, error)
+	Open func(ctx context.Context, o Options, credential Credential) (profiles.Server, bool, error)
+	// For the action apply-restart: how to wait, and how to restart this unit's own machine
+	// after the action has ended.
+	Pause  func(ctx context.Context, d time.Duration) error
+	Reboot func(ctx context.Context) error
+
 	restricted bool
 }
 
@@ -71,15 +80,20 @@ func Observe(ctx context.Context, self Self, o Options, w *World) (Facts, error)
 		}
 	}
 	f.Restricted, f.Extension = w.restricted, w.LXD.HasExtension
+	return f, f.look(w)
+}
+
+// look asks the LXD what there is.
+func (f *Facts) look(w *World) error {
 	var err error
 	if f.Profiles, err = profiles.List(w.LXD, f.Owner); err == nil {
 		f.Instances, err = profiles.Instances(w.LXD)
 	}
 	if err != nil {
-		return f, charm.Waiting("cannot ask the LXD at %s about project %s: %s: will look again", o.Endpoint, o.Project, err)
+		return charm.Waiting("cannot ask the LXD at %s about project %s: %s: will look again", f.Options.Endpoint, f.Options.Project, err)
 	}
 	f.Failed = w.Failed()
-	return f, nil
+	return nil
 }
 
 func (w *World) connect(ctx context.Context, o Options) error {
@@ -133,12 +147,13 @@ func Plan(f Facts, wanted profile.Profile, wrong error) charm.Plan[*World] {
 		return plan
 	}
 	now := f.Profiles[name]
+	asked, rolledBack := askedFor(now, wanted)
 	switch {
-	case now.Content.Equal(wanted) && exists:
+	case exists && now.Content.Equal(asked) && (now.Memory.RolledBack == nil || rolledBack):
 	case f.Self.Leader:
-		write := profiles.Write{
-			Profile: name, Owner: f.Owner, Relation: relation, Application: f.Self.ModelUUID + "/" + hooktool.AppOf(f.Self.Principal),
-			Content: wanted, Instances: f.Instances,
+		write := f.write(asked)
+		if rolledBack {
+			write.Memory.RolledBack = now.Memory.RolledBack
 		}
 		if f.failed(&plan, write.Name()) {
 			return plan
@@ -148,19 +163,62 @@ func Plan(f Facts, wanted profile.Profile, wrong error) charm.Plan[*World] {
 		plan.Status = charm.Waitingf("waiting for the leader to write profile %s", name)
 	}
 	attach := profiles.Attach{Instance: f.Self.Instance, Started: own.Started, Profiles: map[string]profiles.Claim{name: {
-		Relation: relation, Holds: func(own map[string]string) bool { return own[jujuModel] == f.Self.ModelUUID },
+		Relation: f.relation(), Holds: func(own map[string]string) bool { return own[jujuModel] == f.Self.ModelUUID },
 	}}}
-	_, attach.Again = own.Own[profiles.AttachedKey(relation)]
+	_, attach.Again = own.Own[profiles.AttachedKey(f.relation())]
 	if (exists || f.Self.Leader) && !slices.Equal(attach.List(own.Profiles), own.Profiles) {
 		if f.failed(&plan, attach.Name()) {
 			return plan
 		}
 		plan.Steps = append(plan.Steps, lift(attach)...)
 	}
+	if own.Restarted(f.relation()) && own.Own[profiles.StartedKey(f.relation())] != f.Self.Started {
+		plan.Steps = append(plan.Steps, lift(profiles.Back{Instance: f.Self.Instance, Relation: f.relation(), Started: f.Self.Started})...)
+	}
 	if plan.Status.Level == "" {
-		plan.Status = f.inForce(own, now)
+		plan.Status = f.inForce(own, now, rolledBack)
 	}
 	return plan
+}
+
+// askedFor gives what is to be in force where that is wanted: an earlier profile after a
+// rollback, as long as the options say what they said then.
+func askedFor(now profiles.Profile, wanted profile.Profile) (asked profile.Profile, rolledBack bool) {
+	if r := now.Memory.RolledBack; r != nil && r.Until == lxdprofile.Revision(wanted) {
+		return r.Profile, true
+	}
+	return wanted, false
+}
+
+// write makes the application's profile have a content, and keeps in its history what it
+// had, when that was fully applied.
+func (f Facts) write(content profile.Profile) profiles.Write {
+	name, exists := f.ours()
+	now := f.Profiles[name]
+	memory := &profiles.Memory{Written: lxdprofile.Revision(content), History: now.Memory.History}
+	again := exists && now.Memory.Written != lxdprofile.Revision(now.Content)
+	if !again && f.fullyApplied(name) {
+		memory.History = memory.History.With(now.Content)
+	}
+	return profiles.Write{
+		Profile: name, Owner: f.Owner, Relation: f.relation(), Application: f.Self.ModelUUID + "/" + hooktool.AppOf(f.Self.Principal),
+		Content: content, Instances: f.Instances, Again: again, Memory: memory,
+	}
+}
+
+// fullyApplied tells whether nothing of the profile waits for a restart on any instance that
+// has it.
+func (f Facts) fullyApplied(name string) bool {
+	applied := false
+	for _, i := range f.Instances {
+		if slices.Contains(i.Profiles, name) {
+			applied = true
+			if i.Unreachable != "" || len(i.Pending(f.Profiles[name])) > 0 {
+				return false
+			}
+		}
+	}
+	return applied
 }
 
 // lift makes steps on LXD this room's.
@@ -180,7 +238,7 @@ func (f Facts) failed(plan *charm.Plan[*World], step string) bool {
 // ours gives the name of this application's profile, and whether there is one already.
 func (f Facts) ours() (name string, exists bool) {
 	for _, name := range slices.Sorted(maps.Keys(f.Profiles)) {
-		if p := f.Profiles[name]; p.Ours && p.Relation == relation {
+		if p := f.Profiles[name]; p.Ours && p.Relation == f.relation() {
 			return name, true
 		}
 	}
@@ -192,10 +250,11 @@ func (f Facts) ours() (name string, exists bool) {
 
 // leave takes the profile off the unit's instance, and deletes it when nobody has it.
 func (f Facts) leave(name string, exists bool) []charm.Step[*World] {
-	key := profiles.AttachedKey(relation)
+	keys := []string{profiles.AttachedKey(f.relation()), profiles.RestartKey(f.relation()), profiles.StartedKey(f.relation())}
 	own, ok := f.Instances[f.Self.Instance]
-	if _, noted := own.Own[key]; ok && (noted || slices.Contains(own.Profiles, name)) {
-		return lift(profiles.Release{Instance: f.Self.Instance, Profile: name, Keys: []string{key}})
+	noted := slices.ContainsFunc(keys, func(key string) bool { _, has := own.Own[key]; return has })
+	if ok && (noted || slices.Contains(own.Profiles, name)) {
+		return lift(profiles.Release{Instance: f.Self.Instance, Profile: name, Keys: keys})
 	}
 	if exists && !f.Profiles[name].Used {
 		return lift(profiles.Delete{Profile: name, Owner: f.Owner})
@@ -204,14 +263,17 @@ func (f Facts) leave(name string, exists bool) []charm.Step[*World] {
 }
 
 // inForce says what the profile does on the unit's own instance.
-func (f Facts) inForce(own profiles.Instance, p profiles.Profile) charm.Status {
+func (f Facts) inForce(own profiles.Instance, p profiles.Profile, rolledBack bool) charm.Status {
 	var parts []string
+	if rolledBack {
+		parts = append(parts, "rolled back, until the options change")
+	}
 	restart := own.Pending(p)
 	if live := p.Content.Without(restart); !live.IsEmpty() {
 		parts = append(parts, "in force: "+live.Summary())
 	}
 	if len(restart) > 0 {
-		parts = append(parts, fmt.Sprintf("restart needed for %s: lxc restart %s", profile.Names(restart), f.Self.Instance))
+		parts = append(parts, fmt.Sprintf("restart needed for %s: juju run %s/leader apply-restart", profile.Names(restart), hooktool.AppOf(f.Self.Unit)))
 	}
 	if differs := own.Differs(p); len(differs) > 0 {
 		parts = append(parts, "set otherwise on the instance itself: "+profile.Names(slices.Sorted(maps.Keys(differs))))
@@ -223,27 +285,4 @@ func (f Facts) inForce(own profiles.Instance, p profiles.Profile) charm.Status {
 		parts = append(parts, "warning: the certificate is not restricted to a project, so whoever is root in one of these containers rules that LXD and its host")
 	}
 	return charm.Active("%s", strings.Join(parts, "; "))
-}
-
-// Diff gives for this unit, in the words of the action diff, what its instance has
-// otherwise than wanted.
-func Diff(f Facts, wanted profile.Profile) map[string]string {
-	own := f.Instances[f.Self.Instance]
-	var lines []string
-	for path, has := range profile.Differences(wanted, own.InForce) {
-		if has == "" {
-			has = "none"
-		}
-		lines = append(lines, fmt.Sprintf("%s: wanted %s, the instance has %s", path, wanted.Shown(path), has))
-	}
-	slices.Sort(lines)
-	name, _ := f.ours()
-	for _, path := range own.Pending(f.Profiles[name]) {
-		lines = append(lines, path+": waits for a restart")
-	}
-	says := "instance " + f.Self.Instance + ": as wanted"
-	if len(lines) > 0 {
-		says = "instance " + f.Self.Instance + ":\n  " + strings.Join(lines, "\n  ")
-	}
-	return map[string]string{strings.ReplaceAll(f.Self.Unit, "/", "-"): says}
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/canonical/lxd/shared"
 	"github.com/stretchr/testify/assert"
@@ -42,6 +43,9 @@ type site struct {
 	openErr    error
 	restricted bool
 	leaving    map[string]bool
+	started    map[string]string // what an instance's first process says of its start
+	pause      func()            // what happens while an action waits
+	rebooted   bool
 }
 
 type tester interface {
@@ -50,7 +54,7 @@ type tester interface {
 }
 
 func newSite(t tester) *site {
-	s := &site{t: t, juju: hooktooltest.New(), lxd: profilestest.New(), restricted: true, leaving: map[string]bool{}}
+	s := &site{t: t, juju: hooktooltest.New(), lxd: profilestest.New(), restricted: true, leaving: map[string]bool{}, started: map[string]string{}}
 	for _, n := range []string{"0", "1"} {
 		s.juju.AddUnit("sub/"+n, "")
 		s.lxd.Add("juju-"+n, model, "web/"+n)
@@ -71,14 +75,25 @@ func (s *site) charm() charm.Charm[direct.Facts, *direct.World] {
 				Open: func(context.Context, direct.Options, direct.Credential) (profiles.Server, bool, error) {
 					return s.lxd, s.restricted, s.openErr
 				},
+				Pause:  func(context.Context, time.Duration) error { s.pause(); return nil },
+				Reboot: func(context.Context) error { s.rebooted = true; return nil },
 			}
 		},
 		Observe: func(ctx context.Context, event hooktool.Event, w *direct.World) (direct.Facts, error) {
 			_, n, _ := strings.Cut(event.Unit, "/")
-			self := direct.Self{Unit: event.Unit, Principal: "web/" + n, Model: "shop", ModelUUID: model, Instance: "juju-" + n, Leader: s.juju.Leaders["sub"] == event.Unit, Leaving: s.leaving[event.Unit]}
+			self := direct.Self{Unit: event.Unit, Principal: "web/" + n, Model: "shop", ModelUUID: model, Instance: "juju-" + n, Started: s.started[event.Unit], Leader: s.juju.Leaders["sub"] == event.Unit, Leaving: s.leaving[event.Unit]}
 			return direct.Observe(ctx, self, s.options, w)
 		},
 		Plan: func(f direct.Facts) charm.Plan[*direct.World] { return direct.Plan(f, s.wanted, s.wrong) },
+		Actions: map[string]charm.Action[direct.Facts, *direct.World]{
+			"apply-restart": direct.ApplyRestart,
+			"rollback": func(ctx context.Context, f direct.Facts, w *direct.World, _ charm.Call) (map[string]string, error) {
+				return direct.Rollback(ctx, f, w, s.wanted)
+			},
+			"diff": func(_ context.Context, f direct.Facts, _ *direct.World, _ charm.Call) (map[string]string, error) {
+				return direct.Diff(f, s.wanted), nil
+			},
+		},
 	}
 }
 
@@ -108,7 +123,7 @@ func TestDirect(t *testing.T) {
 	s.wanted = profile.Profile{Config: map[string]string{"limits.memory": "2GiB", "security.nesting": "true"}}
 	s.hook("sub/0")
 	assert.Equal(t, []string{"update profile dcib-shop-web"}, s.lxd.Writes)
-	assert.Equal(t, "active: in force: limits.memory=2GiB; restart needed for security.nesting: lxc restart juju-1", s.hook("sub/1"))
+	assert.Equal(t, "active: in force: limits.memory=2GiB; restart needed for security.nesting: juju run sub/leader apply-restart", s.hook("sub/1"))
 
 	s.lxd.Instances["juju-1"].Profiles = []string{"default"} // somebody rewrote it
 	s.hook("sub/1")

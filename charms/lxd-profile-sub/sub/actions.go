@@ -2,7 +2,6 @@ package sub
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -95,9 +94,9 @@ func ApplyRestart(ctx context.Context, f Facts, w World, call charm.Call) (map[s
 	if err != nil {
 		return nil, err
 	}
-	batch, wait := call.Int("batch"), call.Int("wait-healthy")
-	if batch < 1 || wait < 0 {
-		return nil, fmt.Errorf("cannot restart with batch=%d wait-healthy=%d: wanted a batch of at least 1, and no fewer than 0 seconds", batch, wait)
+	request, err := lxdprofile.NewRestart(call.Int("batch"), call.Int("wait-healthy"))
+	if err != nil {
+		return nil, err
 	}
 	if last := r.Answer.Restart; last.State == lxdprofile.Running {
 		return nil, fmt.Errorf("cannot restart: request %s is still running: %s", last.ID, last.Message)
@@ -106,7 +105,6 @@ func ApplyRestart(ctx context.Context, f Facts, w World, call charm.Call) (map[s
 	if len(units) == 0 {
 		return map[string]string{"units": "none: nothing waits for a restart"}, nil
 	}
-	request := lxdprofile.Restart{ID: strings.ToLower(rand.Text()[:8]), Batch: batch, WaitHealthy: wait}
 	if err := w.Tools.RelationSetApp(ctx, r.ID, request.Encode()); err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package sub
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -16,9 +15,6 @@ import (
 // profiles that were fully applied, the newest first.
 const historyKey = "history"
 
-// depth is how many profiles are kept: the one that is in force, and the one before.
-const depth = 2
-
 // wish gives what the leader asks the broker for: what the options say, or after a rollback
 // the earlier profile, as long as the options say what they said then.
 func (f Facts) wish(r Relation, wanted profile.Profile) map[string]string {
@@ -29,7 +25,7 @@ func (f Facts) wish(r Relation, wanted profile.Profile) map[string]string {
 	}
 	values := wish.Encode()
 	if err == nil && fullyApplied(r.Answer, asked.Profile) {
-		values[historyKey] = remember(r.Wish[historyKey], asked.Profile)
+		values[historyKey] = profile.ParseHistory(r.Wish[historyKey]).With(asked.Profile).String()
 	}
 	return values
 }
@@ -44,33 +40,6 @@ func fullyApplied(a lxdprofile.Answer, p profile.Profile) bool {
 		}
 	}
 	return len(a.Units) > 0
-}
-
-// remember puts a profile first in the history.
-func remember(history string, p profile.Profile) string {
-	known := recall(history)
-	if len(known) > 0 && known[0].Equal(p) {
-		return history
-	}
-	known = append([]profile.Profile{p}, known...)
-	for n := min(len(known), depth); n > 0; n-- {
-		text, err := json.Marshal(known[:n])
-		if err != nil {
-			panic(fmt.Sprintf("cannot write profiles: %v", err)) // of maps of strings
-		}
-		// The broker reads no longer value than twice this in a databag.
-		if len(text) <= profile.MaxBytes {
-			return string(text)
-		}
-	}
-	return ""
-}
-
-// recall reads the history; what cannot be read is none.
-func recall(history string) []profile.Profile {
-	var known []profile.Profile
-	_ = json.Unmarshal([]byte(history), &known)
-	return known
 }
 
 // Rollback is the action rollback: the last profile that was fully applied, and is not the
@@ -88,17 +57,15 @@ func Rollback(ctx context.Context, f Facts, w World, _ charm.Call) (map[string]s
 	if err != nil {
 		return nil, errors.New("cannot roll back: nothing has been asked for yet")
 	}
-	for _, p := range recall(r.Wish[historyKey]) {
-		if p.Equal(asked.Profile) {
-			continue
-		}
-		asked.Profile, asked.RolledBack = p, lxdprofile.Revision(wanted.Profile)
-		if err := w.Tools.RelationSetApp(ctx, r.ID, asked.Encode()); err != nil {
-			return nil, err
-		}
-		return map[string]string{"profile": p.YAML(nil), "until": "the options change"}, nil
+	earlier, ok := profile.ParseHistory(r.Wish[historyKey]).Before(asked.Profile)
+	if !ok {
+		return nil, errors.New("cannot roll back: no other profile has been fully applied on every unit before")
 	}
-	return nil, errors.New("cannot roll back: no other profile has been fully applied on every unit before")
+	asked.Profile, asked.RolledBack = earlier, lxdprofile.Revision(wanted.Profile)
+	if err := w.Tools.RelationSetApp(ctx, r.ID, asked.Encode()); err != nil {
+		return nil, err
+	}
+	return map[string]string{"profile": earlier.YAML(nil), "until": "the options change"}, nil
 }
 
 // broker gives the one relation that an action of the leader works on.

@@ -17,6 +17,7 @@ package lxdprofile
 
 import (
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -60,6 +61,14 @@ type Restart struct {
 	ID          string `json:"id"`           // tells this request from earlier ones
 	Batch       int    `json:"batch"`        // how many at a time, at least 1
 	WaitHealthy int    `json:"wait-healthy"` // seconds in which a unit has to be back; 0: it need not
+}
+
+// NewRestart makes a new request.
+func NewRestart(batch, waitHealthy int) (Restart, error) {
+	if batch < 1 || waitHealthy < 0 {
+		return Restart{}, fmt.Errorf("cannot restart with batch=%d wait-healthy=%d: wanted a batch of at least 1, and no fewer than 0 seconds", batch, waitHealthy)
+	}
+	return Restart{ID: strings.ToLower(rand.Text()[:8]), Batch: batch, WaitHealthy: waitHealthy}, nil
 }
 
 // Encode gives what the request adds to the databag.
