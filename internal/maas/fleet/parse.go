@@ -507,10 +507,10 @@ func (r *reader) size(at string, node *yaml.Node) int64 {
 	text := r.text(at, node, wantSize)
 	number := strings.TrimRight(text, "KMGTiB")
 	unit, known := units[text[len(number):]]
-	n, err := strconv.ParseInt(number, 10, 64)
-	if text != "" && (!known || err != nil || n <= 0 || n > 1<<60/unit) {
+	n, err := strconv.ParseUint(number, 10, 62)
+	if text != "" && (!known || err != nil || n == 0 || int64(n) > 1<<60/unit) {
 		r.Add(node, at, "is "+document.Quote(text), wantSize)
 		return 0
 	}
-	return n * unit
+	return int64(n) * unit
 }

@@ -117,6 +117,8 @@ func TestParseRefuses(t *testing.T) {
 		group("  storage: {layout: blank, root-size: 4GiB}"):                        "line 3: machines[0].storage.root-size is not for layout blank",
 		group("  storage: {layout: flat, root-size: 4G}"):                           `line 3: machines[0].storage.root-size is "4G", wanted a size such as 40GiB`,
 		group("  storage: {layout: flat, root-size: 9999999TiB}"):                   `is "9999999TiB"`,
+		group("  storage: {layout: flat, root-size: +5GiB}"):                        `is "+5GiB"`,
+		group("  storage: {layout: flat, root-size: 0GB}"):                          `is "0GB"`,
 		group("  storage: {layout: flat, root-size: 50%}"):                          `is "50%"`,
 		group("  storage: {layout: bcache, cache-size: 4GiB, cache-no-part: true}"): "has both cache-size and cache-no-part",
 	} {
