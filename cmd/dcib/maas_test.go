@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"maps"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -62,4 +65,43 @@ func maasCmd(ts *testscript.TestScript, not bool, args []string) {
 	case args[0] == "changes":
 		fmt.Fprintln(ts.Stdout(), strings.Join(region.Changes, "\n"))
 	}
+}
+
+// The how-to runs as it is written, and shows what is shown.
+func TestHowToMAAS(t *testing.T) {
+	text, err := os.ReadFile("../../docs/how-to/maas.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## Machines\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var script strings.Builder
+	commands, shown := 0, 0
+	for line := range strings.Lines(section) {
+		line = strings.TrimSpace(line)
+		switch mark, _, _ := strings.Cut(line, " "); {
+		case strings.HasPrefix(line, "dcib maas "):
+			commands++
+			fmt.Fprintln(&script, line)
+		case mark == "done" || mark == "note":
+			shown++
+			fmt.Fprintf(&script, "stdout '^%s$'\n", strings.NewReplacer("(", `\(`, ")", `\)`, ".", `\.`).Replace(line))
+		}
+	}
+	if commands < 4 || shown < 4 {
+		t.Fatalf("%d commands and %d lines of what they show are not the whole how-to", commands, shown)
+	}
+	script.WriteString("-- maas.key --\nconsumer1:token2:secret3\n")
+	name := filepath.Join(t.TempDir(), "maas.txtar")
+	if err := os.WriteFile(name, []byte(script.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{Files: []string{name}, Setup: func(e *testscript.Env) error {
+		setUpMAAS(e)
+		e.Setenv(envMAASKey, "")
+		region := e.Values["maas"].(*maastest.Region)
+		region.Machines[0].Disks[0].Partitions = []maastest.Partition{{Size: 90e9, Filesystem: "lvm-pv"}}
+		region.Machines[0].Disks = append(region.Machines[0].Disks, maastest.Disk{ID: 99, Name: "vgroot-lvroot", Virtual: true, Size: 90e9, Filesystem: "ext4", Mount: "/"})
+		return os.CopyFS(filepath.Join(e.WorkDir, "docs", "examples"), os.DirFS("../../docs/examples"))
+	}})
 }
