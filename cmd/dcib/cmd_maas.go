@@ -97,7 +97,7 @@ func (m *maasAccess) say(cmd *cobra.Command, mark, text string) {
 type maasAct struct {
 	dryRun   bool
 	wait     time.Duration
-	decide   func(machines []fleet.Machine) []fleet.Decision
+	decide   func(machines []fleet.Machine, user string) []fleet.Decision
 	do       func(ctx context.Context, c *maas.Client, id string) error
 	becomes  string   // the status at the end
 	onTheWay []string // statuses before it
@@ -125,7 +125,11 @@ func (a maasAct) run(cmd *cobra.Command, m *maasAccess, names []string) error {
 	if machines, err = fleet.Select(machines, names); err != nil {
 		return err
 	}
-	decisions := a.decide(machines)
+	user, err := c.User(cmd.Context())
+	if err != nil {
+		return err
+	}
+	decisions := a.decide(machines, user)
 	acted := []maasActed{}
 	at := map[string]int{}
 	for i, d := range decisions {

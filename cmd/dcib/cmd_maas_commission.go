@@ -14,7 +14,7 @@ func newMaasCommissionCmd(m *maasAccess) *cobra.Command {
 	var o fleet.CommissionOptions
 	act := maasAct{
 		becomes: fleet.Ready, onTheWay: []string{fleet.Commissioning, fleet.Testing},
-		decide: func(machines []fleet.Machine) []fleet.Decision { return fleet.Commissionable(machines, o) },
+		decide: func(machines []fleet.Machine, _ string) []fleet.Decision { return fleet.Commissionable(machines, o) },
 		do:     func(ctx context.Context, c *maas.Client, id string) error { return c.Commission(ctx, id, o) },
 	}
 	cmd := &cobra.Command{

@@ -24,7 +24,7 @@ func newMaasDeployCmd(m *maasAccess) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deploy NAME…",
 		Short: "Have MAAS put an operating system on machines",
-		Long: `Have MAAS deploy machines that are Ready or Allocated. A NAME is a host name, a pattern like
+		Long: `Have MAAS deploy machines that are Ready, or Allocated to you. A NAME is a host name, a pattern like
 "node*", or a system id. If one of them cannot be deployed in the state that it is in, none
 is.
 

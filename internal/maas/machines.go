@@ -218,6 +218,17 @@ func (c *Client) Deploy(ctx context.Context, id string, o fleet.DeployOptions) e
 	})
 }
 
+// User gives the name of the user whose key this is.
+func (c *Client) User(ctx context.Context) (string, error) {
+	name := ""
+	err := c.with(ctx, "ask MAAS whose key this is", func(api *client.Client) error {
+		user, err := api.Users.Whoami()
+		name = user.UserName
+		return err
+	})
+	return name, err
+}
+
 // tagName is what MAAS takes for the name of a tag (src/maasserver/models/tag.py).
 var tagName = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
 

@@ -142,7 +142,10 @@ func TestMachinesLife(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, is)
 	}
-	err := c.Deploy(t.Context(), "m1", fleet.DeployOptions{})
+	user, err := c.User(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "admin", user)
+	err = c.Deploy(t.Context(), "m1", fleet.DeployOptions{})
 	require.True(t, maas.IsStatus(err, 409), err)
 	require.NoError(t, c.Commission(t.Context(), "m1", fleet.CommissionOptions{}))
 	status("Commissioning")

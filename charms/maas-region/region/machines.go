@@ -108,7 +108,7 @@ func applyMachines(ctx context.Context, f Facts, w *World, call charm.Call) (map
 func commission(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
 	o := fleet.CommissionOptions{Force: call.Bool("force")}
 	return w.act(ctx, f, call, "commission machines",
-		func(machines []fleet.Machine) []fleet.Decision { return fleet.Commissionable(machines, o) },
+		func(machines []fleet.Machine, _ string) []fleet.Decision { return fleet.Commissionable(machines, o) },
 		func(ctx context.Context, c *maas.Client, id string) error { return c.Commission(ctx, id, o) })
 }
 
@@ -120,7 +120,7 @@ func deploy(ctx context.Context, f Facts, w *World, call charm.Call) (map[string
 
 // act does one thing to the machines that parameter machines names. It does not wait for
 // them: that takes longer than an action should.
-func (w *World) act(ctx context.Context, f Facts, call charm.Call, what string, decide func([]fleet.Machine) []fleet.Decision, do func(context.Context, *maas.Client, string) error) (map[string]string, error) {
+func (w *World) act(ctx context.Context, f Facts, call charm.Call, what string, decide func(machines []fleet.Machine, user string) []fleet.Decision, do func(context.Context, *maas.Client, string) error) (map[string]string, error) {
 	if err := running(f, what); err != nil {
 		return nil, err
 	}
@@ -139,7 +139,11 @@ func (w *World) act(ctx context.Context, f Facts, call charm.Call, what string, 
 	if machines, err = fleet.Select(machines, names); err != nil {
 		return nil, err
 	}
-	decisions := decide(machines)
+	user, err := c.User(ctx)
+	if err != nil {
+		return nil, err
+	}
+	decisions := decide(machines, user)
 	results := map[string]string{}
 	add := func(key, value string) { results[key] = strings.TrimSpace(results[key] + "\n" + value) }
 	for _, d := range decisions {

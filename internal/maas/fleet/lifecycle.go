@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,13 +91,18 @@ func Commissionable(machines []Machine, o CommissionOptions) []Decision {
 	return all
 }
 
-// Deployable decides who of some machines is deployed: who is Ready, and who is Allocated.
-func Deployable(machines []Machine) []Decision {
+// Deployable decides who of some machines is deployed: who is Ready, and who is Allocated to
+// the user that asks. MAAS would let an administrator deploy what somebody else has taken.
+func Deployable(machines []Machine, user string) []Decision {
 	var all []Decision
 	for _, m := range machines {
 		d := Decision{m, Okay, "is " + m.Status}
 		switch m.Status {
-		case Ready, Allocated:
+		case Ready:
+		case Allocated:
+			if m.Owner != user {
+				d.Verdict, d.Why = Error, d.Why+" to "+cmp.Or(m.Owner, "somebody")+": it is theirs"
+			}
 		case Deploying, Deployed:
 			d.Verdict = Skip
 			if m.Series != "" {

@@ -253,7 +253,7 @@ func TestLifecycle(t *testing.T) {
 		all = append(all, machine(n, status))
 	}
 	r := region(all...)
-	r.Machines[4].Series = "noble"
+	r.Machines[4].Series, r.Machines[5].Owner = "noble", "admin"
 	c := serve(t, r)
 	machines, err := c.Machines(t.Context())
 	require.NoError(t, err)
@@ -271,7 +271,8 @@ func TestLifecycle(t *testing.T) {
 	require.Equal(t, []string{
 		"node0 error is New: commission it first", "node1 okay is Ready", "node2 error is Broken: commission it first", "node3 error is Commissioning: it has to be Ready",
 		"node4 skip is Deployed with noble", "node5 okay is Allocated", "node6 error is Failed deployment: release it first",
-	}, verdicts(fleet.Deployable(machines)))
+	}, verdicts(fleet.Deployable(machines, "admin")))
+	require.Equal(t, "is Allocated to juju: it is theirs", fleet.Deployable([]fleet.Machine{{Status: fleet.Allocated, Owner: "juju"}}, "admin")[0].Why)
 
 	some, err := fleet.Select(machines, []string{"node1", "id0", "node5.maas", "node[01]"})
 	require.NoError(t, err)

@@ -107,6 +107,8 @@ func (r *Region) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.ofMachine(w, req, id, op)
 	case parts[0] == "nodes" && id != "":
 		r.ofNode(w, req, parts[1:], op)
+	case request == "GET users" && op == "whoami":
+		answer(w, map[string]any{"username": user, "email": user + "@maas", "is_superuser": true, "is_local": true, "resource_uri": root + "users/" + user + "/"})
 	case request == "GET subnets" && id == "":
 		all := []any{}
 		for _, s := range r.Subnets {

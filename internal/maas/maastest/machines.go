@@ -70,6 +70,9 @@ type Subnet struct {
 // Tag is what a tag has beside its machines.
 type Tag struct{ Comment, Definition, KernelOpts string }
 
+// user is whose keys they all are.
+const user = "admin"
+
 // series are what can be deployed.
 var series = []string{"jammy", "noble"}
 
@@ -380,7 +383,7 @@ func (r *Region) commission(m *Machine) error {
 
 func (r *Region) deploy(m *Machine, wanted, userData string) error {
 	if m.Status == "Ready" { // it is allocated first
-		m.Owner = "admin"
+		m.Owner = user
 	} else if m.Status != "Allocated" {
 		return conflict(fmt.Sprintf("Can't deploy a machine that is in the '%s' state", m.Status))
 	}
