@@ -1,6 +1,7 @@
 package maas_test
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -169,6 +170,16 @@ func TestTags(t *testing.T) {
 	require.ErrorContains(t, c.Tag(t.Context(), "pet", []string{"m1", "typo"}, nil), "knows 1 of 2")
 	require.True(t, maas.IsStatus(c.Tag(t.Context(), "none", []string{"m1"}, nil), 404))
 	require.ErrorContains(t, c.Tag(t.Context(), "../machines", nil, nil), "is no tag")
+}
+
+// connectTo gives a client of any server.
+func connectTo(t *testing.T, h http.Handler) *maas.Client {
+	t.Helper()
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	c, err := maas.New(server.URL+"/MAAS", key)
+	require.NoError(t, err)
+	return c
 }
 
 // The stand-in answers another client of MAAS's API, one that it was not written for.

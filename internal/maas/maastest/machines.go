@@ -187,7 +187,7 @@ func (r *Region) machine(m *Machine) any {
 		"pool":   map[string]any{"id": 0, "name": pool, "description": "", "resource_uri": root + "resourcepool/0/"},
 		"zone":   map[string]any{"id": 1, "name": zone, "description": "", "resource_uri": root + "zones/" + zone + "/"},
 		"domain": map[string]any{"id": 0, "name": "maas", "authoritative": true, "ttl": null, "is_default": true, "resource_record_count": 0, "resource_uri": root + "domains/0/"},
-		"owner":  m.Owner, "owner_data": map[string]any{}, "workload_annotations": map[string]any{}, "hardware_info": map[string]any{"cpu_model": "Unknown"},
+		"owner":  m.Owner, "owner_data": map[string]any{}, "workload_annotations": map[string]any{}, "hardware_info": map[string]any{},
 		"osystem": map[bool]string{true: "ubuntu"}[m.Series != ""], "distro_series": m.Series,
 		"power_type": "manual", "power_state": map[bool]string{true: "on", false: "off"}[m.Status == "Deployed"],
 		"ip_addresses": addresses, "interface_set": interfaces, "boot_interface": null,
@@ -198,6 +198,15 @@ func (r *Region) machine(m *Machine) any {
 		"hardware_uuid": null, "disable_ipv4": false, "enable_hw_sync": false, "next_sync": null, "last_sync": null, "sync_interval": null,
 		"current_commissioning_result_id": 1, "current_testing_result_id": null, "current_installation_result_id": null,
 		"resource_uri": root + "machines/" + m.SystemID + "/",
+	}
+	for _, test := range []string{"commissioning", "testing", "cpu_test", "memory_test", "storage_test", "network_test", "interface_test", "other_test"} {
+		one[test+"_status"], one[test+"_status_name"] = 2, "Passed"
+	}
+	for _, part := range []string{
+		"system_vendor", "system_product", "system_version", "system_serial", "cpu_model", "mainboard_vendor", "mainboard_product",
+		"mainboard_firmware_version", "mainboard_firmware_date",
+	} {
+		one["hardware_info"].(map[string]any)[part] = "Unknown"
 	}
 	if len(interfaces) > 0 {
 		one["boot_interface"] = interfaces[0]
