@@ -48,18 +48,23 @@ func (t Table) Span() Span { return Span{t.midnight(0), t.midnight(t.Days)} }
 func (r Row) within(s Span) time.Duration {
 	var sum time.Duration
 	for _, b := range r.Busy {
-		from, to := b.From, b.To
-		if from.Before(s.From) {
-			from = s.From
-		}
-		if to.After(s.To) {
-			to = s.To
-		}
-		if to.After(from) {
-			sum += to.Sub(from)
+		if part := b.clip(s); part.To.After(part.From) {
+			sum += part.To.Sub(part.From)
 		}
 	}
 	return sum
+}
+
+// clip is the part of a stretch that lies in another; it ends before it begins when there is
+// none.
+func (s Span) clip(in Span) Span {
+	if s.From.Before(in.From) {
+		s.From = in.From
+	}
+	if s.To.After(in.To) {
+		s.To = in.To
+	}
+	return s
 }
 
 // Share is how much of the time shown a row is busy, from 0 to 1.
@@ -173,18 +178,12 @@ func (t Table) SVG() string {
 		line(`  <text x="%d" y="%d" text-anchor="end">%s</text>`, left-10, y+13, escape(shorten(r.Name)))
 		line(`  <rect x="%d" y="%d" width="%d" height="%d" fill="%s"/>`, left, y, t.Days*dayWidth, barHeight, colourFree)
 		for _, s := range r.Busy {
-			from, to := s.From, s.To
-			if from.Before(all.From) {
-				from = all.From
-			}
-			if to.After(all.To) {
-				to = all.To
-			}
-			if !to.After(from) {
+			part := s.clip(all)
+			if !part.To.After(part.From) {
 				continue
 			}
 			zone := t.First.Location()
-			line(`  <rect x="%.1f" y="%d" width="%.1f" height="%d" fill="%s"><title>%s – %s</title></rect>`, x(from), y, max(1, x(to)-x(from)), barHeight, colourBusy,
+			line(`  <rect x="%.1f" y="%d" width="%.1f" height="%d" fill="%s"><title>%s – %s</title></rect>`, x(part.From), y, max(1, x(part.To)-x(part.From)), barHeight, colourBusy,
 				s.From.In(zone).Format("Mon 2 Jan 15:04"), s.To.In(zone).Format("Mon 2 Jan 15:04"))
 		}
 	}
