@@ -107,10 +107,11 @@ func (d Drainer) drain(ctx context.Context, member string, force bool, advice st
 	if err := d.Cluster.Settle(ctx, member); err != nil {
 		return Report{}, err
 	}
-	view, err := Look(ctx, d.Cluster, d.Journal)
+	view, err := Survey(ctx, d.Cluster, d.Journal, member)
 	if err != nil {
 		return Report{}, err
 	}
+	rooms := view.Rooms
 	plan := PlanDrain(view, member, force)
 	report := Report{Plan: plan}
 	if err := plan.Err(); err != nil || plan.Done {
@@ -131,6 +132,7 @@ func (d Drainer) drain(ctx context.Context, member string, force bool, advice st
 		if view, record, err = d.track(ctx, member, record); err != nil {
 			return report, d.interrupted(ctx, "drain", member, err)
 		}
+		view.Rooms = rooms
 		report.Moves = movedAway(view, member, record)
 		doubts := ProveDrained(view, member, record)
 		if len(doubts) == 0 {
@@ -212,7 +214,7 @@ func (d Drainer) leaving(ctx context.Context, view View, member string, record *
 				return d.Cluster.Stop(ctx, i.Ref)
 			})
 		case i.Member == member && !e.Stays:
-			hosts := view.hosts(member, i.Architecture, coming)
+			hosts := view.hosts(member, i, coming)
 			if len(hosts) == 0 {
 				add(i.Ref, func(Drainer) error {
 					return fmt.Errorf("cannot move %s: no other member is Online, takes instances and runs %s", i.Ref, i.Architecture)

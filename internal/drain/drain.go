@@ -75,6 +75,7 @@ type Instance struct {
 	Member       string // where it is
 	Running      bool
 	Architecture string
+	Needs        Needs
 	Ephemeral    bool // LXD deletes it when it stops
 	Live         bool // LXD can move it while it runs
 	// Evacuate is its cluster.evacuate: "" (as "auto"), "migrate", "live-migrate", "stop".
@@ -98,6 +99,8 @@ type Cluster interface {
 	Members(ctx context.Context) ([]Member, error)
 	// Instances lists the instances of all projects.
 	Instances(ctx context.Context) ([]Instance, error)
+	// Rooms gives the members' room, by name, as far as those instances ask for it.
+	Rooms(ctx context.Context, instances []Instance) (map[string]Room, error)
 	// Settle waits until no evacuation or restore of the member is under way, begun by
 	// whomever.
 	Settle(ctx context.Context, member string) error
@@ -136,6 +139,7 @@ type View struct {
 	Members   []Member
 	Instances []Instance
 	Records   map[string]Record
+	Rooms     map[string]Room // nil when nobody asked, see Survey
 }
 
 // Look observes a cluster and its journal.
@@ -192,10 +196,10 @@ func (v View) find(e Entry) (i Instance, ok bool) {
 	return Instance{}, false
 }
 
-// hosts lists the members other than from where LXD would place an instance of that
-// architecture, the one with the fewest instances first, those that are coming included. An
-// empty architecture matches all.
-func (v View) hosts(from, architecture string, coming map[string]int) []Member {
+// hosts lists the members other than from where LXD would place an instance of i's
+// architecture, an empty one matches all: those first that have room for it, and of these
+// the one with the fewest instances, those that are coming included.
+func (v View) hosts(from string, i Instance, coming map[string]int) []Member {
 	load := map[string]int{}
 	maps.Copy(load, coming)
 	for _, i := range v.Instances {
@@ -203,12 +207,12 @@ func (v View) hosts(from, architecture string, coming map[string]int) []Member {
 	}
 	var hosts []Member
 	for _, m := range v.Members {
-		if m.Name != from && m.Status == Online && m.Takes() && (architecture == "" || slices.Contains(m.Runs, architecture)) {
+		if m.Name != from && m.Status == Online && m.Takes() && (i.Architecture == "" || slices.Contains(m.Runs, i.Architecture)) {
 			hosts = append(hosts, m)
 		}
 	}
 	slices.SortFunc(hosts, func(a, b Member) int {
-		return cmp.Or(load[a.Name]-load[b.Name], strings.Compare(a.Name, b.Name))
+		return cmp.Or(roomiest(v, i.Needs, a, b), load[a.Name]-load[b.Name], strings.Compare(a.Name, b.Name))
 	})
 	return hosts
 }

@@ -336,6 +336,12 @@ func (l *together) Instances(ctx context.Context) ([]drain.Instance, error) {
 	return l.LXD.Instances(ctx)
 }
 
+func (l *together) Rooms(ctx context.Context, instances []drain.Instance) (map[string]drain.Room, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.LXD.Rooms(ctx, instances)
+}
+
 func (l *together) Evacuate(ctx context.Context, member string, progress func(string)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -111,7 +111,7 @@ func PlanDrain(view View, name string, force bool) Plan {
 	case !drainedBefore && member.Status == Evacuated:
 		return refused("drain", name, "it was evacuated, but not by pet-scheduler, and stays its operator's: `lxc cluster restore %s` first", name)
 	}
-	if len(view.hosts(name, "", nil)) == 0 && member.Status == Online {
+	if len(view.hosts(name, Instance{}, nil)) == 0 && member.Status == Online {
 		return refused("drain", name, "no other member is Online and takes instances: the cluster would have nowhere to run anything")
 	}
 
@@ -165,11 +165,22 @@ func judge(view View, i Instance, ran, force bool) (item Item, stays bool) {
 		return item, stays
 	}
 	why := immovable(view, i)
+	if !ran {
+		i.Needs = Needs{Pool: i.Needs.Pool, Disk: i.Needs.Disk}
+	}
+	hosts := view.hosts(i.Member, i, nil)
+	lacking, tight := cramped(view, hosts, i, Room.lacks), cramped(view, hosts, i, Room.tight)
 	switch {
 	case ran && i.Ephemeral && !force && (why != "" || !i.Live):
 		return say(Error, why != "", "is ephemeral: it is deleted when it stops; force=true lets that happen")
 	case ran && i.Ephemeral && (why != "" || !i.Live):
 		return say(Warning, why != "", "is ephemeral: it stops and is gone")
+	case why == "" && lacking != "" && !force:
+		return say(Error, false, "no other member can run it as its limits say: %s; force=true moves it all the same, cluster.evacuate=stop on it has it stopped instead", lacking)
+	case why == "" && lacking != "":
+		return say(Warning, false, "moves to another member, as force=true asks, though none can run it as its limits say: %s", lacking)
+	case why == "" && tight != "":
+		return say(Warning, false, "moves to another member, which may be too full for all that its limits let it use: %s", tight)
 	case why == "" && !ran:
 		return say(Okay, false, "moves to another member, stopped as it is")
 	case why == "" && i.Live:
@@ -195,7 +206,7 @@ func immovable(view View, i Instance) string {
 		return "its cluster.evacuate is stop"
 	case (i.Evacuate == "" || i.Evacuate == "auto") && len(i.Ties) > 0:
 		return "is tied to this member by " + strings.Join(i.Ties, ", ")
-	case len(view.hosts(i.Member, i.Architecture, nil)) == 0:
+	case len(view.hosts(i.Member, i, nil)) == 0:
 		return "no other member is Online, takes instances and runs " + i.Architecture
 	}
 	return ""

@@ -245,7 +245,7 @@ func (d *Daemon) begin(ctx context.Context, a *store.Actor, run store.Run, force
 	var view drain.View
 	cluster, err := d.cluster(ctx, a, pet)
 	if err == nil {
-		view, err = drain.Look(ctx, cluster, cluster)
+		view, err = drain.Survey(ctx, cluster, cluster, run.Where())
 	}
 	switch {
 	case err == nil:

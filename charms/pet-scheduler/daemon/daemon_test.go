@@ -59,6 +59,11 @@ func (l lxd) Instances(ctx context.Context) (i []drain.Instance, err error) {
 	return i, err
 }
 
+func (l lxd) Rooms(ctx context.Context, instances []drain.Instance) (r map[string]drain.Room, err error) {
+	err = l.do(func() error { r, err = l.inner.Rooms(ctx, instances); return err })
+	return r, err
+}
+
 func (l lxd) Records(ctx context.Context) (r map[string]drain.Record, err error) {
 	err = l.do(func() error { r, err = l.inner.Records(ctx); return err })
 	return r, err

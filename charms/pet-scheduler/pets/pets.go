@@ -358,7 +358,7 @@ func act(ctx context.Context, facts Facts, world World, call charm.Call, kind st
 		return nil, err
 	}
 	if call.Bool("dry-run") {
-		view, err := drain.Look(ctx, facts.LXD, facts.LXD)
+		view, err := drain.Survey(ctx, facts.LXD, facts.LXD, pet)
 		if err != nil {
 			return nil, err
 		}

@@ -20,8 +20,9 @@ var ErrKilled = errors.New("killed")
 type LXD struct {
 	Member    []drain.Member
 	Instance  []*drain.Instance
-	Journal   map[string]string // member → record
-	Calls     []string          // all calls that change something
+	Room      map[string]drain.Room // by member; nil is not known
+	Journal   map[string]string     // member → record
+	Calls     []string              // all calls that change something
 	Evacuates int
 
 	// Life is how many more calls the client makes before it is killed; negative is for
@@ -110,6 +111,11 @@ func (l *LXD) Instances(context.Context) ([]drain.Instance, error) {
 		all[n] = *i
 	}
 	return all, l.alive()
+}
+
+// Rooms implements drain.Cluster.
+func (l *LXD) Rooms(context.Context, []drain.Instance) (map[string]drain.Room, error) {
+	return l.Room, l.alive()
 }
 
 // Records implements drain.Journal.

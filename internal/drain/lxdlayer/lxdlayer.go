@@ -110,6 +110,7 @@ func instance(i api.Instance, remotePools map[string]bool) drain.Instance {
 		Member:       i.Location,
 		Running:      runsNow(i),
 		Architecture: i.Architecture,
+		Needs:        needs(i),
 		Ephemeral:    i.Ephemeral,
 		Live:         evacuate == "live-migrate" || auto && i.Type == "virtual-machine" && shared.IsTrue(i.ExpandedConfig["migration.stateful"]),
 		Evacuate:     evacuate,

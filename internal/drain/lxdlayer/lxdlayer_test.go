@@ -69,3 +69,17 @@ func TestRecordsOf(t *testing.T) {
 	require.False(t, same("", &record))
 	require.False(t, same(record.Encode(), nil))
 }
+
+func TestNeeds(t *testing.T) {
+	i := api.Instance{
+		ExpandedConfig:  map[string]string{"limits.memory": "2GiB", "limits.cpu": "4"},
+		ExpandedDevices: map[string]map[string]string{"root": {"type": "disk", "path": "/", "pool": "local", "size": "10GiB"}, "data": {"type": "disk", "path": "/data", "pool": "other"}},
+	}
+	require.Equal(t, drain.Needs{Memory: 2 << 30, CPUs: 4, Pool: "local", Disk: 10 << 30}, needs(i))
+	require.Zero(t, needs(api.Instance{ExpandedConfig: map[string]string{"limits.memory": "50%"}}), "of whatever member it is on")
+	for limit, want := range map[string]int{"": 0, "2": 2, "0-3": 4, "1,7,3": 8, "0-1,4-5": 6, "all": 0} {
+		require.Equal(t, want, processors(limit), limit)
+	}
+	require.Equal(t, map[string]int64{"local": -1, "old": -1},
+		poolsOf("a", []api.StoragePool{{Name: "local", Locations: []string{"a", "b"}}, {Name: "fast", Locations: []string{"b"}}, {Name: "old"}}))
+}

@@ -1,0 +1,127 @@
+package lxdlayer
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/canonical/lxd/shared/api"
+	"github.com/canonical/lxd/shared/units"
+
+	"github.com/dcib/dcib/internal/drain"
+)
+
+// needs reads what an instance may use. A limit in per cent of the member is none: it fits
+// everywhere.
+func needs(i api.Instance) drain.Needs {
+	var n drain.Needs
+	if memory, err := units.ParseByteSizeString(i.ExpandedConfig["limits.memory"]); err == nil {
+		n.Memory = memory
+	}
+	n.CPUs = processors(i.ExpandedConfig["limits.cpu"])
+	for _, d := range i.ExpandedDevices {
+		if d["type"] != "disk" || d["path"] != "/" {
+			continue
+		}
+		n.Pool = d["pool"]
+		if size, err := units.ParseByteSizeString(d["size"]); err == nil {
+			n.Disk = size
+		}
+	}
+	return n
+}
+
+// processors reads limits.cpu: a number, or a set such as "0-3,7", of which a member has to
+// have the highest.
+func processors(limit string) int {
+	if n, err := strconv.Atoi(limit); err == nil {
+		return max(0, n)
+	}
+	highest := -1
+	for _, part := range strings.Split(limit, ",") {
+		_, last, found := strings.Cut(part, "-")
+		if !found {
+			last = part
+		}
+		if n, err := strconv.Atoi(strings.TrimSpace(last)); err == nil {
+			highest = max(highest, n)
+		}
+	}
+	return highest + 1
+}
+
+// Rooms implements drain.Cluster. A member that cannot be asked has a room that is not known.
+func (c Cluster) Rooms(_ context.Context, instances []drain.Instance) (map[string]drain.Room, error) {
+	resources, sized := false, map[string]bool{}
+	for _, i := range instances {
+		resources = resources || i.Needs.Memory > 0 || i.Needs.CPUs > 0
+		if i.Needs.Disk > 0 {
+			sized[i.Needs.Pool] = true
+		}
+	}
+	if len(instances) == 0 {
+		return nil, nil
+	}
+	members, err := c.Server.GetClusterMembers()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list LXD's cluster members: %w", err)
+	}
+	pools, err := c.Server.GetStoragePools()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list LXD's storage pools: %w", err)
+	}
+	rooms := map[string]drain.Room{}
+	for _, m := range members {
+		rooms[m.ServerName] = drain.Room{Pools: poolsOf(m.ServerName, pools)}
+	}
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	for _, m := range members {
+		if drain.MemberStatus(m.Status) != drain.Online || !resources && len(sized) == 0 {
+			continue
+		}
+		server := c.Server.UseTarget(m.ServerName)
+		asking.Go(func() {
+			var has *api.Resources
+			if resources {
+				has, _ = server.GetServerResources()
+			}
+			free := map[string]int64{}
+			for pool := range sized {
+				if space, err := server.GetStoragePoolResources(pool); err == nil && space.Space.Total > 0 {
+					free[pool] = int64(space.Space.Total - min(space.Space.Total, space.Space.Used))
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			room := rooms[m.ServerName]
+			if has != nil {
+				room.Memory, room.CPUs = int64(has.Memory.Total), int(has.CPU.Total)
+				room.Free = room.Memory - int64(min(has.Memory.Total, has.Memory.Used))
+			}
+			for pool, n := range free {
+				if _, there := room.Pools[pool]; there {
+					room.Pools[pool] = n
+				}
+			}
+			rooms[m.ServerName] = room
+		})
+	}
+	asking.Wait()
+	return rooms, nil
+}
+
+// poolsOf lists the pools that a member has: those too of which LXD does not say where they
+// are.
+func poolsOf(member string, pools []api.StoragePool) map[string]int64 {
+	has := map[string]int64{}
+	for _, p := range pools {
+		if len(p.Locations) == 0 || slices.Contains(p.Locations, member) {
+			has[p.Name] = -1
+		}
+	}
+	return has
+}

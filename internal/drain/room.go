@@ -1,0 +1,109 @@
+package drain
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+)
+
+// Needs is what an instance may use, by its own limits. What it does not say is zero, and
+// asks for nothing: LXD lets it use what there is.
+type Needs struct {
+	Memory int64  // bytes; limits.memory
+	CPUs   int    // limits.cpu: how many, or the highest that it is pinned to, and one
+	Pool   string // storage pool of its root disk
+	Disk   int64  // bytes; the size of its root disk
+}
+
+// Room is what a member has for instances. What is not known is zero or nil, and keeps
+// nothing away.
+type Room struct {
+	Memory int64            // bytes
+	Free   int64            // bytes of the memory that are not used
+	CPUs   int              // processors
+	Pools  map[string]int64 // bytes free in each storage pool that it has; -1 is not known
+}
+
+// lacks says what a member does not have at all of what an instance needs; empty when it
+// could run it as it is meant to.
+func (r Room) lacks(n Needs) string {
+	var lacks []string
+	if r.Memory > 0 && n.Memory > r.Memory {
+		lacks = append(lacks, fmt.Sprintf("%s of memory, not %s", bytes(r.Memory), bytes(n.Memory)))
+	}
+	if r.CPUs > 0 && n.CPUs > r.CPUs {
+		lacks = append(lacks, fmt.Sprintf("%s, not %d", count(r.CPUs, "processor"), n.CPUs))
+	}
+	if _, there := r.Pools[n.Pool]; r.Pools != nil && n.Pool != "" && !there {
+		lacks = append(lacks, "no storage pool "+n.Pool)
+	}
+	return strings.Join(lacks, " and ")
+}
+
+// tight says what a member has too little of just now: limits are not what is used, so it
+// may go well all the same.
+func (r Room) tight(n Needs) string {
+	var tight []string
+	if r.Memory > 0 && n.Memory > r.Free {
+		tight = append(tight, bytes(r.Free)+" of memory free")
+	}
+	if free, there := r.Pools[n.Pool]; there && free >= 0 && n.Disk > free {
+		tight = append(tight, fmt.Sprintf("%s free in pool %s", bytes(free), n.Pool))
+	}
+	return strings.Join(tight, " and ")
+}
+
+// Survey observes a cluster and its journal for a plan about a member: unlike Look it also
+// asks what room there is elsewhere for what the member has.
+func Survey(ctx context.Context, cluster Cluster, journal Journal, member string) (View, error) {
+	view, err := Look(ctx, cluster, journal)
+	if err != nil {
+		return View{}, err
+	}
+	view.Rooms, err = cluster.Rooms(ctx, view.on(member))
+	return view, err
+}
+
+// cramped says of each host what it lacks, or has too little of, for an instance; empty when
+// one of them has it all.
+func cramped(view View, hosts []Member, i Instance, why func(Room, Needs) string) string {
+	var all []string
+	for _, m := range hosts {
+		reason := why(view.Rooms[m.Name], i.Needs)
+		if reason == "" {
+			return ""
+		}
+		all = append(all, m.Name+" has "+reason)
+	}
+	return strings.Join(all, ", ")
+}
+
+// bytes gives a number of bytes as LXD writes it, rounded down.
+func bytes(n int64) string {
+	for _, unit := range []struct {
+		size int64
+		name string
+	}{{1 << 40, "TiB"}, {1 << 30, "GiB"}, {1 << 20, "MiB"}} {
+		if n >= unit.size {
+			return fmt.Sprintf("%d%s", n/unit.size, unit.name)
+		}
+	}
+	return fmt.Sprintf("%dB", n)
+}
+
+// roomiest compares two members for an instance: one that can run it as it is meant to comes
+// before one that cannot, and one that has it free before one that may be too full.
+func roomiest(view View, needs Needs, a, b Member) int {
+	rank := func(m Member) int {
+		room := view.Rooms[m.Name]
+		switch {
+		case room.lacks(needs) != "":
+			return 2
+		case room.tight(needs) != "":
+			return 1
+		}
+		return 0
+	}
+	return cmp.Compare(rank(a), rank(b))
+}

@@ -1,0 +1,87 @@
+package drain_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/drain/draintest"
+)
+
+const gib = 1 << 30
+
+// What no other member could run as it is meant to is not moved, and nothing is changed; the
+// reason says what each has, and the word that overrides it.
+func TestRoomElsewhere(t *testing.T) {
+	for name, test := range map[string]struct {
+		needs   drain.Needs
+		verdict drain.Verdict
+		says    string
+	}{
+		"all there":    {drain.Needs{Memory: 4 * gib, CPUs: 4, Pool: "local", Disk: 10 * gib}, drain.Okay, "stops, moves to another member and starts there"},
+		"no limits":    {drain.Needs{}, drain.Okay, ""},
+		"memory":       {drain.Needs{Memory: 64 * gib}, drain.Error, "b has 32GiB of memory, not 64GiB, c has 16GiB of memory, not 64GiB; force=true moves it all the same"},
+		"processors":   {drain.Needs{CPUs: 16}, drain.Error, "b has 8 processors, not 16, c has 4 processors, not 16; force=true"},
+		"pool":         {drain.Needs{Pool: "fast"}, drain.Error, "b has no storage pool fast, c has no storage pool fast; force=true"},
+		"one lacks it": {drain.Needs{Memory: 20 * gib, CPUs: 8}, drain.Warning, "b has 12GiB of memory free, c has"},
+		"memory free":  {drain.Needs{Memory: 14 * gib}, drain.Warning, "may be too full for all that its limits let it use: b has 12GiB of memory free, c has 8GiB of memory free"},
+		"pool's space": {drain.Needs{Pool: "local", Disk: 200 * gib}, drain.Warning, "b has 100GiB free in pool local, c has 50GiB free in pool local"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lxd := draintest.New("pet", "b", "c")
+			lxd.Add("c1", "pet", true).Needs = test.needs
+			lxd.Room = map[string]drain.Room{
+				"b": {Memory: 32 * gib, Free: 12 * gib, CPUs: 8, Pools: map[string]int64{"local": 100 * gib}},
+				"c": {Memory: 16 * gib, Free: 8 * gib, CPUs: 4, Pools: map[string]int64{"local": 50 * gib}},
+			}
+			view, err := drain.Survey(t.Context(), lxd, lxd, "pet")
+			require.NoError(t, err)
+			plan := drain.PlanDrain(view, "pet", false)
+			require.Equal(t, test.verdict, plan.Items[0].Verdict, plan.Items[0].Reason)
+			require.Contains(t, plan.Items[0].Reason, test.says)
+
+			_, err = drainer(lxd).Drain(t.Context(), "pet", false)
+			if test.verdict == drain.Error {
+				require.ErrorContains(t, err, test.says)
+				require.Empty(t, lxd.Calls)
+				require.Empty(t, lxd.Journal)
+				_, err = drainer(lxd).Drain(t.Context(), "pet", true)
+			}
+			require.NoError(t, err)
+			require.NotEqual(t, "pet", lxd.Find(ref("c1")).Member)
+			require.True(t, lxd.Find(ref("c1")).Running)
+		})
+	}
+}
+
+// What stands still needs a pool, and no memory.
+func TestRoomForWhatIsStopped(t *testing.T) {
+	lxd := draintest.New("pet", "b")
+	lxd.Add("c1", "pet", false).Needs = drain.Needs{Memory: 64 * gib, Pool: "local"}
+	lxd.Room = map[string]drain.Room{"b": {Memory: gib, Pools: map[string]int64{"local": -1}}}
+	_, err := drainer(lxd).Drain(t.Context(), "pet", false)
+	require.NoError(t, err)
+
+	lxd = draintest.New("pet", "b")
+	lxd.Add("c1", "pet", false).Needs.Pool = "local"
+	lxd.Room = map[string]drain.Room{"b": {Pools: map[string]int64{}}}
+	_, err = drainer(lxd).Drain(t.Context(), "pet", false)
+	require.ErrorContains(t, err, "b has no storage pool local")
+}
+
+// Each goes where it fits, though another member has fewer instances.
+func TestRoomDecidesWhereTo(t *testing.T) {
+	lxd := draintest.New("pet", "b", "c")
+	lxd.Add("small", "pet", true).Needs.Memory = gib
+	lxd.Add("large", "pet", true).Needs.Memory = 20 * gib
+	lxd.Add("busy", "b", true)
+	lxd.Add("busier", "b", true)
+	lxd.Room = map[string]drain.Room{"b": {Memory: 32 * gib, Free: 24 * gib}, "c": {Memory: 16 * gib, Free: 16 * gib}}
+	d := drainer(lxd)
+	d.Lanes = drain.NewLanes(1, 0)
+	_, err := d.Drain(t.Context(), "pet", false)
+	require.NoError(t, err)
+	require.Equal(t, "b", lxd.Find(ref("large")).Member)
+	require.Equal(t, "c", lxd.Find(ref("small")).Member)
+}
