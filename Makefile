@@ -128,16 +128,20 @@ check: lint-quick unit ## The inner loop: formats, vet, metadata, unit tests (no
 unit: build-deps
 	@bin/suite unit $(RACE) $(PACKAGES)
 
-test: lint check e2e ## Everything but faults and bench, on a real LXD and a real Juju (root, Debian 12 or Ubuntu)
+test: lint check e2e ## Everything but faults, maas-test and bench, on a real LXD and a real Juju (root, Debian 12 or Ubuntu)
 
 # The real suites run one after another, each in its own state folder.
-.PHONY: faults bench
+.PHONY: faults maas-test bench
 e2e: charms standins
 	@cd tests && ../bin/suite -v box -tags box,$(TAGS) -count=1 -p 1 -timeout 40m ./e2e/... ./bundles/...
 
 # Machines that die need minutes until Juju and LXD have seen it, so this is not in `test`.
 faults: charms ## Break real machines at chosen moments (root; about 15 minutes)
 	@cd tests && ../bin/suite -v faults -tags box,$(TAGS) -count=1 -timeout 40m ./faults/...
+
+# Of MAAS's packages it has stand-ins, unless DCIB_MAAS_SOURCE says where there are others.
+maas-test: charms ## Regions and racks of MAAS on real machines (root; about 20 minutes)
+	@cd tests && ../bin/suite -v maas -tags box,$(TAGS) -count=1 -timeout 40m ./maas/
 
 bench: charms ## What things cost on a real box, each beside the way without us
 	@cd tests && go test -v -tags box,$(TAGS) -count=1 -timeout 40m ./bench/...

@@ -8,6 +8,7 @@ require (
 	github.com/canonical/gomaasclient v0.20.0
 	github.com/canonical/lxd v0.0.0-20251125210512-b190d213bd11
 	github.com/juju/charm/v12 v12.1.1
+	github.com/lib/pq v1.10.9
 	github.com/rogpeppe/go-internal v1.14.1
 	github.com/spf13/cobra v1.10.2
 	github.com/stretchr/testify v1.11.1

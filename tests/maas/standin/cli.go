@@ -1,0 +1,153 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/lib/pq"
+	"gopkg.in/yaml.v3"
+)
+
+// maasRegion is the command maas-region.
+func maasRegion(ctx context.Context, args []string) error {
+	switch {
+	case len(args) > 0 && args[0] == "local_config_set":
+		return localConfigSet(args[1:])
+	case len(args) == 1 && args[0] == "dbupgrade":
+		return dbupgrade(ctx)
+	}
+	return fmt.Errorf("nothing stands in for maas-region %s", strings.Join(args, " "))
+}
+
+// localConfigSet writes regiond.conf; without arguments, what is there, or the defaults.
+func localConfigSet(args []string) error {
+	has := map[string]any{}
+	if err := readConf(regionConf, &has); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if len(has) == 0 {
+		d := defaults()
+		has = map[string]any{"maas_url": d.URL, "database_host": d.Host, "database_name": d.Name, "database_user": d.User, "database_pass": ""}
+	}
+	flags := flag.NewFlagSet("local_config_set", flag.ContinueOnError)
+	for name := range has {
+		flags.Func(strings.ReplaceAll(name, "_", "-"), "", func(value string) error {
+			has[name] = value
+			return nil
+		})
+	}
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	content, err := yaml.Marshal(has)
+	if err != nil {
+		return err
+	}
+	return write(regionConf, string(content))
+}
+
+// dbupgrade migrates the database. Nothing keeps two from doing so at once, and nothing
+// asks whether regions run.
+func dbupgrade(ctx context.Context) error {
+	c, err := readRegionConf()
+	if err != nil {
+		return err
+	}
+	db, err := c.openUnquoted(ctx)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	var server, own int
+	if err := db.QueryRowContext(ctx, `SELECT current_setting('server_version_num')::int, (SELECT count(*) FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE d.datname = current_database() AND r.rolname = current_user)`).Scan(&server, &own); err != nil {
+		return err
+	}
+	if server < 120000 || own == 0 {
+		return errors.New("wanted PostgreSQL 12 or later, and a database that the role owns")
+	}
+	if _, err := db.ExecContext(ctx, schema); err != nil {
+		return err
+	}
+	var run int
+	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM maasserver_node WHERE region_seen > now() - interval '4 seconds'`).Scan(&run); err != nil {
+		return err
+	}
+	was, err := schemaVersion(ctx, db)
+	if err != nil {
+		return err
+	}
+	if was == version() {
+		return nil
+	}
+	if run > 0 && was != "" {
+		event(ctx, db, "migrated from %s to %s while %d regions ran", was, version(), run)
+	}
+	if _, err := db.ExecContext(ctx, `DELETE FROM maasserver_schema`); err != nil {
+		return err
+	}
+	if _, err := db.ExecContext(ctx, `INSERT INTO maasserver_schema VALUES ($1)`, version()); err != nil {
+		return err
+	}
+	event(ctx, db, "migrated to %s", version())
+	return nil
+}
+
+// maas is the command maas, as far as it works on the database.
+func maas(ctx context.Context, args []string) error {
+	if len(args) == 0 || args[0] != "createadmin" && args[0] != "apikey" {
+		return fmt.Errorf("nothing stands in for maas %s", strings.Join(args, " "))
+	}
+	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	user, email := flags.String("username", "", ""), flags.String("email", "", "")
+	password := flags.String("password", "", "")
+	flags.String("ssh-import", "", "")
+	if err := flags.Parse(args[1:]); err != nil {
+		return err
+	}
+	c, err := readRegionConf()
+	if err != nil {
+		return err
+	}
+	db, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if args[0] == "apikey" {
+		var key string
+		if err := db.QueryRowContext(ctx, `SELECT key FROM maasserver_user WHERE username = $1`, *user).Scan(&key); err != nil {
+			return errors.New("User does not exist.") //nolint:staticcheck // MAAS's own words
+		}
+		fmt.Println(key)
+		return nil
+	}
+	if *password == "" {
+		// MAAS asks twice, and reads the answers from its input where there is no terminal.
+		in := bufio.NewScanner(os.Stdin)
+		var twice []string
+		for len(twice) < 2 && in.Scan() {
+			twice = append(twice, in.Text())
+		}
+		if len(twice) < 2 || twice[0] == "" || twice[0] != twice[1] {
+			return errors.New("Passwords do not match") //nolint:staticcheck // MAAS's own words
+		}
+		*password = twice[0]
+	}
+	sum := sha256.Sum256([]byte(*user + *password))
+	key := rand.Text()[:18] + ":" + rand.Text()[:18] + ":" + rand.Text() + rand.Text()[:6]
+	_, err = db.ExecContext(ctx, `INSERT INTO maasserver_user VALUES ($1, $2, $3, $4)`, *user, *email, hex.EncodeToString(sum[:]), key)
+	var refused *pq.Error
+	if errors.As(err, &refused) && refused.Code.Name() == "unique_violation" {
+		return fmt.Errorf("a user with the username '%s' already exists", *user)
+	}
+	return err
+}
