@@ -91,8 +91,9 @@ func Install(ctx context.Context, run command.Runner, missing string, packages .
 	}
 	install := append(append([]string{}, get...), append([]string{"install"}, packages...)...)
 	_, err := run.Run(ctx, "apt-get", install...)
-	if err != nil && strings.Contains(err.Error(), "dpkg --configure -a") {
-		// A hook that was killed left it half done.
+	if err != nil && (strings.Contains(err.Error(), "dpkg --configure -a") || strings.Contains(err.Error(), "--fix-broken")) {
+		// A hook that was killed left it half done, or a full disk some packages without those
+		// that they need.
 		if err = Finish(ctx, run); err == nil {
 			_, err = run.Run(ctx, "apt-get", install...)
 		}
@@ -100,14 +101,11 @@ func Install(ctx context.Context, run command.Runner, missing string, packages .
 	return status(err)
 }
 
-// Finish configures what dpkg has left half done.
+// Finish configures what dpkg has left half done, and brings what is missing for it.
 func Finish(ctx context.Context, run command.Runner) error {
 	_, err := run.Run(ctx, "dpkg", "--force-confold", "--configure", "-a")
-	if err != nil {
-		// What is missing for it may be in the archive.
-		if _, fixed := run.Run(ctx, "apt-get", append(append([]string{}, get...), "--fix-broken", "install")...); fixed == nil {
-			return nil
-		}
+	if _, fixed := run.Run(ctx, "apt-get", append(slices.Clone(get), "--fix-broken", "install")...); fixed == nil || err == nil {
+		return status(fixed)
 	}
 	return status(err)
 }

@@ -133,10 +133,22 @@ func TestWhatIsSaidWhenItCannotInstall(t *testing.T) {
 	p.fails = map[string]string{" update": "another archive is away"}
 	require.NoError(t, Install(t.Context(), p, "", "x", "y"), "the package is known, the other archive is not ours")
 	require.True(t, strings.HasSuffix(p.ran[len(p.ran)-1], " install x y"))
+	// Some packages are there, and not those that they need.
+	p.fails, p.ran = map[string]string{" install x": "Unmet dependencies. Try 'apt --fix-broken install' with no packages"}, nil
+	p.does = func(line string) {
+		if strings.HasSuffix(line, "--fix-broken install") {
+			clear(p.fails)
+		}
+	}
+	require.NoError(t, Install(t.Context(), p, "", "x"))
+	require.True(t, strings.HasSuffix(p.ran[len(p.ran)-1], " install x"))
+	p.does = nil
 	p.fails = map[string]string{"dpkg": "dpkg: error processing package x"}
 	require.NoError(t, Finish(t.Context(), p), "apt has mended it")
 	p.fails["--fix-broken"] = "no"
 	require.ErrorContains(t, Finish(t.Context(), p), "dpkg: error")
+	delete(p.fails, "dpkg")
+	require.ErrorContains(t, Finish(t.Context(), p), "no (tried again")
 }
 
 func FuzzParseSource(f *testing.F) {
