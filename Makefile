@@ -140,8 +140,8 @@ faults: charms ## Break real machines at chosen moments (root; about 15 minutes)
 	@cd tests && ../bin/suite -v faults -tags box,$(TAGS) -count=1 -timeout 40m ./faults/...
 
 # Of MAAS's packages it has stand-ins, unless DCIB_MAAS_SOURCE says where there are others.
-maas-test: charms ## Regions and racks of MAAS on real machines (root; about 20 minutes)
-	@cd tests && ../bin/suite -v maas -tags box,$(TAGS) -count=1 -timeout 40m ./maas/
+maas-test: charms ## Regions and racks of MAAS on real machines (root; about 12 minutes)
+	@cd tests && ../bin/suite -v maas -tags box,$(TAGS) -count=1 -parallel 8 -timeout 40m ./maas/
 
 bench: charms ## What things cost on a real box, each beside the way without us
 	@cd tests && go test -v -tags box,$(TAGS) -count=1 -timeout 40m ./bench/...

@@ -56,6 +56,19 @@ func TestMAAS(t *testing.T) {
 		standins = archive.Serve(t, box.Repo, bridge, version)
 		source = standins.Site("maas").Source
 	}
+	// Each has a model of its own, and most of its time is waiting for Juju.
+	t.Run("models", func(t *testing.T) {
+		t.Run("bundle", func(t *testing.T) { t.Parallel(); testLife(t) })
+		t.Run("copies", func(t *testing.T) { t.Parallel(); testCopies(t) })
+		if standins != nil {
+			t.Run("harm", func(t *testing.T) { t.Parallel(); testHarm(t) })
+		}
+	})
+	t.Run("down", func(t *testing.T) { box.DCIB(t, 5*time.Minute, "down") })
+}
+
+// testLife follows a MAAS from its deployment on.
+func testLife(t *testing.T) {
 	seen := watchArguments()
 	t.Run("one region and two racks", testBundle)
 	t.Run("a second region joins the database", testSecondRegion)
@@ -67,11 +80,6 @@ func TestMAAS(t *testing.T) {
 	}
 	t.Run("a rack on a region's machine", testBoth)
 	t.Run("no secret is to be read", func(t *testing.T) { requireSecret(t, seen) })
-	t.Run("copies", testCopies)
-	if standins != nil {
-		t.Run("what goes wrong in an installation", testHarm)
-	}
-	t.Run("down", func(t *testing.T) { box.DCIB(t, 5*time.Minute, "down") })
 }
 
 // overlay is laid over the bundle: only here is it known where packages are from.
