@@ -125,7 +125,8 @@ func maas(ctx context.Context, args []string) error {
 	if args[0] == "apikey" {
 		var key string
 		if err := db.QueryRowContext(ctx, `SELECT key FROM maasserver_user WHERE username = $1`, *user).Scan(&key); err != nil {
-			return errors.New("User does not exist.") //nolint:staticcheck // MAAS's own words
+			//lint:ignore ST1005 as MAAS has it
+			return errors.New("User does not exist.")
 		}
 		fmt.Println(key)
 		return nil
@@ -138,7 +139,8 @@ func maas(ctx context.Context, args []string) error {
 			twice = append(twice, in.Text())
 		}
 		if len(twice) < 2 || twice[0] == "" || twice[0] != twice[1] {
-			return errors.New("Passwords do not match") //nolint:staticcheck // MAAS's own words
+			//lint:ignore ST1005 as MAAS has it
+			return errors.New("Passwords do not match")
 		}
 		*password = twice[0]
 	}
