@@ -79,6 +79,7 @@ func testLife(t *testing.T) {
 		t.Run("a later version", testRefresh)
 	}
 	t.Run("a rack on a region's machine", testBoth)
+	t.Run("a rack in another model", testEdge)
 	t.Run("no secret is to be read", func(t *testing.T) { requireSecret(t, seen) })
 }
 
@@ -276,6 +277,30 @@ func testBoth(t *testing.T) {
 	})
 	box.WaitActive(t, metal, region, 2)
 	requireRacks(t, metal, 1)
+}
+
+// testEdge has a rack in a model of its own, by an offer of the region's.
+func testEdge(t *testing.T) {
+	const model = "edge"
+	addModel(t, model)
+	box.Juju(t, "offer", metal+"."+region+":maas", "maas")
+	box.Juju(t, "deploy", "-m", model, filepath.Join(box.Repo, "dist/maas-rack.charm"), rack, "--base", "ubuntu@24.04", "--config", "source="+source)
+	box.Juju(t, "integrate", "-m", model, rack+":maas", "admin/"+metal+".maas")
+	box.WaitActive(t, model, rack, 1)
+	hostname := box.Status(t, model).Instance(t, rack+"/0")
+	c := api(t, metal)
+	has := func() (bool, string) {
+		racks, err := c.Racks(t.Context())
+		return slices.ContainsFunc(racks, func(r maas.Controller) bool { return r.Hostname == hostname && r.State() == "running" }), fmt.Sprint(shown(racks), err)
+	}
+	box.Eventually(t, time.Minute, "MAAS to list the other model's rack", has)
+	box.Juju(t, "remove-application", "-m", model, "--no-prompt", rack)
+	box.Eventually(t, 4*time.Minute, "MAAS to list it no more", func() (bool, string) {
+		yes, said := has()
+		return !yes, said
+	})
+	requireRacks(t, metal, 1)
+	box.Juju(t, "destroy-model", "--no-prompt", "--force", "--no-wait", "--destroy-storage", "--timeout", "2m", model)
 }
 
 // api gives a client for the API, as the administrator, from outside.

@@ -50,6 +50,10 @@ func regiond(ctx context.Context) error {
 	for warned := false; ; {
 		select {
 		case <-ctx.Done():
+			// It says that it goes.
+			last, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			defer cancel()
+			_, _ = db.ExecContext(last, `UPDATE maasserver_node SET region_seen = 'epoch' WHERE system_id = $1`, text(idFile))
 			return nil
 		case err := <-failed:
 			return err
