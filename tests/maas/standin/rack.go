@@ -23,7 +23,7 @@ func rackd(ctx context.Context) error {
 		return err
 	}
 	for said := ""; ; {
-		err := call(ctx)
+		err := call(ctx, false)
 		if errors.Is(err, errDeleted) {
 			// A rack that is deleted while it is connected forgets MAAS, and restarts.
 			return errors.Join(err, os.Remove(secretFile))
@@ -34,14 +34,16 @@ func rackd(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+			// The regions see the connection end.
+			_ = call(context.WithoutCancel(ctx), true)
 			return nil
 		case <-time.After(2 * time.Second):
 		}
 	}
 }
 
-// call calls the regions until one answers.
-func call(ctx context.Context) error {
+// call calls the regions until one answers; goes says that it is the last time.
+func call(ctx context.Context, goes bool) error {
 	var c struct {
 		URLs []string `yaml:"maas_url"`
 	}
@@ -52,22 +54,25 @@ func call(ctx context.Context) error {
 	if shared == "" {
 		return errors.New("waiting for MAAS's secret")
 	}
-	body, err := json.Marshal(rackCall{text(idFile), hostname(), macs(), text(clusterCert)})
+	body, err := json.Marshal(rackCall{text(idFile), hostname(), macs(), text(clusterCert), goes})
 	if err != nil {
 		return err
 	}
 	for _, url := range c.URLs {
 		var answer rackAnswer
 		answer, err = ask(ctx, strings.TrimSuffix(url, "/")+"/rpc/", proof(shared, body), body)
+		if err == nil && !goes {
+			err = keep(answer)
+		}
 		if err == nil {
-			return keep(answer)
+			return nil
 		}
 	}
 	return err
 }
 
 func ask(ctx context.Context, url, proof string, body []byte) (answer rackAnswer, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {

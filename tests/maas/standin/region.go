@@ -133,6 +133,7 @@ type rackCall struct {
 	Hostname    string   `json:"hostname"`
 	MACs        []string `json:"macs"`
 	Certificate string   `json:"certificate"`
+	Goes        bool     `json:"goes"`
 }
 
 type rackAnswer struct {
@@ -183,6 +184,10 @@ func enlist(w http.ResponseWriter, req *http.Request, db *sql.DB) {
 			return errCertificate
 		}
 		if answer.UUID, err = get("maas_uuid"); err != nil {
+			return err
+		}
+		if call.Goes {
+			_, err := tx.ExecContext(req.Context(), `UPDATE maasserver_node SET rack_seen = 'epoch' WHERE system_id = $1 AND rack_seen IS NOT NULL`, call.SystemID)
 			return err
 		}
 		gone, err := tx.ExecContext(req.Context(), `DELETE FROM maasserver_deleted WHERE system_id = $1`, call.SystemID)
