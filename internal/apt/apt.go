@@ -15,8 +15,9 @@ import (
 // Timeout bounds one installation; Juju tries again.
 const Timeout = 20 * time.Minute
 
-// get is apt-get without questions; somebody else's apt may have the lock for a while.
-var get = []string{"-q", "-y", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", "-o", "Dpkg::Options::=--force-confold"}
+// get is apt-get without questions; somebody else's apt may have the lock for a while. With a
+// terminal of its own, dpkg would not say there what is wrong.
+var get = []string{"-q", "-y", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", "-o", "Dpkg::Use-Pty=0", "-o", "Dpkg::Options::=--force-confold"}
 
 // State is how far a package is, in dpkg's words: installed, half-configured, unpacked, …;
 // "" for one that dpkg does not know.
@@ -103,10 +104,9 @@ func Install(ctx context.Context, run command.Runner, missing string, packages .
 
 // Finish configures what dpkg has left half done, and brings what is missing for it.
 func Finish(ctx context.Context, run command.Runner) error {
-	_, err := run.Run(ctx, "dpkg", "--force-confold", "--configure", "-a")
-	if _, fixed := run.Run(ctx, "apt-get", append(slices.Clone(get), "--fix-broken", "install")...); fixed == nil || err == nil {
-		return status(fixed)
-	}
+	// What it complains about is tried again, and said, by the next.
+	_, _ = run.Run(ctx, "dpkg", "--force-confold", "--configure", "-a")
+	_, err := run.Run(ctx, "apt-get", append(slices.Clone(get), "--fix-broken", "install")...)
 	return status(err)
 }
 

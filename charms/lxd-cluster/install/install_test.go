@@ -164,7 +164,7 @@ func TestWhatIsThereIsKept(t *testing.T) {
 }
 
 func TestAMachineWithoutLXDGetsOne(t *testing.T) {
-	const apt = "apt-get -q -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Options::=--force-confold "
+	const apt = "apt-get -q -y -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold "
 	snap := func(channel string) []string {
 		return []string{"snap wait system seed.loaded", "snap install lxd --channel=" + channel + " --cohort=+", "/snap/bin/lxd waitready --timeout=120"}
 	}

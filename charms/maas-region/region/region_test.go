@@ -344,7 +344,7 @@ func TestWhatGoesWrongIsSaidAndHeals(t *testing.T) {
 			func(s *site) {
 				s.machines[unit0].HalfDone = true
 				s.machines[unit0].Fails["dpkg --force-confold"] = "dpkg: error processing package maas-region-api"
-				s.machines[unit0].Fails["--fix-broken"] = "no"
+				s.machines[unit0].Fails["--fix-broken"] = "dpkg: error processing package maas-region-api"
 			},
 			func(s *site) { clear(s.machines[unit0].Fails) }, "blocked", "dpkg: error processing package",
 		},

@@ -34,17 +34,22 @@ func main() {
 		read(&bag, "relation-get", "-r", relation, "--app", "-", app)
 		read(&mine, "relation-get", "-r", relation, "--app", "-", strings.Split(os.Getenv("JUJU_UNIT_NAME"), "/")[0])
 		name := bag["database"]
-		if name == "" || mine["endpoints"] != "" {
+		switch {
+		case name == "" || mine["endpoints"] != "":
+			continue
+		case mine["secret-user"] != "":
+			// In a later hook than it is made in, or Juju 4.1-beta2 passes it over.
+			run("", "secret-grant", "--relation", relation, mine["secret-user"])
+			var address string
+			read(&address, "network-get", "database", "--bind-address")
+			run("", "relation-set", "-r", relation, "--app", "database="+name, "endpoints="+address+":5432")
 			continue
 		}
 		password := rand.Text()
 		run(fmt.Sprintf("CREATE ROLE %[1]s LOGIN PASSWORD '%[2]s';\nCREATE DATABASE %[1]s OWNER %[1]s;\n", name, password),
 			"runuser", "-u", "postgres", "--", "psql", "-X", "-v", "ON_ERROR_STOP=1", "-d", "postgres")
 		secret := strings.TrimSpace(run("", "secret-add", "username="+name, "password="+password))
-		run("", "secret-grant", "--relation", relation, secret)
-		var address string
-		read(&address, "network-get", "database", "--bind-address")
-		run("", "relation-set", "-r", relation, "--app", "database="+name, "endpoints="+address+":5432", "secret-user="+secret)
+		run("", "relation-set", "-r", relation, "--app", "secret-user="+secret)
 	}
 	run("", "status-set", "active", "")
 }
