@@ -210,7 +210,7 @@ func testDatabaseAway(t *testing.T) {
 	})
 	box.Inside(t, machine, "for d in /var/lib/postgresql/*/main.away; do mv $d ${d%.away}; done")
 	box.WaitActive(t, metal, region, 2)
-	requireRacks(t, metal, 1)
+	requireSame(t)
 
 	box.Inside(t, machine, "systemctl kill --signal KILL 'postgresql@*'; systemctl stop 'postgresql@*'")
 	box.Eventually(t, 4*time.Minute, "PostgreSQL to run again", func() (bool, string) {
@@ -218,7 +218,7 @@ func testDatabaseAway(t *testing.T) {
 		return strings.Contains(out, " online "), out
 	})
 	box.WaitActive(t, metal, region, 2)
-	requireRacks(t, metal, 1)
+	requireSame(t)
 }
 
 // testRefresh has a later version come into the archive. What each region saw of the
@@ -240,8 +240,7 @@ func testRefresh(t *testing.T) {
 	for unit := range box.Machines(t, metal, rack) {
 		box.Action(t, metal, unit, "refresh-maas")
 	}
-	box.WaitActive(t, metal, rack, 1)
-	requireRacks(t, metal, 1)
+	requireSame(t)
 	for unit, machine := range box.Machines(t, metal, region) {
 		require.Contains(t, box.Inside(t, machine, "curl -s http://localhost:5240/MAAS/api/2.0/version/"), `"`+later+`"`, unit)
 	}
@@ -276,7 +275,7 @@ func testBoth(t *testing.T) {
 		return strings.HasPrefix(got, "none ") && strings.HasSuffix(got, ", 3"), got
 	})
 	box.WaitActive(t, metal, region, 2)
-	requireRacks(t, metal, 1)
+	requireSame(t)
 }
 
 // testEdge has a rack in a model of its own, by an offer of the region's.
@@ -299,8 +298,16 @@ func testEdge(t *testing.T) {
 		yes, said := has()
 		return !yes, said
 	})
-	requireRacks(t, metal, 1)
+	requireSame(t)
 	box.Juju(t, "destroy-model", "--no-prompt", "--force", "--no-wait", "--destroy-storage", "--timeout", "2m", model)
+}
+
+// requireSame is requireRacks for as many racks as there are.
+func requireSame(t *testing.T) {
+	t.Helper()
+	units := len(box.Status(t, metal).Applications[rack].Units)
+	box.WaitActive(t, metal, rack, units)
+	requireRacks(t, metal, units)
 }
 
 // api gives a client for the API, as the administrator, from outside.
