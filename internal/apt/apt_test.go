@@ -90,12 +90,19 @@ func TestSources(t *testing.T) {
 	}
 	require.True(t, l.Has(Source{}))
 	set("deb http://a.example/maas noble main\n" + key)
-	require.Equal(t, "deb [signed-by=/etc/apt/keyrings/dcib-maas-region.asc] http://a.example/maas noble main\n", read("etc/apt/sources.list.d/dcib-maas-region.list"))
-	require.Equal(t, key+"\n", read("etc/apt/keyrings/dcib-maas-region.asc"))
+	path := "etc/apt/keyrings/" + filepath.Base(l.keyring(key))
+	require.Equal(t, "deb [signed-by=/"+path+"] http://a.example/maas noble main\n", read("etc/apt/sources.list.d/dcib-maas-region.list"))
+	require.Equal(t, key+"\n", read(path))
+	// Another application on the machine has the same: apt refuses two paths for one archive.
+	other := Sources{Run: p, Root: root, Name: "dcib-maas-rack"}
+	require.NoError(t, other.Set(t.Context(), Source{Line: "deb http://a.example/maas noble main", Key: key}))
+	require.Equal(t, read("etc/apt/sources.list.d/dcib-maas-region.list"), read("etc/apt/sources.list.d/dcib-maas-rack.list"))
 	set("deb [arch=amd64] http://a.example noble main\n" + key)
-	require.Equal(t, "deb [signed-by=/etc/apt/keyrings/dcib-maas-region.asc arch=amd64] http://a.example noble main\n", read("etc/apt/sources.list.d/dcib-maas-region.list"))
+	require.Equal(t, "deb [signed-by=/"+path+" arch=amd64] http://a.example noble main\n", read("etc/apt/sources.list.d/dcib-maas-region.list"))
 	set("deb [trusted=yes] file:/srv/maas ./")
-	require.Empty(t, read("etc/apt/keyrings/dcib-maas-region.asc"))
+	require.NotEmpty(t, read(path), "the other's")
+	require.NoError(t, other.Set(t.Context(), Source{}))
+	require.Empty(t, read(path))
 	set("ppa:maas/3.7")
 	require.Empty(t, read("etc/apt/sources.list.d/dcib-maas-region.list"))
 	require.Equal(t, []string{"add-apt-repository -y --no-update ppa:maas/3.7"}, p.ran)

@@ -2,6 +2,8 @@ package apt
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -86,25 +88,34 @@ func (s Source) String() string {
 type Sources struct {
 	Run  command.Runner
 	Root string // "/" outside tests
-	Name string // of the files
+	Name string // of the file; it begins with dcib-
 }
 
 func (l Sources) list() string {
 	return filepath.Join(l.Root, "etc/apt/sources.list.d", l.Name+".list")
 }
-func (l Sources) key() string { return filepath.Join(l.Root, "etc/apt/keyrings", l.Name+".asc") }
+
+// keyring is where a key goes, by what it is: apt takes an archive that two of its files name
+// with one key only by one path.
+func (l Sources) keyring(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return filepath.Join(l.Root, keyrings, "dcib-"+hex.EncodeToString(sum[:8])+".asc")
+}
+
+const keyrings = "etc/apt/keyrings"
 
 // files gives the content that our files should have; "" for one that should not be.
 func (l Sources) files(s Source) map[string]string {
-	files := map[string]string{l.list(): "", l.key(): ""}
+	files := map[string]string{l.list(): ""}
 	if s.Line == "" {
 		return files
 	}
 	text := s.Line
 	if s.Key != "" {
-		files[l.key()] = s.Key + "\n"
+		keyring := l.keyring(s.Key)
+		files[keyring] = s.Key + "\n"
 		m := line.FindStringSubmatchIndex(text)
-		signed := "signed-by=/etc/apt/keyrings/" + l.Name + ".asc"
+		signed := "signed-by=/" + keyrings + "/" + filepath.Base(keyring)
 		if m[2] >= 0 { // it has options
 			text = text[:m[2]] + signed + " " + text[m[2]:]
 		} else {
@@ -154,6 +165,35 @@ func (l Sources) Set(ctx context.Context, s Source) error {
 		}
 		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			return status(err)
+		}
+	}
+	return l.tidy()
+}
+
+// tidy removes keys of ours that no list of ours names any more; another application's on
+// the machine may.
+func (l Sources) tidy() error {
+	lists, err := filepath.Glob(filepath.Join(l.Root, "etc/apt/sources.list.d/dcib-*.list"))
+	if err != nil {
+		return err
+	}
+	var named strings.Builder
+	for _, path := range lists {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		named.Write(text)
+	}
+	keys, err := filepath.Glob(filepath.Join(l.Root, keyrings, "dcib-*.asc"))
+	if err != nil {
+		return err
+	}
+	for _, path := range keys {
+		if !strings.Contains(named.String(), filepath.Base(path)) {
+			if err := os.Remove(path); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
