@@ -15,11 +15,17 @@ import (
 
 // testCalendar has a pet's window open a minute from now: the pet is empty before that, and
 // after the window what was moved is back. A pet that was never drained has a lead longer
-// than a minute, so the drain begins at once.
+// than a minute, so the drain begins at once. Nothing new is placed on the pet meanwhile,
+// though it soon has the fewest instances.
 func testCalendar(t *testing.T) {
 	const guests = 4
 	pet, ask := petAndOther(t)
 	box.GuestImage(t, ask)
+	scheduler := func() string {
+		return strings.TrimSpace(box.Inside(t, ask, "lxc cluster get "+pet+" scheduler.instance"))
+	}
+	box.Inside(t, ask, "lxc cluster set "+pet+" scheduler.instance=all")
+	defer box.Inside(t, ask, "lxc cluster unset "+pet+" scheduler.instance")
 	start := time.Now().Add(time.Minute).Truncate(time.Second)
 	end := start.Add(5 * time.Second)
 	box.Inside(t, ask, fmt.Sprintf("for i in $(seq %d); do lxc launch guest guest-calendar$i --profile dcib --target %s & done; wait", guests, pet))
@@ -51,8 +57,20 @@ func testCalendar(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, []byte(pets), 0o600))
 	box.Juju(t, "config", "-m", "metal", "pet-scheduler", "pets=@"+file)
 
+	var newcomers []string
+	defer func() {
+		for _, name := range newcomers {
+			box.Inside(t, ask, "lxc delete "+name)
+		}
+	}()
 	var empty time.Time
 	box.Await(t, 2*time.Minute, 500*time.Millisecond, "the pet is empty", func() (bool, string) {
+		if scheduler() == "manual" {
+			name := fmt.Sprintf("newcomer%d", len(newcomers))
+			box.Inside(t, ask, "lxc init --quiet guest "+name+" --profile dcib")
+			newcomers = append(newcomers, name)
+			require.NotEqual(t, pet, box.Instances(t, ask)[name].Location)
+		}
 		where := place(t, ask)
 		for name, at := range where {
 			if strings.HasPrefix(at, pet+" ") {
@@ -63,6 +81,11 @@ func testCalendar(t *testing.T) {
 		return box.Members(t, ask)[pet] == "evacuated", fmt.Sprint(where)
 	})
 	t.Logf("empty %s before its window", start.Sub(empty).Round(time.Second/10))
+	require.NotEmpty(t, newcomers, "the drain was seen while it was under way")
+	box.Eventually(t, 10*time.Second, "the operator's scheduler.instance", func() (bool, string) {
+		now := scheduler()
+		return now == "all", now
+	})
 	require.True(t, empty.Before(start), "empty at %s, its window opened %s", empty, start)
 	for name, at := range place(t, ask) {
 		if strings.HasPrefix(name, "guest-calendar") {
