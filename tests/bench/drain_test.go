@@ -39,7 +39,7 @@ func TestDrain(t *testing.T) {
 	box.GuestImage(t, b.ask)
 
 	var table strings.Builder
-	fmt.Fprintf(&table, "guests end  running  round  evacuate   drain  ratio  | down: evacuate   drain  ratio  | restore  undrain\n")
+	table.WriteString("guests end  running  round  evacuate   drain  ratio  | down: evacuate   drain  ratio  | restore  undrain\n")
 	for _, kind := range []struct{ name, after string }{{"at once", "0s"}, {"in 2 s", "2s"}} {
 		for _, n := range []int{1, 4, 8} {
 			t.Run(fmt.Sprintf("%d that end %s", n, kind.name), func(t *testing.T) {
@@ -54,9 +54,9 @@ func TestDrain(t *testing.T) {
 						took[way] = ways[way](t, guests)
 					}
 					evacuate, drain = append(evacuate, took[0]), append(drain, took[1])
-					row(&table, kind.name, n, strconv.Itoa(round+1), took[0], took[1])
+					row(t, &table, kind.name, n, strconv.Itoa(round+1), took[0], took[1])
 				}
-				row(&table, kind.name, n, "all", mean(evacuate), mean(drain))
+				row(t, &table, kind.name, n, "all", mean(evacuate), mean(drain))
 			})
 		}
 	}
@@ -92,11 +92,14 @@ func mean(samples []sample) (m sample) {
 	return m
 }
 
-func row(table *strings.Builder, kind string, n int, round string, lxd, ours sample) {
-	fmt.Fprintf(table, "%-10s  %7d  %5s  %8.1f  %6.1f  %5.2f  | %14.2f  %6.2f  %5.2f  | %7.1f  %7.1f\n", kind, n, round,
+func row(t *testing.T, table *strings.Builder, kind string, n int, round string, lxd, ours sample) {
+	t.Helper()
+	line := fmt.Sprintf("%-10s  %7d  %5s  %8.1f  %6.1f  %5.2f  | %14.2f  %6.2f  %5.2f  | %7.1f  %7.1f", kind, n, round,
 		lxd.out.Seconds(), ours.out.Seconds(), ours.out.Seconds()/lxd.out.Seconds(),
 		lxd.down.Seconds(), ours.down.Seconds(), ours.down.Seconds()/lxd.down.Seconds(),
 		lxd.back.Seconds(), ours.back.Seconds())
+	t.Log(line)
+	table.WriteString(line + "\n")
 }
 
 // launch starts guests on the pet, and one on each other member, as there would be.
