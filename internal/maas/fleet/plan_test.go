@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -25,11 +26,11 @@ type tb interface {
 	Context() context.Context
 }
 
-// serve gives a client of a stand-in for MAAS.
-func serve(t tb, r *maastest.Region) *maas.Client {
+// serve gives a client of a stand-in for MAAS, behind something else or not.
+func serve(t tb, r *maastest.Region, before ...http.Handler) *maas.Client {
 	t.Helper()
 	r.Version, r.Keys = "3.7.3", []string{key}
-	server := httptest.NewServer(r)
+	server := httptest.NewServer(append(before, r)[0])
 	t.Cleanup(server.Close)
 	c, err := maas.New(server.URL+"/MAAS", key)
 	require.NoError(t, err)
