@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -116,10 +117,10 @@ func TestAppliedPlansToNothing(t *testing.T) {
 		require.Empty(rt, r.Changes, "a plan changes nothing")
 		require.Equal(rt, p, fleet.Missing(d, pets, state), "and is the same each time")
 		// It may be killed after any step, and the answer to any change may be lost.
-		l.lose = rapid.IntRange(0, 2*len(p.Steps)).Draw(rt, "answer lost")
+		l.lose.Store(rapid.Int64Range(0, 2*int64(len(p.Steps))).Draw(rt, "answer lost"))
 		cut := rapid.IntRange(0, len(p.Steps)).Draw(rt, "killed after")
 		_ = fleet.Apply(rt.Context(), c, p.Steps[:cut], func(fleet.Step, error) {})
-		l.lose = 0
+		l.lose.Store(0)
 		failed := refused(rt, c, plan(rt, c, d, pets...).Steps)
 		// Only what MAAS knows better than its API says may fail: how large a disk may be cut up,
 		// which of them are a cache, and who else has an address.
@@ -150,15 +151,11 @@ func TestAppliedPlansToNothing(t *testing.T) {
 // lossy is a MAAS whose answer to one change gets lost on its way.
 type lossy struct {
 	*maastest.Region
-	lose int // which change, counted from 1; 0 for none
+	lose atomic.Int64 // which change, counted from 1; 0 for none
 }
 
 func (l *lossy) ServeHTTP(w http.ResponseWriter, request *http.Request) {
-	if request.Method == http.MethodGet || l.lose == 0 {
-		l.Region.ServeHTTP(w, request)
-		return
-	}
-	if l.lose--; l.lose > 0 {
+	if request.Method == http.MethodGet || l.lose.Load() <= 0 || l.lose.Add(-1) > 0 {
 		l.Region.ServeHTTP(w, request)
 		return
 	}
