@@ -99,15 +99,16 @@ func (r Report) Moved() int {
 // that did not come to its end. With force it does what loses something, see PlanDrain.
 // The context bounds it; whatever the error, it can be called again.
 func (d Drainer) Drain(ctx context.Context, member string, force bool) (Report, error) {
-	return d.drain(ctx, member, force, "run drain again to carry on, or undrain to bring back what has moved")
+	return d.drain(ctx, member, Survey, force, "run drain again to carry on, or undrain to bring back what has moved")
 }
 
-// drain is Drain; advice is what an operator may do next when it fails.
-func (d Drainer) drain(ctx context.Context, member string, force bool, advice string) (Report, error) {
+// drain is Drain, planned from what look sees; advice is what an operator may do next when it
+// fails.
+func (d Drainer) drain(ctx context.Context, member string, look func(context.Context, Cluster, Journal, string) (View, error), force bool, advice string) (Report, error) {
 	if err := d.Cluster.Settle(ctx, member); err != nil {
 		return Report{}, err
 	}
-	view, err := Survey(ctx, d.Cluster, d.Journal, member)
+	view, err := look(ctx, d.Cluster, d.Journal, member)
 	if err != nil {
 		return Report{}, err
 	}

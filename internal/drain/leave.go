@@ -53,7 +53,9 @@ func (d Drainer) Leave(ctx context.Context, member string) (Report, error) {
 			return Report{Plan: plan}, err
 		}
 	}
-	return d.drain(ctx, member, false, "it is tried again, and carries on where it is")
+	// Where there is little room elsewhere it has to do: the member goes.
+	look := func(ctx context.Context, c Cluster, j Journal, _ string) (View, error) { return Look(ctx, c, j) }
+	return d.drain(ctx, member, look, false, "it is tried again, and carries on where it is")
 }
 
 // adopt makes an operator's evacuation a drain that can be carried on with. What it

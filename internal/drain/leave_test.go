@@ -30,6 +30,16 @@ func TestAMemberThatLeavesIsEmptied(t *testing.T) {
 	})
 }
 
+// The member goes, whatever there is elsewhere.
+func TestAMemberThatLeavesAsksForNoRoom(t *testing.T) {
+	lxd := draintest.New("pet", "b")
+	lxd.Add("large", "pet", true).Needs.Memory = 2 << 30
+	lxd.Room = map[string]drain.Room{"b": {Memory: 1 << 30}}
+	_, err := drainer(lxd).Leave(t.Context(), "pet")
+	require.NoError(t, err)
+	require.Equal(t, "b", lxd.Find(ref("large")).Member)
+}
+
 func TestAMemberThatCannotBeEmptiedIsLeftAsItIs(t *testing.T) {
 	for want, tie := range map[string]func(*draintest.LXD, *drain.Instance){
 		"tied to this member by disk data": func(_ *draintest.LXD, i *drain.Instance) { i.Ties = []string{"disk data"} },
