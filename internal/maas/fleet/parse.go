@@ -106,6 +106,7 @@ type Storage struct {
 	VG, LV                                string
 	CacheMode                             string
 	CacheNoPart                           bool
+	Replace                               bool // also what somebody made by hand
 }
 
 // Parse reads a declaration from YAML. Empty text declares nothing. The error is a
@@ -377,6 +378,7 @@ func (r *reader) storage(at string, node *yaml.Node) *Storage {
 		"vg-name": volume(&s.VG), "lv-name": volume(&s.LV),
 		"cache-mode":    func(at string, n *yaml.Node) { s.CacheMode = r.choice(at, n, cacheModes) },
 		"cache-no-part": func(at string, n *yaml.Node) { s.CacheNoPart = r.boolean(at, n) == "true" },
+		"replace":       func(at string, n *yaml.Node) { s.Replace = r.boolean(at, n) == "true" },
 	})
 	r.needs(at, node, "layout", wantLayout)
 	for i := 0; node.Kind == yaml.MappingNode && slices.Contains(layouts, s.Layout) && i < len(node.Content); i += 2 {

@@ -596,7 +596,12 @@ func (n *network) storage(s Storage) {
 	if s.CacheNoPart {
 		params["cache_no_part"] = "true"
 	}
-	if why := s.differs(n.machine); why != "" {
+	why := s.differs(n.machine)
+	if by := byHand(n.machine); why != "" && by != "" && !s.Replace {
+		n.wrong("is to have storage layout %s, and has %s, which no layout makes: take that away in MAAS, or give replace: true", s.Layout, by)
+		return
+	}
+	if why != "" {
 		n.steps = append(n.steps, SetStorage{n.target(), s.Layout, params, why})
 	}
 }
@@ -608,27 +613,44 @@ const cacheFS = "bcache-cache"
 // for another. MAAS does not say which one was set; it tells them apart in the same way
 // (is_layout in src/maasserver/storage_layouts.py).
 func Layout(m Machine) string {
-	blank, kind := true, ""
+	blank, below := true, map[string]bool{}
 	for _, d := range m.Disks {
 		blank = blank && !d.Virtual && !d.Partitioned && len(d.Partitions) == 0 && d.Filesystem == ""
 		for _, part := range d.Partitions {
-			switch {
-			case part.Filesystem == "lvm-pv":
-				kind = cmp.Or(kind, "lvm")
-			case part.Filesystem == "bcache-backing":
-				kind = cmp.Or(kind, "bcache")
-			case part.Mount == "/":
-				kind = "flat"
+			below[part.Filesystem] = true
+			if part.Mount == "/" && !d.Virtual {
+				return "flat"
 			}
 		}
 	}
-	if blank {
+	switch root := rootVolume(m); {
+	case blank:
 		return "blank"
-	}
-	if root := rootVolume(m); kind != "flat" && root == nil {
+	case root == nil:
 		return ""
+	case strings.HasPrefix(root.Name, "bcache") && below["bcache-backing"]:
+		return "bcache"
+	case strings.Contains(root.Name, "-") && below["lvm-pv"]: // GROUP-VOLUME; a RAID is md0
+		return "lvm"
 	}
-	return kind
+	return ""
+}
+
+// byHand names something in a machine's storage that no layout makes; "" when there is none.
+func byHand(m Machine) string {
+	for _, d := range m.Disks {
+		switch {
+		case d.Virtual && (d.Mount != "/" || Layout(m) == "" || d.Partitioned || len(d.Partitions) > 0), d.Filesystem != "" && !d.Virtual && d.Filesystem != cacheFS:
+			return d.Name
+		}
+		for n, part := range d.Partitions {
+			own := slices.Contains([]string{"/", "/boot", "/boot/efi"}, part.Mount) || slices.Contains([]string{"lvm-pv", "bcache-backing", cacheFS}, part.Filesystem)
+			if !own {
+				return fmt.Sprintf("partition %d of %s (%s)", n+1, d.Name, cmp.Or(part.Mount, part.Filesystem, "not formatted"))
+			}
+		}
+	}
+	return ""
 }
 
 // rootVolume is the virtual disk that a machine's root is on.

@@ -213,6 +213,38 @@ func TestWhatCannotBe(t *testing.T) {
 	r.Machines[0].Interfaces = nil
 }
 
+// What somebody made by hand is not set over, unless the declaration says so.
+func TestStorageByHand(t *testing.T) {
+	r := region(machine(1, "Ready"))
+	c := serve(t, r)
+	root := maastest.Partition{Size: 90e9, Filesystem: "ext4", Mount: "/"}
+	pv := maastest.Partition{Size: 90e9, Filesystem: "lvm-pv"}
+	md0 := maastest.Disk{ID: 9, Name: "md0", Virtual: true, Size: 50e9, Filesystem: "ext4", Mount: "/"}
+	for by, disks := range map[string][]maastest.Disk{
+		"partition 2 of sda (/srv)":          {{ID: 1, Name: "sda", Size: 100e9, Partitions: []maastest.Partition{root, {Size: 9e9, Filesystem: "ext4", Mount: "/srv"}}}},
+		"partition 2 of sda (swap)":          {{ID: 1, Name: "sda", Size: 100e9, Partitions: []maastest.Partition{root, {Size: 9e9, Filesystem: "swap"}}}},
+		"partition 1 of sda (not formatted)": {{ID: 1, Name: "sda", Size: 100e9, Partitions: []maastest.Partition{{Size: 9e9}}}},
+		"sdb":                                {{ID: 1, Name: "sda", Size: 100e9}, {ID: 2, Name: "sdb", Size: 50e9, Filesystem: "xfs"}},
+		"md0":                                {{ID: 1, Name: "sda", Size: 100e9, Partitions: []maastest.Partition{pv}}, md0},
+	} {
+		r.Machines[0].Disks = disks
+		const text = "machines:\n- match: {hostname: node1}\n  storage: {layout: lvm, replace: "
+		steps, notes := titles(plan(t, c, parse(t, text+"false}\n")))
+		require.Empty(t, steps, by)
+		require.Equal(t, []string{"node1: is to have storage layout lvm, and has " + by + ", which no layout makes: take that away in MAAS, or give replace: true"}, notes)
+		p := plan(t, c, parse(t, text+"true}\n"))
+		require.NoError(t, apply(t, c, p))
+		s, err := c.Fleet(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "lvm", fleet.Layout(s.Machines[0]), by)
+	}
+	// A layout that fits leaves what is beside it.
+	r.Machines[0].Disks = []maastest.Disk{{ID: 1, Name: "sda", Size: 100e9, Partitions: []maastest.Partition{root, {Size: 9e9, Filesystem: "ext4", Mount: "/srv"}}}}
+	steps, notes := titles(plan(t, c, parse(t, "machines:\n- match: {hostname: node1}\n  storage: {layout: flat}\n")))
+	require.Empty(t, steps)
+	require.Empty(t, notes)
+}
+
 // A machine that somebody takes between plan and apply is left to them, and the others are
 // gone on with.
 func TestTakenMeanwhile(t *testing.T) {

@@ -32,6 +32,17 @@ func drawRegion(t *rapid.T) *maastest.Region {
 		m.Pool = some(t, "pool", "default", "lab")
 		m.Interfaces = m.Interfaces[:rapid.IntRange(0, 4).Draw(t, "cards")]
 		m.Disks = m.Disks[:rapid.IntRange(0, 2).Draw(t, "disks")]
+		if len(m.Disks) > 0 {
+			switch some(t, "storage by hand", "", "", "partition", "raid", "formatted") {
+			case "partition":
+				m.Disks[0].Partitions = []maastest.Partition{{Size: 10e9, Filesystem: "ext4", Mount: "/"}, {Size: 10e9, Filesystem: "ext4", Mount: "/srv"}}
+			case "raid":
+				m.Disks[0].Partitions = []maastest.Partition{{Size: 10e9, Filesystem: "raid"}}
+				m.Disks = append(m.Disks, maastest.Disk{ID: 900 + n, Name: "md0", Virtual: true, Size: 10e9, Filesystem: "ext4", Mount: "/"})
+			case "formatted":
+				m.Disks[len(m.Disks)-1].Filesystem = "xfs"
+			}
+		}
 		id := 1000 + n*10
 		for _, i := range slices.Clone(m.Interfaces) {
 			switch some(t, "by hand", "", "", "bridge", "bond", "vlan", "links") {
@@ -87,7 +98,7 @@ func drawDeclaration(t *rapid.T) string {
 		}
 		if rapid.Bool().Draw(t, "stored") {
 			text += "  storage: {layout: " + some(t, "storage", "flat", "lvm", "blank", "bcache", "flat, boot-size: 1GiB, root-size: 20GB", "flat, root-device: sdb",
-				"lvm, vg-name: vg, lv-size: 10GiB", "lvm, lv-name: x, root-size: 30GiB", "bcache, cache-device: sdb, cache-size: 10GiB", "bcache, cache-no-part: true, cache-mode: writeback") + "}\n"
+				"lvm, vg-name: vg, lv-size: 10GiB", "lvm, lv-name: x, root-size: 30GiB", "bcache, cache-device: sdb, cache-size: 10GiB", "bcache, cache-no-part: true, cache-mode: writeback", "lvm, replace: true") + "}\n"
 		}
 	}
 	return text
