@@ -14,19 +14,44 @@ import (
 	"github.com/dcib/dcib/internal/drain/draintest"
 )
 
+// slow is a cluster whose moves take a while. It notes when each was begun, and how many were
+// under way at a time.
+type slow struct {
+	together
+	takes time.Duration
+	began []time.Time
+}
+
+func (l *slow) Stop(ctx context.Context, ref drain.Ref) error {
+	l.mu.Lock()
+	l.began = append(l.began, time.Now())
+	l.moving++
+	l.max = max(l.max, l.moving)
+	l.mu.Unlock()
+	return l.together.Stop(ctx, ref)
+}
+
+func (l *slow) Move(ctx context.Context, ref drain.Ref, to string, live bool) error {
+	time.Sleep(l.takes)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.moving--
+	return l.LXD.Move(ctx, ref, to, live)
+}
+
 // However many pets are drained at once, not more instances move at a time than there are
 // lanes for all of them.
 func TestLanesAreForAllPetsTogether(t *testing.T) { synctest.Test(t, testLanesAreForAllPetsTogether) }
 
 func testLanesAreForAllPetsTogether(t *testing.T) {
-	const pets, each, atOnce = 3, 4, 2
-	lxd := &together{LXD: draintest.New("p0", "p1", "p2", "other"), meet: make(chan struct{})}
+	const pets, each, atOnce = 3, 5, 4
+	lxd := &slow{together: together{LXD: draintest.New("p0", "p1", "p2", "other")}, takes: time.Minute}
 	for p := range pets {
 		for n := range each {
 			lxd.Add(fmt.Sprintf("c%d-%d", p, n), fmt.Sprintf("p%d", p), true)
 		}
 	}
-	lanes := drain.NewLanes(atOnce, drain.Apart)
+	lanes := drain.NewLanes(atOnce, 0)
 	var working sync.WaitGroup
 	errs := make([]error, pets)
 	for p := range pets {
@@ -46,42 +71,24 @@ func testLanesAreForAllPetsTogether(t *testing.T) {
 	}
 }
 
-// setsOut is a cluster whose moves take a while, and that notes when each was begun.
-type setsOut struct {
-	together
-	takes time.Duration
-	began []time.Time
-}
-
-func (l *setsOut) Stop(ctx context.Context, ref drain.Ref) error {
-	l.mu.Lock()
-	l.began = append(l.began, time.Now())
-	l.mu.Unlock()
-	return l.together.Stop(ctx, ref)
-}
-
-func (l *setsOut) Move(ctx context.Context, ref drain.Ref, to string, live bool) error {
-	time.Sleep(l.takes)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.Move(ctx, ref, to, live)
-}
-
 // Instances set out one after another: those whose turn to be copied has not come yet run on
 // meanwhile.
 func TestLanesAreNotEnteredAllAtOnce(t *testing.T) { synctest.Test(t, testLanesAreNotEnteredAllAtOnce) }
 
 func testLanesAreNotEnteredAllAtOnce(t *testing.T) {
-	lxd := &setsOut{together: together{LXD: draintest.New("pet", "b", "c")}, takes: 50 * time.Millisecond}
-	for n := range 6 {
+	const instances = 40
+	lxd := &slow{together: together{LXD: draintest.New("pet", "b", "c")}, takes: time.Minute}
+	for n := range instances {
 		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
 	}
-	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: drain.NewLanes(6, drain.Apart)}
+	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: drain.NewLanes(8, drain.Apart)}
 	_, err := d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
-	require.Len(t, lxd.began, 6)
-	for n := 1; n < 6; n++ {
-		require.GreaterOrEqual(t, lxd.began[n].Sub(lxd.began[n-1]), lxd.takes/2)
+	require.Len(t, lxd.began, instances)
+	apart := func(n int) time.Duration { return lxd.began[n].Sub(lxd.began[n-1]) }
+	require.Equal(t, drain.Apart, apart(1), "as long as it is not known how long a move takes")
+	for n := instances - 10; n < instances; n++ {
+		require.InDelta(t, (lxd.takes / 2).Seconds(), apart(n).Seconds(), 1)
 	}
 }
 
@@ -91,7 +98,7 @@ func TestLanesWaitNoLongerThanTheContext(t *testing.T) {
 }
 
 func testLanesWaitNoLongerThanTheContext(t *testing.T) {
-	lxd := &setsOut{together: together{LXD: draintest.New("pet", "b")}, takes: time.Millisecond}
+	lxd := &slow{together: together{LXD: draintest.New("pet", "b")}, takes: time.Millisecond}
 	for n := range 3 {
 		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
 	}

@@ -74,6 +74,27 @@ func TestADrainThatIsUndoneGivesPlacementBack(t *testing.T) {
 	}
 }
 
+// However long it takes to bring everything back, the member takes new instances meanwhile.
+func TestWhatIsUndoneIsOpenAtOnce(t *testing.T) {
+	lxd := draintest.New("pet", "b")
+	lxd.Add("c1", "pet", true)
+	lxd.Add("stuck", "pet", true)
+	fails := "stuck"
+	lxd.Fail = func(call string, r drain.Ref) error {
+		if call == "move" && r.Name == fails {
+			return errors.New("no")
+		}
+		return nil
+	}
+	_, err := drainer(lxd).Drain(t.Context(), "pet", false)
+	require.Error(t, err)
+	require.Equal(t, "manual", lxd.Member[0].Scheduler)
+	fails = "c1"
+	_, err = drainer(lxd).Undrain(t.Context(), "pet")
+	require.ErrorContains(t, err, "c1: is still on b")
+	require.Empty(t, lxd.Member[0].Scheduler)
+}
+
 func TestTwoPetsAreNotMovedOntoEachOther(t *testing.T) {
 	lxd := draintest.New("a", "b", "c")
 	for n := range 3 {
