@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -171,13 +172,16 @@ func (c Cluster) remotePools() (map[string]bool, error) {
 	return remote, nil
 }
 
+// settle is how often LXD is asked whether an operation has come to its end.
+const settle = time.Second
+
 // What LXD calls the operations that change a member's state.
 var stateOperations = []string{"Evacuating cluster member", "Restoring cluster member"}
 
 // Settle implements drain.Cluster. An operation goes on in LXD after whoever asked for it
 // is gone, and there is no handle to wait on, so its end is looked for.
 func (c Cluster) Settle(ctx context.Context, member string) error {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(settle)
 	defer tick.Stop()
 	for {
 		operations, err := c.Server.GetOperations()
@@ -301,9 +305,17 @@ func (c Cluster) power(ctx context.Context, i drain.Ref, put api.InstanceStatePu
 	return op.WaitContext(ctx)
 }
 
-// Move implements drain.Cluster.
+// Move implements drain.Cluster. LXD goes on with a move whose client is gone; that one is
+// waited for, and where it has put the instance is good.
 func (c Cluster) Move(ctx context.Context, i drain.Ref, member string, live bool) error {
-	op, err := c.in(i).UseTarget(member).MigrateInstance(i.Name, api.InstancePost{Name: i.Name, Migration: true, Live: live})
+	moved, err := c.moved(ctx, i)
+	if moved {
+		return nil
+	}
+	var op lxdclient.Operation
+	if err == nil {
+		op, err = c.in(i).UseTarget(member).MigrateInstance(i.Name, api.InstancePost{Name: i.Name, Migration: true, Live: live})
+	}
 	if err == nil {
 		err = op.WaitContext(ctx)
 	}
@@ -311,6 +323,44 @@ func (c Cluster) Move(ctx context.Context, i drain.Ref, member string, live bool
 		return fmt.Errorf("cannot move %s to %s: %w", i, member, err)
 	}
 	return nil
+}
+
+// moveOperation is what LXD calls the operation that moves an instance.
+const moveOperation = "Migrating instance"
+
+// moved waits for the end of a move of an instance that is under way, and tells whether there
+// was one and the instance has another member since.
+func (c Cluster) moved(ctx context.Context, i drain.Ref) (bool, error) {
+	server := c.in(i)
+	from := ""
+	for {
+		operations, err := server.GetOperations()
+		if err != nil {
+			return false, fmt.Errorf("cannot list LXD's operations: %w", err)
+		}
+		busy := slices.ContainsFunc(operations, func(op api.Operation) bool {
+			return op.Description == moveOperation && !op.StatusCode.IsFinal() &&
+				slices.ContainsFunc(op.Resources["instances"], func(r string) bool { return path.Base(r) == i.Name })
+		})
+		if !busy && from == "" {
+			return false, nil
+		}
+		there, _, err := server.GetInstance(i.Name)
+		if err != nil {
+			return false, err
+		}
+		if !busy {
+			return there.Location != from, nil
+		}
+		if from == "" {
+			from = there.Location
+		}
+		select {
+		case <-time.After(settle):
+		case <-ctx.Done():
+			return false, fmt.Errorf("LXD still moves it: %w", ctx.Err())
+		}
+	}
 }
 
 // again repeats a change that lost a race against another, a few times.
