@@ -71,6 +71,9 @@ func TestMAAS(t *testing.T) {
 func testLife(t *testing.T) {
 	seen := watchArguments()
 	t.Run("one region and two racks", testBundle)
+	if standins != nil {
+		t.Run("machines", testMachines)
+	}
 	t.Run("a second region joins the database", testSecondRegion)
 	t.Run("a rack is removed", testRackRemoved)
 	t.Run("a rack dies", testRackDies)

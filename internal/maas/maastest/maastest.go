@@ -53,9 +53,10 @@ type Region struct {
 	Deleted func(systemID string) `json:"-"`
 	// Changes are the requests that changed something, in order.
 	Changes []string
+	// IDs is the last id that was given to something new.
+	IDs int
 
-	mu  sync.Mutex
-	ids int
+	mu sync.Mutex
 }
 
 const root = "/MAAS/api/2.0/"

@@ -123,8 +123,8 @@ func (r *Region) reset(m *Machine) {
 
 // next gives a new id.
 func (r *Region) next() int {
-	r.ids++
-	return 100 + r.ids
+	r.IDs++
+	return 100 + r.IDs
 }
 
 func (i Interface) kind() string { return cmp.Or(i.Type, "physical") }
@@ -519,10 +519,21 @@ func (m *Machine) set(i *Interface, req *http.Request) error {
 	for key, value := range params {
 		i.Params[key] = value
 	}
-	if mtu, ok := params["mtu"].(int); ok {
+	if mtu, ok := whole(params["mtu"]); ok {
 		m.mtu(i, mtu)
 	}
 	return nil
+}
+
+// whole reads a number that may have been through JSON.
+func whole(v any) (int, bool) {
+	switch v := v.(type) {
+	case int:
+		return v, true
+	case float64:
+		return int(v), true
+	}
+	return 0, false
 }
 
 // mtu keeps parents at least, and children at most, as large (interface_mtu_params_update in
@@ -530,7 +541,7 @@ func (m *Machine) set(i *Interface, req *http.Request) error {
 func (m *Machine) mtu(i *Interface, mtu int) {
 	for k := range m.Interfaces {
 		other := &m.Interfaces[k]
-		has, ok := other.Params["mtu"].(int)
+		has, ok := whole(other.Params["mtu"])
 		switch {
 		case slices.Contains(i.Parents, other.Name) && (!ok || has < mtu):
 			if other.Params == nil {
