@@ -155,8 +155,12 @@ func (p *planner) tags(d Declaration) {
 		} else if change := want.differs(now); len(change) > 0 {
 			p.plan.Steps = append(p.plan.Steps, ChangeTag{name, change})
 		}
-		if there && len(wanted[name]) > 0 && now.Definition != "" && (want.Definition == nil || *want.Definition != "") {
-			p.note("", true, "tag %s has a definition in MAAS, which gives it by itself: clear that (definition: \"\"), or use another name", name)
+		defined := now.Definition
+		if want.Definition != nil {
+			defined = *want.Definition
+		}
+		if defined != "" && len(wanted[name]) > 0 {
+			p.note("", true, "tag %s has a definition, by which MAAS gives it, and nobody else can: clear that (definition: \"\"), or use another name", name)
 			continue
 		}
 		var lack []Machine

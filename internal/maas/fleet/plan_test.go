@@ -201,7 +201,7 @@ func TestWhatCannotBe(t *testing.T) {
 		"storage: {layout: flat}":                                                                                     "node2: has no disk for its storage: commission it again, or leave storage out for it",
 		"bridges: [{name: br0, mode: dhcp}]":                                                                          "node2: bridge br0 is to be on the interface that it boots from, and MAAS knows none: name one (on: eno1), or commission the machine again",
 		"storage: {layout: flat}\n- match: {hostname: node1}\n  storage: {layout: lvm}":                               "node1: storage is in machines[0] and in machines[1], and both match: have only one of them say it",
-		"tags: [auto]": `tag auto has a definition in MAAS, which gives it by itself: clear that (definition: ""), or use another name`,
+		"tags: [auto]": `tag auto has a definition, by which MAAS gives it, and nobody else can: clear that (definition: ""), or use another name`,
 	} {
 		p := plan(t, c, parse(t, "machines:\n- match: {hostname: \"*\"}\n  "+declared))
 		_, notes := titles(p)
@@ -211,6 +211,20 @@ func TestWhatCannotBe(t *testing.T) {
 		r.Machines[0], r.Machines[1] = busy, bare
 	}
 	r.Machines[0].Interfaces = nil
+}
+
+// A trait whose tag MAAS gives by itself is left to MAAS.
+func TestTraitWithDefinition(t *testing.T) {
+	c := serve(t, region(machine(1, "Ready")))
+	d := parse(t, "tags: {gpu: {definition: //display}}")
+	pet := fleet.Pet{Hostname: "node1", Traits: []string{"gpu"}}
+	for _, want := range [][]string{{"make tag gpu", "make tag pet", "give tag pet to node1"}, nil} {
+		p := plan(t, c, d, pet)
+		steps, _ := titles(p)
+		require.Equal(t, want, steps)
+		require.Equal(t, 1, p.Wrong())
+		require.NoError(t, apply(t, c, p))
+	}
 }
 
 // What somebody made by hand is not set over, unless the declaration says so.
