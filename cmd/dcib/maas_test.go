@@ -39,11 +39,18 @@ func setUpMAAS(e *testscript.Env) {
 // (what it is in the middle of), tags, machines, changes.
 func maasCmd(ts *testscript.TestScript, not bool, args []string) {
 	region := ts.Value("maas").(*maastest.Region)
-	switch {
-	case not || len(args) == 0:
+	if not || len(args) == 0 {
 		ts.Fatalf("usage: maas status|finish|tags|machines|changes")
-	case args[0] == "finish":
+	}
+	if args[0] == "finish" {
 		region.Finish(args[1])
+		return
+	}
+	region.Between(func() { lookAtMAAS(ts, region, args) })
+}
+
+func lookAtMAAS(ts *testscript.TestScript, region *maastest.Region, args []string) {
+	switch {
 	case args[0] == "status":
 		for i := range region.Machines {
 			if region.Machines[i].Hostname == args[1] {

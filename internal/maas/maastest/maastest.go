@@ -59,6 +59,14 @@ type Region struct {
 	mu sync.Mutex
 }
 
+// Between runs do while no request is answered: for who reads or writes fields beside a
+// client in another process.
+func (r *Region) Between(do func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	do()
+}
+
 const root = "/MAAS/api/2.0/"
 
 var tagName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,256}$`)
