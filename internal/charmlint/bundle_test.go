@@ -253,8 +253,8 @@ func TestOwnBundles(t *testing.T) {
 func TestOwnCombinations(t *testing.T) {
 	for _, files := range []string{
 		"dcib box offers",
-		"dcib offers ceph",
-		"dcib offers ceph ceph-pool observability",
+		"dcib offers ceph ceph-offers",
+		"dcib offers ceph ceph-offers ceph-pool observability",
 		"dcib zfs offers maas-dns observability",
 		"dcib lvm offers ceph ceph-pool",
 		"kubernetes ha observability-kubernetes kubernetes-offers swarm",

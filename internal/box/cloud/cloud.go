@@ -32,8 +32,13 @@ const (
 	// Application is the one whose units are the cluster's members.
 	Application = "lxd-cluster"
 
-	client    = "dcib" // as which the cluster knows us
-	port      = "8443"
+	client = "dcib" // as which the cluster knows us
+	port   = "8443"
+
+	// What the model of the cluster's machines offers to the model on the cluster. It is no
+	// offer of the bundle's: Juju 4.1-beta2 deploys no bundle twice that has one.
+	offer     = "lxd-profiles"
+	endpoint  = "lxd-profile"
 	dialLimit = 5 * time.Second
 )
 
@@ -76,6 +81,13 @@ func (c Cloud) Up(ctx context.Context) (bool, string, error) {
 	if !slices.Contains(names, Name) {
 		return false, "no model " + Name, nil
 	}
+	status, err := deploy.Read(ctx, c.Place, c.Model)
+	if err != nil {
+		return false, "", err
+	}
+	if _, ok := status.Offers[offer]; !ok {
+		return false, "no offer " + offer, nil
+	}
 	return true, fmt.Sprintf("cloud and model %s at %s", Name, address), nil
 }
 
@@ -112,7 +124,18 @@ func (c Cloud) Make(ctx context.Context, log *change.Log) error {
 			return err
 		}
 	}
-	return c.register(ctx, log, juju, address, keys)
+	if err := c.register(ctx, log, juju, address, keys); err != nil {
+		return err
+	}
+	status, err := deploy.Read(ctx, c.Place, c.Model)
+	if err != nil {
+		return err
+	}
+	if _, ok := status.Offers[offer]; ok {
+		return nil
+	}
+	log.Say("offer %s", offer)
+	return juju("offer", "--controller", controller.Name, c.Model+"."+Application+":"+endpoint, offer)
 }
 
 func (c Cloud) register(ctx context.Context, log *change.Log, juju func(args ...string) error, address string, keys lxdhost.Credential) error {

@@ -115,7 +115,7 @@ func (d Deployment) Deploy(ctx context.Context, log *change.Log) error {
 		}
 		if err := juju(args...); err != nil {
 			if len(status.Applications) > 0 {
-				return fmt.Errorf("%w: Juju 4.1-beta2 changes no offer and no option by a bundle: where that is it, take the box down first", err)
+				return fmt.Errorf("%w: Juju 4.1-beta2 changes no option by a bundle: where that is it, take the box down first", err)
 			}
 			return err
 		}

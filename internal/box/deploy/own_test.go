@@ -26,8 +26,7 @@ func TestWhatTheBoxDeploys(t *testing.T) {
 	lxd, pets := b.Applications["lxd-cluster"], b.Applications["pet-scheduler"]
 	require.Equal(t, 3, lxd.NumUnits)
 	require.Equal(t, []string{"0", "1", "2"}, lxd.To)
-	require.Equal(t, []string{"lxd-profile"}, lxd.Offers["lxd-profiles"].Endpoints)
-	require.Len(t, lxd.Offers, 1)
+	require.Empty(t, lxd.Offers, "Juju 4.1-beta2 deploys no bundle twice that has one")
 	require.Equal(t, map[string]any{"bridge": "lxdbr0", "bridge-address": "10.248.0.1/24", "manage-default-profile": true}, lxd.Options)
 	require.Equal(t, 1, pets.NumUnits)
 	require.Equal(t, []string{"0"}, pets.To)

@@ -15,6 +15,9 @@ type Status struct {
 	} `json:"model"`
 	Machines     map[string]Machine     `json:"machines"`
 	Applications map[string]Application `json:"applications"`
+	Offers       map[string]struct {
+		Application string `json:"application"`
+	} `json:"offers"`
 }
 
 // Machine is a machine of the model.
