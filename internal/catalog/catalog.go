@@ -35,6 +35,7 @@ type Charm struct {
 	Storage       map[string]Storage  `yaml:"storage"`
 	Resources     map[string]string   `yaml:"resources"` // name to type
 	Options       map[string]string   `yaml:"options"`   // name to type
+	Actions       []string            `yaml:"actions"`   // those that our how-tos run
 }
 
 // Endpoint is one end of a relation.
@@ -126,7 +127,8 @@ func Track(channel string) string {
 }
 
 // Files returns the charm's metadata as the files that Juju reads it from: metadata.yaml,
-// config.yaml (none for a charm without options) and manifest.yaml, for the architecture.
+// config.yaml and actions.yaml (none for a charm without) and manifest.yaml, for the
+// architecture.
 func (c Charm) Files(arch string) (map[string][]byte, error) {
 	type m = map[string]any
 	meta := m{
@@ -178,6 +180,13 @@ func (c Charm) Files(arch string) (map[string][]byte, error) {
 	docs := m{"metadata.yaml": meta, "manifest.yaml": m{"bases": bases}}
 	if len(options) > 0 {
 		docs["config.yaml"] = m{"options": options}
+	}
+	if len(c.Actions) > 0 {
+		actions := m{}
+		for _, name := range c.Actions {
+			actions[name] = m{"description": name}
+		}
+		docs["actions.yaml"] = actions
 	}
 	files := map[string][]byte{}
 	for name, doc := range docs {

@@ -9,6 +9,7 @@ import (
 	"log"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -31,9 +32,33 @@ func main() {
 	if err := json.Unmarshal(data, &f); err != nil {
 		log.Fatalf("cannot read what this stands in for: %v", err)
 	}
-	if err := dispatch(f, juju); err != nil {
+	if name := os.Getenv("JUJU_ACTION_NAME"); name != "" {
+		err = act(name, kept, juju)
+	} else {
+		err = dispatch(f, juju)
+	}
+	if err != nil {
 		log.Fatal(err)
 	}
+}
+
+// kept is the folder of what a stand-in keeps on its machine.
+const kept = "/var/lib/standin"
+
+// act runs an action. A Kubernetes is not behind any of them: a kubeconfig is what somebody has
+// put there, in the folder of what is kept.
+func act(name, kept string, run tool) error {
+	if name != "get-kubeconfig" {
+		_, err := run("action-fail", "a stand-in does nothing for "+name)
+		return err
+	}
+	config, err := os.ReadFile(filepath.Join(kept, "kubeconfig"))
+	if err != nil {
+		_, err = run("action-fail", "there is no Kubernetes behind a stand-in: "+err.Error())
+		return err
+	}
+	_, err = run("action-set", "kubeconfig="+string(config))
+	return err
 }
 
 func juju(args ...string) (string, error) {
@@ -42,6 +67,13 @@ func juju(args ...string) (string, error) {
 		return "", fmt.Errorf("cannot run %s: %w: %s", args[0], err, out)
 	}
 	return strings.TrimSpace(string(out)), nil
+}
+
+// served are the interfaces that our charms need something of, each with what answers on an
+// endpoint of it.
+var served = map[string]func(endpoint string, run tool) error{
+	"ceph-client":      serveCeph,
+	"tls-certificates": authority(kept).serve,
 }
 
 // dispatch does the same whichever hook it is.
@@ -57,10 +89,12 @@ func dispatch(f Facts, run tool) error {
 		}
 	}
 	for ep, kind := range f.Provides {
-		if kind == "ceph-client" {
-			if err := serveCeph(ep, run); err != nil {
-				return err
-			}
+		serve, ok := served[kind]
+		if !ok {
+			continue
+		}
+		if err := serve(ep, run); err != nil {
+			return err
 		}
 	}
 	if len(missing) > 0 {
@@ -71,58 +105,33 @@ func dispatch(f Facts, run tool) error {
 	return err
 }
 
-// key is shaped as a key of cephx, and opens nothing.
-const key = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=="
+// bag reads the databag of a unit, or of an application, on the other side of a relation.
+func bag(run tool, id, whose string, args ...string) (map[string]string, error) {
+	text, err := run(append([]string{"relation-get", "-r", id, "--format", "json", "-", whose}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	var read map[string]string
+	if err := json.Unmarshal([]byte(text), &read); err != nil {
+		return nil, fmt.Errorf("cannot read what %s says: %w", whose, err)
+	}
+	return read, nil
+}
 
-// serveCeph answers each client's unit as ceph-mon does: with an address, a key, and that the
-// broker did what was asked (canonical/ceph-charms, ceph-mon/src/ceph_client.py).
-func serveCeph(endpoint string, run tool) error {
+// units lists the units on the other side of each relation of an endpoint.
+func units(run tool, endpoint string) (map[string][]string, error) {
 	ids, err := run("relation-ids", endpoint)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	all := map[string][]string{}
 	for _, id := range strings.Fields(ids) {
-		units, err := run("relation-list", "-r", id)
+		list, err := run("relation-list", "-r", id)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		address, err := run("network-get", endpoint, "--ingress-address")
-		if err != nil {
-			return err
-		}
-		answer := []string{"relation-set", "-r", id, "auth=cephx", "key=" + key, "ceph-public-address=" + strings.Fields(address)[0]}
-		for _, unit := range slices.Sorted(slices.Values(strings.Fields(units))) {
-			text, err := run("relation-get", "-r", id, "--format", "json", "-", unit)
-			if err != nil {
-				return err
-			}
-			var bag map[string]string
-			if err := json.Unmarshal([]byte(text), &bag); err != nil {
-				return fmt.Errorf("cannot read what %s says: %w", unit, err)
-			}
-			var asked struct {
-				ID string `json:"request-id"`
-			}
-			if bag["broker_req"] == "" {
-				continue
-			}
-			if err := json.Unmarshal([]byte(bag["broker_req"]), &asked); err != nil {
-				return fmt.Errorf("cannot read what %s asks for: %w", unit, err)
-			}
-			// Across models the other side has another name here than it calls itself.
-			name := bag["unit-name"]
-			if name == "" {
-				name = unit
-			}
-			done, err := json.Marshal(map[string]any{"exit-code": 0, "request-id": asked.ID})
-			if err != nil {
-				return err
-			}
-			answer = append(answer, "broker-rsp-"+strings.ReplaceAll(name, "/", "-")+"="+string(done))
-		}
-		if _, err := run(answer...); err != nil {
-			return err
-		}
+		all[id] = strings.Fields(list)
+		slices.Sort(all[id])
 	}
-	return nil
+	return all, nil
 }

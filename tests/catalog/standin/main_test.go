@@ -2,6 +2,9 @@ package main
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,7 +16,7 @@ import (
 // juju answers the hook tools from a table, and keeps what was set.
 func fake(answers map[string]string, set *[][]string) tool {
 	return func(args ...string) (string, error) {
-		if args[0] == "status-set" || args[0] == "relation-set" {
+		if slices.Contains([]string{"status-set", "relation-set", "action-set", "action-fail"}, args[0]) {
 			*set = append(*set, args)
 			return "", nil
 		}
@@ -34,6 +37,20 @@ func TestStatus(t *testing.T) {
 	require.NoError(t, dispatch(f, fake(map[string]string{"relation-ids etcd": "etcd:1", "relation-ids certificates": "certificates:2"}, &set)))
 	require.Equal(t, [][]string{{"status-set", "active", "stand-in"}}, set)
 	require.Error(t, dispatch(f, fake(nil, &set)))
+}
+
+func TestAct(t *testing.T) {
+	dir := t.TempDir()
+	var set [][]string
+	require.NoError(t, act("get-kubeconfig", dir, fake(nil, &set)))
+	require.NoError(t, act("upgrade", dir, fake(nil, &set)))
+	require.Equal(t, "action-fail", set[0][0])
+	require.Contains(t, set[0][1], "no Kubernetes behind a stand-in")
+	require.Equal(t, []string{"action-fail", "a stand-in does nothing for upgrade"}, set[1])
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "kubeconfig"), []byte("kind: Config\n"), 0o600))
+	set = nil
+	require.NoError(t, act("get-kubeconfig", dir, fake(nil, &set)))
+	require.Equal(t, [][]string{{"action-set", "kubeconfig=kind: Config\n"}}, set)
 }
 
 // What it says to a client of Ceph's is what our own client's side understands.
