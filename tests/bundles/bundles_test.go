@@ -1,20 +1,19 @@
 //go:build box
 
-// Package bundles deploys the bundles on a real box, with stand-ins in the places of charms
-// from Charmhub: the metal with Ceph, and Kubernetes in containers of its LXD cluster.
+// Package bundles deploys the whole data centre on a real box as docs/how-to/deploy.md has it,
+// command by command, with stand-ins in the places of charms from Charmhub: the metal with
+// Ceph, and Kubernetes in containers of its LXD cluster.
 package bundles
 
 import (
-	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/juju/charm/v12"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dcib/dcib/tests/howto"
 	"github.com/dcib/dcib/tests/testbed"
 )
 
@@ -23,133 +22,115 @@ var box testbed.Box
 
 // The files of each model, in the order in which they are laid over each other.
 var (
-	ceph     = []string{"bundles/dcib.yaml", "overlays/ceph.yaml", "tests/overlays/offline-ceph.yaml"}
+	metal    = []string{"bundles/dcib.yaml", "overlays/box.yaml", "overlays/offers.yaml"}
+	ceph     = append(metal, "overlays/ceph.yaml", "overlays/ceph-offers.yaml", "tests/overlays/offline-ceph.yaml")
 	machines = []string{"bundles/kubernetes.yaml", "tests/overlays/offline.yaml"}
 )
 
 func TestBundles(t *testing.T) {
 	box = testbed.New(t, "bundles")
-	box.DCIB(t, 25*time.Minute, "up")
-	// As overlays/offers.yaml has it.
-	policy, ok := merged(t, []string{"bundles/dcib.yaml", "overlays/offers.yaml"}).Applications["lxd-cluster"].Options["profile-policy"].(string)
-	require.True(t, ok)
-	box.Juju(t, "config", "-m", "metal", "lxd-cluster", "profile-policy="+policy)
-	t.Run("Ceph on the metal", func(t *testing.T) {
-		deploy(t, "metal", ceph)
-		settle(t, "metal", ceph)
-	})
-	t.Run("Kubernetes on the cluster", func(t *testing.T) {
-		deploy(t, "machines", machines)
-		settle(t, "machines", machines)
-	})
-	t.Run("the profile is on each worker", testProfile)
-	t.Run("the same again changes nothing", func(t *testing.T) {
-		// Juju 4.1-beta2 exposes and consumes again each time, which does nothing.
-		require.NotRegexp(t, `(?m)^- (upload|deploy|add|set|create|upgrade)`, deploy(t, "machines", machines))
-	})
+	box.DCIB(t, 25*time.Minute, "up", "--until", "controller")
+	how := howto.Open(t, box, page, changes)
+	for _, step := range []struct {
+		name string
+		test func(*testing.T, *howto.Shell)
+	}{
+		{"what is looked at before", func(t *testing.T, how *howto.Shell) { how.Run(t, "Deploy the whole data centre", nil) }},
+		{"the metal, with Ceph", testMetal},
+		{"Kubernetes on the cluster", testMachines},
+		{"the preset is in force in each worker", testPreset},
+		{"from one to the other", testSwitch},
+		{"options that a charm does not have are refused", testUnknownOption},
+	} {
+		if !t.Run(step.name, func(t *testing.T) { step.test(t, how) }) {
+			t.FailNow()
+		}
+	}
+	// tests/daytwo has a Kubernetes; nobody here has a vendor's cloud.
+	how.Rest(t, "Kubernetes", "Workers in a vendor's cloud", "Where there is no Charmhub")
 	box.DCIB(t, 5*time.Minute, "down")
 }
 
-func deploy(t *testing.T, model string, files []string) string {
+// changesNothing asserts that the last deployment in what juju said had nothing to do. Juju
+// 4.1-beta2 exposes and consumes again each time, which does nothing.
+func changesNothing(t *testing.T, said string) {
 	t.Helper()
-	args := []string{"box", "--name", box.Name, "juju", "deploy", "-m", model, "--map-machines", "existing", filepath.Join(box.Repo, files[0])}
-	for _, f := range files[1:] {
-		args = append(args, "--overlay", filepath.Join(box.Repo, f))
+	said = said[strings.LastIndex(said, "+ juju deploy"):]
+	require.Regexp(t, `No changes to apply|Executing changes`, said)
+	require.NotRegexp(t, `(?m)^- (upload|deploy|add|set|create|update|upgrade|resize|remove)`, said)
+}
+
+func testMetal(t *testing.T, how *howto.Shell) {
+	first := true
+	said := how.Run(t, "Metal", func() {
+		files := ceph
+		if first {
+			files, first = metal, false
+		}
+		box.Settle(t, "metal", box.Merged(t, files...))
+	})
+	changesNothing(t, said)
+}
+
+func testMachines(t *testing.T, how *howto.Shell) {
+	members := box.Machines(t, "metal", "lxd-cluster")
+	ask := members["lxd-cluster/0"]
+	// Juju finds no image in a place without the Internet.
+	const image = "juju/ubuntu@24.04/amd64"
+	files := filepath.Join(t.TempDir(), "image")
+	box.LXC(t, "image", "export", "--quiet", image, files)
+	for _, part := range []string{"", ".root"} {
+		box.LXC(t, "file", "push", "--quiet", files+part, ask+"/root/image"+part)
 	}
-	// juju says on stderr what it did.
-	return testbed.Run(t, 5*time.Minute, "sh", append([]string{"-c", `exec "$0" "$@" 2>&1`, filepath.Join(box.Repo, "bin/dcib")}, args...)...)
-}
-
-// merged reads what Juju makes of the files.
-func merged(t *testing.T, files []string) *charm.BundleData {
-	t.Helper()
-	var sources []charm.BundleDataSource
-	for _, f := range files {
-		src, err := charm.LocalBundleDataSource(filepath.Join(box.Repo, f))
-		require.NoError(t, err)
-		sources = append(sources, src)
+	box.Inside(t, ask, "lxc image import --quiet /root/image /root/image.root --alias "+image+" && rm /root/image /root/image.root")
+	// What preset kubernetes passes on is there on a host of metal.
+	for _, member := range members {
+		box.LXC(t, "config", "device", "add", member, "kmsg", "unix-char", "path=/dev/kmsg")
 	}
-	b, err := charm.ReadAndMergeBundleData(sources...)
-	require.NoError(t, err)
-	return b
+	block := 0
+	how.Run(t, "Machines", func() {
+		if block++; block == 2 {
+			box.StartAddressless(t, ask, "machines")
+		}
+		if block == 3 {
+			waitRestarted(t)
+		}
+		if block >= 2 {
+			box.Settle(t, "machines", box.Merged(t, machines...))
+		}
+	})
+	changesNothing(t, how.Again(t, "juju deploy ./bundles/kubernetes.yaml"))
 }
 
-// status is the part of juju's that is looked at here.
-type status struct {
-	Applications map[string]struct {
-		Units     map[string]testbed.Unit `json:"units"`
-		Relations map[string][]struct {
-			App string `json:"related-application"`
-		} `json:"relations"`
-	} `json:"applications"`
-	Remote map[string]struct {
-		URL string `json:"url"`
-	} `json:"application-endpoints"`
-}
-
-// settle waits until a model has all units of the bundle, each active and idle, and each of
-// its relations and offers of other models.
-func settle(t *testing.T, model string, files []string) {
+// waitRestarted waits until nothing of a profile waits for a restart.
+func waitRestarted(t *testing.T) {
 	t.Helper()
-	want := merged(t, files)
-	box.Eventually(t, 8*time.Minute, model+" to be as the bundle says", func() (bool, string) {
-		var s status
-		testbed.Decode(t, box.Juju(t, "status", "-m", model, "--format", "json", "--relations"), &s)
-		var missing []string
-		for name, app := range want.Applications {
-			got := s.Applications[name]
-			if len(got.Units) != app.NumUnits {
-				missing = append(missing, fmt.Sprintf("%s has %d units", name, len(got.Units)))
-			}
-			for unit, u := range got.Units {
-				all := map[string]testbed.Unit{unit: u}
-				for sub, v := range u.Subordinates {
-					all[sub] = v
-				}
-				for unit, u := range all {
-					if u.Workload.Current != "active" || u.Agent.Current != "idle" {
-						missing = append(missing, fmt.Sprintf("%s is %s (%s), its agent %s", unit, u.Workload.Current, u.Workload.Message, u.Agent.Current))
+	box.Eventually(t, 5*time.Minute, "the containers to be restarted, one after another", func() (bool, string) {
+		said := ""
+		for _, app := range box.Status(t, "machines").Applications {
+			for _, u := range app.Units {
+				for name, sub := range u.Subordinates {
+					if strings.Contains(name, "-profile/") {
+						said += name + " " + sub.Workload.Current + ": " + sub.Workload.Message + "\n"
 					}
 				}
 			}
 		}
-		for _, r := range want.Relations {
-			a, endpoint, _ := strings.Cut(r[0], ":")
-			b, _, _ := strings.Cut(r[1], ":")
-			found := false
-			for _, other := range s.Applications[a].Relations[endpoint] {
-				found = found || other.App == b
-			}
-			if !found {
-				missing = append(missing, fmt.Sprintf("%s is not related with %s", r[0], r[1]))
-			}
-		}
-		for name, saas := range want.Saas {
-			if !strings.HasSuffix(s.Remote[name].URL, saas.URL) {
-				missing = append(missing, fmt.Sprintf("%s is not consumed, but %q", saas.URL, s.Remote[name].URL))
-			}
-		}
-		slices.Sort(missing)
-		return len(missing) == 0, strings.Join(missing, "; ")
+		return strings.Count(said, "in force: ") == 3 && !strings.Contains(said, "restart needed"), said
 	})
 }
 
-// testProfile asks LXD what the workers' containers have.
-func testProfile(t *testing.T) {
-	ask := ""
-	for _, machine := range box.Machines(t, "metal", "lxd-cluster") {
-		ask = machine
-	}
-	for unit, container := range box.Machines(t, "machines", "kubernetes-worker") {
-		require.Equal(t, "dcib-machines-kubernetes-worker", last(box.Instances(t, ask)[container].Profiles), unit)
-		has := box.Inside(t, ask, "lxc config show --expanded "+container)
-		require.Contains(t, has, `limits.processes: "4000"`, unit)
-	}
+// testSwitch asserts on what a command without a model's name is about.
+func testSwitch(t *testing.T, how *howto.Shell) {
+	said := how.Run(t, "From one to the other", nil)
+	require.Contains(t, said, "-> dcib:admin/metal")
+	require.Contains(t, said, "-> dcib:admin/machines")
+	require.Contains(t, box.Juju(t, "status"), "kubernetes-worker/0")
 }
 
-func last(list []string) string {
-	if len(list) == 0 {
-		return ""
+func testUnknownOption(t *testing.T, _ *howto.Shell) {
+	for _, app := range []string{"etcd", "ceph-csi"} {
+		_, err := testbed.Try(time.Minute, filepath.Join(box.Repo, "bin/dcib"), "box", "--name", box.Name, "juju", "config", "-m", "machines", app, "chanel=x")
+		require.ErrorContains(t, err, "chanel", app)
 	}
-	return list[len(list)-1]
 }

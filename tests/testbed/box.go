@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -171,12 +172,14 @@ type Status struct {
 type Machine struct {
 	InstanceID string `json:"instance-id"`
 	Hostname   string `json:"hostname"`
+	State      State  `json:"juju-status"`
 }
 
 // Application is an application of a model.
 type Application struct {
 	Status State           `json:"application-status"`
 	Units  map[string]Unit `json:"units"`
+	Rev    int             `json:"charm-rev"`
 }
 
 // Unit is a unit of an application.
@@ -185,6 +188,7 @@ type Unit struct {
 	Agent        State           `json:"juju-status"`
 	Machine      string          `json:"machine"`
 	Leader       bool            `json:"leader"`
+	OldCharm     string          `json:"upgrading-from"` // until it has taken up a refresh
 	Subordinates map[string]Unit `json:"subordinates"`
 }
 
@@ -192,7 +196,11 @@ type Unit struct {
 type State struct {
 	Current string `json:"current"`
 	Message string `json:"message"`
+	Life    string `json:"life"`
 }
+
+// alive tells whether Juju does not mean to take it away; of a unit it says nothing then.
+func (s State) alive() bool { return s.Life == "" || s.Life == "alive" }
 
 func (b Box) Status(t testing.TB, model string) Status {
 	t.Helper()
@@ -226,6 +234,41 @@ func (b Box) WaitActive(t testing.TB, model, app string, units int) {
 			}
 		}
 		return true, ""
+	})
+}
+
+// quietLooks is how many looks in a row have to find a model quiet: a unit's last hook wakes
+// others a moment later.
+const quietLooks = 3
+
+// Quiet waits until every unit of the model is active and idle, runs the charm that its
+// application has, and nothing is about to go.
+func (b Box) Quiet(t testing.TB, model string) {
+	t.Helper()
+	quiet := 0
+	b.Eventually(t, 8*time.Minute, model+" to be quiet", func() (bool, string) {
+		s := b.Status(t, model)
+		why := ""
+		for id, m := range s.Machines {
+			if m.State.Current != "started" || !m.State.alive() {
+				why += fmt.Sprintf("machine %s is %s %s; ", id, m.State.Current, m.State.Life)
+			}
+		}
+		for _, app := range s.Applications {
+			for name, u := range app.Units {
+				all := map[string]Unit{name: u}
+				maps.Copy(all, u.Subordinates)
+				for name, u := range all {
+					if u.Workload.Current != "active" || u.Agent.Current != "idle" || !u.Agent.alive() || u.OldCharm != "" {
+						why += fmt.Sprintf("%s is %s (%s), its agent %s %s; ", name, u.Workload.Current, u.Workload.Message, u.Agent.Current, u.Agent.Life)
+					}
+				}
+			}
+		}
+		if quiet++; why != "" {
+			quiet = 0
+		}
+		return quiet >= quietLooks, why
 	})
 }
 
