@@ -57,7 +57,9 @@ func testRefresh(t *testing.T) {
 	version := func(machine string) string {
 		return strings.TrimSpace(box.Inside(t, machine, "dpkg-query -W -f '${Version} ${db:Status-Status}' lxd"))
 	}
-	daemon := func(machine string) string { return box.Inside(t, machine, "systemctl show --property MainPID --value lxd.service") }
+	daemon := func(machine string) string {
+		return box.Inside(t, machine, "systemctl show --property MainPID --value lxd.service")
+	}
 	require.NotEqual(t, newer+" installed", version(first))
 
 	refresh := func(t *testing.T, name, machine string) {
