@@ -95,10 +95,11 @@ func requireSecret(t *testing.T, seen *arguments) {
 	require.Contains(t, places["debug-log"], "make administrator", "the log that is looked at is the right one")
 	for unit := range regions {
 		places["show-unit "+unit] = box.Juju(t, "show-unit", "-m", metal, unit)
+		require.Contains(t, places["show-unit "+unit], "dcib-system-id", "the racks' databags were seen")
+		require.Contains(t, places["show-unit "+unit], "database-secret", "the regions' databags were seen")
 	}
 	for unit, machine := range racks {
 		places["show-unit "+unit] = box.Juju(t, "show-unit", "-m", metal, unit)
-		require.Contains(t, places["show-unit "+unit], "dcib-system-id", "the databags were seen")
 		places["debconf on "+unit] = box.Inside(t, machine, "cat /var/cache/debconf/*.dat")
 		require.Contains(t, places["debconf on "+unit], "maas-rack-controller/maas-url")
 	}
