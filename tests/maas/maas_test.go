@@ -76,6 +76,7 @@ func testLife(t *testing.T) {
 	}
 	t.Run("a second region joins the database", testSecondRegion)
 	t.Run("a rack is removed", testRackRemoved)
+	t.Run("a rack is deleted while it runs", testRackDeleted)
 	t.Run("a rack dies", testRackDies)
 	t.Run("the database is away", testDatabaseAway)
 	if standins != nil {
@@ -170,6 +171,24 @@ func testRackRemoved(t *testing.T) {
 	box.Juju(t, "remove-unit", "-m", metal, "--no-prompt", rack+"/1")
 	box.WaitActive(t, metal, rack, 1)
 	requireRacks(t, metal, 1)
+}
+
+// testRackDeleted has MAAS delete a rack that is connected, which forgets MAAS's secret by it.
+func testRackDeleted(t *testing.T) {
+	c := api(t, metal)
+	racks, err := c.Racks(t.Context())
+	require.NoError(t, err)
+	require.NotEmpty(t, racks)
+	machine := box.Status(t, metal).Instance(t, rack+"/0")
+	at := slices.IndexFunc(racks, func(r maas.Controller) bool { return r.Hostname == machine })
+	require.GreaterOrEqual(t, at, 0)
+	require.NoError(t, c.DeleteRack(t.Context(), racks[at].SystemID, false))
+	box.Eventually(t, time.Minute, "the rack to forget MAAS's secret", func() (bool, string) {
+		out := box.Inside(t, machine, "ls /var/lib/maas")
+		return !strings.Contains(out, "secret"), out
+	})
+	requireSame(t)
+	require.NotEqual(t, racks[at].SystemID, strings.TrimSpace(box.Inside(t, machine, "cat /var/lib/maas/maas_id")))
 }
 
 // testRackDies takes a rack's machine away, as a fire would.
