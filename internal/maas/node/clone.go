@@ -16,6 +16,10 @@ const (
 	unitName   = "dcib-maas-identity.service"
 )
 
+// cloudConfig keeps cloud-init in a copy from running what Juju gave to the original: to
+// cloud-init a copy is a new machine, and that text installs a Juju agent.
+const cloudConfig = "etc/cloud/cloud.cfg.d/99-dcib-copy.cfg"
+
 // RenewArgument is the argument with which a charm's program is that helper: see
 // RenewIfCopied.
 const RenewArgument = "renew-if-copied"
@@ -40,7 +44,7 @@ func (m Machine) PrepareClone(ctx context.Context, program string) error {
 	if err := os.Chmod(m.path(helper), 0o755); err != nil {
 		return fmt.Errorf("cannot prepare for copying: %w", err)
 	}
-	before := []string{"maas-regiond.service", "maas-rackd.service", "maas-apiserver.service"}
+	before := []string{"maas-regiond.service", "maas-rackd.service", "maas-apiserver.service", "cloud-init-local.service"}
 	before = append(before, m.agents()...)
 	text := fmt.Sprintf(`[Unit]
 Description=Identity of its own for a copy of this MAAS controller
@@ -70,9 +74,11 @@ RequiredBy=maas-regiond.service maas-rackd.service maas-apiserver.service
 // agents lists Juju's services on this machine.
 func (m Machine) agents() []string {
 	var names []string
-	found, _ := filepath.Glob(m.path("etc/systemd/system/jujud-*.service"))
-	for _, path := range found {
-		names = append(names, filepath.Base(path))
+	for _, name := range []string{"jujud-*.service", "jujuagentd-*.service"} { // until Juju 3, and since 4
+		found, _ := filepath.Glob(m.path("etc/systemd/system/" + name))
+		for _, path := range found {
+			names = append(names, filepath.Base(path))
+		}
 	}
 	return names
 }
@@ -86,6 +92,11 @@ func (m Machine) RenewIfCopied(ctx context.Context) error {
 		return err
 	}
 	// First, so that no second agent speaks for the original's unit.
+	if m.Has("etc/cloud") {
+		if err := m.Write(ctx, cloudConfig, "cloud_final_modules: []\n", false); err != nil {
+			return err
+		}
+	}
 	for _, agent := range m.agents() {
 		if _, err := m.Run.Run(ctx, "systemctl", "disable", agent); err != nil {
 			return err

@@ -72,18 +72,21 @@ func TestACopyIsNoticed(t *testing.T) {
 	require.NoError(t, m.Write(t.Context(), SecretFile, "5ec7e7", true))
 	require.NoError(t, m.Write(t.Context(), RegionConf, "broadcast_address: 10.0.0.1\nnum_workers: 4\n", true))
 	require.NoError(t, m.Write(t.Context(), "etc/systemd/system/jujud-machine-7.service", "", false))
+	require.NoError(t, m.Write(t.Context(), "etc/systemd/system/jujuagentd-machine-8.service", "", false)) // as Juju 4 calls it
+	require.NoError(t, m.Write(t.Context(), "etc/cloud/cloud.cfg", "", false))
 	require.False(t, m.Recorded())
 	program := filepath.Join(t.TempDir(), "dispatch")
 	require.NoError(t, os.WriteFile(program, []byte("program"), 0o600))
 	require.NoError(t, m.PrepareClone(t.Context(), program))
 	require.True(t, m.Recorded())
 	require.Equal(t, "program", m.Text(helper))
-	require.Contains(t, m.Text(helperUnit), "Before=maas-regiond.service maas-rackd.service maas-apiserver.service jujud-machine-7.service\n")
+	require.Contains(t, m.Text(helperUnit), "Before=maas-regiond.service maas-rackd.service maas-apiserver.service cloud-init-local.service jujud-machine-7.service jujuagentd-machine-8.service\n")
 	require.Contains(t, p.ran, "systemctl enable dcib-maas-identity.service")
 
 	// The same container, restored or restarted.
 	require.NoError(t, m.RenewIfCopied(t.Context()))
 	require.Equal(t, "abc123", m.Text(SystemIDFile))
+	require.False(t, m.Has(cloudConfig))
 
 	// A copy that has the name still.
 	m.MACs = func() ([]string, error) { return []string{"00:16:3e:00:00:02"}, nil }
@@ -95,7 +98,11 @@ func TestACopyIsNoticed(t *testing.T) {
 	require.Empty(t, m.Text(SystemIDFile))
 	require.Equal(t, "5ec7e7", m.Text(SecretFile), "it comes back to the same MAAS")
 	require.Equal(t, "num_workers: 4", m.Text(RegionConf))
-	require.Contains(t, p.ran, "systemctl disable jujud-machine-7.service")
+	for _, agent := range []string{"jujud-machine-7.service", "jujuagentd-machine-8.service"} {
+		require.Contains(t, p.ran, "systemctl disable "+agent)
+		require.Contains(t, p.ran, "systemctl stop --no-block "+agent)
+	}
+	require.Equal(t, "cloud_final_modules: []", m.Text(cloudConfig), "or cloud-init would bring the agent back")
 	require.NoError(t, m.RenewIfCopied(t.Context()))
 
 	// A network card that was added is no copy.
