@@ -181,6 +181,27 @@ func (c *cluster) clean() {
 	}
 }
 
+// While LXD moves an instance it goes by another name. Its profile goes with it.
+func TestAnInstanceThatMoves(t *testing.T) {
+	c := newCluster(t)
+	a := c.ask(shop, "web", 2, "limits.memory=512MiB").settle()
+	instance := a.claims[1].Instance
+	moves := c.lxd.Instances[instance]
+	delete(c.lxd.Instances, instance)
+	moves.Name, moves.StatusCode = "lxd-move-of-0123", api.Stopped
+	c.lxd.Instances[moves.Name] = moves
+	c.lxd.Writes = nil
+	c.hook()
+	require.Empty(t, c.lxd.Writes)
+
+	delete(c.lxd.Instances, moves.Name)
+	moves.Name, moves.StatusCode, moves.Location = instance, api.Running, "node2"
+	c.lxd.Instances[instance] = moves
+	c.hook()
+	require.Empty(t, c.lxd.Writes)
+	require.Equal(t, lxdprofile.Applied, a.state(1).State, a.state(1).Message)
+}
+
 func TestFromTheWishToTheContainers(t *testing.T) {
 	c := newCluster(t)
 	a := c.ask(shop, "web", 3, "limits.memory=512MiB")

@@ -137,7 +137,11 @@ func changes(mark string) map[string]time.Time {
 	return times
 }
 
-// Instances gives the project's instances.
+// moving is how LXD names an instance for as long as it moves between members (LXD 5.0's
+// instancePostClusteringMigrate). What is changed on it then is lost, or breaks the move.
+const moving = "lxd-move-of-"
+
+// Instances gives the project's instances, but for those that are just being moved.
 func Instances(server Server) (map[string]Instance, error) {
 	listed, err := server.GetInstances(api.InstanceTypeAny)
 	if err != nil {
@@ -145,6 +149,9 @@ func Instances(server Server) (map[string]Instance, error) {
 	}
 	all := map[string]Instance{}
 	for _, i := range listed {
+		if strings.HasPrefix(i.Name, moving) {
+			continue
+		}
 		known := Instance{
 			Profiles: i.Profiles,
 			Own:      map[string]string{},
