@@ -93,31 +93,13 @@ func testMachines(t *testing.T, how *howto.Shell) {
 			box.StartAddressless(t, ask, "machines")
 		}
 		if block == 3 {
-			waitRestarted(t)
+			box.Restarted(t, "machines")
 		}
 		if block >= 2 {
 			box.Settle(t, "machines", box.Merged(t, machines...))
 		}
 	})
 	changesNothing(t, how.Again(t, "juju deploy ./bundles/kubernetes.yaml"))
-}
-
-// waitRestarted waits until nothing of a profile waits for a restart.
-func waitRestarted(t *testing.T) {
-	t.Helper()
-	box.Eventually(t, 5*time.Minute, "the containers to be restarted, one after another", func() (bool, string) {
-		said := ""
-		for _, app := range box.Status(t, "machines").Applications {
-			for _, u := range app.Units {
-				for name, sub := range u.Subordinates {
-					if strings.Contains(name, "-profile/") {
-						said += name + " " + sub.Workload.Current + ": " + sub.Workload.Message + "\n"
-					}
-				}
-			}
-		}
-		return strings.Count(said, "in force: ") == 3 && !strings.Contains(said, "restart needed"), said
-	})
 }
 
 // testSwitch asserts on what a command without a model's name is about.

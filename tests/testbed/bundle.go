@@ -138,3 +138,26 @@ func subordinates(t testing.TB, want *charm.BundleData) map[string][]string {
 	}
 	return beside
 }
+
+// Restarted waits until every lxd-profile-sub of the model says what is in force, and that
+// nothing waits for a restart.
+func (b Box) Restarted(t testing.TB, model string) {
+	t.Helper()
+	b.Eventually(t, 5*time.Minute, "the containers to be restarted, one after another", func() (bool, string) {
+		said, waits := "", 0
+		for _, app := range b.Status(t, model).Applications {
+			for _, u := range app.Units {
+				for name, sub := range u.Subordinates {
+					if !strings.Contains(name, "-profile/") {
+						continue
+					}
+					said += name + " " + sub.Workload.Current + ": " + sub.Workload.Message + "\n"
+					if !strings.HasPrefix(sub.Workload.Message, "in force: ") || strings.Contains(sub.Workload.Message, "restart needed") {
+						waits++
+					}
+				}
+			}
+		}
+		return said != "" && waits == 0, said
+	})
+}
