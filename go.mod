@@ -3,6 +3,7 @@ module github.com/dcib/dcib
 go 1.26
 
 require (
+	github.com/anishathalye/porcupine v1.0.3
 	github.com/arran4/golang-ical v0.3.2
 	github.com/canonical/go-dqlite v1.11.5
 	github.com/canonical/gomaasclient v0.20.0

@@ -29,13 +29,18 @@ var JoinToken = regexp.MustCompile(`eyJzZXJ2ZXJfbmFtZSI[A-Za-z0-9+/=]+`)
 // Box is a box by its name, and where the repository is that it is made of.
 type Box struct{ Name, Repo string }
 
-// New gives the box of that name for a suite whose folder is two below the repository's
-// root; it makes nothing.
+// New gives the box of that name for a suite anywhere in the repository; it makes nothing.
 func New(t testing.TB, name string) Box {
 	t.Helper()
-	root, err := filepath.Abs("../..")
+	root, err := os.Getwd()
 	require.NoError(t, err)
-	return Box{Name: name, Repo: root}
+	for {
+		if _, err := os.Stat(filepath.Join(root, "go.work")); err == nil {
+			return Box{Name: name, Repo: root}
+		}
+		require.NotEqual(t, filepath.Dir(root), root, "go.work, in a folder above the suite")
+		root = filepath.Dir(root)
+	}
 }
 
 // PackTime is how long packing a small charm may take on a busy machine.
