@@ -129,7 +129,7 @@ func obey(t *testing.T, model string, units int) {
 // kill stops a machine's Juju agent and takes the machine away, as a fire would.
 func kill(t *testing.T, machine string) {
 	t.Helper()
-	box.Inside(t, machine, "systemctl kill --signal KILL 'jujud-*' || true")
+	box.Inside(t, machine, "systemctl list-units --no-legend 'jujuagentd-*' | grep -q . && systemctl kill --signal KILL 'jujuagentd-*'")
 	box.LXC(t, "delete", "--force", machine)
 }
 
