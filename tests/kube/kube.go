@@ -1,5 +1,5 @@
 // Package kube runs a real Kubernetes API on this machine: etcd, kube-apiserver and the parts
-// of kube-controller-manager that give service accounts their tokens and empty namespaces.
+// of kube-controller-manager that give service accounts their tokens and take namespaces away.
 // There are no nodes, so nothing that is asked of it ever runs.
 package kube
 
@@ -80,7 +80,8 @@ users: [{name: admin, user: {token: %s}}]
 	path := filepath.Join(dir, "kubeconfig")
 	require.NoError(t, os.WriteFile(path, []byte(k.Config), 0o600))
 	start(t, whole, dir, "kube-controller-manager", "--kubeconfig="+path, "--leader-elect=false", "--secure-port=0",
-		"--controllers=serviceaccount-token-controller,serviceaccount-controller,namespace-controller",
+		// Juju deletes a namespace together with what hangs on it, which is the last one's work.
+		"--controllers=serviceaccount-token-controller,serviceaccount-controller,namespace-controller,garbage-collector-controller",
 		"--service-account-private-key-file=sa.key", "--root-ca-file=certs/apiserver.crt")
 	return k
 }
