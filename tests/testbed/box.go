@@ -80,6 +80,11 @@ func (b Box) Juju(t testing.TB, args ...string) string {
 	return b.DCIB(t, 5*time.Minute, "juju", args...)
 }
 
+// TryJuju is Juju for commands that may fail.
+func (b Box) TryJuju(limit time.Duration, args ...string) (string, error) {
+	return Try(limit, filepath.Join(b.Repo, "bin/dcib"), append([]string{"box", "--name", b.Name, "juju"}, args...)...)
+}
+
 // LXC runs the lxc client on the suite's LXD.
 func (b Box) LXC(t testing.TB, args ...string) string {
 	t.Helper()
