@@ -64,18 +64,18 @@ func TestDirect(t *testing.T) {
 	says("the limit", func(_ string, s testbed.State) bool { return s.Message == "in force: limits.memory=300MiB" })
 	held(300)
 
-	// It is not forwarded before the restart, and is after it.
-	forwards := func(container string) string {
-		return strings.TrimSpace(box.Inside(t, container, "cat /proc/sys/net/ipv4/ip_forward"))
+	// The kernel has it after the restart, not before.
+	firstPort := func(container string) string {
+		return strings.TrimSpace(box.Inside(t, container, "cat /proc/sys/net/ipv4/ip_unprivileged_port_start"))
 	}
-	wants("config: {limits.memory: 400MiB, linux.sysctl.net.ipv4.ip_forward: \"1\"}")
+	wants("config: {limits.memory: 400MiB, linux.sysctl.net.ipv4.ip_unprivileged_port_start: \"80\"}")
 	says("a restart to be needed", func(_ string, s testbed.State) bool {
-		return s.Current == "active" && strings.Contains(s.Message, "in force: limits.memory=400MiB; restart needed for linux.sysctl.net.ipv4.ip_forward: juju run web-profile/leader apply-restart")
+		return s.Current == "active" && strings.Contains(s.Message, "in force: limits.memory=400MiB; restart needed for linux.sysctl.net.ipv4.ip_unprivileged_port_start: juju run web-profile/leader apply-restart")
 	})
 	held(400)
 	pids := map[string]string{}
 	for _, container := range containers {
-		require.Equal(t, "0", forwards(container), container)
+		require.Equal(t, "1024", firstPort(container), container)
 		pids[container] = pidOf(t, container)
 	}
 
@@ -97,18 +97,18 @@ func TestDirect(t *testing.T) {
 		t.Log(results)
 		require.Contains(t, results["next"], "restarts in a minute")
 		says("all to be back with it", func(_ string, s testbed.State) bool {
-			return s.Message == "in force: limits.memory=400MiB, linux.sysctl.net.ipv4.ip_forward"
+			return s.Message == "in force: limits.memory=400MiB, linux.sysctl.net.ipv4.ip_unprivileged_port_start"
 		})
 		for _, container := range containers {
-			require.Equal(t, "1", forwards(container), container)
+			require.Equal(t, "80", firstPort(container), container)
 			require.NotEqual(t, pids[container], pidOf(t, container), container)
 			pids[container] = pidOf(t, container)
 		}
 		held(400)
 	})
 	t.Run("rollback", func(t *testing.T) {
-		// It has an instance with everything in force again before it is one to go back to.
-		wants("config: {limits.memory: 500MiB, linux.sysctl.net.ipv4.ip_forward: \"1\"}")
+		// What is in force on all of them now is what one goes back to.
+		wants("config: {limits.memory: 500MiB, linux.sysctl.net.ipv4.ip_unprivileged_port_start: \"80\"}")
 		says("another limit", func(_ string, s testbed.State) bool {
 			return strings.HasPrefix(s.Message, "in force: limits.memory=500MiB")
 		})
@@ -116,7 +116,7 @@ func TestDirect(t *testing.T) {
 		box.Action(t, alone, subordinateLeader(t), "rollback")
 		held(400)
 		says("what was in force before", func(_ string, s testbed.State) bool {
-			return s.Message == "rolled back, until the options change; in force: limits.memory=400MiB, linux.sysctl.net.ipv4.ip_forward"
+			return s.Message == "rolled back, until the options change; in force: limits.memory=400MiB, linux.sysctl.net.ipv4.ip_unprivileged_port_start"
 		})
 		wants("config: {limits.memory: 350MiB}")
 		says("the options to count again", func(_ string, s testbed.State) bool {
