@@ -79,6 +79,29 @@ func TestPutBackIsSaid(t *testing.T) {
 	assert.Contains(t, unit.Log, "INFO write profile dcib-shop-web", "a wish is no tampering")
 }
 
+// What we do to a list ourselves is nobody's tampering.
+func TestOurOwnChangesAreNotSomebodys(t *testing.T) {
+	c := newCluster(t)
+	a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
+	db := c.ask(shop, "db", 1, "limits.cpu=2")
+	delete(c.lxd.Instances, "juju-db-0")
+	db.claims[0].Instance = "juju-web-0"
+	db.say(0)
+	db.settleOnly(0) // it comes beside the one that is there
+	said := func() string { return strings.Join(c.juju.Units["lxd-cluster/0"].Log, "\n") }
+	assert.NotContains(t, said(), "somebody")
+
+	delete(a.relation.Databags, a.unit(0)) // its unit leaves, the relation stays
+	c.juju.RemoveUnit(a.unit(0))
+	c.hook()
+	assert.Equal(t, []string{"default", "juju-shop-abc", "dcib-shop-db"}, c.profilesOf("juju-web-0"))
+	assert.NotContains(t, said(), "somebody")
+
+	c.lxd.Instances["juju-web-0"].Profiles = []string{"dcib-shop-db", "default"}
+	c.hook()
+	assert.Contains(t, said(), "put profile dcib-shop-db last on instance juju-web-0 again: somebody has changed its list")
+}
+
 // What was in force when the list was rewritten needs no other restart; what may have been
 // started without it does.
 func TestPutBackNeedsNoRestart(t *testing.T) {

@@ -315,6 +315,7 @@ func (i Instance) started() string { return i.Started.UTC().Format(time.RFC3339N
 // attachments says which profiles of ours are to be last on which instance.
 func (f Facts) attachments(outcomes []outcome) map[string]profiles.Attach {
 	attachments := map[string]profiles.Attach{}
+	had := map[string]map[string]profiles.Claim{} // by instance, the profiles that it was told to have
 	for i, r := range f.Relations {
 		o, key := outcomes[i], lxdprofile.NonceKey(r.ID)
 		for _, v := range o.verdicts {
@@ -325,20 +326,59 @@ func (f Facts) attachments(outcomes []outcome) map[string]profiles.Attach {
 			attach, ok := attachments[instance]
 			if !ok {
 				attach = profiles.Attach{Instance: instance, Profiles: map[string]profiles.Claim{}, Started: f.Instances[instance].Started}
+				had[instance] = map[string]profiles.Claim{}
 			}
 			// The proof was about the instance that had this nonce.
 			challenge := lxdprofile.ChallengeOf(f.Instances[instance].Nonces[key])
-			had, _ := r.record(v.unit.Name)
-			again := had.Instance == instance && had.Profile == o.profile
-			attach.Again = attach.Again || again
-			seen := again && had.Started == f.Instances[instance].started()
+			record, _ := r.record(v.unit.Name)
+			again := record.Instance == instance && record.Profile == o.profile
+			seen := again && record.Started == f.Instances[instance].started()
 			attach.Profiles[o.profile] = profiles.Claim{Relation: r.ID, Seen: seen, Holds: func(own map[string]string) bool {
 				return lxdprofile.ChallengeOf(own[key]) == challenge
 			}}
+			if again {
+				had[instance][o.profile] = attach.Profiles[o.profile]
+			}
 			attachments[instance] = attach
 		}
 	}
+	remaining := f.remaining(outcomes)
+	for instance, attach := range attachments {
+		// What we add or take away ourselves is nobody's tampering.
+		now := remaining(instance)
+		attach.Again = !slices.Equal(profiles.Attach{Profiles: had[instance]}.List(now), now)
+		attachments[instance] = attach
+	}
 	return attachments
+}
+
+// releases says which profiles are to be taken off which instance: those of a relation whose
+// nonce it has, while nobody holds it any more.
+func (f Facts) releases(r Relation, o outcome) []profiles.Release {
+	var releases []profiles.Release
+	held := r.holders(o)
+	for _, instance := range slices.Sorted(maps.Keys(f.Instances)) {
+		if _, ours := f.Instances[instance].Nonces[lxdprofile.NonceKey(r.ID)]; ours && !held[instance] {
+			releases = append(releases, profiles.Release{Instance: instance, Profile: o.profile, Keys: notes(r.ID)})
+		}
+	}
+	return releases
+}
+
+// remaining gives the instances' lists of profiles when what is to be taken off them is.
+func (f Facts) remaining(outcomes []outcome) func(instance string) []string {
+	released := map[string]map[string]bool{}
+	for i, r := range f.Relations {
+		for _, release := range f.releases(r, outcomes[i]) {
+			if released[release.Instance] == nil {
+				released[release.Instance] = map[string]bool{}
+			}
+			released[release.Instance][release.Profile] = true
+		}
+	}
+	return func(instance string) []string {
+		return slices.DeleteFunc(slices.Clone(f.Instances[instance].Profiles), func(name string) bool { return released[instance][name] })
+	}
 }
 
 // putRight makes LXD have what the outcomes say.
@@ -358,15 +398,13 @@ func (f Facts) putRight(outcomes []outcome, attachments map[string]profiles.Atta
 			}
 		}
 		// What carries our nonce is held by nobody any more: take back what it got.
-		held := r.holders(o)
-		for _, instance := range slices.Sorted(maps.Keys(f.Instances)) {
-			if _, ours := f.Instances[instance].Nonces[key]; ours && !held[instance] {
-				steps = append(steps, lift(profiles.Release{Instance: instance, Profile: o.profile, Keys: notes(r.ID)}))
-			}
+		for _, release := range f.releases(r, o) {
+			steps = append(steps, lift(release))
 		}
 	}
+	remaining := f.remaining(outcomes)
 	for _, instance := range slices.Sorted(maps.Keys(attachments)) {
-		now := f.Instances[instance].Profiles
+		now := remaining(instance)
 		if step := attachments[instance]; !slices.Equal(step.List(now), now) {
 			steps = append(steps, lift(step))
 		}
