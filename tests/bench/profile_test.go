@@ -80,6 +80,13 @@ func TestProfile(t *testing.T) {
 		begin := time.Now()
 		box.Await(t, 3*time.Minute, 20*time.Millisecond, "the new limit in every container", func() (bool, string) { return inForce(mib) })
 		total := time.Since(begin)
+		// LXD says so when it is done, which is after the kernel has it; and if there were
+		// another write, it would come before all is quiet.
+		quiet()
+		box.Eventually(t, time.Minute, "LXD to say that the profile was written", func() (bool, string) {
+			events := box.Inside(t, ask, "cat /tmp/events")
+			return strings.Contains(events, "profile-updated"), events
+		})
 		box.Inside(t, ask, "kill $(cat /tmp/monitor)")
 		writes := 0
 		for line := range strings.Lines(box.Inside(t, ask, "cat /tmp/events")) {
