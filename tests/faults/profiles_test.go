@@ -291,10 +291,6 @@ func (w *walk) testRelations(t *testing.T) {
 	box.Juju(t, "integrate", "-m", work, "web-profile:lxd-profile", "lxd-profiles")
 	w.want["web"] = was
 	w.settles(t)
-
-	t.Logf("%s: the relation to the principal", time.Now().Format(time.TimeOnly))
-	anew("web-profile:juju-info", "web:juju-info", 0)
-	w.settles(t)
 	untouched()
 }
 
