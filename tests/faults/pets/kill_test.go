@@ -412,13 +412,21 @@ func (s *stage) testLongMove(t *testing.T) {
 	box.Inside(t, c.ask, `head -c 30M /dev/urandom >/root/ballast
 lxc file push --quiet /root/ballast big-1/tmp/ballast
 lxc storage set local rsync.bwlimit=2MB`)
-	defer box.Inside(t, c.ask, "lxc storage unset local rsync.bwlimit; lxc delete -f big-1")
+	defer box.Inside(t, c.ask, "lxc storage unset local rsync.bwlimit; lxc delete -f big-1 || true")
 	c.told.upTo(t)
 	for _, what := range []store.Kind{store.Drain, store.Undrain} {
 		victim := c.acting(t, takeover)
 		id := c.order(t, victim, member, what)
 		moving := func() bool {
-			return strings.Contains(box.Inside(t, c.ask, "lxc query '/1.0/operations?recursion=1'"), `"Migrating instance"`)
+			// By status: one that is over stays in the list for a while.
+			var operations map[string][]struct{ Description string }
+			testbed.Decode(t, box.Inside(t, c.ask, "lxc query '/1.0/operations?recursion=1'"), &operations)
+			for _, op := range operations["running"] {
+				if op.Description == "Migrating instance" {
+					return true
+				}
+			}
+			return false
 		}
 		box.Await(t, time.Minute, 100*time.Millisecond, "a move to begin", func() (bool, string) { return moving(), "" })
 		box.Inside(t, c.units[victim], "systemctl kill --signal KILL pet-scheduler")
