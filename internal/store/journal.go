@@ -219,6 +219,15 @@ func (s *Store) History(ctx context.Context, pet string, limit int) ([]Run, erro
 	return runs, wrap(err, "read the history")
 }
 
+// Taken lists, for each pet whose last ended run was a drain by the calendar, that run without
+// its steps: what the calendar has taken and not given back.
+func (s *Store) Taken(ctx context.Context) ([]Run, error) {
+	// Beside MAX, SQLite takes the other columns from the row that has it.
+	runs, err := all(ctx, s, scanRun, `SELECT `+runColumns+` FROM runs WHERE kind = 'drain' AND calendar
+		AND id IN (SELECT id FROM (SELECT id, MAX(ended) FROM runs WHERE state <> 'running' GROUP BY pet)) ORDER BY pet`)
+	return runs, wrap(err, "list what the calendar has taken")
+}
+
 // Prune forgets the steps and orders of runs that ended before then. The database is held
 // in memory; the runs themselves stay: they are few, and tell how long a drain takes.
 func (a *Actor) Prune(ctx context.Context, then time.Time) error {

@@ -65,6 +65,34 @@ func soon() string {
 	return start.Format("2006-01-02 15:04") + "–" + start.Add(time.Hour).Format("2006-01-02 15:04")
 }
 
+// A pet that is taken out of the list gives back what its calendar took; what an operator
+// ordered stays.
+func TestPetThatIsNoneAnyMore(t *testing.T) {
+	u := newUnits(t, 1)
+	before := u.places()
+	pets := fmt.Sprintf("pets:\n- {name: big, member: m1, windows: [%q]}\n", soon())
+	u.configure(func(c *control.Config) { c.Pets, c.LeadMax = pets, time.Hour })
+	u.pet(0, "big", state("drained"))
+	u.configure(func(c *control.Config) { c.Pets = "# none" })
+	require.Eventually(t, func() bool {
+		runs, err := u.client(0).History(t.Context(), "big", 0)
+		return err == nil && len(runs) == 2 && runs[0].Kind == store.Undrain && runs[0].State == store.Done
+	}, within, 50*time.Millisecond)
+	assert.Equal(t, before, u.places())
+	left, err := u.client(0).Pets(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, left, "it is shown no longer than it takes")
+
+	u.run(0, control.Request{Pet: "m1", Kind: store.Drain})
+	u.configure(func(c *control.Config) { c.Pets = "pets:\n- {name: other, member: m3}\n" })
+	u.pet(0, "other", state("lent"))
+	members, err := u.lxd.Members(t.Context())
+	require.NoError(t, err)
+	for _, m := range members {
+		assert.Equal(t, m.Name == "m1", m.Status == drain.Evacuated, m.Name)
+	}
+}
+
 func TestCalendar(t *testing.T) {
 	ctx := t.Context()
 	u := newUnits(t, 1)

@@ -273,9 +273,14 @@ type due struct {
 // survey decides for all pets.
 func (d *Daemon) survey(ctx context.Context, s *store.Store, known map[string][]store.Run) ([]due, *herd, error) {
 	h, err := d.herds.of(ctx, s)
-	if err != nil || len(h.pets) == 0 {
+	if err != nil {
 		return nil, h, err
 	}
+	none, err := h.noneAnyMore(ctx, s)
+	if err != nil || len(h.pets)+len(none) == 0 {
+		return nil, h, err
+	}
+	pets := slices.Concat(h.pets, none)
 	config, _, err := control.ReadConfig(d.Dir)
 	if err != nil {
 		return nil, h, err
@@ -285,8 +290,8 @@ func (d *Daemon) survey(ctx context.Context, s *store.Store, known map[string][]
 	if err != nil {
 		return nil, h, err
 	}
-	list := make([]due, len(h.pets))
-	for i, pet := range h.pets {
+	list := make([]due, len(pets))
+	for i, pet := range pets {
 		ended, ok := known[pet.Name]
 		if !ok {
 			if ended, err = s.History(ctx, pet.Name, remembered); err != nil {
@@ -314,7 +319,26 @@ func (d *Daemon) survey(ctx context.Context, s *store.Store, known map[string][]
 		l.facts = h.factsOf(l.pet, view, l.past, r, now)
 		l.Decision = schedule.Decide(l.facts, r.schedule)
 	}
-	return list, h, nil
+	// Of those that are no pets any more only what is still to be given back is of interest.
+	return slices.DeleteFunc(list, func(l due) bool {
+		return slices.Contains(none, l.pet) && l.facts.State != schedule.Drained && l.facts.State != schedule.Draining && l.facts.State != schedule.Returning
+	}), h, nil
+}
+
+// noneAnyMore gives those that were pets when their calendar had them drained, and are not in
+// the set any more: pets without windows, so that what was taken of them is given back.
+func (h *herd) noneAnyMore(ctx context.Context, s *store.Store) ([]*calendar.Pet, error) {
+	taken, err := s.Taken(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var pets []*calendar.Pet
+	for _, run := range taken {
+		if h.pet(run.Pet) == nil && h.pet(run.Where()) == nil {
+			pets = append(pets, &calendar.Pet{Name: run.Pet, Member: run.Where(), Zone: time.UTC})
+		}
+	}
+	return pets, nil
 }
 
 // look sees LXD as it is.
