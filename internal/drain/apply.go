@@ -105,6 +105,13 @@ func (d Drainer) Drain(ctx context.Context, member string, force bool) (Report, 
 // drain is Drain, planned from what look sees; advice is what an operator may do next when it
 // fails.
 func (d Drainer) drain(ctx context.Context, member string, look func(context.Context, Cluster, Journal, string) (View, error), force bool, advice string) (Report, error) {
+	if d.Lanes != nil {
+		done, err := d.Lanes.empty(ctx, member)
+		if err != nil {
+			return Report{}, fmt.Errorf("cannot drain %s: instances are on their way there: %w", member, err)
+		}
+		defer done()
+	}
 	if err := d.Cluster.Settle(ctx, member); err != nil {
 		return Report{}, err
 	}
@@ -217,17 +224,45 @@ func (d Drainer) leaving(ctx context.Context, view View, member string, record *
 		case i.Member == member && !e.Stays:
 			hosts := view.hosts(member, i, coming)
 			if len(hosts) == 0 {
-				add(i.Ref, func(Drainer) error {
-					return fmt.Errorf("cannot move %s: no other member is Online, takes instances and runs %s", i.Ref, i.Architecture)
-				})
+				add(i.Ref, func(Drainer) error { return homeless(i) })
 				break
 			}
 			to, start := hosts[0].Name, e.Ran
 			coming[to]++
-			add(i.Ref, func(d Drainer) error { return d.moveAway(ctx, member, i, to, start) })
+			add(i.Ref, func(d Drainer) error {
+				to, err := d.host(ctx, view, member, i, to)
+				if err != nil {
+					return err
+				}
+				defer d.Lanes.unbind(to)
+				return d.moveAway(ctx, member, i, to, start)
+			})
 		}
 	}
 	return jobs
+}
+
+// homeless says that no member can have an instance.
+func homeless(i Instance) error {
+	return fmt.Errorf("cannot move %s: no other member is Online, takes instances and runs %s", i.Ref, i.Architecture)
+}
+
+// host gives the member that an instance sets out for now: the one that was planned, unless
+// that does not take any more, or is being emptied too. It is bound for there.
+func (d Drainer) host(ctx context.Context, view View, member string, i Instance, planned string) (string, error) {
+	var err error
+	if view.Members, err = d.Cluster.Members(ctx); err != nil {
+		return "", err
+	}
+	hosts := view.hosts(member, i, nil)
+	for _, first := range []bool{true, false} {
+		for _, m := range hosts {
+			if (m.Name == planned) == first && d.Lanes.bind(m.Name) {
+				return m.Name, nil
+			}
+		}
+	}
+	return "", homeless(i)
 }
 
 // moveAway moves one instance as LXD's evacuation would have.

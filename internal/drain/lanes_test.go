@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/internal/drain"
@@ -69,6 +70,47 @@ func testLanesAreForAllPetsTogether(t *testing.T) {
 	for _, i := range lxd.Instance {
 		require.True(t, i.Running, "%s", i.Ref)
 	}
+}
+
+// Two pets whose drains begin at the same moment: each is empty when its own has ended, and
+// stays so, whatever the other had planned.
+func TestPetsDrainedAtOnceKeepOffEachOther(t *testing.T) {
+	for few := range 4 {
+		for many := 1; many < 9; many++ {
+			synctest.Test(t, func(t *testing.T) { testPetsDrainedAtOnce(t, few, many) })
+		}
+	}
+}
+
+func testPetsDrainedAtOnce(t *testing.T, few, many int) {
+	lxd := &slow{together: together{LXD: draintest.New("few", "many", "other")}, takes: time.Minute}
+	for name, n := range map[string]int{"few": few, "many": many} {
+		for n := range n {
+			lxd.Add(fmt.Sprintf("%s%d", name, n), name, true)
+		}
+	}
+	lanes := drain.NewLanes(4, time.Second)
+	left := func(member string) (n int) {
+		lxd.mu.Lock()
+		defer lxd.mu.Unlock()
+		for _, i := range lxd.Instance {
+			if i.Member == member {
+				n++
+			}
+		}
+		return n
+	}
+	var working sync.WaitGroup
+	for _, member := range []string{"few", "many"} {
+		working.Go(func() {
+			d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: lanes}
+			_, err := d.Drain(t.Context(), member, false)
+			assert.NoError(t, err)
+			assert.Zero(t, left(member), "%d and %d: on %s when its drain ends", few, many, member)
+		})
+	}
+	working.Wait()
+	require.Equal(t, few+many, left("other"))
 }
 
 // Instances set out one after another: those whose turn to be copied has not come yet run on
