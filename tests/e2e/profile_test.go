@@ -132,8 +132,11 @@ func testProfileHot(t *testing.T) {
 		box.Inside(t, ask, "lxc profile assign "+victim+" default")
 		box.Juju(t, "exec", "-m", "metal", "--unit", "lxd-cluster/leader", "--", "cd $JUJU_CHARM_DIR && JUJU_DISPATCH_PATH=hooks/update-status ./dispatch")
 		require.Contains(t, fmt.Sprint(box.Instances(t, ask)[victim].Profiles), "dcib-machines-idle")
-		log := box.Juju(t, "debug-log", "-m", "metal", "--replay", "--no-tail")
-		require.Contains(t, log, "put profile dcib-machines-idle last on instance "+victim+" again: somebody has changed its list")
+		// Juju's log comes a moment after the hook.
+		box.Eventually(t, time.Minute, "the log to say so", func() (bool, string) {
+			log := box.Juju(t, "debug-log", "-m", "metal", "--replay", "--no-tail")
+			return strings.Contains(log, "put profile dcib-machines-idle last on instance "+victim+" again: somebody has changed its list"), "it does not"
+		})
 	})
 
 	t.Run("rollback", func(t *testing.T) {
