@@ -169,14 +169,22 @@ func (c *crew) order(t *testing.T, not, member string, what store.Kind) (id stri
 	id = rand.Text()
 	body, err := json.Marshal(map[string]any{"id": id, "pet": member, "kind": what, "seconds": 300})
 	require.NoError(t, err)
-	for unit, machine := range c.units {
-		if unit != not {
+	// A unit that has just come may not have the store yet; an order may be given twice.
+	box.Await(t, time.Minute, time.Second, "an order to be taken", func() (bool, string) {
+		said := ""
+		for unit, machine := range c.units {
+			if unit == not {
+				continue
+			}
 			var order store.Order
-			require.NoError(t, tryCall(machine, unit, "/1/runs", string(body), &order))
-			require.Equal(t, id, order.ID)
-			return id
+			err := tryCall(machine, unit, "/1/runs", string(body), &order)
+			if err == nil && order.ID == id {
+				return true, ""
+			}
+			said = fmt.Sprint(unit, ": ", err, " ", order)
 		}
-	}
+		return false, said
+	})
 	return id
 }
 

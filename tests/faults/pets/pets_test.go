@@ -33,9 +33,13 @@ func TestPets(t *testing.T) {
 	box = testbed.New(t, "pets")
 	box.DCIB(t, 25*time.Minute, "up", "--until", "controller")
 	s := deploy(t)
+	t.Run("pets are empty in time", s.testWindows)
+	t.Run("what operators say goes before the calendar", s.testOperators)
+	t.Run("a machine has one unit", s.testOneUnit)
 	t.Run("the daemon is killed after each step", s.testKill)
 	t.Run("the daemon is killed during a long move", s.testLongMove)
 	t.Run("a unit that is cut off or frozen", s.testCut)
+	t.Run("its machine is lost after each kind of step", s.testMachineLost)
 	if !t.Failed() {
 		box.DCIB(t, 5*time.Minute, "down")
 	}

@@ -1,0 +1,100 @@
+//go:build box
+
+package pets
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/tests/testbed"
+)
+
+// testMachineLost takes the machine of the acting unit away after each kind of step. There
+// are three to six units: new ones come when three are left.
+func (s *stage) testMachineLost(t *testing.T) {
+	c := s.crew(t)
+	home := c.herd(t)
+	c.told.upTo(t)
+	member := c.pets["big"]
+	steps := map[store.Kind][]string{
+		store.Drain:   {"begin drain", "record draining", "origin big-1", "stop big-1", "move big-1", "evacuate"},
+		store.Undrain: {"record returning", "restore", "stop big-1", "move big-1", "start big-1", "record none"},
+	}
+	var taken []time.Duration
+	for n := range steps[store.Drain] {
+		for _, what := range []store.Kind{store.Drain, store.Undrain} {
+			if len(c.units) == 3 {
+				c.reinforce(t, 3)
+			}
+			c.voting(t)
+			victim := c.acting(t, takeover)
+			c.arm(t, victim, "freeze "+steps[what][n])
+			id := c.order(t, victim, member, what)
+			box.Await(t, time.Minute, 100*time.Millisecond, "the unit to come to "+steps[what][n], func() (bool, string) {
+				_, _, ok := c.struck(t, victim)
+				return ok, fmt.Sprint(c.made(t, victim))
+			})
+			number := box.Status(t, model).Applications[app].Units[victim].Machine
+			machine := c.units[victim]
+			delete(c.units, victim)
+			start := time.Now()
+			box.LXC(t, "delete", "--force", machine)
+			next := c.acting(t, 3*takeover, victim)
+			took := time.Since(start)
+			taken = append(taken, took)
+			why := fmt.Sprintf("%s, machine of %s lost after %s, %s acts %.1f s later", what, victim, steps[what][n], next, took.Seconds())
+			t.Log(why)
+			require.Less(t, took, takeover, why)
+			c.requireAll(t, c.ended(t, "", id), home, why)
+			box.Juju(t, "remove-machine", "-m", model, "--no-prompt", "--force", "--no-wait", number)
+		}
+	}
+	t.Logf("%d machines lost; another unit acted %s to %s later (median %s)", len(taken), slices.Min(taken), slices.Max(taken), median(taken))
+	c.dismiss(t)
+}
+
+// reinforce adds units.
+func (c *crew) reinforce(t *testing.T, more int) {
+	t.Helper()
+	box.Juju(t, "add-unit", "-m", model, app, "-n", fmt.Sprint(more))
+	box.WaitActive(t, model, app, len(c.units)+more)
+	for unit, machine := range box.Machines(t, model, app) {
+		if _, there := c.units[unit]; !there {
+			c.units[unit] = machine
+			c.install(t, unit)
+		}
+	}
+}
+
+// testOneUnit adds a unit on a machine that has one.
+func (s *stage) testOneUnit(t *testing.T) {
+	first, machine := leader(t)
+	st := box.Status(t, model)
+	where := st.Applications[app].Units[first].Machine
+	before := st.Applications[app].Units
+	box.Juju(t, "add-unit", "-m", model, app, "--to", where)
+	second := ""
+	box.Eventually(t, time.Minute, "another unit", func() (bool, string) {
+		for name := range box.Status(t, model).Applications[app].Units {
+			if _, old := before[name]; !old {
+				second = name
+			}
+		}
+		return second != "", ""
+	})
+	said := box.WaitUnit(t, model, second, func(s testbed.State) bool { return s.Current == "blocked" })
+	require.Contains(t, said.Message, first+" is on this machine")
+	pid := func() string { return box.Inside(t, machine, "systemctl show --property MainPID pet-scheduler") }
+	was := pid()
+	box.Juju(t, "remove-unit", "-m", model, "--no-prompt", second)
+	box.WaitActive(t, model, app, len(before))
+	require.Equal(t, was, pid(), "the first unit's daemon runs on")
+	var st2 status
+	require.NoError(t, tryCall(machine, first, "/1/status", "", &st2))
+	require.True(t, st2.Open)
+}
