@@ -130,13 +130,19 @@ unit: build-deps
 
 test: lint check e2e ## Everything but faults, maas-test and bench, on a real LXD and a real Juju (root, Debian 12 or Ubuntu)
 
+# The how-tos that the real suites run have it.
+.PHONY: jq
+jq:
+	@command -v jq >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y jq >/dev/null; } \
+		|| { echo "cannot find or install jq: run apt-get update && apt-get install jq as root"; exit 1; }
+
 # The real suites run one after another, each in its own state folder.
 .PHONY: faults maas-test bench
-e2e: charms standins
+e2e: charms standins jq
 	@cd tests && ../bin/suite -v box -tags box,$(TAGS) -count=1 -p 1 -timeout 40m ./e2e/... ./bundles/...
 
 # Machines that die need minutes until Juju and LXD have seen it, so this is not in `test`.
-faults: charms standins ## Break real machines at chosen moments, and what day two brings (root; about 45 minutes)
+faults: charms standins jq ## Break real machines at chosen moments, and what day two brings (root; about 45 minutes)
 	@cd tests && ../bin/suite -v faults -tags box,$(TAGS) -count=1 -p 1 -timeout 60m ./faults/... ./daytwo/...
 
 # Of MAAS's packages it has stand-ins, unless DCIB_MAAS_SOURCE says where there are others.
