@@ -40,17 +40,6 @@ func (a *asker) boot(i int) {
 	a.say(i)
 }
 
-// restarts lists the instances that were restarted, in order.
-func (c *cluster) restarts() []string {
-	var names []string
-	for _, write := range c.lxd.Writes {
-		if name, ok := strings.CutPrefix(write, "restart instance "); ok {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
 // What needs a restart is named until the instance was started again, whoever did that.
 func TestWhatNeedsARestart(t *testing.T) {
 	c := newCluster(t)
@@ -92,10 +81,10 @@ func TestRestartOneAfterAnother(t *testing.T) {
 	for i := range 3 {
 		c.hook()
 		want := []string{"juju-web-0", "juju-web-1", "juju-web-2"}[:i+1]
-		require.Equal(t, want, c.restarts())
+		require.Equal(t, want, c.lxd.Restarts())
 		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Running, Message: fmt.Sprintf("waiting for sub-web/%d to be back", i)}, a.answer().Restart)
 		c.hook() // nobody is back yet
-		require.Equal(t, want, c.restarts())
+		require.Equal(t, want, c.lxd.Restarts())
 		a.boot(i)
 	}
 	c.hook()
@@ -111,10 +100,10 @@ func TestRestartOneAfterAnother(t *testing.T) {
 	a.want("security.nesting=false")
 	c.hook()
 	assert.NotEmpty(t, a.state(0).Restart)
-	assert.Len(t, c.restarts(), 3)
+	assert.Len(t, c.lxd.Restarts(), 3)
 	a.askRestart(lxdprofile.Restart{ID: "r2", Batch: 2, WaitHealthy: 60})
 	c.hook()
-	assert.Equal(t, []string{"juju-web-0", "juju-web-1"}, c.restarts()[3:])
+	assert.Equal(t, []string{"juju-web-0", "juju-web-1"}, c.lxd.Restarts()[3:])
 	c.juju.Unrelate(a.relation)
 	c.hook()
 	for _, i := range c.lxd.Instances {
@@ -137,7 +126,7 @@ func TestARestartIsStopped(t *testing.T) {
 		for range 3 {
 			c.hook()
 		}
-		assert.Equal(t, []string{"juju-web-0"}, c.restarts())
+		assert.Equal(t, []string{"juju-web-0"}, c.lxd.Restarts())
 	})
 	t.Run("LXD will not", func(t *testing.T) {
 		c := newCluster(t)
@@ -168,7 +157,7 @@ func TestARestartIsStopped(t *testing.T) {
 		c.hook()
 		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Failed, Message: "LXD would not: instance juju-web-0: The instance will not stop"}, a.answer().Restart)
 		c.hook()
-		assert.Empty(t, c.restarts())
+		assert.Empty(t, c.lxd.Restarts())
 	})
 	t.Run("not a request", func(t *testing.T) {
 		c := newCluster(t)
@@ -203,17 +192,17 @@ func TestNeverTwoOfOneApplication(t *testing.T) {
 	web.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 600})
 	other.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 600})
 	c.hook()
-	assert.Equal(t, []string{"juju-web-0"}, c.restarts())
+	assert.Equal(t, []string{"juju-web-0"}, c.lxd.Restarts())
 	assert.Equal(t, "not yet: sub-other/1 (juju-web-0 is being restarted)", other.answer().Restart.Message)
 	web.boot(0)
 	other.boot(0)
 	c.hook()
-	assert.Equal(t, []string{"juju-web-0", "juju-web-1"}, c.restarts())
+	assert.Equal(t, []string{"juju-web-0", "juju-web-1"}, c.lxd.Restarts())
 	web.boot(1)
 	other.boot(1)
 	c.hook()
 	c.hook()
-	assert.Equal(t, []string{"juju-web-0", "juju-web-1"}, c.restarts(), "once for both")
+	assert.Equal(t, []string{"juju-web-0", "juju-web-1"}, c.lxd.Restarts(), "once for both")
 	assert.Equal(t, lxdprofile.Done, web.answer().Restart.State)
 	assert.Equal(t, lxdprofile.Done, other.answer().Restart.State)
 }
@@ -240,7 +229,7 @@ func TestCrashesInRestarts(t *testing.T) {
 			}
 			require.LessOrEqual(run, len(away), 1, "%v at once", away)
 			for _, claim := range a.claims {
-				again := slices.DeleteFunc(c.restarts(), func(name string) bool { return name != claim.Instance })
+				again := slices.DeleteFunc(c.lxd.Restarts(), func(name string) bool { return name != claim.Instance })
 				require.LessOrEqual(run, len(again), 1, "restarted twice")
 			}
 		}
@@ -253,7 +242,7 @@ func TestCrashesInRestarts(t *testing.T) {
 				}
 			}
 		}
-		require.Equal(run, []string{"juju-web-0", "juju-web-1", "juju-web-2"}, c.restarts())
+		require.Equal(run, []string{"juju-web-0", "juju-web-1", "juju-web-2"}, c.lxd.Restarts())
 		return a.answer().Restart
 	}, crashtest.Late, crashtest.Lost)
 }

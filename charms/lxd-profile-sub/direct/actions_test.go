@@ -65,16 +65,6 @@ func threeWaiting(t *testing.T) *site {
 	return s
 }
 
-func (s *site) restarts() []string {
-	var names []string
-	for _, write := range s.lxd.Writes {
-		if name, ok := strings.CutPrefix(write, "restart instance "); ok {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
 // One after another is restarted, each when the one before is back; the action's own
 // instance comes last, after the action.
 func TestApplyRestart(t *testing.T) {
@@ -84,15 +74,15 @@ func TestApplyRestart(t *testing.T) {
 		pauses++
 		switch pauses {
 		case 1:
-			assert.Equal(t, []string{"juju-1"}, s.restarts())
+			assert.Equal(t, []string{"juju-1"}, s.lxd.Restarts())
 		case 2:
 			s.hook("sub/2") // others' hooks change nothing
 		case 3:
-			assert.Equal(t, []string{"juju-1"}, s.restarts(), "its unit is not back")
+			assert.Equal(t, []string{"juju-1"}, s.lxd.Restarts(), "its unit is not back")
 			s.started["sub/1"] = "B"
 			s.hook("sub/1")
 		case 4:
-			assert.Equal(t, []string{"juju-1", "juju-2"}, s.restarts())
+			assert.Equal(t, []string{"juju-1", "juju-2"}, s.lxd.Restarts())
 			s.started["sub/2"] = "B"
 			s.hook("sub/2")
 		}
@@ -103,7 +93,7 @@ func TestApplyRestart(t *testing.T) {
 	assert.Equal(t, "juju-1 juju-2", results["restarted"])
 	assert.Equal(t, "this unit's own instance juju-0 restarts in a minute", results["next"])
 	assert.True(t, s.rebooted)
-	assert.Equal(t, []string{"juju-1", "juju-2"}, s.restarts())
+	assert.Equal(t, []string{"juju-1", "juju-2"}, s.lxd.Restarts())
 	for n := 1; n <= 2; n++ {
 		assert.Equal(t, "active: in force: security.nesting=true", s.hook(fmt.Sprint("sub/", n)))
 		assert.NotContains(t, s.lxd.Instances[fmt.Sprint("juju-", n)].Config, "user.dcib.restart.sub", "the notes go")
@@ -137,7 +127,7 @@ func TestApplyRestartStops(t *testing.T) {
 		s.pause = func() {}
 		_, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 1.0, "wait-healthy": 30.0})
 		assert.Equal(t, "juju-1 is not back 30s after the restart of its instance juju-1: look at it, then ask again for the rest", failure)
-		assert.Equal(t, []string{"juju-1"}, s.restarts())
+		assert.Equal(t, []string{"juju-1"}, s.lxd.Restarts())
 		assert.False(t, s.rebooted)
 	})
 	t.Run("LXD would not", func(t *testing.T) {
@@ -150,13 +140,13 @@ func TestApplyRestartStops(t *testing.T) {
 		}
 		_, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 2.0, "wait-healthy": 30.0})
 		assert.Equal(t, "LXD would not: instance juju-1: it will not stop", failure)
-		assert.Empty(t, s.restarts())
+		assert.Empty(t, s.lxd.Restarts())
 	})
 	t.Run("a batch, and nobody is waited for", func(t *testing.T) {
 		s := threeWaiting(t)
 		_, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 2.0, "wait-healthy": 0.0})
 		assert.Empty(t, failure)
-		assert.Equal(t, []string{"juju-1", "juju-2"}, s.restarts())
+		assert.Equal(t, []string{"juju-1", "juju-2"}, s.lxd.Restarts())
 	})
 	t.Run("another application's request", func(t *testing.T) {
 		s := threeWaiting(t)
@@ -165,14 +155,14 @@ func TestApplyRestartStops(t *testing.T) {
 		pauses := 0
 		s.pause = func() {
 			if pauses++; pauses == 5 {
-				assert.Empty(t, s.restarts())
+				assert.Empty(t, s.lxd.Restarts())
 				db.LastUsedAt = s.lxd.Clock()
 				db.Config["user.dcib.started.db-profile"] = "B"
 			}
 		}
 		_, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 2.0, "wait-healthy": 0.0})
 		assert.Empty(t, failure)
-		assert.Equal(t, []string{"juju-1", "juju-2"}, s.restarts())
+		assert.Equal(t, []string{"juju-1", "juju-2"}, s.lxd.Restarts())
 
 		s.boot(0)
 		db.Config["user.dcib.restart.db-profile"] = fmt.Sprintf("r2 %d B", db.LastUsedAt.UnixNano())

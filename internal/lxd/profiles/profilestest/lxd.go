@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	lxdclient "github.com/canonical/lxd/client"
@@ -124,6 +125,17 @@ func (l *LXD) copyInstance(i *api.Instance) api.Instance {
 
 // HasExtension implements profiles.Server.
 func (l *LXD) HasExtension(name string) bool { return l.Extensions[name] }
+
+// Restarts lists the instances that were restarted, in order.
+func (l *LXD) Restarts() []string {
+	var names []string
+	for _, write := range l.Writes {
+		if name, ok := strings.CutPrefix(write, "restart instance "); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
 
 // UpdateInstanceState implements profiles.Server.
 func (l *LXD) UpdateInstanceState(name string, put api.InstanceStatePut, _ string) (lxdclient.Operation, error) {
