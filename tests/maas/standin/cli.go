@@ -113,11 +113,7 @@ func maas(ctx context.Context, args []string) error {
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
-	c, err := readRegionConf()
-	if err != nil {
-		return err
-	}
-	db, err := c.open(ctx)
+	db, err := openRegion(ctx)
 	if err != nil {
 		return err
 	}

@@ -45,6 +45,15 @@ func (c conf) open(ctx context.Context) (*sql.DB, error) {
 	return connect(ctx, at.String())
 }
 
+// openRegion opens the database that regiond.conf names.
+func openRegion(ctx context.Context) (*sql.DB, error) {
+	c, err := readRegionConf()
+	if err != nil {
+		return nil, err
+	}
+	return c.open(ctx)
+}
+
 // openUnquoted connects as dbupgrade does, which quotes nothing: with an @ in the password
 // it goes elsewhere.
 func (c conf) openUnquoted(ctx context.Context) (*sql.DB, error) {

@@ -219,11 +219,7 @@ func enlist(w http.ResponseWriter, req *http.Request, db *sql.DB) {
 
 // beside is a daemon of the region's that wants its configuration and the database.
 func beside(ctx context.Context) error {
-	c, err := readRegionConf()
-	if err != nil {
-		return err
-	}
-	db, err := c.open(ctx)
+	db, err := openRegion(ctx)
 	if err != nil {
 		return err
 	}
