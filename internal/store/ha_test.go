@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -61,6 +62,35 @@ func TestMembership(t *testing.T) {
 	i, err = c.open(3, Options{}).Intents(ctx)
 	require.NoError(t, err)
 	assert.Equal(t, "while one is away", i.Pets)
+}
+
+// A unit whose first acquaintance is itself not in the cluster, or is gone, joins by the others
+// that it is told of later.
+func TestJoinByOthers(t *testing.T) {
+	c := newCluster(t, 1)
+	lonely := c.config(0)
+	lonely.Dir, lonely.Address, lonely.Join = filepath.Join(c.dir, "lonely"), freeAddress(t), []string{freeAddress(t)}
+	node, db := openNode(t, lonely)
+	short, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	require.Error(t, node.Ready(short))
+	require.NoError(t, errors.Join(db.Close(), node.Close()))
+
+	lonely.Join = append(lonely.Join, c.nodes[0].address)
+	node, db = openNode(t, lonely)
+	defer func() { require.NoError(t, errors.Join(db.Close(), node.Close())) }()
+	long, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	require.NoError(t, node.Ready(long))
+	members, err := node.Members(long)
+	require.NoError(t, err)
+	require.Len(t, members, 2)
+
+	// Once it is in, what it is told does not matter any more.
+	require.NoError(t, errors.Join(db.Close(), node.Close()))
+	lonely.Join = []string{freeAddress(t)}
+	node, db = openNode(t, lonely)
+	require.NoError(t, node.Ready(long))
 }
 
 // Units lead in turn; each that acts is killed, and the next one acts within ten seconds.

@@ -214,17 +214,36 @@ func (s *Store) OpenRuns(ctx context.Context) ([]Run, error) {
 // History lists a pet's ended runs without their steps, the latest first, at most limit; an
 // empty pet is all pets.
 func (s *Store) History(ctx context.Context, pet string, limit int) ([]Run, error) {
-	runs, err := all(ctx, s, scanRun, `SELECT `+runColumns+` FROM runs
-		WHERE state <> 'running' AND (? = '' OR pet = ?) ORDER BY ended DESC, id LIMIT ?`, pet, pet, limit)
+	args := []any{limit}
+	if pet != "" {
+		args = []any{pet, limit}
+	}
+	runs, err := all(ctx, s, scanRun, historyQuery(pet), args...)
 	return runs, wrap(err, "read the history")
 }
+
+// historyQuery is of a pet, and a limit; of a limit alone for all pets.
+func historyQuery(pet string) string {
+	whose := ""
+	if pet != "" {
+		whose = "AND pet = ? "
+	}
+	return `SELECT ` + runColumns + ` FROM runs WHERE state <> 'running' ` + whose + `ORDER BY ended DESC, id LIMIT ?`
+}
+
+// takenQuery goes from pet to pet along the index: it is asked every few seconds, and runs are
+// for ever.
+const takenQuery = `WITH RECURSIVE names (name) AS (
+		SELECT min(pet) FROM runs
+		UNION ALL SELECT (SELECT min(pet) FROM runs WHERE pet > name) FROM names WHERE name IS NOT NULL)
+	SELECT ` + runColumns + ` FROM names JOIN runs ON id = (
+		SELECT id FROM runs WHERE pet = name AND state <> 'running' ORDER BY ended DESC LIMIT 1)
+	WHERE kind = 'drain' AND calendar ORDER BY pet`
 
 // Taken lists, for each pet whose last ended run was a drain by the calendar, that run without
 // its steps: what the calendar has taken and not given back.
 func (s *Store) Taken(ctx context.Context) ([]Run, error) {
-	// Beside MAX, SQLite takes the other columns from the row that has it.
-	runs, err := all(ctx, s, scanRun, `SELECT `+runColumns+` FROM runs WHERE kind = 'drain' AND calendar
-		AND id IN (SELECT id FROM (SELECT id, MAX(ended) FROM runs WHERE state <> 'running' GROUP BY pet)) ORDER BY pet`)
+	runs, err := all(ctx, s, scanRun, takenQuery)
 	return runs, wrap(err, "list what the calendar has taken")
 }
 

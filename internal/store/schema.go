@@ -129,6 +129,8 @@ ALTER TABLE runs ADD COLUMN instances INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE holds ADD COLUMN want TEXT NOT NULL DEFAULT 'as-is';
 ALTER TABLE skips ADD COLUMN until INTEGER NOT NULL DEFAULT 0;
 `,
+	// 4
+	`CREATE INDEX runs_pet ON runs (pet, ended);`,
 }
 
 // present is how long a unit that was not heard of still counts when the schema is to

@@ -4,6 +4,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"testing"
@@ -245,4 +246,53 @@ func TestCertificate(t *testing.T) {
 	require.Error(t, node.Ready(short), "whoever has not the cluster's key stays out")
 	c.certificate = good
 	assert.Equal(t, map[string]int{"voter": 1}, c.roles(0))
+}
+
+// Of each pet whose last ended run was a drain by its calendar that run is given, by index
+// however many runs there were.
+func TestTaken(t *testing.T) {
+	s := newCluster(t, 1).open(0, Options{})
+	a := grab(t, s)
+	begin := func(pet, id string, kind Kind, calendar bool) {
+		require.NoError(t, a.Begin(ctx, Run{ID: id, Pet: pet, Kind: kind, Calendar: calendar}))
+	}
+	end := func(id string, state RunState) {
+		require.NoError(t, a.End(ctx, id, state, ""))
+		time.Sleep(2 * time.Millisecond) // the store tells milliseconds
+	}
+	for _, pet := range []string{"kept", "again", "back", "asked"} {
+		begin(pet, pet+"1", Drain, pet != "asked")
+		end(pet+"1", Done)
+	}
+	begin("back", "back2", Undrain, true)
+	end("back2", Done)
+	begin("again", "again2", Undrain, true)
+	end("again2", Done)
+	begin("again", "again3", Drain, true)
+	end("again3", Failed)
+	begin("kept", "kept2", Undrain, true)
+	begin("first", "first1", Drain, true)
+
+	taken, err := s.Taken(ctx)
+	require.NoError(t, err)
+	ids := make([]string, len(taken))
+	for i, r := range taken {
+		ids[i] = r.ID
+	}
+	require.Equal(t, []string{"again3", "kept1"}, ids)
+
+	for _, query := range []struct {
+		sql  string
+		args []any
+	}{{takenQuery, nil}, {historyQuery("big"), []any{"big", 10}}} {
+		plan, err := all(ctx, s, func(rows *sql.Rows, line *string) error {
+			var id, parent, unused int
+			return rows.Scan(&id, &parent, &unused, line)
+		}, "EXPLAIN QUERY PLAN "+query.sql, query.args...)
+		require.NoError(t, err)
+		require.NotEmpty(t, plan)
+		for _, line := range plan {
+			assert.NotContains(t, line, "SCAN runs", "%s", query.sql)
+		}
+	}
 }

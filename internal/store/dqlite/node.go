@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -34,6 +35,9 @@ func Open(_ context.Context, c Config) (Node, *sql.DB, error) {
 	}
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("cannot make the store's folder: %w", err)
+	}
+	if err := introduce(c.Dir, c.Join); err != nil {
+		return nil, nil, err
 	}
 	said := log(c.Log)
 	a, err := app.New(c.Dir,
@@ -64,6 +68,30 @@ func Open(_ context.Context, c Config) (Node, *sql.DB, error) {
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(4)
 	return n, db, nil
+}
+
+// introduce tells a node that no cluster has taken in yet whom to ask. The application asks
+// only those that it was told of when its folder was made: one of them may itself not have
+// been taken in, or be gone.
+func introduce(dir string, join []string) error {
+	_, err := os.Stat(filepath.Join(dir, "join")) // the application's mark of such a node
+	if errors.Is(err, fs.ErrNotExist) || len(join) == 0 {
+		return nil
+	}
+	var nodes []client.NodeInfo
+	for _, address := range join {
+		nodes = append(nodes, client.NodeInfo{Address: address})
+	}
+	if err == nil {
+		var store *client.YamlNodeStore
+		if store, err = client.NewYamlNodeStore(filepath.Join(dir, "cluster.yaml")); err == nil {
+			err = store.Set(context.Background(), nodes)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot tell the store's node in %s whom to join: %w", dir, err)
+	}
+	return nil
 }
 
 // Ready implements Node.
