@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,9 @@ type Drainer struct {
 	Journal Journal
 	// By is who drains, for the record: a unit's name.
 	By string
+	// Before is when it has to be done: of several Drainers on the same Lanes the one that is
+	// due first goes first. Zero is that nobody said, and after all others.
+	Before time.Time
 	// Now gives the time; nil is time.Now.
 	Now func() time.Time
 	// Progress gets a line for each thing done; nil drops them.
@@ -47,7 +51,7 @@ func (d Drainer) all(ctx context.Context, jobs []job, because map[Ref]error) {
 	}
 	var working sync.WaitGroup
 	for _, j := range jobs {
-		if !quiet.Lanes.enter(ctx) {
+		if !quiet.Lanes.enter(ctx, d.by()) {
 			break
 		}
 		working.Go(func() {
@@ -59,6 +63,14 @@ func (d Drainer) all(ctx context.Context, jobs []job, because map[Ref]error) {
 		})
 	}
 	working.Wait()
+}
+
+// by gives by when what is being done has to be done.
+func (d Drainer) by() time.Time {
+	if d.Before.IsZero() {
+		return whenever
+	}
+	return d.Before
 }
 
 // Move is what happened to one instance.
@@ -206,6 +218,7 @@ func (d Drainer) leaving(ctx context.Context, view View, member string, record *
 	var jobs []job
 	add := func(ref Ref, do func(Drainer) error) { jobs = append(jobs, job{ref, do}) }
 	coming := map[string]int{} // instances that go to each member
+	view.Rooms = maps.Clone(view.Rooms)
 	for n := range record.Entries {
 		e := &record.Entries[n]
 		i, there := view.find(*e)
@@ -222,6 +235,7 @@ func (d Drainer) leaving(ctx context.Context, view View, member string, record *
 				return d.Cluster.Stop(ctx, i.Ref)
 			})
 		case i.Member == member && !e.Stays:
+			i.Needs = i.Needs.of(e.Ran)
 			hosts := view.hosts(member, i, coming)
 			if len(hosts) == 0 {
 				add(i.Ref, func(Drainer) error { return homeless(i) })
@@ -229,6 +243,9 @@ func (d Drainer) leaving(ctx context.Context, view View, member string, record *
 			}
 			to, start := hosts[0].Name, e.Ran
 			coming[to]++
+			if room, known := view.Rooms[to]; known {
+				view.Rooms[to] = room.with(i.Needs)
+			}
 			add(i.Ref, func(d Drainer) error {
 				to, err := d.host(ctx, view, member, i, to)
 				if err != nil {
@@ -279,15 +296,22 @@ func (d Drainer) moveAway(ctx context.Context, member string, i Instance, to str
 // move takes an instance to a member, and starts it there if it has to run.
 func (d Drainer) move(ctx context.Context, i Instance, to string, start bool) error {
 	d.say("moving %s from %s to %s", i.Ref, i.Member, to)
-	live := i.Running && i.Live
+	at, live := i.Member, i.Running && i.Live
+	var err error
 	if i.Running && !live {
-		if err := d.Cluster.Stop(ctx, i.Ref); err != nil {
-			return err
-		}
+		err = d.Cluster.Stop(ctx, i.Ref)
+	} else {
+		// LXD goes on with a move whose client is gone; where it puts the instance is good.
+		at, err = d.Cluster.Landed(ctx, i.Ref)
+	}
+	if err != nil {
+		return err
 	}
 	began := time.Now()
-	if err := d.Cluster.Move(ctx, i.Ref, to, live); err != nil {
-		return err
+	if at == i.Member {
+		if err := d.Cluster.Move(ctx, i.Ref, to, live); err != nil {
+			return err
+		}
 	}
 	if start && !live {
 		if err := d.Cluster.Start(ctx, i.Ref); err != nil {

@@ -22,6 +22,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // MemberStatus is a cluster member's status, in LXD's words.
@@ -42,6 +43,9 @@ type Member struct {
 	Runs []string
 	// Scheduler is its scheduler.instance: "" (as "all"), "all", "group" or "manual".
 	Scheduler string
+	// Until is when it has to be empty itself, if that is soon: it gets instances only where no
+	// member that is later has room for them. Zero is not soon.
+	Until time.Time
 }
 
 // manual is the scheduler.instance of a member on which LXD places nothing by itself.
@@ -115,8 +119,11 @@ type Cluster interface {
 	Start(ctx context.Context, instance Ref) error
 	// Stop shuts an instance down, by force when it does not obey.
 	Stop(ctx context.Context, instance Ref) error
+	// Landed waits until no move of an instance is under way, begun by whomever, and gives
+	// the member that it is on.
+	Landed(ctx context.Context, instance Ref) (member string, err error)
 	// Move moves an instance to another member; live tells that it runs on meanwhile, else
-	// it has to be stopped.
+	// it has to be stopped. No move of it may be under way.
 	Move(ctx context.Context, instance Ref, member string, live bool) error
 }
 
@@ -197,8 +204,9 @@ func (v View) find(e Entry) (i Instance, ok bool) {
 }
 
 // hosts lists the members other than from where LXD would place an instance of i's
-// architecture, an empty one matches all: those first that have room for it, and of these
-// the one with the fewest instances, those that are coming included.
+// architecture, an empty one matches all: those first that have room for it, of these those
+// that need not be empty soon, or latest, and of these the one with the fewest instances, those
+// that are coming included.
 func (v View) hosts(from string, i Instance, coming map[string]int) []Member {
 	load := map[string]int{}
 	maps.Copy(load, coming)
@@ -212,7 +220,15 @@ func (v View) hosts(from string, i Instance, coming map[string]int) []Member {
 		}
 	}
 	slices.SortFunc(hosts, func(a, b Member) int {
-		return cmp.Or(roomiest(v, i.Needs, a, b), load[a.Name]-load[b.Name], strings.Compare(a.Name, b.Name))
+		return cmp.Or(roomiest(v, i.Needs, a, b), lasting(a, b), load[a.Name]-load[b.Name], strings.Compare(a.Name, b.Name))
 	})
 	return hosts
+}
+
+// lasting compares two members: the one comes first that can have instances for longer.
+func lasting(a, b Member) int {
+	if a.Until.IsZero() || b.Until.IsZero() {
+		return a.Until.Compare(b.Until)
+	}
+	return b.Until.Compare(a.Until)
 }

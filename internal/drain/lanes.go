@@ -2,6 +2,7 @@ package drain
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,15 +16,21 @@ const (
 // Lanes are what instances move on: they bound how many are on their way at a time, for all
 // Drainers that have the same Lanes.
 //
-// They also set out one after another rather than all at once, half of the time apart that a
-// move takes without the stop before it. So while some shut down others are copied, and few
+// A lane that is free goes to who has to be done first: a drain for a window that opens soon
+// goes before one that has time, and both before what is only brought back. A semaphore from
+// the libraries gives it to who came first.
+//
+// They also set out one after another rather than all at once, three quarters of the time apart
+// that a move takes without the stop before it. So while some shut down others are copied, and few
 // are down only because they wait for their turn at the disks, the network and LXD.
 //
 // And no instance is moved onto a member that one of them is emptying.
 type Lanes struct {
-	free chan struct{}
+	mu      sync.Mutex
+	lanes   int
+	free    int
+	waiting []*turn // who is first comes first
 
-	mu   sync.Mutex
 	next time.Time     // when the next one may set out
 	gap  time.Duration // between two
 
@@ -32,29 +39,37 @@ type Lanes struct {
 	landed   chan struct{}  // closed when one of them has come there
 }
 
+// turn is somebody who waits for a lane.
+type turn struct {
+	by   time.Time
+	came chan struct{} // closed when they have it
+}
+
+// whenever is by when something has to be done for which nobody said it.
+var whenever = time.Unix(1<<40, 0)
+
 // NewLanes gives lanes for that many instances at a time, at least one. As long as it is not
 // known how long moves take, they set out that far apart.
 func NewLanes(atOnce int, apart time.Duration) *Lanes {
+	atOnce = max(1, atOnce)
 	return &Lanes{
-		free: make(chan struct{}, max(1, atOnce)), gap: apart,
+		lanes: atOnce, free: atOnce, gap: apart,
 		emptying: map[string]int{}, bound: map[string]int{}, landed: make(chan struct{}),
 	}
 }
 
-// enter waits for a lane, and for the turn. It gives false, and no lane, when the context
-// ends before.
-func (l *Lanes) enter(ctx context.Context) bool {
-	select {
-	case l.free <- struct{}{}:
-	case <-ctx.Done():
+// enter waits for a lane, for something that has to be done by then, and for the moment to set
+// out. It gives false, and no lane, when the context ends before.
+func (l *Lanes) enter(ctx context.Context, by time.Time) bool {
+	if !l.lane(ctx, by) {
 		return false
-	}
-	if cap(l.free) == 1 {
-		return true
 	}
 	l.mu.Lock()
 	now := time.Now()
 	wait := l.next.Sub(now)
+	if l.lanes == 1 {
+		wait = 0
+	}
 	l.next = now.Add(max(0, wait) + l.gap)
 	l.mu.Unlock()
 	select {
@@ -68,14 +83,57 @@ func (l *Lanes) enter(ctx context.Context) bool {
 	return true
 }
 
+// lane waits for a lane.
+func (l *Lanes) lane(ctx context.Context, by time.Time) bool {
+	l.mu.Lock()
+	if l.free > 0 {
+		l.free--
+		l.mu.Unlock()
+		return true
+	}
+	mine := &turn{by, make(chan struct{})}
+	at, _ := slices.BinarySearchFunc(l.waiting, by, func(t *turn, by time.Time) int {
+		if t.by.After(by) {
+			return 1
+		}
+		return -1 // of equals who came first
+	})
+	l.waiting = slices.Insert(l.waiting, at, mine)
+	l.mu.Unlock()
+	select {
+	case <-mine.came:
+		return true
+	case <-ctx.Done():
+	}
+	l.mu.Lock()
+	at = slices.Index(l.waiting, mine)
+	if at >= 0 {
+		l.waiting = slices.Delete(l.waiting, at, at+1)
+	}
+	l.mu.Unlock()
+	if at < 0 {
+		l.leave() // it came in the same moment
+	}
+	return false
+}
+
 // leave gives the lane to the next.
-func (l *Lanes) leave() { <-l.free }
+func (l *Lanes) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) == 0 {
+		l.free++
+		return
+	}
+	close(l.waiting[0].came)
+	l.waiting = slices.Delete(l.waiting, 0, 1)
+}
 
 // took tells how long a move has taken, without the stop before it.
 func (l *Lanes) took(t time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.gap = (l.gap + t/2) / 2
+	l.gap = (l.gap + t*3/4) / 2
 }
 
 // empty says that a member is being emptied, until done is called, and returns when nothing is

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -141,4 +142,42 @@ func TestPlacement(t *testing.T) {
 	}
 	_, err := drain.Placement("group", nil, closed)
 	require.ErrorIs(t, err, drain.ErrConflict, "an operator changed it since the drain was planned")
+}
+
+// A member that is to be empty itself before long gets instances only where no other has room
+// for them; of several such the one that has most time.
+func TestADrainSparesMembersThatAreDueSoon(t *testing.T) {
+	noon := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name          string
+		soon, later   time.Time
+		free          int64 // GiB, of the later one
+		soons, laters int
+	}{
+		{name: "nobody is due: the load is shared", free: 60, soons: 3, laters: 3},
+		{name: "one is due", soon: noon, free: 60, laters: 6},
+		{name: "both are due", soon: noon, later: noon.Add(time.Hour), free: 60, laters: 6},
+		{name: "both at once", soon: noon, later: noon, free: 60, soons: 3, laters: 3},
+		{name: "room goes before time", soon: noon, free: 4, soons: 6},
+		{name: "as long as there is room", soon: noon, free: 20, soons: 4, laters: 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			lxd := draintest.New("pet", "later", "soon")
+			lxd.Member[1].Until, lxd.Member[2].Until = c.later, c.soon
+			for n := range 6 {
+				lxd.Add(fmt.Sprintf("c%d", n), "pet", true).Needs.Memory = 8 << 30
+			}
+			room := func(free int64) drain.Room { return drain.Room{Memory: 64 << 30, Free: free << 30} }
+			lxd.Room = map[string]drain.Room{"soon": room(60), "later": room(c.free)}
+			d := drainer(lxd)
+			d.Lanes = drain.NewLanes(1, 0)
+			_, err := d.Drain(t.Context(), "pet", false)
+			require.NoError(t, err)
+			on := map[string]int{}
+			for _, i := range lxd.Instance {
+				on[i.Member]++
+			}
+			require.Equal(t, map[string]int{"soon": c.soons, "later": c.laters}, map[string]int{"soon": on["soon"], "later": on["later"]})
+		})
+	}
 }

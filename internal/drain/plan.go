@@ -165,9 +165,7 @@ func judge(view View, i Instance, ran, force bool) (item Item, stays bool) {
 		return item, stays
 	}
 	why := immovable(view, i)
-	if !ran {
-		i.Needs = Needs{Pool: i.Needs.Pool, Disk: i.Needs.Disk}
-	}
+	i.Needs = i.Needs.of(ran)
 	hosts := view.hosts(i.Member, i, nil)
 	lacking, tight := cramped(view, hosts, i, Room.lacks), cramped(view, hosts, i, Room.tight)
 	switch {

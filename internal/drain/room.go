@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 )
 
@@ -14,6 +15,14 @@ type Needs struct {
 	CPUs   int    // limits.cpu: how many, or the highest that it is pinned to, and one
 	Pool   string // storage pool of its root disk
 	Disk   int64  // bytes; the size of its root disk
+}
+
+// of gives what of it is needed when the instance runs, or stands still.
+func (n Needs) of(runs bool) Needs {
+	if runs {
+		return n
+	}
+	return Needs{Pool: n.Pool, Disk: n.Disk}
 }
 
 // Room is what a member has for instances. What is not known is zero or nil, and keeps
@@ -52,6 +61,16 @@ func (r Room) tight(n Needs) string {
 		tight = append(tight, fmt.Sprintf("%s free in pool %s", bytes(free), n.Pool))
 	}
 	return strings.Join(tight, " and ")
+}
+
+// with gives the room that is left when an instance with those needs has come too.
+func (r Room) with(n Needs) Room {
+	r.Free -= n.Memory
+	if free, there := r.Pools[n.Pool]; there && free >= 0 {
+		r.Pools = maps.Clone(r.Pools)
+		r.Pools[n.Pool] = max(0, free-n.Disk)
+	}
+	return r
 }
 
 // Survey observes a cluster and its journal for a plan about a member: unlike Look it also

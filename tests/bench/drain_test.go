@@ -43,8 +43,10 @@ func TestDrain(t *testing.T) {
 	for _, kind := range []struct{ name, after string }{{"at once", "0s"}, {"in 2 s", "2s"}} {
 		for _, n := range []int{1, 4, 8} {
 			t.Run(fmt.Sprintf("%d that end %s", n, kind.name), func(t *testing.T) {
+				b.refresh(t)
 				guests := b.launch(t, n, kind.after)
 				defer b.delete(t, guests)
+				b.byScheduler(t, guests) // the first time after it began LXD is slow
 				var evacuate, drain []sample
 				for round := range rounds {
 					ways := []func(*testing.T, []string) sample{b.byLXD, b.byScheduler}
@@ -102,14 +104,15 @@ func row(t *testing.T, table *strings.Builder, kind string, n int, round string,
 	table.WriteString(line + "\n")
 }
 
-// launch starts guests on the pet, and one on each other member, as there would be.
+// launch starts guests on the pet. Now and then LXD 5.0.2 does not tell its client that one was
+// made, and the client waits for ever.
 func (b drains) launch(t *testing.T, n int, after string) []string {
 	t.Helper()
 	guests := make([]string, n)
 	for i := range guests {
 		guests[i] = fmt.Sprintf("guest-bench%d", i)
 	}
-	b.Inside(t, b.ask, fmt.Sprintf("for i in $(seq 0 %d); do lxc launch --quiet guest guest-bench$i --profile dcib --config environment.ENDS_AFTER=%s --target %s & done; wait", n-1, after, b.pet))
+	b.Inside(t, b.ask, fmt.Sprintf("for i in $(seq 0 %d); do (timeout 60 lxc launch --quiet guest guest-bench$i --profile dcib --config environment.ENDS_AFTER=%s --target %s || lxc start guest-bench$i) & done; wait", n-1, after, b.pet))
 	b.requirePlaced(t, guests, true)
 	return guests
 }
@@ -127,6 +130,21 @@ func (b drains) requirePlaced(t *testing.T, guests []string, home bool) {
 		require.Equal(t, "Running", where[g].Status, g)
 		require.Equal(t, home, where[g].Location == b.pet, "%s is on %s", g, where[g].Location)
 	}
+}
+
+// refresh starts the members' LXD anew; their instances run on. LXD 5.0.2 keeps two of its own
+// connections open for each move that there ever was, whoever asked for it, and tells each of
+// them of everything that happens: after a hundred moves all take half as long again.
+func (b drains) refresh(t *testing.T) {
+	t.Helper()
+	machines := b.Machines(t, "metal", app)
+	for _, machine := range machines {
+		b.Inside(t, machine, "systemctl restart lxd")
+	}
+	b.Eventually(t, time.Minute, "all members online", func() (bool, string) {
+		out, err := b.TryLXC(20*time.Second, "exec", b.ask, "--", "lxc", "cluster", "list", "--format", "csv")
+		return err == nil && strings.Count(out, "ONLINE") == len(machines), out
+	})
 }
 
 // byLXD is the way without us.
@@ -154,12 +172,11 @@ func (b drains) byScheduler(t *testing.T, guests []string) (s sample) {
 		out := b.Inside(t, b.scheduler, fmt.Sprintf(`cd /var/lib/dcib/pet-scheduler-0
 call() { curl --silent --show-error --fail --unix-socket daemon.sock "$@"; }
 call http://daemon/1/runs --data '{"id": "%[1]s", "pet": "%[2]s", "kind": "%[3]s"}' >/dev/null
-until call http://daemon/1/runs/%[1]s >run && grep -q '"ended"' run; do sleep 0.1; done; cat run`, order, b.pet, kind))
-		took := time.Since(begin)
+until call http://daemon/1/runs/%[1]s >run && grep -q '"ended"' run; do sleep 1; done; cat run`, order, b.pet, kind))
 		var run store.Run
 		require.NoError(t, json.Unmarshal([]byte(out), &run), out)
 		require.Equal(t, store.Done, run.State, run.Note)
-		return took
+		return run.Ended.Sub(begin) // to ask more often would cost the processors that it needs
 	}
 	s.out = timed(store.Drain)
 	s.down = b.down(t, guests)

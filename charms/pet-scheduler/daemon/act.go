@@ -49,13 +49,14 @@ func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
 	}
 	var tidied, looked time.Time
 	gone := strangers{}
+	poked := false
 	for ctx.Err() == nil {
 		if err := w.round(ctx); err != nil && ctx.Err() == nil {
 			d.Log("%s", err)
 		}
 		// Once for each wake: what it was for may not be over at once.
 		due := looked.Before(w.wake) && !time.Now().Before(w.wake)
-		if d.poked.Swap(false) || due || time.Since(looked) >= glance {
+		if poked || due || time.Since(looked) >= glance {
 			looked = time.Now()
 			if err := w.schedule(ctx); ctx.Err() == nil {
 				text := ""
@@ -71,7 +72,13 @@ func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
 				d.Log("%s", err)
 			}
 		}
-		pause(ctx, pace)
+		poked = false
+		select {
+		case <-ctx.Done():
+		case <-d.pokes:
+			poked = true
+		case <-time.After(pace):
+		}
 	}
 	return nil
 }
@@ -97,7 +104,7 @@ func (w *acting) work(ctx context.Context, pet string, f func(ctx context.Contex
 		defer w.mu.Unlock()
 		delete(w.busy, pet)
 		delete(w.known, pet)
-		w.poked.Store(true)
+		w.poke()
 	}()
 }
 
@@ -150,11 +157,10 @@ func (w *acting) round(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				pet := h.pet(order.Pet)
-				if pet != nil {
+				if pet := h.pet(order.Pet); pet != nil {
 					run.Member = pet.Member
 				}
-				return w.begin(ctx, w.store, run, order.Force, pet)
+				return w.begin(ctx, w.store, run, order.Force, h)
 			})
 		}
 	}
@@ -184,7 +190,7 @@ func (w *acting) schedule(ctx context.Context) error {
 	w.mu.Lock()
 	known := maps.Clone(w.known)
 	w.mu.Unlock()
-	list, _, err := w.survey(ctx, w.store.Store, known)
+	list, h, err := w.survey(ctx, w.store.Store, known)
 	if err != nil {
 		return err
 	}
@@ -198,7 +204,7 @@ func (w *acting) schedule(ctx context.Context) error {
 	w.wake = time.Time{}
 	for _, due := range list {
 		w.alert(due.pet.Name, due.Alert)
-		w.do(ctx, due)
+		w.do(ctx, due, h)
 		if !due.Wake.IsZero() && (w.wake.IsZero() || due.Wake.Before(w.wake)) {
 			w.wake = due.Wake
 		}
@@ -207,7 +213,7 @@ func (w *acting) schedule(ctx context.Context) error {
 }
 
 // do does what is due for a pet. What an operator ordered comes to its end first.
-func (w *acting) do(ctx context.Context, due due) {
+func (w *acting) do(ctx context.Context, due due, h *herd) {
 	run := store.Run{ID: rand.Text(), Pet: due.pet.Name, Member: due.pet.Member, Calendar: true, Why: due.Why}
 	switch due.Do {
 	case schedule.Drain:
@@ -234,16 +240,16 @@ func (w *acting) do(ctx context.Context, due due) {
 	}
 	w.work(ctx, due.pet.Name, func(ctx context.Context) error {
 		w.Log("%s: %s: %s", run.Pet, run.Kind, run.Why)
-		return w.begin(ctx, w.store, run, false, due.pet)
+		return w.begin(ctx, w.store, run, false, h)
 	})
 }
 
-// begin makes a run and carries it on; pet is nil for a member that is none.
-func (d *Daemon) begin(ctx context.Context, a *store.Actor, run store.Run, force bool, pet *calendar.Pet) error {
+// begin makes a run and carries it on.
+func (d *Daemon) begin(ctx context.Context, a *store.Actor, run store.Run, force bool, h *herd) error {
 	ctx, cancel := until(ctx, run.Due)
 	defer cancel()
 	var view drain.View
-	cluster, err := d.cluster(ctx, a, pet)
+	cluster, err := d.cluster(ctx, a, run, h)
 	if err == nil {
 		view, err = drain.Survey(ctx, cluster, cluster, run.Where())
 	}
@@ -286,7 +292,7 @@ func (d *Daemon) carryOn(ctx context.Context, a *store.Actor, run store.Run) err
 	if err != nil {
 		return err
 	}
-	cluster, err := d.cluster(bounded, a, h.pet(run.Pet))
+	cluster, err := d.cluster(bounded, a, run, h)
 	if err != nil {
 		if errors.Is(bounded.Err(), context.DeadlineExceeded) {
 			return d.end(ctx, a, run, store.Failed, fmt.Sprintf("cannot %s %s in time: %s", run.Kind, run.Pet, err))
@@ -300,7 +306,10 @@ func (d *Daemon) carryOn(ctx context.Context, a *store.Actor, run store.Run) err
 // stays open for whoever acts next. The context bounds the run.
 func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, force bool, cluster Cluster) error {
 	watched := &watched{Cluster: cluster, actor: a, run: run, did: d.did}
-	drainer := drain.Drainer{Cluster: watched, Journal: watched, By: d.unit, Progress: d.Log, Lanes: d.lanes}
+	drainer := drain.Drainer{Cluster: watched, Journal: watched, By: d.unit, Before: run.Due, Progress: d.Log, Lanes: d.lanes}
+	if !run.Window.IsZero() {
+		drainer.Before = run.Window
+	}
 	var report drain.Report
 	var err error
 	if run.Kind == store.Drain {
@@ -344,31 +353,44 @@ func (d *Daemon) did(format string, args ...any) {
 	}
 }
 
-// cluster reaches LXD for as long as the unit may act, for a pet where it is one.
-func (d *Daemon) cluster(ctx context.Context, a *store.Actor, pet *calendar.Pet) (Cluster, error) {
+// cluster reaches LXD for a run, for as long as the unit may act.
+func (d *Daemon) cluster(ctx context.Context, a *store.Actor, run store.Run, h *herd) (Cluster, error) {
 	config, _, err := control.ReadConfig(d.Dir)
 	if err != nil {
 		return nil, err
 	}
 	cluster, err := d.Connect(ctx, config, a.Check)
-	if err == nil && pet != nil && pet.StopImmovable {
-		cluster = stopping{cluster, pet.Member}
+	if err != nil {
+		return nil, err
 	}
-	return cluster, err
+	stops := ""
+	if pet := h.pet(run.Pet); pet != nil && pet.StopImmovable {
+		stops = pet.Member
+	}
+	return herded{cluster, stops, h.soon(run, time.Now(), rulesOf(config).lead.Max)}, nil
 }
 
-// stopping is a cluster whose instances on a member may be stopped there when they cannot
-// move.
-type stopping struct {
+// herded is a cluster of which it is known what its pets are for.
+type herded struct {
 	Cluster
-	member string
+	stops string               // the member whose instances may be stopped there when they cannot move
+	until map[string]time.Time // when members have to be empty themselves
+}
+
+// Members implements drain.Cluster.
+func (c herded) Members(ctx context.Context) ([]drain.Member, error) {
+	all, err := c.Cluster.Members(ctx)
+	for n := range all {
+		all[n].Until = c.until[all[n].Name]
+	}
+	return all, err
 }
 
 // Instances implements drain.Cluster.
-func (c stopping) Instances(ctx context.Context) ([]drain.Instance, error) {
+func (c herded) Instances(ctx context.Context) ([]drain.Instance, error) {
 	all, err := c.Cluster.Instances(ctx)
 	for n := range all {
-		all[n].MayStop = all[n].Member == c.member
+		all[n].MayStop = c.stops != "" && all[n].Member == c.stops
 	}
 	return all, err
 }
@@ -411,6 +433,7 @@ type watched struct {
 	actor *store.Actor
 	run   store.Run
 	did   func(format string, args ...any)
+	begun sync.Map // steps that the journal says are begun: it is told once, the instance may be down meanwhile
 }
 
 // set brings a step into a state.
@@ -429,10 +452,14 @@ func (w *watched) started(ctx context.Context, ref drain.Ref) error {
 		if ref.Name != "" && (step.Project != ref.Project || step.Instance != ref.Name) {
 			continue
 		}
+		if _, told := w.begun.Load(n); told {
+			continue
+		}
 		// One that is done already is touched again only by what LXD does to the whole.
 		if err := w.set(ctx, n, store.StepStarted, ""); err != nil && !errors.Is(err, store.ErrConflict) {
 			return err
 		}
+		w.begun.Store(n, true)
 	}
 	return w.actor.Check()
 }
@@ -452,8 +479,11 @@ func (w *watched) close(ctx context.Context, report drain.Report, failure error)
 		if note == "" && failure != nil {
 			state = store.StepFailed
 		}
-		// What LXD had done before this run looked was never begun here.
-		err := w.set(ctx, n, store.StepStarted, "")
+		var err error
+		if _, told := w.begun.Load(n); !told {
+			// What LXD had done before this run looked was never begun here.
+			err = w.set(ctx, n, store.StepStarted, "")
+		}
 		if err == nil {
 			err = w.set(ctx, n, state, note)
 		}

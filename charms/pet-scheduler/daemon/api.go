@@ -78,7 +78,7 @@ func (d *Daemon) handler() http.Handler {
 			return nil, err
 		}
 		// Then: else the hold would be acted on before the order.
-		return order, stay()
+		return order, d.changed(stay())
 	})
 	handle("GET /1/runs/{id}", func(r *http.Request, s *store.Store) (any, error) {
 		id := r.PathValue("id")

@@ -155,7 +155,7 @@ func (d *Daemon) find(ctx context.Context, s *store.Store, name string) (*calend
 
 // changed has this unit, if it acts, look anew at once; the others see it soon.
 func (d *Daemon) changed(err error) error {
-	d.poked.Store(true)
+	d.poke()
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -41,8 +42,8 @@ type Daemon struct {
 
 	unit  string
 	herds herds
-	lanes *drain.Lanes // for all pets together; nil gives the usual ones
-	poked atomic.Bool  // somebody changed what the acting unit decides on
+	lanes *drain.Lanes  // for all pets together; nil gives the usual ones
+	pokes chan struct{} // somebody changed what the acting unit decides on
 	node  atomic.Pointer[member]
 	store atomic.Pointer[store.Store] // nil as long as it is not open
 }
@@ -52,6 +53,10 @@ type member struct {
 	dqlite.Node
 	address string
 }
+
+// introduced is how long a node waits to be taken in before it is looked whether there are
+// others to ask.
+const introduced = 15 * time.Second
 
 // How long things may take when the daemon stops.
 const (
@@ -98,6 +103,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 	}()
 	d.node.Store(&member{node, config.Address})
+	d.pokes = make(chan struct{}, 1)
 	listener, err := d.listen()
 	if err != nil {
 		return err
@@ -110,7 +116,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		_ = server.Shutdown(free)
 	}()
 
-	s, err := d.open(ctx, node, func(ctx context.Context) (*store.Store, error) {
+	s, err := d.open(ctx, node, config.Join, func(ctx context.Context) (*store.Store, error) {
 		return store.Open(ctx, db, store.Options{Unit: config.Unit, Log: d.Log})
 	})
 	if s == nil {
@@ -136,9 +142,17 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 // open opens the store, however long the others take to be there. Neither a store nor an
 // error means that the context has ended.
-func (d *Daemon) open(ctx context.Context, node dqlite.Node, open func(context.Context) (*store.Store, error)) (*store.Store, error) {
+func (d *Daemon) open(ctx context.Context, node dqlite.Node, join []string, open func(context.Context) (*store.Store, error)) (*store.Store, error) {
 	for {
-		err := node.Ready(ctx)
+		short, cancel := context.WithTimeout(ctx, introduced)
+		err := node.Ready(short)
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			// A node asks only those that it was told of when it began.
+			if now, _, unreadable := control.ReadConfig(d.Dir); unreadable == nil && !slices.Equal(now.Join, join) {
+				return nil, fmt.Errorf("cannot join the store by %v: beginning anew with %v", join, now.Join)
+			}
+		}
 		if err == nil {
 			var s *store.Store
 			if s, err = open(ctx); err == nil {
@@ -157,6 +171,14 @@ func (d *Daemon) open(ctx context.Context, node dqlite.Node, open func(context.C
 			return nil, nil
 		case <-time.After(time.Second):
 		}
+	}
+}
+
+// poke has this unit look at once, if it acts.
+func (d *Daemon) poke() {
+	select {
+	case d.pokes <- struct{}{}:
+	default: // it will
 	}
 }
 

@@ -97,6 +97,11 @@ func (l lxd) Stop(ctx context.Context, ref drain.Ref) error {
 	return l.do(func() error { return l.inner.Stop(ctx, ref) })
 }
 
+func (l lxd) Landed(ctx context.Context, ref drain.Ref) (member string, err error) {
+	err = l.do(func() error { member, err = l.inner.Landed(ctx, ref); return err })
+	return member, err
+}
+
 func (l lxd) Move(ctx context.Context, ref drain.Ref, to string, live bool) error {
 	return l.do(func() error { return l.inner.Move(ctx, ref, to, live) })
 }

@@ -104,6 +104,27 @@ func (h *herd) hold(pet string, now time.Time) *store.Hold {
 	return nil
 }
 
+// away is how long a pet is taken to be away whose drain does not say until when.
+const away = 24 * time.Hour
+
+// soon gives the members that have to be empty, or whose drain may begin so much before that,
+// before what a run moves is back; and when they have to.
+func (h *herd) soon(run store.Run, now time.Time, lead time.Duration) map[string]time.Time {
+	back := now.Add(away)
+	if pet := h.pet(run.Pet); pet != nil && !run.Window.IsZero() {
+		if span, ok := pet.Span(run.Window); ok {
+			back = span.End
+		}
+	}
+	until := map[string]time.Time{}
+	for _, p := range h.pets {
+		if span, ok := p.Span(now); ok && span.Return.Add(-lead).Before(back) {
+			until[p.Member] = span.Return
+		}
+	}
+	return until
+}
+
 // past is what the journal tells of a pet: its runs that are over, the latest first, and
 // the one that is under way.
 type past struct {
@@ -270,6 +291,25 @@ type due struct {
 	schedule.Decision
 }
 
+// queue makes the leads of those longer that have to wait for others on the same lanes.
+func queue(list []due, most time.Duration) {
+	var needs []lead.Need
+	var whose []*schedule.Facts
+	for i := range list {
+		f := &list[i].facts
+		drains := f.State == schedule.Lent || f.State == schedule.Draining || f.State == schedule.Returning
+		if drains && f.Hold == nil && f.Window.Return.After(f.Now) {
+			needs, whose = append(needs, lead.Need{By: f.Window.Return, Lead: f.Lead}), append(whose, f)
+		}
+	}
+	for i, l := range lead.Queue(needs, most) {
+		if wait := l - whose[i].Lead; wait > 0 {
+			whose[i].Lead = l
+			whose[i].LeadWhy += fmt.Sprintf("; and %s for others that are due at that time", wait.Round(time.Second))
+		}
+	}
+}
+
 // survey decides for all pets.
 func (d *Daemon) survey(ctx context.Context, s *store.Store, known map[string][]store.Run) ([]due, *herd, error) {
 	h, err := d.herds.of(ctx, s)
@@ -315,9 +355,11 @@ func (d *Daemon) survey(ctx context.Context, s *store.Store, known map[string][]
 	r := rulesOf(config)
 	now := time.Now()
 	for i := range list {
-		l := &list[i]
-		l.facts = h.factsOf(l.pet, view, l.past, r, now)
-		l.Decision = schedule.Decide(l.facts, r.schedule)
+		list[i].facts = h.factsOf(list[i].pet, view, list[i].past, r, now)
+	}
+	queue(list, r.lead.Max)
+	for i := range list {
+		list[i].Decision = schedule.Decide(list[i].facts, r.schedule)
 	}
 	// Of those that are no pets any more only what is still to be given back is of interest.
 	return slices.DeleteFunc(list, func(l due) bool {

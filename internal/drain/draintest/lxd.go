@@ -317,6 +317,18 @@ func (l *LXD) Stop(_ context.Context, ref drain.Ref) error {
 	})
 }
 
+// Landed implements drain.Cluster: here a move is over when it was asked for.
+func (l *LXD) Landed(_ context.Context, ref drain.Ref) (string, error) {
+	if err := l.alive(); err != nil {
+		return "", err
+	}
+	i := l.Find(ref)
+	if i == nil {
+		return "", fmt.Errorf("no instance %s", ref)
+	}
+	return i.Member, nil
+}
+
 // Move implements drain.Cluster.
 func (l *LXD) Move(_ context.Context, ref drain.Ref, to string, live bool) error {
 	return l.change("move", ref, func(i *drain.Instance) error {

@@ -250,9 +250,8 @@ func (c Cluster) in(i drain.Ref) lxdclient.InstanceServer {
 // and wait costs LXD three times as much; the library has no word for it.
 func (c Cluster) SetOrigin(_ context.Context, i drain.Ref, origin string) error {
 	const key = "volatile.evacuate.origin"
-	path := api.NewURL().Path("1.0", "instances", i.Name).Project(i.Project).String()
 	patch := map[string]any{"config": map[string]string{key: origin}} // "" unsets
-	if _, _, err := c.Server.RawQuery(http.MethodPatch, path, patch, ""); err != nil {
+	if _, _, err := c.Server.RawQuery(http.MethodPatch, address(i).String(), patch, ""); err != nil {
 		return fmt.Errorf("cannot set %s of %s to %q: %w", key, i, origin, err)
 	}
 	return nil
@@ -260,14 +259,14 @@ func (c Cluster) SetOrigin(_ context.Context, i drain.Ref, origin string) error 
 
 // Start implements drain.Cluster.
 func (c Cluster) Start(ctx context.Context, i drain.Ref) error {
-	there, _, err := c.in(i).GetInstance(i.Name)
-	if err == nil && !runsNow(*there) {
-		err = c.power(ctx, i, api.InstanceStatePut{Action: "start", Timeout: -1})
+	err := c.power(ctx, i, api.InstanceStatePut{Action: "start", Timeout: -1})
+	if err == nil {
+		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("cannot start %s: %w", i, err)
+	if there, _, lost := c.in(i).GetInstance(i.Name); lost == nil && runsNow(*there) {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("cannot start %s: %w", i, err)
 }
 
 // defaultShutdown is how many seconds LXD gives an instance that does not say how long it
@@ -298,28 +297,13 @@ func (c Cluster) Stop(ctx context.Context, i drain.Ref) error {
 }
 
 func (c Cluster) power(ctx context.Context, i drain.Ref, put api.InstanceStatePut) error {
-	op, err := c.in(i).UpdateInstanceState(i.Name, put, "")
-	if err != nil {
-		return err
-	}
-	return op.WaitContext(ctx)
+	return c.operate(ctx, http.MethodPut, address(i, "state"), put)
 }
 
-// Move implements drain.Cluster. LXD goes on with a move whose client is gone; that one is
-// waited for, and where it has put the instance is good.
+// Move implements drain.Cluster.
 func (c Cluster) Move(ctx context.Context, i drain.Ref, member string, live bool) error {
-	moved, err := c.moved(ctx, i)
-	if moved {
-		return nil
-	}
-	var op lxdclient.Operation
-	if err == nil {
-		op, err = c.in(i).UseTarget(member).MigrateInstance(i.Name, api.InstancePost{Name: i.Name, Migration: true, Live: live})
-	}
-	if err == nil {
-		err = op.WaitContext(ctx)
-	}
-	if err != nil {
+	post := api.InstancePost{Name: i.Name, Migration: true, Live: live}
+	if err := c.operate(ctx, http.MethodPost, address(i).Target(member), post); err != nil {
 		return fmt.Errorf("cannot move %s to %s: %w", i, member, err)
 	}
 	return nil
@@ -328,37 +312,29 @@ func (c Cluster) Move(ctx context.Context, i drain.Ref, member string, live bool
 // moveOperation is what LXD calls the operation that moves an instance.
 const moveOperation = "Migrating instance"
 
-// moved waits for the end of a move of an instance that is under way, and tells whether there
-// was one and the instance has another member since.
-func (c Cluster) moved(ctx context.Context, i drain.Ref) (bool, error) {
+// Landed implements drain.Cluster.
+func (c Cluster) Landed(ctx context.Context, i drain.Ref) (string, error) {
 	server := c.in(i)
-	from := ""
 	for {
 		operations, err := server.GetOperations()
 		if err != nil {
-			return false, fmt.Errorf("cannot list LXD's operations: %w", err)
+			return "", fmt.Errorf("cannot list LXD's operations: %w", err)
 		}
-		busy := slices.ContainsFunc(operations, func(op api.Operation) bool {
+		moving := slices.ContainsFunc(operations, func(op api.Operation) bool {
 			return op.Description == moveOperation && !op.StatusCode.IsFinal() &&
 				slices.ContainsFunc(op.Resources["instances"], func(r string) bool { return path.Base(r) == i.Name })
 		})
-		if !busy && from == "" {
-			return false, nil
-		}
-		there, _, err := server.GetInstance(i.Name)
-		if err != nil {
-			return false, err
-		}
-		if !busy {
-			return there.Location != from, nil
-		}
-		if from == "" {
-			from = there.Location
+		if !moving {
+			there, _, err := server.GetInstance(i.Name)
+			if err != nil {
+				return "", fmt.Errorf("cannot see where %s is: %w", i, err)
+			}
+			return there.Location, nil
 		}
 		select {
 		case <-time.After(settle):
 		case <-ctx.Done():
-			return false, fmt.Errorf("LXD still moves it: %w", ctx.Err())
+			return "", fmt.Errorf("cannot move %s: LXD still moves it for somebody else: %w", i, ctx.Err())
 		}
 	}
 }

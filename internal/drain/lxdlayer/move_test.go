@@ -2,27 +2,28 @@ package lxdlayer
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
 	"testing"
 
 	lxdclient "github.com/canonical/lxd/client"
 	"github.com/canonical/lxd/shared/api"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/internal/drain"
 )
 
-// server is a LXD that still moves an instance for a client that is gone.
+// server is a LXD that moves an instance.
 type server struct {
 	lxdclient.InstanceServer
 	location string
 	moving   int    // how often it is asked until it has moved the instance
 	to       string // where to
+	ends     api.Operation
 	asked    []string
-}
-
-func (s *server) UseTarget(member string) lxdclient.InstanceServer {
-	s.asked = append(s.asked, member)
-	return s
 }
 
 func (s *server) GetOperations() ([]api.Operation, error) {
@@ -43,33 +44,78 @@ func (s *server) GetInstance(name string) (*api.Instance, string, error) {
 	return &api.Instance{Name: name, Location: s.location}, "", nil
 }
 
-func (s *server) MigrateInstance(string, api.InstancePost) (lxdclient.Operation, error) {
-	s.location = s.asked[len(s.asked)-1]
-	return done{}, nil
+func (s *server) RawQuery(method, path string, data any, _ string) (*api.Response, string, error) {
+	s.asked = append(s.asked, method+" "+path)
+	if s.to == "" {
+		return nil, "", errors.New("not found")
+	}
+	op := s.ends
+	if s.moving > 0 {
+		s.moving--
+		op = api.Operation{StatusCode: api.Running}
+	}
+	op.ID = "op1"
+	text, err := json.Marshal(op)
+	return &api.Response{Metadata: text}, "", err
 }
 
-type done struct{ lxdclient.Operation }
-
-func (done) WaitContext(context.Context) error { return nil }
-
-// A move that LXD goes on with is not begun again, and where it has put the instance is good.
-func TestMoveUnderWay(t *testing.T) {
+// A move that LXD goes on with for a client that is gone is waited for.
+func TestLanded(t *testing.T) {
 	for name, c := range map[string]struct {
 		moving int
 		to     string
-		asked  []string
+		lands  string
 	}{
-		"none":               {0, "", []string{"m2"}},
-		"to the same member": {2, "m2", nil},
-		"to another member":  {2, "m3", nil},
-		"it fails":           {2, "m1", []string{"m2"}},
+		"none":              {0, "", "m1"},
+		"to another member": {2, "m3", "m3"},
+		"it fails":          {2, "m1", "m1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := &server{location: "m1", moving: c.moving, to: c.to}
-			require.NoError(t, Cluster{s}.Move(t.Context(), drain.Ref{Name: "c1"}, "m2", false))
-			require.Equal(t, c.asked, s.asked)
-			require.NotEqual(t, "m1", s.location)
+			at, err := Cluster{s}.Landed(t.Context(), drain.Ref{Name: "c1"})
+			require.NoError(t, err)
+			require.Equal(t, c.lands, at)
+			require.Zero(t, s.moving)
 		})
 	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := Cluster{&server{moving: 9}}.Landed(ctx, drain.Ref{Name: "c1"})
+	require.EqualError(t, err, "cannot move c1: LXD still moves it for somebody else: context canceled")
+}
+
+// An operation is waited for to its end, and its end is told.
+func TestOperation(t *testing.T) {
+	for name, c := range map[string]struct {
+		moving int
+		ends   api.Operation
+		err    string
+	}{
+		"at once":   {0, api.Operation{StatusCode: api.Success}, ""},
+		"later":     {4, api.Operation{StatusCode: api.Success}, ""},
+		"fails":     {2, api.Operation{StatusCode: api.Failure, Err: "no room"}, "cannot move p/c1 to m2: no room"},
+		"cancelled": {2, api.Operation{StatusCode: api.Cancelled, Status: "Cancelled"}, "cannot move p/c1 to m2: LXD says that it is Cancelled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &server{moving: c.moving, to: "m2", ends: c.ends}
+			err := Cluster{s}.Move(t.Context(), drain.Ref{Project: "p", Name: "c1"}, "m2", false)
+			if c.err == "" {
+				require.NoError(t, err)
+			} else {
+				require.EqualError(t, err, c.err)
+			}
+			require.Equal(t, http.MethodPost+" /1.0/instances/c1?project=p&target=m2", s.asked[0])
+			for _, asked := range s.asked[1:] {
+				assert.Equal(t, http.MethodGet+" /1.0/operations/op1/wait?timeout=5", asked)
+			}
+		})
+	}
+	err := Cluster{&server{}}.Move(t.Context(), drain.Ref{Name: "c1"}, "m2", false)
+	require.EqualError(t, err, "cannot move c1 to m2: not found")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err = Cluster{&server{moving: 1 << 20, to: "m2"}}.Move(ctx, drain.Ref{Name: "c1"}, "m2", false)
+	require.ErrorIs(t, err, context.Canceled)
+	require.True(t, strings.HasPrefix(err.Error(), "cannot move c1 to m2: "))
 }

@@ -119,7 +119,8 @@ func (s *stage) guests(t *testing.T, pet string, n int) (names []string) {
 		_, exists := there[name]
 		switch {
 		case i <= n && !exists:
-			fmt.Fprintf(&lines, "lxc launch guest %s --profile dcib --target %s &\n", name, s.pets[pet])
+			// Now and then LXD 5.0.2 does not tell its client that one was made.
+			fmt.Fprintf(&lines, "(timeout 60 lxc launch guest %[1]s --profile dcib --target %[2]s || lxc start %[1]s) &\n", name, s.pets[pet])
 		case i > n && exists:
 			fmt.Fprintf(&lines, "lxc delete -f %s &\n", name)
 		}
