@@ -262,15 +262,20 @@ func (w *walk) testRelations(t *testing.T) {
 			require.Equal(t, w.want["db"].value, fmt.Sprint(limit.Read(t)), limit.File)
 		}
 	}
-	anew := func(a, b string, pause time.Duration) {
+	// Juju keeps a relation that goes until all units have left it.
+	integrate := func(a, b string) {
 		t.Helper()
-		box.Juju(t, "remove-relation", "-m", work, a, b)
-		time.Sleep(pause)
 		box.Await(t, 3*time.Minute, 100*time.Millisecond, "Juju to take the relation anew", func() (bool, string) {
 			untouched()
 			_, err := box.TryJuju(time.Minute, "integrate", "-m", work, a, b)
 			return err == nil, fmt.Sprint(err)
 		})
+	}
+	anew := func(a, b string, pause time.Duration) {
+		t.Helper()
+		box.Juju(t, "remove-relation", "-m", work, a, b)
+		time.Sleep(pause)
+		integrate(a, b)
 	}
 	// The pauses end before and in the hooks that the removal causes.
 	for _, pause := range []time.Duration{0, 3 * time.Second} {
@@ -288,7 +293,7 @@ func (w *walk) testRelations(t *testing.T) {
 	box.Juju(t, "remove-relation", "-m", work, "web-profile:lxd-profile", "lxd-profiles")
 	w.want["web"] = wish{}
 	w.settles(t)
-	box.Juju(t, "integrate", "-m", work, "web-profile:lxd-profile", "lxd-profiles")
+	integrate("web-profile:lxd-profile", "lxd-profiles")
 	w.want["web"] = was
 	w.settles(t)
 	untouched()
