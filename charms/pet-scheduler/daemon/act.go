@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 
@@ -34,7 +33,7 @@ type acting struct {
 	working sync.WaitGroup
 	mu      sync.Mutex
 	busy    map[string]context.CancelCauseFunc // by pet
-	known   map[string][]store.Run             // the pets' histories, until they grow
+	past    histories
 	wake    time.Time                          // when something is due, if nothing happens before; zero is never
 	said    map[string]string                  // the last alert of each pet
 }
@@ -42,7 +41,7 @@ type acting struct {
 // act is what the unit does while it may: it carries on with the runs that it finds, makes
 // runs of orders, and does what is due by the calendar. Each pet has one run at a time.
 func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
-	w := &acting{Daemon: d, store: a, busy: map[string]context.CancelCauseFunc{}, known: map[string][]store.Run{}, said: map[string]string{}}
+	w := &acting{Daemon: d, store: a, busy: map[string]context.CancelCauseFunc{}, said: map[string]string{}}
 	defer w.working.Wait()
 	if d.lanes == nil {
 		d.lanes = drain.NewLanes(drain.AtOnce, drain.Apart)
@@ -103,7 +102,7 @@ func (w *acting) work(ctx context.Context, pet string, f func(ctx context.Contex
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		delete(w.busy, pet)
-		delete(w.known, pet)
+		w.past.grow(pet)
 		w.poke()
 	}()
 }
@@ -187,20 +186,10 @@ func (w *acting) schedule(ctx context.Context) error {
 			w.Log("the set of pets has changed")
 		}
 	}
-	w.mu.Lock()
-	known := maps.Clone(w.known)
-	w.mu.Unlock()
-	list, h, err := w.survey(ctx, w.store.Store, known)
+	list, h, err := w.survey(ctx, w.store.Store, &w.past)
 	if err != nil {
 		return err
 	}
-	w.mu.Lock()
-	for pet, runs := range known {
-		if w.busy[pet] == nil {
-			w.known[pet] = runs
-		}
-	}
-	w.mu.Unlock()
 	w.wake = time.Time{}
 	for _, due := range list {
 		w.alert(due.pet.Name, due.Alert)

@@ -24,7 +24,7 @@ const maxDays = 400
 // handlePets are the calls about pets; each is answered by whichever unit is asked.
 func (d *Daemon) handlePets(handle func(string, func(*http.Request, *store.Store) (any, error))) {
 	handle("GET /1/pets", func(r *http.Request, s *store.Store) (any, error) {
-		list, h, err := d.survey(r.Context(), s, nil)
+		list, h, err := d.survey(r.Context(), s, &histories{})
 		pets := []control.Pet{}
 		for _, due := range list {
 			pets = append(pets, show(due, h))
@@ -51,7 +51,7 @@ func (d *Daemon) handlePets(handle func(string, func(*http.Request, *store.Store
 			}
 			name = pet.Name
 		}
-		list, _, err := d.survey(r.Context(), s, nil)
+		list, _, err := d.survey(r.Context(), s, &histories{})
 		plan := []control.Stretch{}
 		now := time.Now()
 		for _, due := range list {
@@ -174,7 +174,7 @@ func (d *Daemon) normalise(ctx context.Context, s *store.Store, q *control.Reque
 	if !q.Stay {
 		return nothing, nil
 	}
-	list, _, err := d.survey(ctx, s, nil)
+	list, _, err := d.survey(ctx, s, &histories{})
 	if err != nil {
 		return nil, err
 	}

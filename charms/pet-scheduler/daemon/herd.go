@@ -310,8 +310,8 @@ func queue(list []due, most time.Duration) {
 	}
 }
 
-// survey decides for all pets.
-func (d *Daemon) survey(ctx context.Context, s *store.Store, known map[string][]store.Run) ([]due, *herd, error) {
+// survey decides for all pets, by what k remembers of them and the store tells.
+func (d *Daemon) survey(ctx context.Context, s *store.Store, k *histories) ([]due, *herd, error) {
 	h, err := d.herds.of(ctx, s)
 	if err != nil {
 		return nil, h, err
@@ -332,14 +332,11 @@ func (d *Daemon) survey(ctx context.Context, s *store.Store, known map[string][]
 	}
 	list := make([]due, len(pets))
 	for i, pet := range pets {
-		ended, ok := known[pet.Name]
-		if !ok {
-			if ended, err = s.History(ctx, pet.Name, remembered); err != nil {
-				return nil, h, err
-			}
-			if known != nil {
-				known[pet.Name] = ended
-			}
+		ended, err := k.of(ctx, pet.Name, func(ctx context.Context, pet string) ([]store.Run, error) {
+			return s.History(ctx, pet, remembered)
+		})
+		if err != nil {
+			return nil, h, err
 		}
 		list[i] = due{pet: pet, past: past{ended: ended}}
 		for n := range open {

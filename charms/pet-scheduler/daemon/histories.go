@@ -1,0 +1,52 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+
+	"github.com/dcib/dcib/internal/store"
+)
+
+// histories remembers what has become of the pets, so that it is not read whole every few
+// seconds. It holds for a unit that acts: only that one ends runs.
+type histories struct {
+	mu    sync.Mutex
+	known map[string][]store.Run // by pet
+	grown map[string]int         // how often a run of a pet has come to its end
+}
+
+// of gives a pet's history, by read where it is not known. What was read while a run came to
+// its end may lack that run, and is not remembered.
+func (k *histories) of(ctx context.Context, pet string, read func(context.Context, string) ([]store.Run, error)) ([]store.Run, error) {
+	k.mu.Lock()
+	runs, ok := k.known[pet]
+	before := k.grown[pet]
+	k.mu.Unlock()
+	if ok {
+		return runs, nil
+	}
+	runs, err := read(ctx, pet)
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.grown[pet] == before {
+		if k.known == nil {
+			k.known = map[string][]store.Run{}
+		}
+		k.known[pet] = runs
+	}
+	return runs, nil
+}
+
+// grow forgets a pet's history, because a run has come to its end.
+func (k *histories) grow(pet string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.known, pet)
+	if k.grown == nil {
+		k.grown = map[string]int{}
+	}
+	k.grown[pet]++
+}
