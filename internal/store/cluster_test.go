@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -33,10 +34,7 @@ type member struct {
 	up      bool
 }
 
-// The library binds an abstract socket by the id of the node, and the founder's id is the
-// same everywhere: other test programs of this machine must not meet it.
 func TestMain(m *testing.M) {
-	_ = os.Setenv("SNAP_INSTANCE_NAME", fmt.Sprintf("store-test-%d", os.Getpid()))
 	if os.Getenv(childVariable) != "" {
 		child()
 		return
@@ -124,6 +122,24 @@ func (c *cluster) roles(n int) map[string]int {
 		roles[m.Role]++
 	}
 	return roles
+}
+
+// members gives the cluster's nodes as it knows them; none when it cannot be asked.
+func (c *cluster) members() []dqlite.Member {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	all, _ := c.nodes[c.somebody()].Members(ctx)
+	return all
+}
+
+// somebody is a node that is up.
+func (c *cluster) somebody() int {
+	return slices.IndexFunc(c.nodes, func(m *member) bool { return m.up })
+}
+
+// at is the node of an address.
+func (c *cluster) at(address string) int {
+	return slices.IndexFunc(c.nodes, func(m *member) bool { return m.address == address })
 }
 
 func freeAddress(t testing.TB) string {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,11 +75,7 @@ func TestJoinByOthers(t *testing.T) {
 	short, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	require.Error(t, node.Ready(short))
-	require.NoError(t, errors.Join(db.Close(), node.Close()))
-
-	lonely.Join = append(lonely.Join, c.nodes[0].address)
-	node, db = openNode(t, lonely)
-	defer func() { require.NoError(t, errors.Join(db.Close(), node.Close())) }()
+	require.NoError(t, node.Introduce([]string{c.nodes[0].address}))
 	long, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	require.NoError(t, node.Ready(long))
@@ -90,7 +87,52 @@ func TestJoinByOthers(t *testing.T) {
 	require.NoError(t, errors.Join(db.Close(), node.Close()))
 	lonely.Join = []string{freeAddress(t)}
 	node, db = openNode(t, lonely)
+	defer func() { require.NoError(t, errors.Join(db.Close(), node.Close())) }()
 	require.NoError(t, node.Ready(long))
+	require.NoError(t, node.Introduce([]string{freeAddress(t)}))
+}
+
+// A node's address is for good.
+func TestAddressChanged(t *testing.T) {
+	c := newCluster(t, 1)
+	moved := c.config(0)
+	moved.Address = freeAddress(t)
+	c.stop(0)
+	_, _, err := dqlite.Open(ctx, moved)
+	require.EqualError(t, err, fmt.Sprintf("cannot start the store's node in %s at %s: it was %s before: a node's address cannot change", moved.Dir, moved.Address, c.nodes[0].address))
+}
+
+// Machines that go one after the other, and from then on answer nobody, cost no more than
+// one: each time another node leads soon.
+func TestMachinesGo(t *testing.T) {
+	c := newCluster(t, 6)
+	for lost := range 4 {
+		leader := -1
+		require.Eventually(t, func() bool {
+			votes, gone := 0, 0
+			for _, m := range c.members() {
+				if m.Role == "voter" {
+					votes++
+					if !c.nodes[c.at(m.Address)].up {
+						gone++
+					}
+				}
+				if m.Leads {
+					leader = c.at(m.Address)
+				}
+			}
+			return votes == 3 && gone == 0
+		}, within, 100*time.Millisecond, "others have the votes of those that went")
+		c.stop(leader)
+		silent, err := net.Listen("tcp", c.nodes[leader].address) // it takes connections, and says nothing
+		require.NoError(t, err)
+		defer silent.Close()
+
+		start := time.Now()
+		s := c.open(c.somebody(), Options{})
+		require.NoError(t, s.SetPets(ctx, fmt.Sprint("without ", lost+1)))
+		t.Logf("%d lost: written %s later", lost+1, time.Since(start).Round(time.Millisecond))
+	}
 }
 
 // Units lead in turn; each that acts is killed, and the next one acts within ten seconds.
@@ -104,8 +146,7 @@ func TestTakeover(t *testing.T) {
 		config, err := json.Marshal(c.config(n))
 		require.NoError(t, err)
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childVariable+"="+string(config), "DCIB_TEST_UNIT="+fmt.Sprintf("pets/%d", n),
-			"SNAP_INSTANCE_NAME="+fmt.Sprintf("%s-%d", os.Getenv("SNAP_INSTANCE_NAME"), n))
+		cmd.Env = append(os.Environ(), childVariable+"="+string(config), "DCIB_TEST_UNIT="+fmt.Sprintf("pets/%d", n))
 		cmd.Stderr = os.Stderr
 		require.NoError(t, cmd.Start())
 		children[n] = cmd

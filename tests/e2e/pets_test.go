@@ -20,6 +20,12 @@ import (
 func testCalendar(t *testing.T) {
 	const guests = 4
 	pet, ask := petAndOther(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			said, err := box.TryJuju(time.Minute, "exec", "-m", "metal", "--unit", "pet-scheduler/leader", "--", "journalctl", "-u", "pet-scheduler", "-n", "200", "--no-pager")
+			t.Logf("the scheduler's log: %s %v", said, err)
+		}
+	})
 	box.GuestImage(t, ask)
 	scheduler := func() string {
 		return strings.TrimSpace(box.Inside(t, ask, "lxc cluster get "+pet+" scheduler.instance"))

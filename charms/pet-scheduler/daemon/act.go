@@ -34,8 +34,8 @@ type acting struct {
 	mu      sync.Mutex
 	busy    map[string]context.CancelCauseFunc // by pet
 	past    histories
-	wake    time.Time                          // when something is due, if nothing happens before; zero is never
-	said    map[string]string                  // the last alert of each pet
+	wake    time.Time         // when something is due, if nothing happens before; zero is never
+	said    map[string]string // the last alert of each pet
 }
 
 // act is what the unit does while it may: it carries on with the runs that it finds, makes

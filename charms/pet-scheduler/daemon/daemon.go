@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -54,9 +53,9 @@ type member struct {
 	address string
 }
 
-// introduced is how long a node waits to be taken in before it is looked whether there are
-// others to ask.
-const introduced = 15 * time.Second
+// introduced is how long a node waits to be taken in before it is looked whether the hooks
+// know more nodes to ask.
+const introduced = 5 * time.Second
 
 // How long things may take when the daemon stops.
 const (
@@ -116,7 +115,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		_ = server.Shutdown(free)
 	}()
 
-	s, err := d.open(ctx, node, config.Join, func(ctx context.Context) (*store.Store, error) {
+	s, err := d.open(ctx, node, func(ctx context.Context) (*store.Store, error) {
 		return store.Open(ctx, db, store.Options{Unit: config.Unit, Log: d.Log})
 	})
 	if s == nil {
@@ -142,15 +141,14 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 // open opens the store, however long the others take to be there. Neither a store nor an
 // error means that the context has ended.
-func (d *Daemon) open(ctx context.Context, node dqlite.Node, join []string, open func(context.Context) (*store.Store, error)) (*store.Store, error) {
+func (d *Daemon) open(ctx context.Context, node dqlite.Node, open func(context.Context) (*store.Store, error)) (*store.Store, error) {
 	for {
 		short, cancel := context.WithTimeout(ctx, introduced)
 		err := node.Ready(short)
 		cancel()
 		if err != nil && ctx.Err() == nil {
-			// A node asks only those that it was told of when it began.
-			if now, _, unreadable := control.ReadConfig(d.Dir); unreadable == nil && !slices.Equal(now.Join, join) {
-				return nil, fmt.Errorf("cannot join the store by %v: beginning anew with %v", join, now.Join)
+			if now, _, unreadable := control.ReadConfig(d.Dir); unreadable == nil {
+				err = errors.Join(err, node.Introduce(now.Join))
 			}
 		}
 		if err == nil {

@@ -25,13 +25,6 @@ import (
 
 const within = 30 * time.Second
 
-// The library binds an abstract socket by the id of the node, and the founder's id is the
-// same everywhere: other test programs of this machine must not meet it.
-func TestMain(m *testing.M) {
-	_ = os.Setenv("SNAP_INSTANCE_NAME", fmt.Sprintf("daemon-test-%d", os.Getpid()))
-	os.Exit(m.Run())
-}
-
 // lxd is a LXD cluster that several units talk to; one of them dies with its client.
 type lxd struct {
 	mu    *sync.Mutex

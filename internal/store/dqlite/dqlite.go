@@ -22,8 +22,8 @@ type Config struct {
 	// Address is what the other nodes reach this one by, "10.0.0.5:17666". It must stay
 	// what it was when Dir was first used.
 	Address string
-	// Join are addresses of nodes that are in the cluster already. They are looked at when
-	// Dir is first used; without any, this node founds a cluster.
+	// Join are addresses of nodes that may be in the cluster already, for one that is not.
+	// Without any when Dir is first used, this node founds a cluster.
 	Join []string
 	// Certificate is the cluster's.
 	Certificate Certificate
@@ -36,6 +36,7 @@ type Member struct {
 	ID      uint64
 	Address string
 	Role    string // voter, stand-by or spare
+	Leads   bool   // it leads the voters
 }
 
 // How the cluster is kept.
@@ -58,6 +59,9 @@ const (
 type Node interface {
 	// Ready waits until the node is in the cluster.
 	Ready(ctx context.Context) error
+	// Introduce tells a node that is not in the cluster yet of more nodes that may be: the
+	// first that it was told of may itself never have got in, or be gone.
+	Introduce(join []string) error
 	// Members lists the cluster's nodes.
 	Members(ctx context.Context) ([]Member, error)
 	// Remove takes a node that will not come back out of the cluster, by its address. One

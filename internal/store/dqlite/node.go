@@ -4,110 +4,129 @@ package dqlite
 
 import (
 	"context"
-	"crypto/tls"
 	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
-	"time"
+	"sync"
+	"sync/atomic"
 
-	"github.com/canonical/go-dqlite/app"
+	library "github.com/canonical/go-dqlite"
 	"github.com/canonical/go-dqlite/client"
 	"github.com/canonical/go-dqlite/driver"
 )
 
-// node is a Node.
+// node is a Node. It is what go-dqlite's package app is, with two things that one cannot be
+// told: how other nodes are reached (see connect), and whom to ask for being taken in after
+// the first start (see Introduce).
 type node struct {
-	app   *app.App
-	store client.NodeStore
-	dial  client.DialFunc
+	dir    string
+	who    identity
+	say    func(format string, args ...any)
+	server *library.Node
+	nodes  *client.YamlNodeStore // the cluster's, as they were last seen
+	others *reacher
+
+	ctx   context.Context // the node's life
+	end   context.CancelFunc
+	in    atomic.Bool   // the cluster has taken it in
+	told  chan struct{} // somebody told it whom to ask
+	ready chan struct{} // closed when it is in and has its role
+
+	listener net.Listener
+	working  sync.WaitGroup
 }
 
 // Open starts a node and opens the database, which may not answer before Ready does. The
 // database is closed first, then the node.
 func Open(_ context.Context, c Config) (Node, *sql.DB, error) {
-	listen, dial, err := c.Certificate.configs()
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return nil, nil, fmt.Errorf("cannot make the store's folder: %w", err)
-	}
-	if err := introduce(c.Dir, c.Join); err != nil {
-		return nil, nil, err
-	}
-	said := log(c.Log)
-	a, err := app.New(c.Dir,
-		app.WithAddress(c.Address),
-		app.WithCluster(c.Join),
-		app.WithTLS(listen, dial),
-		app.WithVoters(voters),
-		app.WithStandBys(standbys),
-		app.WithNetworkLatency(latency),
-		app.WithRolesAdjustmentFrequency(adjust),
-		app.WithLogFunc(said),
-	)
+	n, err := start(c)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot start the store's node in %s at %s: %w", c.Dir, c.Address, err)
 	}
-	n := &node{app: a, store: nodesFile(filepath.Join(c.Dir, "cluster.yaml")), dial: patient(dial)}
-	// Not the application's own driver: that one waits a quarter of a minute for each node
-	// that does not answer.
-	d, err := driver.New(n.store, driver.WithDialFunc(n.dial), driver.WithLogFunc(said),
+	d, err := driver.New(acquaintances{n}, driver.WithDialFunc(patient(n.others.dial)), driver.WithLogFunc(n.log),
 		driver.WithAttemptTimeout(patience), driver.WithConnectionBackoffCap(patience/4))
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("cannot open the store: %w", err), a.Close())
+		return nil, nil, errors.Join(fmt.Errorf("cannot open the store: %w", err), n.Close())
 	}
 	connector, err := d.OpenConnector(Database)
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("cannot open the store: %w", err), a.Close())
+		return nil, nil, errors.Join(fmt.Errorf("cannot open the store: %w", err), n.Close())
 	}
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(4)
 	return n, db, nil
 }
 
-// introduce tells a node that no cluster has taken in yet whom to ask. The application asks
-// only those that it was told of when its folder was made: one of them may itself not have
-// been taken in, or be gone.
-func introduce(dir string, join []string) error {
-	_, err := os.Stat(filepath.Join(dir, "join")) // the application's mark of such a node
-	if errors.Is(err, fs.ErrNotExist) || len(join) == 0 {
-		return nil
+// start starts a node.
+func start(c Config) (*node, error) {
+	incoming, outgoing, err := c.Certificate.configs()
+	if err != nil {
+		return nil, err
 	}
-	var nodes []client.NodeInfo
-	for _, address := range join {
-		nodes = append(nodes, client.NodeInfo{Address: address})
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, err
 	}
+	who, in, err := identify(c.Dir, c.Address, len(c.Join) == 0)
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := client.NewYamlNodeStore(filepath.Join(c.Dir, nodesFile))
+	if err != nil {
+		return nil, err
+	}
+	n := &node{dir: c.Dir, who: who, say: c.Log, nodes: nodes, others: newReacher(outgoing), told: make(chan struct{}, 1), ready: make(chan struct{})}
+	if n.say == nil {
+		n.say = func(string, ...any) {}
+	}
+	n.in.Store(in)
+	n.ctx, n.end = context.WithCancel(context.Background())
+	if err := n.Introduce(c.Join); err != nil {
+		return nil, err
+	}
+	// An abstract socket that the kernel names, on which the node takes connections of its
+	// own process only.
+	n.server, err = library.New(who.ID, who.Address, c.Dir, library.WithBindAddress("@"),
+		library.WithDialFunc(n.connect), library.WithNetworkLatency(latency))
 	if err == nil {
-		var store *client.YamlNodeStore
-		if store, err = client.NewYamlNodeStore(filepath.Join(dir, "cluster.yaml")); err == nil {
-			err = store.Set(context.Background(), nodes)
-		}
+		err = n.server.Start()
 	}
 	if err != nil {
-		return fmt.Errorf("cannot tell the store's node in %s whom to join: %w", dir, err)
+		n.end()
+		return nil, err
 	}
-	return nil
+	if n.listener, err = listen(n.ctx, who.Address); err != nil {
+		n.end()
+		return nil, errors.Join(err, n.server.Close())
+	}
+	n.working.Go(func() { n.serve(n.listener, incoming) })
+	n.working.Go(n.keep)
+	return n, nil
 }
 
 // Ready implements Node.
 func (n *node) Ready(ctx context.Context) error {
-	if err := n.app.Ready(ctx); err != nil {
-		return fmt.Errorf("cannot join the store: no node of it has answered: %w", err)
+	select {
+	case <-n.ready:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("cannot join the store: no node of it has answered: %w", ctx.Err())
 	}
-	return nil
 }
 
 func (n *node) leader(ctx context.Context) (*client.Client, error) {
-	c, err := client.FindLeader(ctx, n.store, client.WithDialFunc(n.dial), client.WithLogFunc(log(nil)))
+	c, err := client.FindLeader(ctx, acquaintances{n}, n.options()...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot find the store's leader: is a majority of its nodes up? %w", err)
 	}
 	return c, nil
+}
+
+// options are those of every client.
+func (n *node) options() []client.Option {
+	return []client.Option{client.WithDialFunc(n.others.dial), client.WithLogFunc(n.log)}
 }
 
 // Members implements Node.
@@ -121,9 +140,13 @@ func (n *node) Members(ctx context.Context) ([]Member, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the store's nodes: %w", err)
 	}
+	leader, err := c.Leader(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask who leads the store: %w", err)
+	}
 	members := make([]Member, len(nodes))
 	for i, node := range nodes {
-		members[i] = Member{ID: node.ID, Address: node.Address, Role: node.Role.String()}
+		members[i] = Member{ID: node.ID, Address: node.Address, Role: node.Role.String(), Leads: node.ID == leader.ID}
 	}
 	return members, nil
 }
@@ -150,89 +173,18 @@ func (n *node) Remove(ctx context.Context, address string) error {
 	return nil
 }
 
-// Handover implements Node.
-func (n *node) Handover(ctx context.Context) error {
-	if err := n.app.Handover(ctx); err != nil {
-		return fmt.Errorf("cannot hand the store over: %w", err)
-	}
-	return nil
-}
-
 // Close implements Node.
-func (n *node) Close() error { return n.app.Close() }
-
-// nodesFile is the list of nodes that the application keeps in a file, read each time: the
-// list in its memory cannot be had.
-type nodesFile string
-
-// Get implements client.NodeStore.
-func (f nodesFile) Get(ctx context.Context) ([]client.NodeInfo, error) {
-	store, err := client.NewYamlNodeStore(string(f))
-	if err != nil {
-		return nil, err
-	}
-	return store.Get(ctx)
+func (n *node) Close() error {
+	n.end()
+	err := n.listener.Close()
+	n.working.Wait()
+	return errors.Join(err, n.server.Close())
 }
 
-// Set implements client.NodeStore; the application writes the file.
-func (nodesFile) Set(context.Context, []client.NodeInfo) error { return nil }
-
-// patient dials with a deadline for each exchange.
-func patient(config *tls.Config) client.DialFunc {
-	dialer := tls.Dialer{NetDialer: &net.Dialer{}, Config: config}
-	return func(ctx context.Context, address string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, patience/2)
-		defer cancel()
-		conn, err := dialer.DialContext(ctx, "tcp", address)
-		if err != nil {
-			return nil, err
-		}
-		return &patientConn{Conn: conn}, nil
-	}
-}
-
-// patientConn bounds each exchange, where the library sets a later deadline or none: a
-// leader that is frozen would otherwise hold its clients for as long as TCP believes in it.
-type patientConn struct {
-	net.Conn
-	given bool // the library has set a deadline of its own
-}
-
-// SetDeadline implements net.Conn.
-func (c *patientConn) SetDeadline(t time.Time) error {
-	c.given = !t.IsZero()
-	if latest := time.Now().Add(patience); t.After(latest) {
-		t = latest
-	}
-	return c.Conn.SetDeadline(t)
-}
-
-// Read implements net.Conn.
-func (c *patientConn) Read(b []byte) (int, error) {
-	if !c.given {
-		if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
-			return 0, err
-		}
-	}
-	return c.Conn.Read(b)
-}
-
-// Write implements net.Conn.
-func (c *patientConn) Write(b []byte) (int, error) {
-	if !c.given {
-		if err := c.SetWriteDeadline(time.Now().Add(patience)); err != nil {
-			return 0, err
-		}
-	}
-	return c.Conn.Write(b)
-}
-
-// log gives the library somebody to talk to. What it calls a warning is mostly a node that
-// is not the leader.
-func log(say func(string, ...any)) client.LogFunc {
-	return func(level client.LogLevel, format string, args ...any) {
-		if say != nil && level >= client.LogError {
-			say(format, args...)
-		}
+// log takes what the library has to say. What it calls a warning is mostly a node that is
+// not the leader.
+func (n *node) log(level client.LogLevel, format string, args ...any) {
+	if level >= client.LogError {
+		n.say(format, args...)
 	}
 }

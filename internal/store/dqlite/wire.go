@@ -1,0 +1,231 @@
+//go:build cgo && libsqlite3
+
+package dqlite
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/canonical/go-dqlite/client"
+	"golang.org/x/sys/unix"
+)
+
+// reach is how long another node may take to answer at all: name, connection and TLS.
+const reach = time.Second
+
+// How soon a connection counts as dead whose other end is gone: silent, or not taking what
+// it is sent. TCP by itself waits for hours, or a quarter of one.
+var (
+	silent   = net.KeepAliveConfig{Enable: true, Idle: 3 * time.Second, Interval: time.Second, Count: 3}
+	untaking = 5 * time.Second
+)
+
+// bounded makes a socket give up what the other end does not take, see tcp(7).
+func bounded(_, _ string, raw syscall.RawConn) error {
+	var err error
+	set := func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(untaking.Milliseconds()))
+	}
+	return errors.Join(raw.Control(set), err)
+}
+
+// reacher reaches other nodes, and knows who did not answer last.
+type reacher struct {
+	tls.Dialer
+	mu     sync.Mutex
+	silent map[string]time.Time // when an address did not answer; not in it when it last did
+}
+
+func newReacher(config *tls.Config) *reacher {
+	d := &net.Dialer{KeepAliveConfig: silent, Control: bounded}
+	return &reacher{Dialer: tls.Dialer{NetDialer: d, Config: config}, silent: map[string]time.Time{}}
+}
+
+// dial is a client.DialFunc. Who did not answer is not tried again for as long as that took:
+// whoever asks several nodes in turn, as the library does, comes to one that is there.
+func (r *reacher) dial(ctx context.Context, address string) (net.Conn, error) {
+	if ago := time.Since(r.silence(address)); ago < reach {
+		return nil, fmt.Errorf("cannot reach %s: it did not answer %s ago", address, ago.Round(time.Millisecond))
+	}
+	ctx, cancel := context.WithTimeout(ctx, reach)
+	defer cancel()
+	conn, err := r.DialContext(ctx, "tcp", address)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == nil:
+		delete(r.silent, address)
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		r.silent[address] = time.Now()
+	}
+	return conn, err
+}
+
+// silence tells when an address did not answer; zero when it last did.
+func (r *reacher) silence(address string) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.silent[address]
+}
+
+// connect implements client.DialFunc for the node itself: it gives one end of a pair of
+// sockets at once, and reaches the other node from the other end.
+//
+// The library holds one lock, for all other nodes, while it waits for this, and one of the
+// four threads on which the C library also writes to disk: a few machines that are gone
+// would make a store stand still that has a majority. See go-dqlite 1.11.5,
+// internal/bindings/server.go, connectWithDial. What raft sends over a pair that leads
+// nowhere is lost, as on any connection that breaks, and it begins another.
+func (n *node) connect(_ context.Context, address string) (net.Conn, error) {
+	if n.ctx.Err() != nil {
+		return nil, n.ctx.Err()
+	}
+	here, there, err := pair()
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		remote, err := n.others.dial(n.ctx, address)
+		if err != nil {
+			_ = there.Close()
+			return
+		}
+		n.pipe(remote, there)
+	}()
+	return here, nil
+}
+
+// serve hands the connections of those who have the cluster's key on to the node, until the
+// listener is closed.
+func (n *node) serve(listener net.Listener, config *tls.Config) {
+	for {
+		conn, err := listener.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			n.say("cannot take a connection to the store: %s", err)
+			pause(n.ctx, reach) // too many files are open, say
+			continue
+		}
+		go func() {
+			remote := tls.Server(conn, config)
+			ctx, cancel := context.WithTimeout(n.ctx, reach)
+			defer cancel()
+			if err := remote.HandshakeContext(ctx); err != nil {
+				_ = conn.Close()
+				return
+			}
+			local, err := net.Dial("unix", n.server.BindAddress())
+			if err != nil {
+				_ = conn.Close()
+				return
+			}
+			n.pipe(remote, local)
+		}()
+	}
+}
+
+// listen opens a node's address.
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	config := net.ListenConfig{KeepAliveConfig: silent, Control: bounded}
+	return config.Listen(ctx, "tcp", address)
+}
+
+// pipe carries what two connections send each other until one of them ends, or the node.
+func (n *node) pipe(a, b net.Conn) {
+	hangUp := func() {
+		_ = a.Close()
+		_ = b.Close()
+	}
+	defer context.AfterFunc(n.ctx, hangUp)()
+	var both sync.WaitGroup
+	for _, way := range [][2]net.Conn{{a, b}, {b, a}} {
+		both.Go(func() {
+			_, _ = io.Copy(way[0], way[1])
+			hangUp()
+		})
+	}
+	both.Wait()
+}
+
+// pair gives two connected sockets.
+func pair() (here, there net.Conn, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot make a pair of sockets: %w", err)
+	}
+	var ends [2]net.Conn
+	for i, fd := range fds {
+		file := os.NewFile(uintptr(fd), "store")
+		var wrong error
+		ends[i], wrong = net.FileConn(file) // its own copy
+		err = errors.Join(err, wrong, file.Close())
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot make a pair of sockets: %w", err)
+	}
+	return ends[0], ends[1], nil
+}
+
+// patient bounds each exchange on the connections that dial makes.
+func patient(dial client.DialFunc) client.DialFunc {
+	return func(ctx context.Context, address string) (net.Conn, error) {
+		conn, err := dial(ctx, address)
+		if err != nil {
+			return nil, err
+		}
+		return &patientConn{Conn: conn}, nil
+	}
+}
+
+// patientConn bounds each exchange, where the library sets a later deadline or none: a
+// leader that is frozen would otherwise hold its clients for as long as TCP believes in it.
+type patientConn struct {
+	net.Conn
+	given bool // the library has set a deadline of its own
+}
+
+// SetDeadline implements net.Conn.
+func (c *patientConn) SetDeadline(t time.Time) error {
+	c.given = !t.IsZero()
+	if latest := time.Now().Add(patience); t.After(latest) {
+		t = latest
+	}
+	return c.Conn.SetDeadline(t)
+}
+
+// Read implements net.Conn.
+func (c *patientConn) Read(b []byte) (int, error) {
+	if !c.given {
+		if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Read(b)
+}
+
+// Write implements net.Conn.
+func (c *patientConn) Write(b []byte) (int, error) {
+	if !c.given {
+		if err := c.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Write(b)
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
