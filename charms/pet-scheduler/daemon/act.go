@@ -441,16 +441,24 @@ func (w *watched) started(ctx context.Context, ref drain.Ref) error {
 		if ref.Name != "" && (step.Project != ref.Project || step.Instance != ref.Name) {
 			continue
 		}
-		if _, told := w.begun.Load(n); told {
-			continue
-		}
-		// One that is done already is touched again only by what LXD does to the whole.
-		if err := w.set(ctx, n, store.StepStarted, ""); err != nil && !errors.Is(err, store.ErrConflict) {
+		if err := w.begin(ctx, n); err != nil {
 			return err
 		}
-		w.begun.Store(n, true)
 	}
 	return w.actor.Check()
+}
+
+// begin writes, once, that a step is begun.
+func (w *watched) begin(ctx context.Context, n int) error {
+	if _, told := w.begun.Load(n); told {
+		return nil
+	}
+	// One that is done already is touched again only by what LXD does to the whole.
+	if err := w.set(ctx, n, store.StepStarted, ""); err != nil && !errors.Is(err, store.ErrConflict) {
+		return err
+	}
+	w.begun.Store(n, true)
+	return nil
 }
 
 // close writes what came of each step that was begun.
@@ -468,11 +476,8 @@ func (w *watched) close(ctx context.Context, report drain.Report, failure error)
 		if note == "" && failure != nil {
 			state = store.StepFailed
 		}
-		var err error
-		if _, told := w.begun.Load(n); !told {
-			// What LXD had done before this run looked was never begun here.
-			err = w.set(ctx, n, store.StepStarted, "")
-		}
+		// What LXD had done before this run looked was never begun here.
+		err := w.begin(ctx, n)
 		if err == nil {
 			err = w.set(ctx, n, state, note)
 		}
