@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -267,15 +268,26 @@ func homeless(i Instance) error {
 // host gives the member that an instance sets out for now: the one that was planned, unless
 // that does not take any more, or is being emptied too. It is bound for there.
 func (d Drainer) host(ctx context.Context, view View, member string, i Instance, planned string) (string, error) {
-	var err error
-	if view.Members, err = d.Cluster.Members(ctx); err != nil {
-		return "", err
-	}
-	hosts := view.hosts(member, i, nil)
-	for _, first := range []bool{true, false} {
-		for _, m := range hosts {
-			if (m.Name == planned) == first && d.Lanes.bind(m.Name) {
-				return m.Name, nil
+	tried := map[string]bool{}
+	for to := planned; to != ""; {
+		tried[to] = true
+		if d.Lanes.bind(to) {
+			// Asked once it is bound: a drain of that one may have begun and ended before.
+			members, err := d.Cluster.Members(ctx)
+			view.Members = members
+			if err == nil && slices.ContainsFunc(view.hosts(member, i, nil), func(m Member) bool { return m.Name == to }) {
+				return to, nil
+			}
+			d.Lanes.unbind(to)
+			if err != nil {
+				return "", err
+			}
+		}
+		to = ""
+		for _, m := range view.hosts(member, i, nil) {
+			if !tried[m.Name] {
+				to = m.Name
+				break
 			}
 		}
 	}

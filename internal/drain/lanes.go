@@ -13,6 +13,10 @@ const (
 	Apart  = time.Second
 )
 
+// alone is how long a move has LXD to itself at most. What takes longer is copying, and one
+// copy, which LXD makes with one processor, fills neither the disks nor the network of a pet.
+const alone = 10 * time.Second
+
 // Lanes are what instances move on: they bound how many are on their way at a time, for all
 // Drainers that have the same Lanes.
 //
@@ -20,9 +24,9 @@ const (
 // goes before one that has time, and both before what is only brought back. A semaphore from
 // the libraries gives it to who came first.
 //
-// They also set out one after another rather than all at once, three quarters of the time apart
-// that a move takes without the stop before it. So while some shut down others are copied, and few
-// are down only because they wait for their turn at the disks, the network and LXD.
+// They also set out one after another rather than all at once, as far apart as a move takes
+// without the stop before it, up to alone. So while some shut down another is moved, and none is
+// down only because it waits for its turn at LXD.
 //
 // And no instance is moved onto a member that one of them is emptying.
 type Lanes struct {
@@ -133,7 +137,7 @@ func (l *Lanes) leave() {
 func (l *Lanes) took(t time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.gap = (l.gap + t*3/4) / 2
+	l.gap = (l.gap + min(t, alone)) / 2
 }
 
 // empty says that a member is being emptied, until done is called, and returns when nothing is
