@@ -325,9 +325,16 @@ func (x *Exec) withContent(ctx context.Context, name string, content map[string]
 	return x.run(ctx, nil, tool, append(args, "--file", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd))...)
 }
 
-// StatusSet implements Tools.
+// StatusSet implements Tools. What the status is already is not written again: a write goes to
+// the controller's database, for each unit after each hook, and to read is cheaper by far.
 func (x *Exec) StatusSet(ctx context.Context, status, message string) error {
-	_, err := x.run(ctx, nil, "status-set", "--", status, message)
+	var is struct{ Status, Message string }
+	// Not by read: it may be set more than once.
+	out, err := x.run(ctx, nil, "status-get", "--format=json", "--include-data")
+	if err == nil && json.Unmarshal(out, &is) == nil && is.Status == status && is.Message == message {
+		return nil
+	}
+	_, err = x.run(ctx, nil, "status-set", "--", status, message)
 	return err
 }
 

@@ -101,6 +101,25 @@ func TestStorageIsWhereItIsAttached(t *testing.T) {
 	require.Empty(t, locations)
 }
 
+// A status is written when it is another one, or cannot be read.
+func TestAStatusIsWrittenOnce(t *testing.T) {
+	x, dir := newTest(t, Event{})
+	tool(t, dir, "status-get", `echo "$@" >$OUT/args; echo '{"status":"active","message":"ready","status-data":{}}'`)
+	tool(t, dir, "status-set", `echo "$@" >>$OUT/set`)
+	require.NoError(t, x.StatusSet(context.Background(), "active", "ready"))
+	require.NoFileExists(t, filepath.Join(dir, "set"))
+	args, err := os.ReadFile(filepath.Join(dir, "args"))
+	require.NoError(t, err)
+	require.Equal(t, "--format=json --include-data\n", string(args))
+	require.NoError(t, x.StatusSet(context.Background(), "active", "ready soon"))
+	require.NoError(t, x.StatusSet(context.Background(), "waiting", "ready"))
+	tool(t, dir, "status-get", `echo 'ERROR permission denied' >&2; exit 1`)
+	require.NoError(t, x.StatusSet(context.Background(), "active", "ready"))
+	set, err := os.ReadFile(filepath.Join(dir, "set"))
+	require.NoError(t, err)
+	require.Equal(t, "-- active ready soon\n-- waiting ready\n-- active ready\n", string(set))
+}
+
 func TestASecretIsTheNewestOne(t *testing.T) {
 	x, dir := newTest(t, Event{})
 	tool(t, dir, "secret-get", `echo "$@" >$OUT/args; echo '{"api-key":"a:b:c"}'`)
