@@ -35,7 +35,7 @@ func main() {
 		World: func(event hooktool.Event, tools hooktool.Tools) rack.World {
 			return rack.World{
 				Machine: node.Here(), Tools: tools, Unit: event.Unit, App: event.App(), CharmDir: event.CharmDir,
-				Wait: wait,
+				Wait: node.Until(enrolment),
 			}
 		},
 		Observe: rack.Observe,
@@ -47,17 +47,4 @@ func main() {
 			"prepare-clone":  rack.PrepareClone,
 		},
 	})
-}
-
-// wait waits for a fact.
-func wait(ctx context.Context, done func() bool) {
-	ctx, cancel := context.WithTimeout(ctx, enrolment)
-	defer cancel()
-	for !done() {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(250 * time.Millisecond):
-		}
-	}
 }

@@ -43,7 +43,7 @@ func main() {
 			return &region.World{
 				Machine: node.Here(), Tools: tools, Unit: event.Unit, App: event.App(), CharmDir: event.CharmDir,
 				StateDir: filepath.Join(stateDir, strings.ReplaceAll(event.Unit, "/", "-")),
-				API:      region.API, Now: time.Now, Random: rand.Text, Dial: dial, Wait: wait,
+				API:      region.API, Now: time.Now, Random: rand.Text, Dial: dial, Wait: node.Until(patience),
 			}
 		},
 		Observe: region.Observe,
@@ -61,17 +61,4 @@ func dial(ctx context.Context, at string) error {
 		return err
 	}
 	return conn.Close()
-}
-
-// wait waits for a fact.
-func wait(ctx context.Context, done func() bool) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for !done() {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(500 * time.Millisecond):
-		}
-	}
 }

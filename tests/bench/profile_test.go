@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -17,13 +18,13 @@ import (
 )
 
 // TestProfile changes the profile of an application of ten units: how long until the kernel
-// holds all ten containers to the new limit, what Juju takes for one hook, and how often LXD's
-// profile was written for it.
+// holds all ten containers to the new limit, what Juju takes for one hook on the same units,
+// and how often LXD's profile was written for it.
 //
-// Juju 4 looks for changes in a model the less often the longer it has been quiet there, from
-// every 0.1 to every 10 seconds (juju 4.1-beta2, internal/changestream/stream/stream.go). The
-// option is set in one model and the broker is in another: so a hook is timed in both, in the
-// broker's after as long a silence as it has before the change.
+// The change goes through two hooks, each in a model of its own, and Juju 4 looks for changes
+// in a model the less often the longer it has been quiet there, from every 0.1 to every 10
+// seconds (juju 4.1-beta2, internal/changestream/stream/stream.go). So it is told apart how
+// long nothing of this project ran.
 func TestProfile(t *testing.T) {
 	const units = 10
 	box := testbed.New(t, "bench")
@@ -56,10 +57,10 @@ func TestProfile(t *testing.T) {
 	}
 	box.Eventually(t, 10*time.Minute, "the limit in every container", func() (bool, string) { return inForce(300) })
 
-	brokers := ""
+	broker := ""
 	for name, unit := range box.Status(t, "metal").Applications[app].Units {
 		if unit.Leader {
-			brokers = name
+			broker = name
 		}
 	}
 	quiet := func() (leader string) {
@@ -79,19 +80,15 @@ func TestProfile(t *testing.T) {
 		return leader
 	}
 	var rests []time.Duration
+	var ours []time.Duration
 	for round, mib := range []int{400, 350, 420, 380, 440} {
-		// What one hook takes: an option that changes nothing.
-		time.Sleep(silence)
-		box.Juju(t, "config", "-m", "metal", app, fmt.Sprintf("ceph-osd-replication-count=%d", 3+(round+1)%2))
-		woken := ended(t, box, "metal", brokers, time.Now())
-		box.WaitActive(t, "metal", app, 3)
-		since := time.Now()
+		// What one hook takes: an option that changes nothing, on the same ten units.
 		leader := quiet()
 		box.Juju(t, "config", "-m", "machines", "lxd-profile-sub", fmt.Sprintf("cephfs-user=u%d", round))
-		latency := ended(t, box, "machines", leader, time.Now())
+		began := time.Now()
+		latency := hook(t, box, "machines", leader, "config-changed", began).ended.Sub(began)
 
 		quiet()
-		time.Sleep(silence - time.Since(since))
 		box.Inside(t, ask, "lxc monitor --type lifecycle --format json </dev/null >/tmp/events 2>&1 & echo $! >/tmp/monitor")
 		set(mib)
 		begin := time.Now()
@@ -114,47 +111,48 @@ func TestProfile(t *testing.T) {
 				writes++
 			}
 		}
-		wrote := lastLogged(t, box, "metal", "write profile dcib-")
-		rests = append(rests, total-woken)
-		t.Logf("round %d: %d containers held to %d MiB %.2f s after the command; a hook that does nothing takes %.2f s in the broker's model: "+
-			"%.2f s beyond it; and %.2f s here: %.2f s; the broker wrote after %.2f s; profile writes: %d",
-			round+1, units, mib, total.Seconds(), woken.Seconds(), (total - woken).Seconds(),
-			latency.Seconds(), (total - latency).Seconds(), wrote.Sub(begin).Seconds(), writes)
+		asked := hook(t, box, "machines", leader, "config-changed", begin)
+		served := hook(t, box, "metal", broker, "lxd-profile-relation-changed", asked.began)
+		own := asked.ended.Sub(asked.began) + begin.Add(total).Sub(served.began)
+		rests, ours = append(rests, total-latency), append(ours, own)
+		t.Logf("round %d: %d containers held to %d MiB %.2f s after the command, %.2f s beyond a hook that does nothing (%.2f s): "+
+			"Juju begins the hook that asks after %.2f s, which takes %.2f s, and the broker's %.2f s later; %.2f s after that all is in force; profile writes: %d",
+			round+1, units, mib, total.Seconds(), (total - latency).Seconds(), latency.Seconds(),
+			asked.began.Sub(begin).Seconds(), asked.ended.Sub(asked.began).Seconds(), served.began.Sub(asked.ended).Seconds(),
+			begin.Add(total).Sub(served.began).Seconds(), writes)
 		require.Equal(t, 1, writes, "profile writes for %d units", units)
 	}
 	slices.Sort(rests)
-	require.LessOrEqual(t, rests[len(rests)/2], 2*time.Second, "the median of what it takes beyond one hook")
+	slices.Sort(ours)
+	t.Logf("median: %.2f s beyond one hook, of which %.2f s are not Juju's waits", rests[len(rests)/2].Seconds(), ours[len(ours)/2].Seconds())
+	require.LessOrEqual(t, ours[len(ours)/2], 2*time.Second, "the median of what both hooks and LXD take")
 	box.DCIB(t, 5*time.Minute, "down")
 }
 
-// silence is how long nothing happens in the broker's model before it is woken.
-const silence = 10 * time.Second
+// run is one run of a hook.
+type run struct{ began, ended time.Time }
 
-// ended gives how long after a moment a unit of the model has ended a config-changed hook.
-func ended(t *testing.T, box testbed.Box, model, unit string, since time.Time) (after time.Duration) {
+// hook gives a unit's first run of a hook that ended after a moment, by Juju's log.
+func hook(t *testing.T, box testbed.Box, model, unit, name string, since time.Time) (r run) {
 	t.Helper()
-	box.Eventually(t, time.Minute, unit+" to run a hook", func() (bool, string) {
-		log := box.Juju(t, "debug-log", "-m", model, "--replay", "--no-tail", "--ms", "--date", "--utc", "--include", "unit-"+strings.ReplaceAll(unit, "/", "-"))
+	begins := fmt.Sprintf("running %s hook", name)
+	whose := regexp.MustCompile(`namespace_id:` + unit + `\b`)
+	ends := fmt.Sprintf("ran %q hook", name)
+	box.Eventually(t, time.Minute, unit+" to run "+name, func() (bool, string) {
+		r = run{}
+		log := box.Juju(t, "debug-log", "-m", model, "--replay", "--no-tail", "--ms", "--date", "--utc")
 		for line := range strings.Lines(log) {
-			if _, at, ok := stamp(line); ok && at.After(since) && strings.Contains(line, `ran "config-changed" hook`) {
-				after = at.Sub(since)
+			who, at, ok := stamp(line)
+			switch {
+			case !ok || at.Before(since):
+			case strings.Contains(line, begins) && whose.MatchString(line):
+				r.began = at
+			case strings.Contains(line, ends) && who == "unit-"+strings.ReplaceAll(unit, "/", "-")+":" && !r.began.IsZero():
+				r.ended = at
 				return true, ""
 			}
 		}
 		return false, ""
 	})
-	return after
-}
-
-// lastLogged gives when a unit of the model last logged that it begins a step.
-func lastLogged(t *testing.T, box testbed.Box, model, step string) time.Time {
-	t.Helper()
-	var last time.Time
-	for line := range strings.Lines(box.Juju(t, "debug-log", "-m", model, "--replay", "--no-tail", "--ms", "--date", "--utc")) {
-		if _, at, ok := stamp(line); ok && strings.Contains(line, step) {
-			last = at
-		}
-	}
-	require.False(t, last.IsZero(), "no unit of %s logged %q", model, step)
-	return last
+	return r
 }

@@ -101,7 +101,8 @@ func start(c Config) (*node, error) {
 		n.end()
 		return nil, errors.Join(err, n.server.Close())
 	}
-	n.working.Go(func() { n.serve(n.listener, incoming) })
+	local := n.server.BindAddress() // the C library's memory, which goes with the node
+	n.working.Go(func() { n.serve(n.listener, incoming, local) })
 	n.working.Go(n.keep)
 	return n, nil
 }

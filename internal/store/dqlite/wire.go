@@ -103,9 +103,9 @@ func (n *node) connect(_ context.Context, address string) (net.Conn, error) {
 	return here, nil
 }
 
-// serve hands the connections of those who have the cluster's key on to the node, until the
-// listener is closed.
-func (n *node) serve(listener net.Listener, config *tls.Config) {
+// serve hands the connections of those who have the cluster's key on to the node, which has
+// that address on this machine, until the listener is closed.
+func (n *node) serve(listener net.Listener, config *tls.Config, address string) {
 	for {
 		conn, err := listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -124,7 +124,7 @@ func (n *node) serve(listener net.Listener, config *tls.Config) {
 				_ = conn.Close()
 				return
 			}
-			local, err := net.Dial("unix", n.server.BindAddress())
+			local, err := net.Dial("unix", address)
 			if err != nil {
 				_ = conn.Close()
 				return
