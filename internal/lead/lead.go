@@ -20,6 +20,7 @@ type Drain struct {
 type Options struct {
 	Quantile float64       // of the past drains that would have been in time, in (0, 1]
 	Margin   float64       // is added, as a share: the next drain may be the slowest yet
+	Spare    time.Duration // is added too: the unit that begins may be lost, and another has to take over
 	Min, Max time.Duration // the lead is never outside
 	First    time.Duration // the lead as long as there is little to learn from
 	Enough   int           // so many past drains are no longer little
@@ -27,7 +28,7 @@ type Options struct {
 
 // Defaults are the options of a pet-scheduler that was told nothing else.
 func Defaults() Options {
-	return Options{Quantile: 0.95, Margin: 0.25, Min: time.Minute, Max: 2 * time.Hour, First: 15 * time.Minute, Enough: 5}
+	return Options{Quantile: 0.95, Margin: 0.25, Spare: 10 * time.Second, Min: time.Minute, Max: 2 * time.Hour, First: 15 * time.Minute, Enough: 5}
 }
 
 // remembered is how many of the last drains count: a pet's work and its network change.
@@ -45,7 +46,7 @@ type Lead struct {
 // Each past drain is taken as if it had had as many instances as there are now, if they are
 // more; never fewer, since what a drain takes has a part that does not shrink with them.
 // The lead is the quantile of these (the nearest rank, so that a short past gives its
-// slowest) and the margin, in whole seconds.
+// slowest), the margin and the spare time, in whole seconds.
 func Of(past []Drain, instances int, o Options) Lead {
 	past = past[max(0, len(past)-remembered):]
 	type grown struct {
@@ -64,7 +65,7 @@ func Of(past []Drain, instances int, o Options) Lead {
 		rank := min(n, max(1, int(math.Ceil(o.Quantile*float64(n)))))
 		grown := all[rank-1].took
 		at := past[all[rank-1].past]
-		lead.Time = time.Duration(min(float64(grown)*(1+o.Margin), math.MaxInt64/2)).Round(time.Second)
+		lead.Time = (time.Duration(min(float64(grown)*(1+o.Margin), math.MaxInt64/2)) + o.Spare).Round(time.Second)
 		lead.Why = fmt.Sprintf("%.0f%% of %d past drains were done in %s", o.Quantile*100, n, short(at.Took))
 		if n == 1 {
 			lead.Why = fmt.Sprintf("the one past drain took %s", short(at.Took))
@@ -74,9 +75,7 @@ func Of(past []Drain, instances int, o Options) Lead {
 		if grown > at.Took {
 			lead.Why += fmt.Sprintf(" with %d instances, there are %d now", at.Instances, instances)
 		}
-		if o.Margin > 0 {
-			lead.Why += fmt.Sprintf(", and %.0f%% more", o.Margin*100)
-		}
+		lead.Why += fmt.Sprintf(", and %.0f%% and %s more", o.Margin*100, short(o.Spare))
 		if n < o.Enough && lead.Time < o.First {
 			lead.Why += fmt.Sprintf("; at least %s until there were %d drains", short(o.First), o.Enough)
 			lead.Time = o.First

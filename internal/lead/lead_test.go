@@ -27,16 +27,16 @@ func TestOf(t *testing.T) {
 		why       string
 	}{
 		"never drained":      {nil, 4, 15 * time.Minute, "15m0s, as set for a pet that was never drained"},
-		"little to go by":    {drains(1, 5*time.Minute, 4), 4, 15 * time.Minute, "the one past drain took 5m0s, and 25% more; at least 15m0s until there were 5 drains"},
-		"little, but slow":   {[]lead.Drain{slow}, 4, 37*time.Minute + 30*time.Second, "the one past drain took 30m0s, and 25% more"},
-		"the slowest of few": {append(drains(9, 5*time.Minute, 4), slow), 4, 37*time.Minute + 30*time.Second, "the slowest of 10 past drains took 30m0s, and 25% more"},
-		"one in forty":       {append(drains(39, 5*time.Minute, 4), slow), 4, 6*time.Minute + 15*time.Second, "95% of 40 past drains were done in 5m0s, and 25% more"},
-		"more instances":     {drains(10, 5*time.Minute, 4), 8, 12*time.Minute + 30*time.Second, "the slowest of 10 past drains took 5m0s with 4 instances, there are 8 now, and 25% more"},
-		"fewer instances":    {drains(10, 5*time.Minute, 4), 1, 6*time.Minute + 15*time.Second, "the slowest of 10 past drains took 5m0s, and 25% more"},
-		"it was empty":       {drains(10, 2*time.Minute, 0), 3, 7*time.Minute + 30*time.Second, "the slowest of 10 past drains took 2m0s with 0 instances, there are 3 now, and 25% more"},
-		"too long":           {drains(10, 5*time.Hour, 4), 4, 2 * time.Hour, "the slowest of 10 past drains took 5h0m0s, and 25% more; at most 2h0m0s is allowed"},
-		"too short":          {drains(10, time.Second, 4), 4, time.Minute, "the slowest of 10 past drains took 1s, and 25% more; at least 1m0s is kept"},
-		"long ago":           {append(drains(50, time.Hour, 4), drains(100, 5*time.Minute, 4)...), 4, 6*time.Minute + 15*time.Second, "95% of 100 past drains were done in 5m0s, and 25% more"},
+		"little to go by":    {drains(1, 5*time.Minute, 4), 4, 15 * time.Minute, "the one past drain took 5m0s, and 25% and 10s more; at least 15m0s until there were 5 drains"},
+		"little, but slow":   {[]lead.Drain{slow}, 4, 37*time.Minute + 40*time.Second, "the one past drain took 30m0s, and 25% and 10s more"},
+		"the slowest of few": {append(drains(9, 5*time.Minute, 4), slow), 4, 37*time.Minute + 40*time.Second, "the slowest of 10 past drains took 30m0s, and 25% and 10s more"},
+		"one in forty":       {append(drains(39, 5*time.Minute, 4), slow), 4, 6*time.Minute + 25*time.Second, "95% of 40 past drains were done in 5m0s, and 25% and 10s more"},
+		"more instances":     {drains(10, 5*time.Minute, 4), 8, 12*time.Minute + 40*time.Second, "the slowest of 10 past drains took 5m0s with 4 instances, there are 8 now, and 25% and 10s more"},
+		"fewer instances":    {drains(10, 5*time.Minute, 4), 1, 6*time.Minute + 25*time.Second, "the slowest of 10 past drains took 5m0s, and 25% and 10s more"},
+		"it was empty":       {drains(10, 2*time.Minute, 0), 3, 7*time.Minute + 40*time.Second, "the slowest of 10 past drains took 2m0s with 0 instances, there are 3 now, and 25% and 10s more"},
+		"too long":           {drains(10, 5*time.Hour, 4), 4, 2 * time.Hour, "the slowest of 10 past drains took 5h0m0s, and 25% and 10s more; at most 2h0m0s is allowed"},
+		"too short":          {drains(10, time.Second, 4), 4, time.Minute, "the slowest of 10 past drains took 1s, and 25% and 10s more; at least 1m0s is kept"},
+		"long ago":           {append(drains(50, time.Hour, 4), drains(100, 5*time.Minute, 4)...), 4, 6*time.Minute + 25*time.Second, "95% of 100 past drains were done in 5m0s, and 25% and 10s more"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := lead.Of(c.past, c.instances, lead.Defaults())
