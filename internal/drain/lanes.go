@@ -24,9 +24,9 @@ const alone = 10 * time.Second
 // goes before one that has time, and both before what is only brought back. A semaphore from
 // the libraries gives it to who came first.
 //
-// They also set out one after another rather than all at once, a little further apart than a
-// move takes without the stop before it, up to alone. So while some shut down another is moved,
-// and none is down only because it waits for its turn at LXD.
+// They also set out one after another rather than all at once, as far apart as a move takes
+// without the stop before it, up to alone. So while some shut down another is moved, and few are
+// down only because they wait for their turn at LXD.
 //
 // And no instance is moved onto a member that one of them is emptying.
 type Lanes struct {
@@ -137,7 +137,7 @@ func (l *Lanes) leave() {
 func (l *Lanes) took(t time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.gap = (l.gap + min(t*9/8, alone)) / 2 // half of them take longer than the mean
+	l.gap = (l.gap + min(t, alone)) / 2
 }
 
 // empty says that a member is being emptied, until done is called, and returns when nothing is
