@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 	"time"
@@ -27,6 +28,10 @@ func Main[F, W any](c Charm[F, W]) {
 	code := 0
 	event, err := hooktool.EventFrom(os.Getenv)
 	if err == nil {
+		if event.Action == "" {
+			// A hook does one thing after another, and to wake more threads only costs it time.
+			runtime.GOMAXPROCS(1)
+		}
 		tools := hooktool.NewExec(event)
 		err = c.Run(ctx, event, tools)
 		recordUsage(os.Getenv("DCIB_USAGE"), tools)

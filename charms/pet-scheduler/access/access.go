@@ -46,6 +46,7 @@ const (
 type Identity struct {
 	Certificate string // PEM
 	pair        tls.Certificate
+	dir         string // the unit's state directory
 }
 
 // Load reads the identity in dir. ok is false when there is none that can be used for
@@ -70,7 +71,7 @@ func Load(dir string) (id Identity, ok bool, err error) {
 		// Half of an older pair, left by a unit that was killed: make another.
 		return Identity{}, false, nil
 	}
-	return Identity{Certificate: string(certificate), pair: pair}, true, nil
+	return Identity{Certificate: string(certificate), pair: pair, dir: dir}, true, nil
 }
 
 // Create makes an identity for a unit in dir, unless a good one is there.
@@ -173,11 +174,14 @@ func Connect(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() 
 // tlsConfig pins the server's very certificate: every member of a cluster shows the same
 // one, whatever its address, and no authority signed it.
 func tlsConfig(server *x509.Certificate, id Identity) *tls.Config {
+	known := newSessions(id.dir, server.Raw, id.pair.Leaf.Raw)
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		Certificates:       []tls.Certificate{id.pair},
+		ClientSessionCache: known,
 		InsecureSkipVerify: true, // in favour of VerifyConnection, which is stricter
 		VerifyConnection: func(state tls.ConnectionState) error {
+			known.resumed.Store(state.DidResume)
 			if len(state.PeerCertificates) == 0 || !bytes.Equal(state.PeerCertificates[0].Raw, server.Raw) {
 				return errors.New("it does not show the certificate that the relation names")
 			}

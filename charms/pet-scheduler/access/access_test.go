@@ -80,7 +80,7 @@ var answered atomic.Int32
 func lxd(t *testing.T) (lxdhttps.Offer, *int) {
 	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"some-other-name"}}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"some-other-name"}, NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	require.NoError(t, err)
 	connections := new(int)
