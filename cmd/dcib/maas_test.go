@@ -107,8 +107,10 @@ func TestHowToMAAS(t *testing.T) {
 		setUpMAAS(e)
 		e.Setenv(envMAASKey, "")
 		region := e.Values["maas"].(*maastest.Region)
-		region.Machines[0].Disks[0].Partitions = []maastest.Partition{{Size: 90e9, Filesystem: "lvm-pv"}}
-		region.Machines[0].Disks = append(region.Machines[0].Disks, maastest.Disk{ID: 99, Name: "vgroot-lvroot", Virtual: true, Size: 90e9, Filesystem: "ext4", Mount: "/"})
+		region.Between(func() {
+			region.Machines[0].Disks[0].Partitions = []maastest.Partition{{Size: 90e9, Filesystem: "lvm-pv"}}
+			region.Machines[0].Disks = append(region.Machines[0].Disks, maastest.Disk{ID: 99, Name: "vgroot-lvroot", Virtual: true, Size: 90e9, Filesystem: "ext4", Mount: "/"})
+		})
 		return os.CopyFS(filepath.Join(e.WorkDir, "docs", "examples"), os.DirFS("../../docs/examples"))
 	}})
 }
