@@ -63,9 +63,9 @@ func (n *node) attend(ctx context.Context) error {
 		}
 		n.in.Store(true)
 	}
-	nodes, err := c.Cluster(ctx)
+	nodes, err := list(ctx, c)
 	if err != nil {
-		return fmt.Errorf("cannot list the store's nodes: %w", err)
+		return err
 	}
 	// An empty list has been seen of a leader that was about to be none.
 	if len(nodes) > 0 {
@@ -121,7 +121,7 @@ func (n *node) adjust(ctx context.Context, c *client.Client) error {
 		if err != nil || leader == nil || leader.ID != n.who.ID {
 			return err
 		}
-		nodes, err := c.Cluster(ctx)
+		nodes, err := list(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -190,15 +190,11 @@ func (n *node) Handover(ctx context.Context) error {
 }
 
 func (n *node) handover(ctx context.Context) error {
-	c, err := n.leader(ctx)
+	c, nodes, err := n.cluster(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	nodes, err := c.Cluster(ctx)
-	if err != nil {
-		return err
-	}
 	changes := n.survey(ctx, nodes)
 	role, candidates := changes.Handover(n.who.ID)
 	var heir client.NodeInfo

@@ -125,6 +125,28 @@ func (n *node) leader(ctx context.Context) (*client.Client, error) {
 	return c, nil
 }
 
+// cluster gives a client of the store's leader, which the caller closes, and the store's nodes.
+func (n *node) cluster(ctx context.Context) (*client.Client, []client.NodeInfo, error) {
+	c, err := n.leader(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	nodes, err := list(ctx, c)
+	if err != nil {
+		return nil, nil, errors.Join(err, c.Close())
+	}
+	return c, nodes, nil
+}
+
+// list gives the store's nodes as its leader has them.
+func list(ctx context.Context, leader *client.Client) ([]client.NodeInfo, error) {
+	nodes, err := leader.Cluster(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the store's nodes: %w", err)
+	}
+	return nodes, nil
+}
+
 // options are those of every client.
 func (n *node) options() []client.Option {
 	return []client.Option{client.WithDialFunc(n.others.dial), client.WithLogFunc(n.log)}
@@ -132,15 +154,11 @@ func (n *node) options() []client.Option {
 
 // Members implements Node.
 func (n *node) Members(ctx context.Context) ([]Member, error) {
-	c, err := n.leader(ctx)
+	c, nodes, err := n.cluster(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	nodes, err := c.Cluster(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("cannot list the store's nodes: %w", err)
-	}
 	leader, err := c.Leader(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask who leads the store: %w", err)
@@ -154,15 +172,11 @@ func (n *node) Members(ctx context.Context) ([]Member, error) {
 
 // Remove implements Node.
 func (n *node) Remove(ctx context.Context, address string) error {
-	c, err := n.leader(ctx)
+	c, nodes, err := n.cluster(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	nodes, err := c.Cluster(ctx)
-	if err != nil {
-		return fmt.Errorf("cannot list the store's nodes: %w", err)
-	}
 	for _, node := range nodes {
 		if node.Address != address {
 			continue
