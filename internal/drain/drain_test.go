@@ -423,3 +423,29 @@ func testParallel(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 8, report.Moved())
 }
+
+// A drain that ended anywhere on its way is undone without a trace: also what was to leave and
+// had not set out yet must not go to the member when that is restored some day.
+func TestUndoneAnywhere(t *testing.T) {
+	for life := range 40 {
+		lxd := draintest.New("pet", "b", "c")
+		for _, name := range []string{"c1", "c2", "c3"} {
+			lxd.Add(name, "pet", true)
+		}
+		d := drainer(lxd)
+		d.Lanes = drain.NewLanes(1, 0)
+		lxd.Life = life
+		_, err := d.Drain(t.Context(), "pet", false)
+		lxd.Life = -1
+		require.Equal(t, err == nil, lxd.Status("pet") == drain.Evacuated && look(t, lxd).Records["pet"].Phase == drain.Drained)
+		_, err = d.Undrain(t.Context(), "pet")
+		require.NoError(t, err)
+		require.Empty(t, lxd.Journal)
+		require.Equal(t, drain.Online, lxd.Status("pet"))
+		for _, i := range lxd.Instance {
+			require.Equal(t, "pet", i.Member, "%s after %d calls", i.Ref, life)
+			require.True(t, i.Running, "%s after %d calls", i.Ref, life)
+			require.Empty(t, i.Origin, "%s after %d calls", i.Ref, life)
+		}
+	}
+}

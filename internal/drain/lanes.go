@@ -62,6 +62,14 @@ func NewLanes(atOnce int, apart time.Duration) *Lanes {
 	}
 }
 
+// count is how many there are: without any, one thing is done after another.
+func (l *Lanes) count() int {
+	if l == nil {
+		return 1
+	}
+	return l.lanes
+}
+
 // enter waits for a lane, for something that has to be done by then, and for the moment to set
 // out. It gives false, and no lane, when the context ends before.
 func (l *Lanes) enter(ctx context.Context, by time.Time) bool {
@@ -133,11 +141,12 @@ func (l *Lanes) leave() {
 	l.waiting = slices.Delete(l.waiting, 0, 1)
 }
 
-// took tells how long a move has taken, without the stop before it.
+// took tells how long a move has taken, without the stop before it. LXD's part of that stop is a
+// third of it again.
 func (l *Lanes) took(t time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.gap = (l.gap + min(t, alone)) / 2
+	l.gap = (l.gap + min(t*4/3, alone)) / 2
 }
 
 // empty says that a member is being emptied, until done is called, and returns when nothing is

@@ -162,7 +162,7 @@ func testLanesGoToWhoIsDueFirst(t *testing.T, stopped bool) {
 // meanwhile. Long copies are made side by side nevertheless.
 func TestLanesAreNotEnteredAllAtOnce(t *testing.T) {
 	for takes, want := range map[time.Duration]time.Duration{
-		4 * time.Second: 4 * time.Second,
+		3 * time.Second: 4 * time.Second,
 		time.Minute:     10 * time.Second,
 	} {
 		synctest.Test(t, func(t *testing.T) { testLanesAreNotEnteredAllAtOnce(t, takes, want) })

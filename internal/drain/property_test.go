@@ -129,6 +129,9 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 		require.Len(t, lxd.Instance, len(drained), "none is lost, none comes back from the dead")
 		for _, i := range lxd.Instance {
 			was, mid := before[i.Ref], drained[i.Ref]
+			if was.Member == "pet" && was.Origin == "" {
+				require.Empty(t, i.Origin, "%s would go to pet when that is restored", i.Ref)
+			}
 			switch {
 			case was.Member != "pet" || touched[i.Ref] == "moved":
 				require.Equal(t, mid.Member, i.Member, "%s (%s)", i.Ref, touched[i.Ref])

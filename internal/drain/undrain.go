@@ -107,7 +107,8 @@ func (r *Record) track(view View, member string) {
 	}
 	r.Entries = slices.DeleteFunc(r.Entries, func(e Entry) bool {
 		i, there := view.find(e)
-		// An evacuation says so on the instance before it moves it; other moves do not.
+		// A drain and an evacuation say so on the instance before anything moves; whoever
+		// moves it out of a drain that is under way moves it for that drain.
 		return there && i.Member != member && e.To == "" && i.Origin == ""
 	})
 	for n := range r.Entries {

@@ -207,7 +207,9 @@ func (b drains) down(t *testing.T, guests []string) time.Duration {
 			require.NoError(t, err)
 			return ms
 		}
-		all += time.Duration(at(up)-at(end)) * time.Millisecond
+		was := time.Duration(at(up)-at(end)) * time.Millisecond
+		t.Logf("%s was down for %.2f s", g, was.Seconds())
+		all += was
 	}
 	return all / time.Duration(len(guests))
 }
