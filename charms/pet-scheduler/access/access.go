@@ -171,6 +171,44 @@ func Connect(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() 
 	return nil, fmt.Errorf("cannot reach LXD: %s", strings.Join(problems, "; "))
 }
 
+// ConnectTo is Connect, to that member if it can be reached; "" is any. A member passes on what
+// is for another one over a connection that it makes for each request, so it is worth asking
+// the one on which the work is: lxd 5.0.2, lxd/cluster/connect.go. LXD has been asked what it
+// can do.
+func ConnectTo(ctx context.Context, member string, offer lxdhttps.Offer, id Identity, may func() error) (lxdclient.InstanceServer, error) {
+	life, end := context.WithCancel(ctx)
+	some, name, err := prepared(life, offer, id, may)
+	if err != nil {
+		end()
+		return nil, err
+	}
+	if member != "" && member != name {
+		if there, _, err := some.GetClusterMember(member); err == nil {
+			offer.Addresses = []string{strings.TrimPrefix(there.URL, "https://")}
+			if direct, _, err := prepared(ctx, offer, id, may); err == nil {
+				end()
+				return direct, nil
+			}
+		}
+	}
+	context.AfterFunc(ctx, end)
+	return some, nil
+}
+
+// prepared is Connect, and gives the member's name: the library knows what LXD can do only after
+// it asked it about itself.
+func prepared(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() error) (lxdclient.InstanceServer, string, error) {
+	server, err := Connect(ctx, offer, id, may)
+	if err != nil {
+		return nil, "", err
+	}
+	self, _, err := server.GetServer()
+	if err != nil {
+		return nil, "", fmt.Errorf("cannot ask LXD what it can do: %w", err)
+	}
+	return server, self.Environment.ServerName, nil
+}
+
 // tlsConfig pins the server's very certificate: every member of a cluster shows the same
 // one, whatever its address, and no authority signed it.
 func tlsConfig(server *x509.Certificate, id Identity) *tls.Config {

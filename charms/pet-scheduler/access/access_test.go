@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -17,10 +18,12 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/canonical/lxd/shared/api"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
@@ -78,29 +81,66 @@ var answered atomic.Int32
 
 // lxd serves an API that answers like LXD's root, and shows who asked.
 func lxd(t *testing.T) (lxdhttps.Offer, *int) {
+	offer, connections := members(t, "one")
+	return offer, connections[0]
+}
+
+// members serves the same for each member of a cluster, in the order of their names, and counts
+// the connections of each.
+func members(t *testing.T, names ...string) (lxdhttps.Offer, []*int) {
 	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"some-other-name"}, NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	require.NoError(t, err)
-	connections := new(int)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answered.Add(1)
-		_, _ = io.WriteString(w, `{"type":"sync","status_code":200,"metadata":{"auth":"`+r.TLS.PeerCertificates[0].Subject.CommonName+`"}}`)
-	}))
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, ClientAuth: tls.RequireAnyClientCert}
-	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-		if s == http.StateNew {
-			*connections++
+	offer := lxdhttps.Offer{Certificate: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))}
+	var counts []*int
+	urls := map[string]string{}
+	for _, name := range names {
+		connections := new(int)
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			answered.Add(1)
+			var answer any = api.Server{
+				ServerUntrusted: api.ServerUntrusted{Auth: r.TLS.PeerCertificates[0].Subject.CommonName, APIExtensions: []string{"clustering"}},
+				Environment:     api.ServerEnvironment{ServerName: name},
+			}
+			if member, ok := strings.CutPrefix(r.URL.Path, "/1.0/cluster/members/"); ok {
+				answer = api.ClusterMember{ServerName: member, URL: urls[member]}
+			}
+			_ = json.NewEncoder(w).Encode(map[string]any{"type": "sync", "status_code": 200, "metadata": answer})
+		}))
+		server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, ClientAuth: tls.RequireAnyClientCert}
+		server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+			if s == http.StateNew {
+				*connections++
+			}
 		}
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		counts, urls[name] = append(counts, connections), server.URL
+		offer.Addresses = append(offer.Addresses, server.Listener.Addr().String())
 	}
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	return lxdhttps.Offer{
-		Certificate: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
-		Addresses:   []string{server.Listener.Addr().String()},
-	}, connections
+	return offer, counts
+}
+
+// The member on which the work is is asked itself; where it cannot be reached, or nobody has
+// heard of it, another does.
+func TestConnectTo(t *testing.T) {
+	offer, connections := members(t, "one", "two")
+	id := identity(t)
+	for member, want := range map[string]string{"one": "one", "two": "two", "three": "one", "": "one"} {
+		*connections[0], *connections[1] = 0, 0
+		server, err := ConnectTo(t.Context(), member, offer, id, nil)
+		require.NoError(t, err)
+		got, _, err := server.GetServer()
+		require.NoError(t, err)
+		require.Equal(t, want, got.Environment.ServerName, "asked for %s", member)
+		require.Equal(t, 1, *connections[0], "the first that was there, for %q", member)
+	}
+	offer.Addresses = []string{"127.0.0.1:1"}
+	_, err := ConnectTo(t.Context(), "two", offer, id, nil)
+	require.ErrorContains(t, err, "cannot reach LXD: 127.0.0.1:1: ")
 }
 
 func TestConnect(t *testing.T) {

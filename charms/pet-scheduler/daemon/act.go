@@ -348,7 +348,7 @@ func (d *Daemon) cluster(ctx context.Context, a *store.Actor, run store.Run, h *
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := d.Connect(ctx, config, a.Check)
+	cluster, err := d.Connect(ctx, config, run.Where(), a.Check)
 	if err != nil {
 		return nil, err
 	}

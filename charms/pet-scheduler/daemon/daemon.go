@@ -30,9 +30,9 @@ type Cluster interface {
 type Daemon struct {
 	// Dir is the unit's state directory, with the configuration in it.
 	Dir string
-	// Connect reaches the LXD that the configuration names. What it gives sends LXD nothing
-	// any more once may, unless it is nil, returns an error.
-	Connect func(ctx context.Context, c control.Config, may func() error) (Cluster, error)
+	// Connect reaches the LXD that the configuration names, that member of it if it can; "" is
+	// any. What it gives sends LXD nothing any more once may, unless it is nil, returns an error.
+	Connect func(ctx context.Context, c control.Config, member string, may func() error) (Cluster, error)
 	// Log takes a line for each thing that an operator may want to know.
 	Log func(format string, args ...any)
 	// After, unless it is nil, is told of each write to the journal, and of each change to

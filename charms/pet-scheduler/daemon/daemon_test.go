@@ -154,7 +154,7 @@ func (u *units) start(n int) {
 		d := Daemon{
 			Dir:     u.dirs[n],
 			lanes:   drain.NewLanes(drain.AtOnce, 0),
-			Connect: func(context.Context, control.Config, func() error) (Cluster, error) { return u.lxd, nil },
+			Connect: func(context.Context, control.Config, string, func() error) (Cluster, error) { return u.lxd, nil },
 			Log:     func(format string, args ...any) {},
 		}
 		done <- d.Run(ctx)
@@ -395,7 +395,7 @@ func TestDeathAtEachCall(t *testing.T) {
 		d := Daemon{
 			unit:    unit,
 			lanes:   drain.NewLanes(drain.AtOnce, 0),
-			Connect: func(context.Context, control.Config, func() error) (Cluster, error) { return cluster, nil },
+			Connect: func(context.Context, control.Config, string, func() error) (Cluster, error) { return cluster, nil },
 			Log:     func(string, ...any) {},
 		}
 		d.node.Store(&member{node, l.Addr().String()})

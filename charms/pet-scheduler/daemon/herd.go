@@ -384,7 +384,7 @@ func (h *herd) noneAnyMore(ctx context.Context, s *store.Store) ([]*calendar.Pet
 func (d *Daemon) look(ctx context.Context, config control.Config) (drain.View, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	cluster, err := d.Connect(ctx, config, nil)
+	cluster, err := d.Connect(ctx, config, "", nil)
 	if err != nil {
 		return drain.View{}, err
 	}

@@ -37,8 +37,8 @@ func command(args []string) error {
 	defer stop()
 	d := daemon.Daemon{
 		Dir: args[1],
-		Connect: func(ctx context.Context, c control.Config, may func() error) (daemon.Cluster, error) {
-			return pets.Reach(ctx, args[1], c.LXD, may)
+		Connect: func(ctx context.Context, c control.Config, member string, may func() error) (daemon.Cluster, error) {
+			return pets.Reach(ctx, args[1], member, c.LXD, may)
 		},
 		After: after,
 		// The journal of systemd adds the time.

@@ -62,23 +62,19 @@ func Open(event hooktool.Event, tools hooktool.Tools) World {
 		Dir:   filepath.Join(stateDir, strings.ReplaceAll(event.Unit, "/", "-")),
 		Tools: tools,
 		Connect: func(ctx context.Context, offer lxdhttps.Offer, id access.Identity) (LXD, error) {
-			return connect(ctx, offer, id, nil)
+			server, err := access.Connect(ctx, offer, id, nil)
+			if err != nil {
+				return nil, err
+			}
+			return cluster{lxdlayer.Cluster{Server: server}}, nil
 		},
 	}
 }
 
-func connect(ctx context.Context, offer lxdhttps.Offer, id access.Identity, may func() error) (LXD, error) {
-	server, err := access.Connect(ctx, offer, id, may)
-	if err != nil {
-		return nil, err
-	}
-	return cluster{lxdlayer.Cluster{Server: server}}, nil
-}
-
 // Reach connects to the LXD of an offer as the unit whose state directory is dir, ready to
-// work. The context is for the life of the connection; nothing is sent over it once may,
+// work, to that member if it can be reached; "" is any. The context is for the life of the connection; nothing is sent over it once may,
 // unless it is nil, returns an error.
-func Reach(ctx context.Context, dir string, offer lxdhttps.Offer, may func() error) (LXD, error) {
+func Reach(ctx context.Context, dir, member string, offer lxdhttps.Offer, may func() error) (LXD, error) {
 	id, ok, err := access.Load(dir)
 	if err != nil {
 		return nil, err
@@ -86,11 +82,11 @@ func Reach(ctx context.Context, dir string, offer lxdhttps.Offer, may func() err
 	if !ok {
 		return nil, fmt.Errorf("cannot reach LXD: this unit has no client certificate in %s yet", dir)
 	}
-	lxd, err := connect(ctx, offer, id, may)
+	server, err := access.ConnectTo(ctx, member, offer, id, may)
 	if err != nil {
 		return nil, err
 	}
-	return lxd, lxd.Prepare()
+	return cluster{lxdlayer.Cluster{Server: server}}, nil
 }
 
 type cluster struct{ lxdlayer.Cluster }
