@@ -9,6 +9,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -28,6 +29,7 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/refresh"
 	"github.com/dcib/dcib/charms/lxd-cluster/share"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
+	"github.com/dcib/dcib/charms/lxd-cluster/wake"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/command"
 	"github.com/dcib/dcib/internal/hooktool"
@@ -54,12 +56,20 @@ type facts struct {
 	MAAS    maas.Facts
 	Trust   trust.Facts
 	Broker  broker.Facts
+	Wake    wake.Facts
 	Metrics metrics.Facts
 	Cert    certificate.Facts
 	Share   share.Facts
 }
 
 func main() {
+	if len(os.Args) > 2 && os.Args[1] == wake.Verb {
+		if err := wake.Main(context.Background(), os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	charm.Main(charm.Charm[facts, *world]{
 		World: func(event hooktool.Event, tools hooktool.Tools) *world {
 			return &world{tools: tools, socket: &cluster.Socket{}, event: event}
@@ -110,7 +120,11 @@ func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err 
 			return f, err
 		}
 	}
-	if !f.Cluster.LXD.Clustered || f.Cluster.Departure != nil {
+	if f.Cluster.Departure != nil {
+		f.Wake, err = wake.Observe(w.wake(), wake.Site{})
+		return f, err
+	}
+	if !f.Cluster.LXD.Clustered {
 		return f, nil // the other rooms work on a cluster, for a unit that stays
 	}
 	if f.MAAS, err = maas.Observe(ctx, w.maas(), maasSite(event, f.Cluster)); err != nil {
@@ -123,6 +137,11 @@ func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err 
 	if f.Broker, err = broker.Observe(ctx, event, w.broker(), f.Cluster.Leader); err != nil {
 		return f, err
 	}
+	called := wake.Site{Wanted: f.Broker.Active && len(f.Broker.Relations) > 0, LXD: f.Cluster.Address}
+	if f.Wake, err = wake.Observe(w.wake(), called); err != nil {
+		return f, err
+	}
+	f.Broker.Calls = f.Wake.Address()
 	if f.Metrics, err = metrics.Observe(ctx, w.metrics()); err != nil {
 		return f, err
 	}
@@ -136,6 +155,7 @@ func plan(f facts) charm.Plan[*world] {
 		// The relations that a leaving unit sees go do not go: the other units have them.
 		// But no key of theirs stays behind.
 		steps := charm.Lift(share.Leave(f.Share), (*world).share)
+		steps = append(steps, charm.Lift(wake.Plan(f.Wake), (*world).wake)...)
 		steps = append(steps, charm.Lift(p.Steps, (*world).cluster)...)
 		return charm.Plan[*world]{Steps: append(steps, charm.Lift(ceph.Leave(f.Behind), (*world).ceph)...), Status: p.Status}
 	}
@@ -150,6 +170,7 @@ func plan(f facts) charm.Plan[*world] {
 	steps := charm.Lift(p.Steps, (*world).cluster)
 	// The broker gives nobody a share that the hosts do not know.
 	steps = append(steps, charm.Lift(share.Plan(f.Share), (*world).share)...)
+	steps = append(steps, charm.Lift(wake.Plan(f.Wake), (*world).wake)...)
 	steps = append(steps, charm.Lift(broker.Plan(f.Broker), (*world).broker)...)
 	scraped, unreadable := metrics.Plan(f.Metrics)
 	steps = append(steps, charm.Lift(scraped, (*world).metrics)...)
@@ -182,6 +203,13 @@ func plan(f facts) charm.Plan[*world] {
 
 func (w *world) share() share.World {
 	return share.World{Tools: w.tools, Folder: share.Folder, StateDir: w.stateDir()}
+}
+
+func (w *world) wake() wake.World {
+	return wake.World{
+		Unit: w.event.Unit, Program: filepath.Join(w.event.CharmDir, "lxd-cluster"), Dir: "/etc/systemd/system", Proc: "/proc",
+		Tools: w.tools, Commands: command.System{},
+	}
 }
 
 func (w *world) install() install.World {

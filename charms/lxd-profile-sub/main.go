@@ -36,7 +36,7 @@ func main() {
 	charm.Main(charm.Charm[facts, *world]{
 		World: func(_ hooktool.Event, tools hooktool.Tools) *world {
 			return &world{
-				sub:    sub.World{Tools: tools, LXD: sub.DevLXD{Socket: sub.Socket, Proc: "/proc"}},
+				sub:    sub.World{Tools: tools, LXD: sub.DevLXD{Socket: sub.Socket, Proc: "/proc"}, Call: sub.Datagram},
 				direct: direct.World{World: profiles.World{Tools: tools, Now: time.Now}, Open: direct.Open, Pause: pause, Reboot: reboot},
 			}
 		},

@@ -406,6 +406,9 @@ func testProfile(t *testing.T) {
 		}
 	}
 
+	broker, _ := box.Leader(t, "metal", "lxd-cluster")
+	require.Equal(t, []string{broker}, listeners(t), "who is called by those who ask")
+
 	t.Run("a bad profile is refused and the good one stays", func(t *testing.T) {
 		box.Juju(t, "config", "-m", "machines", "lxd-profile-sub", "profile=config: {limits.memory: plenty}")
 		box.Eventually(t, 3*time.Minute, "the subordinate to refuse it", func() (bool, string) {
@@ -440,6 +443,25 @@ func testProfile(t *testing.T) {
 		list := box.Inside(t, ask, "lxc profile list --format csv")
 		return !strings.Contains(list, "dcib-"), list
 	})
+	box.Eventually(t, time.Minute, "nobody to listen any more", func() (bool, string) {
+		units := listeners(t)
+		return len(units) == 0, strings.Join(units, ", ")
+	})
+}
+
+// listeners are the units of lxd-cluster on whose machines there is a socket for calls; what
+// calls they took they could act on.
+func listeners(t *testing.T) []string {
+	t.Helper()
+	var units []string
+	for unit, machine := range clusterMachines(t) {
+		if strings.Contains(box.Inside(t, machine, "cat /proc/net/udp /proc/net/udp6"), ":4504 ") { // 17668
+			units = append(units, unit)
+			require.Equal(t, "loaded active", box.Inside(t, machine, "systemctl show --value -p LoadState -p ActiveState lxd-cluster-wake.socket | xargs"))
+		}
+		require.NotContains(t, box.Inside(t, machine, "journalctl --no-pager -o cat -u lxd-cluster-wake.service"), "cannot", unit)
+	}
+	return units
 }
 
 func testNoSecrets(t *testing.T) {

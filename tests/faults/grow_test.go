@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -61,7 +60,7 @@ func testGrowAndShrink(t *testing.T) {
 	for left := 4; left >= 1; left-- {
 		before := pids(t, model)
 		// The Juju leader goes, whatever it is in LXD's database.
-		name, machine := leader(t, model)
+		name, machine := box.Leader(t, model, app)
 		box.Juju(t, "remove-unit", "-m", model, "--no-prompt", name)
 		requireForms(t, model, left)
 		after := pids(t, model)
@@ -79,21 +78,6 @@ func unit(t *testing.T, model string, n int) (name, machine string) {
 	t.Helper()
 	name = fmt.Sprintf("%s/%d", app, n)
 	return name, box.Status(t, model).Instance(t, name)
-}
-
-// leader gives Juju's leader, and its machine.
-func leader(t *testing.T, model string) (name, machine string) {
-	t.Helper()
-	box.Eventually(t, 3*time.Minute, "Juju to have a leader", func() (bool, string) {
-		s := box.Status(t, model)
-		for unit, u := range s.Applications[app].Units {
-			if u.Leader {
-				name, machine = unit, s.Machines[u.Machine].InstanceID
-			}
-		}
-		return name != "", "none"
-	})
-	return name, machine
 }
 
 // pids gives each guest's member and the process that it is there; a guest that does not

@@ -350,13 +350,8 @@ func key(t *testing.T, model string) string {
 
 func leaderOf(t *testing.T, model string) string {
 	t.Helper()
-	for name, u := range box.Status(t, model).Applications[region].Units {
-		if u.Leader {
-			return name
-		}
-	}
-	require.Fail(t, "no region leads")
-	return ""
+	unit, _ := box.Leader(t, model, region)
+	return unit
 }
 
 // sql asks the embedded database, and gives its answer's lines.

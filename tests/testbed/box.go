@@ -228,6 +228,22 @@ func (s Status) Instance(t testing.TB, name string) string {
 	return s.Machines[u.Machine].InstanceID
 }
 
+// Leader waits for Juju to have a leader of the application, and gives it and its machine's
+// instance.
+func (b Box) Leader(t testing.TB, model, app string) (unit, machine string) {
+	t.Helper()
+	b.Eventually(t, 3*time.Minute, "Juju to have a leader of "+app, func() (bool, string) {
+		s := b.Status(t, model)
+		for name, u := range s.Applications[app].Units {
+			if u.Leader {
+				unit, machine = name, s.Machines[u.Machine].InstanceID
+			}
+		}
+		return unit != "", "none"
+	})
+	return unit, machine
+}
+
 // WaitActive waits until every unit of the application is active and idle, and there are
 // as many as wanted.
 func (b Box) WaitActive(t testing.TB, model, app string, units int) {

@@ -56,6 +56,7 @@ type Facts struct {
 	Failed    map[string]string // what LXD refused in this hook, by step
 	Restarted bool              // a batch was restarted in this hook
 	Now       time.Time
+	Calls     string // where this unit is called, host:port; "" while it does not listen
 
 	extension func(name string) bool // whether this LXD has an API extension
 }

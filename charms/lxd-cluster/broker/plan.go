@@ -475,7 +475,7 @@ func (f Facts) answer(r Relation, o outcome, attachments map[string]profiles.Att
 		})
 		units[name] = f.state(r, o, v, attachments)
 	}
-	answer := lxdprofile.Answer{Units: units}
+	answer := lxdprofile.Answer{Units: units, Calls: f.Calls}
 	if p, exists := f.Profiles[o.profile]; exists {
 		answer.Profile = &p.Content
 	}

@@ -105,7 +105,7 @@ func ApplyRestart(ctx context.Context, f Facts, w World, call charm.Call) (map[s
 	if len(units) == 0 {
 		return map[string]string{"units": "none: nothing waits for a restart"}, nil
 	}
-	if err := w.Tools.RelationSetApp(ctx, r.ID, request.Encode()); err != nil {
+	if err := w.ask(ctx, r.ID, r.Answer.Calls, request.Encode()); err != nil {
 		return nil, err
 	}
 	return map[string]string{

@@ -62,7 +62,7 @@ func Rollback(ctx context.Context, f Facts, w World, _ charm.Call) (map[string]s
 		return nil, errors.New("cannot roll back: no other profile has been fully applied on every unit before")
 	}
 	asked.Profile, asked.RolledBack = earlier, lxdprofile.Revision(wanted.Profile)
-	if err := w.Tools.RelationSetApp(ctx, r.ID, asked.Encode()); err != nil {
+	if err := w.ask(ctx, r.ID, r.Answer.Calls, asked.Encode()); err != nil {
 		return nil, err
 	}
 	return map[string]string{"profile": earlier.YAML(nil), "until": "the options change"}, nil

@@ -24,6 +24,22 @@ const Endpoint = "lxd-profile"
 type World struct {
 	Tools hooktool.Tools
 	LXD   LXD
+	// Call tells whoever listens at host:port that there is something to look at; Datagram is
+	// the real one.
+	Call func(ctx context.Context, address string) error
+}
+
+// ask writes into the application's databag of a relation, and calls the broker where it says
+// that it listens. Nobody waits for that, nor hears of it when it fails: Juju tells the broker
+// too, when it next looks.
+func (w World) ask(ctx context.Context, relation, calls string, values map[string]string) error {
+	if err := w.Tools.RelationSetApp(ctx, relation, values); err != nil {
+		return err
+	}
+	if calls != "" {
+		_ = w.Call(ctx, calls)
+	}
+	return nil
 }
 
 // LXD is what LXD tells an instance about itself; DevLXD is the real one.
@@ -150,10 +166,10 @@ func Plan(f Facts) charm.Plan[World] {
 				plan.Status = charm.Blockedf("%s", err)
 				return plan
 			} else if !lxdprofile.Same(r.Wish, values) {
-				plan.Steps = append(plan.Steps, publishShare{r.ID, r.Broker, values})
+				plan.Steps = append(plan.Steps, publishShare{r.ID, r.Broker, r.Answer.Calls, values})
 			}
 			if values := f.wish(r, wanted); !lxdprofile.Same(r.Wish, values) {
-				plan.Steps = append(plan.Steps, publishWish{r.ID, r.Broker, values})
+				plan.Steps = append(plan.Steps, publishWish{r.ID, r.Broker, r.Answer.Calls, values})
 			}
 		}
 		if f.Self.Instance != "" {
@@ -297,8 +313,8 @@ func inForce(prefix string, p profile.Profile, s lxdprofile.State, app string) c
 
 // publishWish asks the broker for a profile.
 type publishWish struct {
-	relation, broker string
-	values           map[string]string
+	relation, broker, calls string
+	values                  map[string]string
 }
 
 func (s publishWish) Name() string {
@@ -306,13 +322,13 @@ func (s publishWish) Name() string {
 }
 
 func (s publishWish) Apply(ctx context.Context, w World) error {
-	return w.Tools.RelationSetApp(ctx, s.relation, s.values)
+	return w.ask(ctx, s.relation, s.calls, s.values)
 }
 
 // publishShare hands over the access to a share, or asks for keys to seal it to.
 type publishShare struct {
-	relation, broker string
-	values           map[string]string
+	relation, broker, calls string
+	values                  map[string]string
 }
 
 func (s publishShare) Name() string {
@@ -320,7 +336,7 @@ func (s publishShare) Name() string {
 }
 
 func (s publishShare) Apply(ctx context.Context, w World) error {
-	return w.Tools.RelationSetApp(ctx, s.relation, s.values)
+	return w.ask(ctx, s.relation, s.calls, s.values)
 }
 
 // publishClaim tells the broker which instance is this unit's, with the proof if it has one.

@@ -3,6 +3,7 @@ package sub_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"maps"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -32,6 +34,7 @@ type model struct {
 	juju     *hooktooltest.Juju
 	relation *hooktooltest.Relation
 	lxd      map[string]*fakeLXD
+	called   []string // where the broker was told that there is something to look at
 }
 
 // fakeLXD is devlxd as one instance sees it.
@@ -83,7 +86,10 @@ func (m *model) options(options map[string]any) {
 func (m *model) charm() charm.Charm[sub.Facts, sub.World] {
 	return charm.Charm[sub.Facts, sub.World]{
 		World: func(event hooktool.Event, tools hooktool.Tools) sub.World {
-			return sub.World{Tools: tools, LXD: m.lxd[event.Unit]}
+			return sub.World{Tools: tools, LXD: m.lxd[event.Unit], Call: func(_ context.Context, address string) error {
+				m.called = append(m.called, address)
+				return errors.New("nobody there")
+			}}
 		},
 		Observe: sub.Observe,
 		Plan:    sub.Plan,
@@ -179,6 +185,39 @@ func TestFromTheWishToInForce(t *testing.T) {
 	m.answer("sub/1", challenged)
 	m.hook("sub/1")
 	assert.True(t, m.claim("sub/1").Proven(key, other))
+}
+
+// The broker is called where it says that it listens, each time that something else is asked for
+// and by nobody but who asks; that nobody is there does not matter.
+func TestTheBrokerIsCalled(t *testing.T) {
+	m := newModel(t)
+	both := func() {
+		m.hook("sub/0")
+		m.hook("sub/1")
+	}
+	both()
+	require.Empty(t, m.called, "it has not said where")
+	m.relation.Databags["lxd-cluster"] = lxdprofile.Answer{Units: map[string]lxdprofile.State{}, Calls: "10.0.1.1:17668"}.Encode()
+	both()
+	require.Empty(t, m.called, "nothing else is asked for")
+	m.config("config: {limits.memory: 768MiB}")
+	both()
+	both()
+	require.Equal(t, []string{"10.0.1.1:17668"}, m.called)
+	require.Contains(t, m.relation.Databags["sub"]["profile"], "768MiB")
+}
+
+func TestDatagram(t *testing.T) {
+	broker, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer broker.Close()
+	require.NoError(t, sub.Datagram(t.Context(), broker.LocalAddr().String()))
+	require.NoError(t, broker.SetReadDeadline(time.Now().Add(time.Minute)))
+	_, _, err = broker.ReadFrom(make([]byte, 1))
+	require.NoError(t, err)
+	for _, address := range []string{"", "broker.example:17668", "10.0.0.1", "10.0.0.1:x", "169.254.169.254:80:80"} {
+		require.ErrorContains(t, sub.Datagram(t.Context(), address), "cannot call the broker at", address)
+	}
 }
 
 // A mistake blocks the unit by name and changes nothing that was asked for.

@@ -274,6 +274,9 @@ type Answer struct {
 	Profile    *profile.Profile // what is in the LXD profile; nil while there is none
 	RolledBack string           // the wish's
 	Restart    Progress         // of the last request
+	// Calls is host:port, UDP: whoever has written a wish may send a datagram there, so that
+	// it is looked at before Juju says so. Empty while nobody listens.
+	Calls string
 }
 
 // The states of a restart.
@@ -292,7 +295,7 @@ type Progress struct {
 
 // Encode gives the databag.
 func (a Answer) Encode() map[string]string {
-	bag := map[string]string{"version": Version, "units": encode(a.Units), "profile": "", "rolled-back": a.RolledBack, "restart": ""}
+	bag := map[string]string{"version": Version, "units": encode(a.Units), "profile": "", "rolled-back": a.RolledBack, "restart": "", "calls": a.Calls}
 	if a.Profile != nil {
 		bag["profile"] = encode(a.Profile)
 	}
@@ -307,7 +310,7 @@ func DecodeAnswer(bag map[string]string) (Answer, error) {
 	if err := check(bag); err != nil {
 		return Answer{}, err
 	}
-	a := Answer{RolledBack: bag["rolled-back"]}
+	a := Answer{RolledBack: bag["rolled-back"], Calls: bag["calls"]}
 	for _, part := range []struct {
 		key  string
 		into any

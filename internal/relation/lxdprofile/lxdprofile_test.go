@@ -35,7 +35,7 @@ func TestDatabagsThereAndBack(t *testing.T) {
 
 	answer := lxdprofile.Answer{Units: map[string]lxdprofile.State{
 		"sub/3": {State: lxdprofile.Challenged, Instance: "juju-1-3", Key: lxdprofile.NonceKey("lxd-profile:5"), Challenge: "abcd", SeenBy: "lxd-cluster/0"},
-	}}
+	}, Calls: "10.0.0.1:17668"}
 	gotAnswer, err := lxdprofile.DecodeAnswer(answer.Encode())
 	require.NoError(t, err)
 	assert.Equal(t, answer, gotAnswer)

@@ -73,7 +73,7 @@ func (c *crew) reinforce(t *testing.T, more int) {
 
 // testOneUnit adds a unit on a machine that has one.
 func (s *stage) testOneUnit(t *testing.T) {
-	first, machine := leader(t)
+	first, machine := box.Leader(t, model, app)
 	st := box.Status(t, model)
 	where := st.Applications[app].Units[first].Machine
 	before := st.Applications[app].Units

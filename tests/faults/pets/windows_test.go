@@ -85,25 +85,12 @@ func window(t *testing.T, pet string, start, end time.Time) (id string) {
 	const layout = "20060102T150405Z"
 	text := fmt.Sprintf("BEGIN:VCALENDAR\nVERSION:2.0\nBEGIN:VEVENT\nUID:%s\nDTSTART:%s\nDTEND:%s\nEND:VEVENT\nEND:VCALENDAR\n",
 		pet, start.UTC().Format(layout), end.UTC().Format(layout))
-	unit, machine := leader(t)
+	unit, machine := box.Leader(t, model, app)
 	file := "/root/" + pet + ".ics"
 	box.Inside(t, machine, "printf '"+strings.ReplaceAll(text, "\n", `\n`)+"' >"+file)
 	id, _ = box.Action(t, model, unit, "import-calendar", "pet="+pet, "file="+file)["id"].(string)
 	require.NotEmpty(t, id)
 	return id
-}
-
-// leader gives Juju's leader of the schedulers, and its machine.
-func leader(t *testing.T) (unit, machine string) {
-	t.Helper()
-	st := box.Status(t, model)
-	for name, u := range st.Applications[app].Units {
-		if u.Leader {
-			return name, st.Machines[u.Machine].InstanceID
-		}
-	}
-	require.Fail(t, "Juju has no leader")
-	return "", ""
 }
 
 // empty tells whether a member is evacuated with nothing on it.
@@ -187,7 +174,7 @@ func (s *stage) testOperators(t *testing.T) {
 	member := s.pets["big"]
 	do := func(action string, params ...string) map[string]any {
 		t.Helper()
-		unit, _ := leader(t)
+		unit, _ := box.Leader(t, model, app)
 		return box.Action(t, model, unit, action, params...)
 	}
 	stays := func(until time.Time) {

@@ -1,0 +1,211 @@
+// Package wake has whoever asks for a profile tell this charm so at once. Juju tells it too, but
+// looks for changes in a model the less often the longer it has been quiet there: up to every
+// ten seconds (juju 4.1-beta2, internal/changestream/stream/stream.go).
+//
+// A datagram says nothing; the unit then looks at its relations a few times, as in an
+// update-status that has come early. In such a hook Juju shows what applications wrote as it is,
+// and what units wrote as it last told of it (internal/worker/uniter/runner/context/cache.go), so
+// it is the wish of an application that is worth a call. A call that is lost costs nothing but that
+// time; those that anybody sends cost hooks that find nothing to do, no more than two a second.
+//
+// The unit that is the broker listens, while it has somebody to listen to, and says in the
+// relation where. systemd keeps the socket, so nothing of ours runs until somebody calls.
+package wake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/command"
+	"github.com/dcib/dcib/internal/hooktool"
+)
+
+// Port is the UDP port that is listened on, at the address of the machine's LXD.
+const Port = 17668
+
+// Verb is the argument with which the charm's program is what systemd starts; the unit's name
+// comes after it.
+const Verb = "wake"
+
+// The units of systemd.
+const (
+	socketUnit  = "lxd-cluster-wake.socket"
+	serviceUnit = "lxd-cluster-wake.service"
+)
+
+// World is what the package works on.
+type World struct {
+	Unit     string // of Juju
+	Program  string // the charm's
+	Dir      string // systemd's: /etc/systemd/system
+	Proc     string // the kernel's: /proc
+	Tools    hooktool.Tools
+	Commands command.Runner // runs systemctl
+}
+
+// Site is what it has to know of the rest of the charm.
+type Site struct {
+	Wanted bool   // this unit is the broker, and somebody is related to it
+	LXD    string // host:port of this machine's LXD
+}
+
+// Facts are what it saw.
+type Facts struct {
+	Site
+	Here      bool // there is anything of ours
+	Complete  bool // and it is as it should be
+	Listening bool // somebody has the port
+}
+
+// Address is where this unit is to be called, host:port; "" while nobody listens.
+func (f Facts) Address() string {
+	if !f.Wanted || !f.Complete || !f.Listening {
+		return ""
+	}
+	return f.address()
+}
+
+func (s Site) address() string {
+	host, _, err := net.SplitHostPort(s.LXD)
+	if err != nil {
+		return ""
+	}
+	return net.JoinHostPort(host, strconv.Itoa(Port))
+}
+
+// files gives what systemd has to have, by name.
+func (w World) files(address string) map[string]string {
+	return map[string]string{
+		socketUnit: fmt.Sprintf(`# Written by the charm lxd-cluster.
+[Unit]
+Description=Calls of those who ask lxd-cluster for profiles
+
+[Socket]
+ListenDatagram=%s
+FreeBind=yes
+
+[Install]
+WantedBy=sockets.target
+`, address),
+		// Who has it do anything is the unit's agent, which it asks over a unix socket.
+		serviceUnit: fmt.Sprintf(`# Written by the charm lxd-cluster.
+[Unit]
+Description=Has lxd-cluster look at who asks for profiles
+
+[Service]
+ExecStart=%s %s %s
+CapabilityBoundingSet=
+NoNewPrivileges=yes
+PrivateDevices=yes
+PrivateTmp=yes
+ProtectHome=yes
+ProtectSystem=strict
+RestrictAddressFamilies=AF_UNIX
+`, w.Program, Verb, w.Unit),
+	}
+}
+
+// Observe gathers the facts.
+func Observe(w World, site Site) (Facts, error) {
+	f := Facts{Site: site, Complete: true}
+	for name, want := range w.files(site.address()) {
+		text, err := os.ReadFile(filepath.Join(w.Dir, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return f, fmt.Errorf("cannot read the unit files of %s: %w", socketUnit, err)
+		}
+		f.Here = f.Here || err == nil
+		f.Complete = f.Complete && string(text) == want
+	}
+	if !f.Here {
+		return f, nil
+	}
+	var err error
+	f.Listening, err = w.listening()
+	return f, err
+}
+
+// listening tells whether there is a socket on the port, by what the kernel lists of them.
+// https://docs.kernel.org/networking/proc_net_tcp.html (the UDP one has the same fields)
+func (w World) listening() (bool, error) {
+	for _, name := range []string{"udp", "udp6"} {
+		text, err := os.ReadFile(filepath.Join(w.Proc, "net", name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel may have no IPv6
+			return false, fmt.Errorf("cannot see which sockets there are: %w", err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if fields := strings.Fields(line); len(fields) > 1 && strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", Port)) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// Plan says what to do about the facts.
+func Plan(f Facts) []charm.Step[World] {
+	switch {
+	case f.Wanted && f.Address() == "" && f.address() != "":
+		return []charm.Step[World]{listen{f.address()}}
+	case !f.Wanted && f.Here:
+		return []charm.Step[World]{silence{}}
+	}
+	return nil
+}
+
+// listen has systemd listen.
+type listen struct{ address string }
+
+func (s listen) Name() string { return "listen for those who ask for profiles on " + s.address }
+
+// Apply implements charm.Step. Where it fails the log says so, and nothing else: Juju tells of
+// all that would be heard, only later.
+func (s listen) Apply(ctx context.Context, w World) error {
+	if err := s.apply(ctx, w); err != nil {
+		return w.Tools.Log(ctx, "WARNING", fmt.Sprintf("cannot %s: profiles that are asked for come when Juju says so: %s", s.Name(), err))
+	}
+	return nil
+}
+
+func (s listen) apply(ctx context.Context, w World) error {
+	for name, text := range w.files(s.address) {
+		if err := os.WriteFile(filepath.Join(w.Dir, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return w.systemctl(ctx, []string{"daemon-reload"}, []string{"enable", socketUnit}, []string{"stop", serviceUnit}, []string{"restart", socketUnit})
+}
+
+// silence undoes what listen did.
+type silence struct{}
+
+func (silence) Name() string { return "listen for nobody any more" }
+
+func (silence) Apply(ctx context.Context, w World) error {
+	if err := w.systemctl(ctx, []string{"disable", "--now", socketUnit}, []string{"stop", serviceUnit}); err != nil {
+		_ = w.Tools.Log(ctx, "WARNING", err.Error())
+	}
+	for _, name := range []string{serviceUnit, socketUnit} {
+		if err := os.Remove(filepath.Join(w.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("cannot remove %s: %w", name, err)
+		}
+	}
+	return w.systemctl(ctx, []string{"daemon-reload"})
+}
+
+// systemctl runs it for each of the orders in turn.
+func (w World) systemctl(ctx context.Context, orders ...[]string) error {
+	for _, order := range orders {
+		if _, err := w.Commands.Run(ctx, "systemctl", order...); err != nil {
+			return fmt.Errorf("systemctl %s: %w", strings.Join(order, " "), err)
+		}
+	}
+	return nil
+}
