@@ -353,9 +353,15 @@ func (w *walk) testRewritten(t *testing.T) {
 	begin := time.Now()
 	w.settles(t)
 	require.Less(t, time.Since(begin), 2*time.Minute, "one update-status later")
-	said := w.log(t, "metal", "")[len(log):]
+	says := func(line string) {
+		t.Helper()
+		box.Eventually(t, time.Minute, "the log to say "+line, func() (bool, string) {
+			said := w.log(t, "metal", "")[len(log):]
+			return regexp.MustCompile(line).MatchString(said), warnings(said)
+		})
+	}
 	for container := range own {
-		require.Regexp(t, `put profile dcib-\S+.* last on instance `+container+` again: somebody has changed its list`, said)
+		says(`put profile dcib-\S+.* last on instance ` + container + ` again: somebody has changed its list`)
 	}
 
 	// Our profiles, too.
@@ -367,7 +373,7 @@ func (w *walk) testRewritten(t *testing.T) {
 	}
 	box.Inside(t, w.ask, "lxc profile set "+name+" limits.memory=123MiB")
 	w.settles(t)
-	require.Contains(t, w.log(t, "metal", "")[len(log):], "put back what profile "+name+" had: somebody has changed it")
+	says("put back what profile " + name + " had: somebody has changed it")
 }
 
 // testGone takes everything away: the containers are as they were, and were never stopped.
