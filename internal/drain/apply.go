@@ -344,6 +344,7 @@ func (d Drainer) move(ctx context.Context, i Instance, to string, start bool) er
 	d.say("moving %s from %s to %s", i.Ref, i.Member, to)
 	at, live := i.Member, i.Running && i.Live
 	var err error
+	stops := time.Now()
 	if i.Running && !live {
 		err = d.Cluster.Stop(ctx, i.Ref)
 	} else {
@@ -353,7 +354,7 @@ func (d Drainer) move(ctx context.Context, i Instance, to string, start bool) er
 	if err != nil {
 		return err
 	}
-	began := time.Now()
+	moves := time.Now()
 	if at == i.Member {
 		if err := d.Cluster.Move(ctx, i.Ref, to, live); err != nil {
 			return err
@@ -364,7 +365,7 @@ func (d Drainer) move(ctx context.Context, i Instance, to string, start bool) er
 			return err
 		}
 	}
-	d.Lanes.took(time.Since(began))
+	d.Lanes.took(moves.Sub(stops), time.Since(moves))
 	return nil
 }
 

@@ -25,7 +25,7 @@ const alone = 10 * time.Second
 // the libraries gives it to who came first.
 //
 // They also set out one after another rather than all at once, as far apart as a move takes
-// without the stop before it, up to alone. So while some shut down another is moved, and few are
+// without the stop before it (see took), up to alone. So while some shut down another is moved, and few are
 // down only because they wait for their turn at LXD.
 //
 // And no instance is moved onto a member that one of them is emptying.
@@ -141,12 +141,17 @@ func (l *Lanes) leave() {
 	l.waiting = slices.Delete(l.waiting, 0, 1)
 }
 
-// took tells how long a move has taken, without the stop before it. LXD's part of that stop is a
-// third of it again.
-func (l *Lanes) took(t time.Duration) {
+// took tells how long a stop and the move after it have taken. Those that take longer to stop
+// than to be moved set out a third further apart, for LXD's part of the stop: with so much of it
+// side by side there is time for that.
+func (l *Lanes) took(stop, move time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.gap = (l.gap + min(t*4/3, alone)) / 2
+	gap := move
+	if stop > move {
+		gap += move / 3
+	}
+	l.gap = (l.gap + min(gap, alone)) / 2
 }
 
 // empty says that a member is being emptied, until done is called, and returns when nothing is

@@ -19,7 +19,8 @@ import (
 // under way at a time.
 type slow struct {
 	together
-	takes time.Duration
+	ends  time.Duration // until an instance has stopped
+	takes time.Duration // to be moved
 	began []time.Time
 }
 
@@ -29,6 +30,7 @@ func (l *slow) Stop(ctx context.Context, ref drain.Ref) error {
 	l.moving++
 	l.max = max(l.max, l.moving)
 	l.mu.Unlock()
+	time.Sleep(l.ends)
 	return l.together.Stop(ctx, ref)
 }
 
@@ -161,17 +163,19 @@ func testLanesGoToWhoIsDueFirst(t *testing.T, stopped bool) {
 // Instances set out one after another: those whose turn to be moved has not come yet run on
 // meanwhile. Long copies are made side by side nevertheless.
 func TestLanesAreNotEnteredAllAtOnce(t *testing.T) {
-	for takes, want := range map[time.Duration]time.Duration{
-		3 * time.Second: 4 * time.Second,
-		time.Minute:     10 * time.Second,
+	for _, c := range []struct{ ends, takes, apart time.Duration }{
+		{0, 4 * time.Second, 4 * time.Second},
+		{2 * time.Second, 4 * time.Second, 4 * time.Second},
+		{15 * time.Second, 3 * time.Second, 4 * time.Second},
+		{0, time.Minute, 10 * time.Second},
 	} {
-		synctest.Test(t, func(t *testing.T) { testLanesAreNotEnteredAllAtOnce(t, takes, want) })
+		synctest.Test(t, func(t *testing.T) { testLanesAreNotEnteredAllAtOnce(t, c.ends, c.takes, c.apart) })
 	}
 }
 
-func testLanesAreNotEnteredAllAtOnce(t *testing.T, takes, want time.Duration) {
+func testLanesAreNotEnteredAllAtOnce(t *testing.T, ends, takes, want time.Duration) {
 	const instances = 40
-	lxd := &slow{together: together{LXD: draintest.New("pet", "b", "c")}, takes: takes}
+	lxd := &slow{together: together{LXD: draintest.New("pet", "b", "c")}, ends: ends, takes: takes}
 	for n := range instances {
 		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
 	}
