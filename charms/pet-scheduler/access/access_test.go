@@ -80,24 +80,24 @@ func TestIdentity(t *testing.T) {
 var answered atomic.Int32
 
 // lxd serves an API that answers like LXD's root, and shows who asked.
-func lxd(t *testing.T) (lxdhttps.Offer, *int) {
+func lxd(t *testing.T) (lxdhttps.Offer, *atomic.Int32) {
 	offer, connections := members(t, "one")
 	return offer, connections[0]
 }
 
 // members serves the same for each member of a cluster, in the order of their names, and counts
 // the connections of each.
-func members(t *testing.T, names ...string) (lxdhttps.Offer, []*int) {
+func members(t *testing.T, names ...string) (lxdhttps.Offer, []*atomic.Int32) {
 	key, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"some-other-name"}, NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	require.NoError(t, err)
 	offer := lxdhttps.Offer{Certificate: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))}
-	var counts []*int
+	var counts []*atomic.Int32
 	urls := map[string]string{}
 	for _, name := range names {
-		connections := new(int)
+		connections := new(atomic.Int32)
 		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			answered.Add(1)
 			var answer any = api.Server{
@@ -112,7 +112,7 @@ func members(t *testing.T, names ...string) (lxdhttps.Offer, []*int) {
 		server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, ClientAuth: tls.RequireAnyClientCert}
 		server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 			if s == http.StateNew {
-				*connections++
+				connections.Add(1)
 			}
 		}
 		server.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -130,13 +130,13 @@ func TestConnectTo(t *testing.T) {
 	offer, connections := members(t, "one", "two")
 	id := identity(t)
 	for member, want := range map[string]string{"one": "one", "two": "two", "three": "one", "": "one"} {
-		*connections[0], *connections[1] = 0, 0
+		connections[0].Store(0)
 		server, err := ConnectTo(t.Context(), member, offer, id, nil)
 		require.NoError(t, err)
 		got, _, err := server.GetServer()
 		require.NoError(t, err)
 		require.Equal(t, want, got.Environment.ServerName, "asked for %s", member)
-		require.Equal(t, 1, *connections[0], "the first that was there, for %q", member)
+		require.EqualValues(t, 1, connections[0].Load(), "the first that was there, for %q", member)
 	}
 	offer.Addresses = []string{"127.0.0.1:1"}
 	_, err := ConnectTo(t.Context(), "two", offer, id, nil)
@@ -159,7 +159,7 @@ func TestConnect(t *testing.T) {
 		require.Equal(t, "pet-scheduler/0", got.Auth)
 	}
 	require.Less(t, time.Since(start), 2*dialTimeout)
-	require.Equal(t, 1, *connections, "one handshake for all")
+	require.EqualValues(t, 1, connections.Load(), "one handshake for all")
 }
 
 func TestConnectTrustsThePinnedCertificateOnly(t *testing.T) {
