@@ -207,7 +207,7 @@ func (w *world) share() share.World {
 
 func (w *world) wake() wake.World {
 	return wake.World{
-		Unit: w.event.Unit, Program: filepath.Join(w.event.CharmDir, "lxd-cluster"), Dir: "/etc/systemd/system", Proc: "/proc",
+		Unit: w.event.Unit, Program: filepath.Join(w.event.CharmDir, "dispatch"), Dir: "/etc/systemd/system", Proc: "/proc",
 		Tools: w.tools, Commands: command.System{},
 	}
 }

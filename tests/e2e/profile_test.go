@@ -153,6 +153,10 @@ func testProfileHot(t *testing.T) {
 		}
 	})
 
+	_, broker := box.Leader(t, "metal", "lxd-cluster")
+	require.Contains(t, calls(t, broker), "Started lxd-cluster-wake.service", "all that was asked for")
+	listeners(t)
+
 	sub("profile=")
 	box.Juju(t, "remove-relation", "-m", "machines", "lxd-profile-sub:lxd-profile", "lxd-profiles")
 	box.Eventually(t, 3*time.Minute, "our profile to go", func() (bool, string) {

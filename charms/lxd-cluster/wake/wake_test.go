@@ -55,7 +55,7 @@ func (m *machine) hook(t *testing.T, juju *hooktooltest.Juju, site Site) string 
 	address := ""
 	c := charm.Charm[Facts, World]{
 		World: func(event hooktool.Event, tools hooktool.Tools) World {
-			return World{Unit: event.Unit, Program: "/charm/lxd-cluster", Dir: m.dir, Proc: m.proc, Tools: tools, Commands: m}
+			return World{Unit: event.Unit, Program: "/charm/dispatch", Dir: m.dir, Proc: m.proc, Tools: tools, Commands: m}
 		},
 		Observe: func(_ context.Context, _ hooktool.Event, w World) (Facts, error) {
 			f, err := Observe(w, site)
@@ -91,7 +91,7 @@ func TestListens(t *testing.T) {
 	}, m.ordered)
 	text, err := os.ReadFile(filepath.Join(m.dir, serviceUnit))
 	require.NoError(t, err)
-	require.Contains(t, string(text), "ExecStart=/charm/lxd-cluster wake lxd-cluster/0\n")
+	require.Contains(t, string(text), "ExecStart=/charm/dispatch wake lxd-cluster/0\n")
 	require.Equal(t, "10.0.0.1:17668", m.hook(t, juju, wanted))
 	require.Empty(t, m.ordered, "it listens already")
 
