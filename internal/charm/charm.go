@@ -138,11 +138,17 @@ const rounds = 8
 
 // Run runs one event to its end and returns nil when the hook succeeded.
 func (c Charm[F, W]) Run(ctx context.Context, event hooktool.Event, tools hooktool.Tools) error {
+	_, err := c.run(ctx, event, tools)
+	return err
+}
+
+// run is Run, and counts the steps that a hook took.
+func (c Charm[F, W]) run(ctx context.Context, event hooktool.Event, tools hooktool.Tools) (int, error) {
 	world := c.World(event, tools)
 	if event.Action != "" {
-		return c.act(ctx, event, tools, world)
+		return 0, c.act(ctx, event, tools, world)
 	}
-	plan, err := c.converge(ctx, event, tools, world)
+	plan, steps, err := c.converge(ctx, event, tools, world)
 	var said *statusError
 	switch {
 	case errors.As(err, &said):
@@ -153,17 +159,17 @@ func (c Charm[F, W]) Run(ctx context.Context, event hooktool.Event, tools hookto
 		plan.Status = Blockedf("%s", err)
 		_ = tools.Log(ctx, "ERROR", err.Error())
 	}
-	return errors.Join(err, report(ctx, tools, plan.Status, plan.Version))
+	return steps, errors.Join(err, report(ctx, tools, plan.Status, plan.Version))
 }
 
-// converge observes, plans and applies until nothing new is left to do.
-func (c Charm[F, W]) converge(ctx context.Context, event hooktool.Event, tools hooktool.Tools, world W) (Plan[W], error) {
+// converge observes, plans and applies until nothing new is left to do, and counts the steps.
+func (c Charm[F, W]) converge(ctx context.Context, event hooktool.Event, tools hooktool.Tools, world W) (Plan[W], int, error) {
 	applied := map[string]bool{}
 	var plan Plan[W]
 	for range rounds {
 		facts, err := c.Observe(ctx, event, world)
 		if err != nil {
-			return plan, err
+			return plan, len(applied), err
 		}
 		plan = c.Plan(facts)
 		fresh := 0
@@ -175,14 +181,14 @@ func (c Charm[F, W]) converge(ctx context.Context, event hooktool.Event, tools h
 			applied[step.Name()] = true
 			_ = tools.Log(ctx, "INFO", step.Name())
 			if err := step.Apply(ctx, world); err != nil {
-				return plan, fmt.Errorf("cannot %s: %w", step.Name(), err)
+				return plan, len(applied), fmt.Errorf("cannot %s: %w", step.Name(), err)
 			}
 		}
 		if fresh == 0 {
-			return plan, nil
+			return plan, len(applied), nil
 		}
 	}
-	return plan, fmt.Errorf("cannot settle: the plan still changes after %d rounds: please report this with the unit's log", rounds)
+	return plan, len(applied), fmt.Errorf("cannot settle: the plan still changes after %d rounds: please report this with the unit's log", rounds)
 }
 
 // act runs an action. A failed action is not a failed hook.

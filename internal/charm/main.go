@@ -33,8 +33,9 @@ func Main[F, W any](c Charm[F, W]) {
 			runtime.GOMAXPROCS(1)
 		}
 		tools := hooktool.NewExec(event)
-		err = c.Run(ctx, event, tools)
-		recordUsage(os.Getenv("DCIB_USAGE"), tools)
+		var steps int
+		steps, err = c.run(ctx, event, tools)
+		recordUsage(os.Getenv("DCIB_USAGE"), tools, steps)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -44,16 +45,17 @@ func Main[F, W any](c Charm[F, W]) {
 	os.Exit(code)
 }
 
-// Usage is what one hook cost, as written to the file that DCIB_USAGE names (for
-// measurements; `juju exec` can set it).
+// Usage is what one hook did and cost, as written to the file that DCIB_USAGE names; who has
+// Juju's agent run a hook can set it.
 type Usage struct {
+	Steps     int           `json:"steps"`      // that its plans had it take
 	CPU       time.Duration `json:"cpu_ns"`     // the charm's own user and system time
 	MaxRSS    int64         `json:"maxrss_kib"` // the charm's own peak memory
 	ToolCalls int           `json:"tool_calls"` // hook tools run
 	Tools     time.Duration `json:"tools_ns"`   // time spent waiting for them
 }
 
-func recordUsage(path string, tools *hooktool.Exec) {
+func recordUsage(path string, tools *hooktool.Exec, steps int) {
 	if path == "" {
 		return
 	}
@@ -63,6 +65,7 @@ func recordUsage(path string, tools *hooktool.Exec) {
 	}
 	calls, spent := tools.Cost()
 	usage := Usage{
+		Steps:     steps,
 		CPU:       time.Duration(self.Utime.Nano() + self.Stime.Nano()),
 		MaxRSS:    self.Maxrss,
 		ToolCalls: calls,

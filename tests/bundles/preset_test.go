@@ -58,7 +58,11 @@ func testPreset(t *testing.T, _ *howto.Shell) {
 		return refused == len(workers), said
 	})
 	for unit, container := range workers {
-		require.Contains(t, box.Inside(t, ask, "lxc config show --expanded "+container), "linux.kernel_modules: overlay\n", "%s keeps what it had", unit)
+		// While the broker tries again LXD has it written for a moment, and takes it back.
+		box.Await(t, time.Minute, 100*time.Millisecond, unit+" to keep what it had", func() (bool, string) {
+			config := box.Inside(t, ask, "lxc config show --expanded "+container)
+			return strings.Contains(config, "linux.kernel_modules: overlay\n"), config
+		})
 	}
 	good, ok := box.Merged(t, machines...).Applications["worker-profile"].Options["profile"].(string)
 	require.True(t, ok)

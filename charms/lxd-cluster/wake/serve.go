@@ -2,12 +2,14 @@ package wake
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"time"
 
+	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/command"
 )
 
@@ -33,18 +35,29 @@ func Main(ctx context.Context, unit string) error {
 	}
 	_ = file.Close() // conn has a copy
 	defer conn.Close()
-	return serve(ctx, conn, func(ctx context.Context) error {
+	return serve(ctx, conn, func(ctx context.Context) (bool, error) {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		// With all that a hook of that name has; an agent that is gone is tried again.
-		_, err := command.System{}.Run(ctx, "juju-exec", unit, `JUJU_DISPATCH_PATH=hooks/update-status "$JUJU_CHARM_DIR/dispatch"`)
-		return err
+		out, err := command.System{}.Run(ctx, "juju-exec", unit, look)
+		if err != nil {
+			return false, err
+		}
+		var did charm.Usage
+		if err := json.Unmarshal([]byte(out), &did); err != nil {
+			return false, fmt.Errorf("cannot tell what %s has done: it prints %q: %w", unit, out, err)
+		}
+		return did.Steps > 0, nil
 	})
 }
 
-// serve looks after each call, until there has been none for so long. Those that come while it
-// looks are one call after that.
-func serve(ctx context.Context, conn net.PacketConn, look func(context.Context) error) error {
+// look is the shell's words for a look; it prints what the hook did.
+const look = `did=$(mktemp) && JUJU_DISPATCH_PATH=hooks/update-status DCIB_USAGE=$did "$JUJU_CHARM_DIR/dispatch"; cat "$did"; rm "$did"`
+
+// serve looks after each call until there was something to do, for as long as there may be, and
+// ends when nobody has called for a while. Calls that come while it looks are one call after
+// that. It does not look again where something was done: what LXD refuses would be tried anew.
+func serve(ctx context.Context, conn net.PacketConn, look func(context.Context) (did bool, err error)) error {
 	for ctx.Err() == nil {
 		called, err := next(conn, time.Now().Add(idle))
 		if err != nil || !called {
@@ -60,8 +73,12 @@ func serve(ctx context.Context, conn net.PacketConn, look func(context.Context) 
 				return nil
 			case <-time.After(time.Until(begin.Add(after))):
 			}
-			if err := look(ctx); err != nil && ctx.Err() == nil {
+			did, err := look(ctx)
+			if err != nil && ctx.Err() == nil {
 				fmt.Fprintln(os.Stderr, err)
+			}
+			if did {
+				break
 			}
 		}
 	}

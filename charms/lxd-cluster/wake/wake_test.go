@@ -137,7 +137,7 @@ func TestServe(t *testing.T) {
 	call(20)
 	var at []time.Time
 	begin := time.Now()
-	require.NoError(t, serve(ctx, conn, func(context.Context) error {
+	require.NoError(t, serve(ctx, conn, func(context.Context) (bool, error) {
 		at = append(at, time.Now())
 		if len(at) == 2 {
 			call(20)
@@ -145,11 +145,43 @@ func TestServe(t *testing.T) {
 		if len(at) == 2*len(looks) {
 			cancel()
 		}
-		return errors.New("one that fails does not end it")
+		return false, errors.New("one that fails does not end it")
 	}))
 	require.Len(t, at, 2*len(looks))
 	for n, after := range looks {
 		require.GreaterOrEqual(t, at[n].Sub(begin), after)
 	}
 	require.GreaterOrEqual(t, at[len(looks)].Sub(at[0]), looks[len(looks)-1], "the second time after the first is over")
+}
+
+// Once there was something to do it looks no more, until somebody calls again.
+func TestServeNoLongerThanNeeded(t *testing.T) {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer conn.Close()
+	caller, err := net.Dial("udp", conn.LocalAddr().String())
+	require.NoError(t, err)
+	defer caller.Close()
+	call := func() {
+		_, err := caller.Write([]byte{0})
+		require.NoError(t, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	call()
+	var found []int
+	begin := time.Now()
+	require.NoError(t, serve(ctx, conn, func(context.Context) (bool, error) {
+		found = append(found, len(found))
+		switch len(found) {
+		case 2: // the wish is there now
+			call()
+			return true, nil
+		case 3:
+			require.Less(t, time.Since(begin), looks[1]+looks[2], "the call after that is not late for it")
+			cancel()
+		}
+		return false, nil
+	}))
+	require.Len(t, found, 3)
 }
