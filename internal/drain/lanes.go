@@ -25,8 +25,8 @@ const alone = 10 * time.Second
 // the libraries gives it to who came first.
 //
 // They also set out one after another rather than all at once, as far apart as a move takes
-// without the stop before it (see took), up to alone. So while some shut down another is moved, and few are
-// down only because they wait for their turn at LXD.
+// without the stop before it (see took), up to alone. So while some shut down another is moved,
+// and few are down only because they wait for their turn at LXD.
 //
 // And no instance is moved onto a member that one of them is emptying.
 type Lanes struct {

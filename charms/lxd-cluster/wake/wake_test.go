@@ -117,21 +117,27 @@ func TestCannotListen(t *testing.T) {
 	require.Contains(t, strings.Join(unit.Log, "\n"), "cannot listen for those who ask for profiles on 10.0.0.1:17668")
 }
 
-// A call has the unit look several times; those that come meanwhile are one more; and when
-// none come the program ends. However many come, it looks no more often.
-func TestServe(t *testing.T) {
+// line is where calls are taken, and how to make some.
+func line(t *testing.T) (conn net.PacketConn, call func(times int)) {
+	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer conn.Close()
+	t.Cleanup(func() { _ = conn.Close() })
 	caller, err := net.Dial("udp", conn.LocalAddr().String())
 	require.NoError(t, err)
-	defer caller.Close()
-	call := func(times int) {
+	t.Cleanup(func() { _ = caller.Close() })
+	return conn, func(times int) {
 		for range times {
 			_, err := caller.Write([]byte{0})
 			require.NoError(t, err)
 		}
 	}
+}
+
+// A call has the unit look several times; those that come meanwhile are one more; and when
+// none come the program ends. However many come, it looks no more often.
+func TestServe(t *testing.T) {
+	conn, call := line(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	call(20)
@@ -156,26 +162,17 @@ func TestServe(t *testing.T) {
 
 // Once there was something to do it looks no more, until somebody calls again.
 func TestServeNoLongerThanNeeded(t *testing.T) {
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer conn.Close()
-	caller, err := net.Dial("udp", conn.LocalAddr().String())
-	require.NoError(t, err)
-	defer caller.Close()
-	call := func() {
-		_, err := caller.Write([]byte{0})
-		require.NoError(t, err)
-	}
+	conn, call := line(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	call()
+	call(1)
 	var found []int
 	begin := time.Now()
 	require.NoError(t, serve(ctx, conn, func(context.Context) (bool, error) {
 		found = append(found, len(found))
 		switch len(found) {
 		case 2: // the wish is there now
-			call()
+			call(1)
 			return true, nil
 		case 3:
 			require.Less(t, time.Since(begin), looks[1]+looks[2], "the call after that is not late for it")
