@@ -180,7 +180,7 @@ func (d Drainer) wake(ctx context.Context, view View, member string, record *Rec
 	for _, e := range record.Entries {
 		if i, there := view.find(e); there && i.Member == member && e.Ran && !e.Stays && !i.Running {
 			d.say("starting %s, which could not leave, on %s again", i.Ref, member)
-			if err := d.Cluster.Start(ctx, i.Ref); err != nil {
+			if err := d.Cluster.Start(ctx, i.Ref, member); err != nil {
 				d.say("%s", err)
 			}
 		}
@@ -263,7 +263,7 @@ func (d Drainer) leaving(ctx context.Context, view View, member string, record *
 		case i.Member != member && e.Ran && !i.Running && i.Origin != "" && (e.To == "" || e.To == i.Member):
 			add(i.Ref, func(d Drainer) error {
 				d.say("starting %s on %s", i.Ref, i.Member)
-				return d.Cluster.Start(ctx, i.Ref)
+				return d.Cluster.Start(ctx, i.Ref, i.Member)
 			})
 		case i.Member == member && e.Stays && i.Running && stops:
 			add(i.Ref, func(d Drainer) error {
@@ -359,9 +359,10 @@ func (d Drainer) move(ctx context.Context, i Instance, to string, start bool) er
 		if err := d.Cluster.Move(ctx, i.Ref, to, live); err != nil {
 			return err
 		}
+		at = to
 	}
 	if start && !live {
-		if err := d.Cluster.Start(ctx, i.Ref); err != nil {
+		if err := d.Cluster.Start(ctx, i.Ref, at); err != nil {
 			return err
 		}
 	}
@@ -467,7 +468,7 @@ func (d Drainer) undrainOnce(ctx context.Context, member string, view View, reco
 		case i.Member == member && e.Start && !i.Running:
 			jobs = append(jobs, job{i.Ref, func(d Drainer) error {
 				d.say("starting %s on %s", i.Ref, member)
-				return d.Cluster.Start(ctx, i.Ref)
+				return d.Cluster.Start(ctx, i.Ref, member)
 			}})
 		case i.Member != member && ours(view, *e, i):
 			jobs = append(jobs, job{i.Ref, func(d Drainer) error {

@@ -115,8 +115,9 @@ type Cluster interface {
 	Restore(ctx context.Context, member string, progress func(string)) error
 	// SetOrigin sets an instance's Origin; "" takes it away.
 	SetOrigin(ctx context.Context, instance Ref, origin string) error
-	// Start starts an instance.
-	Start(ctx context.Context, instance Ref) error
+	// Start starts an instance. Member is where it is, as far as is known: LXD is quickest when
+	// it is asked there.
+	Start(ctx context.Context, instance Ref, member string) error
 	// Stop shuts an instance down, by force when it does not obey.
 	Stop(ctx context.Context, instance Ref) error
 	// Landed waits until no move of an instance is under way, begun by whomever, and gives

@@ -372,10 +372,10 @@ func (l *together) Stop(ctx context.Context, ref drain.Ref) error {
 	return l.LXD.Stop(ctx, ref)
 }
 
-func (l *together) Start(ctx context.Context, ref drain.Ref) error {
+func (l *together) Start(ctx context.Context, ref drain.Ref, member string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.LXD.Start(ctx, ref)
+	return l.LXD.Start(ctx, ref, member)
 }
 
 func (l *together) SetOrigin(ctx context.Context, ref drain.Ref, origin string) error {

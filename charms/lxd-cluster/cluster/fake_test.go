@@ -253,9 +253,9 @@ func (g *fakeGuests) SetOrigin(ctx context.Context, i drain.Ref, origin string) 
 	return g.LXD.SetOrigin(ctx, i, origin)
 }
 
-func (g *fakeGuests) Start(ctx context.Context, i drain.Ref) error {
+func (g *fakeGuests) Start(ctx context.Context, i drain.Ref, member string) error {
 	defer g.lxd.effect("start " + i.Name)()
-	return g.LXD.Start(ctx, i)
+	return g.LXD.Start(ctx, i, member)
 }
 
 func (g *fakeGuests) Stop(ctx context.Context, i drain.Ref) error {

@@ -171,28 +171,35 @@ func Connect(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() 
 	return nil, fmt.Errorf("cannot reach LXD: %s", strings.Join(problems, "; "))
 }
 
-// ConnectTo is Connect, to that member if it can be reached; "" is any. A member passes on what
-// is for another one over a connection that it makes for each request, so it is worth asking
-// the one on which the work is: lxd 5.0.2, lxd/cluster/connect.go. LXD has been asked what it
-// can do.
-func ConnectTo(ctx context.Context, member string, offer lxdhttps.Offer, id Identity, may func() error) (lxdclient.InstanceServer, error) {
-	life, end := context.WithCancel(ctx)
-	some, name, err := prepared(life, offer, id, may)
+// Near gives a connection to the member of that name. It returns at once where there is one;
+// where that member cannot be reached, and for "", it is one to any member, which passes on what
+// is for another.
+type Near func(member string) lxdclient.InstanceServer
+
+// Reach is Connect to each member by itself. A member passes on what is for another one over a
+// connection that it makes for each request, so it is worth asking the one on which the work is:
+// lxd 5.0.2, lxd/cluster/connect.go. LXD has been asked what it can do.
+func Reach(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() error) (Near, error) {
+	some, name, err := prepared(ctx, offer, id, may)
 	if err != nil {
-		end()
 		return nil, err
 	}
-	if member != "" && member != name {
-		if there, _, err := some.GetClusterMember(member); err == nil {
-			offer.Addresses = []string{strings.TrimPrefix(there.URL, "https://")}
-			if direct, _, err := prepared(ctx, offer, id, may); err == nil {
-				end()
-				return direct, nil
+	var mu sync.Mutex
+	members := map[string]lxdclient.InstanceServer{"": some, name: some}
+	return func(member string) lxdclient.InstanceServer {
+		mu.Lock()
+		defer mu.Unlock()
+		if members[member] == nil {
+			members[member] = some
+			if there, _, err := some.GetClusterMember(member); err == nil {
+				offer.Addresses = []string{strings.TrimPrefix(there.URL, "https://")}
+				if direct, _, err := prepared(ctx, offer, id, may); err == nil {
+					members[member] = direct
+				}
 			}
 		}
-	}
-	context.AfterFunc(ctx, end)
-	return some, nil
+		return members[member]
+	}, nil
 }
 
 // prepared is Connect, and gives the member's name: the library knows what LXD can do only after

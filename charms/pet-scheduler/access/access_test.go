@@ -126,20 +126,23 @@ func members(t *testing.T, names ...string) (lxdhttps.Offer, []*atomic.Int32) {
 
 // The member on which the work is is asked itself; where it cannot be reached, or nobody has
 // heard of it, another does.
-func TestConnectTo(t *testing.T) {
+func TestReach(t *testing.T) {
 	offer, connections := members(t, "one", "two")
 	id := identity(t)
-	for member, want := range map[string]string{"one": "one", "two": "two", "three": "one", "": "one"} {
-		connections[0].Store(0)
-		server, err := ConnectTo(t.Context(), member, offer, id, nil)
-		require.NoError(t, err)
-		got, _, err := server.GetServer()
-		require.NoError(t, err)
-		require.Equal(t, want, got.Environment.ServerName, "asked for %s", member)
-		require.EqualValues(t, 1, connections[0].Load(), "the first that was there, for %q", member)
+	near, err := Reach(t.Context(), offer, id, nil)
+	require.NoError(t, err)
+	for range 2 {
+		for member, want := range map[string]string{"one": "one", "two": "two", "three": "one", "": "one"} {
+			got, _, err := near(member).GetServer()
+			require.NoError(t, err)
+			require.Equal(t, want, got.Environment.ServerName, "asked for %s", member)
+		}
+	}
+	for n, c := range connections {
+		require.EqualValues(t, 1, c.Load(), "connections to %d", n)
 	}
 	offer.Addresses = []string{"127.0.0.1:1"}
-	_, err := ConnectTo(t.Context(), "two", offer, id, nil)
+	_, err = Reach(t.Context(), offer, id, nil)
 	require.ErrorContains(t, err, "cannot reach LXD: 127.0.0.1:1: ")
 }
 

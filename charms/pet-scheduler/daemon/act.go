@@ -521,11 +521,11 @@ func (w *watched) SetOrigin(ctx context.Context, ref drain.Ref, origin string) e
 }
 
 // Start implements drain.Cluster.
-func (w *watched) Start(ctx context.Context, ref drain.Ref) error {
+func (w *watched) Start(ctx context.Context, ref drain.Ref, member string) error {
 	if err := w.started(ctx, ref); err != nil {
 		return err
 	}
-	return w.change(w.Cluster.Start(ctx, ref), "start %s", ref.Name)
+	return w.change(w.Cluster.Start(ctx, ref, member), "start %s", ref.Name)
 }
 
 // Stop implements drain.Cluster.

@@ -82,8 +82,8 @@ func (l lxd) SetOrigin(ctx context.Context, ref drain.Ref, origin string) error 
 	return l.do(func() error { return l.inner.SetOrigin(ctx, ref, origin) })
 }
 
-func (l lxd) Start(ctx context.Context, ref drain.Ref) error {
-	return l.do(func() error { return l.inner.Start(ctx, ref) })
+func (l lxd) Start(ctx context.Context, ref drain.Ref, member string) error {
+	return l.do(func() error { return l.inner.Start(ctx, ref, member) })
 }
 
 func (l lxd) Stop(ctx context.Context, ref drain.Ref) error {

@@ -72,8 +72,8 @@ func Open(event hooktool.Event, tools hooktool.Tools) World {
 }
 
 // Reach connects to the LXD of an offer as the unit whose state directory is dir, ready to
-// work, to that member if it can be reached; "" is any. The context is for the life of the connection; nothing is sent over it once may,
-// unless it is nil, returns an error.
+// work, to that member if it can be reached; "" is any. The context is for the life of the
+// connection; nothing is sent over it once may, unless it is nil, returns an error.
 func Reach(ctx context.Context, dir, member string, offer lxdhttps.Offer, may func() error) (LXD, error) {
 	id, ok, err := access.Load(dir)
 	if err != nil {
@@ -82,11 +82,11 @@ func Reach(ctx context.Context, dir, member string, offer lxdhttps.Offer, may fu
 	if !ok {
 		return nil, fmt.Errorf("cannot reach LXD: this unit has no client certificate in %s yet", dir)
 	}
-	server, err := access.ConnectTo(ctx, member, offer, id, may)
+	near, err := access.Reach(ctx, offer, id, may)
 	if err != nil {
 		return nil, err
 	}
-	return cluster{lxdlayer.Cluster{Server: server}}, nil
+	return cluster{lxdlayer.Cluster{Server: near(member), Near: near}}, nil
 }
 
 type cluster struct{ lxdlayer.Cluster }

@@ -302,7 +302,7 @@ func (l *LXD) SetOrigin(_ context.Context, ref drain.Ref, origin string) error {
 }
 
 // Start implements drain.Cluster.
-func (l *LXD) Start(_ context.Context, ref drain.Ref) error {
+func (l *LXD) Start(_ context.Context, ref drain.Ref, _ string) error {
 	return l.change("start", ref, func(i *drain.Instance) error {
 		i.Running, i.Wanted = true, true
 		return nil

@@ -27,6 +27,8 @@ import (
 // Cluster is a LXD cluster, reached through any of its members.
 type Cluster struct {
 	Server lxdclient.InstanceServer
+	// Near gives a client that asks that member itself; nil leaves it to Server.
+	Near func(member string) lxdclient.InstanceServer
 }
 
 var (
@@ -258,7 +260,10 @@ func (c Cluster) SetOrigin(_ context.Context, i drain.Ref, origin string) error 
 }
 
 // Start implements drain.Cluster.
-func (c Cluster) Start(ctx context.Context, i drain.Ref) error {
+func (c Cluster) Start(ctx context.Context, i drain.Ref, member string) error {
+	if c.Near != nil {
+		c.Server = c.Near(member)
+	}
 	err := c.power(ctx, i, api.InstanceStatePut{Action: "start", Timeout: -1})
 	if err == nil {
 		return nil

@@ -73,7 +73,7 @@ func TestLanded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := &server{location: "m1", moving: c.moving, to: c.to}
-			at, err := Cluster{s}.Landed(t.Context(), drain.Ref{Name: "c1"})
+			at, err := Cluster{Server: s}.Landed(t.Context(), drain.Ref{Name: "c1"})
 			require.NoError(t, err)
 			require.Equal(t, c.lands, at)
 			require.Zero(t, s.moving)
@@ -81,7 +81,7 @@ func TestLanded(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := Cluster{&server{moving: 9}}.Landed(ctx, drain.Ref{Name: "c1"})
+	_, err := Cluster{Server: &server{moving: 9}}.Landed(ctx, drain.Ref{Name: "c1"})
 	require.EqualError(t, err, "cannot move c1: LXD still moves it for somebody else: context canceled")
 }
 
@@ -99,7 +99,7 @@ func TestOperation(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &server{moving: c.moving, to: "m2", ends: c.ends}
-			err := Cluster{s}.Move(t.Context(), drain.Ref{Project: "p", Name: "c1"}, "m2", false)
+			err := Cluster{Server: s}.Move(t.Context(), drain.Ref{Project: "p", Name: "c1"}, "m2", false)
 			if c.err == "" {
 				require.NoError(t, err)
 			} else {
@@ -111,11 +111,11 @@ func TestOperation(t *testing.T) {
 			}
 		})
 	}
-	err := Cluster{&server{}}.Move(t.Context(), drain.Ref{Name: "c1"}, "m2", false)
+	err := Cluster{Server: &server{}}.Move(t.Context(), drain.Ref{Name: "c1"}, "m2", false)
 	require.EqualError(t, err, "cannot move c1 to m2: not found")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err = Cluster{&server{moving: 1 << 20, to: "m2"}}.Move(ctx, drain.Ref{Name: "c1"}, "m2", false)
+	err = Cluster{Server: &server{moving: 1 << 20, to: "m2"}}.Move(ctx, drain.Ref{Name: "c1"}, "m2", false)
 	require.ErrorIs(t, err, context.Canceled)
 	require.True(t, strings.HasPrefix(err.Error(), "cannot move c1 to m2: "))
 }
