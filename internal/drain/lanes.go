@@ -141,17 +141,15 @@ func (l *Lanes) leave() {
 	l.waiting = slices.Delete(l.waiting, 0, 1)
 }
 
-// took tells how long a stop and the move after it have taken. Those that take longer to stop
-// than to be moved set out a third further apart, for LXD's part of the stop: with so much of it
-// side by side there is time for that.
+// took tells how long a stop and the move after it have taken. The next set out two fifths of both
+// apart, so that eight are gone in less than half the time that they take one after another; but
+// a move apart, or two would be under way at LXD, and no more than half as much again, which is
+// what LXD's part of a stop may cost a move beside it.
 func (l *Lanes) took(stop, move time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	gap := move
-	if stop > move {
-		gap += move / 3
-	}
-	l.gap = (l.gap + min(gap, alone)) / 2
+	gap := min(max(move, (stop+move)*2/5), move*3/2, alone)
+	l.gap = (l.gap + gap) / 2
 }
 
 // empty says that a member is being emptied, until done is called, and returns when nothing is

@@ -166,7 +166,8 @@ func TestLanesAreNotEnteredAllAtOnce(t *testing.T) {
 	for _, c := range []struct{ ends, takes, apart time.Duration }{
 		{0, 4 * time.Second, 4 * time.Second},
 		{2 * time.Second, 4 * time.Second, 4 * time.Second},
-		{15 * time.Second, 3 * time.Second, 4 * time.Second},
+		{8 * time.Second, 4 * time.Second, 4800 * time.Millisecond},
+		{15 * time.Second, 3 * time.Second, 4500 * time.Millisecond},
 		{0, time.Minute, 10 * time.Second},
 	} {
 		synctest.Test(t, func(t *testing.T) { testLanesAreNotEnteredAllAtOnce(t, c.ends, c.takes, c.apart) })
@@ -186,7 +187,7 @@ func testLanesAreNotEnteredAllAtOnce(t *testing.T, ends, takes, want time.Durati
 	apart := func(n int) time.Duration { return lxd.began[n].Sub(lxd.began[n-1]) }
 	require.Equal(t, drain.Apart, apart(1), "as long as it is not known how long a move takes")
 	for n := instances - 10; n < instances; n++ {
-		require.InDelta(t, want.Seconds(), apart(n).Seconds(), 1)
+		require.InDelta(t, want.Seconds(), apart(n).Seconds(), 0.1)
 	}
 }
 
