@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -301,9 +302,10 @@ func homeless(i Instance) error {
 }
 
 // host gives the member that an instance sets out for now: the one that was planned, unless
-// that does not take any more, or is being emptied too. It is bound for there.
+// that does not take any more, is being emptied too, or cannot be reached. It is bound for there.
 func (d Drainer) host(ctx context.Context, view View, member string, i Instance, planned string) (string, error) {
 	tried := map[string]bool{}
+	var unreachable error
 	for to := planned; to != ""; {
 		tried[to] = true
 		if d.Lanes.bind(to) {
@@ -311,7 +313,10 @@ func (d Drainer) host(ctx context.Context, view View, member string, i Instance,
 			members, err := d.Cluster.Members(ctx)
 			view.Members = members
 			if err == nil && slices.ContainsFunc(view.hosts(member, i, nil), func(m Member) bool { return m.Name == to }) {
-				return to, nil
+				if unreachable = d.Cluster.Reach(ctx, member, to); unreachable == nil {
+					return to, nil
+				}
+				d.say("%s", unreachable)
 			}
 			d.Lanes.unbind(to)
 			if err != nil {
@@ -326,7 +331,7 @@ func (d Drainer) host(ctx context.Context, view View, member string, i Instance,
 			}
 		}
 	}
-	return "", homeless(i)
+	return "", cmp.Or(unreachable, homeless(i))
 }
 
 // moveAway moves one instance as LXD's evacuation would have.
@@ -472,6 +477,9 @@ func (d Drainer) undrainOnce(ctx context.Context, member string, view View, reco
 			}})
 		case i.Member != member && ours(view, *e, i):
 			jobs = append(jobs, job{i.Ref, func(d Drainer) error {
+				if err := d.Cluster.Reach(ctx, i.Member, member); err != nil {
+					return err
+				}
 				return d.move(ctx, i, member, e.Start)
 			}})
 		}

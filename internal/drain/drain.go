@@ -113,6 +113,9 @@ type Cluster interface {
 	// Restore has LXD restore the member: it is Online again, instances that LXD stopped
 	// on it start, and instances elsewhere whose Origin is the member come back.
 	Restore(ctx context.Context, member string, progress func(string)) error
+	// Reach waits until LXD on one member can hand an instance to another. After LXD was started
+	// anew on either that is so only once they have heard of each other, up to ten seconds later.
+	Reach(ctx context.Context, from, to string) error
 	// SetOrigin sets an instance's Origin; "" takes it away.
 	SetOrigin(ctx context.Context, instance Ref, origin string) error
 	// Start starts an instance. Member is where it is, as far as is known: LXD is quickest when

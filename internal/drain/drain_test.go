@@ -366,6 +366,12 @@ func (l *together) Settle(ctx context.Context, member string) error {
 	return l.LXD.Settle(ctx, member)
 }
 
+func (l *together) Reach(ctx context.Context, from, to string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.LXD.Reach(ctx, from, to)
+}
+
 func (l *together) Stop(ctx context.Context, ref drain.Ref) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -427,7 +433,7 @@ func testParallel(t *testing.T) {
 // A drain that ended anywhere on its way is undone without a trace: also what was to leave and
 // had not set out yet must not go to the member when that is restored some day.
 func TestUndoneAnywhere(t *testing.T) {
-	for life := range 40 {
+	for life := range 60 {
 		lxd := draintest.New("pet", "b", "c")
 		for _, name := range []string{"c1", "c2", "c3"} {
 			lxd.Add(name, "pet", true)
@@ -447,5 +453,38 @@ func TestUndoneAnywhere(t *testing.T) {
 			require.True(t, i.Running, "%s after %d calls", i.Ref, life)
 			require.Empty(t, i.Origin, "%s after %d calls", i.Ref, life)
 		}
+	}
+}
+
+// Nothing is stopped for a move to a member that LXD cannot reach: another takes it; and what is
+// to come back runs on where it is.
+func TestUnreachable(t *testing.T) {
+	lxd := draintest.New("pet", "b", "c")
+	for n := range 4 {
+		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
+	}
+	d := drainer(lxd)
+	d.Lanes = drain.NewLanes(1, 0)
+	lxd.Silent = map[string]bool{"b": true}
+	_, err := d.Drain(t.Context(), "pet", false)
+	require.NoError(t, err)
+	for _, i := range lxd.Instance {
+		require.Equal(t, "c", i.Member)
+	}
+	lxd.Silent = map[string]bool{"c": true}
+	lxd.Calls = nil
+	_, err = d.Undrain(t.Context(), "pet")
+	require.ErrorContains(t, err, "cannot reach LXD on pet from c")
+	for _, call := range lxd.Calls {
+		require.NotContains(t, call, "stop")
+	}
+	for _, i := range lxd.Instance {
+		require.True(t, i.Running)
+	}
+	lxd.Silent = nil
+	_, err = d.Undrain(t.Context(), "pet")
+	require.NoError(t, err)
+	for _, i := range lxd.Instance {
+		require.Equal(t, "pet", i.Member)
 	}
 }

@@ -78,6 +78,10 @@ func (l lxd) Restore(ctx context.Context, member string, progress func(string)) 
 	return l.do(func() error { return l.inner.Restore(ctx, member, progress) })
 }
 
+func (l lxd) Reach(ctx context.Context, from, to string) error {
+	return l.do(func() error { return l.inner.Reach(ctx, from, to) })
+}
+
 func (l lxd) SetOrigin(ctx context.Context, ref drain.Ref, origin string) error {
 	return l.do(func() error { return l.inner.SetOrigin(ctx, ref, origin) })
 }

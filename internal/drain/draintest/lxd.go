@@ -28,6 +28,8 @@ type LXD struct {
 	// Life is how many more calls the client makes before it is killed; negative is for
 	// ever. An operation that was asked for by then goes on without it.
 	Life int
+	// Silent members cannot be reached by the others.
+	Silent map[string]bool
 	// Fail gives the error of a call ("start", "stop", "move", "origin") on an instance.
 	Fail func(call string, instance drain.Ref) error
 }
@@ -156,6 +158,14 @@ func (l *LXD) Write(_ context.Context, member string, before, after *drain.Recor
 
 // Settle implements drain.Cluster; operations here end before their call returns.
 func (l *LXD) Settle(context.Context, string) error { return l.alive() }
+
+// Reach implements drain.Cluster.
+func (l *LXD) Reach(_ context.Context, from, to string) error {
+	if l.Silent[from] || l.Silent[to] {
+		return fmt.Errorf("cannot reach LXD on %s from %s", to, from)
+	}
+	return l.alive()
+}
 
 // Evacuate implements drain.Cluster.
 func (l *LXD) Evacuate(ctx context.Context, name string, progress func(string)) error {
