@@ -24,7 +24,7 @@ const alone = 10 * time.Second
 // goes before one that has time, and both before what is only brought back. A semaphore from
 // the libraries gives it to who came first.
 //
-// They also set out one after another rather than all at once, as far apart as a move takes
+// They also set out one after another rather than all at once, about as far apart as a move takes
 // without the stop before it (see took), up to alone. So while some shut down another is moved,
 // and few are down only because they wait for their turn at LXD.
 //
@@ -141,14 +141,14 @@ func (l *Lanes) leave() {
 	l.waiting = slices.Delete(l.waiting, 0, 1)
 }
 
-// took tells how long a stop and the move after it have taken. The next set out two fifths of both
+// took tells how long a stop and the move after it have taken. The next set out a third of both
 // apart, so that eight are gone in less than half the time that they take one after another; but
 // a move apart, or two would be under way at LXD, and no more than half as much again, which is
 // what LXD's part of a stop may cost a move beside it.
 func (l *Lanes) took(stop, move time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	gap := min(max(move, (stop+move)*2/5), move*3/2, alone)
+	gap := min(max(move, (stop+move)/3), move*3/2, alone)
 	l.gap = (l.gap + gap) / 2
 }
 

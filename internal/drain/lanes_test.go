@@ -166,7 +166,7 @@ func TestLanesAreNotEnteredAllAtOnce(t *testing.T) {
 	for _, c := range []struct{ ends, takes, apart time.Duration }{
 		{0, 4 * time.Second, 4 * time.Second},
 		{2 * time.Second, 4 * time.Second, 4 * time.Second},
-		{8 * time.Second, 4 * time.Second, 4800 * time.Millisecond},
+		{12 * time.Second, 4 * time.Second, 16 * time.Second / 3},
 		{15 * time.Second, 3 * time.Second, 4500 * time.Millisecond},
 		{0, time.Minute, 10 * time.Second},
 	} {

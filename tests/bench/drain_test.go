@@ -39,7 +39,7 @@ func TestDrain(t *testing.T) {
 	box.GuestImage(t, b.ask)
 
 	var table strings.Builder
-	table.WriteString("guests end  running  round  evacuate   drain  ratio  | down: evacuate   drain  ratio  | restore  undrain\n")
+	table.WriteString("guests end  running  round  evacuate   drain  ratio  | down: evacuate   drain  ratio  | restore  undrain  | killed by LXD\n")
 	for _, kind := range []struct{ name, after string }{{"at once", "0s"}, {"in 2 s", "2s"}} {
 		for _, n := range []int{1, 4, 8} {
 			t.Run(fmt.Sprintf("%d that end %s", n, kind.name), func(t *testing.T) {
@@ -82,6 +82,7 @@ type drains struct {
 type sample struct {
 	out, back time.Duration
 	down      time.Duration // the mean of the guests, on the way out
+	killed    int           // guests that had not the time that they need to end
 }
 
 func mean(samples []sample) (m sample) {
@@ -89,16 +90,17 @@ func mean(samples []sample) (m sample) {
 		m.out += s.out / time.Duration(len(samples))
 		m.back += s.back / time.Duration(len(samples))
 		m.down += s.down / time.Duration(len(samples))
+		m.killed += s.killed
 	}
 	return m
 }
 
 func row(t *testing.T, table *strings.Builder, kind string, n int, round string, lxd, ours sample) {
 	t.Helper()
-	line := fmt.Sprintf("%-10s  %7d  %5s  %8.1f  %6.1f  %5.2f  | %14.2f  %6.2f  %5.2f  | %7.1f  %7.1f", kind, n, round,
+	line := fmt.Sprintf("%-10s  %7d  %5s  %8.1f  %6.1f  %5.2f  | %14.2f  %6.2f  %5.2f  | %7.1f  %7.1f  | %6d", kind, n, round,
 		lxd.out.Seconds(), ours.out.Seconds(), ours.out.Seconds()/lxd.out.Seconds(),
 		lxd.down.Seconds(), ours.down.Seconds(), ours.down.Seconds()/lxd.down.Seconds(),
-		lxd.back.Seconds(), ours.back.Seconds())
+		lxd.back.Seconds(), ours.back.Seconds(), lxd.killed)
 	t.Log(line)
 	table.WriteString(line + "\n")
 }
@@ -161,7 +163,7 @@ func (b drains) byLXD(t *testing.T, guests []string) (s sample) {
 		return time.Since(begin)
 	}
 	s.out = timed("evacuate")
-	s.down = b.down(t, guests)
+	s.down, s.killed = b.down(t, guests)
 	b.requirePlaced(t, guests, false)
 	s.back = timed("restore")
 	b.requirePlaced(t, guests, true)
@@ -184,15 +186,17 @@ until call http://daemon/1/runs/%[1]s >run && grep -q '"ended"' run; do sleep 1;
 		return run.Ended.Sub(begin) // to ask more often would cost the processors that it needs
 	}
 	s.out = timed(store.Drain)
-	s.down = b.down(t, guests)
+	s.down, s.killed = b.down(t, guests)
+	require.Zero(t, s.killed, "guests that were killed on their way down")
 	b.requirePlaced(t, guests, false)
 	s.back = timed(store.Undrain)
 	b.requirePlaced(t, guests, true)
 	return s
 }
 
-// down reads in the guests' diaries how long they were down the last time.
-func (b drains) down(t *testing.T, guests []string) time.Duration {
+// down reads in the guests' diaries how long they were down the last time, in the mean. One that
+// was killed before it had ended counts for itself: it was down for less.
+func (b drains) down(t *testing.T, guests []string) (mean time.Duration, killed int) {
 	t.Helper()
 	var all time.Duration
 	for _, g := range guests {
@@ -205,7 +209,13 @@ func (b drains) down(t *testing.T, guests []string) time.Duration {
 			}
 			return len(lines) > 2 && lines[len(lines)-1][0] == "up", diary
 		})
-		end, up := lines[len(lines)-2], lines[len(lines)-1]
+		last := len(lines) - 1
+		if lines[last-1][0] != "ended" {
+			t.Logf("%s was killed before it had ended", g)
+			killed++
+			continue
+		}
+		end, up := lines[last-2], lines[last]
 		require.Equal(t, "end", end[0])
 		at := func(line []string) int64 {
 			ms, err := strconv.ParseInt(line[1], 10, 64)
@@ -216,5 +226,5 @@ func (b drains) down(t *testing.T, guests []string) time.Duration {
 		t.Logf("%s was down for %.2f s", g, was.Seconds())
 		all += was
 	}
-	return all / time.Duration(len(guests))
+	return all / time.Duration(max(1, len(guests)-killed)), killed
 }

@@ -4,8 +4,9 @@
 // (`lxc launch -c environment.ENDS_AFTER=2s`) it takes so long to end, as services do that
 // have something to finish.
 //
-// It keeps a diary, /diary: "up" and "end" with the time, when it begins and when it is told
-// to end. The diary moves with the instance and tells how long that was down.
+// It keeps a diary, /diary: "up", "end" and "ended" with the time, when it begins, when it is told
+// to end, and when it has. The diary moves with the instance and tells how long that was down, and
+// whether it was killed on its way.
 package main
 
 import (
@@ -28,6 +29,7 @@ func main() {
 	if last, err := time.ParseDuration(os.Getenv("ENDS_AFTER")); err == nil {
 		time.Sleep(last)
 	}
+	note("ended")
 }
 
 // note writes a line into the diary. A guest whose disk is full lives on.
