@@ -19,6 +19,9 @@ func newBoxClientCmd(where placer, client string) *cobra.Command {
 		Short:              "Run any " + client + " command against the box",
 		DisableFlagParsing: true,
 		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 && args[0] == "--" {
+				args = args[1:] // as after any command that runs another; the clients print their help
+			}
 			p, err := where()
 			if err != nil {
 				return err

@@ -184,36 +184,53 @@ func Reach(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() er
 	if err != nil {
 		return nil, err
 	}
+	direct := func(member string) lxdclient.InstanceServer {
+		if member == "" || member == name {
+			return some
+		}
+		there, _, err := some.GetClusterMember(member)
+		if err != nil {
+			return some
+		}
+		only := offer
+		only.Addresses = []string{strings.TrimPrefix(there.URL, "https://")}
+		if server, _, err := prepared(ctx, only, id, may); err == nil {
+			return server
+		}
+		return some
+	}
 	var mu sync.Mutex
-	members := map[string]lxdclient.InstanceServer{"": some, name: some}
+	members := map[string]func() lxdclient.InstanceServer{}
 	return func(member string) lxdclient.InstanceServer {
 		mu.Lock()
-		defer mu.Unlock()
-		if members[member] == nil {
-			members[member] = some
-			if there, _, err := some.GetClusterMember(member); err == nil {
-				offer.Addresses = []string{strings.TrimPrefix(there.URL, "https://")}
-				if direct, _, err := prepared(ctx, offer, id, may); err == nil {
-					members[member] = direct
-				}
-			}
+		once := members[member]
+		if once == nil {
+			once = sync.OnceValue(func() lxdclient.InstanceServer { return direct(member) })
+			members[member] = once
 		}
-		return members[member]
+		mu.Unlock() // who waits for a member that does not answer holds up nobody else
+		return once()
 	}, nil
 }
 
-// prepared is Connect, and gives the member's name: the library knows what LXD can do only after
-// it asked it about itself.
+// prepared is Connect and Prepare.
 func prepared(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() error) (lxdclient.InstanceServer, string, error) {
 	server, err := Connect(ctx, offer, id, may)
 	if err != nil {
 		return nil, "", err
 	}
+	name, err := Prepare(server)
+	return server, name, err
+}
+
+// Prepare has the client library ask LXD what it can do, by which it goes, and gives the member's
+// name. For a hook, which needs none of that, it would be half of its time.
+func Prepare(server lxdclient.InstanceServer) (member string, err error) {
 	self, _, err := server.GetServer()
 	if err != nil {
-		return nil, "", fmt.Errorf("cannot ask LXD what it can do: %w", err)
+		return "", fmt.Errorf("cannot ask LXD what it can do: %w", err)
 	}
-	return server, self.Environment.ServerName, nil
+	return self.Environment.ServerName, nil
 }
 
 // tlsConfig pins the server's very certificate: every member of a cluster shows the same

@@ -104,13 +104,10 @@ func (c cluster) Glance() (Glance, error) {
 	return Glance{Trusted: true, Members: lxdlayer.MembersOf(members), Records: records}, err
 }
 
-// Prepare implements LXD. The client library goes by LXD's list of extensions, which it has
-// only after it asked LXD about itself; for a hook that would be half of its time.
+// Prepare implements LXD.
 func (c cluster) Prepare() error {
-	if _, _, err := c.Server.GetServer(); err != nil {
-		return fmt.Errorf("cannot ask LXD what it can do: %w", err)
-	}
-	return nil
+	_, err := access.Prepare(c.Server)
+	return err
 }
 
 // Facts is what the charm decides on.
