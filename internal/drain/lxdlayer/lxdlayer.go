@@ -294,9 +294,10 @@ func (c Cluster) Start(ctx context.Context, i drain.Ref, member string) error {
 // takes to shut down (boot.host_shutdown_timeout).
 const defaultShutdown = 30
 
-// Stop implements drain.Cluster. Only what had its time to shut down is stopped by force: of forty
-// that shut down LXD 5.0 gives up on one at once ("shutting down the container failed"), and its
-// own evacuation then kills it on its way (lxd 5.0.2, lxd/api_cluster.go). It is asked again here.
+// Stop implements drain.Cluster. Only what had its time to shut down is stopped by force. With one
+// of forty LXD 5.0 gives up at once ("shutting down the container failed") although it is on its
+// way down, and LXD's own evacuation then kills it (lxd 5.0.2, lxd/api_cluster.go): it is asked
+// again.
 func (c Cluster) Stop(ctx context.Context, i drain.Ref) error {
 	began := time.Now()
 	for pause := settle / 10; ; pause = min(2*pause, settle) {
