@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
@@ -167,6 +168,41 @@ func TestARestartIsStopped(t *testing.T) {
 			c.hook()
 			assert.Equal(t, lxdprofile.Failed, a.answer().Restart.State)
 		}
+	})
+}
+
+// LXD gives up on a restart now and then although the instance has been told to shut down: nobody
+// is left standing still because of that.
+func TestLXDGivesUpOnARestart(t *testing.T) {
+	for name, states := range map[string][]api.StatusCode{
+		"it is on its way down": {api.Running},
+		"it has stopped":        {api.Stopped},
+		"again":                 {api.Running, api.Running, api.Stopped},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t)
+				c.policy(wide)
+				a := c.ask(shop, "web", 1, "security.nesting=true").settle()
+				c.lxd.GivesUp = states
+				a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1})
+				c.hook()
+				assert.Equal(t, api.Running, c.lxd.Instances["juju-web-0"].StatusCode)
+				assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Done}, a.answer().Restart)
+				assert.Empty(t, a.state(0).Restart)
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.policy(wide)
+		a := c.ask(shop, "web", 1, "security.nesting=true").settle()
+		c.lxd.GivesUp = slices.Repeat([]api.StatusCode{api.Running}, 100)
+		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1})
+		c.hook()
+		assert.Equal(t, lxdprofile.Failed, a.answer().Restart.State)
+		assert.Contains(t, a.answer().Restart.Message, "LXD would not: instance juju-web-0: Failed shutting down instance")
+		assert.Greater(t, len(c.lxd.GivesUp), 90, "it is not asked for ever")
 	})
 }
 

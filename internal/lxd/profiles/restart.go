@@ -195,11 +195,46 @@ func (s Restart) Apply(ctx context.Context, w *World) error {
 		running = append(running, begun{name, op})
 	}
 	for _, b := range running {
-		if err := b.op.WaitContext(ctx); err != nil {
+		if err := s.finish(ctx, w, b.instance, b.op); err != nil {
 			errs = append(errs, fmt.Errorf("instance %s: %w", b.instance, err))
 		}
 	}
 	return w.Note(ctx, s.Name(), errors.Join(errs...))
+}
+
+// tries is how often LXD is asked for one restart, and between the pause between two.
+const (
+	tries   = 5
+	between = time.Second
+)
+
+// finish waits until an instance has been restarted. Now and then LXD 5.0 gives up on a restart
+// when the instance has been told to shut down already ("shutting down the container failed"): it
+// goes down after that, and nobody would start it. So LXD is asked for what is left to do.
+func (s Restart) finish(ctx context.Context, w *World, name string, op lxdclient.Operation) error {
+	began, err := w.Now(), op.WaitContext(ctx)
+	for try := 1; err != nil && try < tries; try++ {
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(between):
+		}
+		there, _, lost := w.LXD.GetInstance(name)
+		left := stopTimeout - int(w.Now().Sub(began)/time.Second)
+		if lost != nil || left <= 0 {
+			return err
+		}
+		put := api.InstanceStatePut{Action: "restart", Timeout: left}
+		if there.StatusCode == api.Stopped {
+			put = api.InstanceStatePut{Action: "start", Timeout: -1}
+		} else if n, _ := parseNote(there.Config[RestartKey(s.Relation)]); there.LastUsedAt.After(n.started) {
+			return nil
+		}
+		if op, err = w.LXD.UpdateInstanceState(name, put, ""); err == nil {
+			err = op.WaitContext(ctx)
+		}
+	}
+	return err
 }
 
 // begin notes the restart in the instance and asks LXD for it.

@@ -3,6 +3,7 @@ package profilestest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -27,6 +28,10 @@ type LXD struct {
 
 	Now        time.Time // when it is
 	Extensions map[string]bool
+
+	// GivesUp is in which state the instance is after LXD gave up on restarting it, for each
+	// restart from now on that it gives up on.
+	GivesUp []api.StatusCode
 
 	Gate   *crashtest.Gate         // where a hook may be killed
 	Writes []string                // what was written, in order
@@ -139,13 +144,20 @@ func (l *LXD) Restarts() []string {
 
 // UpdateInstanceState implements profiles.Server.
 func (l *LXD) UpdateInstanceState(name string, put api.InstanceStatePut, _ string) (lxdclient.Operation, error) {
-	if put.Action != "restart" || put.Force || put.Timeout <= 0 {
+	i := l.Instances[name]
+	starts := func() { i.StatusCode, i.Status, i.LastUsedAt = api.Running, "Running", l.Now }
+	switch {
+	case put.Action == "start" && i.StatusCode == api.Stopped:
+		return done{}, l.write("start instance "+name, "instance "+name, "", starts)
+	case put.Action != "restart" || put.Force || put.Timeout <= 0:
 		return nil, api.StatusErrorf(http.StatusBadRequest, "Not a restart that lets it stop")
+	case i.StatusCode == api.Stopped:
+		return nil, api.StatusErrorf(http.StatusBadRequest, "The instance is already stopped")
+	case len(l.GivesUp) > 0:
+		i.StatusCode, i.Status, l.GivesUp = l.GivesUp[0], l.GivesUp[0].String(), l.GivesUp[1:]
+		return done{err: errors.New(`Failed shutting down instance, status is "Running": shutting down the container failed`)}, nil
 	}
-	if err := l.write("restart instance "+name, "instance "+name, "", func() { l.Instances[name].LastUsedAt = l.Now }); err != nil {
-		return nil, err
-	}
-	return done{}, nil
+	return done{}, l.write("restart instance "+name, "instance "+name, "", starts)
 }
 
 // GetInstance implements profiles.Server.
@@ -237,8 +249,11 @@ func (l *LXD) DeleteProfile(name string) error {
 	return l.write("delete profile "+name, "profile "+name, "", func() { delete(l.Profiles, name) })
 }
 
-// done is an operation that has ended well.
-type done struct{ lxdclient.Operation }
+// done is an operation that has ended.
+type done struct {
+	lxdclient.Operation
+	err error
+}
 
 // WaitContext implements lxdclient.Operation.
-func (done) WaitContext(context.Context) error { return nil }
+func (d done) WaitContext(context.Context) error { return d.err }
