@@ -3,7 +3,6 @@ package profilestest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -155,7 +154,7 @@ func (l *LXD) UpdateInstanceState(name string, put api.InstanceStatePut, _ strin
 		return nil, api.StatusErrorf(http.StatusBadRequest, "The instance is already stopped")
 	case len(l.GivesUp) > 0:
 		i.StatusCode, i.Status, l.GivesUp = l.GivesUp[0], l.GivesUp[0].String(), l.GivesUp[1:]
-		return done{err: errors.New(`Failed shutting down instance, status is "Running": shutting down the container failed`)}, nil
+		return done{err: api.StatusErrorf(http.StatusInternalServerError, `Failed shutting down instance, status is "Running": shutting down the container failed`)}, nil
 	}
 	return done{}, l.write("restart instance "+name, "instance "+name, "", starts)
 }
