@@ -27,7 +27,6 @@ type guest struct {
 	told   time.Time
 	put    api.InstanceStatePut // the last that was asked for
 	op     api.Operation
-	asked  int
 	forced bool
 }
 
@@ -45,7 +44,6 @@ func (g *guest) GetInstance(name string) (*api.Instance, string, error) {
 
 func (g *guest) RawQuery(method, _ string, data any, _ string) (*api.Response, string, error) {
 	if method == http.MethodPut {
-		g.asked++
 		if g.lost > 0 {
 			g.lost--
 			return nil, "", errors.New("connection reset by peer")
