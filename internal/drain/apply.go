@@ -33,6 +33,9 @@ type Drainer struct {
 	// Lanes are what instances are moved on, before LXD's evacuation, which moves one after
 	// another; nil leaves them to that.
 	Lanes *Lanes
+
+	processors int       // of the member; 0 is not known
+	reached    *sync.Map // ways from member to member that LXD was seen to have, in this pass
 }
 
 // job is something to do about one instance.
@@ -45,6 +48,7 @@ type job struct {
 func (d Drainer) all(ctx context.Context, jobs []job, because map[Ref]error) {
 	var mu sync.Mutex
 	quiet := d
+	quiet.reached = &sync.Map{}
 	quiet.Progress = func(format string, args ...any) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -150,6 +154,7 @@ func (d Drainer) drain(ctx context.Context, member string, look func(context.Con
 	if err != nil {
 		return report, err
 	}
+	d.processors = d.Cluster.Processors(ctx, member)
 	because := map[Ref]error{}
 	for attempt := 1; ; attempt++ {
 		d.drainOnce(ctx, member, view, record, because)
@@ -313,7 +318,7 @@ func (d Drainer) host(ctx context.Context, view View, member string, i Instance,
 			members, err := d.Cluster.Members(ctx)
 			view.Members = members
 			if err == nil && slices.ContainsFunc(view.hosts(member, i, nil), func(m Member) bool { return m.Name == to }) {
-				if unreachable = d.Cluster.Reach(ctx, member, to); unreachable == nil {
+				if unreachable = d.reach(ctx, member, to); unreachable == nil {
 					return to, nil
 				}
 				d.say("%s", unreachable)
@@ -332,6 +337,20 @@ func (d Drainer) host(ctx context.Context, view View, member string, i Instance,
 		}
 	}
 	return "", cmp.Or(unreachable, homeless(i))
+}
+
+// reach is Cluster.Reach, asked once for each way: LXD makes a connection for it, which costs it
+// as much as a fiftieth of a move.
+func (d Drainer) reach(ctx context.Context, from, to string) error {
+	way := [2]string{from, to}
+	if _, seen := d.reached.Load(way); seen {
+		return nil
+	}
+	err := d.Cluster.Reach(ctx, from, to)
+	if err == nil {
+		d.reached.Store(way, true)
+	}
+	return err
 }
 
 // moveAway moves one instance as LXD's evacuation would have.
@@ -371,7 +390,7 @@ func (d Drainer) move(ctx context.Context, i Instance, to string, start bool) er
 			return err
 		}
 	}
-	d.Lanes.took(moves.Sub(stops), time.Since(moves))
+	d.Lanes.took(moves.Sub(stops), time.Since(moves), d.processors)
 	return nil
 }
 
@@ -417,6 +436,7 @@ func (d Drainer) Undrain(ctx context.Context, member string) (Report, error) {
 	if err != nil {
 		return report, err
 	}
+	d.processors = d.Cluster.Processors(ctx, member)
 	before := view
 	because := map[Ref]error{}
 	for attempt := 1; ; attempt++ {
@@ -477,7 +497,7 @@ func (d Drainer) undrainOnce(ctx context.Context, member string, view View, reco
 			}})
 		case i.Member != member && ours(view, *e, i):
 			jobs = append(jobs, job{i.Ref, func(d Drainer) error {
-				if err := d.Cluster.Reach(ctx, i.Member, member); err != nil {
+				if err := d.reach(ctx, i.Member, member); err != nil {
 					return err
 				}
 				return d.move(ctx, i, member, e.Start)

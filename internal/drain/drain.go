@@ -105,6 +105,8 @@ type Cluster interface {
 	Instances(ctx context.Context) ([]Instance, error)
 	// Rooms gives the members' room, by name, as far as those instances ask for it.
 	Rooms(ctx context.Context, instances []Instance) (map[string]Room, error)
+	// Processors tells how many processors a member has; 0 is not known.
+	Processors(ctx context.Context, member string) int
 	// Settle waits until no evacuation or restore of the member is under way, begun by
 	// whomever.
 	Settle(ctx context.Context, member string) error
@@ -113,8 +115,9 @@ type Cluster interface {
 	// Restore has LXD restore the member: it is Online again, instances that LXD stopped
 	// on it start, and instances elsewhere whose Origin is the member come back.
 	Restore(ctx context.Context, member string, progress func(string)) error
-	// Reach waits until LXD on one member can hand an instance to another. After LXD was started
-	// anew on either that is so only once they have heard of each other, up to ten seconds later.
+	// Reach waits until LXD on one member can hand an instance to another, and makes ready what
+	// it takes to Start one there. After LXD was started anew on either that is so only once
+	// they have heard of each other, up to ten seconds later.
 	Reach(ctx context.Context, from, to string) error
 	// SetOrigin sets an instance's Origin; "" takes it away.
 	SetOrigin(ctx context.Context, instance Ref, origin string) error

@@ -488,3 +488,35 @@ func TestUnreachable(t *testing.T) {
 		require.Equal(t, "pet", i.Member)
 	}
 }
+
+// asked notes which ways LXD is asked for.
+type asked struct {
+	together
+	ways map[string]int
+}
+
+func (l *asked) Reach(ctx context.Context, from, to string) error {
+	l.mu.Lock()
+	l.ways[from+" "+to]++
+	l.mu.Unlock()
+	return l.together.Reach(ctx, from, to)
+}
+
+// Whether LXD reaches a member is asked before the first instance that goes there is stopped, and
+// not with each.
+func TestEachWayIsAskedForOnce(t *testing.T) { synctest.Test(t, testEachWayIsAskedForOnce) }
+
+func testEachWayIsAskedForOnce(t *testing.T) {
+	lxd := &asked{together: together{LXD: draintest.New("pet", "b", "c"), meet: make(chan struct{}, 16)}, ways: map[string]int{}}
+	for n := range 8 {
+		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
+	}
+	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: drain.NewLanes(4, drain.Apart)}
+	_, err := d.Drain(t.Context(), "pet", false)
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{"pet b": 1, "pet c": 1}, lxd.ways)
+	clear(lxd.ways)
+	_, err = d.Undrain(t.Context(), "pet")
+	require.NoError(t, err)
+	require.Equal(t, map[string]int{"b pet": 1, "c pet": 1}, lxd.ways)
+}

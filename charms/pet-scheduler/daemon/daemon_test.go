@@ -57,6 +57,11 @@ func (l lxd) Rooms(ctx context.Context, instances []drain.Instance) (r map[strin
 	return r, err
 }
 
+func (l lxd) Processors(ctx context.Context, member string) (n int) {
+	_ = l.do(func() error { n = l.inner.Processors(ctx, member); return nil })
+	return n
+}
+
 func (l lxd) Records(ctx context.Context) (r map[string]drain.Record, err error) {
 	err = l.do(func() error { r, err = l.inner.Records(ctx); return err })
 	return r, err

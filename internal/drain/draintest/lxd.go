@@ -28,6 +28,8 @@ type LXD struct {
 	// Life is how many more calls the client makes before it is killed; negative is for
 	// ever. An operation that was asked for by then goes on without it.
 	Life int
+	// CPUs is how many processors each member has.
+	CPUs int
 	// Silent members cannot be reached by the others.
 	Silent map[string]bool
 	// Fail gives the error of a call ("start", "stop", "move", "origin") on an instance.
@@ -119,6 +121,9 @@ func (l *LXD) Instances(context.Context) ([]drain.Instance, error) {
 func (l *LXD) Rooms(context.Context, []drain.Instance) (map[string]drain.Room, error) {
 	return l.Room, l.alive()
 }
+
+// Processors implements drain.Cluster.
+func (l *LXD) Processors(context.Context, string) int { return l.CPUs }
 
 // Records implements drain.Journal.
 func (l *LXD) Records(context.Context) (map[string]drain.Record, error) {

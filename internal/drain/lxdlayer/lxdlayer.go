@@ -258,8 +258,10 @@ func (c Cluster) in(i drain.Ref) lxdclient.InstanceServer {
 
 // Reach implements drain.Cluster. LXD passes a request on to a member, as it does an instance,
 // once it is told of what happens there, for which it waits up to ten seconds: lxd 5.0.2,
-// lxd/cluster/connect.go. The one that is made here is about nothing.
+// lxd/cluster/connect.go. The one that is made here is about nothing. The connection for Start is
+// made too: made when it is needed, an instance would be down for as long.
 func (c Cluster) Reach(_ context.Context, from, to string) error {
+	c.at(to)
 	if _, _, err := c.at(from).Server.RawQuery(http.MethodGet, api.NewURL().Path("1.0").Target(to).String(), nil, ""); err != nil {
 		return fmt.Errorf("cannot reach LXD on %s from %s: %w", to, from, err)
 	}

@@ -53,6 +53,15 @@ func processors(limit string) int {
 	return highest + 1
 }
 
+// Processors implements drain.Cluster.
+func (c Cluster) Processors(_ context.Context, member string) int {
+	has, err := c.Server.UseTarget(member).GetServerResources()
+	if err != nil {
+		return 0
+	}
+	return int(has.CPU.Total)
+}
+
 // Rooms implements drain.Cluster. A member that cannot be asked has a room that is not known.
 func (c Cluster) Rooms(_ context.Context, instances []drain.Instance) (map[string]drain.Room, error) {
 	resources, sized := false, map[string]bool{}
