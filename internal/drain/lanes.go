@@ -17,6 +17,10 @@ const (
 // with LXD 5.0.2, with small instances and with ones of 300 MiB in a pool of directories.
 const processorsOfMove = 2
 
+// alone is how far apart they set out at most. Instances differ: what comes after one that took an
+// hour may take a second, and belong to a pet that is wanted sooner.
+const alone = 10 * time.Second
+
 // Lanes are what instances move on: they bound how many are on their way at a time, for all
 // Drainers that have the same Lanes.
 //
@@ -25,8 +29,8 @@ const processorsOfMove = 2
 // the libraries gives it to who came first.
 //
 // They also set out one after another rather than all at once, so far apart that no more are moved
-// at a time than the member has processors for (see took). So while some shut down others are
-// moved, and few are down only because they wait for their turn at LXD.
+// at a time than the member has processors for (see took), up to alone. So while some shut down
+// others are moved, and few are down only because they wait for their turn at LXD.
 //
 // And no instance is moved onto a member that one of them is emptying.
 type Lanes struct {
@@ -150,7 +154,7 @@ func (l *Lanes) took(stop, move time.Duration, processors int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	abreast := time.Duration(min(max(1, processors/processorsOfMove), l.lanes))
-	gap := min(max(move/abreast, (stop+move)/max(3, abreast)), move*3/2)
+	gap := min(max(move/abreast, (stop+move)/max(3, abreast)), move*3/2, alone)
 	l.gap = (l.gap + gap) / 2
 }
 

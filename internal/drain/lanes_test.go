@@ -49,7 +49,6 @@ func TestLanesAreForAllPetsTogether(t *testing.T) { synctest.Test(t, testLanesAr
 func testLanesAreForAllPetsTogether(t *testing.T) {
 	const pets, each, atOnce = 3, 5, 4
 	lxd := &slow{together: together{LXD: draintest.New("p0", "p1", "p2", "other")}, takes: time.Minute}
-	lxd.CPUs = 16
 	for p := range pets {
 		for n := range each {
 			lxd.Add(fmt.Sprintf("c%d-%d", p, n), fmt.Sprintf("p%d", p), true)
@@ -127,7 +126,6 @@ func TestLanesGoToWhoIsDueFirst(t *testing.T) {
 func testLanesGoToWhoIsDueFirst(t *testing.T, stopped bool) {
 	const each = 10
 	lxd := &slow{together: together{LXD: draintest.New("patient", "urgent", "other")}, takes: time.Minute}
-	lxd.CPUs = 16
 	for n := range each {
 		lxd.Add(fmt.Sprintf("p%d", n), "patient", true)
 		lxd.Add(fmt.Sprintf("u%d", n), "urgent", true)
@@ -163,7 +161,8 @@ func testLanesGoToWhoIsDueFirst(t *testing.T, stopped bool) {
 }
 
 // Instances set out one after another: those whose turn to be moved has not come yet run on
-// meanwhile. Where the pet has processors for it several are moved at a time.
+// meanwhile. Where the pet has processors for it several are moved at a time, and long copies are
+// made side by side in any case.
 func TestLanesAreNotEnteredAllAtOnce(t *testing.T) {
 	for _, c := range []struct {
 		processors         int
@@ -174,12 +173,15 @@ func TestLanesAreNotEnteredAllAtOnce(t *testing.T) {
 		{2, 2 * time.Second, 4 * time.Second, 4 * time.Second},
 		{2, 12 * time.Second, 4 * time.Second, 16 * time.Second / 3},
 		{2, 15 * time.Second, 3 * time.Second, 4500 * time.Millisecond},
-		{2, 0, time.Minute, time.Minute},
-		{4, 0, time.Minute, 30 * time.Second},
-		{6, 2 * time.Second, time.Minute, 62 * time.Second / 3},
-		{8, 0, time.Minute, 15 * time.Second},
+		{2, 0, 9 * time.Second, 9 * time.Second},
+		{4, 0, 9 * time.Second, 4500 * time.Millisecond},
+		{6, 6 * time.Second, 9 * time.Second, 5 * time.Second},
+		{8, 0, 12 * time.Second, 3 * time.Second},
 		{8, 2 * time.Second, 4 * time.Second, 1500 * time.Millisecond},
-		{64, 0, time.Minute, 15 * time.Second},
+		{64, 2 * time.Second, 4 * time.Second, 750 * time.Millisecond},
+		{2, 0, time.Minute, 10 * time.Second},
+		{8, 0, time.Minute, 10 * time.Second},
+		{64, 0, time.Minute, 7500 * time.Millisecond},
 	} {
 		t.Run(fmt.Sprintf("%d processors, %s and %s", c.processors, c.ends, c.takes), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -196,7 +198,7 @@ func testLanesAreNotEnteredAllAtOnce(t *testing.T, processors int, ends, takes, 
 	for n := range instances {
 		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
 	}
-	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: drain.NewLanes(drain.AtOnce, drain.Apart)}
+	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: drain.NewLanes(8, drain.Apart)}
 	_, err := d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
 	require.Len(t, lxd.began, instances)
