@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -447,27 +448,36 @@ func Decode(t testing.TB, text string, into any) {
 
 // StartAddressless starts containers of a model on the cluster anew that have no address after a
 // while, and logs what they say. About one boot in thirty of the test image inside the
-// nested LXD ends so, for a reason not found yet; Juju then waits for ever.
+// nested LXD ends so, for a reason not found yet; Juju then waits for ever. Of those that have an
+// address and still no agent, which was seen once, it logs how far their first boot got.
 func (b Box) StartAddressless(t testing.TB, ask, model string) {
 	t.Helper()
 	without := func() []string {
 		return strings.Fields(b.Inside(t, ask, "lxc list --format csv --columns n4s | sed -n 's/^\\(juju-[^,]*\\),,RUNNING$/\\1/p'"))
 	}
+	var down []string // instances whose agent is not there
 	deadline := time.Now().Add(100 * time.Second)
 	for time.Now().Before(deadline) {
 		s := b.Status(t, model)
-		up := 0
+		down = nil
 		for _, m := range s.Machines {
-			if m.Hostname != "" {
-				up++
+			if m.Hostname == "" {
+				down = append(down, m.InstanceID)
 			}
 		}
-		if up == len(s.Machines) && up > 0 && len(without()) == 0 {
+		if len(down) == 0 && len(s.Machines) > 0 && len(without()) == 0 {
 			return
 		}
 		time.Sleep(2 * time.Second)
 	}
-	for _, container := range without() {
+	addressless := without()
+	for _, container := range down {
+		if strings.HasPrefix(container, "juju-") && !slices.Contains(addressless, container) {
+			t.Logf("%s has an address and no agent:\n%s", container, b.Inside(t, ask,
+				"lxc exec "+container+" -- sh -c 'ip -brief addr; ip route; cloud-init status --long; tail -n 40 /var/log/cloud-init-output.log' 2>&1 || true"))
+		}
+	}
+	for _, container := range addressless {
 		t.Logf("%s has no address, it is started anew:\n%s", container, b.Inside(t, ask,
 			"lxc exec "+container+" -- sh -c 'ip -brief addr; networkctl --no-pager; systemctl --failed --no-pager; journalctl --boot --no-pager | tail -n 40' 2>&1 || true"))
 		b.Inside(t, ask, "lxc restart --force "+container)
