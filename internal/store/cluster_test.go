@@ -132,6 +132,20 @@ func (c *cluster) members() []dqlite.Member {
 	return all
 }
 
+// settled waits until the cluster has so many votes, all of nodes that are up.
+func (c *cluster) settled(votes int) {
+	c.t.Helper()
+	require.Eventually(c.t, func() bool {
+		up := 0
+		for _, m := range c.members() {
+			if m.Role == "voter" && slices.ContainsFunc(c.nodes, func(n *member) bool { return n.up && n.address == m.Address }) {
+				up++
+			}
+		}
+		return up == votes && c.roles(c.somebody())["voter"] == votes
+	}, within, 100*time.Millisecond)
+}
+
 // somebody is a node that is up.
 func (c *cluster) somebody() int {
 	return slices.IndexFunc(c.nodes, func(m *member) bool { return m.up })

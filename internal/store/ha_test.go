@@ -8,10 +8,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -90,6 +92,73 @@ func TestJoinByOthers(t *testing.T) {
 	defer func() { require.NoError(t, errors.Join(db.Close(), node.Close())) }()
 	require.NoError(t, node.Ready(long))
 	require.NoError(t, node.Introduce([]string{freeAddress(t)}))
+}
+
+// A new unit has the address of one that is gone without having left, as networks give it out:
+// it takes its place.
+func TestAddressGivenOutAgain(t *testing.T) {
+	for name, gone := range map[string]int{"founder": 0, "voter": 2, "stand-by": 3} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, 5)
+			require.NoError(t, c.open(1, Options{}).SetPets(ctx, "kept"))
+			c.settled(3)
+			id := func() (id uint64) {
+				for _, m := range c.members() {
+					if m.Address == c.nodes[gone].address {
+						require.Zero(t, id, "an address is there twice")
+						id = m.ID
+					}
+				}
+				return id
+			}
+			before := id()
+			c.stop(gone)
+			c.nodes = append(c.nodes, &member{address: c.nodes[gone].address})
+			c.start(5)
+			require.NotEqual(t, before, id())
+			c.settled(3)
+			i, err := c.open(5, Options{}).Intents(ctx)
+			require.NoError(t, err)
+			assert.Equal(t, "kept", i.Pets)
+		})
+	}
+}
+
+// A unit that has the address of one that is gone, and is not in the store yet, does not pass for
+// that one: it takes no connection.
+func TestPassesForNobody(t *testing.T) {
+	c := newCluster(t, 4)
+	c.settled(3)
+	c.stop(2)
+	other := c.config(2)
+	other.Dir, other.Join = filepath.Join(c.dir, "other"), []string{freeAddress(t)}
+	node, db := openNode(t, other)
+	defer func() { require.NoError(t, errors.Join(db.Close(), node.Close())) }()
+	conn, err := net.Dial("tcp", other.Address)
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(within)))
+	_, err = conn.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+
+	// So the one that is gone loses its vote.
+	require.Eventually(t, func() bool {
+		members := c.members()
+		return len(members) == 4 && !slices.ContainsFunc(members, func(m dqlite.Member) bool {
+			return m.Address == other.Address && m.Role == "voter"
+		}) && c.roles(0)["voter"] == 3
+	}, within, 100*time.Millisecond)
+}
+
+// A unit that died after the store had taken it in, and before it could note that, is in.
+func TestJoinCutShort(t *testing.T) {
+	c := newCluster(t, 3)
+	c.settled(3)
+	c.stop(2)
+	require.NoError(t, os.WriteFile(filepath.Join(c.config(2).Dir, "join"), nil, 0o600))
+	c.start(2)
+	c.settled(3)
+	require.Len(t, c.members(), 3)
 }
 
 // A node's address is for good.

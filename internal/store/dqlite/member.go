@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,7 +56,7 @@ func (n *node) attend(ctx context.Context) error {
 	}
 	defer c.Close()
 	if !n.in.Load() {
-		if err := c.Add(ctx, n.who.info(client.Spare)); err != nil {
+		if err := n.join(ctx, c); err != nil {
 			return fmt.Errorf("cannot join the store: %w", err)
 		}
 		if err := os.Remove(filepath.Join(n.dir, joinFile)); err != nil {
@@ -83,6 +84,36 @@ func (n *node) attend(ctx context.Context) error {
 	}
 	close(n.ready)
 	return nil
+}
+
+// taken is what the leader says to a node that is in already, see raft_add in the C library.
+// The error has no type or code of its own. It is said of a configuration that is committed
+// only, which the leader's list need not be.
+const taken = "server ID already in use"
+
+// join has the leader take this node in. It may have done so before, and the node was killed or
+// cut off before it heard of it.
+func (n *node) join(ctx context.Context, c *client.Client) error {
+	nodes, err := list(ctx, c)
+	if err != nil {
+		return err
+	}
+	// Networks give the address of a machine that is gone to another: who had it can be
+	// reached no more, and the leader takes no second node with the same.
+	for _, other := range nodes {
+		if other.Address != n.who.Address || other.ID == n.who.ID {
+			continue
+		}
+		n.say("removing node %d from the store: it had the address %s, which is this unit's now", other.ID, other.Address)
+		if err := c.Remove(ctx, other.ID); err != nil {
+			return fmt.Errorf("cannot remove the node that had the address %s before: %w", other.Address, err)
+		}
+	}
+	err = c.Add(ctx, n.who.info(client.Spare))
+	if err != nil && strings.Contains(err.Error(), taken) {
+		return nil
+	}
+	return err
 }
 
 // assume takes the role that the cluster lacks when the node begins; with the third node of

@@ -105,6 +105,10 @@ func (n *node) connect(_ context.Context, address string) (net.Conn, error) {
 
 // serve hands the connections of those who have the cluster's key on to the node, which has
 // that address on this machine, until the listener is closed.
+//
+// As long as the cluster has not taken the node in, all are turned away: they are meant for one
+// that had the address before, and is gone. With an answer it would count as there, and with a
+// vote that it had, what only that one had kept would count as kept.
 func (n *node) serve(listener net.Listener, config *tls.Config, address string) {
 	for {
 		conn, err := listener.Accept()
@@ -114,6 +118,10 @@ func (n *node) serve(listener net.Listener, config *tls.Config, address string) 
 		if err != nil {
 			n.say("cannot take a connection to the store: %s", err)
 			pause(n.ctx, reach) // too many files are open, say
+			continue
+		}
+		if !n.in.Load() {
+			_ = conn.Close()
 			continue
 		}
 		go func() {
