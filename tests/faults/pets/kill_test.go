@@ -123,10 +123,8 @@ func (c *crew) ready(t *testing.T) {
 func (c *crew) voting(t *testing.T) {
 	t.Helper()
 	var addresses []string
-	for unit, machine := range c.units {
-		var config struct{ Address string }
-		testbed.Decode(t, box.Inside(t, machine, "cat "+dir(unit)+"/daemon.json"), &config)
-		addresses = append(addresses, config.Address)
+	for unit := range c.units {
+		addresses = append(addresses, c.address(t, unit))
 	}
 	box.Await(t, 2*time.Minute, time.Second, "three units that are there to vote", func() (bool, string) {
 		for unit, machine := range c.units {

@@ -4,11 +4,13 @@ package pets
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
 
 	"github.com/dcib/dcib/internal/store"
 	"github.com/dcib/dcib/tests/testbed"
@@ -56,6 +58,69 @@ func (s *stage) testMachineLost(t *testing.T) {
 	}
 	t.Logf("%d machines lost; another unit acted %s to %s later (median %s)", len(taken), slices.Min(taken), slices.Max(taken), median(taken))
 	c.dismiss(t)
+}
+
+// testAddressGivenOut loses the machine of the acting unit, and has the network give its address
+// to that of a new unit, before anybody has taken the lost one's node out of the store.
+func (s *stage) testAddressGivenOut(t *testing.T) {
+	c := &crew{stage: s, units: box.Machines(t, model, app)}
+	c.voting(t)
+	victim := c.acting(t, takeover)
+	machine := c.units[victim]
+	address := c.address(t, victim)
+	before := c.node(t, victim, address)
+	number := box.Status(t, model).Applications[app].Units[victim].Machine
+	delete(c.units, victim)
+	box.LXC(t, "delete", "--force", machine)
+	box.Juju(t, "remove-machine", "-m", model, "--no-prompt", "--force", "--no-wait", number)
+	host, _, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	box.LXC(t, "network", "set", bridge, "ipv4.dhcp.ranges", host+"-"+host)
+	defer box.LXC(t, "network", "unset", bridge, "ipv4.dhcp.ranges")
+	start := time.Now()
+	box.Juju(t, "add-unit", "-m", model, app)
+	box.WaitActive(t, model, app, len(c.units)+1)
+	took := time.Since(start)
+	c.units = box.Machines(t, model, app)
+	c.ready(t)
+	c.voting(t)
+	next := ""
+	for unit := range c.units {
+		if c.address(t, unit) == address {
+			next = unit
+		}
+	}
+	require.NotEmpty(t, next, "a new unit at %s", address)
+	after := c.node(t, next, address)
+	require.NotEqual(t, before, after)
+	t.Logf("machine of %s lost, %s active at its address, %s, %.0f s after it was asked for: node %s in the place of %s", victim, next, address, took.Seconds(), after, before)
+}
+
+// address is that of a unit's node.
+func (c *crew) address(t *testing.T, unit string) string {
+	t.Helper()
+	var config struct{ Address string }
+	testbed.Decode(t, box.Inside(t, c.units[unit], "cat "+dir(unit)+"/daemon.json"), &config)
+	return config.Address
+}
+
+// node is the id of the one node that has an address, as a unit sees it.
+func (c *crew) node(t *testing.T, unit, address string) string {
+	t.Helper()
+	file := box.Inside(t, c.units[unit], "cat "+dir(unit)+"/store/cluster.yaml")
+	var nodes []struct {
+		ID      string `yaml:"ID"`
+		Address string `yaml:"Address"`
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(file), &nodes), file)
+	var ids []string
+	for _, n := range nodes {
+		if n.Address == address {
+			ids = append(ids, n.ID)
+		}
+	}
+	require.Len(t, ids, 1, file)
+	return ids[0]
 }
 
 // reinforce adds units.

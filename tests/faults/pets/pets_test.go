@@ -24,6 +24,8 @@ const (
 	model = "pets"
 	lxd   = "lxd-cluster"
 	app   = "pet-scheduler"
+
+	bridge = "dcib-pets" // the box's
 )
 
 var box testbed.Box
@@ -39,6 +41,7 @@ func TestPets(t *testing.T) {
 	t.Run("the daemon is killed after each step", s.testKill)
 	t.Run("the daemon is killed during a long move", s.testLongMove)
 	t.Run("a unit that is cut off or frozen", s.testCut)
+	t.Run("a new machine has the address of a lost one", s.testAddressGivenOut)
 	t.Run("its machine is lost after each kind of step", s.testMachineLost)
 	if !t.Failed() {
 		box.DCIB(t, 5*time.Minute, "down")
