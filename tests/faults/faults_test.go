@@ -28,6 +28,7 @@ func TestFaults(t *testing.T) {
 	box.DCIB(t, 25*time.Minute, "up", "--until", "controller")
 	t.Run("one grows to five and shrinks to one with guests on it", testGrowAndShrink)
 	t.Run("the leader's machine dies", testLeaderDies)
+	t.Run("a new machine has the address of a dead one", testAddressGivenOut)
 	t.Run("LXD is refreshed", testRefresh)
 	box.DCIB(t, 5*time.Minute, "down")
 }
@@ -91,6 +92,44 @@ func testLeaderDies(t *testing.T) {
 			requireForms(t, model, 3)
 		})
 	}
+}
+
+// testAddressGivenOut kills a machine, and has the network give its address to a new one: that can
+// join only when the dead member is removed, which the others say.
+func testAddressGivenOut(t *testing.T) {
+	const model = "address"
+	deploy(t, model, 3)
+	defer destroy(t, model)
+	requireForms(t, model, 3)
+	s := box.Status(t, model)
+	leader, machine := box.Leader(t, model, app)
+	id := s.Applications[app].Units[leader].Machine
+	address := addressOf(t, machine)
+	kill(t, machine)
+	box.Juju(t, "remove-machine", "-m", model, "--no-prompt", "--force", "--no-wait", id)
+	defer box.GiveOut(t, address)()
+	box.Juju(t, "add-unit", "-m", model, app)
+	box.Eventually(t, 5*time.Minute, "the others to say who cannot join", func() (bool, string) {
+		var said []string
+		for name, u := range box.Status(t, model).Applications[app].Units {
+			said = append(said, name+" "+u.Workload.Current+": "+u.Workload.Message)
+		}
+		all := strings.Join(said, "\n")
+		return strings.Contains(all, "until then cannot join: lxd-cluster/3 (it has the address of "+machine+")"), all
+	})
+	obey(t, model, 3)
+	requireForms(t, model, 3)
+	require.Equal(t, address, addressOf(t, box.Machines(t, model, app)[app+"/3"]))
+}
+
+// addressOf is a machine's address on the box's network.
+func addressOf(t *testing.T, machine string) string {
+	t.Helper()
+	out := box.Inside(t, machine, "ip -4 -oneline addr show dev eth0 scope global")
+	_, out, _ = strings.Cut(out, "inet ")
+	address, _, ok := strings.Cut(out, "/")
+	require.True(t, ok, out)
+	return address
 }
 
 // asks finds the action that a unit's status asks an operator to run.

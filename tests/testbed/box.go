@@ -113,6 +113,18 @@ func (b Box) AddModelOn(t testing.TB, cloud, model string, config ...string) {
 	b.Juju(t, args...)
 }
 
+// GiveOut has the box's network give new machines that one address, as a network may that gives
+// out those of machines that are gone; until done is called.
+func (b Box) GiveOut(t testing.TB, address string) (done func()) {
+	t.Helper()
+	bridge := "dcib-" + b.Name
+	b.LXC(t, "network", "set", bridge, "ipv4.dhcp.ranges", address+"-"+address)
+	return func() {
+		t.Helper()
+		b.LXC(t, "network", "unset", bridge, "ipv4.dhcp.ranges")
+	}
+}
+
 // Inside runs a shell line as root in a machine of the metal model.
 func (b Box) Inside(t testing.TB, machine, line string) string {
 	t.Helper()

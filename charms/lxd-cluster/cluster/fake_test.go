@@ -153,6 +153,11 @@ func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool) erro
 		panic("joined over what the machine had")
 	}
 	_, name, _ := strings.Cut(token, " for ")
+	for _, m := range *issuer.members {
+		if m.Name == name || m.Address == address {
+			return fmt.Errorf("The cluster already has a member with name %s or address %s", name, address)
+		}
+	}
 	l.local.Clustered, l.local.Member, l.local.Listens = true, name, address
 	l.local.Identity, l.local.Pools = issuer.local.Identity, issuer.local.Pools
 	for network, managed := range issuer.local.Networks {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -385,6 +386,32 @@ func TestAMemberWhoseMachineDiedIsRemoved(t *testing.T) {
 	require.Equal(t, "juju remove-unit --force lxd-cluster/2", done.Results["next"])
 	require.NoError(t, m.hook("lxd-cluster/1"))
 	require.Equal(t, "active", m.juju.Units["lxd-cluster/1"].Status)
+}
+
+// A new machine at the address of one that died, or with its name: LXD takes it only when the
+// dead member is removed, which the others ask for.
+func TestAMachineComesInThePlaceOfADeadOne(t *testing.T) {
+	m := formed(t, 3)
+	m.lxds["lxd-cluster/0"].setStatus("2-host", "Offline")
+	m.lxds["lxd-cluster/2"].dead = true
+	m.juju.RemoveUnit("lxd-cluster/2")
+	address := (*m.lxds["lxd-cluster/0"].members)[2].Address
+	issued := len(m.w.issued)
+	unit := m.add(3)
+	m.juju.Units[unit].Address, _, _ = net.SplitHostPort(address)
+	m.settle(6)
+	require.Len(t, m.w.issued, issued, "no token in vain")
+	for _, other := range []string{"lxd-cluster/0", "lxd-cluster/1"} {
+		require.Equal(t, "waiting", m.juju.Units[other].Status)
+		require.Contains(t, m.juju.Units[other].Message, "juju run "+other+" remove-member member=2-host; until then cannot join: lxd-cluster/3 (it has the address of 2-host)")
+	}
+	m.act(t, "lxd-cluster/0", map[string]any{"member": "2-host", "force": true})
+	m.settle(4)
+	for _, unit := range m.units() {
+		require.Equal(t, "active", m.juju.Units[unit].Status, m.juju.Units[unit].Message)
+	}
+	require.Len(t, *m.lxds[unit].members, 3)
+	require.Len(t, m.w.issued, issued+1)
 }
 
 // A real LXD says so for seconds after the member died that led its database.

@@ -107,7 +107,11 @@ func (f Facts) memberStatus() charm.Status {
 	case f.LXD.silent():
 		return charm.Waitingf("waiting for LXD to hear from its members: it has no recent heartbeat even of this one, as when it chooses a new leader; if this stays, look at LXD's log")
 	case len(offline) > 0:
-		return charm.Waitingf("%d of %d members online; offline: %s: bring it back, or if its machine is gone for good: juju run %s remove-member member=%s", n-len(offline), n, strings.Join(offline, ", "), f.Unit, offline[0])
+		after := ""
+		if heirs := f.heirs(); len(heirs) > 0 {
+			after = "; until then cannot join: " + strings.Join(heirs, ", ")
+		}
+		return charm.Waitingf("%d of %d members online; offline: %s: bring it back, or if its machine is gone for good: juju run %s remove-member member=%s%s", n-len(offline), n, strings.Join(offline, ", "), f.Unit, offline[0], after)
 	case n == 1:
 		return charm.Active("member %s, alone in its cluster", f.LXD.Member)
 	case n == 2:
@@ -223,17 +227,52 @@ func (f Facts) issue() []charm.Step[World] {
 	return []charm.Step[World]{offer{f.Relation, f.Peers[next].Wish}}
 }
 
-// asking lists the units that want a token, in the order of their numbers.
+// asking lists the units that want a token, and can get in with one, in the order of their
+// numbers.
 func (f Facts) asking() []string {
+	return f.joiners(func(w lxdcluster.Wish) bool { return f.inPlaceOf(w) == nil })
+}
+
+// heirs are the units that cannot join as long as an offline member is there, each with why.
+func (f Facts) heirs() []string {
+	units := f.joiners(func(w lxdcluster.Wish) bool {
+		m := f.inPlaceOf(w)
+		return m != nil && !m.Live()
+	})
+	for n, unit := range units {
+		wish := f.Peers[unit].Wish
+		m, what := f.inPlaceOf(wish), "name"
+		if m.Name != wish.Member {
+			what = "address"
+		}
+		units[n] = fmt.Sprintf("%s (it has the %s of %s)", unit, what, m.Name)
+	}
+	return units
+}
+
+// joiners lists the units that want to join and of which that holds, in the order of their
+// numbers.
+func (f Facts) joiners(which func(lxdcluster.Wish) bool) []string {
 	var units []string
-	in := memberNames(f.LXD.Members)
 	for _, unit := range f.sortedPeers() {
 		wish := f.Peers[unit].Wish
-		if wish.Key != "" && wish.Cluster == "" && wish.Member != "" && !slices.Contains(in, wish.Member) {
+		if wish.Key != "" && wish.Cluster == "" && wish.Member != "" && which(wish) {
 			units = append(units, unit)
 		}
 	}
 	return units
+}
+
+// inPlaceOf is the member that has the name or the address that a unit wants to join with, as
+// when its machine took the place of one that died; nil when there is none. LXD refuses it
+// then (membershipCheckClusterStateForAccept in lxd/cluster/membership.go).
+func (f Facts) inPlaceOf(w lxdcluster.Wish) *Member {
+	for n := range f.LXD.Members {
+		if m := &f.LXD.Members[n]; m.Name == w.Member || m.Address == w.Address {
+			return m
+		}
+	}
+	return nil
 }
 
 // issuer names the unit that issues tokens: of the units that are live members by LXD's

@@ -24,8 +24,6 @@ const (
 	model = "pets"
 	lxd   = "lxd-cluster"
 	app   = "pet-scheduler"
-
-	bridge = "dcib-pets" // the box's
 )
 
 var box testbed.Box
