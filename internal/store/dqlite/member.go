@@ -73,6 +73,8 @@ func (n *node) attend(ctx context.Context) error {
 		if err := n.nodes.Set(ctx, nodes); err != nil {
 			return fmt.Errorf("cannot keep the list of the store's nodes: %w", err)
 		}
+		now := time.Now()
+		n.listed.Store(&now)
 	}
 	select {
 	case <-n.ready:
@@ -268,9 +270,15 @@ func (n *node) abdicate(ctx context.Context, c *client.Client, changes app.Roles
 	return nil, err
 }
 
-// acquaintances are whom the node asks: itself first, as it mostly knows who leads, then
-// the cluster's nodes as they were last seen, or whom it was told of; last, who did not
-// answer when last asked.
+// recent is how long a list of the cluster's nodes is taken to be true.
+const recent = 3 * adjust
+
+// acquaintances are whom the node asks who leads: itself first, as it mostly knows, then the
+// cluster's nodes as they were last seen, or whom it was told of; last, who did not answer when
+// last asked. The library asks one after another.
+//
+// Of a cluster that was seen lately only those are asked that have a vote: the leader is one of
+// them, and each of the others that is gone and was not taken out yet costs as long as reach.
 type acquaintances struct{ *node }
 
 // Get implements client.NodeStore.
@@ -279,10 +287,12 @@ func (a acquaintances) Get(ctx context.Context) ([]client.NodeInfo, error) {
 	if err != nil {
 		return nil, err
 	}
+	seen := a.listed.Load()
+	lately := seen != nil && time.Since(*seen) < recent
 	// The library sorts them by role.
 	list := []client.NodeInfo{a.who.info(client.Voter)}
 	for _, to := range nodes {
-		if to.Address == a.who.Address {
+		if to.Address == a.who.Address || lately && to.Role != client.Voter {
 			continue
 		}
 		to.Role = client.StandBy

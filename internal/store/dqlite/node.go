@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	library "github.com/canonical/go-dqlite"
 	"github.com/canonical/go-dqlite/client"
@@ -26,7 +27,8 @@ type node struct {
 	who    identity
 	say    func(format string, args ...any)
 	server *library.Node
-	nodes  *client.YamlNodeStore // the cluster's, as they were last seen
+	nodes  *client.YamlNodeStore     // the cluster's, as they were last seen
+	listed atomic.Pointer[time.Time] // when that was, nil when not since the node began
 	others *reacher
 
 	ctx   context.Context // the node's life

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -184,14 +185,49 @@ func pair() (here, there net.Conn, err error) {
 	return ends[0], ends[1], nil
 }
 
-// patient bounds each exchange on the connections that dial makes.
+// patient bounds each exchange on the connections that dial makes. When one took too long, the
+// other connections with that address are over too: database/sql would else try them in turn,
+// each for as long.
 func patient(dial client.DialFunc) client.DialFunc {
+	all := &patients{open: map[*patientConn]bool{}}
 	return func(ctx context.Context, address string) (net.Conn, error) {
 		conn, err := dial(ctx, address)
 		if err != nil {
 			return nil, err
 		}
-		return &patientConn{Conn: conn}, nil
+		return all.add(conn, address), nil
+	}
+}
+
+// patients are the connections that are open.
+type patients struct {
+	mu   sync.Mutex
+	open map[*patientConn]bool
+}
+
+func (p *patients) add(conn net.Conn, address string) *patientConn {
+	c := &patientConn{Conn: conn, address: address, all: p}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open[c] = true
+	return c
+}
+
+func (p *patients) remove(c *patientConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.open, c)
+}
+
+// end ends the connections with an address that does not answer.
+func (p *patients) end(address string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.open {
+		if c.address == address {
+			c.over.Store(true)
+			_ = c.Conn.SetDeadline(time.Now()) // who waits need not any more
+		}
 	}
 }
 
@@ -199,13 +235,26 @@ func patient(dial client.DialFunc) client.DialFunc {
 // leader that is frozen would otherwise hold its clients for as long as TCP believes in it.
 type patientConn struct {
 	net.Conn
-	given bool // the library has set a deadline of its own
+	address string
+	all     *patients
+	given   bool        // the library has set a deadline of its own
+	begun   time.Time   // when the exchange was
+	over    atomic.Bool // another connection with this address got no answer
+}
+
+// errOver is of the kind that the library's driver takes for a connection that is lost.
+var errOver = &net.OpError{Op: "use", Net: "tcp", Err: errors.New("it got no answer on another connection")}
+
+// Close implements net.Conn.
+func (c *patientConn) Close() error {
+	c.all.remove(c)
+	return c.Conn.Close()
 }
 
 // SetDeadline implements net.Conn.
 func (c *patientConn) SetDeadline(t time.Time) error {
-	c.given = !t.IsZero()
-	if latest := time.Now().Add(patience); t.After(latest) {
+	c.given, c.begun = !t.IsZero(), time.Now()
+	if latest := c.begun.Add(patience); t.After(latest) {
 		t = latest
 	}
 	return c.Conn.SetDeadline(t)
@@ -213,22 +262,30 @@ func (c *patientConn) SetDeadline(t time.Time) error {
 
 // Read implements net.Conn.
 func (c *patientConn) Read(b []byte) (int, error) {
-	if !c.given {
-		if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
-			return 0, err
-		}
-	}
-	return c.Conn.Read(b)
+	return c.exchange(c.Conn.Read, c.SetReadDeadline, b)
 }
 
 // Write implements net.Conn.
 func (c *patientConn) Write(b []byte) (int, error) {
+	return c.exchange(c.Conn.Write, c.SetWriteDeadline, b)
+}
+
+func (c *patientConn) exchange(what func([]byte) (int, error), bound func(time.Time) error, b []byte) (int, error) {
+	if c.over.Load() {
+		return 0, errOver
+	}
 	if !c.given {
-		if err := c.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		c.begun = time.Now()
+		if err := bound(c.begun.Add(patience)); err != nil {
 			return 0, err
 		}
 	}
-	return c.Conn.Write(b)
+	n, err := what(b)
+	// A caller may have had less time than any answer needs.
+	if errors.Is(err, os.ErrDeadlineExceeded) && time.Since(c.begun) >= reach {
+		c.all.end(c.address)
+	}
+	return n, err
 }
 
 func pause(ctx context.Context, d time.Duration) {

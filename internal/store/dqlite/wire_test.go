@@ -1,0 +1,109 @@
+//go:build cgo && libsqlite3
+
+package dqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/canonical/go-dqlite/client"
+	"github.com/stretchr/testify/require"
+)
+
+// listenSilently takes connections and says nothing on them.
+func listenSilently(t *testing.T) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	return l.Addr().String()
+}
+
+// One connection that got no answer in time ends the others with that address, and no more.
+func TestOneSilenceEndsAll(t *testing.T) {
+	dial := patient(func(ctx context.Context, address string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", address)
+	})
+	open := func(address string) net.Conn {
+		conn, err := dial(t.Context(), address)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		return conn
+	}
+	gone, other := listenSilently(t), listenSilently(t)
+	first, waits, idle, elsewhere := open(gone), open(gone), open(gone), open(other)
+	waited := make(chan error, 1)
+	go func() {
+		time.Sleep(patience / 2) // begins later, and ends with the first
+		_, err := waits.Read(make([]byte, 1))
+		waited <- err
+	}()
+	start := time.Now()
+	_, err := first.Read(make([]byte, 1))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.ErrorIs(t, <-waited, os.ErrDeadlineExceeded)
+	require.Less(t, time.Since(start), patience*5/4)
+
+	for _, deadline := range []time.Time{{}, time.Now().Add(time.Hour)} {
+		require.NoError(t, idle.SetDeadline(deadline))
+		_, err = idle.Write([]byte("x"))
+		require.ErrorIs(t, err, errOver)
+		var lost *net.OpError
+		require.ErrorAs(t, err, &lost, "what the library's driver makes %v of", driver.ErrBadConn)
+	}
+	_, err = elsewhere.Write([]byte("x"))
+	require.NoError(t, err)
+}
+
+// A caller that has little time itself proves nothing.
+func TestLittleTimeProvesNothing(t *testing.T) {
+	dial := patient(func(ctx context.Context, address string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", address)
+	})
+	address := listenSilently(t)
+	first, err := dial(t.Context(), address)
+	require.NoError(t, err)
+	defer first.Close()
+	other, err := dial(t.Context(), address)
+	require.NoError(t, err)
+	defer other.Close()
+	require.NoError(t, first.SetDeadline(time.Now().Add(10*time.Millisecond)))
+	_, err = first.Read(make([]byte, 1))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	_, err = other.Write([]byte("x"))
+	require.NoError(t, err)
+}
+
+// Who leads is asked of those that have a vote, as long as it was seen lately who they are.
+func TestWhoIsAsked(t *testing.T) {
+	nodes, err := client.NewYamlNodeStore(filepath.Join(t.TempDir(), nodesFile))
+	require.NoError(t, err)
+	require.NoError(t, nodes.Set(t.Context(), []client.NodeInfo{
+		{ID: 1, Address: "me", Role: client.StandBy}, {ID: 2, Address: "voter", Role: client.Voter}, {ID: 3, Address: "silent", Role: client.Voter},
+		{ID: 4, Address: "stand-by", Role: client.StandBy}, {ID: 5, Address: "spare", Role: client.Spare},
+	}))
+	n := &node{who: identity{1, "me"}, nodes: nodes, others: newReacher(nil)}
+	n.others.silent["silent"] = time.Now()
+	asked := func() map[string]client.NodeRole {
+		list, err := acquaintances{n}.Get(t.Context())
+		require.NoError(t, err)
+		order := map[string]client.NodeRole{}
+		for _, to := range list {
+			order[to.Address] = to.Role
+		}
+		return order
+	}
+	everybody := map[string]client.NodeRole{"me": 0, "voter": 1, "stand-by": 1, "spare": 1, "silent": 2}
+	require.Equal(t, everybody, asked(), "never seen")
+	now := time.Now()
+	n.listed.Store(&now)
+	require.Equal(t, map[string]client.NodeRole{"me": 0, "voter": 1, "silent": 2}, asked())
+	before := now.Add(-recent)
+	n.listed.Store(&before)
+	require.Equal(t, everybody, asked(), "they may have changed")
+}
