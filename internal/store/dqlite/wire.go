@@ -242,8 +242,13 @@ type patientConn struct {
 	over    atomic.Bool // another connection with this address got no answer
 }
 
-// errOver is of the kind that the library's driver takes for a connection that is lost.
-var errOver = &net.OpError{Op: "use", Net: "tcp", Err: errors.New("it got no answer on another connection")}
+// What the library's driver takes for a connection that is lost. The end of what it reads it does
+// not (driverError in driver/driver.go), and would use the connection again until TCP gives up
+// sending to a machine that is gone: that is untaking.
+var (
+	errOver  = &net.OpError{Op: "use", Net: "tcp", Err: errors.New("it got no answer on another connection")}
+	errEnded = &net.OpError{Op: "read", Net: "tcp", Err: io.ErrUnexpectedEOF}
+)
 
 // Close implements net.Conn.
 func (c *patientConn) Close() error {
@@ -281,6 +286,9 @@ func (c *patientConn) exchange(what func([]byte) (int, error), bound func(time.T
 		}
 	}
 	n, err := what(b)
+	if errors.Is(err, io.EOF) {
+		return n, errEnded
+	}
 	// A caller may have had less time than any answer needs.
 	if errors.Is(err, os.ErrDeadlineExceeded) && time.Since(c.begun) >= reach {
 		c.all.end(c.address)

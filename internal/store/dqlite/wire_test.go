@@ -5,6 +5,7 @@ package dqlite
 import (
 	"context"
 	"database/sql/driver"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -24,11 +25,13 @@ func listenSilently(t *testing.T) (address string) {
 	return l.Addr().String()
 }
 
+func dialPlainly(ctx context.Context, address string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", address)
+}
+
 // One connection that got no answer in time ends the others with that address, and no more.
 func TestOneSilenceEndsAll(t *testing.T) {
-	dial := patient(func(ctx context.Context, address string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", address)
-	})
+	dial := patient(dialPlainly)
 	open := func(address string) net.Conn {
 		conn, err := dial(t.Context(), address)
 		require.NoError(t, err)
@@ -60,11 +63,30 @@ func TestOneSilenceEndsAll(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// A connection whose other end is gone is lost, in the words that the library's driver knows: it
+// gives database/sql another.
+func TestTheEndIsALoss(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		conn, err := l.Accept()
+		if err == nil {
+			_ = conn.Close()
+		}
+	}()
+	conn, err := patient(dialPlainly)(t.Context(), l.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = conn.Read(make([]byte, 1))
+	var lost *net.OpError
+	require.ErrorAs(t, err, &lost)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+}
+
 // A caller that has little time itself proves nothing.
 func TestLittleTimeProvesNothing(t *testing.T) {
-	dial := patient(func(ctx context.Context, address string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", address)
-	})
+	dial := patient(dialPlainly)
 	address := listenSilently(t)
 	first, err := dial(t.Context(), address)
 	require.NoError(t, err)
