@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/box/place"
 )
 
 // JoinToken is what LXD's join tokens look like: base64 of JSON that begins with the member's
@@ -117,7 +119,7 @@ func (b Box) AddModelOn(t testing.TB, cloud, model string, config ...string) {
 // out those of machines that are gone; until done is called.
 func (b Box) GiveOut(t testing.TB, address string) (done func()) {
 	t.Helper()
-	bridge := "dcib-" + b.Name
+	bridge := place.Place{Name: b.Name}.Bridge()
 	b.LXC(t, "network", "set", bridge, "ipv4.dhcp.ranges", address+"-"+address)
 	return func() {
 		t.Helper()
