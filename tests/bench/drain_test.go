@@ -43,12 +43,10 @@ func TestDrain(t *testing.T) {
 	table.WriteString("guests end  running  round  evacuate   drain  ratio  | down: evacuate   drain  ratio  ± error  | restore  undrain  | killed by LXD\n")
 	for _, kind := range []struct{ name, after string }{{"at once", "0s"}, {"in 2 s", "2s"}} {
 		for _, c := range []struct{ n, rounds int }{{1, 2}, {4, 2}, {8, 4}} {
-			n := c.n
-			t.Run(fmt.Sprintf("%d that end %s", n, kind.name), func(t *testing.T) {
-				guests := b.launch(t, n, kind.after)
+			t.Run(fmt.Sprintf("%d that end %s", c.n, kind.name), func(t *testing.T) {
+				guests := b.launch(t, c.n, kind.after)
 				defer b.delete(t, guests)
 				var evacuate, drain []sample
-				var ratios []float64
 				for round := range c.rounds {
 					ways := []func(*testing.T, []string) sample{b.byLXD, b.byScheduler}
 					first := round % 2 // each goes first in turn
@@ -58,10 +56,9 @@ func TestDrain(t *testing.T) {
 						took[way] = ways[way](t, guests)
 					}
 					evacuate, drain = append(evacuate, took[0]), append(drain, took[1])
-					ratios = append(ratios, took[1].down.Seconds()/took[0].down.Seconds())
-					row(t, &table, kind.name, n, strconv.Itoa(round+1), took[0], took[1], 0)
+					row(t, &table, kind.name, c.n, strconv.Itoa(round+1), took[0], took[1], 0)
 				}
-				row(t, &table, kind.name, n, "all", mean(evacuate), mean(drain), standardError(ratios))
+				row(t, &table, kind.name, c.n, "all", mean(evacuate), mean(drain), standardError(evacuate, drain))
 			})
 		}
 	}
@@ -96,17 +93,18 @@ func mean(samples []sample) (m sample) {
 	return m
 }
 
-// standardError is how far the mean of the rounds may be off by what differs from one to the next:
-// the machine's, not either way's. Two means that are no further apart are the same. gonum has it
-// too, and would be a module for ten lines.
-func standardError(rounds []float64) float64 {
+// standardError is how far the mean ratio of the times down may be off by what differs from one
+// round to the next: the machine's, not either way's. A ratio no further from 1 than that is 1.
+// gonum has it too, and would be a module for ten lines.
+func standardError(lxd, ours []sample) float64 {
+	n := float64(len(lxd))
 	var sum, squares float64
-	for _, r := range rounds {
-		sum += r
+	ratio := func(round int) float64 { return ours[round].down.Seconds() / lxd[round].down.Seconds() }
+	for round := range lxd {
+		sum += ratio(round)
 	}
-	n := float64(len(rounds))
-	for _, r := range rounds {
-		squares += (r - sum/n) * (r - sum/n)
+	for round := range lxd {
+		squares += math.Pow(ratio(round)-sum/n, 2)
 	}
 	return math.Sqrt(squares / (n - 1) / n)
 }
