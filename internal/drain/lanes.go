@@ -152,8 +152,7 @@ func (l *Lanes) leave() {
 // for more moves at a time, so that eight are gone in less than half the time that they take one
 // after another; but so far that there are processorsOfMove for each, and no more than half as far
 // again as a move takes, which is what LXD's part of a stop may cost a move beside it. At a third
-// eight small instances were each down for 2% longer than one after another, at three eighths for
-// as long.
+// eight small instances were each down for 2% longer than one after another, at three eighths for 1%.
 func (l *Lanes) took(stop, move time.Duration, processors int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
