@@ -34,6 +34,7 @@ type Drainer struct {
 	// another; nil leaves them to that.
 	Lanes *Lanes
 
+	inherited  bool      // somebody was at it before: LXD may still do what that one asked for
 	processors int       // of the member; 0 is not known
 	reached    *sync.Map // ways from member to member that LXD was seen to have, in this pass
 }
@@ -150,6 +151,7 @@ func (d Drainer) drain(ctx context.Context, member string, look func(context.Con
 		next.By, next.Since = d.By, d.now()
 	}
 	next.Run++ // whoever was at it notices at its next write
+	d.inherited = next.Run > 1
 	record, err := d.write(ctx, member, recorded(view, member), next)
 	if err != nil {
 		return report, err
@@ -158,6 +160,7 @@ func (d Drainer) drain(ctx context.Context, member string, look func(context.Con
 	because := map[Ref]error{}
 	for attempt := 1; ; attempt++ {
 		d.drainOnce(ctx, member, view, record, because)
+		d.inherited = true
 		if view, record, err = d.track(ctx, member, record); err != nil {
 			return report, d.interrupted(ctx, "drain", member, err)
 		}
@@ -367,16 +370,34 @@ func (d Drainer) moveAway(ctx context.Context, member string, i Instance, to str
 func (d Drainer) move(ctx context.Context, i Instance, to string, start bool) error {
 	d.say("moving %s from %s to %s", i.Ref, i.Member, to)
 	at, live := i.Member, i.Running && i.Live
+	shuts := i.Running && !live
 	var err error
-	stops := time.Now()
-	if i.Running && !live {
-		err = d.Cluster.Stop(ctx, i.Ref)
-	} else {
+	if d.inherited || !shuts {
 		// LXD goes on with a move whose client is gone; where it puts the instance is good.
-		at, err = d.Cluster.Landed(ctx, i.Ref)
+		if at, err = d.Cluster.Landed(ctx, i.Ref); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
+	stops := time.Now()
+	if shuts && start && at == i.Member {
+		moved, err := d.Cluster.Relocate(ctx, i.Ref, to)
+		switch {
+		case err == nil:
+			d.Lanes.took(time.Since(stops)-moved, moved, d.processors)
+			return nil
+		case ctx.Err() != nil:
+			return err
+		case !errors.Is(err, ErrInSteps):
+			d.say("%s: what is left is done step by step", err)
+			if at, err = d.Cluster.Landed(ctx, i.Ref); err != nil {
+				return err
+			}
+		}
+	}
+	if shuts && at == i.Member {
+		if err := d.Cluster.Stop(ctx, i.Ref); err != nil {
+			return err
+		}
 	}
 	moves := time.Now()
 	if at == i.Member {
@@ -432,7 +453,9 @@ func (d Drainer) Undrain(ctx context.Context, member string) (Report, error) {
 	}
 	// First what is to run again is written down: from here on it may be stopped.
 	plan.record.Run++
-	record, err := d.write(ctx, member, recorded(view, member), plan.record)
+	was := recorded(view, member)
+	d.inherited = was.Phase != Drained
+	record, err := d.write(ctx, member, was, plan.record)
 	if err != nil {
 		return report, err
 	}
@@ -441,6 +464,7 @@ func (d Drainer) Undrain(ctx context.Context, member string) (Report, error) {
 	because := map[Ref]error{}
 	for attempt := 1; ; attempt++ {
 		d.undrainOnce(ctx, member, view, record, because)
+		d.inherited = true
 		if view, err = Look(ctx, d.Cluster, d.Journal); err != nil {
 			return report, d.interrupted(ctx, "undrain", member, err)
 		}

@@ -132,7 +132,16 @@ type Cluster interface {
 	// Move moves an instance to another member; live tells that it runs on meanwhile, else
 	// it has to be stopped. No move of it may be under way.
 	Move(ctx context.Context, instance Ref, member string, live bool) error
+	// Relocate is Stop, Move and Start of an instance that runs, as one operation of LXD's: it is
+	// down for a tenth less. No move of it may be under way. It gives how long the instance took
+	// from having stopped to having started. ErrInSteps, before anything has changed, is that LXD
+	// would not do it as gently; after any other error it has stopped or is at the other member,
+	// or the context has ended.
+	Relocate(ctx context.Context, instance Ref, member string) (moved time.Duration, err error)
 }
+
+// ErrInSteps is returned by Relocate where Stop, Move and Start have to be asked for.
+var ErrInSteps = errors.New("cannot stop, move and start in one")
 
 // ErrConflict is returned (wrapped) by a Journal when somebody else wrote first.
 var ErrConflict = errors.New("somebody else changed it first")

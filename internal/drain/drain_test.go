@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -228,6 +229,90 @@ func TestAFailedDrainCanBeUndone(t *testing.T) {
 	require.Empty(t, lxd.Journal)
 }
 
+// Where LXD stops, moves and starts in one it is asked for that, and for what is left when that fails.
+func TestRelocate(t *testing.T) {
+	for name, c := range map[string]struct {
+		fails string
+		drain []string // what is asked for about c1
+		back  []string
+	}{
+		"done":              {"", []string{"relocate c1"}, []string{"relocate c1"}},
+		"it is refused":     {"relocate", []string{"relocate c1", "stop c1", "move c1", "start c1"}, []string{"relocate c1"}},
+		"it is not copied":  {"move", []string{"relocate c1", "stop c1", "move c1", "start c1"}, []string{"relocate c1"}},
+		"it does not start": {"start", []string{"relocate c1", "start c1"}, []string{"relocate c1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lxd := draintest.New("pet", "b")
+			lxd.InOne = true
+			lxd.Add("c1", "pet", true)
+			lxd.Add("idle", "pet", false)
+			lxd.Fail = func(call string, r drain.Ref) error {
+				if call == c.fails && r.Name == "c1" {
+					c.fails = ""
+					return errors.New("a passing fault")
+				}
+				return nil
+			}
+			asked := func() (calls []string) {
+				for _, call := range lxd.Calls {
+					if strings.HasSuffix(call, " c1") && !strings.HasPrefix(call, "origin ") {
+						calls = append(calls, call)
+					}
+				}
+				lxd.Calls = nil
+				return calls
+			}
+			d := drainer(lxd)
+			d.Lanes = drain.NewLanes(1, 0)
+			_, err := d.Drain(t.Context(), "pet", false)
+			require.NoError(t, err)
+			require.Equal(t, c.drain, asked())
+			require.True(t, lxd.Find(ref("c1")).Running)
+			require.Equal(t, "b", lxd.Find(ref("idle")).Member)
+			require.False(t, lxd.Find(ref("idle")).Running)
+			_, err = d.Undrain(t.Context(), "pet")
+			require.NoError(t, err)
+			require.Equal(t, c.back, asked())
+			require.Equal(t, "pet", lxd.Find(ref("c1")).Member)
+			require.True(t, lxd.Find(ref("c1")).Running)
+		})
+	}
+}
+
+// unheard is a LXD that still moves an instance for somebody who is gone: it runs, and is told
+// where it comes to.
+type unheard struct {
+	*draintest.LXD
+	to string
+}
+
+func (l *unheard) Landed(ctx context.Context, ref drain.Ref) (string, error) {
+	if l.to != "" {
+		l.Find(ref).Member, l.to = l.to, ""
+	}
+	return l.LXD.Landed(ctx, ref)
+}
+
+// Whoever carries on waits for what LXD does for somebody who is gone, and does not do it again.
+func TestWhatLXDStillMovesIsLeftToIt(t *testing.T) {
+	lxd := &unheard{draintest.New("pet", "b", "c"), "c"}
+	lxd.InOne = true
+	lxd.Add("c1", "pet", true)
+	lxd.Life = 6 // it dies with the origin set
+	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: drain.NewLanes(1, 0)}
+	_, err := d.Drain(t.Context(), "pet", false)
+	require.ErrorIs(t, err, draintest.ErrKilled)
+	require.NotEmpty(t, lxd.Journal)
+	require.Equal(t, "pet", lxd.Find(ref("c1")).Member)
+	lxd.Life, lxd.Calls = -1, nil
+	_, err = d.Drain(t.Context(), "pet", false)
+	require.NoError(t, err)
+	require.Equal(t, "c", lxd.Find(ref("c1")).Member)
+	require.NotContains(t, lxd.Calls, "relocate c1")
+	require.NotContains(t, lxd.Calls, "stop c1")
+	require.True(t, lxd.Find(ref("c1")).Running)
+}
+
 func TestUndrainGoesOnWithTheOthers(t *testing.T) {
 	lxd := draintest.New("pet", "b")
 	lxd.Add("stuck", "pet", true)
@@ -388,6 +473,12 @@ func (l *together) SetOrigin(ctx context.Context, ref drain.Ref, origin string) 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.LXD.SetOrigin(ctx, ref, origin)
+}
+
+func (l *together) Relocate(ctx context.Context, ref drain.Ref, to string) (time.Duration, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.LXD.Relocate(ctx, ref, to)
 }
 
 func (l *together) Move(ctx context.Context, ref drain.Ref, to string, live bool) error {

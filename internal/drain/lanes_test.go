@@ -34,6 +34,17 @@ func (l *slow) Stop(ctx context.Context, ref drain.Ref) error {
 	return l.together.Stop(ctx, ref)
 }
 
+func (l *slow) Relocate(ctx context.Context, ref drain.Ref, to string) (time.Duration, error) {
+	if l.InOne {
+		l.mu.Lock()
+		l.began = append(l.began, time.Now())
+		l.mu.Unlock()
+		time.Sleep(l.ends + l.takes)
+	}
+	_, err := l.together.Relocate(ctx, ref, to)
+	return l.takes, err
+}
+
 func (l *slow) Move(ctx context.Context, ref drain.Ref, to string, live bool) error {
 	time.Sleep(l.takes)
 	l.mu.Lock()
@@ -184,18 +195,20 @@ func TestLanesAreNotEnteredAllAtOnce(t *testing.T) {
 		{8, 0, time.Minute, 10 * time.Second},
 		{64, 0, time.Minute, 7500 * time.Millisecond},
 	} {
-		t.Run(fmt.Sprintf("%d processors, %s and %s", c.processors, c.ends, c.takes), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				testLanesAreNotEnteredAllAtOnce(t, c.processors, c.ends, c.takes, c.apart)
+		for _, inOne := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d processors, %s and %s, in one %t", c.processors, c.ends, c.takes, inOne), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					testLanesAreNotEnteredAllAtOnce(t, inOne, c.processors, c.ends, c.takes, c.apart)
+				})
 			})
-		})
+		}
 	}
 }
 
-func testLanesAreNotEnteredAllAtOnce(t *testing.T, processors int, ends, takes, want time.Duration) {
+func testLanesAreNotEnteredAllAtOnce(t *testing.T, inOne bool, processors int, ends, takes, want time.Duration) {
 	const instances = 40
 	lxd := &slow{together: together{LXD: draintest.New("pet", "b", "c")}, ends: ends, takes: takes}
-	lxd.CPUs = processors
+	lxd.CPUs, lxd.InOne = processors, inOne
 	for n := range instances {
 		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
 	}

@@ -41,6 +41,7 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 			before[i.Ref] = *i
 		}
 		d := drainer(lxd)
+		lxd.InOne = rapid.Bool().Draw(t, "in one")
 		if rapid.Bool().Draw(t, "lanes") {
 			d.Lanes = drain.NewLanes(1, 0)
 		}

@@ -273,6 +273,11 @@ func (g *fakeGuests) Move(ctx context.Context, i drain.Ref, to string, live bool
 	return g.LXD.Move(ctx, i, to, live)
 }
 
+func (g *fakeGuests) Relocate(ctx context.Context, i drain.Ref, to string) (time.Duration, error) {
+	defer g.lxd.effect("relocate " + i.Name)()
+	return g.LXD.Relocate(ctx, i, to)
+}
+
 func (g *fakeGuests) Write(ctx context.Context, member string, before, after *drain.Record) error {
 	defer g.lxd.effect("write the record of " + member)()
 	return g.LXD.Write(ctx, member, before, after)

@@ -544,6 +544,15 @@ func (w *watched) Move(ctx context.Context, ref drain.Ref, member string, live b
 	return w.change(w.Cluster.Move(ctx, ref, member, live), "move %s", ref.Name)
 }
 
+// Relocate implements drain.Cluster.
+func (w *watched) Relocate(ctx context.Context, ref drain.Ref, member string) (moved time.Duration, err error) {
+	if err := w.started(ctx, ref); err != nil {
+		return 0, err
+	}
+	moved, err = w.Cluster.Relocate(ctx, ref, member)
+	return moved, w.change(err, "relocate %s", ref.Name)
+}
+
 // Write implements drain.Journal.
 func (w *watched) Write(ctx context.Context, member string, before, after *drain.Record) error {
 	if err := w.actor.Check(); err != nil {

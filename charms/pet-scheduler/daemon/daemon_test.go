@@ -108,6 +108,11 @@ func (l lxd) Move(ctx context.Context, ref drain.Ref, to string, live bool) erro
 	return l.do(func() error { return l.inner.Move(ctx, ref, to, live) })
 }
 
+func (l lxd) Relocate(ctx context.Context, ref drain.Ref, to string) (moved time.Duration, err error) {
+	err = l.do(func() error { moved, err = l.inner.Relocate(ctx, ref, to); return err })
+	return moved, err
+}
+
 func newLXD() lxd {
 	l := lxd{mu: &sync.Mutex{}, inner: draintest.New("m1", "m2", "m3")}
 	l.inner.Add("c1", "m1", true)

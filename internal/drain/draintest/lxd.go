@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/dcib/dcib/internal/drain"
 )
@@ -32,6 +33,8 @@ type LXD struct {
 	CPUs int
 	// Silent members cannot be reached by the others.
 	Silent map[string]bool
+	// InOne tells that it is a LXD that stops, moves and starts an instance in one.
+	InOne bool
 	// Fail gives the error of a call ("start", "stop", "move", "origin") on an instance.
 	Fail func(call string, instance drain.Ref) error
 }
@@ -356,6 +359,32 @@ func (l *LXD) Move(_ context.Context, ref drain.Ref, to string, live bool) error
 			return errors.New("it is there already")
 		}
 		i.Member = to
+		return nil
+	})
+}
+
+// Relocate implements drain.Cluster.
+func (l *LXD) Relocate(_ context.Context, ref drain.Ref, to string) (time.Duration, error) {
+	if !l.InOne {
+		return 0, drain.ErrInSteps
+	}
+	return 0, l.change("relocate", ref, func(i *drain.Instance) error {
+		// LXD does these by itself, and leaves the instance where one fails.
+		l.halt(i)
+		if err := l.fails("move", ref); err != nil {
+			return err
+		}
+		if l.member(to).Status == drain.Offline {
+			return errors.New("target member is offline")
+		}
+		if i.Member == to {
+			return errors.New("it is there already")
+		}
+		i.Member = to
+		if err := l.fails("start", ref); err != nil {
+			return err
+		}
+		i.Running, i.Wanted = true, true
 		return nil
 	})
 }

@@ -114,7 +114,7 @@ func (s *stage) testCut(t *testing.T) {
 // where all are.
 func (s *stage) alone(t *testing.T, pet string, n int) map[string]string {
 	t.Helper()
-	box.Inside(t, s.ask, "lxc delete -f still stays 2>/dev/null || true")
+	box.Inside(t, s.ask, "for i in still own stays; do lxc delete -f $i 2>/dev/null || true; done")
 	s.guests(t, pet, n)
 	return s.look(t).instances
 }

@@ -239,18 +239,20 @@ func (c *crew) struck(t *testing.T, unit string) (step string, at time.Time, ok 
 	return step, time.UnixMilli(n), true
 }
 
-// herd are the guests that are drained while units die: one that moves, one that is stopped, one that
-// may not move and one that is elsewhere. It gives how the world is when they are home.
+// herd are the guests that are drained while units die: one that is moved in one, one that LXD has to
+// be told each step of, as its time to shut down is its own, one that is stopped, one that may not
+// move and one that is elsewhere. It gives how the world is when they are home.
 func (c *crew) herd(t *testing.T) (home map[string]string) {
 	t.Helper()
 	c.guests(t, "big", 1)
 	c.guests(t, "deep", 1)
 	member := c.pets["big"]
-	box.Inside(t, c.ask, fmt.Sprintf(`lxc info still >/dev/null 2>&1 || lxc init guest still --profile dcib --target %s
-lxc info stays >/dev/null 2>&1 || lxc launch guest stays --profile dcib --target %s --config cluster.evacuate=stop`, member, member))
+	box.Inside(t, c.ask, fmt.Sprintf(`lxc info still >/dev/null 2>&1 || lxc init guest still --profile dcib --target %[1]s
+lxc info own >/dev/null 2>&1 || lxc launch guest own --profile dcib --target %[1]s --config boot.host_shutdown_timeout=20
+lxc info stays >/dev/null 2>&1 || lxc launch guest stays --profile dcib --target %[1]s --config cluster.evacuate=stop`, member))
 	home = c.look(t).instances
 	require.Equal(t, map[string]string{
-		"big-1": member + " Running", "still": member + " Stopped", "stays": member + " Running", "deep-1": c.pets["deep"] + " Running",
+		"big-1": member + " Running", "own": member + " Running", "still": member + " Stopped", "stays": member + " Running", "deep-1": c.pets["deep"] + " Running",
 	}, home)
 	return home
 }
@@ -408,46 +410,60 @@ func (c *crew) killed(t *testing.T, what store.Kind, n int, home map[string]stri
 	return step, took
 }
 
-// testLongMove kills the acting daemon while LXD moves an instance for longer than it takes
-// until another acts: that one waits for the move instead of beginning it again.
+// testLongMove kills the acting daemon while LXD moves an instance for longer than it takes until
+// another acts: that one waits for the move instead of beginning it again. Once the instance takes
+// long to be copied, once to end: then it runs when the other looks.
 func (s *stage) testLongMove(t *testing.T) {
 	c := s.crew(t)
 	defer c.dismiss(t)
 	c.guests(t, "deep", 0)
 	home := c.alone(t, "big", 1)
-	member := c.pets["big"]
-	box.Inside(t, c.ask, `head -c 30M /dev/urandom >/root/ballast
-lxc file push --quiet /root/ballast big-1/tmp/ballast
-lxc storage set local rsync.bwlimit=2MB`)
 	defer box.Inside(t, c.ask, "lxc storage unset local rsync.bwlimit; lxc delete -f big-1 || true")
-	c.told.upTo(t)
-	for _, what := range []store.Kind{store.Drain, store.Undrain} {
-		victim := c.acting(t, takeover)
-		id := c.order(t, victim, member, what)
-		moving := func() bool {
-			// By status: one that is over stays in the list for a while.
-			var operations map[string][]struct{ Description string }
-			testbed.Decode(t, box.Inside(t, c.ask, "lxc query '/1.0/operations?recursion=1'"), &operations)
-			for _, op := range operations["running"] {
-				if op.Description == "Migrating instance" {
-					return true
-				}
-			}
-			return false
+	for _, long := range []struct{ what, prepare string }{
+		{"to end", `lxc config set big-1 environment.ENDS_AFTER=20s
+lxc restart --force big-1`},
+		{"to be copied", `lxc config unset big-1 environment.ENDS_AFTER
+lxc restart --force big-1
+head -c 30M /dev/urandom >/root/ballast
+lxc file push --quiet /root/ballast big-1/tmp/ballast
+lxc storage set local rsync.bwlimit=2MB`},
+	} {
+		box.Inside(t, c.ask, long.prepare)
+		c.told.upTo(t)
+		for _, what := range []store.Kind{store.Drain, store.Undrain} {
+			c.killedInMove(t, what, home, long.what)
 		}
-		box.Await(t, time.Minute, 100*time.Millisecond, "a move to begin", func() (bool, string) { return moving(), "" })
-		box.Inside(t, c.units[victim], "systemctl kill --signal KILL pet-scheduler")
-		at := time.Now()
-		next := c.acting(t, 3*takeover, victim)
-		took := time.Since(at)
-		require.True(t, moving(), "the move goes on when %s acts", next)
-		run := c.ended(t, "", id)
-		why := fmt.Sprintf("%s, %s killed in a move, %s acts %.1f s later; ended %.1f s after", what, victim, next, took.Seconds(), run.Ended.Sub(at).Seconds())
-		t.Log(why)
-		c.requireAll(t, run, home, why)
-		box.Inside(t, c.units[victim], "systemctl start pet-scheduler")
-		c.ready(t)
 	}
+}
+
+// killedInMove kills the acting daemon as soon as LXD moves an instance, which it goes on with.
+func (c *crew) killedInMove(t *testing.T, what store.Kind, home map[string]string, long string) {
+	t.Helper()
+	victim := c.acting(t, takeover)
+	id := c.order(t, victim, c.pets["big"], what)
+	moving := func() bool {
+		// By status: one that is over stays in the list for a while.
+		var operations map[string][]struct{ Description string }
+		testbed.Decode(t, box.Inside(t, c.ask, "lxc query '/1.0/operations?recursion=1'"), &operations)
+		for _, op := range operations["running"] {
+			if op.Description == "Migrating instance" {
+				return true
+			}
+		}
+		return false
+	}
+	box.Await(t, time.Minute, 100*time.Millisecond, "a move to begin", func() (bool, string) { return moving(), "" })
+	box.Inside(t, c.units[victim], "systemctl kill --signal KILL pet-scheduler")
+	at := time.Now()
+	next := c.acting(t, 3*takeover, victim)
+	took := time.Since(at)
+	require.True(t, moving(), "the move goes on when %s acts", next)
+	run := c.ended(t, "", id)
+	why := fmt.Sprintf("%s, %s killed in a move that takes long %s, %s acts %.1f s later; ended %.1f s after", what, victim, long, next, took.Seconds(), run.Ended.Sub(at).Seconds())
+	t.Log(why)
+	c.requireAll(t, run, home, why)
+	box.Inside(t, c.units[victim], "systemctl start pet-scheduler")
+	c.ready(t)
 }
 
 func median(of []time.Duration) time.Duration {

@@ -24,8 +24,8 @@ func (s *stage) testMachineLost(t *testing.T) {
 	c.told.upTo(t)
 	member := c.pets["big"]
 	steps := map[store.Kind][]string{
-		store.Drain:   {"begin drain", "record draining", "origin big-1", "stop big-1", "move big-1", "evacuate"},
-		store.Undrain: {"record returning", "restore", "stop big-1", "move big-1", "start big-1", "record none"},
+		store.Drain:   {"begin drain", "record draining", "origin big-1", "relocate big-1", "stop own", "move own", "evacuate"},
+		store.Undrain: {"record returning", "restore", "relocate big-1", "stop own", "move own", "start own", "record none"},
 	}
 	var taken []time.Duration
 	for n := range steps[store.Drain] {
