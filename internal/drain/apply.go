@@ -378,22 +378,19 @@ func (d Drainer) move(ctx context.Context, i Instance, to string, start bool) er
 			return err
 		}
 	}
-	stops := time.Now()
 	if shuts && start && at == i.Member {
-		moved, err := d.Cluster.Relocate(ctx, i.Ref, to)
-		switch {
-		case err == nil:
-			d.Lanes.took(time.Since(stops)-moved, moved, d.processors)
-			return nil
-		case ctx.Err() != nil:
+		err := d.relocate(ctx, i.Ref, to)
+		if err == nil || ctx.Err() != nil {
 			return err
-		case !errors.Is(err, ErrInSteps):
+		}
+		if !errors.Is(err, ErrInSteps) {
 			d.say("%s: what is left is done step by step", err)
 			if at, err = d.Cluster.Landed(ctx, i.Ref); err != nil {
 				return err
 			}
 		}
 	}
+	stops := time.Now()
 	if shuts && at == i.Member {
 		if err := d.Cluster.Stop(ctx, i.Ref); err != nil {
 			return err
@@ -413,6 +410,16 @@ func (d Drainer) move(ctx context.Context, i Instance, to string, start bool) er
 	}
 	d.Lanes.took(moves.Sub(stops), time.Since(moves), d.processors)
 	return nil
+}
+
+// relocate moves an instance in one.
+func (d Drainer) relocate(ctx context.Context, ref Ref, to string) error {
+	began := time.Now()
+	moved, err := d.Cluster.Relocate(ctx, ref, to)
+	if all := time.Since(began); err == nil && 0 < moved && moved <= all {
+		d.Lanes.took(all-moved, moved, d.processors)
+	}
+	return err
 }
 
 // track looks again and writes down where things have got to.

@@ -134,7 +134,7 @@ type Cluster interface {
 	Move(ctx context.Context, instance Ref, member string, live bool) error
 	// Relocate is Stop, Move and Start of an instance that runs, as one operation of LXD's: it is
 	// down for a tenth less. No move of it may be under way. It gives how long the instance took
-	// from having stopped to having started. ErrInSteps, before anything has changed, is that LXD
+	// from having stopped to having started, 0 if that is not known. ErrInSteps, before anything has changed, is that LXD
 	// would not do it as gently; after any other error it has stopped or is at the other member,
 	// or the context has ended.
 	Relocate(ctx context.Context, instance Ref, member string) (moved time.Duration, err error)
