@@ -68,7 +68,7 @@ func (s *stage) testCut(t *testing.T) {
 		// The later rounds let it come further.
 		box.Await(t, time.Minute, 50*time.Millisecond, "the run to be under way", func() (bool, string) {
 			made := len(c.made(t, victim)) - from
-			return made > 2+round*3, fmt.Sprint(made)
+			return made > 2+round*2, fmt.Sprint(made)
 		})
 		how.apart(t, c.units[victim])
 		at := time.Now()
