@@ -134,9 +134,9 @@ type Cluster interface {
 	Move(ctx context.Context, instance Ref, member string, live bool) error
 	// Relocate is Stop, Move and Start of an instance that runs, as one operation of LXD's: it is
 	// down for a tenth less. No move of it may be under way. It gives how long the instance took
-	// from having stopped to having started, 0 if that is not known. ErrInSteps, before anything has changed, is that LXD
-	// would not do it as gently; after any other error it has stopped or is at the other member,
-	// or the context has ended.
+	// from having stopped to having started, 0 if that is not known. ErrInSteps, before anything
+	// has changed, is that LXD would not do it as gently. After any other error it runs where it
+	// was only if LXD could not be asked; what is left is for Landed, Stop, Move and Start.
 	Relocate(ctx context.Context, instance Ref, member string) (moved time.Duration, err error)
 }
 
