@@ -369,8 +369,7 @@ func (d Drainer) moveAway(ctx context.Context, member string, i Instance, to str
 // move takes an instance to a member, and starts it there if it has to run.
 func (d Drainer) move(ctx context.Context, i Instance, to string, start bool) error {
 	d.say("moving %s from %s to %s", i.Ref, i.Member, to)
-	at, live := i.Member, i.Running && i.Live
-	shuts := i.Running && !live
+	at, live, shuts := i.Member, i.Running && i.Live, i.Running && !i.Live
 	var err error
 	if d.inherited || !shuts {
 		// LXD goes on with a move whose client is gone; where it puts the instance is good.

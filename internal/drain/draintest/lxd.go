@@ -350,17 +350,23 @@ func (l *LXD) Landed(_ context.Context, ref drain.Ref) (string, error) {
 // Move implements drain.Cluster.
 func (l *LXD) Move(_ context.Context, ref drain.Ref, to string, live bool) error {
 	return l.change("move", ref, func(i *drain.Instance) error {
-		switch {
-		case i.Running && !live:
+		if i.Running && !live {
 			return errors.New("it runs")
-		case l.member(to).Status == drain.Offline:
-			return errors.New("target member is offline")
-		case i.Member == to:
-			return errors.New("it is there already")
 		}
-		i.Member = to
-		return nil
+		return l.land(i, to)
 	})
+}
+
+// land puts an instance on a member.
+func (l *LXD) land(i *drain.Instance, to string) error {
+	switch {
+	case l.member(to).Status == drain.Offline:
+		return errors.New("target member is offline")
+	case i.Member == to:
+		return errors.New("it is there already")
+	}
+	i.Member = to
+	return nil
 }
 
 // Relocate implements drain.Cluster.
@@ -374,13 +380,9 @@ func (l *LXD) Relocate(_ context.Context, ref drain.Ref, to string) (time.Durati
 		if err := l.fails("move", ref); err != nil {
 			return err
 		}
-		if l.member(to).Status == drain.Offline {
-			return errors.New("target member is offline")
+		if err := l.land(i, to); err != nil {
+			return err
 		}
-		if i.Member == to {
-			return errors.New("it is there already")
-		}
-		i.Member = to
 		if err := l.fails("start", ref); err != nil {
 			return err
 		}
