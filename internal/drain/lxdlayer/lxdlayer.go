@@ -326,12 +326,13 @@ func (c Cluster) stop(ctx context.Context, i drain.Ref, began time.Time) error {
 		if err == nil {
 			return nil
 		}
-		if put.Force || ctx.Err() != nil {
+		if put.Force {
 			return fmt.Errorf("cannot stop %s: %w", i, err)
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
+			return fmt.Errorf("cannot stop %s in the time given: %w", i, ctx.Err()) // whatever LXD said last
 		}
 	}
 }
