@@ -10,14 +10,14 @@ import (
 // What NewLanes is given where nobody says otherwise.
 const (
 	AtOnce = 4
-	Apart  = 3 * time.Second / 2
+	Apart  = 7 * time.Second / 4
 )
 
-// processorsOfMove is how many processors a move gets. LXD 5.0.2 keeps 1.4 busy with a small
-// instance's stop, move and start; with ones of 300 MiB in a pool of directories, on two processors,
+// processorsOfMove is how many processors a move gets: as many as LXD 5.0.2 keeps busy with a small
+// instance's stop, move and start. With ones of 300 MiB in a pool of directories, on two processors,
 // two moves at a time take three quarters of the time that they take one after another, and three
 // no less.
-const processorsOfMove = 2
+const processorsOfMove = 1.4
 
 // alone is how far apart they set out at most. Instances differ: what comes after one that took an
 // hour may take a second, and belong to a pet that is wanted sooner.
@@ -153,13 +153,19 @@ func (l *Lanes) leave() {
 // after another; but so far that there are processorsOfMove for each, and no more than half as far
 // again as a move takes, which is what LXD's part of a stop may cost a move beside it. At a third
 // eight small instances were each down for 2% longer than one after another, at three eighths for 1%.
+//
+// Each counts for a quarter: instances that set out too soon after one another take longer for it, and
+// the next should not set out too far apart because of them.
 func (l *Lanes) took(stop, move time.Duration, processors int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	abreast := time.Duration(min(max(1, processors/processorsOfMove), l.lanes))
+	abreast := min(max(1, float64(processors)/processorsOfMove), float64(l.lanes))
+	over := func(d time.Duration) time.Duration {
+		return time.Duration(float64(d) / abreast).Round(time.Millisecond)
+	}
 	both := stop + move
-	gap := min(max(move/abreast, min(both*3/8, both/abreast)), move*3/2, alone)
-	l.gap = (l.gap + gap) / 2
+	gap := min(max(over(move), min(both*3/8, over(both))), move*3/2, alone)
+	l.gap = (3*l.gap + gap) / 4
 }
 
 // empty says that a member is being emptied, until done is called, and returns when nothing is

@@ -180,16 +180,16 @@ func TestLanesAreNotEnteredAllAtOnce(t *testing.T) {
 		ends, takes, apart time.Duration
 	}{
 		{0, 0, 4 * time.Second, 4 * time.Second},
-		{2, 0, 4 * time.Second, 4 * time.Second},
-		{2, 2 * time.Second, 4 * time.Second, 4 * time.Second},
+		{2, 0, 4 * time.Second, 2800 * time.Millisecond},
+		{2, 2 * time.Second, 4 * time.Second, 2800 * time.Millisecond},
 		{2, 12 * time.Second, 4 * time.Second, 6 * time.Second},
 		{2, 15 * time.Second, 3 * time.Second, 4500 * time.Millisecond},
-		{2, 0, 9 * time.Second, 9 * time.Second},
-		{4, 0, 9 * time.Second, 4500 * time.Millisecond},
-		{4, 6 * time.Second, 4 * time.Second, 3750 * time.Millisecond},
-		{6, 6 * time.Second, 9 * time.Second, 5 * time.Second},
-		{8, 0, 12 * time.Second, 3 * time.Second},
-		{8, 2 * time.Second, 4 * time.Second, 1500 * time.Millisecond},
+		{2, 0, 9 * time.Second, 6300 * time.Millisecond},
+		{4, 0, 9 * time.Second, 3150 * time.Millisecond},
+		{4, 6 * time.Second, 4 * time.Second, 3500 * time.Millisecond},
+		{6, 6 * time.Second, 9 * time.Second, 3500 * time.Millisecond},
+		{8, 0, 12 * time.Second, 2100 * time.Millisecond},
+		{8, 2 * time.Second, 4 * time.Second, 1050 * time.Millisecond},
 		{64, 2 * time.Second, 4 * time.Second, 750 * time.Millisecond},
 		{2, 0, time.Minute, 10 * time.Second},
 		{8, 0, time.Minute, 10 * time.Second},
@@ -206,7 +206,7 @@ func TestLanesAreNotEnteredAllAtOnce(t *testing.T) {
 }
 
 func testLanesAreNotEnteredAllAtOnce(t *testing.T, inOne bool, processors int, ends, takes, want time.Duration) {
-	const instances = 40
+	const instances = 60
 	lxd := &slow{together: together{LXD: draintest.New("pet", "b", "c")}, ends: ends, takes: takes}
 	lxd.CPUs, lxd.InOne = processors, inOne
 	for n := range instances {
