@@ -150,7 +150,7 @@ maas-test: charms ## Regions and racks of MAAS on real machines (root; about 12 
 	@cd tests && ../bin/suite -v maas -tags box,$(TAGS) -count=1 -parallel 8 -timeout 40m ./maas/
 
 bench: charms ## What things cost on a real box, each beside the way without us
-	@cd tests && go test -v -tags box,$(TAGS) -count=1 -timeout 40m ./bench/...
+	@cd tests && go test -v -tags box,$(TAGS) -count=1 -timeout 90m ./bench/...
 
 fuzz: build-deps ## Run each fuzz test for FUZZTIME (20s)
 	@for p in $$(go list $(PACKAGES)); do \
