@@ -33,6 +33,8 @@ type Drainer struct {
 	// Lanes are what instances are moved on, before LXD's evacuation, which moves one after
 	// another; nil leaves them to that.
 	Lanes *Lanes
+	// Apart is how far apart instances are expected to set out on them, see ApartBy; zero is not known.
+	Apart time.Duration
 
 	inherited  bool      // somebody was at it before: LXD may still do what that one asked for
 	processors int       // of the member; 0 is not known
@@ -157,6 +159,7 @@ func (d Drainer) drain(ctx context.Context, member string, look func(context.Con
 		return report, err
 	}
 	d.processors = d.Cluster.Processors(ctx, member)
+	d.Lanes.expect(d.Apart)
 	because := map[Ref]error{}
 	for attempt := 1; ; attempt++ {
 		d.drainOnce(ctx, member, view, record, because)
@@ -466,6 +469,7 @@ func (d Drainer) Undrain(ctx context.Context, member string) (Report, error) {
 		return report, err
 	}
 	d.processors = d.Cluster.Processors(ctx, member)
+	d.Lanes.expect(d.Apart)
 	before := view
 	because := map[Ref]error{}
 	for attempt := 1; ; attempt++ {

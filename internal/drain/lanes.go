@@ -101,6 +101,19 @@ func (l *Lanes) enter(ctx context.Context, by time.Time) bool {
 	return true
 }
 
+// expect says how far apart they may be expected to set out, by what is known of the member; 0 is not
+// known. Those that are under way know better.
+func (l *Lanes) expect(apart time.Duration) {
+	if l == nil || apart <= 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.free == l.lanes {
+		l.gap = min(apart, alone)
+	}
+}
+
 // lane waits for a lane.
 func (l *Lanes) lane(ctx context.Context, by time.Time) bool {
 	l.mu.Lock()
@@ -147,6 +160,23 @@ func (l *Lanes) leave() {
 	l.waiting = slices.Delete(l.waiting, 0, 1)
 }
 
+// share is how far apart instances set out, as a share of what the stop and the move of one take.
+const share = 3. / 8
+
+// aside is what a drain does before the first sets out and after the last is there.
+const aside = time.Second
+
+// ApartBy gives how far apart instances are expected to set out, by an earlier drain or undrain of the
+// same member: how long it took and how many it moved; 0 when that tells nothing. It is for the first
+// of a drain only, until moves have shown it.
+func ApartBy(took time.Duration, moved int) time.Duration {
+	if took <= aside || moved < 1 {
+		return 0
+	}
+	both := float64(took-aside) / (1 + share*float64(moved-1))
+	return min(time.Duration(share*both), alone)
+}
+
 // took tells how long a stop and the move after it have taken, on a member with so many processors;
 // 0 is not known. The next set out three eighths of both apart, or less where there are processors
 // for more moves at a time, so that eight are gone in less than half the time that they take one
@@ -164,7 +194,7 @@ func (l *Lanes) took(stop, move time.Duration, processors int) {
 		return time.Duration(float64(d) / abreast).Round(time.Millisecond)
 	}
 	both := stop + move
-	gap := min(max(over(move), min(both*3/8, over(both))), move*3/2, alone)
+	gap := min(max(over(move), min(time.Duration(share*float64(both)), over(both))), move*3/2, alone)
 	l.gap = (3*l.gap + gap) / 4
 }
 

@@ -223,6 +223,46 @@ func testLanesAreNotEnteredAllAtOnce(t *testing.T, inOne bool, processors int, e
 	}
 }
 
+// What a drain took tells about how far apart the next one's first set out, so that a daemon that has
+// just started need not find it out with them.
+func TestLanesBeginAsTheLastDrainTells(t *testing.T) {
+	for _, c := range []struct {
+		ends, takes time.Duration
+		instances   int
+	}{
+		{2 * time.Second, 2 * time.Second, 8},
+		{5 * time.Second, 2 * time.Second, 8},
+		{5 * time.Second, 2 * time.Second, 20},
+		{20 * time.Second, 10 * time.Second, 4},
+	} {
+		t.Run(fmt.Sprintf("%d of %s and %s", c.instances, c.ends, c.takes), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				drained := func(apart time.Duration) (took time.Duration, began []time.Time) {
+					lxd := &slow{together: together{LXD: draintest.New("pet", "b", "c")}, ends: c.ends, takes: c.takes}
+					lxd.CPUs = 2
+					for n := range c.instances {
+						lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
+					}
+					start := time.Now()
+					d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: drain.NewLanes(4, drain.Apart), Apart: apart}
+					_, err := d.Drain(t.Context(), "pet", false)
+					require.NoError(t, err)
+					return time.Since(start), lxd.began
+				}
+				var apart time.Duration
+				for range 3 { // drains
+					took, _ := drained(apart)
+					apart = drain.ApartBy(took+time.Second, c.instances)
+				}
+				_, began := drained(apart)
+				require.Equal(t, apart, began[1].Sub(began[0]))
+				last := began[c.instances-1].Sub(began[c.instances-2])
+				require.InEpsilon(t, last.Seconds(), apart.Seconds(), 0.25)
+			})
+		})
+	}
+}
+
 // A drain that is stopped does not wait for its turn.
 func TestLanesWaitNoLongerThanTheContext(t *testing.T) {
 	synctest.Test(t, testLanesWaitNoLongerThanTheContext)

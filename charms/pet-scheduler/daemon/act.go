@@ -299,6 +299,9 @@ func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, forc
 	if !run.Window.IsZero() {
 		drainer.Before = run.Window
 	}
+	if earlier, err := a.History(ctx, run.Pet, earlierRuns); err == nil { // without it they set out as on a new unit
+		drainer.Apart = apart(earlier)
+	}
 	var report drain.Report
 	var err error
 	if run.Kind == store.Drain {

@@ -2,8 +2,11 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"time"
 
+	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/store"
 )
 
@@ -49,4 +52,26 @@ func (k *histories) grow(pet string) {
 		k.grown = map[string]int{}
 	}
 	k.grown[pet]++
+}
+
+// earlierRuns is how many of a pet's runs apart is asked about.
+const earlierRuns = 5
+
+// apart is how far apart a pet's instances are expected to set out by its earlier runs, in the median:
+// one of them may have waited for somebody who mended something. 0 is not known.
+func apart(earlier []store.Run) time.Duration {
+	var all []time.Duration
+	for _, run := range earlier {
+		if run.State != store.Done {
+			continue
+		}
+		if by := drain.ApartBy(run.Ended.Sub(run.Started), run.Moved); by > 0 {
+			all = append(all, by)
+		}
+	}
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -47,4 +48,29 @@ func TestHistories(t *testing.T) {
 	_, err := k.of(t.Context(), "c", func(context.Context, string) ([]store.Run, error) { return nil, errors.New("no") })
 	require.EqualError(t, err, "no")
 	require.Len(t, of("c"), 2)
+}
+
+// A pet's earlier runs tell how far apart its instances set out, whatever became of some of them.
+func TestApart(t *testing.T) {
+	began := time.Date(2026, 11, 6, 20, 0, 0, 0, time.UTC)
+	run := func(state store.RunState, took time.Duration, moved int) store.Run {
+		return store.Run{State: state, Started: began, Ended: began.Add(took), Moved: moved}
+	}
+	usual := run(store.Done, 18*time.Second, 8)
+	for name, c := range map[string]struct {
+		earlier []store.Run
+		seconds float64
+	}{
+		"a new pet":              {nil, 0},
+		"one run":                {[]store.Run{usual}, 1.76},
+		"one that took hours":    {[]store.Run{run(store.Done, 3*time.Hour, 8), usual, usual}, 1.76},
+		"failures tell nothing":  {[]store.Run{run(store.Failed, time.Hour, 2), run(store.Undone, time.Hour, 2)}, 0},
+		"nothing was there":      {[]store.Run{run(store.Done, 2*time.Second, 0)}, 0},
+		"a single large one":     {[]store.Run{run(store.Done, time.Hour, 1)}, 10},
+		"a clock that went back": {[]store.Run{run(store.Done, -time.Hour, 8)}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.InDelta(t, c.seconds, apart(c.earlier).Seconds(), 0.01)
+		})
+	}
 }
