@@ -329,6 +329,10 @@ func (c *crew) requireOnce(t *testing.T, run store.Run, home map[string]string, 
 
 // testKill kills the acting daemon after each step of a drain, and of an undrain, in turn.
 func (s *stage) testKill(t *testing.T) {
+	// The charm starts its daemon with the next hook: within two seconds of a kill it was once, and no
+	// other unit had to act.
+	box.Juju(t, "model-config", "-m", model, "update-status-hook-interval=2h")
+	defer box.Juju(t, "model-config", "-m", model, "--reset", "update-status-hook-interval")
 	c := s.crew(t)
 	defer c.dismiss(t)
 	home := c.herd(t)
