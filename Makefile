@@ -142,8 +142,8 @@ e2e: charms standins jq
 	@cd tests && ../bin/suite -v box -tags box,$(TAGS) -count=1 -p 1 -timeout 40m ./e2e/... ./bundles/...
 
 # Machines that die need minutes until Juju and LXD have seen it, so this is not in `test`.
-faults: charms standins jq ## Break real machines at chosen moments, and what day two brings (root; about 45 minutes)
-	@cd tests && ../bin/suite -v faults -tags box,$(TAGS) -count=1 -p 1 -timeout 60m ./faults/... ./daytwo/...
+faults: charms standins jq ## Break real machines at chosen moments, and what day two brings (root; about two and a half hours)
+	@cd tests && ../bin/suite -v faults -tags box,$(TAGS) -count=1 -p 1 -timeout 150m ./faults/... ./daytwo/...
 
 # Of MAAS's packages it has stand-ins, unless DCIB_MAAS_SOURCE says where there are others.
 maas-test: charms ## Regions and racks of MAAS on real machines (root; about 12 minutes)

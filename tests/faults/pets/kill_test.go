@@ -336,33 +336,12 @@ func (s *stage) testKill(t *testing.T) {
 	c := s.crew(t)
 	defer c.dismiss(t)
 	home := c.herd(t)
-	c.told.upTo(t)
-	member := c.pets["big"]
-	both := []store.Kind{store.Drain, store.Undrain}
-	kinds := map[store.Kind][]string{} // of steps, in the order in which they come first
-	for _, what := range both {
-		actor := c.acting(t, takeover)
-		before := len(c.made(t, actor))
-		c.requireAll(t, c.ended(t, "", c.order(t, "", member, what)), home, string(what))
-		for _, line := range c.made(t, actor)[before:] {
-			_, step, _ := strings.Cut(line, " ")
-			if slices.Contains([]string{"stop big-1", "move big-1", "start big-1"}, step) {
-				step = "relocate big-1" // LXD gave up on it, as on one of forty
-			}
-			if !slices.Contains(kinds[what], step) {
-				kinds[what] = append(kinds[what], step)
-			}
-		}
-		t.Logf("undisturbed: %d kinds of steps of a %s: %v", len(kinds[what]), what, kinds[what])
-		require.Greater(t, len(kinds[what]), 15)
-	}
+	kinds := c.kinds(t, home)
 	var taken []time.Duration
-	for n := range max(len(kinds[store.Drain]), len(kinds[store.Undrain])) {
+	for n, pair := range kinds {
 		t.Run(fmt.Sprint("kind ", n+1), func(t *testing.T) {
-			for _, what := range both {
-				// One has fewer: its last is killed again.
-				step := kinds[what][min(n, len(kinds[what])-1)]
-				if took := c.killed(t, what, step, n%4 == 3, home); took > 0 {
+			for _, k := range pair {
+				if took := c.killed(t, k.what, k.step, n%4 == 3, home); took > 0 {
 					taken = append(taken, took)
 				}
 			}
@@ -372,39 +351,79 @@ func (s *stage) testKill(t *testing.T) {
 		}
 	}
 	t.Logf("killed after %d kinds of steps; %d times another unit acted, %s to %s later (median %s)",
-		len(kinds[store.Drain])+len(kinds[store.Undrain]), len(taken), slices.Min(taken), slices.Max(taken), median(taken))
+		2*len(kinds), len(taken), slices.Min(taken), slices.Max(taken), median(taken))
+}
+
+// stepKind is a step of a drain, or of an undrain.
+type stepKind struct {
+	what store.Kind
+	step string
+}
+
+// kinds has a drain and an undrain done undisturbed, and gives the kinds of steps that they make in the
+// order in which they come first, one of each in pairs. Where one has fewer, its last comes again.
+func (c *crew) kinds(t *testing.T, home map[string]string) (pairs [][2]stepKind) {
+	t.Helper()
+	c.told.upTo(t)
+	var steps [2][]string
+	both := [2]store.Kind{store.Drain, store.Undrain}
+	for way, what := range both {
+		actor := c.acting(t, takeover)
+		before := len(c.made(t, actor))
+		c.requireAll(t, c.ended(t, "", c.order(t, "", c.pets["big"], what)), home, string(what))
+		for _, line := range c.made(t, actor)[before:] {
+			_, step, _ := strings.Cut(line, " ")
+			if slices.Contains([]string{"stop big-1", "move big-1", "start big-1"}, step) {
+				step = "relocate big-1" // LXD gave up on it, as on one of forty
+			}
+			if !slices.Contains(steps[way], step) {
+				steps[way] = append(steps[way], step)
+			}
+		}
+		t.Logf("undisturbed: %d kinds of steps of a %s: %v", len(steps[way]), what, steps[way])
+		require.Greater(t, len(steps[way]), 15)
+	}
+	for n := range max(len(steps[0]), len(steps[1])) {
+		var pair [2]stepKind
+		for way, what := range both {
+			pair[way] = stepKind{what, steps[way][min(n, len(steps[way])-1)]}
+		}
+		pairs = append(pairs, pair)
+	}
+	return pairs
+}
+
+// strike has the acting daemon kill or freeze itself after a step of a run, and returns when it has.
+func (c *crew) strike(t *testing.T, fault string, what store.Kind, step string, home map[string]string) (victim, id string, at time.Time) {
+	t.Helper()
+	victim = c.acting(t, takeover)
+	before := len(c.made(t, victim))
+	c.arm(t, victim, fault+" "+step)
+	id = c.order(t, victim, c.pets["big"], what)
+	struck := false
+	box.Await(t, time.Minute, 100*time.Millisecond, "the unit to come to "+step, func() (bool, string) {
+		made := c.made(t, victim)[before:] // not asked of it: one that is frozen does not answer
+		over := slices.ContainsFunc(made, func(line string) bool { return strings.HasSuffix(line, " end "+string(what)) })
+		_, at, struck = c.struck(t, victim) // after that, for the end of the run may be the step
+		return over || struck, fmt.Sprint(made)
+	})
+	if !struck && step == "relocate big-1" {
+		// LXD gave up on it: there and back once more.
+		box.Inside(t, c.units[victim], "rm -f "+faultFile)
+		c.requireAll(t, c.ended(t, "", id), home, string(what))
+		other := map[store.Kind]store.Kind{store.Drain: store.Undrain, store.Undrain: store.Drain}[what]
+		c.requireAll(t, c.ended(t, "", c.order(t, "", c.pets["big"], other)), home, string(other))
+		return c.strike(t, fault, what, step, home)
+	}
+	require.True(t, struck, "%s ended without %s: %v", what, step, c.made(t, victim))
+	return victim, id, at
 }
 
 // killed kills the acting daemon after a step of a run, and starts it again or not. It gives how long
 // it took until another acted, 0 when the same was started again.
 func (c *crew) killed(t *testing.T, what store.Kind, step string, again bool, home map[string]string) (took time.Duration) {
 	t.Helper()
-	victim := c.acting(t, takeover)
-	c.arm(t, victim, "kill "+step)
-	id := c.order(t, victim, c.pets["big"], what)
-	var at time.Time
-	dead := false
-	box.Await(t, time.Minute, 100*time.Millisecond, "the unit to die after "+step, func() (bool, string) {
-		if _, at, dead = c.struck(t, victim); dead {
-			return true, ""
-		}
-		var run store.Run
-		err := tryCall(c.units[victim], victim, "/1/runs/"+id, "", &run)
-		return err == nil && !run.Ended.IsZero(), fmt.Sprint(c.made(t, victim))
-	})
-	if !dead {
-		// The end of the run may be its last step, and be seen before the death is.
-		_, at, dead = c.struck(t, victim)
-	}
-	if !dead && step == "relocate big-1" {
-		// LXD gave up on it: there and back once more.
-		box.Inside(t, c.units[victim], "rm -f "+faultFile)
-		c.requireAll(t, c.ended(t, "", id), home, string(what))
-		other := map[store.Kind]store.Kind{store.Drain: store.Undrain, store.Undrain: store.Drain}[what]
-		c.requireAll(t, c.ended(t, "", c.order(t, "", c.pets["big"], other)), home, string(other))
-		return c.killed(t, what, step, again, home)
-	}
-	require.True(t, dead, "%s ended without %s: %v", what, step, c.made(t, victim))
+	victim, id, at := c.strike(t, "kill", what, step, home)
 	why := fmt.Sprintf("%s, %s killed after %s", what, victim, step)
 	start := func() {
 		box.Inside(t, c.units[victim], "echo >>"+stepsFile+"; systemctl start pet-scheduler")

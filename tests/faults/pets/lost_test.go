@@ -16,48 +16,43 @@ import (
 	"github.com/dcib/dcib/tests/testbed"
 )
 
-// testMachineLost takes the machine of the acting unit away after each kind of step. There
-// are three to six units: new ones come when three are left.
+// testMachineLost takes the machine of the acting unit away after each step of a drain, and of an
+// undrain, in turn. There are three to six units: new ones come when three are left.
 func (s *stage) testMachineLost(t *testing.T) {
 	c := s.crew(t)
 	home := c.herd(t)
-	c.told.upTo(t)
-	member := c.pets["big"]
-	steps := map[store.Kind][]string{
-		store.Drain:   {"begin drain", "record draining", "origin big-1", "relocate big-1", "stop own", "move own", "evacuate"},
-		store.Undrain: {"record returning", "restore", "relocate big-1", "stop own", "move own", "start own", "record none"},
-	}
 	var taken []time.Duration
-	for n := range steps[store.Drain] {
-		for _, what := range []store.Kind{store.Drain, store.Undrain} {
+	for _, pair := range c.kinds(t, home) {
+		for _, k := range pair {
 			if len(c.units) == 3 {
 				c.reinforce(t, 3)
 			}
-			c.voting(t)
-			victim := c.acting(t, takeover)
-			c.arm(t, victim, "freeze "+steps[what][n])
-			id := c.order(t, victim, member, what)
-			box.Await(t, time.Minute, 100*time.Millisecond, "the unit to come to "+steps[what][n], func() (bool, string) {
-				_, _, ok := c.struck(t, victim)
-				return ok, fmt.Sprint(c.made(t, victim))
-			})
-			number := box.Status(t, model).Applications[app].Units[victim].Machine
-			machine := c.units[victim]
-			delete(c.units, victim)
-			start := time.Now()
-			box.LXC(t, "delete", "--force", machine)
-			next := c.acting(t, 3*takeover, victim)
-			took := time.Since(start)
-			taken = append(taken, took)
-			why := fmt.Sprintf("%s, machine of %s lost after %s, %s acts %.1f s later", what, victim, steps[what][n], next, took.Seconds())
-			t.Log(why)
-			require.Less(t, took, takeover, why)
-			c.requireAll(t, c.ended(t, "", id), home, why)
-			box.Juju(t, "remove-machine", "-m", model, "--no-prompt", "--force", "--no-wait", number)
+			taken = append(taken, c.lost(t, k.what, k.step, home))
 		}
 	}
 	t.Logf("%d machines lost; another unit acted %s to %s later (median %s)", len(taken), slices.Min(taken), slices.Max(taken), median(taken))
 	c.dismiss(t)
+}
+
+// lost takes the machine of the acting unit away after a step of a run. It gives how long it took until
+// another acted.
+func (c *crew) lost(t *testing.T, what store.Kind, step string, home map[string]string) (took time.Duration) {
+	t.Helper()
+	c.voting(t)
+	victim, id, _ := c.strike(t, "freeze", what, step, home)
+	number := box.Status(t, model).Applications[app].Units[victim].Machine
+	machine := c.units[victim]
+	delete(c.units, victim)
+	start := time.Now()
+	box.LXC(t, "delete", "--force", machine)
+	next := c.acting(t, 3*takeover, victim)
+	took = time.Since(start)
+	why := fmt.Sprintf("%s, machine of %s lost after %s, %s acts %.1f s later", what, victim, step, next, took.Seconds())
+	t.Log(why)
+	require.Less(t, took, takeover, why)
+	c.requireAll(t, c.ended(t, "", id), home, why)
+	box.Juju(t, "remove-machine", "-m", model, "--no-prompt", "--force", "--no-wait", number)
+	return took
 }
 
 // testAddressGivenOut loses the machine of the acting unit, and has the network give its address
