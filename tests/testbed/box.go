@@ -22,7 +22,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dcib/dcib/internal/box/controller"
 	"github.com/dcib/dcib/internal/box/place"
+	"github.com/dcib/dcib/internal/change"
 )
 
 // JoinToken is what LXD's join tokens look like: base64 of JSON that begins with the member's
@@ -113,6 +115,9 @@ func (b Box) AddModelOn(t testing.TB, cloud, model string, config ...string) {
 		args = append(args, "--config", kv)
 	}
 	b.Juju(t, args...)
+	at, err := place.New("", b.Name)
+	require.NoError(t, err)
+	require.NoError(t, controller.AwaitProvisioner(t.Context(), at, change.Discard(), model))
 }
 
 // GiveOut has the box's network give new machines that one address, as a network may that gives

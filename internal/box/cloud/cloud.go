@@ -166,7 +166,10 @@ func (c Cloud) register(ctx context.Context, log *change.Log, juju func(args ...
 	for _, kv := range controller.Config {
 		args = append(args, "--config", kv)
 	}
-	return juju(args...)
+	if err := juju(args...); err != nil {
+		return err
+	}
+	return controller.AwaitProvisioner(ctx, c.Place, log, Name)
 }
 
 // endpoint returns the address of the cluster's first member: of the machine of the lowest
