@@ -14,15 +14,16 @@ import (
 	"github.com/dcib/dcib/internal/change"
 )
 
-// socket is where the agent of a controller's machine tells what it does, since Juju 4:
-// https://documentation.ubuntu.com/juju/latest/reference/agent-introspection/.
+// socket is where the agent of a controller's machine tells what it does, since Juju 4; in its docs
+// that is juju-introspect, and what it tells is juju_engine_report.
 const socket = "/var/lib/juju/agents/machine-*/introspection.socket"
 
 // AwaitProvisioner waits, for at most a minute, until the controller looks for machines that are
 // wanted in a model, which it begins to do some seconds after the model was added. Juju 4.1-beta2 is
 // told twice of those that are wanted in the second before that. It starts them twice: the second time
 // fails, for they are there, but has changed the password of each, and an agent that is refused its
-// password gives up for good ("invalid entity name or password").
+// password gives up for good ("invalid entity name or password"; https://github.com/juju/juju/pull/22030
+// is about the same).
 //
 // A controller that does not tell what it does in this way, as those before Juju 4, is not waited for.
 // The error says that the time is up.
