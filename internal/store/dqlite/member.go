@@ -270,15 +270,18 @@ func (n *node) abdicate(ctx context.Context, c *client.Client, changes app.Roles
 	return nil, err
 }
 
+// last is no role: the library asks by their numbers.
+const last = client.Spare + 1
+
 // recent is how long a list of the cluster's nodes is taken to be true.
 const recent = 3 * adjust
 
-// acquaintances are whom the node asks who leads: itself first, as it mostly knows, then the
-// cluster's nodes as they were last seen, or whom it was told of; last, who did not answer when
-// last asked. The library asks one after another.
+// acquaintances are whom the node asks who leads: itself first, as it mostly knows, then those that
+// had a vote when the cluster's nodes were last seen, or whom it was told of, then the others; last, who
+// did not answer when last asked. The library asks one after another, and each that is gone and was not
+// taken out yet costs as long as reach.
 //
-// Of a cluster that was seen lately only those are asked that have a vote: the leader is one of
-// them, and each of the others that is gone and was not taken out yet costs as long as reach.
+// Of a cluster that was seen lately only those are asked that have a vote: the leader is one of them.
 type acquaintances struct{ *node }
 
 // Get implements client.NodeStore.
@@ -295,8 +298,12 @@ func (a acquaintances) Get(ctx context.Context) ([]client.NodeInfo, error) {
 		if to.Address == a.who.Address || lately && to.Role != client.Voter {
 			continue
 		}
-		to.Role = client.StandBy
-		if !a.others.silence(to.Address).IsZero() {
+		switch {
+		case !a.others.silence(to.Address).IsZero():
+			to.Role = last
+		case to.Role == client.Voter:
+			to.Role = client.StandBy
+		default:
 			to.Role = client.Spare
 		}
 		list = append(list, to)

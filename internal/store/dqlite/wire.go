@@ -64,10 +64,17 @@ func (r *reacher) dial(ctx context.Context, address string) (net.Conn, error) {
 	switch {
 	case err == nil:
 		delete(r.silent, address)
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case unanswered(err):
 		r.silent[address] = time.Now()
 	}
 	return conn, err
+}
+
+// unanswered says whether a connection failed because nobody was there. Not by the context: the
+// dialer's own timer may be over a moment before it.
+func unanswered(err error) bool {
+	var late net.Error
+	return errors.As(err, &late) && late.Timeout() || errors.Is(err, unix.EHOSTUNREACH)
 }
 
 // silence tells when an address did not answer; zero when it last did.

@@ -5,6 +5,7 @@ package dqlite
 import (
 	"context"
 	"database/sql/driver"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -14,6 +15,8 @@ import (
 
 	"github.com/canonical/go-dqlite/client"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
 // listenSilently takes connections and says nothing on them.
@@ -102,6 +105,39 @@ func TestLittleTimeProvesNothing(t *testing.T) {
 }
 
 // Who leads is asked of those that have a vote, as long as it was seen lately who they are.
+// The dialer's own timer may be over a moment before the context's, and then says so first.
+func TestWhoDoesNotAnswerIsKnown(t *testing.T) {
+	r := newReacher(nil)
+	var dials errgroup.Group
+	for range 20 {
+		address := mute(t)
+		dials.Go(func() error {
+			if _, err := r.dial(t.Context(), address); err == nil || r.silence(address).IsZero() {
+				return fmt.Errorf("%s is not known not to answer: %w", address, err)
+			}
+			return nil
+		})
+	}
+	require.NoError(t, dials.Wait())
+}
+
+// mute gives an address at which nothing answers: what has come there has filled its queue.
+func mute(t *testing.T) string {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	require.NoError(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	require.NoError(t, unix.Listen(fd, 0))
+	at, err := unix.Getsockname(fd)
+	require.NoError(t, err)
+	address := fmt.Sprintf("127.0.0.1:%d", at.(*unix.SockaddrInet4).Port)
+	conn, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return address
+}
+
 func TestWhoIsAsked(t *testing.T) {
 	nodes, err := client.NewYamlNodeStore(filepath.Join(t.TempDir(), nodesFile))
 	require.NoError(t, err)
@@ -120,11 +156,11 @@ func TestWhoIsAsked(t *testing.T) {
 		}
 		return order
 	}
-	everybody := map[string]client.NodeRole{"me": 0, "voter": 1, "stand-by": 1, "spare": 1, "silent": 2}
+	everybody := map[string]client.NodeRole{"me": 0, "voter": 1, "stand-by": 2, "spare": 2, "silent": 3}
 	require.Equal(t, everybody, asked(), "never seen")
 	now := time.Now()
 	n.listed.Store(&now)
-	require.Equal(t, map[string]client.NodeRole{"me": 0, "voter": 1, "silent": 2}, asked())
+	require.Equal(t, map[string]client.NodeRole{"me": 0, "voter": 1, "silent": 3}, asked())
 	before := now.Add(-recent)
 	n.listed.Store(&before)
 	require.Equal(t, everybody, asked(), "they may have changed")
