@@ -33,7 +33,7 @@ func AwaitProvisioner(ctx context.Context, p place.Place, log *change.Log, model
 		return err
 	}
 	err = change.Wait(ctx, log, time.Minute, 500*time.Millisecond, func(ctx context.Context) (bool, string, error) {
-		report, err := Juju(ctx, p, log, "exec", "--model", Name+":controller", "--unit", "controller/0", "--",
+		report, err := Juju(ctx, p, nil, "exec", "--model", Name+":controller", "--unit", "controller/0", "--",
 			"sh", "-c", "test -S "+socket+" || exit 0; exec curl -sS --max-time 5 --unix-socket "+socket+" http://localhost/depengine")
 		if err != nil {
 			return false, err.Error(), nil
