@@ -104,7 +104,6 @@ func TestLittleTimeProvesNothing(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// Who leads is asked of those that have a vote, as long as it was seen lately who they are.
 // The dialer's own timer may be over a moment before the context's, and then says so first.
 func TestWhoDoesNotAnswerIsKnown(t *testing.T) {
 	r := newReacher(nil)
@@ -138,6 +137,7 @@ func mute(t *testing.T) string {
 	return address
 }
 
+// Who leads is asked of those that have a vote, as long as it was seen lately who they are.
 func TestWhoIsAsked(t *testing.T) {
 	nodes, err := client.NewYamlNodeStore(filepath.Join(t.TempDir(), nodesFile))
 	require.NoError(t, err)
