@@ -22,7 +22,7 @@ func TestEveryBadWishIsRefused(t *testing.T) {
 		"ours":                {`{"config": {"user.dcib.owner": "x"}}`, "config.user.dcib.owner is not for a profile"},
 		"not allowed":         {`{"config": {"raw.lxc": "x"}}`, `config.raw.lxc: profile-policy does not allow it: its keys (line 1) would need "raw.lxc"`},
 		"device without type": {`{"devices": {"tun": {"path": "/dev/net/tun"}}}`, "devices.tun.type is missing"},
-		"device not allowed":  {`{"devices": {"gpu0": {"type": "gpu"}}}`, `devices.gpu0: profile-policy does not allow it: its devices (line 8) would need "gpu"`},
+		"device not allowed":  {`{"devices": {"gpu0": {"type": "gpu"}}}`, `devices.gpu0: profile-policy does not allow it: its devices (line 10) would need "gpu"`},
 		"traversal":           {`{"devices": {"d": {"type": "disk", "source": "/srv/../etc", "path": "/m"}}}`, `devices.d.source is "/srv/../etc"`},
 		"root":                {`{"devices": {"root": {"type": "disk", "path": "/"}}}`, "devices.root.path is the root disk"},
 		"1 MiB":               {`{"config": {"user.x": "` + long + `"}}`, "bytes long, wanted at most"},

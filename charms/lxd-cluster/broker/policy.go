@@ -17,18 +17,29 @@ import (
 // PolicyOption is the charm's option with the policy.
 const PolicyOption = "profile-policy"
 
-// DefaultPolicy is what an application may ask for where the operator says nothing: its
-// own share of the machine, its own environment and notes, and when it starts. Not in it,
-// since they reach out of the container: devices of the host, kernel modules, everything
-// under security and raw; since they would hold up the host: boot.host_shutdown_timeout;
-// since the drain of a member decides by it: cluster.evacuate; since they fill a pool:
-// snapshots.
+// DefaultPolicy is what an application may request where the operator sets nothing: its
+// own share of the machine, its own environment and notes, and whether it starts at boot.
+// It names each limit, because a tenant must not get what an LXD release adds later.
+// It leaves out what affects others:
+//
+//   - what reaches out of the container: devices of the host, kernel modules, sysctls,
+//     everything under security and raw;
+//   - what delays the boot or the shutdown of the host, or puts the container ahead of
+//     others: boot.autostart.delay, boot.autostart.priority, boot.stop.priority,
+//     boot.host_shutdown_timeout;
+//   - what takes from the host or from other containers: limits.kernel.* (rtprio, nice,
+//     memlock), limits.hugepages.*, limits.cpu.nodes, and the priorities of processor, disk
+//     and network;
+//   - cluster.evacuate, because the drain of a member depends on it;
+//   - snapshots, because they fill a pool.
 const DefaultPolicy = `keys:
   - boot.autostart
-  - boot.autostart.*
-  - boot.stop.priority
   - environment.*
-  - limits.*
+  - limits.cpu
+  - limits.cpu.allowance
+  - limits.memory
+  - limits.memory.*
+  - limits.processes
   - user.*
 devices: []
 host-paths: []

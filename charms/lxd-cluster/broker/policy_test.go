@@ -28,15 +28,15 @@ func TestPolicy(t *testing.T) {
 		`config.boot.host_shutdown_timeout: profile-policy does not allow it: its keys (line 1) would need "boot.host_shutdown_timeout"`,
 		`config.raw.lxc: profile-policy does not allow it: its keys (line 1) would need "raw.lxc"`,
 		`config.security.privileged: profile-policy does not allow it: its keys (line 1) would need "security.privileged"`,
-		`devices.data: profile-policy does not allow it: its devices (line 8) would need "disk"`,
-		`devices.data: profile-policy does not allow it: its host-paths (line 9) would need "/srv/data"`,
-		`devices.etc: profile-policy does not allow it: its devices (line 8) would need "disk"`,
-		`devices.etc: profile-policy does not allow it: its host-paths (line 9) would need "/etc"`,
-		`devices.gpu0: profile-policy does not allow it: its devices (line 8) would need "gpu"`,
-		`devices.kvm: profile-policy does not allow it: its devices (line 8) would need "unix-char"`,
-		`devices.kvm: profile-policy does not allow it: its host-paths (line 9) would need "/dev/kvm"`,
-		`devices.vol: profile-policy does not allow it: its devices (line 8) would need "disk"`,
-		`devices.vol: profile-policy does not allow it: its host-paths (line 9) would need "pool:p/volume"`,
+		`devices.data: profile-policy does not allow it: its devices (line 10) would need "disk"`,
+		`devices.data: profile-policy does not allow it: its host-paths (line 11) would need "/srv/data"`,
+		`devices.etc: profile-policy does not allow it: its devices (line 10) would need "disk"`,
+		`devices.etc: profile-policy does not allow it: its host-paths (line 11) would need "/etc"`,
+		`devices.gpu0: profile-policy does not allow it: its devices (line 10) would need "gpu"`,
+		`devices.kvm: profile-policy does not allow it: its devices (line 10) would need "unix-char"`,
+		`devices.kvm: profile-policy does not allow it: its host-paths (line 11) would need "/dev/kvm"`,
+		`devices.vol: profile-policy does not allow it: its devices (line 10) would need "disk"`,
+		`devices.vol: profile-policy does not allow it: its host-paths (line 11) would need "pool:p/volume"`,
 	}, safe.Refuse(wanted))
 
 	wide, err := broker.ParsePolicy("keys: [\"*\"]\ndevices: [gpu, disk, unix-*]\nhost-paths: [/srv/*, /dev/kvm, \"pool:p/*\"]")
@@ -65,6 +65,31 @@ func TestPolicy(t *testing.T) {
 	}
 	_, err = broker.ParsePolicy("host-paths: [/srv/a, /srv2/a/b, /dev/*, /dev/net/tun2, cephfs:cephfs]")
 	assert.ErrorContains(t, err, `host-paths has "/dev/*" and, inside it, "/dev/net/tun2"`)
+}
+
+// The default policy allows a tenant its own share and nothing that takes from other
+// containers, delays the host or reaches out of the container.
+func TestDefaultPolicy(t *testing.T) {
+	policy, err := broker.ParsePolicy("")
+	require.NoError(t, err)
+	refused := func(key string) bool {
+		return len(policy.Refuse(profile.Profile{Config: map[string]string{key: "1"}})) > 0
+	}
+	for _, key := range []string{
+		"boot.autostart", "environment.LANG", "limits.cpu", "limits.cpu.allowance", "limits.memory", "limits.memory.enforce",
+		"limits.memory.swap", "limits.memory.swap.priority", "limits.processes", "user.note",
+	} {
+		assert.False(t, refused(key), key)
+	}
+	for _, key := range []string{
+		"boot.autostart.delay", "boot.autostart.priority", "boot.stop.priority", "boot.host_shutdown_timeout", "cluster.evacuate",
+		"limits.cpu.nodes", "limits.cpu.priority", "limits.cpu.pin_strategy", "limits.disk.priority", "limits.network.priority",
+		"limits.hugepages.2MB", "limits.kernel.rtprio", "limits.kernel.nice", "limits.kernel.memlock", "limits.kernel.nofile",
+		"linux.kernel_modules", "linux.sysctl.net.ipv4.ip_forward", "raw.lxc", "security.nesting", "security.privileged",
+		"snapshots.schedule", "nvidia.runtime", "migration.incremental.memory",
+	} {
+		assert.True(t, refused(key), key)
+	}
 }
 
 // What a device reaches on the host is what its path says, or it is refused.
