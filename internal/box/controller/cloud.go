@@ -11,6 +11,7 @@ import (
 
 	"github.com/dcib/dcib/internal/box/lxdhost"
 	"github.com/dcib/dcib/internal/box/place"
+	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
 // WriteCloud tells the box's juju client of a cloud that is a LXD, and of the credential
@@ -52,5 +53,5 @@ func merge(path, section, name string, entry any) error {
 	if text, err = yaml.Marshal(doc); err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
-	return place.WriteFile(path, text, 0o600)
+	return atomicfile.Write(path, text, atomicfile.Options{Mode: 0o600})
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/dcib/dcib/internal/box/place"
 	"github.com/dcib/dcib/internal/box/proc"
 	"github.com/dcib/dcib/internal/change"
+	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
 const (
@@ -152,7 +153,7 @@ func (c Controller) Bootstrap(ctx context.Context, log *change.Log) error {
 	if _, err := Juju(ctx, c.Place, log, args...); err != nil {
 		return err
 	}
-	return place.WriteFile(c.finishedFile(), nil, 0o644)
+	return atomicfile.Write(c.finishedFile(), nil, atomicfile.Options{Mode: 0o644})
 }
 
 // HasModel says whether the model of the machines is there.
@@ -212,5 +213,5 @@ func writeCharm(path string) error {
 	if err = errors.Join(err, z.Close()); err != nil {
 		return fmt.Errorf("cannot pack the controller charm: %w", err)
 	}
-	return place.WriteFile(path, buf.Bytes(), 0o644)
+	return atomicfile.Write(path, buf.Bytes(), atomicfile.Options{Mode: 0o644})
 }

@@ -18,8 +18,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dcib/dcib/internal/box/place"
 	"github.com/dcib/dcib/internal/box/proc"
+	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
 // Suite is the release of Debian that the image is made from.
@@ -191,7 +191,7 @@ func replace(path string, data []byte, mode fs.FileMode) error {
 	if err := os.RemoveAll(path); err != nil {
 		return err
 	}
-	return place.WriteFile(path, data, mode)
+	return atomicfile.Write(path, data, atomicfile.Options{Mode: mode})
 }
 
 // mode is that of a file of the overlay, for which go:embed keeps none.

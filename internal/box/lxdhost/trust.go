@@ -14,6 +14,7 @@ import (
 	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/internal/box/place"
+	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
 // client is the name by which LXD knows the box's own client certificate.
@@ -38,10 +39,10 @@ func Certificate(p place.Place) (certificate, key string, err error) {
 		if err != nil {
 			return "", "", fmt.Errorf("cannot make the box's client certificate: %w", err)
 		}
-		if err := place.WriteFile(keyPath, secret, 0o600); err != nil {
+		if err := atomicfile.Write(keyPath, secret, atomicfile.Options{Mode: 0o600}); err != nil {
 			return "", "", err
 		}
-		return string(cert), string(secret), place.WriteFile(certPath, cert, 0o644)
+		return string(cert), string(secret), atomicfile.Write(certPath, cert, atomicfile.Options{Mode: 0o644})
 	}
 	if err != nil {
 		return "", "", fmt.Errorf("cannot read the box's client certificate: %w", err)

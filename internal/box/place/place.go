@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"syscall"
+
+	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
 const (
@@ -258,23 +260,5 @@ func WriteJSON(path string, v any) error {
 	if err != nil {
 		return fmt.Errorf("cannot write the state of the box: %w", err)
 	}
-	return WriteFile(path, append(data, '\n'), 0o644)
-}
-
-// WriteFile is os.WriteFile through a temporary name, flushed and renamed.
-func WriteFile(path string, data []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
-	return nil
+	return atomicfile.Write(path, append(data, '\n'), atomicfile.Options{Mode: 0o644})
 }
