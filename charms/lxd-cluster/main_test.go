@@ -8,11 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
-	"github.com/dcib/dcib/charms/lxd-cluster/broker"
 	"github.com/dcib/dcib/charms/lxd-cluster/ceph"
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/charms/lxd-cluster/install"
 	"github.com/dcib/dcib/charms/lxd-cluster/maas"
+	"github.com/dcib/dcib/internal/profile/policy"
 )
 
 // defaults are the options' defaults in the metadata, as Juju gives them to the charm.
@@ -43,7 +43,7 @@ func defaults(t *testing.T) map[string]any {
 
 // What an operator reads as the default is what holds without the option.
 func TestTheDefaultPolicyIsTheOneInTheMetadata(t *testing.T) {
-	require.Equal(t, broker.DefaultPolicy, defaults(t)[broker.PolicyOption])
+	require.Equal(t, policy.Default, defaults(t)[policy.Option])
 }
 
 func TestTheDefaultsAreGood(t *testing.T) {

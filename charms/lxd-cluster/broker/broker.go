@@ -23,6 +23,7 @@ import (
 
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/lxd/profiles"
+	"github.com/dcib/dcib/internal/profile/policy"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
@@ -48,7 +49,7 @@ type Facts struct {
 	Unit      string // this unit
 	Owner     string // the mark of this application
 	Project   string
-	Policy    Policy
+	Policy    policy.Policy
 	PolicyErr string // why there is no policy; "" when there is
 	Relations []Relation
 	Instances map[string]Instance
@@ -132,8 +133,8 @@ func Observe(ctx context.Context, event hooktool.Event, w *World, active bool) (
 	if err != nil {
 		return f, err
 	}
-	text, _ := config[PolicyOption].(string)
-	if f.Policy, err = ParsePolicy(text); err != nil {
+	text, _ := config[policy.Option].(string)
+	if f.Policy, err = policy.Parse(text); err != nil {
 		f.PolicyErr = err.Error()
 	}
 	return f, nil

@@ -10,6 +10,7 @@ import (
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/lxd/profiles"
 	"github.com/dcib/dcib/internal/profile"
+	"github.com/dcib/dcib/internal/profile/policy"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
@@ -232,7 +233,7 @@ func (f Facts) decide(r Relation, o *outcome, earlier []outcome, taken map[strin
 	exists := o.profile != ""
 	switch {
 	case f.PolicyErr != "":
-		o.wait = "the operator of lxd-cluster has to mend its option " + PolicyOption
+		o.wait = "the operator of lxd-cluster has to mend its option " + policy.Option
 		return
 	case r.Wish == nil:
 		o.refused = r.WishErr

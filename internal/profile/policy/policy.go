@@ -1,4 +1,6 @@
-package broker
+// Package policy is what an operator allows applications to have in an LXD profile: the text
+// of option profile-policy, and what of a profile it refuses. It is pure.
+package policy
 
 import (
 	"bytes"
@@ -14,10 +16,10 @@ import (
 	"github.com/dcib/dcib/internal/profile"
 )
 
-// PolicyOption is the charm's option with the policy.
-const PolicyOption = "profile-policy"
+// Option is the option of charm lxd-cluster with the policy.
+const Option = "profile-policy"
 
-// DefaultPolicy is what an application may request where the operator sets nothing: its
+// Default is what an application may request where the operator sets nothing: its
 // own share of the machine, its own environment and notes, and whether it starts at boot.
 // It names each limit, because a tenant must not get what an LXD release adds later.
 // It leaves out what affects others:
@@ -32,7 +34,7 @@ const PolicyOption = "profile-policy"
 //     and network;
 //   - cluster.evacuate, because the drain of a member depends on it;
 //   - snapshots, because they fill a pool.
-const DefaultPolicy = `keys:
+const Default = `keys:
   - boot.autostart
   - environment.*
   - limits.cpu
@@ -55,20 +57,20 @@ type Policy struct {
 	lines map[string]int // where in the text each of the three begins
 }
 
-// ParsePolicy reads the option's YAML; empty text is DefaultPolicy. The error says which
+// Parse reads the option's YAML; empty text is Default. The error says which
 // part is wrong.
-func ParsePolicy(text string) (Policy, error) {
+func Parse(text string) (Policy, error) {
 	if strings.TrimSpace(text) == "" {
-		text = DefaultPolicy
+		text = Default
 	}
 	if len(text) > profile.MaxBytes {
-		return Policy{}, fmt.Errorf("cannot use option %s: it is %d bytes long, wanted at most %d", PolicyOption, len(text), profile.MaxBytes)
+		return Policy{}, fmt.Errorf("cannot use option %s: it is %d bytes long, wanted at most %d", Option, len(text), profile.MaxBytes)
 	}
 	p := Policy{lines: map[string]int{}}
 	decoder := yaml.NewDecoder(bytes.NewReader([]byte(text)))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&p); err != nil && !errors.Is(err, io.EOF) {
-		return Policy{}, fmt.Errorf("cannot use option %s: wanted YAML with lists of text at keys, devices and host-paths: %w", PolicyOption, err)
+		return Policy{}, fmt.Errorf("cannot use option %s: wanted YAML with lists of text at keys, devices and host-paths: %w", Option, err)
 	}
 	var document yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &document); err == nil && len(document.Content) > 0 {
@@ -79,11 +81,11 @@ func ParsePolicy(text string) (Policy, error) {
 	}
 	for i, where := range p.HostPaths {
 		if components(where) == nil {
-			return Policy{}, fmt.Errorf("cannot use option %s: host-paths has %q, wanted whole paths such as /srv/*, without .. in them", PolicyOption, where)
+			return Policy{}, fmt.Errorf("cannot use option %s: host-paths has %q, wanted whole paths such as /srv/*, without .. in them", Option, where)
 		}
 		for _, other := range slices.Concat(p.HostPaths[:i], p.HostPaths[i+1:]) {
 			if above(where, other) {
-				return Policy{}, fmt.Errorf("cannot use option %s: host-paths has %q and, inside it, %q: who is shown the one could put a link to any file of the host where the other is looked for: wanted paths of which none is inside another", PolicyOption, where, other)
+				return Policy{}, fmt.Errorf("cannot use option %s: host-paths has %q and, inside it, %q: who is shown the one could put a link to any file of the host where the other is looked for: wanted paths of which none is inside another", Option, where, other)
 			}
 		}
 	}
@@ -99,7 +101,7 @@ func (p Policy) Refuse(wanted profile.Profile) []string {
 		if line := p.lines[section]; line > 0 {
 			where = fmt.Sprintf("its %s (line %d) would need", section, line)
 		}
-		refused = append(refused, fmt.Sprintf("%s: %s does not allow it: %s %q", at, PolicyOption, where, needs))
+		refused = append(refused, fmt.Sprintf("%s: %s does not allow it: %s %q", at, Option, where, needs))
 	}
 	for _, key := range slices.Sorted(maps.Keys(wanted.Config)) {
 		if !matchAny(p.Keys, key) {

@@ -1,4 +1,4 @@
-package broker_test
+package policy_test
 
 import (
 	"strings"
@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dcib/dcib/charms/lxd-cluster/broker"
 	"github.com/dcib/dcib/internal/profile"
+	"github.com/dcib/dcib/internal/profile/policy"
 )
 
 func TestPolicy(t *testing.T) {
@@ -22,7 +22,7 @@ func TestPolicy(t *testing.T) {
 			"vol":  {"type": "disk", "pool": "p", "source": "volume", "path": "/vol"},
 		},
 	}
-	safe, err := broker.ParsePolicy("")
+	safe, err := policy.Parse("")
 	require.NoError(t, err)
 	assert.Equal(t, []string{
 		`config.boot.host_shutdown_timeout: profile-policy does not allow it: its keys (line 1) would need "boot.host_shutdown_timeout"`,
@@ -39,11 +39,11 @@ func TestPolicy(t *testing.T) {
 		`devices.vol: profile-policy does not allow it: its host-paths (line 11) would need "pool:p/volume"`,
 	}, safe.Refuse(wanted))
 
-	wide, err := broker.ParsePolicy("keys: [\"*\"]\ndevices: [gpu, disk, unix-*]\nhost-paths: [/srv/*, /dev/kvm, \"pool:p/*\"]")
+	wide, err := policy.Parse("keys: [\"*\"]\ndevices: [gpu, disk, unix-*]\nhost-paths: [/srv/*, /dev/kvm, \"pool:p/*\"]")
 	require.NoError(t, err)
 	assert.Equal(t, []string{`devices.etc: profile-policy does not allow it: its host-paths (line 3) would need "/etc"`}, wide.Refuse(wanted))
 
-	short, err := broker.ParsePolicy("devices: [gpu]")
+	short, err := policy.Parse("devices: [gpu]")
 	require.NoError(t, err)
 	assert.Equal(t, `config.boot.host_shutdown_timeout: profile-policy does not allow it: it would need keys "boot.host_shutdown_timeout"`, short.Refuse(wanted)[0])
 
@@ -60,20 +60,20 @@ func TestPolicy(t *testing.T) {
 		"keys: [\"limits.*\"\n- x":            "cannot use option profile-policy",
 		strings.Repeat("# a comment\n", 9999): "wanted at most 65536",
 	} {
-		_, err := broker.ParsePolicy(text)
+		_, err := policy.Parse(text)
 		assert.ErrorContains(t, err, says, text)
 	}
-	_, err = broker.ParsePolicy("host-paths: [/srv/a, /srv2/a/b, /dev/*, /dev/net/tun2, cephfs:cephfs]")
+	_, err = policy.Parse("host-paths: [/srv/a, /srv2/a/b, /dev/*, /dev/net/tun2, cephfs:cephfs]")
 	assert.ErrorContains(t, err, `host-paths has "/dev/*" and, inside it, "/dev/net/tun2"`)
 }
 
 // The default policy allows a tenant its own share and nothing that takes from other
 // containers, delays the host or reaches out of the container.
 func TestDefaultPolicy(t *testing.T) {
-	policy, err := broker.ParsePolicy("")
+	allowed, err := policy.Parse("")
 	require.NoError(t, err)
 	refused := func(key string) bool {
-		return len(policy.Refuse(profile.Profile{Config: map[string]string{key: "1"}})) > 0
+		return len(allowed.Refuse(profile.Profile{Config: map[string]string{key: "1"}})) > 0
 	}
 	for _, key := range []string{
 		"boot.autostart", "environment.LANG", "limits.cpu", "limits.cpu.allowance", "limits.memory", "limits.memory.enforce",
@@ -94,7 +94,7 @@ func TestDefaultPolicy(t *testing.T) {
 
 // What a device reaches on the host is what its path says, or it is refused.
 func TestHostPaths(t *testing.T) {
-	policy, err := broker.ParsePolicy("devices: [\"*\"]\nhost-paths: [/srv/*, /opt/data, /dev/kvm, cephfs:cephfs, \"ceph:rbd/*\", \"pool:p/web-*\", \"unix-char:10:*\", /run/app.sock]")
+	allowed, err := policy.Parse("devices: [\"*\"]\nhost-paths: [/srv/*, /opt/data, /dev/kvm, cephfs:cephfs, \"ceph:rbd/*\", \"pool:p/web-*\", \"unix-char:10:*\", /run/app.sock]")
 	require.NoError(t, err)
 	for _, c := range []struct {
 		device  string // properties, with spaces
@@ -141,7 +141,7 @@ func TestHostPaths(t *testing.T) {
 			name, value, _ := strings.Cut(property, "=")
 			device[name] = value
 		}
-		refused := policy.Refuse(profile.Profile{Devices: map[string]map[string]string{"d": device}})
+		refused := allowed.Refuse(profile.Profile{Devices: map[string]map[string]string{"d": device}})
 		assert.Equal(t, c.allowed, len(refused) == 0, "%s: %v", c.device, refused)
 	}
 }
@@ -155,7 +155,7 @@ func TestPolicyPatterns(t *testing.T) {
 		{"limits.cpu", "limits.cpu", true}, {"limits.cpu", "limits.cpu.allowance", false}, {"*", "raw.lxc", true},
 		{"*.cpu", "limits.cpu", true}, {"l*.c*u", "limits.cpu", true}, {"l*.c*u", "limits.cpux", false}, {"a*a", "a", false}, {"", "x", false},
 	} {
-		p := broker.Policy{Keys: []string{c.pattern}}
+		p := policy.Policy{Keys: []string{c.pattern}}
 		refused := p.Refuse(profile.Profile{Config: map[string]string{c.key: ""}})
 		assert.Equal(t, c.fits, len(refused) == 0, "%s on %s", c.pattern, c.key)
 	}
