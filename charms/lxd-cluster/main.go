@@ -202,7 +202,11 @@ func plan(f facts) charm.Plan[*world] {
 }
 
 func (w *world) share() share.World {
-	return share.World{Tools: w.tools, Folder: share.Folder, StateDir: w.stateDir()}
+	s := share.World{Tools: w.tools, Folder: share.Folder, StateDir: w.stateDir()}
+	if server, err := w.socket.Server(context.Background()); err == nil {
+		s.LXD = server
+	}
+	return s
 }
 
 func (w *world) wake() wake.World {

@@ -17,7 +17,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -33,7 +32,7 @@ const Endpoint = "lxd-profile"
 // What Juju writes into an instance's options when it makes it.
 // https://github.com/juju/juju/blob/main/environs/tags/tags.go
 const (
-	jujuModel = "user.juju-model-uuid"
+	jujuModel = lxdprofile.ModelOption
 	jujuUnits = "user.juju-units-deployed"
 )
 
@@ -47,6 +46,7 @@ type World struct {
 type Facts struct {
 	Active    bool   // whether this unit is the one that acts
 	Unit      string // this unit
+	Model     string // its model's UUID
 	Owner     string // the mark of this application
 	Project   string
 	Policy    policy.Policy
@@ -95,6 +95,7 @@ func Observe(ctx context.Context, event hooktool.Event, w *World, active bool) (
 	f := Facts{
 		Active:    active,
 		Unit:      event.Unit,
+		Model:     event.ModelUUID,
 		Owner:     event.ModelUUID + "/" + event.App(),
 		Project:   w.Project,
 		Instances: map[string]Instance{},
@@ -117,7 +118,7 @@ func Observe(ctx context.Context, event hooktool.Event, w *World, active bool) (
 		f.Relations = append(f.Relations, r)
 	}
 	// In the order of their numbers: where two set the same, the older one has it.
-	slices.SortFunc(f.Relations, func(a, b Relation) int { return relationNumber(a.ID) - relationNumber(b.ID) })
+	slices.SortFunc(f.Relations, func(a, b Relation) int { return lxdprofile.RelationNumber(a.ID) - lxdprofile.RelationNumber(b.ID) })
 	if f.Profiles, err = profiles.List(w.LXD, f.Owner); err != nil {
 		return f, fmt.Errorf("cannot list LXD's profiles in project %s: %w", f.Project, err)
 	}
@@ -212,11 +213,4 @@ func (f Facts) observeInstances(server profiles.Server) error {
 		f.Instances[name] = known
 	}
 	return nil
-}
-
-// relationNumber gives 5 for "lxd-profile:5".
-func relationNumber(id string) int {
-	_, digits, _ := strings.Cut(id, ":")
-	n, _ := strconv.Atoi(digits)
-	return n
 }

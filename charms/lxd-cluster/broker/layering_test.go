@@ -204,10 +204,16 @@ func TestAnothersShare(t *testing.T) {
 		c.hook()
 		return a.state(0).State + " " + a.state(0).Message
 	}
-	own, other := lxdprofile.CephCluster(shop, "web"), lxdprofile.CephCluster(shop, "db")
+	own, other := a.answer().CephCluster, lxdprofile.CephCluster(here, "lxd-profile:9")
 	assert.Equal(t, "applied ", disk(own))
 	assert.Equal(t, "applied ", disk("ceph"))
-	assert.Contains(t, disk(other), "refused devices.cephfs.ceph.cluster_name is \""+other+"\", which is not this application's")
-	a.wish.ModelUUID = rogue // as if it were another's
-	assert.Contains(t, disk(lxdprofile.CephCluster(rogue, "web")), "refused devices.cephfs.ceph.cluster_name")
+	assert.Contains(t, disk(other), "refused devices.cephfs.ceph.cluster_name is \""+other+"\", which is not this relation's")
+	assert.Contains(t, disk(lxdprofile.CephCluster(shop, "web")), "refused devices.cephfs.ceph.cluster_name")
+
+	// Who says that it is this application has a name of its own all the same.
+	thief := c.ask(shop, "web", 0, "limits.cpu=1")
+	thief.wish.Profile = a.wish.Profile
+	thief.relation.Databags[thief.app] = thief.wish.Encode()
+	c.hook()
+	assert.NotEqual(t, own, thief.answer().CephCluster)
 }

@@ -243,7 +243,7 @@ func (f Facts) decide(r Relation, o *outcome, earlier []outcome, taken map[strin
 		}
 	default:
 		if o.refused = f.refuse(r.Wish.Profile); o.refused == "" {
-			o.refused = r.foreignShare()
+			o.refused = f.foreignShare(r.ID, r.Wish.Profile)
 		}
 		if o.refused == "" {
 			o.refused = o.clash(r.Wish.Profile, earlier)
@@ -252,7 +252,7 @@ func (f Facts) decide(r Relation, o *outcome, earlier []outcome, taken map[strin
 			o.content = r.Wish.Profile
 		}
 	}
-	if exists && (f.refuse(o.content) != "" || o.clash(o.content, earlier) != "") {
+	if exists && (f.refuse(o.content) != "" || f.foreignShare(r.ID, o.content) != "" || o.clash(o.content, earlier) != "") {
 		o.content = profile.Profile{}
 	}
 	// No profile, and with it no trace to be found later, for claims that nobody believes.
@@ -292,19 +292,14 @@ func (f Facts) refuse(p profile.Profile) string {
 	return strings.Join(f.Policy.Refuse(p), "; ")
 }
 
-// foreignShare says why a wish may not use the Ceph cluster that it names: another
-// application's key is on the hosts under that name. "" when it may.
-func (r Relation) foreignShare() string {
-	own := lxdprofile.CephCluster(r.Wish.ModelUUID, r.Wish.Application)
-	for _, name := range slices.Sorted(maps.Keys(r.Wish.Profile.Devices)) {
-		cluster := r.Wish.Profile.Devices[name]["ceph.cluster_name"]
-		if !strings.HasPrefix(cluster, lxdprofile.CephPrefix) {
-			continue
-		}
-		// The wish says of which model it is, the claims have proven it.
-		lies := slices.ContainsFunc(r.Units, func(u Unit) bool { return u.Claim != nil && u.Claim.ModelUUID != r.Wish.ModelUUID })
-		if cluster != own || lies {
-			return fmt.Sprintf("devices.%s.ceph.cluster_name is %s, which is not this application's", name, shown(cluster))
+// foreignShare says why a relation's profile may not use the Ceph cluster that it names: another
+// relation's key is on the hosts under that name. "" when it may.
+func (f Facts) foreignShare(relation string, wanted profile.Profile) string {
+	own := lxdprofile.CephCluster(f.Model, relation)
+	for _, name := range slices.Sorted(maps.Keys(wanted.Devices)) {
+		cluster := wanted.Devices[name]["ceph.cluster_name"]
+		if strings.HasPrefix(cluster, lxdprofile.CephPrefix) && cluster != own {
+			return fmt.Sprintf("devices.%s.ceph.cluster_name is %s, which is not this relation's", name, shown(cluster))
 		}
 	}
 	return ""
@@ -476,7 +471,7 @@ func (f Facts) answer(r Relation, o outcome, attachments map[string]profiles.Att
 		})
 		units[name] = f.state(r, o, v, attachments)
 	}
-	answer := lxdprofile.Answer{Units: units, Calls: f.Calls}
+	answer := lxdprofile.Answer{Units: units, Calls: f.Calls, CephCluster: lxdprofile.CephCluster(f.Model, r.ID)}
 	if p, exists := f.Profiles[o.profile]; exists {
 		answer.Profile = &p.Content
 	}

@@ -2,6 +2,11 @@
 // application asked for over lxd-profile: monitors and key, in /etc/ceph, where LXD looks
 // for them by the names of cluster and user. They come sealed to each unit; every unit does
 // this for its own host, whoever leads.
+//
+// The requirer is not trusted. The name of the cluster is made of the provider's id of the
+// relation alone, nothing is written before a unit of the relation has proven in which
+// instance, and so in which model, it runs, and every value that becomes a part of a file or
+// of a file's name is checked.
 package share
 
 import (
@@ -18,6 +23,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
@@ -37,25 +44,31 @@ const keyFile = "share-key"
 // ours is the first line of each file that is ours, with what it was made of.
 const ours = "# Written by lxd-cluster for a relation lxd-profile: "
 
-// World is what this room works on.
+// World is what this component works on.
 type World struct {
 	Tools    hooktool.Tools
+	LXD      Instances // nil while there is no LXD: then no claim is proven
 	Folder   string
 	StateDir string // readable by root only
 }
 
+// Instances is what is asked of LXD: each instance's own options (profiles.Server is one).
+type Instances interface {
+	GetInstances(kind api.InstanceType) ([]api.Instance, error)
+}
+
 // Facts are what the unit saw.
 type Facts struct {
-	Relations []Relation
+	Relations []Relation        // in the order of their numbers
 	SealKey   string            // the public half of this unit's key; "" when it has none
-	Has       map[string]string // what the host has of ours: cluster → Of
+	Has       map[string]string // what the host has of ours: cluster → digest of the access
 }
 
 // Relation is one application that asks for a share.
 type Relation struct {
 	ID, Cluster string
-	Ceph        lxdprofile.Ceph
 	Access      *lxdprofile.CephAccess // nil until it can be opened
+	Proven      bool                   // a unit has proven its instance; asked only where Access would be written
 	Err         string                 // why it cannot be used
 	Member      map[string]string      // this unit's databag
 }
@@ -90,7 +103,7 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 		if err != nil || ceph == nil {
 			continue // the broker tells them what is wrong with the rest
 		}
-		r := Relation{ID: id, Cluster: lxdprofile.CephCluster(bag["model-uuid"], bag["application"]), Ceph: *ceph}
+		r := Relation{ID: id, Cluster: lxdprofile.CephCluster(event.ModelUUID, id)}
 		if r.Member, err = w.Tools.RelationGet(ctx, id, event.Unit); err != nil {
 			return f, err
 		}
@@ -102,9 +115,48 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 				r.Access = &access
 			}
 		}
+		if r.Access != nil && f.Has[r.Cluster] != r.Access.Digest() {
+			if r.Proven, err = proven(ctx, w, id); err != nil {
+				return f, err
+			}
+		}
 		f.Relations = append(f.Relations, r)
 	}
+	slices.SortFunc(f.Relations, func(a, b Relation) int {
+		return lxdprofile.RelationNumber(a.ID) - lxdprofile.RelationNumber(b.ID)
+	})
 	return f, nil
+}
+
+// proven reports whether a unit of the relation has proven which instance is its own. Each unit
+// of this charm checks that for its own host: none writes a file on the word of another.
+func proven(ctx context.Context, w World, relation string) (bool, error) {
+	if w.LXD == nil {
+		return false, nil
+	}
+	units, err := w.Tools.RelationUnits(ctx, relation)
+	if err != nil {
+		return false, err
+	}
+	listed, err := w.LXD.GetInstances(api.InstanceTypeAny)
+	if err != nil {
+		return false, fmt.Errorf("cannot list LXD's instances: %w", err)
+	}
+	options := map[string]map[string]string{}
+	for _, instance := range listed {
+		options[instance.Name] = instance.Config
+	}
+	for _, unit := range units {
+		bag, err := w.Tools.RelationGet(ctx, relation, unit)
+		if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
+			return false, err
+		}
+		claim, err := lxdprofile.DecodeClaim(unit, bag)
+		if err == nil && claim.ProvenIn(relation, options[claim.Instance]) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func (f Facts) observeFiles(w World) error {
@@ -125,12 +177,16 @@ func (f Facts) observeFiles(w World) error {
 	return nil
 }
 
-// A monitor's address, with or without a port, and a user's name: they become lines and
-// names of files.
+// A monitor's address, with or without a port, a user's name, and a key in base64: they become
+// lines and names of files.
 var (
-	monitor = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:[0-9]{1,5})?$`)
-	user    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+	monitor = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252})(:[0-9]{1,5})?$`)
+	user    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
+	secret  = regexp.MustCompile(`^[A-Za-z0-9+/]{1,128}={0,2}$`)
 )
+
+// maxMonitors is how many monitors an access may name; Ceph itself advises three to seven.
+const maxMonitors = 32
 
 // open opens and checks what was sealed to this unit.
 func open(key *seal.Key, cluster, sealed string) (lxdprofile.CephAccess, error) {
@@ -142,32 +198,38 @@ func open(key *seal.Key, cluster, sealed string) (lxdprofile.CephAccess, error) 
 	if err := json.Unmarshal(text, &access); err != nil {
 		return access, errors.New("cannot read the access to a share: it is not JSON")
 	}
-	if len(access.Monitors) == 0 || !user.MatchString(access.User) || slices.ContainsFunc(access.Monitors, func(m string) bool { return !monitor.MatchString(m) }) {
-		return access, errors.New("cannot use the access to a share: wanted addresses of monitors, and a name of a user")
+	if len(access.Monitors) == 0 || len(access.Monitors) > maxMonitors || !user.MatchString(access.User) || slices.ContainsFunc(access.Monitors, func(m string) bool { return !monitor.MatchString(m) }) {
+		return access, fmt.Errorf("cannot use the access to a share: wanted addresses of 1 to %d monitors, and the name of a user", maxMonitors)
 	}
-	if _, err := base64.StdEncoding.DecodeString(access.Key); err != nil || access.Key == "" {
+	// The decoder passes over line breaks (encoding/base64), so the text is checked first.
+	if _, err := base64.StdEncoding.Strict().DecodeString(access.Key); err != nil || !secret.MatchString(access.Key) {
 		return access, errors.New("cannot use the access to a share: the key is not one that Ceph makes")
 	}
 	return access, nil
 }
 
-// Plan says what to put onto the host, what to take off it, and what to tell who asks.
+// Plan says what to put onto the host, what to take off it, and what to tell the requirers.
 func Plan(f Facts) []charm.Step[World] {
 	var steps []charm.Step[World]
 	wanted := map[string]bool{}
 	for _, r := range f.Relations {
-		wanted[r.Cluster] = true
 		if f.SealKey == "" {
+			wanted[r.Cluster] = true
 			steps = append(steps, makeKey{})
 			continue
 		}
-		if r.Access != nil && f.Has[r.Cluster] != r.Ceph.Of {
-			steps = append(steps, write{r.Cluster, r.Ceph.Of, *r.Access})
+		member := lxdprofile.Member{SealKey: f.SealKey, Ceph: f.Has[r.Cluster], Problem: r.Err}
+		if wanted[r.Cluster] {
+			// Their names are 64 bits of a hash; one that is taken all the same stays its owner's.
+			member.Ceph, member.Problem = "", "cannot keep the access to a share: another relation has the name "+r.Cluster+" on the hosts: remove this relation and make it again"
+		} else if r.Access != nil && r.Proven && f.Has[r.Cluster] != r.Access.Digest() {
+			wanted[r.Cluster] = true
+			steps = append(steps, write{r.Cluster, *r.Access})
 			continue
 		}
-		member := lxdprofile.Member{SealKey: f.SealKey, Ceph: f.Has[r.Cluster], Problem: r.Err}.Encode()
-		if !lxdprofile.Same(r.Member, member) {
-			steps = append(steps, tell{r.ID, member})
+		wanted[r.Cluster] = true
+		if values := member.Encode(); !lxdprofile.Same(r.Member, values) {
+			steps = append(steps, tell{r.ID, values})
 		}
 	}
 	for _, cluster := range slices.Sorted(maps.Keys(f.Has)) {
@@ -218,8 +280,8 @@ func (makeKey) Apply(_ context.Context, w World) error {
 
 // write puts monitors and key where LXD looks for them.
 type write struct {
-	cluster, of string
-	access      lxdprofile.CephAccess
+	cluster string
+	access  lxdprofile.CephAccess
 }
 
 func (s write) Name() string { return "write the access to Ceph cluster " + s.cluster }
@@ -237,7 +299,7 @@ func (s write) Apply(ctx context.Context, w World) error {
 	if err := replace(base+".client."+s.access.User+".keyring", []byte(keyring)); err != nil {
 		return err
 	}
-	conf := fmt.Sprintf("%s%s\n[global]\nmon_host = %s\n", ours, s.of, strings.Join(s.access.Monitors, ","))
+	conf := fmt.Sprintf("%s%s\n[global]\nmon_host = %s\n", ours, s.access.Digest(), strings.Join(s.access.Monitors, ","))
 	return replace(base+".conf", []byte(conf))
 }
 

@@ -2,9 +2,12 @@ package share_test
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,43 +19,117 @@ import (
 	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
+	"github.com/dcib/dcib/internal/lxd/profiles/profilestest"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 	"github.com/dcib/dcib/internal/seal"
 )
 
 const key = "QVFEU0VDUkVUU0VDUkVUU0VDUkVU"
 
-// host is two units of lxd-cluster, each with a host of its own, and one application.
+const (
+	here  = "00000000-0000-4000-8000-000000000001" // the provider's model
+	shop  = "00000000-0000-4000-8000-000000000002"
+	rogue = "00000000-0000-4000-8000-000000000003"
+)
+
+// host is two units of lxd-cluster, each with a host of its own and one LXD for both, and one
+// application that asks.
 type host struct {
-	t        *testing.T
-	juju     *hooktooltest.Juju
-	relation *hooktooltest.Relation
-	dirs     map[string]string
-	cluster  string
+	t    tester
+	juju *hooktooltest.Juju
+	lxd  *profilestest.LXD
+	dirs map[string]string
+	*asker
 }
 
-func newHost(t *testing.T) *host {
-	h := &host{t: t, juju: hooktooltest.New(), dirs: map[string]string{}, cluster: lxdprofile.CephCluster("uuid", "web")}
+// tester is what is needed of *testing.T.
+type tester interface {
+	require.TestingT
+	assert.TestingT
+	Helper()
+}
+
+// asker is one application that asks, over a relation of its own.
+type asker struct {
+	h        *host
+	relation *hooktooltest.Relation
+	app      string
+	cluster  string // the name that it seals for
+	wish     lxdprofile.Wish
+	claim    lxdprofile.Claim
+}
+
+func newHost(t *testing.T) *host { return hostIn(t, t.TempDir()) }
+
+func hostIn(t tester, dir string) *host {
+	h := &host{t: t, juju: hooktooltest.New(), lxd: profilestest.New(), dirs: map[string]string{}}
 	for _, unit := range []string{"lxd-cluster/0", "lxd-cluster/1"} {
 		h.juju.AddUnit(unit, "")
-		h.dirs[unit] = t.TempDir()
+		h.dirs[unit] = filepath.Join(dir, strings.ReplaceAll(unit, "/", "-"))
+		require.NoError(t, os.MkdirAll(h.dirs[unit], 0o755))
 	}
-	h.relation = h.juju.Relate("lxd-cluster:lxd-profile", "sub:lxd-profile")
-	h.ask(lxdprofile.Ceph{})
+	h.asker = h.relate("sub", "web", shop)
+	h.asker.prove()
 	return h
 }
 
-func (h *host) ask(c lxdprofile.Ceph) {
-	bag := lxdprofile.Wish{Application: "web", Model: "shop", ModelUUID: "uuid"}.Encode()
+// relate relates an application with one unit, which has claimed its instance but not proven it.
+func (h *host) relate(app, principal, model string) *asker {
+	a := &asker{h: h, app: app}
+	a.relation = h.juju.Relate("lxd-cluster:lxd-profile", app+":lxd-profile")
+	a.cluster = lxdprofile.CephCluster(here, a.id())
+	h.juju.AddUnit(app+"/0", "")
+	a.wish = lxdprofile.Wish{Application: principal, Model: "shop", ModelUUID: model}
+	a.claim = lxdprofile.Claim{Unit: app + "/0", Principal: principal + "/0", ModelUUID: model, Instance: "juju-" + principal + "-0"}
+	if h.lxd.Instances[a.claim.Instance] == nil {
+		h.lxd.Add(a.claim.Instance, model, a.claim.Principal)
+	}
+	a.relation.Databags[app+"/0"] = a.claim.Encode()
+	a.ask(lxdprofile.Ceph{})
+	return a
+}
+
+func (a *asker) id() string { return fmt.Sprintf("lxd-profile:%d", a.relation.ID) }
+
+// prove does what the broker and an honest unit do: a nonce in the instance, and a proof.
+func (a *asker) prove() {
+	key := lxdprofile.NonceKey(a.id())
+	nonce, err := lxdprofile.NewNonce(rand.Reader)
+	require.NoError(a.h.t, err)
+	a.h.lxd.Instances[a.claim.Instance].Config[key] = nonce
+	a.claim.Challenge, a.claim.Proof = lxdprofile.ChallengeOf(nonce), a.claim.Prove(key, nonce)
+	a.relation.Databags[a.app+"/0"] = a.claim.Encode()
+}
+
+func (a *asker) ask(c lxdprofile.Ceph) {
+	bag := a.wish.Encode()
 	bag["ceph"] = c.Encode()["ceph"]
-	h.relation.Databags["sub"] = bag
+	a.relation.Databags[a.app] = bag
+}
+
+// member is what a unit of lxd-cluster has told the application.
+func (a *asker) member(unit string) lxdprofile.Member {
+	m, err := lxdprofile.DecodeMember(a.relation.Databags[unit])
+	if err != nil {
+		return lxdprofile.Member{}
+	}
+	return m
 }
 
 func (h *host) hook(unit string) lxdprofile.Member {
 	h.t.Helper()
-	c := charm.Charm[share.Facts, share.World]{
+	require.NoError(h.t, crashtest.Try(nil, h.juju, h.charm(), h.event(unit)))
+	return h.member(unit)
+}
+
+func (h *host) event(unit string) hooktool.Event {
+	return hooktool.Event{Hook: "update-status", Unit: unit, ModelUUID: here}
+}
+
+func (h *host) charm() charm.Charm[share.Facts, share.World] {
+	return charm.Charm[share.Facts, share.World]{
 		World: func(event hooktool.Event, tools hooktool.Tools) share.World {
-			return share.World{Tools: tools, Folder: filepath.Join(h.dirs[event.Unit], "ceph"), StateDir: filepath.Join(h.dirs[event.Unit], "state")}
+			return share.World{Tools: tools, LXD: h.lxd, Folder: filepath.Join(h.dirs[event.Unit], "ceph"), StateDir: filepath.Join(h.dirs[event.Unit], "state")}
 		},
 		Observe: func(ctx context.Context, event hooktool.Event, w share.World) (share.Facts, error) {
 			return share.Observe(ctx, event, w)
@@ -61,24 +138,18 @@ func (h *host) hook(unit string) lxdprofile.Member {
 			return charm.Plan[share.World]{Steps: share.Plan(f), Status: charm.Active("")}
 		},
 	}
-	require.NoError(h.t, crashtest.Try(nil, h.juju, c, hooktool.Event{Hook: "update-status", Unit: unit}))
-	m, err := lxdprofile.DecodeMember(h.relation.Databags[unit])
-	if err != nil {
-		return lxdprofile.Member{}
-	}
-	return m
 }
 
 // sealTo seals an access to some units, by their numbers.
-func (h *host) sealTo(access lxdprofile.CephAccess, of string, keys map[string]string) {
+func (a *asker) sealTo(access lxdprofile.CephAccess, keys map[string]string) {
 	text, err := json.Marshal(access)
-	require.NoError(h.t, err)
-	c := lxdprofile.Ceph{Of: of, Sealed: map[string]string{}}
+	require.NoError(a.h.t, err)
+	c := lxdprofile.Ceph{Of: "x\n[global]\nlog_file = /etc/cron.d/x", Source: "cephfs:cephfs/web", Sealed: map[string]string{}}
 	for n, public := range keys {
-		c.Sealed[n], err = seal.Seal(public, lxdprofile.CephPurpose(h.cluster), text)
-		require.NoError(h.t, err)
+		c.Sealed[n], err = seal.Seal(public, lxdprofile.CephPurpose(a.cluster), text)
+		require.NoError(a.h.t, err)
 	}
-	h.ask(c)
+	a.ask(c)
 }
 
 func (h *host) files(unit string) map[string]string {
@@ -110,12 +181,13 @@ func TestEachHostGetsItsOwn(t *testing.T) {
 		assert.Equal(t, m, h.hook(unit), "the key stays")
 		keys[n] = m.SealKey
 	}
-	h.sealTo(access, "one", keys)
+	h.sealTo(access, keys)
 	for _, unit := range []string{"lxd-cluster/0", "lxd-cluster/1"} {
-		assert.Equal(t, "one", h.hook(unit).Ceph)
+		assert.Equal(t, access.Digest(), h.hook(unit).Ceph)
 		files := h.files(unit)
 		assert.Equal(t, "[client.web]\n\tkey = "+key+"\n", files[h.cluster+".client.web.keyring"])
-		assert.Contains(t, files[h.cluster+".conf"], "\n[global]\nmon_host = 10.0.0.1,[fd00::1]:6789\n")
+		assert.Equal(t, "# Written by lxd-cluster for a relation lxd-profile: "+access.Digest()+"\n[global]\nmon_host = 10.0.0.1,[fd00::1]:6789\n", files[h.cluster+".conf"],
+			"nothing in it is the requirer's own word")
 	}
 	for owner, bag := range h.relation.Databags {
 		for _, value := range bag {
@@ -129,10 +201,10 @@ func TestEachHostGetsItsOwn(t *testing.T) {
 	// Another user: nothing of the one before is left. Only to unit 1, so unit 0 stays.
 	other := access
 	other.User = "db"
-	h.sealTo(other, "two", map[string]string{"1": keys["1"]})
-	assert.Equal(t, "two", h.hook("lxd-cluster/1").Ceph)
+	h.sealTo(other, map[string]string{"1": keys["1"]})
+	assert.Equal(t, other.Digest(), h.hook("lxd-cluster/1").Ceph)
 	assert.NotContains(t, h.files("lxd-cluster/1"), h.cluster+".client.web.keyring")
-	assert.Equal(t, "one", h.hook("lxd-cluster/0").Ceph)
+	assert.Equal(t, access.Digest(), h.hook("lxd-cluster/0").Ceph)
 
 	// The share, or the relation, goes: so does the key. What is not ours stays.
 	h.ask(lxdprofile.Ceph{})
@@ -153,6 +225,13 @@ func TestBadAccess(t *testing.T) {
 		"no user":        {Monitors: []string{"10.0.0.1"}, Key: key},
 		"no key":         {Monitors: []string{"10.0.0.1"}, User: "web"},
 		"a key's line":   {Monitors: []string{"10.0.0.1"}, User: "web", Key: "x\n[client.admin]"},
+		"a key and more": {Monitors: []string{"10.0.0.1"}, User: "web", Key: key + "\n"},
+		"a key in lines": {Monitors: []string{"10.0.0.1"}, User: "web", Key: key[:8] + "\r\n" + key[8:]},
+		"a loose key":    {Monitors: []string{"10.0.0.1"}, User: "web", Key: "QR=="}, // bits behind its end
+		"a long key":     {Monitors: []string{"10.0.0.1"}, User: "web", Key: strings.Repeat("QQQQ", 1000)},
+		"a long user":    {Monitors: []string{"10.0.0.1"}, User: strings.Repeat("x", 300), Key: key},
+		"a long monitor": {Monitors: []string{strings.Repeat("x", 300)}, User: "web", Key: key},
+		"many monitors":  {Monitors: slices.Repeat([]string{"10.0.0.1"}, 33), User: "web", Key: key},
 		"for another":    {},
 		"sealed to them": {},
 	} {
@@ -167,7 +246,7 @@ func TestBadAccess(t *testing.T) {
 				public = h.hook("lxd-cluster/1").SealKey
 				bad = access
 			}
-			h.sealTo(bad, "one", map[string]string{"0": public})
+			h.sealTo(bad, map[string]string{"0": public})
 			m := h.hook("lxd-cluster/0")
 			assert.Empty(t, m.Ceph)
 			assert.Contains(t, m.Problem, "cannot ")
@@ -182,4 +261,140 @@ func TestNobodyAsks(t *testing.T) {
 	delete(h.relation.Databags["sub"], "ceph")
 	assert.Empty(t, h.hook("lxd-cluster/0").SealKey)
 	assert.NoDirExists(t, filepath.Join(h.dirs["lxd-cluster/0"], "state"))
+}
+
+// Whatever an application says of itself, its access goes under the name of its relation alone,
+// and nowhere before one of its units has proven its instance.
+func TestForgedNames(t *testing.T) {
+	for name, forge := range map[string]func(h *host, evil *asker){
+		"nothing is proven":     func(*host, *asker) {},
+		"a forged application":  func(_ *host, evil *asker) { evil.wish.Application = "web" },
+		"a forged model":        func(_ *host, evil *asker) { evil.wish.ModelUUID = shop },
+		"both":                  func(_ *host, evil *asker) { evil.wish.Application, evil.wish.ModelUUID = "web", shop },
+		"another's claim":       func(h *host, evil *asker) { evil.claim = h.claim },
+		"another's instance":    func(_ *host, evil *asker) { evil.claim.Instance = "juju-web-0" },
+		"a model it is not of":  func(_ *host, evil *asker) { evil.claim.ModelUUID = shop },
+		"the other's own proof": func(h *host, evil *asker) { evil.claim.Proof = h.claim.Proof },
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t)
+			evil := h.relate("remote-0123456789abcdef", "evil", rogue)
+			keys := map[string]string{"0": h.hook("lxd-cluster/0").SealKey}
+			h.sealTo(access, keys)
+			h.hook("lxd-cluster/0")
+			before := h.files("lxd-cluster/0")
+			require.Len(t, before, 2)
+
+			forge(h, evil)
+			evil.relation.Databags[evil.app+"/0"] = evil.claim.Encode()
+			theirs := lxdprofile.CephAccess{Monitors: []string{"203.0.113.1"}, User: "web", Key: key}
+			for _, cluster := range []string{h.cluster, evil.cluster} {
+				evil.cluster = cluster
+				evil.sealTo(theirs, keys)
+				h.hook("lxd-cluster/0")
+				assert.Equal(t, before, h.files("lxd-cluster/0"))
+				assert.Empty(t, evil.member("lxd-cluster/0").Ceph)
+			}
+		})
+	}
+}
+
+// Two relations are beside each other, whatever each says of itself, and the end of one takes
+// nothing from the other.
+func TestBothAtOnce(t *testing.T) {
+	h := newHost(t)
+	evil := h.relate("remote-0123456789abcdef", "evil", rogue)
+	evil.prove()
+	evil.wish = h.wish // it says that it is the other
+	keys := map[string]string{"0": h.hook("lxd-cluster/0").SealKey}
+	theirs := lxdprofile.CephAccess{Monitors: []string{"203.0.113.1"}, User: "web", Key: key}
+	h.sealTo(access, keys)
+	evil.sealTo(theirs, keys)
+	for range 3 {
+		h.hook("lxd-cluster/0")
+		files := h.files("lxd-cluster/0")
+		assert.Len(t, files, 4)
+		assert.Contains(t, files[h.cluster+".conf"], "mon_host = 10.0.0.1,")
+		assert.Contains(t, files[evil.cluster+".conf"], "mon_host = 203.0.113.1\n")
+	}
+	assert.NotEqual(t, h.cluster, evil.cluster)
+	h.juju.Unrelate(evil.relation)
+	h.hook("lxd-cluster/0")
+	assert.Len(t, h.files("lxd-cluster/0"), 2)
+	assert.Contains(t, h.files("lxd-cluster/0")[h.cluster+".conf"], "mon_host = 10.0.0.1,")
+}
+
+// Of two relations of one name the later is refused. Names are hashes, so the facts are made up.
+func TestTheLaterOfOneNameIsRefused(t *testing.T) {
+	h := newHost(t)
+	h.hook("lxd-cluster/0")
+	relation := share.Relation{ID: "lxd-profile:0", Cluster: "dcib-0123456789abcdef", Access: &access, Proven: true}
+	other := relation
+	other.ID = "lxd-profile:1"
+	var names []string
+	for _, step := range share.Plan(share.Facts{SealKey: "k", Relations: []share.Relation{relation, other}, Has: map[string]string{relation.Cluster: access.Digest()}}) {
+		names = append(names, step.Name())
+		if strings.Contains(step.Name(), "lxd-profile:1") {
+			assert.Contains(t, fmt.Sprintf("%v", step), "another relation has the name dcib-0123456789abcdef")
+		}
+	}
+	assert.Equal(t, []string{"say what this host has of a share (lxd-profile:0)", "say what this host has of a share (lxd-profile:1)"}, names)
+}
+
+// What the host has stays while nothing can be proven: an instance that moves goes by another
+// name for that time, and one on an offline member has no options.
+func TestWhatIsThereStaysWithoutAProof(t *testing.T) {
+	h := newHost(t)
+	h.sealTo(access, map[string]string{"0": h.hook("lxd-cluster/0").SealKey})
+	h.hook("lxd-cluster/0")
+	before := h.files("lxd-cluster/0")
+	require.Len(t, before, 2)
+	delete(h.lxd.Instances, h.claim.Instance)
+	h.hook("lxd-cluster/0")
+	assert.Equal(t, before, h.files("lxd-cluster/0"))
+	delete(h.relation.Databags, h.app+"/0")
+	h.juju.RemoveUnit(h.app + "/0")
+	h.hook("lxd-cluster/0")
+	assert.Equal(t, before, h.files("lxd-cluster/0"))
+}
+
+// Hooks are killed at every point while an honest application and a forger come and go.
+func TestCrashes(t *testing.T) {
+	crashtest.Check(t, func(run *crashtest.Run) any {
+		h := hostIn(run, t.TempDir())
+		hooks := func(n int) {
+			for range n {
+				for _, unit := range []string{"lxd-cluster/0", "lxd-cluster/1"} {
+					_ = crashtest.Hook(run, h.juju, h.charm(), h.event(unit))
+				}
+			}
+		}
+		keys := func() map[string]string {
+			keys := map[string]string{}
+			for n, unit := range map[string]string{"0": "lxd-cluster/0", "1": "lxd-cluster/1"} {
+				if public := h.member(unit).SealKey; public != "" {
+					keys[n] = public
+				}
+			}
+			return keys
+		}
+		evil := h.relate("remote-0123456789abcdef", "evil", rogue)
+		evil.wish = h.wish
+		theirs := lxdprofile.CephAccess{Monitors: []string{"203.0.113.1"}, User: "web", Key: key}
+		run.Always = func() {
+			for _, unit := range []string{"lxd-cluster/0", "lxd-cluster/1"} {
+				for name, text := range h.files(unit) {
+					require.NotContains(run, text, "203.0.113.1", "%s on %s", name, unit)
+				}
+			}
+		}
+		hooks(2)
+		h.sealTo(access, keys())
+		evil.cluster = h.cluster
+		evil.sealTo(theirs, keys())
+		hooks(2)
+		h.juju.Unrelate(evil.relation)
+		hooks(2)
+		return map[string]any{"0": h.files("lxd-cluster/0"), "1": h.files("lxd-cluster/1")}
+	}, crashtest.Late, crashtest.Lost)
 }

@@ -57,6 +57,14 @@ func (f *Facts) observeShare(ctx context.Context, w World) error {
 	return nil
 }
 
+// nameCluster takes over the name that the broker has given to the share's Ceph cluster on its
+// hosts. The charm has one relation at most (limit: 1).
+func (f *Facts) nameCluster() {
+	if f.Options.handsOverAccess() && len(f.Relations) > 0 && f.Relations[0].Answer.CephCluster != "" {
+		f.Options.CephFS.Cluster = f.Relations[0].Answer.CephCluster
+	}
+}
+
 // observeMembers reads what the broker's units say of themselves, by number.
 func (f Facts) observeMembers(ctx context.Context, r *Relation, w World) error {
 	if f.share == nil {
@@ -94,10 +102,10 @@ func (r Relation) sealKeys() map[string]string {
 
 // missing lists the broker's units whose hosts cannot mount the share yet, sorted.
 func (f Facts) missing(r Relation) []string {
-	of := f.share.access.Of(r.sealKeys())
+	digest := f.share.access.Digest()
 	var units []string
 	for number, m := range r.members {
-		if m.Ceph != of {
+		if m.Ceph != digest {
 			units = append(units, r.Broker+"/"+number)
 		}
 	}
@@ -107,7 +115,7 @@ func (f Facts) missing(r Relation) []string {
 
 // askable is what of the wanted profile the hosts are ready for.
 func (f Facts) askable(r Relation, wanted profile.Profile) profile.Profile {
-	if f.share != nil && (f.share.err != "" || len(r.members) == 0 || len(f.missing(r)) > 0) {
+	if f.share != nil && (f.share.err != "" || r.Answer.CephCluster == "" || len(r.members) == 0 || len(f.missing(r)) > 0) {
 		return wanted.Without([]string{shareDevice})
 	}
 	return wanted
@@ -115,31 +123,30 @@ func (f Facts) askable(r Relation, wanted profile.Profile) profile.Profile {
 
 // handOver gives what to write about the share: nothing new, a request for keys to seal to,
 // or the access sealed to each of them.
-func (f Facts) handOver(r Relation) (map[string]string, error) {
+func (f Facts) handOver(r Relation, wanted profile.Profile) (map[string]string, error) {
 	if f.share == nil {
 		return map[string]string{"ceph": ""}, nil
 	}
 	written, err := lxdprofile.DecodeCeph(r.Wish)
-	keys := r.sealKeys()
-	if f.share.err != "" || len(keys) == 0 {
-		if err == nil && written != nil {
+	keys, cluster := r.sealKeys(), r.Answer.CephCluster
+	source := wanted.Devices[preset.CephFSName]["source"]
+	if f.share.err != "" || len(keys) == 0 || cluster == "" {
+		if err == nil && written != nil && written.Source == source {
 			return nil, nil
 		}
-		return lxdprofile.Ceph{}.Encode(), nil
+		return lxdprofile.Ceph{Source: source}.Encode(), nil
 	}
-	of := f.share.access.Of(keys)
-	if err == nil && written != nil && written.Of == of {
+	of := f.share.access.Of(cluster, keys)
+	if err == nil && written != nil && written.Of == of && written.Source == source {
 		return nil, nil
 	}
 	text, err := json.Marshal(f.share.access)
 	if err != nil {
 		return nil, err
 	}
-	// The name is the one that the broker makes of what the wish says.
-	purpose := lxdprofile.CephPurpose(lxdprofile.CephCluster(f.Self.ModelUUID, hooktool.AppOf(f.Self.Principal)))
-	ceph := lxdprofile.Ceph{Of: of, Sealed: map[string]string{}}
+	ceph := lxdprofile.Ceph{Of: of, Source: source, Sealed: map[string]string{}}
 	for number, key := range keys {
-		if ceph.Sealed[number], err = seal.Seal(key, purpose, text); err != nil {
+		if ceph.Sealed[number], err = seal.Seal(key, lxdprofile.CephPurpose(cluster), text); err != nil {
 			return nil, fmt.Errorf("cannot seal the key of the share to %s/%s: %w", r.Broker, number, err)
 		}
 	}

@@ -32,14 +32,14 @@ func TestTheKeyOfAShareIsHandedOver(t *testing.T) {
 	assert.Equal(t, "blocked: cannot use the secret of option cephfs-secret: it has no key", m.status("sub/0"))
 	m.juju.Secrets["secret:c"] = map[string]string{"key": cephKey}
 
-	cluster := lxdprofile.CephCluster(modelUUID, "web")
+	cluster := lxdprofile.CephCluster("the broker's", "lxd-profile:7")
 	asked := func() *lxdprofile.Ceph {
 		c, err := lxdprofile.DecodeCeph(m.relation.Databags["sub"])
 		require.NoError(t, err)
 		return c
 	}
 	m.hook("sub/0")
-	assert.Equal(t, &lxdprofile.Ceph{}, asked(), "keys to seal to")
+	assert.Equal(t, &lxdprofile.Ceph{Source: "cephfs:cephfs/"}, asked(), "keys to seal to")
 	assert.Empty(t, m.wish().Profile.Devices)
 	assert.Equal(t, "1", m.wish().Profile.Config["limits.cpu"], "the rest waits for nobody")
 	assert.Equal(t, "waiting: waiting for lxd-cluster/0, lxd-cluster/1 to have the key of the share", m.status("sub/0"))
@@ -55,9 +55,13 @@ func TestTheKeyOfAShareIsHandedOver(t *testing.T) {
 	}
 	member("lxd-cluster/0", "")
 	m.hook("sub/0")
+	assert.Empty(t, asked().Sealed, "the broker has not named the cluster yet")
+	m.relation.Databags["lxd-cluster"] = lxdprofile.Answer{Units: map[string]lxdprofile.State{}, CephCluster: cluster}.Encode()
+	m.hook("sub/0")
 	first := asked().Of
 	member("lxd-cluster/1", "")
-	member("lxd-cluster/0", first)
+	digest := lxdprofile.CephAccess{Monitors: []string{"10.9.0.1", "10.9.0.2:6789"}, User: "web", Key: cephKey}.Digest()
+	member("lxd-cluster/0", digest)
 	m.hook("sub/0")
 	ceph := asked()
 	assert.NotEqual(t, first, ceph.Of, "a unit more is another handing over")
@@ -67,7 +71,7 @@ func TestTheKeyOfAShareIsHandedOver(t *testing.T) {
 		var access lxdprofile.CephAccess
 		require.NoError(t, json.Unmarshal(text, &access))
 		assert.Equal(t, lxdprofile.CephAccess{Monitors: []string{"10.9.0.1", "10.9.0.2:6789"}, User: "web", Key: cephKey}, access)
-		member(unit, ceph.Of)
+		member(unit, digest)
 	}
 	m.hook("sub/0")
 	assert.Equal(t, map[string]string{

@@ -86,7 +86,7 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 	if err != nil {
 		return f, err
 	}
-	f.Options = optionsOf(config, f.Self)
+	f.Options = optionsOf(config)
 	if f.Leader, err = w.Tools.IsLeader(ctx); err != nil {
 		return f, err
 	}
@@ -113,6 +113,7 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 		}
 		f.Relations = append(f.Relations, r)
 	}
+	f.nameCluster()
 	return f, nil
 }
 
@@ -162,7 +163,7 @@ func Plan(f Facts) charm.Plan[World] {
 	var plan charm.Plan[World]
 	for _, r := range f.Relations {
 		if err == nil && f.Leader {
-			if values, err := f.handOver(r); err != nil {
+			if values, err := f.handOver(r, wanted); err != nil {
 				plan.Status = charm.Blockedf("%s", err)
 				return plan
 			} else if !lxdprofile.Same(r.Wish, values) {

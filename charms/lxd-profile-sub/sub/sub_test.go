@@ -79,7 +79,7 @@ func (m *model) config(text string) {
 
 // options sets options; the others have their defaults.
 func (m *model) options(options map[string]any) {
-	m.juju.Config["sub"] = map[string]any{"preset": "", "profile": "", "cephfs-filesystem": "cephfs", "cephfs-path": "/", "cephfs-user": "admin", "cephfs-mount": "/mnt/cephfs"}
+	m.juju.Config["sub"] = map[string]any{"preset": "", "profile": "", "cephfs-filesystem": "cephfs", "cephfs-path": "/", "cephfs-mount": "/mnt/cephfs"}
 	maps.Copy(m.juju.Config["sub"], options)
 }
 
@@ -294,6 +294,8 @@ devices:
 	for says, options := range map[string]map[string]any{
 		`cannot use option preset: it has "dokcer", wanted some of cephfs, docker`:                {"preset": "dokcer"},
 		`cannot use preset cephfs: option cephfs-host-path is "/srv/../etc", wanted a whole path`: {"preset": "cephfs", "cephfs-host-path": "/srv/../etc"},
+		`cannot use preset cephfs: option cephfs-user is "", wanted a name`:                       {"preset": "cephfs"},
+		`cannot use option cephfs-monitors with option endpoint`:                                  {"preset": "cephfs", "cephfs-user": "web", "cephfs-monitors": "10.9.0.1", "endpoint": "https://10.0.8.1:8443"},
 		`cannot use option profile: config.limits.cpu is "x"`:                                     {"preset": "docker", "profile": "config: {limits.cpu: x}"},
 	} {
 		m.options(options)

@@ -1,10 +1,10 @@
 package sub
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
-	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/profile"
 	"github.com/dcib/dcib/internal/profile/preset"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
@@ -23,17 +23,21 @@ type Options struct {
 	Endpoint, Credential, Project string
 }
 
-// cephCluster is the name under which Ceph's own tools look for a cluster.
-const cephCluster = "ceph"
+// The names of Ceph clusters on LXD's hosts: the one that Ceph's own tools look for, and the one
+// that stands for the relation's own cluster until the broker has named it.
+const (
+	cephCluster    = "ceph"
+	pendingCluster = lxdprofile.CephPrefix + "pending"
+)
 
-func optionsOf(config map[string]any, self lxdprofile.Claim) Options {
+func optionsOf(config map[string]any) Options {
 	text := func(name string) string {
 		s, _ := config[name].(string)
 		return s
 	}
 	cluster := cephCluster
 	if text("cephfs-monitors") != "" {
-		cluster = lxdprofile.CephCluster(self.ModelUUID, hooktool.AppOf(self.Principal))
+		cluster = pendingCluster
 	}
 	return Options{
 		Monitors:   strings.TrimSpace(text("cephfs-monitors")),
@@ -57,6 +61,9 @@ func (o Options) Wanted() (profile.Layered, error) {
 	names, err := preset.List(o.Presets)
 	if err != nil {
 		return profile.Layered{}, fmt.Errorf("cannot use option preset: it %w", err)
+	}
+	if o.Endpoint != "" && o.handsOverAccess() {
+		return profile.Layered{}, errors.New("cannot use option cephfs-monitors with option endpoint: only an lxd-cluster hands the key to the hosts: put it into their /etc/ceph and leave cephfs-monitors empty")
 	}
 	layers, err := preset.Layers(names, o.CephFS)
 	if err != nil {

@@ -106,24 +106,30 @@ func DecodeWish(bag map[string]string) (Wish, error) {
 	return w, nil
 }
 
-// CephCluster names the Ceph cluster of an application on the provider's hosts, where they
-// keep what Ceph sealed to them.
-func CephCluster(modelUUID, application string) string {
-	return CephPrefix + digest(modelUUID + "/" + application)[:8]
+// CephCluster returns the name under which the provider's hosts keep the access to Ceph of one
+// relation. It is made of the provider's model and of the provider's id of the relation
+// ("lxd-profile:5"), neither of which the requirer can choose, so no relation can have the name
+// of another's. The provider tells it in Answer.CephCluster.
+func CephCluster(modelUUID, relation string) string {
+	return CephPrefix + digest("lxd-profile ceph\n"+modelUUID+"\n"+relation)
 }
 
 // CephPrefix begins the names of all such clusters.
 const CephPrefix = "dcib-"
 
 // Ceph is a share's monitors and key on their way to the provider's units, each of which
-// has to have them on its host. It is what the requirer's leader writes; empty it asks the
-// units for the keys to seal to.
+// has to have them on its host. It is what the requirer's leader writes; without Sealed it
+// asks the units for the keys to seal to.
 type Ceph struct {
-	Of     string            `json:"of,omitempty"`     // tells these contents from others, see Member
+	// Of is the requirer's own note of what it sealed to whom. The provider ignores it.
+	Of string `json:"of,omitempty"`
+	// Source is the source of the disk device that will be asked for ("cephfs:cephfs/web"):
+	// the provider keeps no access that its policy would not let the relation use.
+	Source string            `json:"source,omitempty"`
 	Sealed map[string]string `json:"sealed,omitempty"` // a CephAccess, by the number of the provider's unit
 }
 
-// Encode gives what it adds to the requirer's application databag.
+// Encode returns what it adds to the requirer's application databag.
 func (c Ceph) Encode() map[string]string { return map[string]string{"ceph": encode(c)} }
 
 // DecodeCeph reads it; nil when no share is asked for.
@@ -148,17 +154,25 @@ type CephAccess struct {
 	Key      string   `json:"key"`
 }
 
-// CephPurpose is what an access is sealed for (internal/seal).
+// CephPurpose returns what an access is sealed for (internal/seal): one relation's cluster.
 func CephPurpose(cluster string) string { return "lxd-profile ceph " + cluster }
+
+// Digest tells one access from others, in 16 hex digits. Each side computes it of what it has.
+func (a CephAccess) Digest() string { return digest(encode(a)) }
+
+// Of tells an access that is sealed to certain receivers for a certain cluster from others.
+func (a CephAccess) Of(cluster string, sealKeys map[string]string) string {
+	return digest(encode(a) + cluster + encode(sealKeys))
+}
 
 // Member is what a unit of the provider says of itself, once a share is asked for.
 type Member struct {
 	SealKey string // its public key
-	Ceph    string // Ceph.Of of what its host has
+	Ceph    string // CephAccess.Digest of what its host has
 	Problem string // why it has not what was sealed to it
 }
 
-// Encode gives the databag.
+// Encode returns the databag.
 func (m Member) Encode() map[string]string {
 	return map[string]string{"version": Version, "seal-key": m.SealKey, "ceph": m.Ceph, "ceph-problem": m.Problem}
 }
@@ -169,11 +183,6 @@ func DecodeMember(bag map[string]string) (Member, error) {
 		return Member{}, err
 	}
 	return Member{bag["seal-key"], bag["ceph"], bag["ceph-problem"]}, nil
-}
-
-// Of tells contents for certain receivers from others.
-func (a CephAccess) Of(sealKeys map[string]string) string {
-	return digest(encode(a) + encode(sealKeys))
 }
 
 // Claim is what a unit of the requirer says of itself.
@@ -233,6 +242,13 @@ func UnitNumber(unit string) int {
 	return int(n)
 }
 
+// RelationNumber returns 5 for "lxd-profile:5", and 0 for what is no relation's id.
+func RelationNumber(id string) int {
+	_, digits, _ := strings.Cut(id, ":")
+	n, _ := strconv.Atoi(digits)
+	return n
+}
+
 // The states of a unit.
 const (
 	Challenged      = "challenged"       // prove it: read Key and answer
@@ -277,6 +293,8 @@ type Answer struct {
 	// Calls is host:port, UDP: whoever has written a wish may send a datagram there, so that
 	// it is looked at before Juju says so. Empty while nobody listens.
 	Calls string
+	// CephCluster is the name that the relation's Ceph cluster has on the provider's hosts.
+	CephCluster string
 }
 
 // The states of a restart.
@@ -295,7 +313,7 @@ type Progress struct {
 
 // Encode gives the databag.
 func (a Answer) Encode() map[string]string {
-	bag := map[string]string{"version": Version, "units": encode(a.Units), "profile": "", "rolled-back": a.RolledBack, "restart": "", "calls": a.Calls}
+	bag := map[string]string{"version": Version, "units": encode(a.Units), "profile": "", "rolled-back": a.RolledBack, "restart": "", "calls": a.Calls, "ceph-cluster": a.CephCluster}
 	if a.Profile != nil {
 		bag["profile"] = encode(a.Profile)
 	}
@@ -310,7 +328,7 @@ func DecodeAnswer(bag map[string]string) (Answer, error) {
 	if err := check(bag); err != nil {
 		return Answer{}, err
 	}
-	a := Answer{RolledBack: bag["rolled-back"], Calls: bag["calls"]}
+	a := Answer{RolledBack: bag["rolled-back"], Calls: bag["calls"], CephCluster: bag["ceph-cluster"]}
 	for _, part := range []struct {
 		key  string
 		into any
@@ -381,6 +399,18 @@ func (c Claim) Prove(key, nonce string) string {
 		fmt.Fprintf(mac, "%d:%s", len(part), part)
 	}
 	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// ModelOption is the instance option in which Juju keeps the UUID of the instance's model.
+// https://github.com/juju/juju/blob/main/environs/tags/tags.go
+const ModelOption = "user.juju-model-uuid"
+
+// ProvenIn reports whether the claim is proven for a relation, by the provider's id of it, in an
+// instance with these options of its own: it is of the claimed model, and the proof holds under
+// the nonce that the instance has for the relation.
+func (c Claim) ProvenIn(relation string, own map[string]string) bool {
+	key := NonceKey(relation)
+	return own[ModelOption] == c.ModelUUID && c.Proven(key, own[key])
 }
 
 // Proven tells whether the claim's proof holds under the nonce at key.
