@@ -90,3 +90,21 @@ func TestWithoutASocketToolsRun(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, leader)
 }
+
+// A secret result goes to the agent over its socket, and never into a program's arguments.
+func TestASecretResultIsNoArgument(t *testing.T) {
+	j := serveAgent(t)
+	x, dir := newTest(t, Event{})
+	tool(t, dir, "action-set", `echo "$@" >>$OUT/args`)
+	require.NoError(t, x.ActionSetSecret(t.Context(), map[string]string{"key": "hush"}))
+	require.Equal(t, []string{"--", "key=hush"}, j.got[len(j.got)-1].Args)
+
+	t.Setenv("JUJU_AGENT_SOCKET_ADDRESS", filepath.Join(t.TempDir(), "gone"))
+	x = NewExec(Event{})
+	err := x.ActionSetSecret(t.Context(), map[string]string{"key": "hush"})
+	require.ErrorContains(t, err, "cannot run action-set: the agent's socket does not answer")
+	require.NotContains(t, err.Error(), "hush")
+	require.NoFileExists(t, filepath.Join(dir, "args"))
+	require.NoError(t, x.ActionSet(t.Context(), map[string]string{"name": "me"}), "other results go on")
+	require.FileExists(t, filepath.Join(dir, "args"))
+}

@@ -54,6 +54,11 @@ func (x *Exec) Cost() (calls int, spent time.Duration) {
 // run runs one tool with stdin; what others may not read travels there, never as an
 // argument.
 func (x *Exec) run(ctx context.Context, stdin []byte, tool string, args ...string) ([]byte, error) {
+	return x.runOr(ctx, x.runTool, stdin, tool, args...)
+}
+
+// runOr is run with what is done where the agent does not answer directly.
+func (x *Exec) runOr(ctx context.Context, fallback runner, stdin []byte, tool string, args ...string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("cannot run %s: %w", tool, err)
 	}
@@ -63,7 +68,7 @@ func (x *Exec) run(ctx context.Context, stdin []byte, tool string, args ...strin
 	stdout, stderr, code, err := x.agent.run(tool, args, stdin)
 	if errors.Is(err, errNoAgent) {
 		x.agent = nil // what failed once is not tried for each tool
-		stdout, stderr, code, err = x.runTool(tool, args, stdin)
+		stdout, stderr, code, err = fallback(tool, args, stdin)
 	}
 	x.calls++
 	x.spent += time.Since(start)
@@ -80,6 +85,15 @@ func (x *Exec) run(ctx context.Context, stdin []byte, tool string, args ...strin
 	default:
 		return nil, fmt.Errorf("cannot run %s: it failed with exit code %d and said nothing", tool, code)
 	}
+}
+
+// runner runs one tool.
+type runner func(tool string, args []string, stdin []byte) (stdout, stderr []byte, code int, err error)
+
+// refuseArguments is the runner for secret arguments: in a program's arguments every user of
+// the machine can read them.
+func refuseArguments(string, []string, []byte) (stdout, stderr []byte, code int, err error) {
+	return nil, nil, 0, errors.New("the agent's socket does not answer, and a secret in a program's arguments can be read by every user of this machine: run the action again without reveal, on the leader")
 }
 
 // runTool runs the program itself.
@@ -364,6 +378,15 @@ func (x *Exec) ActionLog(ctx context.Context, message string) error {
 
 // ActionSet implements Tools.
 func (x *Exec) ActionSet(ctx context.Context, results map[string]string) error {
+	return x.actionSet(ctx, x.runTool, results)
+}
+
+// ActionSetSecret implements Tools.
+func (x *Exec) ActionSetSecret(ctx context.Context, results map[string]string) error {
+	return x.actionSet(ctx, refuseArguments, results)
+}
+
+func (x *Exec) actionSet(ctx context.Context, fallback runner, results map[string]string) error {
 	if len(results) == 0 {
 		return errors.New("cannot run action-set: no results given")
 	}
@@ -372,7 +395,7 @@ func (x *Exec) ActionSet(ctx context.Context, results map[string]string) error {
 		args = append(args, key+"="+value)
 	}
 	sort.Strings(args)
-	_, err := x.run(ctx, nil, "action-set", append([]string{"--"}, args...)...)
+	_, err := x.runOr(ctx, fallback, nil, "action-set", append([]string{"--"}, args...)...)
 	return err
 }
 

@@ -89,6 +89,10 @@ type Tools interface {
 	// ActionSet adds to the action's results. Keys are lower-case letters, digits and
 	// hyphens.
 	ActionSet(ctx context.Context, results map[string]string) error
+	// ActionSetSecret is ActionSet for results that are secret, as an operator asked for with
+	// reveal=true. action-set takes results as arguments only, so it is an error where they
+	// would be arguments of a program, which every user of the machine can read.
+	ActionSetSecret(ctx context.Context, results map[string]string) error
 	// ActionFail marks the action as failed, with the reason that its user reads.
 	ActionFail(ctx context.Context, message string) error
 }

@@ -101,7 +101,7 @@ func getAPIKey(ctx context.Context, f Facts, w *World, call charm.Call) (map[str
 		return nil, err
 	}
 	if call.Bool("reveal") {
-		return map[string]string{"api-key": key}, nil
+		return nil, w.Tools.ActionSetSecret(ctx, map[string]string{"api-key": key})
 	}
 	id, err := w.Tools.AddSecret(ctx, fmt.Sprintf("maas-key-%s-%d", user, w.Now().UnixNano()), map[string]string{"api-key": key})
 	if err != nil {

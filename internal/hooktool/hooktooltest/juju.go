@@ -8,6 +8,7 @@ package hooktooltest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -173,6 +174,8 @@ type Tools struct {
 
 	// Params are the running action's parameters.
 	Params map[string]any
+	// NoAgent has secret results refused, as where the agent's socket does not answer.
+	NoAgent bool
 	// Progress, Results and Failure are what the action said.
 	Progress []string
 	Results  map[string]string
@@ -402,6 +405,14 @@ func (t *Tools) ActionSet(_ context.Context, results map[string]string) error {
 	}
 	maps.Copy(t.Results, results)
 	return nil
+}
+
+// ActionSetSecret implements hooktool.Tools.
+func (t *Tools) ActionSetSecret(ctx context.Context, results map[string]string) error {
+	if t.NoAgent {
+		return errors.New("cannot run action-set: the agent's socket does not answer")
+	}
+	return t.ActionSet(ctx, results)
 }
 
 // ActionFail implements hooktool.Tools.
