@@ -274,7 +274,7 @@ func (w *world) stateDir() string {
 }
 
 func (w *world) trust() trust.World {
-	t := trust.World{App: w.event.App(), Tools: w.tools}
+	t := trust.World{App: w.event.App(), Tools: w.tools, Configure: w.socket.Configure, Now: time.Now}
 	// Without a LXD its field stays nil; the cluster's room says so in the status.
 	if server, err := w.socket.Server(context.Background()); err == nil {
 		t.LXD = server
@@ -299,7 +299,7 @@ func (w *world) certificate() certificate.World {
 }
 
 func (w *world) cloud() cloud.World {
-	c := cloud.World{App: w.event.App()}
+	c := cloud.World{App: w.event.App(), Tools: w.tools, Now: time.Now}
 	if server, err := w.socket.Server(context.Background()); err == nil {
 		c.LXD = server
 	}

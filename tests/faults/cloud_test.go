@@ -18,14 +18,15 @@ import (
 // a model there are spread over the members.
 func testCloud(t *testing.T, model string) {
 	const cloud, work = "grown", "work"
-	unit, ask := unit(t, model, 0)
+	_, ask := unit(t, model, 0)
 	// Juju's machines take their disk and network from there.
 	box.Juju(t, "config", "-m", model, app, "manage-default-profile=true")
 	box.Eventually(t, 2*time.Minute, "the default profile to have them", func() (bool, string) {
 		profile := box.Inside(t, ask, "lxc profile show default")
 		return strings.Contains(profile, "eth0:") && strings.Contains(profile, "root:"), profile
 	})
-	got := box.Action(t, model, unit, "get-cloud", "cloud="+cloud)
+	got := box.Action(t, model, app+"/leader", "get-cloud", "cloud="+cloud)
+	got["credential"] = secretOf(t, model, got)["credential"]
 	file := func(result string) string {
 		path := filepath.Join(t.TempDir(), result+".yaml")
 		require.NoError(t, os.WriteFile(path, []byte(got[result].(string)), 0o600))

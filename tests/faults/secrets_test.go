@@ -4,6 +4,7 @@ package faults
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -80,6 +81,22 @@ func (w *watch) end() (tokens, arguments []string) {
 	return slices.Sorted(maps.Keys(w.tokens)), slices.Sorted(maps.Keys(w.arguments))
 }
 
+// secretOf returns the content of the Juju secret whose id an action's results have.
+func secretOf(t *testing.T, model string, results map[string]any) map[string]string {
+	t.Helper()
+	id, _ := results["secret"].(string)
+	require.NotEmpty(t, id, "the id of a secret: %v", results)
+	var shown map[string]struct {
+		Content struct{ Data map[string]string } `json:"content"`
+	}
+	testbed.Decode(t, box.Juju(t, "show-secret", "-m", model, "--reveal", "--format", "json", id), &shown)
+	require.Len(t, shown, 1)
+	for _, s := range shown {
+		return s.Content.Data
+	}
+	return nil
+}
+
 // requireSecret asserts that no secret that the model's machines have, nor any that was seen
 // while they formed a cluster, can be read from Juju or from a process's arguments.
 func requireSecret(t *testing.T, model string, seen *watch) {
@@ -87,11 +104,11 @@ func requireSecret(t *testing.T, model string, seen *watch) {
 	machines := box.Machines(t, model, app)
 	units := slices.Sorted(maps.Keys(machines))
 
-	given := box.Action(t, model, units[0], "get-client-token", "name=grep")
-	token, _ := given["token"].(string)
+	given := box.Action(t, model, app+"/leader", "get-client-token", "name=grep")
+	token := secretOf(t, model, given)["token"]
 	require.NotEmpty(t, token)
-	cloud := box.Action(t, model, units[0], "get-cloud", "name=grep-cloud")
-	credential, _ := cloud["credential"].(string)
+	cloud := box.Action(t, model, app+"/leader", "get-cloud", "name=grep-cloud")
+	credential := secretOf(t, model, cloud)["credential"]
 	require.Contains(t, credential, "PRIVATE KEY")
 
 	tokens, arguments := seen.end()
@@ -120,9 +137,10 @@ func requireSecret(t *testing.T, model string, seen *watch) {
 		}
 	}
 	places := map[string]string{
-		"status":    box.Juju(t, "status", "-m", model, "--format", "json"),
-		"debug-log": box.Juju(t, "debug-log", "-m", model, "--replay", "--no-tail", "--level", "TRACE"),
-		"arguments": strings.Join(arguments, "\n"),
+		"the actions' results": fmt.Sprint(given, cloud),
+		"status":               box.Juju(t, "status", "-m", model, "--format", "json"),
+		"debug-log":            box.Juju(t, "debug-log", "-m", model, "--replay", "--no-tail", "--level", "TRACE"),
+		"arguments":            strings.Join(arguments, "\n"),
 	}
 	require.Contains(t, places["debug-log"], "issue a join token to", "the log that is looked at is the right one")
 	require.Contains(t, places["arguments"], "dnsmasq", "the arguments of processes in the machines were seen")

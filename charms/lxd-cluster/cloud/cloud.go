@@ -1,21 +1,23 @@
 // Package cloud is the part of lxd-cluster that makes the cluster a Juju cloud: it writes
 // the two files that `juju add-cloud` and `juju add-credential` take.
 //
-// The client certificate in them is made here and its key is kept nowhere: who ran the
-// action has the only copy. So running it again cannot give the same one, and a controller
-// that uses the old one would be shut out; that needs a word (replace=true).
+// The client certificate in them is made here, and its key is in a Juju secret (in the
+// action's results only with reveal=true). The charm does not read that secret again: a
+// second run makes another certificate, and a controller that uses the old one would be shut
+// out; that needs a word (replace=true).
 package cloud
 
 import (
 	"context"
 	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/canonical/lxd/shared"
 	"github.com/canonical/lxd/shared/api"
@@ -23,6 +25,7 @@ import (
 
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 )
 
@@ -37,8 +40,10 @@ type LXD interface {
 
 // World is what this part of the charm works on. LXD is nil where there is none.
 type World struct {
-	App string // this application's name, and the cloud's where none is asked for
-	LXD LXD
+	App   string // this application's name, and the cloud's where none is asked for
+	Tools hooktool.Tools
+	LXD   LXD
+	Now   func() time.Time
 }
 
 // cloudName is what Juju takes as the name of a cloud (IsValidCloud in its module names).
@@ -46,10 +51,12 @@ var cloudName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]*$`)
 
 // Get is the action get-cloud. Parameters: `cloud`, the cloud's name; `name`, as which LXD
 // trusts the new client (juju-<cloud> when empty); `projects` (comma list), to which LXD
-// restricts it; `replace`, whether clients of that name may lose their trust.
+// restricts it; `replace`, whether clients of that name may lose their trust; `reveal`,
+// whether the credential is to be in the results.
 //
-// The results `cloud` and `credential` are YAML as juju takes it. The second has the key.
-func Get(_ context.Context, world World, call charm.Call) (map[string]string, error) {
+// The result `cloud`, and `credential` in the secret (see trust.SecretResult), are YAML as
+// juju takes it. The second has the key.
+func Get(ctx context.Context, world World, call charm.Call) (map[string]string, error) {
 	if world.LXD == nil {
 		return nil, errors.New("cannot get cloud: this unit's machine has no LXD yet: see the unit's status")
 	}
@@ -67,6 +74,10 @@ func Get(_ context.Context, world World, call charm.Call) (map[string]string, er
 	if trust.Reserved(client) {
 		return nil, fmt.Errorf("cannot get cloud: the name %s belongs to the relations of this charm: take another", client)
 	}
+	result := trust.SecretResult{Tools: world.Tools, Reveal: call.Bool("reveal"), Label: "credential-" + name, Now: world.Now()}
+	if err := result.Possible(ctx); err != nil {
+		return nil, fmt.Errorf("cannot get cloud: %w", err)
+	}
 	server, _, err := world.LXD.GetServer()
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask LXD about itself: %w", err)
@@ -83,25 +94,29 @@ func Get(_ context.Context, world World, call charm.Call) (map[string]string, er
 		return nil, fmt.Errorf("cannot get cloud: LXD trusts a client named %s already, and its key is only where an earlier run was asked for: use that one, take another name, or say replace=true: whoever uses the old one is then shut out until juju update-credential", client)
 	}
 	projects := lxdhttps.SplitList(call.String("projects"))
-	certificate, key, err := trusted(world.LXD, client, projects)
+	certificate, key, fingerprint, err := trusted(world.LXD, client, projects)
 	if err != nil {
 		return nil, fmt.Errorf("cannot have LXD trust the new client %s: %w", client, err)
 	}
-	for _, fingerprint := range old {
-		if err := world.LXD.DeleteCertificate(fingerprint); err != nil && !api.StatusErrorCheck(err, http.StatusNotFound) {
-			return nil, fmt.Errorf("cannot take back the trust in the old client %s: %w: run it again", client, err)
-		}
+	results, err := result.Deliver(ctx, map[string]string{"credential": credentialYAML(name, certificate, key, server.Environment.Certificate)})
+	if err != nil {
+		// A client whose key was not delivered is not trusted.
+		return nil, errors.Join(fmt.Errorf("cannot get cloud: %w", err), world.LXD.DeleteCertificate(fingerprint))
 	}
-	results := map[string]string{
-		"name":       client,
-		"endpoint":   endpoint,
-		"endpoints":  strings.Join(members, ","),
-		"cloud":      cloudYAML(name, endpoint),
-		"credential": credentialYAML(name, certificate, key, server.Environment.Certificate),
-		"use":        fmt.Sprintf("juju add-cloud %s -f CLOUD.yaml; juju add-credential %s -f CREDENTIAL.yaml", name, name),
-	}
+	maps.Copy(results, map[string]string{
+		"name":      client,
+		"endpoint":  endpoint,
+		"endpoints": strings.Join(members, ","),
+		"cloud":     cloudYAML(name, endpoint),
+		"use":       fmt.Sprintf("juju add-cloud %s -f CLOUD.yaml; juju add-credential %s -f CREDENTIAL.yaml", name, name),
+	})
 	if len(projects) > 0 {
 		results["projects"] = strings.Join(projects, ",")
+	}
+	for _, fingerprint := range old {
+		if err := world.LXD.DeleteCertificate(fingerprint); err != nil && !api.StatusErrorCheck(err, http.StatusNotFound) {
+			return results, fmt.Errorf("cannot remove the old client %s: %w: remove it (remove-trusted-client fingerprint=%s)", client, err, fingerprint[:12])
+		}
 	}
 	return results, nil
 }
@@ -145,18 +160,21 @@ func clients(lxd LXD, name string) ([]string, error) {
 }
 
 // trusted makes a client's certificate and key (PEM) and has LXD trust it.
-func trusted(lxd LXD, name string, projects []string) (certificate, key string, err error) {
+func trusted(lxd LXD, name string, projects []string) (certificate, key, fingerprint string, err error) {
 	cert, private, err := shared.GenerateMemCert(true, shared.CertOptions{CommonName: name})
 	if err != nil {
-		return "", "", err
+		return "", "", "", err
 	}
-	block, _ := pem.Decode(cert)
-	return string(cert), string(private), lxd.CreateCertificate(api.CertificatesPost{
+	parsed, err := lxdhttps.ParseCertificate(string(cert))
+	if err != nil {
+		return "", "", "", err
+	}
+	return string(cert), string(private), lxdhttps.Fingerprint(parsed), lxd.CreateCertificate(api.CertificatesPost{
 		Name:        name,
 		Type:        api.CertificateTypeClient,
 		Restricted:  len(projects) > 0,
 		Projects:    projects,
-		Certificate: base64.StdEncoding.EncodeToString(block.Bytes),
+		Certificate: base64.StdEncoding.EncodeToString(parsed.Raw),
 	})
 }
 

@@ -6,8 +6,8 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"slices"
-	"strings"
 	"testing"
+	"time"
 
 	"github.com/canonical/lxd/shared/api"
 	"github.com/stretchr/testify/require"
@@ -59,13 +59,41 @@ func (s *store) DeleteCertificate(fingerprint string) error {
 	return nil
 }
 
-func call(params map[string]any) charm.Call { return charm.Call{Params: params} }
+// run runs the action get-cloud on a unit, commits what it wrote, and returns its results.
+func run(t *testing.T, juju *hooktooltest.Juju, unit string, lxd LXD, noAgent bool, params map[string]any) *hooktooltest.Tools {
+	t.Helper()
+	c := charm.Charm[struct{}, World]{
+		World: func(event hooktool.Event, tools hooktool.Tools) World {
+			return World{App: event.App(), Tools: tools, LXD: lxd, Now: time.Now}
+		},
+		Observe: func(context.Context, hooktool.Event, World) (struct{}, error) { return struct{}{}, nil },
+		Actions: map[string]charm.Action[struct{}, World]{"get-cloud": func(ctx context.Context, _ struct{}, w World, call charm.Call) (map[string]string, error) {
+			return Get(ctx, w, call)
+		}},
+	}
+	tools, commit := juju.Hook(unit)
+	tools.Params, tools.NoAgent = params, noAgent
+	require.NoError(t, c.Run(t.Context(), hooktool.Event{Action: "get-cloud", Unit: unit}, tools))
+	commit()
+	require.Empty(t, tools.Progress)
+	require.Empty(t, juju.Units[unit].Log)
+	return tools
+}
+
+func model() *hooktooltest.Juju {
+	juju := hooktooltest.New()
+	juju.AddUnit("lxd-cluster/0", "10.0.0.1")
+	juju.AddUnit("lxd-cluster/1", "10.0.0.2")
+	return juju
+}
+
+const leader, other = "lxd-cluster/0", "lxd-cluster/1"
 
 func TestGet(t *testing.T) {
-	lxd := &store{}
-	world := World{App: "lxd-cluster", LXD: lxd}
-	results, err := Get(t.Context(), world, call(map[string]any{"cloud": "metal", "projects": "juju, b"}))
-	require.NoError(t, err)
+	juju, lxd := model(), &store{}
+	got := run(t, juju, leader, lxd, false, map[string]any{"cloud": "metal", "projects": "juju, b"})
+	require.Empty(t, got.Failure)
+	results := got.Results
 	require.Equal(t, "juju-metal", results["name"])
 	require.Equal(t, "https://10.0.0.2:8443", results["endpoint"], "the unit's own member")
 	require.Equal(t, "https://10.0.0.1:8443,https://10.0.0.2:8443", results["endpoints"])
@@ -78,11 +106,15 @@ func TestGet(t *testing.T) {
             default:
                 endpoint: https://10.0.0.2:8443
 `, results["cloud"])
+	require.Equal(t, "juju show-secret --reveal "+results["secret"], results["show"])
+	for key, value := range results {
+		require.NotContains(t, value, "PRIVATE KEY", key)
+	}
 
 	var file struct {
 		Credentials map[string]map[string]map[string]string
 	}
-	require.NoError(t, yaml.Unmarshal([]byte(results["credential"]), &file))
+	require.NoError(t, yaml.Unmarshal([]byte(juju.Secrets[results["secret"]]["credential"]), &file))
 	credential := file.Credentials["metal"]["metal"]
 	require.Equal(t, "certificate", credential["auth-type"])
 	require.Contains(t, credential["server-cert"], "cluster's")
@@ -91,65 +123,57 @@ func TestGet(t *testing.T) {
 	require.Equal(t, []api.Certificate{{Name: "juju-metal", Type: "client", Fingerprint: lxdhttps.Fingerprint(pair.Leaf), Restricted: true, Projects: []string{"juju", "b"}}}, lxd.entries)
 
 	// Whoever uses it is not shut out by chance.
-	_, err = Get(t.Context(), world, call(map[string]any{"cloud": "metal"}))
-	require.ErrorContains(t, err, "replace=true")
+	require.Contains(t, run(t, juju, leader, lxd, false, map[string]any{"cloud": "metal"}).Failure, "replace=true")
 	require.Len(t, lxd.entries, 1)
 	first := lxd.entries[0].Fingerprint
-	_, err = Get(t.Context(), world, call(map[string]any{"cloud": "metal", "replace": true}))
-	require.NoError(t, err)
+	require.Empty(t, run(t, juju, leader, lxd, false, map[string]any{"cloud": "metal", "replace": true}).Failure)
 	require.Len(t, lxd.entries, 1)
 	require.NotEqual(t, first, lxd.entries[0].Fingerprint)
 	require.False(t, lxd.entries[0].Restricted)
 
 	// Without parameters it is the application's.
-	results, err = Get(t.Context(), world, call(nil))
-	require.NoError(t, err)
+	results = run(t, juju, leader, lxd, false, nil).Results
 	require.Equal(t, "juju-lxd-cluster", results["name"])
 	require.Contains(t, results["cloud"], "\n    lxd-cluster:\n")
 }
 
+// With reveal the credential is in the results, on any unit, and in no secret; without it
+// only the leader can keep it. Where it cannot be delivered the client is not trusted.
+func TestReveal(t *testing.T) {
+	juju, lxd := model(), &store{}
+	require.Contains(t, run(t, juju, other, lxd, false, nil).Failure, "only the leader may")
+	require.Empty(t, lxd.entries)
+
+	got := run(t, juju, other, lxd, true, map[string]any{"reveal": true})
+	require.Contains(t, got.Failure, "the agent's socket does not answer")
+	require.Empty(t, got.Results)
+	require.Empty(t, lxd.entries, "a client whose key nobody has is not trusted")
+
+	got = run(t, juju, other, lxd, false, map[string]any{"reveal": true})
+	require.Empty(t, got.Failure)
+	require.Contains(t, got.Results["credential"], "PRIVATE KEY")
+	require.Empty(t, got.Results["secret"])
+	require.Empty(t, juju.Secrets)
+	require.Len(t, lxd.entries, 1)
+}
+
 func TestRefusals(t *testing.T) {
-	lxd := &store{entries: []api.Certificate{{Name: "m1", Type: "server", Fingerprint: "ff"}}}
+	juju, lxd := model(), &store{entries: []api.Certificate{{Name: "m1", Type: "server", Fingerprint: "ff"}}}
 	for want, params := range map[string]map[string]any{
 		"juju's rule":             {"cloud": "a b"},
 		"belongs to the relation": {"name": "dcib-relation-x"},
 		"of a server certificate": {"name": "m1", "replace": true},
 	} {
-		_, err := Get(t.Context(), World{App: "a", LXD: lxd}, call(params))
-		require.ErrorContains(t, err, want)
+		require.Contains(t, run(t, juju, leader, lxd, false, params).Failure, want)
 	}
-	_, err := Get(t.Context(), World{App: "a"}, call(nil))
-	require.ErrorContains(t, err, "no LXD yet")
+	require.Contains(t, run(t, juju, leader, nil, false, nil).Failure, "no LXD yet")
 	require.Len(t, lxd.entries, 1)
 
 	// A replacement that LXD refuses leaves the old one its trust.
 	lxd.entries = append(lxd.entries, api.Certificate{Name: "juju-a", Type: "client", Fingerprint: "aa"})
 	lxd.refuse = api.StatusErrorf(404, "Project not found")
-	_, err = Get(t.Context(), World{App: "a", LXD: lxd}, call(map[string]any{"replace": true, "projects": "x"}))
-	require.ErrorContains(t, err, "Project not found")
+	got := run(t, juju, leader, lxd, false, map[string]any{"cloud": "a", "replace": true, "projects": "x"})
+	require.Contains(t, got.Failure, "Project not found")
 	require.Len(t, lxd.entries, 2)
-}
-
-// Nobody reads the key anywhere but in the action's result.
-func TestTheKeyIsInTheResultOnly(t *testing.T) {
-	juju := hooktooltest.New()
-	unit := juju.AddUnit("lxd-cluster/0", "10.0.0.1")
-	c := charm.Charm[struct{}, World]{
-		World: func(event hooktool.Event, _ hooktool.Tools) World {
-			return World{App: event.App(), LXD: &store{}}
-		},
-		Observe: func(context.Context, hooktool.Event, World) (struct{}, error) { return struct{}{}, nil },
-		Actions: map[string]charm.Action[struct{}, World]{"get-cloud": func(ctx context.Context, _ struct{}, w World, call charm.Call) (map[string]string, error) {
-			return Get(ctx, w, call)
-		}},
-	}
-	tools, _ := juju.Hook("lxd-cluster/0")
-	require.NoError(t, c.Run(t.Context(), hooktool.Event{Action: "get-cloud", Unit: "lxd-cluster/0"}, tools))
-	require.Empty(t, tools.Failure)
-	for key, value := range tools.Results {
-		require.Equal(t, key == "credential", strings.Contains(value, "PRIVATE KEY"), key)
-	}
-	require.Empty(t, tools.Progress)
-	require.Empty(t, unit.Log)
-	require.False(t, tools.Wrote())
+	require.Empty(t, juju.Secrets)
 }

@@ -49,6 +49,9 @@ type World struct {
 	App   string // this application's name
 	Tools hooktool.Tools
 	LXD   LXD
+	// Configure changes the options of LXD's server; what says what for, in an error.
+	Configure func(ctx context.Context, what string, change func(config map[string]any)) error
+	Now       func() time.Time
 }
 
 // Facts is what Plan decides on. The zero value is a unit that has nothing to do here.

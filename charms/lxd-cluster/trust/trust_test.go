@@ -31,6 +31,7 @@ type store struct {
 	projects  []string // those there are; nil for any
 	tokens    []api.CertificatesPost
 	entries   []api.Certificate
+	config    map[string]any // of its server
 }
 
 func (s *store) GetServer() (*api.Server, string, error) {
@@ -128,7 +129,11 @@ func model() (*hooktooltest.Juju, *hooktooltest.Relation) {
 func over(lxd LXD) charm.Charm[Facts, World] {
 	return charm.Charm[Facts, World]{
 		World: func(event hooktool.Event, tools hooktool.Tools) World {
-			return World{App: event.App(), Tools: tools, LXD: lxd}
+			w := World{App: event.App(), Tools: tools, LXD: lxd, Now: time.Now}
+			if s, ok := lxd.(*store); ok {
+				w.Configure = s.Configure
+			}
+			return w
 		},
 		Observe: func(ctx context.Context, _ hooktool.Event, w World) (Facts, error) { return Observe(ctx, w) },
 		Plan: func(f Facts) charm.Plan[World] {
