@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/host/atomicfile"
 	"github.com/dcib/dcib/internal/lxd"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 	"github.com/dcib/dcib/internal/seal"
@@ -224,16 +224,21 @@ func (f Facts) MemberNames() []string { return memberNames(f.LXD.Members) }
 // keyFile is the join key's file below the state directory.
 const keyFile = "join.key"
 
-// loadKey reads this unit's join key; nil when it has none yet.
+// loadKey reads this unit's join key; nil when it has none. A key that is lost or damaged
+// counts as none: another is made, and the unit asks again with that.
 func loadKey(dir string) (*seal.Key, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, keyFile))
-	if errors.Is(err, os.ErrNotExist) {
+	raw, err := atomicfile.Read(filepath.Join(dir, keyFile))
+	if atomicfile.Unusable(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot read this unit's join key: %w", err)
+		return nil, fmt.Errorf("cannot load this unit's join key: %w", err)
 	}
-	return seal.ParseKey(raw)
+	key, err := seal.ParseKey(raw)
+	if err != nil {
+		return nil, nil
+	}
+	return key, nil
 }
 
 func joinHostPort(host, port string) string {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/host/atomicfile"
 	"github.com/dcib/dcib/internal/lxd"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 	"github.com/dcib/dcib/internal/seal"
@@ -128,12 +129,10 @@ func (s makeKey) Apply(_ context.Context, w World) error {
 	if err := os.MkdirAll(w.StateDir, 0o700); err != nil {
 		return fmt.Errorf("cannot keep this unit's join key: %w", err)
 	}
-	// Written whole or not at all: a hook may be killed here.
-	path := filepath.Join(w.StateDir, keyFile)
-	if err := os.WriteFile(path+".new", raw, 0o600); err != nil {
+	if err := atomicfile.Write(filepath.Join(w.StateDir, keyFile), raw, atomicfile.Options{}); err != nil {
 		return fmt.Errorf("cannot keep this unit's join key: %w", err)
 	}
-	return os.Rename(path+".new", path)
+	return nil
 }
 
 // offer issues a join token, sealed to the one unit that may use it.

@@ -28,6 +28,7 @@ import (
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/host/atomicfile"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 	"github.com/dcib/dcib/internal/seal"
 )
@@ -165,9 +166,18 @@ func (f Facts) observeFiles(w World) error {
 		return fmt.Errorf("cannot look into %s: %w", w.Folder, err)
 	}
 	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return fmt.Errorf("cannot read %s: %w", file, err)
+		text, err := atomicfile.Read(file)
+		switch {
+		case errors.Is(err, atomicfile.ErrUnreadable):
+			// An empty one is ours, lost in a crash: it is written again or removed.
+			if info, err := os.Lstat(file); err == nil && info.Mode().IsRegular() && info.Size() == 0 {
+				f.Has[strings.TrimSuffix(filepath.Base(file), ".conf")] = ""
+			}
+			continue
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err != nil:
+			return err
 		}
 		first, _, _ := strings.Cut(string(text), "\n")
 		if of, is := strings.CutPrefix(first, ours); is {
@@ -243,16 +253,21 @@ func Plan(f Facts) []charm.Step[World] {
 // Leave says what a unit takes off its host when it goes: everything.
 func Leave(f Facts) []charm.Step[World] { return Plan(Facts{Has: f.Has}) }
 
-// loadKey reads this unit's key; nil when there is none.
+// loadKey reads this unit's key; nil when there is none. A key that is lost or damaged counts
+// as none: another is made, and the requirers seal to that.
 func loadKey(dir string) (*seal.Key, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, keyFile))
-	if errors.Is(err, fs.ErrNotExist) {
+	raw, err := atomicfile.Read(filepath.Join(dir, keyFile))
+	if atomicfile.Unusable(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot read this unit's sealing key: %w", err)
+		return nil, fmt.Errorf("cannot load this unit's sealing key: %w", err)
 	}
-	return seal.ParseKey(raw)
+	key, err := seal.ParseKey(raw)
+	if err != nil {
+		return nil, nil
+	}
+	return key, nil
 }
 
 // makeKey makes this unit's key.
@@ -275,7 +290,7 @@ func (makeKey) Apply(_ context.Context, w World) error {
 	if err := os.MkdirAll(w.StateDir, 0o700); err != nil {
 		return err
 	}
-	return replace(filepath.Join(w.StateDir, keyFile), raw)
+	return atomicfile.Write(filepath.Join(w.StateDir, keyFile), raw, atomicfile.Options{})
 }
 
 // write puts monitors and key where LXD looks for them.
@@ -296,11 +311,11 @@ func (s write) Apply(ctx context.Context, w World) error {
 	}
 	base := filepath.Join(w.Folder, s.cluster)
 	keyring := fmt.Sprintf("[client.%s]\n\tkey = %s\n", s.access.User, s.access.Key)
-	if err := replace(base+".client."+s.access.User+".keyring", []byte(keyring)); err != nil {
+	if err := atomicfile.Write(base+".client."+s.access.User+".keyring", []byte(keyring), atomicfile.Options{}); err != nil {
 		return err
 	}
 	conf := fmt.Sprintf("%s%s\n[global]\nmon_host = %s\n", ours, s.access.Digest(), strings.Join(s.access.Monitors, ","))
-	return replace(base+".conf", []byte(conf))
+	return atomicfile.Write(base+".conf", []byte(conf), atomicfile.Options{})
 }
 
 // remove takes away what was written for a relation that is gone.
@@ -315,20 +330,11 @@ func (s remove) Apply(_ context.Context, w World) error {
 		return err
 	}
 	for _, file := range append(files, base+".conf") {
-		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := atomicfile.Remove(file); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// replace writes a file for root only, whole or not at all.
-func replace(path string, text []byte) error {
-	part := path + ".part"
-	if err := os.WriteFile(part, text, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(part, path)
 }
 
 // tell says what this unit is, and has.

@@ -216,6 +216,42 @@ func TestEachHostGetsItsOwn(t *testing.T) {
 	assert.Equal(t, map[string]string{"dcib-theirs.conf": "[global]\n"}, h.files("lxd-cluster/0"))
 }
 
+// A power loss soon after a write can leave an empty file. What the unit can make again
+// counts as none, and no hook fails.
+func TestLostFilesAreMadeAgain(t *testing.T) {
+	const unit = "lxd-cluster/0"
+	h := newHost(t)
+	h.prove()
+	sealKey := h.hook(unit).SealKey
+	h.sealTo(access, map[string]string{"0": sealKey})
+	require.Equal(t, access.Digest(), h.hook(unit).Ceph)
+	written := h.files(unit)
+	conf := filepath.Join(h.dirs[unit], "ceph", h.cluster+".conf")
+	require.NoError(t, os.Truncate(conf, 0))
+	assert.Equal(t, access.Digest(), h.hook(unit).Ceph)
+	assert.Equal(t, written, h.files(unit))
+
+	keyFile := filepath.Join(h.dirs[unit], "state", "share-key")
+	for _, size := range []int64{0, 7, 4096} {
+		require.NoError(t, os.Truncate(keyFile, size))
+		m := h.hook(unit)
+		require.NotEmpty(t, m.SealKey)
+		require.NotEqual(t, sealKey, m.SealKey)
+		assert.Equal(t, written, h.files(unit), "what is there stays until the requirer seals again")
+		sealKey = m.SealKey
+		h.sealTo(access, map[string]string{"0": sealKey})
+		m = h.hook(unit)
+		assert.Equal(t, access.Digest(), m.Ceph)
+		assert.Empty(t, m.Problem)
+	}
+
+	// An empty one whose relation is gone is removed.
+	require.NoError(t, os.Truncate(conf, 0))
+	h.juju.Unrelate(h.relation)
+	h.hook(unit)
+	assert.Empty(t, h.files(unit))
+}
+
 // What would become another line of a file, or another file, is not written.
 func TestBadAccess(t *testing.T) {
 	for name, bad := range map[string]lxdprofile.CephAccess{
