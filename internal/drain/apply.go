@@ -203,8 +203,11 @@ func (d Drainer) wake(ctx context.Context, view View, member string, record *Rec
 func (d Drainer) drainOnce(ctx context.Context, member string, view View, record *Record, because map[Ref]error) {
 	clear(because)
 	if m, _ := view.Member(member); m.Status == Online {
-		if d.Lanes != nil {
-			view = d.mark(ctx, member, view, record)
+		// LXD's evacuation stops what uses something of the host, or moves it to any member.
+		if d.Lanes != nil || slices.ContainsFunc(view.on(member), func(i Instance) bool { return len(i.Uses) > 0 }) {
+			if d.Lanes != nil {
+				view = d.mark(ctx, member, view, record)
+			}
 			// Whatever fails here, or came meanwhile, LXD's evacuation moves after it. What
 			// stays is LXD's to stop: it then knows that it is meant to run.
 			d.all(ctx, d.leaving(ctx, view, member, record, false), because)
@@ -215,11 +218,13 @@ func (d Drainer) drainOnce(ctx context.Context, member string, view View, record
 		}
 		d.say("evacuating %s", member)
 		because[Ref{}] = d.Cluster.Evacuate(ctx, member, func(line string) { d.say("%s", line) })
+		rooms := view.Rooms
 		var err error
 		if view, err = Look(ctx, d.Cluster, d.Journal); err != nil {
 			because[Ref{}] = errors.Join(because[Ref{}], err)
 			return
 		}
+		view.Rooms = rooms
 		if m, _ := view.Member(member); m.Status != Evacuated {
 			return // LXD put it back Online, because of the error; all is tried again
 		}
@@ -282,11 +287,13 @@ func (d Drainer) leaving(ctx context.Context, view View, member string, record *
 				d.say("stopping %s, which cannot move", i.Ref)
 				return d.Cluster.Stop(ctx, i.Ref)
 			})
+		case i.Member == member && !e.Stays && !stops && d.Lanes == nil && len(i.Uses) == 0:
+			// LXD's evacuation moves it.
 		case i.Member == member && !e.Stays:
 			i.Needs = i.Needs.of(e.Ran)
 			hosts := view.hosts(member, i, coming)
 			if len(hosts) == 0 {
-				add(i.Ref, func(Drainer) error { return homeless(i) })
+				add(i.Ref, func(Drainer) error { return homeless(view, i) })
 				break
 			}
 			to, start := hosts[0].Name, e.Ran
@@ -308,8 +315,8 @@ func (d Drainer) leaving(ctx context.Context, view View, member string, record *
 }
 
 // homeless says that no member can have an instance.
-func homeless(i Instance) error {
-	return fmt.Errorf("cannot move %s: no other member is Online, takes instances and runs %s", i.Ref, i.Architecture)
+func homeless(view View, i Instance) error {
+	return fmt.Errorf("cannot move %s: %s", i.Ref, view.homeless(i))
 }
 
 // host gives the member that an instance sets out for now: the one that was planned, unless
@@ -342,7 +349,7 @@ func (d Drainer) host(ctx context.Context, view View, member string, i Instance,
 			}
 		}
 	}
-	return "", cmp.Or(unreachable, homeless(i))
+	return "", cmp.Or(unreachable, homeless(view, i))
 }
 
 // reach is Cluster.Reach, asked once for each way: LXD makes a connection for it, which costs it

@@ -87,8 +87,12 @@ type Instance struct {
 	// MayStop tells that, when it cannot move, it may be stopped where it is, whatever its
 	// cluster.evacuate: option on-immovable of the pet that it is on.
 	MayStop bool
-	// Ties are the devices that keep LXD from moving it, when Evacuate is "auto".
+	// Ties are the devices that keep it on its member when Evacuate is "auto": LXD does not move
+	// them, and nothing is known of a counterpart elsewhere.
 	Ties []string
+	// Uses are the devices that need something of the host, which other members may have: it
+	// moves to these only.
+	Uses []Use
 	// Origin is the member that an evacuation took it from (volatile.evacuate.origin).
 	Origin string
 	// Wanted tells that LXD means it to run (volatile.last_state.power is RUNNING): it
@@ -220,7 +224,7 @@ func (v View) find(e Entry) (i Instance, ok bool) {
 }
 
 // hosts lists the members other than from where LXD would place an instance of i's
-// architecture, an empty one matches all: those first that have room for it, of these those
+// architecture, an empty one matches all, and that have what its devices use: those first that have room for it, of these those
 // that need not be empty soon, or latest, and of these the one with the fewest instances, those
 // that are coming included.
 func (v View) hosts(from string, i Instance, coming map[string]int) []Member {
@@ -231,7 +235,7 @@ func (v View) hosts(from string, i Instance, coming map[string]int) []Member {
 	}
 	var hosts []Member
 	for _, m := range v.Members {
-		if m.Name != from && m.Status == Online && m.Takes() && (i.Architecture == "" || slices.Contains(m.Runs, i.Architecture)) {
+		if m.Name != from && m.Status == Online && m.Takes() && (i.Architecture == "" || slices.Contains(m.Runs, i.Architecture)) && v.lacks(m.Name, i) == "" {
 			hosts = append(hosts, m)
 		}
 	}

@@ -7,7 +7,7 @@ import (
 
 // PlanLeave plans to empty a member that leaves the cluster for good. Unlike after a drain
 // nothing may stay on it, so what cannot move keeps the whole plan from being applied,
-// before anything is stopped. It is pure.
+// before anything is stopped. It is pure; the view is a Survey of the member.
 func PlanLeave(view View, name string) Plan {
 	if why := unable(view, name); why != "" {
 		return refused("empty", name, "%s", why)
@@ -25,7 +25,7 @@ func PlanLeave(view View, name string) Plan {
 		item := Item{Ref: i.Ref, Verdict: Okay, Reason: "moves to another member"}
 		if why := immovable(view, i); why != "" {
 			item.Verdict, item.Reason = Error, why
-		} else if i.Running && i.Ephemeral && !i.Live {
+		} else if i.Running && view.dies(i) {
 			item.Verdict, item.Reason = Error, "is ephemeral: it is deleted when it stops"
 		}
 		plan.Items = append(plan.Items, item)
@@ -40,7 +40,7 @@ func (d Drainer) Leave(ctx context.Context, member string) (Report, error) {
 	if err := d.Cluster.Settle(ctx, member); err != nil {
 		return Report{}, err
 	}
-	view, err := Look(ctx, d.Cluster, d.Journal)
+	view, err := Survey(ctx, d.Cluster, d.Journal, member)
 	if err != nil {
 		return Report{}, err
 	}
@@ -53,9 +53,17 @@ func (d Drainer) Leave(ctx context.Context, member string) (Report, error) {
 			return Report{Plan: plan}, err
 		}
 	}
-	// Where there is little room elsewhere it has to do: the member goes.
-	look := func(ctx context.Context, c Cluster, j Journal, _ string) (View, error) { return Look(ctx, c, j) }
-	return d.drain(ctx, member, look, false, "it is tried again, and carries on where it is")
+	return d.drain(ctx, member, surveyFit, false, "it is tried again, and carries on where it is")
+}
+
+// surveyFit is Survey without the members' capacity: where there is little of it elsewhere it has
+// to do, as the member goes.
+func surveyFit(ctx context.Context, cluster Cluster, journal Journal, member string) (View, error) {
+	view, err := Survey(ctx, cluster, journal, member)
+	for name, room := range view.Rooms {
+		view.Rooms[name] = Room{Has: room.Has, Managed: room.Managed}
+	}
+	return view, err
 }
 
 // adopt makes an operator's evacuation a drain that can be carried on with. What it

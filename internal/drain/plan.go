@@ -164,14 +164,17 @@ func judge(view View, i Instance, ran, force bool) (item Item, stays bool) {
 		item.Verdict, item.Reason = v, fmt.Sprintf(format, args...)
 		return item, stays
 	}
-	why := immovable(view, i)
+	why, not := immovable(view, i), view.unfit(i, ", which ")
+	if not != "" {
+		not = "; not to " + not
+	}
 	i.Needs = i.Needs.of(ran)
 	hosts := view.hosts(i.Member, i, nil)
 	lacking, tight := cramped(view, hosts, i, Room.lacks), cramped(view, hosts, i, Room.tight)
 	switch {
-	case ran && i.Ephemeral && !force && (why != "" || !i.Live):
+	case ran && view.dies(i) && !force:
 		return say(Error, why != "", "is ephemeral: it is deleted when it stops; force=true lets that happen")
-	case ran && i.Ephemeral && (why != "" || !i.Live):
+	case ran && view.dies(i):
 		return say(Warning, why != "", "is ephemeral: it stops and is gone")
 	case why == "" && lacking != "" && !force:
 		return say(Error, false, "no other member can run it as its limits say: %s; force=true moves it all the same, cluster.evacuate=stop on it has it stopped instead", lacking)
@@ -180,11 +183,11 @@ func judge(view View, i Instance, ran, force bool) (item Item, stays bool) {
 	case why == "" && tight != "":
 		return say(Warning, false, "moves to another member, which may be too full for all that its limits let it use: %s", tight)
 	case why == "" && !ran:
-		return say(Okay, false, "moves to another member, stopped as it is")
+		return say(Okay, false, "moves to another member, stopped as it is%s", not)
 	case why == "" && i.Live:
-		return say(Okay, false, "moves to another member while it runs")
+		return say(Okay, false, "moves to another member while it runs%s", not)
 	case why == "":
-		return say(Okay, false, "stops, moves to another member and starts there")
+		return say(Okay, false, "stops, moves to another member and starts there%s", not)
 	case !ran:
 		return say(Skip, true, "%s: it stays, stopped as it is", why)
 	case i.Evacuate == "stop":
@@ -202,10 +205,10 @@ func immovable(view View, i Instance) string {
 	switch {
 	case i.Evacuate == "stop":
 		return "its cluster.evacuate is stop"
-	case (i.Evacuate == "" || i.Evacuate == "auto") && len(i.Ties) > 0:
+	case i.auto() && len(i.Ties) > 0:
 		return "is tied to this member by " + strings.Join(i.Ties, ", ")
 	case len(view.hosts(i.Member, i, nil)) == 0:
-		return "no other member is Online, takes instances and runs " + i.Architecture
+		return view.homeless(i)
 	}
 	return ""
 }

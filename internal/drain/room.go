@@ -32,6 +32,11 @@ type Room struct {
 	Free   int64            // bytes of the memory that are not used
 	CPUs   int              // processors
 	Pools  map[string]int64 // bytes free in each storage pool that it has; -1 is not known
+	// Has is what the member has of what devices use, see Use: "bridge br0". Unlike the rest it
+	// keeps an instance away also where it is not known.
+	Has map[string]bool
+	// Managed is what of it LXD manages on all members: its own evacuation moves what uses it.
+	Managed map[string]bool
 }
 
 // lacks says what a member does not have at all of what an instance needs; empty when it

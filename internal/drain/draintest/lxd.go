@@ -210,7 +210,7 @@ func (l *LXD) EvacuateByHand(name string) error {
 
 func (l *LXD) evacuate(i *drain.Instance, from string) error {
 	ran := i.Running
-	migrate := i.Evacuate == "migrate" || i.Evacuate == "live-migrate" || i.Evacuate != "stop" && len(i.Ties) == 0
+	migrate := i.Evacuate == "migrate" || i.Evacuate == "live-migrate" || i.Evacuate != "stop" && len(i.Ties) == 0 && !l.held(i)
 	if ran && !(migrate && i.Live) {
 		if err := l.fails("stop", i.Ref); err != nil {
 			return err
@@ -238,8 +238,23 @@ func (l *LXD) evacuate(i *drain.Instance, from string) error {
 	if !ran || i.Live {
 		return nil
 	}
+	return l.run(i)
+}
+
+// held tells whether LXD's evacuation stops an instance because of what its devices use.
+func (l *LXD) held(i *drain.Instance) bool {
+	return slices.ContainsFunc(i.Uses, func(use drain.Use) bool { return !l.Room[i.Member].Managed[use.Wants] })
+}
+
+// run starts an instance where it is, which has to have what its devices use.
+func (l *LXD) run(i *drain.Instance) error {
 	if err := l.fails("start", i.Ref); err != nil {
 		return err
+	}
+	for _, use := range i.Uses {
+		if !l.Room[i.Member].Has[use.Wants] {
+			return fmt.Errorf("Failed to start device %q: %s does not exist", use.Device, use.Wants)
+		}
 	}
 	i.Running, i.Wanted = true, true
 	return nil
@@ -288,10 +303,9 @@ func (l *LXD) RestoreByHand(name string) error {
 	err := func() error {
 		for _, i := range l.Instance {
 			if i.Member == name && i.Wanted && !i.Running {
-				if err := l.fails("start", i.Ref); err != nil {
+				if err := l.run(i); err != nil {
 					return err
 				}
-				i.Running = true
 			}
 		}
 		for _, i := range l.Instance {
@@ -321,10 +335,7 @@ func (l *LXD) SetOrigin(_ context.Context, ref drain.Ref, origin string) error {
 
 // Start implements drain.Cluster.
 func (l *LXD) Start(_ context.Context, ref drain.Ref, _ string) error {
-	return l.change("start", ref, func(i *drain.Instance) error {
-		i.Running, i.Wanted = true, true
-		return nil
-	})
+	return l.change("start", ref, l.run)
 }
 
 // Stop implements drain.Cluster.
@@ -383,11 +394,7 @@ func (l *LXD) Relocate(_ context.Context, ref drain.Ref, to string) (time.Durati
 		if err := l.land(i, to); err != nil {
 			return err
 		}
-		if err := l.fails("start", ref); err != nil {
-			return err
-		}
-		i.Running, i.Wanted = true, true
-		return nil
+		return l.run(i)
 	})
 }
 
@@ -400,8 +407,10 @@ func (l *LXD) change(call string, ref drain.Ref, do func(*drain.Instance) error)
 	if i == nil {
 		return fmt.Errorf("cannot %s %s: not found", call, ref)
 	}
-	if err := l.fails(call, ref); err != nil {
-		return err
+	if call != "start" { // run asks
+		if err := l.fails(call, ref); err != nil {
+			return err
+		}
 	}
 	if err := do(i); err != nil {
 		return fmt.Errorf("cannot %s %s: %w", call, ref, err)

@@ -115,6 +115,7 @@ func (c Cluster) Instances(context.Context) ([]drain.Instance, error) {
 func instance(i api.Instance, remotePools map[string]bool) drain.Instance {
 	evacuate := i.ExpandedConfig["cluster.evacuate"]
 	auto := evacuate == "" || evacuate == "auto"
+	tied, uses := devices(i.Type, i.ExpandedDevices, remotePools)
 	return drain.Instance{
 		Ref:          drain.Ref{Project: i.Project, Name: i.Name},
 		ID:           i.Config["volatile.uuid"],
@@ -123,9 +124,10 @@ func instance(i api.Instance, remotePools map[string]bool) drain.Instance {
 		Architecture: i.Architecture,
 		Needs:        needs(i),
 		Ephemeral:    i.Ephemeral,
-		Live:         evacuate == "live-migrate" || auto && i.Type == "virtual-machine" && shared.IsTrue(i.ExpandedConfig["migration.stateful"]),
+		Live:         evacuate == "live-migrate" || auto && len(tied) == 0 && i.Type == "virtual-machine" && shared.IsTrue(i.ExpandedConfig["migration.stateful"]),
 		Evacuate:     evacuate,
-		Ties:         ties(i.ExpandedDevices, remotePools),
+		Ties:         tied,
+		Uses:         uses,
 		Origin:       i.Config["volatile.evacuate.origin"],
 		Wanted:       i.Config["volatile.last_state.power"] == "RUNNING",
 	}
@@ -135,28 +137,6 @@ func instance(i api.Instance, remotePools map[string]bool) drain.Instance {
 // it cannot ask, as on a member that is Offline.
 func runsNow(i api.Instance) bool {
 	return i.StatusCode != api.Stopped && i.StatusCode != api.Error
-}
-
-// ties lists the devices that keep LXD from moving an instance whose cluster.evacuate is
-// auto: LXD's CanMigrate of each kind of device (lxd 5.0.2, lxd/device).
-func ties(devices map[string]map[string]string, remotePools map[string]bool) []string {
-	var tied []string
-	for name, d := range devices {
-		free := false
-		switch d["type"] {
-		case "none", "tpm":
-			free = true
-		case "disk":
-			free = d["path"] == "/" || remotePools[d["pool"]]
-		case "nic":
-			free = d["network"] != "" || d["nictype"] == "ovn"
-		}
-		if !free {
-			tied = append(tied, d["type"]+" "+name)
-		}
-	}
-	slices.Sort(tied)
-	return tied
 }
 
 // hasPoolDisk tells whether an instance has a disk out of a pool besides its root.

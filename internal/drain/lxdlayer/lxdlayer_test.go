@@ -40,20 +40,6 @@ func TestInstance(t *testing.T) {
 	require.False(t, instance(i, nil).Running)
 }
 
-func TestTies(t *testing.T) {
-	devices := map[string]map[string]string{
-		"root":  {"type": "disk", "path": "/", "pool": "local"},
-		"eth0":  {"type": "nic", "network": "lxdbr0"},
-		"eth1":  {"type": "nic", "nictype": "bridged", "parent": "br0"},
-		"share": {"type": "disk", "path": "/srv", "pool": "fs", "source": "share"},
-		"data":  {"type": "disk", "path": "/data", "source": "/data"},
-		"gpu":   {"type": "gpu"},
-		"off":   {"type": "none"},
-	}
-	require.Equal(t, []string{"disk data", "gpu gpu", "nic eth1"}, ties(devices, map[string]bool{"fs": true}))
-	require.Equal(t, []string{"disk data", "disk share", "gpu gpu", "nic eth1"}, ties(devices, nil))
-}
-
 func TestRecordsOf(t *testing.T) {
 	record := drain.Record{Phase: drain.Drained, By: "x/0", Entries: []drain.Entry{}}
 	records, err := RecordsOf([]api.ClusterMember{

@@ -64,9 +64,13 @@ func (c Cluster) Processors(_ context.Context, member string) int {
 
 // Rooms implements drain.Cluster. A member that cannot be asked has a room that is not known.
 func (c Cluster) Rooms(_ context.Context, instances []drain.Instance) (map[string]drain.Room, error) {
-	resources, sized := false, map[string]bool{}
+	resources, uses, sized := false, false, map[string]bool{}
 	for _, i := range instances {
 		resources = resources || i.Needs.Memory > 0 || i.Needs.CPUs > 0
+		for _, use := range i.Uses {
+			uses = true
+			resources = resources || strings.HasPrefix(use.Wants, "gpu ")
+		}
 		if i.Needs.Disk > 0 {
 			sized[i.Needs.Pool] = true
 		}
@@ -86,10 +90,19 @@ func (c Cluster) Rooms(_ context.Context, instances []drain.Instance) (map[strin
 	for _, m := range members {
 		rooms[m.ServerName] = drain.Room{Pools: poolsOf(m.ServerName, pools)}
 	}
+	mindsParents, interfaces := false, interfacesOf(instances)
+	if uses {
+		lxd, _, err := c.Server.GetServer()
+		if err != nil {
+			return nil, fmt.Errorf("cannot ask LXD what it is: %w", err)
+		}
+		mindsParents = !slices.Contains(shutsDown, lxd.Environment.ServerVersion)
+	}
 	var mu sync.Mutex
 	var asking sync.WaitGroup
 	for _, m := range members {
-		if drain.MemberStatus(m.Status) != drain.Online || !resources && len(sized) == 0 {
+		status := drain.MemberStatus(m.Status)
+		if status != drain.Online && status != drain.Evacuated || !resources && !uses && len(sized) == 0 {
 			continue
 		}
 		server := c.Server.UseTarget(m.ServerName)
@@ -98,6 +111,7 @@ func (c Cluster) Rooms(_ context.Context, instances []drain.Instance) (map[strin
 			if resources {
 				has, _ = server.GetServerResources()
 			}
+			networks, unknown := networksOf(server, interfaces)
 			free := map[string]int64{}
 			for pool := range sized {
 				if space, err := server.GetStoragePoolResources(pool); err == nil && space.Space.Total > 0 {
@@ -110,6 +124,9 @@ func (c Cluster) Rooms(_ context.Context, instances []drain.Instance) (map[strin
 			if has != nil {
 				room.Memory, room.CPUs = int64(has.Memory.Total), int(has.CPU.Total)
 				room.Free = room.Memory - int64(min(has.Memory.Total, has.Memory.Used))
+			}
+			if uses && unknown == nil {
+				room.Has, room.Managed = hasOf(networks, has, mindsParents)
 			}
 			for pool, n := range free {
 				if _, there := room.Pools[pool]; there {

@@ -1,0 +1,160 @@
+package drain_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/drain/draintest"
+)
+
+var onBr0 = []drain.Use{{Device: "nic eth0", Wants: "bridge br0"}}
+
+// bridged is a cluster of those members, of which some have bridge br0 of their host.
+func bridged(members []string, with ...string) *draintest.LXD {
+	lxd := draintest.New(members...)
+	lxd.Room = map[string]drain.Room{}
+	for _, name := range members {
+		lxd.Room[name] = drain.Room{Has: map[string]bool{}}
+	}
+	for _, name := range with {
+		lxd.Room[name].Has["bridge br0"] = true
+	}
+	return lxd
+}
+
+func survey(t require.TestingT, lxd *draintest.LXD) drain.View {
+	view, err := drain.Survey(context.Background(), lxd, lxd, "pet")
+	require.NoError(t, err)
+	return view
+}
+
+// What is on a bridge of the host moves to a member that has the bridge, with or without move
+// slots, and back; LXD's evacuation, which would stop it, finds nothing left.
+func TestABridgeOfTheHostTiesNothing(t *testing.T) {
+	for _, slots := range []bool{true, false} {
+		t.Run(fmt.Sprintf("slots=%t", slots), func(t *testing.T) {
+			lxd := bridged([]string{"pet", "b", "c"}, "pet", "b")
+			for _, policy := range []string{"", "auto", "migrate"} {
+				i := lxd.Add("web"+policy, "pet", true)
+				i.Uses, i.Evacuate = onBr0, policy
+			}
+			lxd.Add("idle", "pet", false).Uses = onBr0
+			for n := range 3 {
+				lxd.Add(fmt.Sprintf("b%d", n), "b", true) // else c would not have the fewest
+			}
+			d := drainer(lxd)
+			if slots {
+				d.Lanes = drain.NewLanes(1, 0)
+			}
+			plan := drain.PlanDrain(survey(t, lxd), "pet", false)
+			require.NoError(t, plan.Err())
+			require.Contains(t, plan.String(), "okay    web: stops, moves to another member and starts there; not to c, which has no bridge br0")
+			require.Contains(t, plan.String(), "okay    idle: moves to another member, stopped as it is; not to c")
+
+			report, err := d.Drain(t.Context(), "pet", false)
+			require.NoError(t, err)
+			require.Equal(t, []string{"web: pet → b (running)", "webauto: pet → b (running)", "webmigrate: pet → b (running)", "idle: pet → b (stopped)"}, moves(report))
+			require.Equal(t, "evacuate pet", lxd.Calls[len(lxd.Calls)-1], "nothing is left to do after it")
+			_, err = d.Undrain(t.Context(), "pet")
+			require.NoError(t, err)
+			for _, i := range lxd.Instance {
+				require.Equal(t, i.Name[0] != 'b', i.Member == "pet", i.Name)
+				require.Equal(t, i.Name != "idle", i.Running, i.Name)
+			}
+		})
+	}
+}
+
+// Where no other member has the bridge, or could be asked for it, the instance is tied, and the
+// reason names device, bridge and members.
+func TestABridgeThatNoOtherMemberHas(t *testing.T) {
+	lxd := bridged([]string{"pet", "b", "c"}, "pet")
+	lxd.Room["c"] = drain.Room{}
+	lxd.Add("web", "pet", true).Uses = onBr0
+	_, err := drainer(lxd).Drain(t.Context(), "pet", false)
+	require.ErrorContains(t, err, "web: nic eth0 uses bridge br0 of the host, and b has no bridge br0, c could not be asked whether it has bridge br0; force=true")
+	require.Empty(t, lxd.Calls)
+	_, err = drainer(lxd).Leave(t.Context(), "pet")
+	require.ErrorContains(t, err, "b has no bridge br0")
+	require.Empty(t, lxd.Calls)
+
+	_, err = drainer(lxd).Drain(t.Context(), "pet", true)
+	require.NoError(t, err)
+	require.Equal(t, "pet", lxd.Find(ref("web")).Member)
+	require.False(t, lxd.Find(ref("web")).Running)
+	_, err = drainer(lxd).Undrain(t.Context(), "pet")
+	require.NoError(t, err)
+	require.True(t, lxd.Find(ref("web")).Running)
+}
+
+func TestAMemberOnABridgeOfTheHostLeaves(t *testing.T) {
+	lxd := bridged([]string{"pet", "b", "c"}, "pet", "c")
+	lxd.Add("web", "pet", true).Uses = onBr0
+	lxd.Add("idle", "pet", false).Uses = onBr0
+	lxd.Add("busy", "c", true)
+	_, err := drainer(lxd).Leave(t.Context(), "pet")
+	require.NoError(t, err)
+	for _, i := range lxd.Instance {
+		require.Equal(t, "c", i.Member)
+		require.Equal(t, i.Name != "idle", i.Running)
+	}
+}
+
+// Nothing ephemeral is left to an evacuation that would stop, and thereby delete, it.
+func TestAnEphemeralInstanceOnABridgeOfTheHost(t *testing.T) {
+	lxd := bridged([]string{"pet", "b"}, "pet", "b")
+	runner := lxd.Add("runner", "pet", true)
+	runner.Uses, runner.Ephemeral, runner.Live = onBr0, true, true
+	require.Equal(t, []drain.Ref{ref("runner")}, survey(t, lxd).Lost("pet"))
+	_, err := drainer(lxd).Drain(t.Context(), "pet", false)
+	require.ErrorContains(t, err, "runner: is ephemeral")
+	_, err = drainer(lxd).Leave(t.Context(), "pet")
+	require.ErrorContains(t, err, "is ephemeral")
+	require.Empty(t, lxd.Calls)
+
+	// LXD moves what is on a bridge that it manages.
+	lxd.Room["pet"] = drain.Room{Has: lxd.Room["pet"].Has, Managed: lxd.Room["pet"].Has}
+	require.Empty(t, survey(t, lxd).Lost("pet"))
+}
+
+// A plan never sends an instance to a member that lacks what its devices use, whatever else is there.
+func TestNoMemberWithoutWhatItUsesGetsAnInstance(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		members := []string{"pet", "b", "c", "d"}
+		things := []string{"bridge br0", "bridge br1", "gpu 10de:1eb8"}
+		lxd := bridged(members)
+		for _, m := range members {
+			for _, thing := range things {
+				if m == "pet" || rapid.Bool().Draw(t, m+" has "+thing) {
+					lxd.Room[m].Has[thing] = true
+				}
+			}
+		}
+		for n := range rapid.IntRange(1, 6).Draw(t, "instances") {
+			i := lxd.Add(fmt.Sprintf("c%d", n), "pet", rapid.Bool().Draw(t, "runs"))
+			i.Evacuate = rapid.SampledFrom([]string{"", "auto", "stop"}).Draw(t, "evacuate")
+			i.Live = rapid.Bool().Draw(t, "live")
+			for _, thing := range things {
+				if rapid.IntRange(0, 2).Draw(t, "uses "+thing) == 0 {
+					i.Uses = append(i.Uses, drain.Use{Device: "device " + thing, Wants: thing})
+				}
+			}
+		}
+		d := drainer(lxd)
+		if rapid.Bool().Draw(t, "slots") {
+			d.Lanes = drain.NewLanes(1, 0)
+		}
+		_, err := d.Drain(t.Context(), "pet", true)
+		require.NoError(t, err)
+		for _, i := range lxd.Instance {
+			for _, use := range i.Uses {
+				require.True(t, lxd.Room[i.Member].Has[use.Wants], "%s on %s", i.Ref, i.Member)
+			}
+		}
+	})
+}
