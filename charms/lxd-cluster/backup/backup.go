@@ -18,6 +18,7 @@ import (
 	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
 // LXD is what this package asks of LXD; the client library's InstanceServer has it all.
@@ -77,28 +78,25 @@ func write(ctx context.Context, path string, world World, call charm.Call) (size
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return 0, err
 	}
-	// CreateTemp makes it for its owner only, and there are keys in it.
-	temporary, err := os.CreateTemp(filepath.Dir(path), ".backup-*")
+	if err := atomicfile.RemoveLeftovers(filepath.Dir(path)); err != nil {
+		return 0, err
+	}
+	file, err := atomicfile.Create(path, atomicfile.Options{}) // for root only: there are keys in it
 	if err != nil {
 		return 0, err
 	}
-	defer func() {
-		if err != nil {
-			_ = temporary.Close()
-			_ = os.Remove(temporary.Name())
-		}
-	}()
-	if err := archive(ctx, temporary, world, call); err != nil {
+	defer file.Discard()
+	if err := archive(ctx, file, world, call); err != nil {
 		return 0, err
 	}
-	info, err := temporary.Stat()
+	if err := file.Commit(); err != nil {
+		return 0, err
+	}
+	info, err := os.Lstat(path)
 	if err != nil {
 		return 0, err
 	}
-	if err := errors.Join(temporary.Sync(), temporary.Close()); err != nil {
-		return 0, err
-	}
-	return info.Size(), os.Rename(temporary.Name(), path)
+	return info.Size(), nil
 }
 
 func archive(ctx context.Context, to io.Writer, world World, call charm.Call) error {

@@ -78,6 +78,10 @@ func TestBackup(t *testing.T) {
 
 func TestABackupThatFailsLeavesNothing(t *testing.T) {
 	world := World{Unit: "lxd-cluster/0", LXD: answers{fails: "/1.0/projects?recursion=1"}, StateDir: t.TempDir(), Now: time.Now}
+	// Nor does one that was killed, once another runs.
+	killed, past := filepath.Join(world.StateDir, ".backup-20250102T030405Z.tar.gz.dcib-new-KILLED"), time.Now().Add(-2*time.Hour)
+	require.NoError(t, os.WriteFile(killed, []byte("keys"), 0o600))
+	require.NoError(t, os.Chtimes(killed, past, past))
 	_, err := Backup(t.Context(), world, charm.Call{Progress: func(string, ...any) {}})
 	require.ErrorContains(t, err, "cannot back up LXD to "+world.StateDir)
 	require.ErrorContains(t, err, "cannot read config/projects.json from LXD (/1.0/projects?recursion=1): database is locked")

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/host/atomicfile"
 	"github.com/dcib/dcib/internal/relation/cephclient"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 )
@@ -121,16 +122,7 @@ func (s write) Apply(_ context.Context, w World) error {
 	if err := os.MkdirAll(w.Dir, 0o755); err != nil {
 		return fmt.Errorf("cannot make Ceph's folder: %w", err)
 	}
-	path := filepath.Join(w.Dir, s.file.Name)
-	fresh := path + ".new"
-	_ = os.Remove(fresh) // one that a killed hook has left keeps its mode otherwise
-	if err := os.WriteFile(fresh, []byte(s.file.Text), s.file.Mode); err != nil {
-		return err
-	}
-	if err := os.Chmod(fresh, s.file.Mode); err != nil { // whatever the umask
-		return err
-	}
-	return os.Rename(fresh, path)
+	return atomicfile.Write(filepath.Join(w.Dir, s.file.Name), []byte(s.file.Text), atomicfile.Options{Mode: s.file.Mode})
 }
 
 // tell tells the other units that this machine has Ceph's configuration.

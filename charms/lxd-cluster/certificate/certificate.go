@@ -22,9 +22,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -33,6 +31,7 @@ import (
 	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/host/atomicfile"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 	"github.com/dcib/dcib/internal/relation/tlscertificates"
 )
@@ -251,22 +250,23 @@ func check(issued tlscertificates.Issued, key *rsa.PrivateKey, current string, n
 // NewKey makes a private key.
 func NewKey() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, keyBits) }
 
-// loadKey reads the holder's key; nil when it has none yet.
+// loadKey reads the holder's key; nil when there is none. A key that is lost or damaged counts
+// as none: another is made, and another certificate is asked for.
 func loadKey(dir string) (*rsa.PrivateKey, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, keyFile))
-	if errors.Is(err, fs.ErrNotExist) {
+	raw, err := atomicfile.Read(filepath.Join(dir, keyFile))
+	if atomicfile.Unusable(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the key of LXD's certificate: %w", err)
+		return nil, fmt.Errorf("cannot load the key of LXD's certificate: %w", err)
 	}
 	block, _ := pem.Decode(raw)
 	if block == nil {
-		return nil, fmt.Errorf("cannot read the key of LXD's certificate: %s is not PEM: remove it, and another is made", filepath.Join(dir, keyFile))
+		return nil, nil
 	}
 	key, err := x509.ParsePKCS1PrivateKey(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the key of LXD's certificate in %s: %w: remove it, and another is made", filepath.Join(dir, keyFile), err)
+		return nil, nil
 	}
 	return key, nil
 }

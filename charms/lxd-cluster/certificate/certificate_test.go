@@ -379,3 +379,31 @@ func TestCrashes(t *testing.T) {
 		return []any{maps.Clone(lxd.config), lxd.shown[0].DNSNames}
 	}, crashtest.Late, crashtest.Lost)
 }
+
+// A key that a crash emptied or damaged is no reason for a hook to fail: another one, and
+// another certificate.
+func TestLostKeyIsMadeAgain(t *testing.T) {
+	juju, r := model()
+	lxd, ca := newFake(t.TempDir(), nil), newAuthority(t)
+	hook(t, juju, "lxd-cluster/0", lxd)
+	path := filepath.Join(lxd.dir, "lxd-cluster-0", keyFile)
+	for name, damage := range map[string]func() error{
+		"missing":   func() error { return os.Remove(path) },
+		"empty":     func() error { return os.Truncate(path, 0) },
+		"truncated": func() error { return os.Truncate(path, 100) },
+		"not a key": func() error {
+			return os.WriteFile(path, []byte("-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n"), 0o600)
+		},
+	} {
+		ca.answer(t, r, lxd.now)
+		hook(t, juju, "lxd-cluster/0", lxd)
+		before, asked := lxd.current, r.Databags["lxd-cluster/0"]["certificate_signing_requests"]
+		require.NoError(t, damage(), name)
+		hook(t, juju, "lxd-cluster/0", lxd)
+		require.NotEqual(t, asked, r.Databags["lxd-cluster/0"]["certificate_signing_requests"], name)
+		require.Equal(t, before, lxd.current, "LXD keeps the one that it has until then")
+		ca.answer(t, r, lxd.now)
+		hook(t, juju, "lxd-cluster/0", lxd)
+		require.NotEqual(t, before, lxd.current, name)
+	}
+}

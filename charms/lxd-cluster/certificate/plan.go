@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/host/atomicfile"
 	"github.com/dcib/dcib/internal/relation/tlscertificates"
 )
 
@@ -85,19 +85,7 @@ func (makeKey) Apply(_ context.Context, w World) error {
 	if err := os.MkdirAll(w.StateDir, 0o700); err != nil {
 		return err
 	}
-	// CreateTemp makes it for its owner only.
-	temporary, err := os.CreateTemp(w.StateDir, "."+keyFile+"-*")
-	if err != nil {
-		return err
-	}
-	_, err = temporary.Write(text)
-	if err = errors.Join(err, temporary.Sync(), temporary.Close()); err == nil {
-		err = os.Rename(temporary.Name(), filepath.Join(w.StateDir, keyFile))
-	}
-	if err != nil {
-		_ = os.Remove(temporary.Name())
-	}
-	return err
+	return atomicfile.Write(filepath.Join(w.StateDir, keyFile), text, atomicfile.Options{})
 }
 
 // ask sends a signing request, or takes it back when it is empty.

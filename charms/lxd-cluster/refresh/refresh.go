@@ -21,6 +21,7 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/charms/lxd-cluster/install"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
 // Facts is what the action looks at before it changes anything.
@@ -168,7 +169,7 @@ func (f Facts) evacuate(ctx context.Context, w World, call charm.Call) error {
 		return err
 	}
 	// Before LXD begins, since the action may be killed any time.
-	if err := os.WriteFile(filepath.Join(w.StateDir, noteFile), nil, 0o600); err != nil {
+	if err := atomicfile.Write(filepath.Join(w.StateDir, noteFile), nil, atomicfile.Options{}); err != nil {
 		return fmt.Errorf("cannot note that %s is evacuated: %w", f.Member, err)
 	}
 	_, err := w.Evacuate(ctx, f.own(call))
@@ -186,7 +187,7 @@ func (f Facts) restore(ctx context.Context, w World, call charm.Call) (bool, err
 	if _, err := w.Restore(ctx, f.own(call)); err != nil {
 		return false, err
 	}
-	return true, os.Remove(note)
+	return true, atomicfile.Remove(note)
 }
 
 // await returns when LXD answers and counts its own member as one that lives.

@@ -26,6 +26,7 @@ import (
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/command"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
 // Port is the UDP port that is listened on, at the address of the machine's LXD.
@@ -176,7 +177,7 @@ func (s listen) Apply(ctx context.Context, w World) error {
 
 func (s listen) apply(ctx context.Context, w World) error {
 	for name, text := range w.files(s.address) {
-		if err := os.WriteFile(filepath.Join(w.Dir, name), []byte(text), 0o644); err != nil {
+		if err := atomicfile.Write(filepath.Join(w.Dir, name), []byte(text), atomicfile.Options{Mode: 0o644}); err != nil {
 			return err
 		}
 	}

@@ -252,12 +252,35 @@ func syncDir(dir *os.Root) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// prefix begins the names of the temporary files of the file of that name.
-func prefix(name string) string { return "." + name + ".dcib-new-" }
+// infix is in the names of temporary files, after the name of the file that is written.
+const infix = ".dcib-new-"
 
-// removeLeftovers removes temporary files that killed processes left. It is no more than
-// tidying, so an error is not reported.
+// prefix begins the names of the temporary files of the file of that name.
+func prefix(name string) string { return "." + name + infix }
+
+// RemoveLeftovers removes the temporary files of all processes that were killed while they
+// wrote a file in that directory, an hour after. Create does it for the one name that it
+// writes; a caller whose names differ each time uses this.
+func RemoveLeftovers(dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("cannot remove unfinished files in %s: %w", dir, err)
+	}
+	defer root.Close()
+	removeMatching(root, func(name string) bool {
+		return strings.HasPrefix(name, ".") && strings.Contains(name, infix)
+	})
+	return nil
+}
+
+// removeLeftovers removes temporary files that killed processes left of one file.
 func removeLeftovers(dir *os.Root, name string) {
+	removeMatching(dir, func(n string) bool { return strings.HasPrefix(n, prefix(name)) })
+}
+
+// removeMatching removes temporary files that are old enough. It is no more than tidying, so
+// an error is not reported.
+func removeMatching(dir *os.Root, match func(name string) bool) {
 	d, err := dir.Open(".")
 	if err != nil {
 		return
@@ -268,10 +291,10 @@ func removeLeftovers(dir *os.Root, name string) {
 		return
 	}
 	for _, n := range names {
-		if !strings.HasPrefix(n, prefix(name)) {
+		if !match(n) {
 			continue
 		}
-		if info, err := dir.Lstat(n); err == nil && time.Since(info.ModTime()) > leftoverAge {
+		if info, err := dir.Lstat(n); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > leftoverAge {
 			_ = dir.Remove(n)
 		}
 	}

@@ -103,6 +103,11 @@ func TestKilledWriterLeavesOldOrNewContent(t *testing.T) {
 	require.NoFileExists(t, left)
 	require.FileExists(t, young)
 	require.FileExists(t, other)
+	require.NoError(t, atomicfile.RemoveLeftovers(dir))
+	require.NoFileExists(t, other)
+	require.FileExists(t, young)
+	require.FileExists(t, path)
+	require.Error(t, atomicfile.RemoveLeftovers(path))
 }
 
 func TestFullDiskChangesNothing(t *testing.T) {
