@@ -45,6 +45,8 @@ type world struct {
 	socket *cluster.Socket
 	event  hooktool.Event
 	asked  *broker.World // made once per hook: it remembers what LXD refused in it
+	// refused is what LXD refused the clients of relation https in this hook.
+	refused map[string]string
 }
 
 // facts are what the rooms saw.
@@ -72,7 +74,7 @@ func main() {
 	}
 	charm.Main(charm.Charm[facts, *world]{
 		World: func(event hooktool.Event, tools hooktool.Tools) *world {
-			return &world{tools: tools, socket: &cluster.Socket{}, event: event}
+			return &world{tools: tools, socket: &cluster.Socket{}, event: event, refused: map[string]string{}}
 		},
 		Observe: observe,
 		Plan:    plan,
@@ -177,12 +179,15 @@ func plan(f facts) charm.Plan[*world] {
 	issued, unissued := certificate.Plan(f.Cert)
 	steps = append(steps, charm.Lift(issued, (*world).certificate)...)
 	known, unknown := maas.Plan(f.MAAS)
-	// Last, since a client that asks for what LXD will not grant ends the round.
-	steps = append(steps, charm.Lift(trust.Plan(f.Trust), (*world).trust)...)
+	trusted := trust.Plan(f.Trust)
+	steps = append(steps, charm.Lift(trusted.Steps, (*world).trust)...)
 	shared := ceph.Plan(f.Ceph)
 	steps = append(steps, charm.Lift(shared.Steps, (*world).ceph)...)
 	steps = append(steps, charm.Lift(known, (*world).maas)...)
-	problems := f.Trust.Unusable
+	var problems []string
+	if trusted.Status.Level == charm.LevelBlocked {
+		problems = append(problems, trusted.Status.Message)
+	}
 	if there.Status.Level == charm.LevelBlocked {
 		problems = append(problems, there.Status.Message)
 	}
@@ -197,6 +202,9 @@ func plan(f facts) charm.Plan[*world] {
 	}
 	if status.Level == charm.LevelActive && len(problems) > 0 {
 		status = charm.Blockedf("%s", strings.Join(problems, "; "))
+	}
+	if status.Level == charm.LevelActive && trusted.Status.Level == charm.LevelActive {
+		status.Message += "; " + trusted.Status.Message
 	}
 	return charm.Plan[*world]{Steps: steps, Status: status, Version: p.Version}
 }
@@ -274,7 +282,7 @@ func (w *world) stateDir() string {
 }
 
 func (w *world) trust() trust.World {
-	t := trust.World{App: w.event.App(), Tools: w.tools, Configure: w.socket.Configure, Now: time.Now}
+	t := trust.World{App: w.event.App(), Tools: w.tools, Configure: w.socket.Configure, Now: time.Now, Refused: w.refused}
 	// Without a LXD its field stays nil; the cluster's room says so in the status.
 	if server, err := w.socket.Server(context.Background()); err == nil {
 		t.LXD = server

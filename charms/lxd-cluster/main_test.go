@@ -12,6 +12,7 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/charms/lxd-cluster/install"
 	"github.com/dcib/dcib/charms/lxd-cluster/maas"
+	"github.com/dcib/dcib/charms/lxd-cluster/trust"
 	"github.com/dcib/dcib/internal/profile/policy"
 )
 
@@ -53,4 +54,27 @@ func TestTheDefaultsAreGood(t *testing.T) {
 	_, inCeph := ceph.ParseConfig(options)
 	_, inMAAS := maas.ParseConfig(options)
 	require.Empty(t, slices.Concat(inCluster, inInstall, inCeph, inMAAS))
+}
+
+// A client that may not have what it asks for blocks the unit, and keeps no other component
+// from its work.
+func TestAClientThatIsRefusedStopsNothingElse(t *testing.T) {
+	f := facts{
+		Cluster: cluster.Facts{Relation: "cluster:0", LXD: cluster.Local{Present: true, Clustered: true, Member: "m1"}},
+		Ceph:    ceph.Facts{Relation: "ceph:1", Key: "k", Files: []ceph.File{{Name: "ceph.conf"}}},
+		Trust: trust.Facts{
+			Acts:    true,
+			Clients: []trust.Client{{Relation: "https:3", App: "x", Owner: "x/0", Fingerprint: "aa"}, {Relation: "https:4", App: "y", Owner: "y/0", Fingerprint: "bb"}},
+			Refused: map[string]string{"bb": "LXD refuses y/0"}, Unrestricted: []string{"y"},
+		},
+	}
+	p := plan(f)
+	var names []string
+	for _, step := range p.Steps {
+		names = append(names, step.Name())
+	}
+	require.Contains(t, names, "write Ceph's ceph.conf")
+	problems := trust.Plan(f.Trust).Status
+	require.Contains(t, problems.Message, "x/0 (relation https:3) asks for all of LXD")
+	require.Contains(t, problems.Message, "LXD refuses y/0")
 }

@@ -13,17 +13,18 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 )
 
-// Plan gives the steps that make the trust store and the relations agree. It is pure.
-func Plan(facts Facts) []charm.Step[World] {
+// Plan plans the steps that make the trust store and the relations agree. It is pure. The
+// status is blocked where a client cannot have what it asks for, and active with a message
+// where a client has all of LXD; it has no level when there is nothing to say.
+func Plan(facts Facts) charm.Plan[World] {
 	if !facts.Acts {
-		return nil
+		return charm.Plan[World]{}
 	}
 	var distrust, trust, publish []charm.Step[World]
-	wanted := map[string]Client{} // by fingerprint; the first that asked names the entry
-	for _, client := range facts.Clients {
-		if _, ok := wanted[client.Fingerprint]; !ok {
-			wanted[client.Fingerprint] = client
-		}
+	clients, problems := facts.granted()
+	wanted := map[string]Client{}
+	for _, client := range clients {
+		wanted[client.Fingerprint] = client
 	}
 	present := map[string]bool{}
 	for _, entry := range facts.Entries {
@@ -35,16 +36,17 @@ func Plan(facts Facts) []charm.Step[World] {
 		switch {
 		case !ok:
 			distrust = append(distrust, Distrust{Entry: entry.Name, Fingerprint: entry.Fingerprint})
+		case facts.Refused[client.Fingerprint] != "":
 		case !matches(entry, client):
 			trust = append(trust, Adjust{Client: client})
 		}
 	}
-	for _, client := range facts.Clients {
-		if !present[client.Fingerprint] && wanted[client.Fingerprint].Entry() == client.Entry() {
+	for _, client := range clients {
+		if !present[client.Fingerprint] && facts.Refused[client.Fingerprint] == "" {
 			trust = append(trust, Trust{Client: client})
 		}
 	}
-	// Nobody is told of an address before LXD says where it is.
+	// No client is sent an address before LXD says where it is.
 	if len(facts.Offer.Addresses) > 0 {
 		for _, relation := range sortedKeys(facts.Published) {
 			if !published(facts.Published[relation], facts.Offer) {
@@ -52,7 +54,82 @@ func Plan(facts Facts) []charm.Step[World] {
 			}
 		}
 	}
-	return slices.Concat(distrust, trust, publish)
+	p := charm.Plan[World]{Steps: slices.Concat(distrust, trust, publish)}
+	problems = slices.Concat(facts.Unusable, problems)
+	var unrestricted []string
+	for _, client := range clients {
+		switch refused := facts.Refused[client.Fingerprint]; {
+		case refused != "":
+			problems = append(problems, refused)
+		case !client.restricted():
+			unrestricted = append(unrestricted, client.Owner)
+		}
+	}
+	switch {
+	case len(problems) > 0:
+		p.Status = charm.Blockedf("%s", strings.Join(problems, "; "))
+	case len(unrestricted) > 0:
+		p.Status = charm.Active("unrestricted clients: %s", strings.Join(unrestricted, ", "))
+	}
+	return p
+}
+
+// granted returns the clients that may have what they ask for, one for each certificate, and
+// why others may not. A certificate is public, so several clients may show the same one; it
+// gets what all of these together may have. So no client takes from another what that one
+// has, and what it adds only the holder of the private key can use.
+func (f Facts) granted() (clients []Client, problems []string) {
+	names := map[string]string{} // of the entries that are ours, by fingerprint
+	for _, entry := range f.Entries {
+		if Reserved(entry.Name) {
+			names[entry.Fingerprint] = entry.Name
+		}
+	}
+	at := map[string]int{} // where in clients a fingerprint is
+	for _, c := range f.Clients {
+		if problem := f.forbidden(c); problem != "" {
+			problems = append(problems, problem)
+			continue
+		}
+		i, ok := at[c.Fingerprint]
+		if !ok {
+			at[c.Fingerprint] = len(clients)
+			clients = append(clients, c)
+			continue
+		}
+		union := clients[i]
+		if names[c.Fingerprint] == c.Entry() {
+			union.Relation, union.App, union.Owner = c.Relation, c.App, c.Owner // the entry keeps its name
+		}
+		if union.restricted() && c.restricted() {
+			union.Projects = lxdhttps.SplitList(strings.Join(append(slices.Clone(union.Projects), c.Projects...), ","))
+		} else {
+			union.Projects = nil
+		}
+		clients[i] = union
+	}
+	return clients, problems
+}
+
+// forbidden says why a client may not have what it asks for; "" when it may.
+func (f Facts) forbidden(c Client) string {
+	who := fmt.Sprintf("%s (relation %s)", c.Owner, c.Relation)
+	if slices.Contains(f.Unrestricted, c.App) || slices.Contains(f.Unrestricted, c.Relation) {
+		return ""
+	}
+	allow := fmt.Sprintf("if it may control all hosts, add %s to option %s", c.App, Option)
+	if !c.restricted() {
+		return fmt.Sprintf("%s asks for all of LXD: %s; else have it name projects that LXD restricts", who, allow)
+	}
+	for _, project := range c.Projects {
+		switch restricted, exists := f.Projects[project]; {
+		case !exists:
+			return fmt.Sprintf("%s asks for project %q, which LXD does not have: create it, or change what the client asks for", who, project)
+		case !restricted:
+			return fmt.Sprintf("%s asks for project %s, which LXD does not restrict: lxc project set %s restricted=true; %s", who, project, project, allow)
+		}
+	}
+	return ""
 }
 
 func matches(entry api.Certificate, client Client) bool {
@@ -80,8 +157,8 @@ func (s Trust) Name() string {
 }
 
 // Apply implements charm.Step.
-func (s Trust) Apply(_ context.Context, world World) error {
-	return refused(s, add(world.LXD, s.Client.Entry(), s.Client.Certificate, s.Client.Fingerprint, s.Client.Projects))
+func (s Trust) Apply(ctx context.Context, world World) error {
+	return world.refused(ctx, s, s.Client, add(world.LXD, s.Client.Entry(), s.Client.Certificate, s.Client.Fingerprint, s.Client.Projects))
 }
 
 // Adjust gives a trusted client the name and the projects that it should have.
@@ -93,8 +170,8 @@ func (s Adjust) Name() string {
 }
 
 // Apply implements charm.Step.
-func (s Adjust) Apply(_ context.Context, world World) error {
-	return refused(s, world.LXD.UpdateCertificate(s.Client.Fingerprint, api.CertificatePut{
+func (s Adjust) Apply(ctx context.Context, world World) error {
+	return world.refused(ctx, s, s.Client, world.LXD.UpdateCertificate(s.Client.Fingerprint, api.CertificatePut{
 		Name:       s.Client.Entry(),
 		Type:       api.CertificateTypeClient,
 		Restricted: s.Client.restricted(),
@@ -102,13 +179,17 @@ func (s Adjust) Apply(_ context.Context, world World) error {
 	}, ""))
 }
 
-// refused makes what LXD will not do, however often it is asked, the unit's status: a
-// project that does not exist, for one.
-func refused(step charm.Step[World], err error) error {
-	if api.StatusErrorCheck(err, http.StatusBadRequest, http.StatusNotFound) {
-		return charm.Blocked("cannot %s: %s: change what the client asks for, or remove its relation", step.Name(), err)
+// refused notes what LXD will not do, however often it is asked: the status then says so, and
+// the hook goes on, since no client may keep the charm from its other work.
+func (w World) refused(ctx context.Context, step charm.Step[World], client Client, err error) error {
+	if !api.StatusErrorCheck(err, http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusConflict) {
+		return err
 	}
-	return err
+	message := fmt.Sprintf("cannot %s: %s: change what the client asks for, or remove its relation", step.Name(), err)
+	if w.Refused != nil {
+		w.Refused[client.Fingerprint] = message
+	}
+	return w.Tools.Log(ctx, "WARNING", message)
 }
 
 // Distrust shuts a client out again.
@@ -146,25 +227,34 @@ func (s Publish) Apply(ctx context.Context, world World) error {
 
 // add puts a certificate (base64 of DER) into the trust store unless it is there.
 func add(lxd LXD, name, certificate, fingerprint string, projects []string) error {
+	is := func(e api.Certificate) bool { return e.Fingerprint == fingerprint }
 	entries, err := lxd.GetCertificates()
 	if err != nil {
 		return fmt.Errorf("cannot list LXD's trusted clients: %w", err)
 	}
-	if slices.ContainsFunc(entries, func(e api.Certificate) bool { return e.Fingerprint == fingerprint }) {
+	if slices.ContainsFunc(entries, is) {
 		return nil
 	}
-	return lxd.CreateCertificate(api.CertificatesPost{
+	err = lxd.CreateCertificate(api.CertificatesPost{
 		Name:        name,
 		Type:        api.CertificateTypeClient,
 		Restricted:  len(projects) > 0,
 		Projects:    projects,
 		Certificate: certificate,
 	})
+	if !api.StatusErrorCheck(err, http.StatusConflict) {
+		return err
+	}
+	if entries, again := lxd.GetCertificates(); again == nil && slices.ContainsFunc(entries, is) {
+		return nil // added by another in between
+	}
+	// LXD 6 has fine-grained identities, which are not in the list of certificates.
+	return api.StatusErrorf(http.StatusConflict, "LXD knows this certificate as a fine-grained identity: remove that (lxc auth identity delete tls/%s), or have the client make another certificate (%s)", fingerprint, err)
 }
 
 func (c Client) who() string {
 	if len(c.Projects) == 0 {
-		return c.Owner
+		return c.Owner + ", unrestricted"
 	}
 	return c.Owner + " for " + strings.Join(c.Projects, ", ")
 }

@@ -5,19 +5,28 @@
 // The trust store belongs to the whole cluster, so one unit is enough: the Juju leader,
 // provided that its LXD is a member. Entries of ours are known by their names alone; no
 // other entry is ever changed or removed.
+//
+// What a client may have is the operator's to say, not the client's: option
+// https-unrestricted names the applications or relations, as Juju reports them, that may have
+// all of LXD. Any other client has to name LXD projects, and LXD has to restrict each of them
+// (its option restricted=true): who may create an instance in another project can mount the
+// host's root folder in it.
 package trust
 
 import (
 	"context"
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
 	"time"
 
 	lxdclient "github.com/canonical/lxd/client"
+	"github.com/canonical/lxd/shared"
 	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/internal/hooktool"
@@ -38,6 +47,7 @@ type LXD interface {
 	GetServer() (*api.Server, string, error)
 	GetClusterMembers() ([]api.ClusterMember, error)
 	GetCertificates() ([]api.Certificate, error)
+	GetProjects() ([]api.Project, error)
 	CreateCertificate(certificate api.CertificatesPost) error
 	UpdateCertificate(fingerprint string, certificate api.CertificatePut, etag string) error
 	DeleteCertificate(fingerprint string) error
@@ -52,6 +62,9 @@ type World struct {
 	// Configure changes the options of LXD's server; what says what for, in an error.
 	Configure func(ctx context.Context, what string, change func(config map[string]any)) error
 	Now       func() time.Time
+	// Refused is what LXD refused in this hook: the reason by the certificate's fingerprint.
+	// It is made once for a hook.
+	Refused map[string]string
 }
 
 // Facts is what Plan decides on. The zero value is a unit that has nothing to do here.
@@ -68,11 +81,18 @@ type Facts struct {
 	Published map[string]map[string]string
 	// Unusable says, for each client whose request cannot be read, who and why.
 	Unusable []string
+	// Unrestricted are the applications and relations that may have all of LXD.
+	Unrestricted []string
+	// Projects are LXD's, by name: whether LXD restricts what may be in them.
+	Projects map[string]bool
+	// Refused is World's.
+	Refused map[string]string
 }
 
 // Client is one request.
 type Client struct {
 	Relation    string // "https:3"
+	App         string // the application on the other side, as Juju reports it
 	Owner       string // the unit, or the application, that asked
 	Fingerprint string
 	Certificate string // base64 of its DER form, as LXD wants it
@@ -119,6 +139,9 @@ func Observe(ctx context.Context, world World) (Facts, error) {
 	if len(relations) == 0 {
 		return facts, nil
 	}
+	if err := facts.observePolicy(ctx, world); err != nil {
+		return Facts{}, err
+	}
 	members, err := world.LXD.GetClusterMembers()
 	if err != nil {
 		return Facts{}, fmt.Errorf("cannot list the cluster's members: %w", err)
@@ -134,16 +157,40 @@ func Observe(ctx context.Context, world World) (Facts, error) {
 	return facts, nil
 }
 
-// read adds what stands in one relation.
+// Option is the option that names the applications and relations that may have all of LXD.
+const Option = "https-unrestricted"
+
+// observePolicy reads what decides what a client may have.
+func (f *Facts) observePolicy(ctx context.Context, world World) error {
+	f.Refused = maps.Clone(world.Refused)
+	options, err := world.Tools.Config(ctx)
+	if err != nil {
+		return err
+	}
+	listed, _ := options[Option].(string)
+	f.Unrestricted = lxdhttps.SplitList(listed)
+	projects, err := world.LXD.GetProjects()
+	if err != nil {
+		return fmt.Errorf("cannot list LXD's projects: %w", err)
+	}
+	f.Projects = map[string]bool{}
+	for _, p := range projects {
+		f.Projects[p.Name] = shared.IsTrue(p.Config["restricted"])
+	}
+	return nil
+}
+
+// read adds what one relation's databags contain. The databag of a unit that has just left
+// may be gone while Juju still lists the unit.
 func (f *Facts) read(ctx context.Context, world World, relation string) error {
 	tools := world.Tools
 	owners, err := tools.RelationUnits(ctx, relation)
 	if err != nil {
-		return err
+		return ignoreNotFound(err)
 	}
 	app, err := tools.RelationApp(ctx, relation)
 	if err != nil {
-		return err
+		return ignoreNotFound(err)
 	}
 	if app != "" {
 		// A clustered client asks once for all its units.
@@ -151,6 +198,9 @@ func (f *Facts) read(ctx context.Context, world World, relation string) error {
 	}
 	for _, owner := range owners {
 		bag, err := tools.RelationGet(ctx, relation, owner)
+		if errors.Is(err, hooktool.ErrNotFound) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -162,7 +212,7 @@ func (f *Facts) read(ctx context.Context, world World, relation string) error {
 		if !ok {
 			continue
 		}
-		client, err := newClient(relation, owner, request)
+		client, err := newClient(relation, app, owner, request)
 		if err != nil {
 			f.Unusable = append(f.Unusable, fmt.Sprintf("%s (relation %s): %s", owner, relation, err))
 			continue
@@ -170,17 +220,29 @@ func (f *Facts) read(ctx context.Context, world World, relation string) error {
 		f.Clients = append(f.Clients, client)
 	}
 	// Only the leader may read its own application's databag.
-	f.Published[relation], err = tools.RelationGet(ctx, relation, world.App)
+	published, err := tools.RelationGet(ctx, relation, world.App)
+	if err == nil {
+		f.Published[relation] = published
+	}
+	return ignoreNotFound(err)
+}
+
+// ignoreNotFound makes a relation that is gone since Juju listed it no error.
+func ignoreNotFound(err error) error {
+	if errors.Is(err, hooktool.ErrNotFound) {
+		return nil
+	}
 	return err
 }
 
-func newClient(relation, owner string, request lxdhttps.Request) (Client, error) {
+func newClient(relation, app, owner string, request lxdhttps.Request) (Client, error) {
 	certificate, err := parse(request.Certificate)
 	if err != nil {
 		return Client{}, err
 	}
 	return Client{
 		Relation:    relation,
+		App:         app,
 		Owner:       owner,
 		Fingerprint: lxdhttps.Fingerprint(certificate),
 		Certificate: base64.StdEncoding.EncodeToString(certificate.Raw),

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net/http"
 	"slices"
@@ -28,7 +29,8 @@ import (
 type store struct {
 	gate      *crashtest.Gate // where a hook may be killed
 	clustered bool
-	projects  []string // those there are; nil for any
+	projects  []string // those that it restricts, besides default, which it does not
+	identity  string   // the fingerprint of a fine-grained identity, which no list of certificates has
 	tokens    []api.CertificatesPost
 	entries   []api.Certificate
 	config    map[string]any // of its server
@@ -48,9 +50,24 @@ func (s *store) GetClusterMembers() ([]api.ClusterMember, error) {
 
 func (s *store) GetCertificates() ([]api.Certificate, error) { return slices.Clone(s.entries), nil }
 
+func (s *store) restricted() []string {
+	if s.projects == nil {
+		return []string{"a", "b"}
+	}
+	return s.projects
+}
+
+func (s *store) GetProjects() ([]api.Project, error) {
+	all := []api.Project{{Name: "default", Config: map[string]string{}}}
+	for _, name := range s.restricted() {
+		all = append(all, api.Project{Name: name, Config: map[string]string{"restricted": "true"}})
+	}
+	return all, nil
+}
+
 func (s *store) CreateCertificate(post api.CertificatesPost) error {
 	for _, project := range post.Projects {
-		if s.projects != nil && !slices.Contains(s.projects, project) {
+		if project != "default" && !slices.Contains(s.restricted(), project) {
 			return api.StatusErrorf(http.StatusNotFound, "Project not found")
 		}
 	}
@@ -63,7 +80,7 @@ func (s *store) CreateCertificate(post api.CertificatesPost) error {
 		return err
 	}
 	fingerprint := lxdhttps.Fingerprint(certificate)
-	if s.find(fingerprint) >= 0 {
+	if s.find(fingerprint) >= 0 || s.identity == fingerprint {
 		return api.StatusErrorf(http.StatusConflict, "Certificate already in trust store")
 	}
 	defer s.gate.Effect("trust " + post.Name)()
@@ -122,6 +139,7 @@ func model() (*hooktooltest.Juju, *hooktooltest.Relation) {
 	juju.AddUnit("lxd-cluster/0", "10.0.0.1")
 	juju.AddUnit("lxd-cluster/1", "10.0.0.2")
 	juju.AddUnit("pet-scheduler/0", "10.0.0.9")
+	juju.Config["lxd-cluster"] = map[string]any{Option: "pet-scheduler"}
 	r := juju.Relate("lxd-cluster:https", "pet-scheduler:lxd")
 	return juju, r
 }
@@ -129,7 +147,7 @@ func model() (*hooktooltest.Juju, *hooktooltest.Relation) {
 func over(lxd LXD) charm.Charm[Facts, World] {
 	return charm.Charm[Facts, World]{
 		World: func(event hooktool.Event, tools hooktool.Tools) World {
-			w := World{App: event.App(), Tools: tools, LXD: lxd, Now: time.Now}
+			w := World{App: event.App(), Tools: tools, LXD: lxd, Now: time.Now, Refused: map[string]string{}}
 			if s, ok := lxd.(*store); ok {
 				w.Configure = s.Configure
 			}
@@ -137,7 +155,11 @@ func over(lxd LXD) charm.Charm[Facts, World] {
 		},
 		Observe: func(ctx context.Context, _ hooktool.Event, w World) (Facts, error) { return Observe(ctx, w) },
 		Plan: func(f Facts) charm.Plan[World] {
-			return charm.Plan[World]{Steps: Plan(f), Status: charm.Active("")}
+			p := Plan(f)
+			if p.Status.Level == "" {
+				p.Status = charm.Active("")
+			}
+			return p
 		},
 	}
 }
@@ -224,14 +246,138 @@ func TestARequestThatCannotBeReadHurtsNobodyElse(t *testing.T) {
 	require.Contains(t, facts.Unusable[0], "pet-scheduler/0 (relation https:0): cannot read certificate")
 }
 
-func TestWhatLXDWillNotDoIsTheStatus(t *testing.T) {
+// What LXD refuses is the status, and neither fails the hook nor keeps others from what they
+// may have.
+func TestWhatLXDRefusesHurtsNobodyElse(t *testing.T) {
 	juju, r := model()
-	lxd := &store{clustered: true, projects: []string{"default"}}
-	r.Databags["pet-scheduler/0"] = lxdhttps.Request{Certificate: newCertificate(t), Projects: []string{"nowhere"}}.Encode()
+	juju.AddUnit("pet-scheduler/1", "10.0.0.8")
+	lxd := &store{clustered: true}
+	refused, other := newCertificate(t), newCertificate(t)
+	parsed, err := lxdhttps.ParseCertificate(refused)
+	require.NoError(t, err)
+	lxd.identity = lxdhttps.Fingerprint(parsed)
+	r.Databags["pet-scheduler/0"] = lxdhttps.Request{Certificate: refused}.Encode()
+	r.Databags["pet-scheduler/1"] = lxdhttps.Request{Certificate: other}.Encode()
+	for range 2 { // not the second hook either
+		hook(t, juju, "lxd-cluster/0", lxd)
+		require.Equal(t, "blocked", juju.Units["lxd-cluster/0"].Status)
+		require.Contains(t, juju.Units["lxd-cluster/0"].Message, "of pet-scheduler/0, unrestricted: LXD knows this certificate as a fine-grained identity: remove that (lxc auth identity delete tls/"+lxd.identity)
+		require.Equal(t, []string{"dcib-relation-0-pet-scheduler.1"}, lxd.names())
+		require.NotEmpty(t, r.Databags["lxd-cluster"]["addresses"])
+	}
+	_, err = AddClient(t.Context(), World{LXD: lxd}, charm.Call{Params: map[string]any{"name": "me", "certificate": refused}})
+	require.ErrorContains(t, err, "lxc auth identity delete tls/")
+
+	lxd.identity = ""
 	hook(t, juju, "lxd-cluster/0", lxd)
-	unit := juju.Units["lxd-cluster/0"]
-	require.Equal(t, "blocked", unit.Status)
-	require.Contains(t, unit.Message, "of pet-scheduler/0 for nowhere: Project not found: change what the client asks for")
+	require.Equal(t, "active: unrestricted clients: pet-scheduler/0, pet-scheduler/1", juju.Units["lxd-cluster/0"].Status+": "+juju.Units["lxd-cluster/0"].Message)
+	require.Len(t, lxd.entries, 2)
+}
+
+// What a client may have is the operator's to say.
+func TestTheOperatorSaysWhoMayHaveWhat(t *testing.T) {
+	const unit = "lxd-cluster/0"
+	for name, c := range map[string]struct {
+		option   string
+		projects []string
+		trusted  bool
+		status   string
+	}{
+		"all, by the application's name":   {"x, pet-scheduler", nil, true, "active: unrestricted clients: pet-scheduler/0"},
+		"all, by the relation":             {"https:0", nil, true, "active: unrestricted clients: pet-scheduler/0"},
+		"all, and it is not listed":        {"", nil, false, "blocked: pet-scheduler/0 (relation https:0) asks for all of LXD: if it may control all hosts, add pet-scheduler to option https-unrestricted; else have it name projects that LXD restricts"},
+		"by a part of its name":            {"pet,pet-scheduler/0,https:00", nil, false, "asks for all of LXD"},
+		"restricted projects":              {"", []string{"a", "b"}, true, "active: "},
+		"a project that is not restricted": {"", []string{"a", "default"}, false, "blocked: pet-scheduler/0 (relation https:0) asks for project default, which LXD does not restrict: lxc project set default restricted=true; if it may"},
+		"that project, and it is listed":   {"pet-scheduler", []string{"default"}, true, "active: "},
+		"a project that is not there":      {"", []string{"nowhere"}, false, `asks for project "nowhere", which LXD does not have: create it`},
+		"text that is no project":          {"pet-scheduler", []string{"a\nb"}, false, "are not names of LXD projects"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			juju, r := model()
+			lxd := &store{clustered: true}
+			juju.Config["lxd-cluster"] = map[string]any{Option: c.option}
+			r.Databags["pet-scheduler/0"] = lxdhttps.Request{Certificate: newCertificate(t), Projects: c.projects}.Encode()
+			hook(t, juju, unit, lxd)
+			require.Equal(t, c.trusted, len(lxd.entries) == 1)
+			require.Contains(t, juju.Units[unit].Status+": "+juju.Units[unit].Message, c.status)
+			if c.trusted {
+				require.Equal(t, len(c.projects) > 0, lxd.entries[0].Restricted)
+				// Taken off the list it is out again.
+				juju.Config["lxd-cluster"] = map[string]any{}
+				hook(t, juju, unit, lxd)
+				require.Equal(t, name == "restricted projects", len(lxd.entries) == 1)
+			}
+		})
+	}
+}
+
+// A certificate is public: who shows another client's takes nothing from it, comes it first
+// or last.
+func TestAnothersCertificateTakesNothingFromIt(t *testing.T) {
+	for name, first := range map[string]bool{"the other relation is earlier": true, "and later": false} {
+		t.Run(name, func(t *testing.T) {
+			juju := hooktooltest.New()
+			juju.Config["lxd-cluster"] = map[string]any{Option: "pet-scheduler"}
+			juju.AddUnit("lxd-cluster/0", "10.0.0.1")
+			juju.AddUnit("pet-scheduler/0", "10.0.0.9")
+			juju.AddUnit("evil/0", "10.0.0.66")
+			certificate := newCertificate(t)
+			apps := []string{"pet-scheduler", "evil"}
+			if first {
+				slices.Reverse(apps)
+			}
+			for _, app := range apps {
+				r := juju.Relate("lxd-cluster:https", app+":lxd")
+				request := lxdhttps.Request{Certificate: certificate}
+				if app == "evil" {
+					request.Projects = []string{"a"}
+				}
+				r.Databags[app+"/0"] = request.Encode()
+			}
+			lxd := &store{clustered: true}
+			hook(t, juju, "lxd-cluster/0", lxd)
+			require.Len(t, lxd.entries, 1)
+			require.False(t, lxd.entries[0].Restricted)
+			require.Empty(t, hook(t, juju, "lxd-cluster/0", lxd), "it settles")
+
+			// What it asks for alone is not allowed, and does not change that.
+			for _, r := range juju.Relations {
+				if bag := r.Databags["evil/0"]; bag != nil {
+					r.Databags["evil/0"] = lxdhttps.Request{Certificate: certificate, Projects: []string{"nowhere"}}.Encode()
+				}
+			}
+			hook(t, juju, "lxd-cluster/0", lxd)
+			require.Len(t, lxd.entries, 1)
+			require.False(t, lxd.entries[0].Restricted)
+			require.Equal(t, "blocked", juju.Units["lxd-cluster/0"].Status)
+		})
+	}
+}
+
+// gone has the databag of a unit that has just left not found, as Juju has it, while the unit
+// is still listed.
+type gone struct {
+	hooktool.Tools
+	unit string
+}
+
+func (g gone) RelationGet(ctx context.Context, relation, owner string) (map[string]string, error) {
+	if owner == g.unit {
+		return nil, fmt.Errorf("cannot run relation-get: %w", hooktool.ErrNotFound)
+	}
+	return g.Tools.RelationGet(ctx, relation, owner)
+}
+
+func TestAUnitThatHasJustLeft(t *testing.T) {
+	juju, r := model()
+	juju.AddUnit("pet-scheduler/1", "10.0.0.8")
+	lxd := &store{clustered: true}
+	r.Databags["pet-scheduler/1"] = lxdhttps.Request{Certificate: newCertificate(t)}.Encode()
+	tools, _ := juju.Hook("lxd-cluster/0")
+	facts, err := Observe(t.Context(), World{App: "lxd-cluster", Tools: gone{tools, "pet-scheduler/0"}, LXD: lxd})
+	require.NoError(t, err)
+	require.Len(t, facts.Clients, 1)
 }
 
 func TestWaitsForTheCluster(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -49,6 +50,13 @@ type Offer struct {
 	Addresses []string
 }
 
+// project is the name of an LXD project; LXD itself takes more characters, which are of no
+// use in a status or a command that shows the name.
+var project = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$`)
+
+// maxProjects bounds what one client asks for.
+const maxProjects = 64
+
 // Encode gives the databag entries of a request.
 func (r Request) Encode() map[string]string {
 	return map[string]string{
@@ -68,6 +76,9 @@ func DecodeRequest(bag map[string]string) (r Request, ok bool, err error) {
 		return Request{}, false, err
 	}
 	r = Request{Certificate: bag[keyCertificate], Projects: SplitList(bag[keyProjects])}
+	if len(r.Projects) > maxProjects || slices.ContainsFunc(r.Projects, func(p string) bool { return !project.MatchString(p) }) {
+		return Request{}, false, fmt.Errorf("cannot use the lxd-https relation: its projects are not names of LXD projects, with commas, %d at most", maxProjects)
+	}
 	if _, err := ParseCertificate(r.Certificate); err != nil {
 		return Request{}, false, err
 	}

@@ -66,6 +66,7 @@ func TestUnusable(t *testing.T) {
 		"no certificate": {map[string]string{"version": "1.0"}, "it is empty"},
 		"no PEM":         {map[string]string{"version": "1.0", "certificate": "hello"}, "wanted a PEM block"},
 		"not base64":     {map[string]string{"version": "1.0", "certificate": strings.Replace(certificate, "\nM", "\n!", 1)}, "cannot read certificate"},
+		"no project":     {map[string]string{"version": "1.0", "certificate": certificate, "projects": "a,b\nc"}, "not names of LXD projects"},
 		"two":            {map[string]string{"version": "1.0", "certificate": certificate + certificate}, "nothing after it"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -61,6 +61,7 @@ func deploy(t *testing.T) *stage {
 			box.Juju(t, "deploy", "-m", model, filepath.Join(box.Repo, "dist", name+".charm"), name,
 				"-n", "3", "--base", "ubuntu@24.04", "--config", config)
 		}
+		box.Juju(t, "config", "-m", model, lxd, "https-unrestricted="+app)
 		box.Juju(t, "integrate", "-m", model, app+":lxd", lxd+":https")
 	}
 	box.WaitActive(t, model, lxd, 3)
