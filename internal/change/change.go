@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
 // State says how a step ended.
@@ -152,11 +154,7 @@ func (r *Runner) writeTimes(times []Time) error {
 	if err != nil {
 		return fmt.Errorf("cannot write the times of the steps: %w", err)
 	}
-	tmp := r.TimesFile + ".new"
-	if err := os.WriteFile(tmp, append(data, '\n'), 0o644); err != nil {
-		return fmt.Errorf("cannot write the times of the steps: %w", err)
-	}
-	if err := os.Rename(tmp, r.TimesFile); err != nil {
+	if err := atomicfile.Write(r.TimesFile, append(data, '\n'), atomicfile.Options{Mode: 0o644}); err != nil {
 		return fmt.Errorf("cannot write the times of the steps: %w", err)
 	}
 	return nil

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
 // File is one entry of an archive.
@@ -103,23 +105,8 @@ func writeIfChanged(path string, data []byte) (bool, error) {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
 		return false, nil
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return false, fmt.Errorf("cannot write archive: %w", err)
-	}
-	defer os.Remove(tmp.Name()) // nothing is left to remove after the rename
-	_, err = tmp.Write(data)
-	if err == nil {
-		err = tmp.Chmod(0o644)
-	}
-	if cerr := tmp.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		return false, fmt.Errorf("cannot write archive: %w", err)
+	if err := atomicfile.Write(path, data, atomicfile.Options{Mode: 0o644}); err != nil {
+		return false, err
 	}
 	return true, nil
 }
