@@ -20,8 +20,12 @@ func TestParseSource(t *testing.T) {
 		"ppa:maas/3.7":                          {PPA: "ppa:maas/3.7"},
 		"deb https://a.example/maas noble main": {Line: "deb https://a.example/maas noble main"},
 		"deb [trusted=yes] file:/srv/maas ./":   {Line: "deb [trusted=yes] file:/srv/maas ./"},
-		"deb http://a.example/maas noble main x\r\n" + key:     {Line: "deb http://a.example/maas noble main x", Key: key},
-		"deb [arch=amd64] http://a.example noble main\n" + key: {Line: "deb [arch=amd64] http://a.example noble main", Key: key},
+		"deb http://a.example/maas noble main x\r\n" + key:                      {Line: "deb http://a.example/maas noble main x", Key: key},
+		"deb [signed-by=/usr/share/keyrings/a.gpg] http://a.example noble main": {Line: "deb [signed-by=/usr/share/keyrings/a.gpg] http://a.example noble main"},
+		"deb [trusted=no] http://a.example noble main\n" + key:                  {Line: "deb [trusted=no] http://a.example noble main", Key: key},
+		"deb [trusted=yes] copy:/srv/maas ./":                                   {Line: "deb [trusted=yes] copy:/srv/maas ./"},
+		"deb file:/srv/maas ./":                                                 {Line: "deb file:/srv/maas ./"},
+		"deb [arch=amd64] http://a.example noble main\n" + key:                  {Line: "deb [arch=amd64] http://a.example noble main", Key: key},
 	} {
 		got, err := ParseSource(text)
 		require.NoError(t, err, text)
@@ -38,6 +42,23 @@ func TestParseSource(t *testing.T) {
 		"deb https://u:p@a.example n main":           "auth.conf.d",
 		"deb https://a.example n main\nkey":          "no armoured key",
 		"deb [signed-by=/k] http://a n main\n" + key: "give one of them",
+
+		// Who is between the machine and the archive would be root.
+		"deb http://a.example noble main":                                           "it has no key",
+		"deb [arch=amd64] http://a.example noble main":                              "it has no key",
+		"deb [trusted=yes] http://a.example noble main":                             "option trusted lets anyone",
+		"deb [trusted=yes] http://a.example noble main\n" + key:                     "option trusted lets anyone",
+		"deb [trusted=yes] https://a.example noble main":                            "option trusted lets anyone",
+		"deb [arch=amd64 Trusted=1] https://a.example noble main":                   "option trusted lets anyone",
+		"deb [allow-insecure=yes] https://a.example noble main":                     "option allow-insecure lets anyone",
+		"deb [allow-weak=yes] http://a.example noble main\n" + key:                  "option allow-weak lets anyone",
+		"deb [allow-downgrade-to-insecure=yes] http://a.example noble main\n" + key: "option allow-downgrade-to-insecure lets anyone",
+		"deb [tru%73ted=yes] https://a.example noble main":                          "is not an option of a line",
+		"deb [trusted =yes] https://a.example noble main":                           "is not an option of a line",
+		"deb [\"trusted\"=yes] https://a.example noble main":                        "is not an option of a line",
+		"deb [trusted=\"yes\"] https://a.example noble main":                        "is not an option of a line",
+		"deb [trusted+=yes] https://a.example noble main":                           "option trusted lets anyone",
+		"deb [trusted] https://a.example noble main":                                "is not an option of a line",
 	} {
 		_, err := ParseSource(text)
 		require.ErrorContains(t, err, why, text)

@@ -6,13 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 
 	"github.com/dcib/dcib/internal/command"
+	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
 // Source is where packages are from, as an option says it. The zero value is what the
@@ -60,10 +60,50 @@ func ParseSource(text string) (Source, error) {
 		return Source{}, errors.New("its URL has a user in it, which everybody could read: put the credentials into /etc/apt/auth.conf.d of the machines")
 	case key != "" && (!strings.HasPrefix(key, keyBegin) || !strings.HasSuffix(key, keyEnd)):
 		return Source{}, fmt.Errorf("what follows its first line is no armoured key (%s …): %s", keyBegin, wanted)
-	case key != "" && strings.Contains(m[1], "signed-by"):
+	}
+	options, err := parseOptions(m[1])
+	if err != nil {
+		return Source{}, err
+	}
+	_, signed := options["signed-by"]
+	switch local := strings.HasPrefix(m[2], "file:") || strings.HasPrefix(m[2], "copy:"); {
+	case key != "" && signed:
 		return Source{}, errors.New("it has both signed-by and a key: give one of them")
+	case local: // whoever can write these files is root already
+	case unauthenticated(options) != "":
+		return Source{}, fmt.Errorf("its option %s lets anyone on the network install packages: remove it, and put the archive's armoured key on the lines after the first", unauthenticated(options))
+	case strings.HasPrefix(m[2], "http:") && key == "" && !signed:
+		return Source{}, errors.New("it has no key, and http does not protect the packages: put the archive's armoured key on the lines after it, or name a keyring of the machines with signed-by, or use https")
 	}
 	return Source{Line: first, Key: key}, nil
+}
+
+// option is one option of a line. apt also takes quotes and %XX there, under which another
+// option may hide.
+var option = regexp.MustCompile(`^([A-Za-z-]+?)[+-]?=([A-Za-z0-9._,/:~-]+)$`)
+
+// parseOptions reads what a line has in brackets. apt ignores options that it does not know.
+func parseOptions(text string) (map[string]string, error) {
+	options := map[string]string{}
+	for _, field := range strings.Fields(text) {
+		m := option.FindStringSubmatch(field)
+		if m == nil {
+			return nil, fmt.Errorf("%q is not an option of a line: expected NAME=VALUE as in sources.list(5), without quotes and without %%", shortened(field))
+		}
+		options[strings.ToLower(m[1])] = m[2]
+	}
+	return options, nil
+}
+
+// unauthenticated returns an option that has apt install what no key has signed; "" if there
+// is none (sources.list(5), apt-secure(8)).
+func unauthenticated(options map[string]string) string {
+	for _, name := range []string{"trusted", "allow-insecure", "allow-weak", "allow-downgrade-to-insecure"} {
+		if value, has := options[name]; has && strings.ToLower(value) != "no" {
+			return name
+		}
+	}
+	return ""
 }
 
 func shortened(text string) string {
@@ -155,7 +195,7 @@ func (l Sources) Set(ctx context.Context, s Source) error {
 	}
 	for path, want := range l.files(s) {
 		if want == "" {
-			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := atomicfile.Remove(path); err != nil {
 				return err
 			}
 			continue
@@ -163,7 +203,7 @@ func (l Sources) Set(ctx context.Context, s Source) error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return status(err)
 		}
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+		if err := atomicfile.Write(path, []byte(want), atomicfile.Options{Mode: 0o644}); err != nil {
 			return status(err)
 		}
 	}

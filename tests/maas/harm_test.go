@@ -57,7 +57,7 @@ func testHarm(t *testing.T) {
 			deploy(t, app, "deb maas")
 			says(t, app, "blocked", "option source")
 			box.Juju(t, "config", "-m", model, app, "source="+good.Line)
-			says(t, app, "blocked", "is not signed.: look at option source")
+			says(t, app, "blocked", "option source: it has no key")
 			box.Juju(t, "config", "-m", model, app, "source="+strings.Replace(good.Source, "/"+app, "/nowhere", 1))
 			says(t, app, "blocked", "does not have a Release file.: look at option source")
 			box.Juju(t, "config", "-m", model, app, "source=")
