@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/dcib/dcib/charms/maas-rack/rack"
+	"github.com/dcib/dcib/internal/apt"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/maas/node"
@@ -46,5 +47,7 @@ func main() {
 			"renew-identity": rack.RenewIdentity,
 			"prepare-clone":  rack.PrepareClone,
 		},
+		// Packages, and the start of the rack after them.
+		Deadlines: charm.Deadlines{Observe: 2 * time.Minute, Steps: 2*apt.Timeout + 2*enrolment},
 	})
 }

@@ -19,6 +19,7 @@ import (
 	_ "time/tzdata" // pets name zones; a machine may have no database of them
 
 	"github.com/dcib/dcib/charms/maas-region/region"
+	"github.com/dcib/dcib/internal/apt"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/maas/node"
@@ -49,6 +50,8 @@ func main() {
 		Observe: region.Observe,
 		Plan:    region.Plan,
 		Actions: region.Actions,
+		// Packages, the migration of the database, and MAAS's start after each.
+		Deadlines: charm.Deadlines{Observe: 2 * time.Minute, Steps: 2*apt.Timeout + 2*patience},
 	})
 }
 

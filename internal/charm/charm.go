@@ -50,6 +50,9 @@ type Charm[F, W any] struct {
 	Plan func(facts F) Plan[W]
 	// Actions by name, as in charmcraft.yaml.
 	Actions map[string]Action[F, W]
+	// Deadlines bound how long it takes. What is out of time leaves the unit waiting, and
+	// fails a hook after which Juju would take the unit away.
+	Deadlines Deadlines
 }
 
 // Action does what a user asked for by `juju run`. It gets fresh facts. The results are
@@ -149,25 +152,40 @@ func (c Charm[F, W]) run(ctx context.Context, event hooktool.Event, tools hookto
 		return 0, c.act(ctx, event, tools, world)
 	}
 	plan, steps, err := c.converge(ctx, event, tools, world)
+	level, message := "", ""
 	var said *statusError
+	var late *deadlineError
 	switch {
-	case errors.As(err, &said):
-		plan.Status, err = said.status, nil
-		_ = tools.Log(ctx, "WARNING", plan.Status.Message)
-	case err != nil:
+	case errors.As(err, &late) && !mustFail(event):
+		plan.Status, err = Waitingf("%s (tried again by the next hook)", err), nil
+		level, message = "WARNING", plan.Status.Message
+	case errors.As(err, &late):
 		// Juju shows "hook failed" in its place, and this again once it succeeds.
 		plan.Status = Blockedf("%s", err)
-		_ = tools.Log(ctx, "ERROR", err.Error())
+		level, message = "ERROR", err.Error()
+	case errors.As(err, &said):
+		plan.Status, err = said.status, nil
+		level, message = "WARNING", plan.Status.Message
+	case err != nil:
+		plan.Status = Blockedf("%s", err)
+		level, message = "ERROR", err.Error()
 	}
-	return steps, errors.Join(err, report(ctx, tools, plan.Status, plan.Version))
+	return steps, errors.Join(err, tell(ctx, func(ctx context.Context) error {
+		if message != "" {
+			_ = tools.Log(ctx, level, message)
+		}
+		return report(ctx, tools, plan.Status, plan.Version)
+	}))
 }
 
 // converge observes, plans and applies until nothing new is left to do, and counts the steps.
 func (c Charm[F, W]) converge(ctx context.Context, event hooktool.Event, tools hooktool.Tools, world W) (Plan[W], int, error) {
 	applied := map[string]bool{}
+	limits := c.Deadlines.orDefaults()
+	left := budget{limits.Steps}
 	var plan Plan[W]
 	for range rounds {
-		facts, err := c.Observe(ctx, event, world)
+		facts, err := c.observe(ctx, event, world)
 		if err != nil {
 			return plan, len(applied), err
 		}
@@ -180,7 +198,11 @@ func (c Charm[F, W]) converge(ctx context.Context, event hooktool.Event, tools h
 			fresh++
 			applied[step.Name()] = true
 			_ = tools.Log(ctx, "INFO", step.Name())
-			if err := step.Apply(ctx, world); err != nil {
+			if err := apply(ctx, &left, step, world); err != nil {
+				var late *deadlineError
+				if errors.As(err, &late) {
+					return plan, len(applied), err
+				}
 				return plan, len(applied), fmt.Errorf("cannot %s: %w", step.Name(), err)
 			}
 		}
@@ -189,6 +211,13 @@ func (c Charm[F, W]) converge(ctx context.Context, event hooktool.Event, tools h
 		}
 	}
 	return plan, len(applied), fmt.Errorf("cannot settle: the plan still changes after %d rounds: please report this with the unit's log", rounds)
+}
+
+// observe is Observe, within its deadline.
+func (c Charm[F, W]) observe(ctx context.Context, event hooktool.Event, world W) (F, error) {
+	return await(ctx, "observe this machine", c.Deadlines.orDefaults().Observe, world, func(ctx context.Context) (F, error) {
+		return c.Observe(ctx, event, world)
+	})
 }
 
 // act runs an action. A failed action is not a failed hook.
@@ -201,23 +230,27 @@ func (c Charm[F, W]) act(ctx context.Context, event hooktool.Event, tools hookto
 	if err != nil {
 		return err
 	}
-	facts, err := c.Observe(ctx, event, world)
+	facts, err := c.observe(ctx, event, world)
 	if err != nil {
-		return tools.ActionFail(ctx, err.Error())
+		return tell(ctx, func(ctx context.Context) error { return tools.ActionFail(ctx, err.Error()) })
 	}
 	call := Call{Params: params, Progress: func(format string, args ...any) {
 		_ = tools.ActionLog(ctx, fmt.Sprintf(format, args...))
 	}}
-	results, err := action(ctx, facts, world, call)
-	if len(results) > 0 {
-		if err := tools.ActionSet(ctx, results); err != nil {
-			return err
+	results, err := await(ctx, "run action "+event.Action, c.Deadlines.orDefaults().Action, world, func(ctx context.Context) (map[string]string, error) {
+		return action(ctx, facts, world, call)
+	})
+	return tell(ctx, func(ctx context.Context) error {
+		if len(results) > 0 {
+			if err := tools.ActionSet(ctx, results); err != nil {
+				return err
+			}
 		}
-	}
-	if err != nil {
-		return tools.ActionFail(ctx, err.Error())
-	}
-	return nil
+		if err != nil {
+			return tools.ActionFail(ctx, err.Error())
+		}
+		return nil
+	})
 }
 
 // report is the one place that writes status.

@@ -1,6 +1,9 @@
 package charm
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Lift makes steps of a part of a charm steps of the whole: a charm that does several
 // things keeps each in a room of its own, with a world of its own.
@@ -22,3 +25,6 @@ func (s liftedStep[Whole, Part]) Name() string { return s.step.Name() }
 func (s liftedStep[Whole, Part]) Apply(ctx context.Context, world Whole) error {
 	return s.step.Apply(ctx, s.part(world))
 }
+
+// Bound implements Bounded.
+func (s liftedStep[Whole, Part]) Bound() time.Duration { return boundOf(s.step) }
