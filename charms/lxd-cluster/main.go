@@ -72,12 +72,19 @@ func main() {
 		}
 		return
 	}
-	charm.Main(charm.Charm[facts, *world]{
+	charm.Main(whole())
+}
+
+// whole is the charm.
+func whole() charm.Charm[facts, *world] {
+	return charm.Charm[facts, *world]{
 		World: func(event hooktool.Event, tools hooktool.Tools) *world {
 			return &world{tools: tools, socket: &cluster.Socket{}, event: event, refused: map[string]string{}}
 		},
 		Observe: observe,
 		Plan:    plan,
+		// Longer than LXD's database gets to answer, which cluster.Observe then says.
+		Deadlines: charm.Deadlines{Observe: 2 * cluster.DatabaseTime},
 		Actions: map[string]charm.Action[facts, *world]{
 			"list-members":             listMembers,
 			"show-plan":                showPlan,
@@ -93,7 +100,7 @@ func main() {
 			"backup":                   backUp,
 			"refresh-lxd":              refreshLXD,
 		},
-	})
+	}
 }
 
 func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err error) {
@@ -208,6 +215,9 @@ func plan(f facts) charm.Plan[*world] {
 	}
 	return charm.Plan[*world]{Steps: steps, Status: status, Version: p.Version}
 }
+
+// Within implements charm.Within.
+func (w *world) Within(ctx context.Context) { w.socket.Within(ctx) }
 
 func (w *world) share() share.World {
 	s := share.World{Tools: w.tools, Folder: share.Folder, StateDir: w.stateDir()}

@@ -31,16 +31,22 @@ func Sockets() []string {
 	return []string{"/var/snap/lxd/common/lxd/unix.socket", "/var/lib/lxd/unix.socket"}
 }
 
-// Open connects to this machine's LXD over its unix socket. The error wraps ErrAbsent when
-// there is no socket.
+// Open connects to this machine's LXD over its unix socket; ctx bounds all that is asked of it.
+// The error wraps ErrAbsent when there is no socket.
 func Open(ctx context.Context) (lxdclient.InstanceServer, error) {
+	return OpenWithin(ctx, &Limits{})
+}
+
+// OpenWithin is Open with limits whose context can be exchanged.
+func OpenWithin(ctx context.Context, limits *Limits) (lxdclient.InstanceServer, error) {
 	socket, err := socket()
 	if err != nil {
 		return nil, err
 	}
 	server, err := lxdclient.ConnectLXDUnixWithContext(ctx, socket, &lxdclient.ConnectionArgs{
-		UserAgent:     "dcib",
-		SkipGetServer: true,
+		UserAgent:        "dcib",
+		SkipGetServer:    true,
+		TransportWrapper: limits.Wrap,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach this machine's LXD at %s: %w", socket, err)

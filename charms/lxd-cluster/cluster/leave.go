@@ -198,6 +198,10 @@ type empty struct{ member, by string }
 
 func (s empty) Name() string { return "evacuate " + s.member }
 
+// Bound implements charm.Bounded: an evacuation takes as long as its instances do, and no other
+// unit of the machine can do better meanwhile.
+func (s empty) Bound() time.Duration { return leaveTimeout + time.Minute }
+
 func (s empty) Apply(ctx context.Context, w World) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()

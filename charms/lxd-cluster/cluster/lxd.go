@@ -145,12 +145,20 @@ type Profile struct {
 
 // Socket is the LXD interface on this machine's LXD, over its unix socket. It connects
 // when it is first used.
-type Socket struct{ server *lxd.Asked }
+type Socket struct {
+	server *lxd.Asked
+	limits lxd.Limits
+}
 
-// Server gives the connection, also to the other rooms of the charm.
+// Within sets the context that bounds what LXD is asked from now on, also by the other rooms of
+// the charm; see charm.Within.
+func (s *Socket) Within(ctx context.Context) { s.limits.Set(ctx) }
+
+// Server gives the connection, also to the other rooms of the charm. It outlives ctx; what
+// bounds its requests is Within.
 func (s *Socket) Server(ctx context.Context) (lxdclient.InstanceServer, error) {
 	if s.server == nil {
-		server, err := lxd.Open(ctx)
+		server, err := lxd.OpenWithin(context.WithoutCancel(ctx), &s.limits)
 		if err != nil {
 			return nil, err
 		}
@@ -199,11 +207,11 @@ func (s *Socket) Look(ctx context.Context) (Local, error) {
 	return around, nil
 }
 
-// databaseTime is how long LXD may take to answer from its database, many times what it
+// DatabaseTime is how long LXD may take to answer from its database, many times what it
 // needs. One that lost its partner while it joined never answers.
-const databaseTime = 45 * time.Second
+const DatabaseTime = 45 * time.Second
 
-// around is lookAround, within databaseTime.
+// around is lookAround, within DatabaseTime.
 func (l Local) around(server lxdclient.InstanceServer) (Local, error) {
 	type answer struct {
 		local Local
@@ -218,8 +226,8 @@ func (l Local) around(server lxdclient.InstanceServer) (Local, error) {
 	select {
 	case a := <-answers:
 		return a.local, a.err
-	case <-time.After(databaseTime):
-		return Local{}, fmt.Errorf("no answer within %s: %w", databaseTime, context.DeadlineExceeded)
+	case <-time.After(DatabaseTime):
+		return Local{}, fmt.Errorf("no answer within %s: %w", DatabaseTime, context.DeadlineExceeded)
 	}
 }
 

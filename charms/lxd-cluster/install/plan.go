@@ -68,6 +68,9 @@ type installSnap struct{ channel string }
 
 func (s installSnap) Name() string { return "install LXD from snap channel " + s.channel }
 
+// Bound implements charm.Bounded: it is the time that the commands get, and to say why one failed.
+func (s installSnap) Bound() time.Duration { return installTimeout + time.Minute }
+
 func (s installSnap) Apply(ctx context.Context, w World) error {
 	return run(ctx, w, [][]string{
 		// A machine that has just started refuses until this is done.
@@ -82,6 +85,9 @@ func (s installSnap) Apply(ctx context.Context, w World) error {
 type installPackage struct{}
 
 func (s installPackage) Name() string { return "install LXD from apt" }
+
+// Bound implements charm.Bounded.
+func (s installPackage) Bound() time.Duration { return apt.Timeout + installTimeout + time.Minute }
 
 func (s installPackage) Apply(ctx context.Context, w World) error {
 	if err := apt.Install(ctx, w.Commands, "Ubuntu has none since 24.04, Debian does: set source=snap, or add an archive that has it", "lxd"); err != nil {

@@ -12,6 +12,7 @@ import (
 	lxdclient "github.com/canonical/lxd/client"
 	"github.com/canonical/lxd/shared"
 
+	"github.com/dcib/dcib/internal/lxd"
 	"github.com/dcib/dcib/internal/lxd/profiles"
 )
 
@@ -52,7 +53,7 @@ func Open(ctx context.Context, o Options, c Credential) (profiles.Server, bool, 
 		TLSClientCert: c.ClientCert, TLSClientKey: c.ClientKey, TLSServerCert: c.ServerCert, UserAgent: "dcib", SkipGetServer: true,
 		// As the only authority: without one LXD's client reads and trusts the system's, too.
 		TLSCA:            c.ServerCert,
-		TransportWrapper: keepAlive,
+		TransportWrapper: func(t *http.Transport) lxdclient.HTTPTransporter { return (&lxd.Limits{}).Around(keepAlive(t)) },
 	})
 	if err != nil {
 		return fail(err)
