@@ -84,11 +84,7 @@ func Token(server lxdclient.InstanceServer, member string) (string, time.Time, e
 func Found(ctx context.Context, server lxdclient.InstanceServer, member string) error {
 	put := api.ClusterPut{}
 	put.ServerName, put.Enabled = member, true
-	op, err := server.UpdateCluster(put, "")
-	if err == nil {
-		err = op.WaitContext(ctx)
-	}
-	if err != nil {
+	if err := Await(ctx, server)(server.UpdateCluster(put, "")); err != nil {
 		return fmt.Errorf("cannot make this LXD a cluster: %w", err)
 	}
 	return nil
@@ -133,11 +129,7 @@ func Join(ctx context.Context, server lxdclient.InstanceServer, token, address s
 		} else {
 			put.ClusterPassword = token
 		}
-		op, _, err := server.RawOperation("PUT", "/cluster", put, "")
-		if err == nil {
-			err = op.WaitContext(ctx)
-		}
-		if err != nil {
+		if err := Operate(ctx, server, "PUT", "/1.0/cluster", put, ""); err != nil {
 			return fmt.Errorf("cannot join the cluster at %s: %w", target, err)
 		}
 		return nil

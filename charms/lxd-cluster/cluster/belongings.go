@@ -11,6 +11,7 @@ import (
 	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/lxd"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 )
 
@@ -228,12 +229,7 @@ func (s *Socket) Lose(ctx context.Context, b Belonging) error {
 }
 
 func lose(ctx context.Context, server lxdclient.InstanceServer, b Belonging) error {
-	wait := func(op lxdclient.Operation, err error) error {
-		if err != nil {
-			return err
-		}
-		return op.WaitContext(ctx)
-	}
+	wait := lxd.Await(ctx, server)
 	switch b.Kind {
 	case kindInstance:
 		there, _, err := server.GetInstance(b.Name)

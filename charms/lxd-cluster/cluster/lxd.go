@@ -363,11 +363,7 @@ func (s *Socket) PutProfile(ctx context.Context, p Profile) error {
 		return err
 	}
 	if slices.Contains(names, p.Name) {
-		op, err := server.UpdateProfile(p.Name, put, "")
-		if err != nil {
-			return err
-		}
-		return op.WaitContext(ctx)
+		return lxd.Await(ctx, server)(server.UpdateProfile(p.Name, put, ""))
 	}
 	return server.CreateProfile(api.ProfilesPost{Name: p.Name, ProfilePut: put})
 }

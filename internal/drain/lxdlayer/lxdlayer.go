@@ -22,6 +22,7 @@ import (
 	"github.com/canonical/lxd/shared/osarch"
 
 	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/lxd"
 )
 
 // Cluster is a LXD cluster, reached through any of its members.
@@ -174,9 +175,9 @@ func (c Cluster) Settle(ctx context.Context, member string) error {
 	tick := time.NewTicker(settle)
 	defer tick.Stop()
 	for {
-		operations, err := c.Server.GetOperations()
+		operations, err := lxd.Operations(ctx, c.Server)
 		if err != nil {
-			return fmt.Errorf("cannot list LXD's operations: %w", err)
+			return err
 		}
 		busy := slices.ContainsFunc(operations, func(op api.Operation) bool {
 			return op.Location == member && !op.StatusCode.IsFinal() && slices.Contains(stateOperations, op.Description)
@@ -205,27 +206,23 @@ func (c Cluster) Restore(ctx context.Context, member string, progress func(strin
 func (c Cluster) setState(ctx context.Context, member, action string, progress func(string)) error {
 	// The library's UpdateClusterMemberState wants API extension
 	// clustering_restore_skip_mode for every action; LXD 5.0 has the actions without it.
-	path := api.NewURL().Path("cluster", "members", member, "state").String()
-	op, _, err := c.Server.RawOperation(http.MethodPost, path, map[string]string{"action": action}, "")
-	if err != nil {
-		return fmt.Errorf("cannot %s %s: %w", action, member, err)
-	}
+	path := api.NewURL().Path("1.0", "cluster", "members", member, "state").String()
 	last := ""
-	_, _ = op.AddHandler(func(o api.Operation) {
+	err := lxd.Operate(ctx, c.Server, http.MethodPost, path, map[string]string{"action": action}, "", func(o api.Operation) {
 		if line, _ := o.Metadata["evacuation_progress"].(string); line != "" && line != last {
 			last = line
 			progress(line)
 		}
 	})
-	if err := op.WaitContext(ctx); err != nil {
-		err = fmt.Errorf("cannot %s %s: %w", action, member, err)
-		if ctx.Err() == nil {
-			// Perhaps only the connection was lost, and LXD works on.
-			err = errors.Join(err, c.Settle(ctx, member))
-		}
-		return err
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("cannot %s %s: %w", action, member, err)
+	if ctx.Err() == nil {
+		// Perhaps only the connection was lost, and LXD works on.
+		err = errors.Join(err, c.Settle(ctx, member))
+	}
+	return err
 }
 
 // in gives a client for an instance's project.
@@ -345,11 +342,11 @@ func (c Cluster) Relocate(ctx context.Context, i drain.Ref, member string) (time
 	if timeout := there.ExpandedConfig["boot.host_shutdown_timeout"]; !runsNow(*there) || timeout != "" && timeout != strconv.Itoa(defaultShutdown) {
 		return 0, drain.ErrInSteps
 	}
-	lxd, _, err := c.Server.UseTarget(there.Location).GetServer()
+	server, _, err := c.Server.UseTarget(there.Location).GetServer()
 	if err != nil {
 		return 0, fmt.Errorf("cannot ask LXD on %s what it is: %w", there.Location, err)
 	}
-	if !slices.Contains(shutsDown, lxd.Environment.ServerVersion) {
+	if !slices.Contains(shutsDown, server.Environment.ServerVersion) {
 		return 0, drain.ErrInSteps
 	}
 	began := time.Now()
@@ -382,9 +379,9 @@ const moveOperation = "Migrating instance"
 func (c Cluster) Landed(ctx context.Context, i drain.Ref) (string, error) {
 	server := c.in(i)
 	for {
-		operations, err := server.GetOperations()
+		operations, err := lxd.Operations(ctx, server)
 		if err != nil {
-			return "", fmt.Errorf("cannot list LXD's operations: %w", err)
+			return "", err
 		}
 		moving := slices.ContainsFunc(operations, func(op api.Operation) bool {
 			return op.Description == moveOperation && !op.StatusCode.IsFinal() &&

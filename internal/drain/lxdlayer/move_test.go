@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	lxdclient "github.com/canonical/lxd/client"
 	"github.com/canonical/lxd/shared/api"
@@ -79,10 +81,12 @@ func TestLanded(t *testing.T) {
 			require.Zero(t, s.moving)
 		})
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err := Cluster{Server: &server{moving: 9}}.Landed(ctx, drain.Ref{Name: "c1"})
-	require.EqualError(t, err, "cannot move c1: LXD still moves it for somebody else: context canceled")
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
+		defer cancel()
+		_, err := Cluster{Server: &server{moving: 9}}.Landed(ctx, drain.Ref{Name: "c1"})
+		require.EqualError(t, err, "cannot move c1: LXD still moves it for somebody else: context deadline exceeded")
+	})
 }
 
 // An operation is waited for to its end, and its end is told.
@@ -95,7 +99,7 @@ func TestOperation(t *testing.T) {
 		"at once":   {0, api.Operation{StatusCode: api.Success}, ""},
 		"later":     {4, api.Operation{StatusCode: api.Success}, ""},
 		"fails":     {2, api.Operation{StatusCode: api.Failure, Err: "no room"}, "cannot move p/c1 to m2: no room"},
-		"cancelled": {2, api.Operation{StatusCode: api.Cancelled, Status: "Cancelled"}, "cannot move p/c1 to m2: LXD says that it is Cancelled"},
+		"cancelled": {2, api.Operation{StatusCode: api.Cancelled, Status: "Cancelled"}, "cannot move p/c1 to m2: LXD reports that it is Cancelled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &server{moving: c.moving, to: "m2", ends: c.ends}
@@ -107,7 +111,7 @@ func TestOperation(t *testing.T) {
 			}
 			require.Equal(t, http.MethodPost+" /1.0/instances/c1?project=p&target=m2", s.asked[0])
 			for _, asked := range s.asked[1:] {
-				assert.Equal(t, http.MethodGet+" /1.0/operations/op1/wait?timeout=5", asked)
+				assert.Equal(t, http.MethodGet+" /1.0/operations/op1/wait?timeout=2", asked)
 			}
 		})
 	}

@@ -3,7 +3,6 @@ package lxdlayer
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/lxd"
 )
 
 // mover is a guest in a LXD that stops, moves and starts it in one.
@@ -22,7 +22,7 @@ type mover struct {
 	guest
 	version string
 	breaks  string // the move is over before "copy", or before "start"
-	cut     bool   // the connection is lost once the move was asked for
+	cut     bool   // LXD moves it, but does not know the operation any more
 
 	location   string
 	began      time.Time // the move
@@ -88,9 +88,8 @@ func (m *mover) RawQuery(method, path string, data any, etag string) (*api.Respo
 	case method == http.MethodPost:
 		m.began, m.told = time.Now(), time.Now()
 		m.op = api.Operation{ID: "op1", StatusCode: api.Running}
-	case m.cut:
-		m.cut = false
-		return nil, "", errors.New("connection reset by peer")
+	case m.cut && m.put.Action == "":
+		return nil, "", api.StatusErrorf(http.StatusNotFound, "Operation not found")
 	case method == http.MethodPut, !strings.Contains(path, "/operations/") || m.put.Action != "":
 		return m.guest.RawQuery(method, path, data, etag)
 	default:
@@ -123,8 +122,8 @@ func TestRelocate(t *testing.T) {
 		"LXD gives up at once":    {mover: mover{guest: guest{takes: 5 * second, fails: 2}}, err: "Failed stopping instance", at: "m1", took: 7 * second},
 		"it cannot be copied":     {mover: mover{guest: guest{takes: 2 * second}, breaks: "copy"}, err: "no room", at: "m1", took: 4 * second},
 		"it does not start there": {mover: mover{guest: guest{takes: 2 * second}, breaks: "start"}, err: "Failed starting instance", at: "m2", took: 8 * second},
-		"LXD goes on, unheard of": {mover: mover{guest: guest{takes: 20 * second}, cut: true}, err: "connection reset", running: true, at: "m2", took: 28 * second},
-		"unheard of, and no copy": {mover: mover{guest: guest{takes: 20 * second}, cut: true, breaks: "copy"}, err: "connection reset", at: "m1", took: 23 * second},
+		"LXD goes on, unheard of": {mover: mover{guest: guest{takes: 20 * second}, cut: true}, err: lxd.ErrOperationLost.Error(), running: true, at: "m2", took: 28 * second},
+		"unheard of, and no copy": {mover: mover{guest: guest{takes: 20 * second}, cut: true, breaks: "copy"}, err: lxd.ErrOperationLost.Error(), at: "m1", took: 23 * second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -16,6 +16,9 @@ import (
 	"github.com/dcib/dcib/internal/drain"
 )
 
+// ask is how long LXD holds back an answer that an operation is not over yet: less than it is asked to.
+const ask = time.Second
+
 // guest is a LXD with one instance, which takes its time to end.
 type guest struct {
 	lxdclient.InstanceServer

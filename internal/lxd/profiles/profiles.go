@@ -21,6 +21,7 @@ import (
 	lxdclient "github.com/canonical/lxd/client"
 	"github.com/canonical/lxd/shared/api"
 
+	"github.com/dcib/dcib/internal/lxd"
 	"github.com/dcib/dcib/internal/profile"
 )
 
@@ -64,6 +65,7 @@ func number(relation string) string {
 // Server is what is needed of LXD; LXD's own client is one, for one project. Its client
 // goes by what the server said of itself, so it has to have been asked (GetServer).
 type Server interface {
+	lxd.Querier
 	HasExtension(name string) bool
 	GetInstances(kind api.InstanceType) ([]api.Instance, error)
 	GetInstance(name string) (instance *api.Instance, etag string, err error)

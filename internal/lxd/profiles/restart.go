@@ -14,6 +14,7 @@ import (
 	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/lxd"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
@@ -212,7 +213,7 @@ const (
 // when the instance has been told to shut down already ("shutting down the container failed"): it
 // goes down after that, and nobody would start it. So LXD is asked for what is left to do.
 func (s Restart) finish(ctx context.Context, w *World, name string, op lxdclient.Operation) error {
-	began, err := w.Now(), op.WaitContext(ctx)
+	began, err := w.Now(), lxd.Await(ctx, w.LXD)(op, nil)
 	for try := 1; err != nil && try < tries; try++ {
 		select {
 		case <-ctx.Done():
@@ -230,9 +231,7 @@ func (s Restart) finish(ctx context.Context, w *World, name string, op lxdclient
 		} else if n, _ := parseNote(there.Config[RestartKey(s.Relation)]); there.LastUsedAt.After(n.started) {
 			return nil
 		}
-		if op, err = w.LXD.UpdateInstanceState(name, put, ""); err == nil {
-			err = op.WaitContext(ctx)
-		}
+		err = lxd.Await(ctx, w.LXD)(w.LXD.UpdateInstanceState(name, put, ""))
 	}
 	return err
 }

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"time"
 
-	lxdclient "github.com/canonical/lxd/client"
 	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/lxd"
 	"github.com/dcib/dcib/internal/profile"
 )
 
@@ -101,10 +101,10 @@ func (s Write) write(ctx context.Context, w *World) error {
 	if mark := changed(changes(old.Config[changedMark]), before, s.Content, w.Now(), oldest(s.Profile, s.Instances)); mark != "" {
 		put.Config[changedMark] = mark
 	}
-	if err := Wait(ctx)(w.LXD.UpdateProfile(s.Profile, put, etag)); err != nil {
+	if err := lxd.Await(ctx, w.LXD)(w.LXD.UpdateProfile(s.Profile, put, etag)); err != nil {
 		// LXD keeps a profile also when an instance could not follow it. What does not
 		// work is not left in force for some.
-		if back := Wait(ctx)(w.LXD.UpdateProfile(s.Profile, old.Writable(), "")); back != nil {
+		if back := lxd.Await(ctx, w.LXD)(w.LXD.UpdateProfile(s.Profile, old.Writable(), "")); back != nil {
 			return fmt.Errorf("%w; nor put back what was in it: %w", err, back)
 		}
 		return err
@@ -258,20 +258,10 @@ func (w *World) Change(ctx context.Context, name string, edit func(put *api.Inst
 		if maps.Equal(config, put.Config) && slices.Equal(profiles, put.Profiles) {
 			return nil
 		}
-		err = Wait(ctx)(w.LXD.UpdateInstance(name, put, etag))
+		err = lxd.Await(ctx, w.LXD)(w.LXD.UpdateInstance(name, put, etag))
 		if !api.StatusErrorCheck(err, http.StatusPreconditionFailed) {
 			return err
 		}
 	}
 	return err
-}
-
-// Wait makes one error of starting an operation and how it ended.
-func Wait(ctx context.Context) func(lxdclient.Operation, error) error {
-	return func(op lxdclient.Operation, err error) error {
-		if err != nil {
-			return err
-		}
-		return op.WaitContext(ctx)
-	}
 }

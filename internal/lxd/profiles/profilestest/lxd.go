@@ -127,6 +127,11 @@ func (l *LXD) copyInstance(i *api.Instance) api.Instance {
 	return c
 }
 
+// RawQuery implements profiles.Server. Operations here are over when their call returns.
+func (l *LXD) RawQuery(method, path string, _ any, _ string) (*api.Response, string, error) {
+	return nil, "", api.StatusErrorf(http.StatusNotFound, "No %s %s", method, path)
+}
+
 // HasExtension implements profiles.Server.
 func (l *LXD) HasExtension(name string) bool { return l.Extensions[name] }
 
@@ -253,6 +258,9 @@ type done struct {
 	lxdclient.Operation
 	err error
 }
+
+// Get implements lxdclient.Operation.
+func (d done) Get() api.Operation { return api.Operation{} }
 
 // WaitContext implements lxdclient.Operation.
 func (d done) WaitContext(context.Context) error { return d.err }

@@ -1,0 +1,196 @@
+package lxd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	lxdclient "github.com/canonical/lxd/client"
+	"github.com/canonical/lxd/shared/api"
+)
+
+// ErrOperationLost is wrapped by the errors of Operate, WaitOperation and Await when the end of an
+// operation cannot be learned: the LXD that ran it was restarted, or does not answer. The
+// operation may have done all, part or nothing of its work, and may even still run; the caller
+// continues from what LXD shows.
+var ErrOperationLost = errors.New("the end of the operation is not known")
+
+// Querier sends one request to LXD. LXD's own client is one.
+type Querier interface {
+	RawQuery(method, path string, data any, etag string) (*api.Response, string, error)
+}
+
+// How an operation is waited for. LXD keeps an operation in the memory of the member that runs it
+// and for five seconds after its end; a member that restarts forgets all of its operations. Another
+// member, asked for an operation of a member that is gone, is silent for ten seconds and then
+// answers with an error (lxd 5.0.2, lxd/operations.go and lxd/cluster/connect.go).
+const (
+	operationPoll  = 2 * time.Second        // LXD holds a wait request back for so long
+	operationGrace = 3 * time.Second        // and has so long for an answer
+	operationLost  = 8 * time.Second        // without an answer for so long the operation is lost
+	operationPause = 250 * time.Millisecond // between requests that fail at once
+	beginTime      = time.Minute            // LXD has so long to begin an operation
+)
+
+// Operate has LXD begin an operation and returns when it is over, as WaitOperation does. path
+// begins with the API's version ("/1.0/…"), etag may be empty.
+func Operate(ctx context.Context, server Querier, method, path string, body any, etag string, observe ...func(api.Operation)) error {
+	op, err := query(ctx, server, beginTime, method, path, body, etag)
+	if errors.Is(err, errNoAnswer) {
+		return fmt.Errorf("%w: %w", ErrOperationLost, err)
+	}
+	if err != nil {
+		return err
+	}
+	return WaitOperation(ctx, server, op.ID, observe...)
+}
+
+// Await returns a function that waits, as WaitOperation does, for the operation that a method of
+// LXD's client has begun: Await(ctx, server)(server.DeleteInstance(name)).
+func Await(ctx context.Context, server Querier) func(lxdclient.Operation, error) error {
+	return func(op lxdclient.Operation, err error) error {
+		if err != nil {
+			return err
+		}
+		if id := op.Get().ID; id != "" {
+			return WaitOperation(ctx, server, id)
+		}
+		return op.WaitContext(ctx) // older LXD does it without an operation: it is over
+	}
+}
+
+// WaitOperation returns when an operation is over: nil when it succeeded, LXD's error when it
+// failed. The error wraps ErrOperationLost when its end cannot be learned, at most ten seconds
+// after LXD restarted or fell silent. observe is called with each state of it that LXD reports.
+//
+// LXD's own client waits on a websocket instead. It waits forever when the LXD that runs the
+// operation restarts and another member was asked; and LXD 5.0 sends a full client every event of
+// every member, down to each line of its log, which costs the members as much as the moves of
+// instances themselves (lxd 5.0.2, lxd/events.go).
+func WaitOperation(ctx context.Context, server Querier, id string, observe ...func(api.Operation)) error {
+	answered := time.Now()
+	for {
+		op, err := pollOperation(ctx, server, id, answered.Add(operationLost))
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil:
+			for _, observe := range observe {
+				observe(*op)
+			}
+			if op.StatusCode.IsFinal() {
+				return outcome(op)
+			}
+			answered = time.Now()
+			continue
+		case api.StatusErrorCheck(err, http.StatusNotFound):
+			return fmt.Errorf("%w: LXD has restarted since and has lost it", ErrOperationLost)
+		case time.Since(answered)+operationPause >= operationLost:
+			return fmt.Errorf("%w: LXD on the member that runs it does not answer: %w", ErrOperationLost, err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(operationPause):
+		}
+	}
+}
+
+// outcome is the error of an operation that is over.
+func outcome(op *api.Operation) error {
+	switch {
+	case op.Err != "":
+		return errors.New(op.Err)
+	case op.StatusCode == api.Success:
+		return nil
+	}
+	return fmt.Errorf("LXD reports that it is %s", op.Status)
+}
+
+// pollOperation waits a moment for an operation's end and returns its state. Since LXD 5.0.3 a wait
+// request answers an operation's failure, and the end of the time given, with an error that looks
+// like one of the request itself, even "not found"; so after any error the operation itself is read.
+func pollOperation(ctx context.Context, server Querier, id string, deadline time.Time) (*api.Operation, error) {
+	url := api.NewURL().Path("1.0", "operations", id)
+	limit := func(d time.Duration) time.Duration { return min(d, time.Until(deadline)) }
+	wait := api.NewURL().Path("1.0", "operations", id, "wait").WithQuery("timeout", fmt.Sprint(int(operationPoll/time.Second)))
+	op, err := query(ctx, server, limit(operationPoll+operationGrace), http.MethodGet, wait.String(), nil, "")
+	if err == nil || ctx.Err() != nil || limit(operationGrace) <= 0 {
+		return op, err
+	}
+	return query(ctx, server, limit(operationGrace), http.MethodGet, url.String(), nil, "")
+}
+
+// errNoAnswer is wrapped by query's error when LXD did not answer in time.
+var errNoAnswer = errors.New("LXD does not answer")
+
+// query asks LXD for an operation and waits for the answer no longer than limit, which LXD's client
+// cannot: it leaves the request behind.
+func query(ctx context.Context, server Querier, limit time.Duration, method, path string, body any, etag string) (*api.Operation, error) {
+	type result struct {
+		op  *api.Operation
+		err error
+	}
+	answer := make(chan result, 1)
+	go func() {
+		response, _, err := server.RawQuery(method, path, body, etag)
+		if err != nil {
+			answer <- result{nil, err}
+			return
+		}
+		op, err := response.MetadataAsOperation()
+		if err != nil {
+			err = fmt.Errorf("cannot understand LXD's answer: %w", err)
+		}
+		answer <- result{op, err}
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-timer.C:
+		return nil, fmt.Errorf("%w within %s", errNoAnswer, limit.Round(time.Millisecond))
+	case r := <-answer:
+		return r.op, r.err
+	}
+}
+
+// Operations lists LXD's operations. While LXD restarts it is asked again, for as long as Operate
+// waits for an answer.
+func Operations(ctx context.Context, server interface {
+	GetOperations() ([]api.Operation, error)
+}) ([]api.Operation, error) {
+	type result struct {
+		all []api.Operation
+		err error
+	}
+	lost := time.After(operationLost)
+	for {
+		answer := make(chan result, 1)
+		go func() {
+			all, err := server.GetOperations()
+			answer <- result{all, err}
+		}()
+		var r result
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("cannot list LXD's operations: %w", ctx.Err())
+		case <-lost:
+			return nil, fmt.Errorf("cannot list LXD's operations: %w within %s", errNoAnswer, operationLost)
+		case r = <-answer:
+		}
+		if r.err == nil {
+			return r.all, nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-lost:
+		case <-time.After(operationPause):
+			continue
+		}
+		return nil, fmt.Errorf("cannot list LXD's operations: %w", r.err)
+	}
+}
