@@ -6,6 +6,7 @@ package ceph
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -97,6 +98,8 @@ type Facts struct {
 	Key      string // secret
 	Answer   cephclient.Answer
 	Answered bool
+	// Unusable says which monitors wrote what cannot be used, and why. Nothing is written then.
+	Unusable []string
 
 	// Files are those that are not as they should be.
 	Files []File
@@ -144,7 +147,7 @@ func Observe(ctx context.Context, w World, site Site) (Facts, error) {
 	if err := f.observeMonitors(ctx, w); err != nil {
 		return f, err
 	}
-	if f.Key != "" {
+	if f.Key != "" && len(f.Unusable) == 0 {
 		if err := f.observeFiles(w); err != nil {
 			return f, err
 		}
@@ -157,15 +160,21 @@ func Observe(ctx context.Context, w World, site Site) (Facts, error) {
 
 func (f *Facts) observeMonitors(ctx context.Context, w World) error {
 	units, err := w.Tools.RelationUnits(ctx, f.Relation)
-	if err != nil {
+	if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
 		return err
 	}
 	for _, unit := range units {
 		bag, err := w.Tools.RelationGet(ctx, f.Relation, unit)
+		if errors.Is(err, hooktool.ErrNotFound) {
+			continue // Juju still lists a unit that has just left
+		}
 		if err != nil {
 			return err
 		}
-		monitor, ok := cephclient.ReadMonitor(bag)
+		monitor, ok, err := cephclient.ReadMonitor(bag)
+		if err != nil {
+			f.Unusable = append(f.Unusable, fmt.Sprintf("%s: %s", unit, err))
+		}
 		if !ok {
 			continue
 		}
@@ -173,7 +182,7 @@ func (f *Facts) observeMonitors(ctx context.Context, w World) error {
 		// One that led before may still show an older answer.
 		answer, ok, err := cephclient.ReadAnswer(bag, f.Unit)
 		if err != nil {
-			return err
+			f.Unusable = append(f.Unusable, fmt.Sprintf("%s: %s", unit, err))
 		}
 		if ok && answer.ID == f.Request.ID() {
 			f.Answer, f.Answered = answer, true

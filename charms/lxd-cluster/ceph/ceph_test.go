@@ -296,6 +296,40 @@ func TestAllThatIsMissingIsSaid(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, theirs, string(kept))
 	})
+	t.Run("a monitor whose address has an option of its own", func(t *testing.T) {
+		m := newModel(t, t.TempDir)
+		m.relate()
+		m.settle(5)
+		conf := filepath.Join(m.dirs[unit], "ceph.conf")
+		before, _, err := read(conf)
+		require.NoError(t, err)
+		m.juju.Units["ceph-mon/1"].Address = "192.0.2.66\nadmin_socket = /etc/cron.d/x"
+		m.settle(3)
+		require.Contains(t, m.status(unit), "blocked: cannot use Ceph: ceph-mon/1: cannot use a monitor's address (ceph-public-address)")
+		after, _, err := read(conf)
+		require.NoError(t, err)
+		require.Equal(t, before, after)
+		m.juju.Units["ceph-mon/1"].Address = "192.0.2.2"
+		m.settle(3)
+		require.Equal(t, "active: ", m.status(unit))
+	})
+	t.Run("an answer that is no JSON", func(t *testing.T) {
+		m := newModel(t, t.TempDir)
+		m.relate()
+		m.settle(5)
+		m.relation.Databags["ceph-mon/1"]["broker-rsp-lxd-cluster-0"] = "AOK"
+		require.NoError(t, crashtest.Try(m.gate, m.juju, m.charm(), hooktool.Event{Hook: "update-status", Unit: unit}))
+		require.Contains(t, m.status(unit), "blocked: cannot use Ceph: ceph-mon/1: cannot read what Ceph's broker answered")
+	})
+	t.Run("a monitor that has just left is still listed", func(t *testing.T) {
+		m := newModel(t, t.TempDir)
+		m.relate()
+		m.settle(5)
+		tools, _ := m.juju.Hook(unit)
+		f, err := Observe(t.Context(), World{Tools: gone{tools, "ceph-mon/0"}, LXD: m, Dir: m.dirs[unit]}, m.site(unit))
+		require.NoError(t, err)
+		require.Equal(t, []string{"192.0.2.2"}, f.Monitors)
+	})
 	t.Run("good options", func(t *testing.T) {
 		m := newModel(t, t.TempDir)
 		m.relate()
@@ -308,6 +342,19 @@ func TestAllThatIsMissingIsSaid(t *testing.T) {
 		m.settle(5)
 		require.Equal(t, "vms", m.config["ceph.osd.pool_name"])
 	})
+}
+
+// gone has the databag of a unit not found, as Juju has it of one that has just left.
+type gone struct {
+	hooktool.Tools
+	unit string
+}
+
+func (g gone) RelationGet(ctx context.Context, relation, owner string) (map[string]string, error) {
+	if owner == g.unit {
+		return nil, fmt.Errorf("cannot run relation-get: %w", hooktool.ErrNotFound)
+	}
+	return g.Tools.RelationGet(ctx, relation, owner)
 }
 
 func TestCephSurvivesCrashes(t *testing.T) {

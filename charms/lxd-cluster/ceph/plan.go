@@ -31,6 +31,9 @@ func Plan(f Facts) charm.Plan[World] {
 	if !f.Sent {
 		steps = append(steps, ask{f.Relation, f.Request})
 	}
+	if len(f.Unusable) > 0 {
+		return said(charm.Blockedf("cannot use Ceph: %s: what it had before stays in force: look at juju show-unit of that unit, or remove relation %s", strings.Join(f.Unusable, "; "), f.Relation))
+	}
 	if f.Foreign != "" {
 		return said(charm.Blockedf("cannot use Ceph: %s: take it away, or relate the Ceph that this machine is part of", f.Foreign))
 	}
@@ -92,7 +95,7 @@ func (f Facts) Pending() string {
 		return ""
 	case f.Clustered && f.Pool != nil && f.Pool.Created && f.Pool.Driver == Driver:
 		return ""
-	case !f.Clustered && f.Key != "" && len(f.Files) == 0 && f.Foreign == "":
+	case !f.Clustered && f.Key != "" && len(f.Files) == 0 && f.Foreign == "" && len(f.Unusable) == 0:
 		return ""
 	}
 	if status := Plan(f).Status; status.Message != "" {

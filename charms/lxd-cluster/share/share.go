@@ -11,7 +11,6 @@ package share
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,13 +18,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/canonical/lxd/shared/api"
 
+	"github.com/dcib/dcib/internal/cephconf"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/host/atomicfile"
@@ -187,14 +186,6 @@ func (f Facts) observeFiles(w World) error {
 	return nil
 }
 
-// A monitor's address, with or without a port, a user's name, and a key in base64: they become
-// lines and names of files.
-var (
-	monitor = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252})(:[0-9]{1,5})?$`)
-	user    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$`)
-	secret  = regexp.MustCompile(`^[A-Za-z0-9+/]{1,128}={0,2}$`)
-)
-
 // maxMonitors is how many monitors an access may name; Ceph itself advises three to seven.
 const maxMonitors = 32
 
@@ -208,11 +199,10 @@ func open(key *seal.Key, cluster, sealed string) (lxdprofile.CephAccess, error) 
 	if err := json.Unmarshal(text, &access); err != nil {
 		return access, errors.New("cannot read the access to a share: it is not JSON")
 	}
-	if len(access.Monitors) == 0 || len(access.Monitors) > maxMonitors || !user.MatchString(access.User) || slices.ContainsFunc(access.Monitors, func(m string) bool { return !monitor.MatchString(m) }) {
+	if len(access.Monitors) == 0 || len(access.Monitors) > maxMonitors || !cephconf.User(access.User) || slices.ContainsFunc(access.Monitors, func(m string) bool { return !cephconf.Monitor(m) }) {
 		return access, fmt.Errorf("cannot use the access to a share: wanted addresses of 1 to %d monitors, and the name of a user", maxMonitors)
 	}
-	// The decoder passes over line breaks (encoding/base64), so the text is checked first.
-	if _, err := base64.StdEncoding.Strict().DecodeString(access.Key); err != nil || !secret.MatchString(access.Key) {
+	if !cephconf.Key(access.Key) {
 		return access, errors.New("cannot use the access to a share: the key is not one that Ceph makes")
 	}
 	return access, nil

@@ -16,6 +16,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"github.com/dcib/dcib/internal/cephconf"
 )
 
 // Databag keys.
@@ -84,10 +86,22 @@ type Monitor struct {
 }
 
 // ReadMonitor reads a ceph-mon unit's databag. ok is false while it has not said all of it.
-func ReadMonitor(bag map[string]string) (m Monitor, ok bool) {
-	m = Monitor{bag[keyMonitor], bag[keyKey]}
-	return m, m.Address != "" && m.Key != ""
+// The error says what it wrote that cannot be part of Ceph's configuration.
+func ReadMonitor(bag map[string]string) (m Monitor, ok bool, err error) {
+	m = Monitor{cephconf.Bracketed(bag[keyMonitor]), bag[keyKey]}
+	switch {
+	case m.Address == "" || m.Key == "":
+		return Monitor{}, false, nil
+	case !cephconf.Monitor(m.Address):
+		return Monitor{}, false, fmt.Errorf("cannot use a monitor's address (%s): it is not one host, with or without a port", keyMonitor)
+	case !cephconf.Key(m.Key):
+		return Monitor{}, false, fmt.Errorf("cannot use a monitor's key (%s): it is not a cephx key in base64", keyKey)
+	}
+	return m, true, nil
 }
+
+// maxReason is how many bytes of a refusal's reason are kept.
+const maxReason = 300
 
 // Answer is what came of a request.
 type Answer struct {
@@ -112,7 +126,9 @@ func ReadAnswer(bag map[string]string, unit string) (a Answer, ok bool, err erro
 	}
 	a.ID = answer.ID
 	if answer.Code != 0 {
-		a.Refused = strings.TrimSpace(answer.Stderr)
+		// It is shown in the unit's status: one line, and not more than fits there.
+		a.Refused = strings.Join(strings.Fields(answer.Stderr), " ")
+		a.Refused = a.Refused[:min(len(a.Refused), maxReason)]
 		if a.Refused == "" {
 			a.Refused = fmt.Sprintf("exit code %d, without a reason", answer.Code)
 		}

@@ -50,12 +50,37 @@ func TestAnswers(t *testing.T) {
 	require.ErrorContains(t, err, "cannot read what Ceph's broker answered")
 }
 
+const key = "AQBUfpVeNl7CHxAA8/f6WTcYFxW2dJ5VyvWmJg=="
+
 func TestAMonitorSaysAllOrNothing(t *testing.T) {
-	m, ok := cephclient.ReadMonitor(map[string]string{"ceph-public-address": "192.0.2.1", "key": "k", "auth": "cephx"})
+	m, ok, err := cephclient.ReadMonitor(map[string]string{"ceph-public-address": "192.0.2.1", "key": key, "auth": "cephx"})
+	require.NoError(t, err)
 	require.True(t, ok)
-	require.Equal(t, cephclient.Monitor{Address: "192.0.2.1", Key: "k"}, m)
-	_, ok = cephclient.ReadMonitor(map[string]string{"ceph-public-address": "192.0.2.1"})
+	require.Equal(t, cephclient.Monitor{Address: "192.0.2.1", Key: key}, m)
+	m, _, err = cephclient.ReadMonitor(map[string]string{"ceph-public-address": "2001:db8::1", "key": key})
+	require.NoError(t, err)
+	require.Equal(t, "[2001:db8::1]", m.Address)
+	_, ok, err = cephclient.ReadMonitor(map[string]string{"ceph-public-address": "192.0.2.1"})
+	require.NoError(t, err)
 	require.False(t, ok)
+}
+
+// What would be another line of Ceph's configuration, or another host in it, is refused.
+func TestAMonitorThatSaysMore(t *testing.T) {
+	for name, bag := range map[string]map[string]string{
+		"another option": {"ceph-public-address": "192.0.2.1\nadmin_socket = /x", "key": key},
+		"other monitors": {"ceph-public-address": "192.0.2.1,192.0.2.66", "key": key},
+		"another user":   {"ceph-public-address": "192.0.2.1", "key": key + "\n[client.admin]\n\tkey = " + key},
+		"no key":         {"ceph-public-address": "192.0.2.1", "key": "k"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, ok, err := cephclient.ReadMonitor(bag)
+			require.Error(t, err)
+			require.NotContains(t, err.Error(), key, "the key is secret")
+			require.False(t, ok)
+			require.Empty(t, m)
+		})
+	}
 }
 
 func FuzzReadAnswer(f *testing.F) {

@@ -72,7 +72,8 @@ func TestCeph(t *testing.T) {
 		k, v, _ := strings.Cut(a, "=")
 		answer[k] = v
 	}
-	m, ok := cephclient.ReadMonitor(answer)
+	m, ok, err := cephclient.ReadMonitor(answer)
+	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, "10.0.0.7", m.Address)
 	a, ok, err := cephclient.ReadAnswer(answer, "lxd-cluster/0")
