@@ -18,7 +18,7 @@ func (e Effect) String() string {
 
 // key is a row of the table of configuration keys.
 type key struct {
-	name   string // the key, or a namespace when it ends in a dot
+	name   string // the key, or a namespace when it ends in a dot or a hyphen
 	value  value  // what its value must be
 	effect Effect
 	why    string // for Refused: whose it is, or what it is for
@@ -33,10 +33,11 @@ type key struct {
 // https://documentation.ubuntu.com/lxd/latest/reference/instance_options/
 var keys = []key{
 	{"boot.autostart", boolean, Live, ""},
-	{"boot.autostart.delay", integer, Live, ""},
-	{"boot.autostart.priority", integer, Live, ""},
-	{"boot.host_shutdown_timeout", integer, Live, ""},
-	{"boot.stop.priority", integer, Live, ""},
+	{"boot.autostart.delay", startDelay, Live, ""},
+	{"boot.autostart.priority", startPriority, Live, ""},
+	{"boot.host_shutdown_timeout", stopTimeout, Live, ""},
+	{"boot.stop.priority", priority, Live, ""},
+	{"boot.debug_edk2", boolean, Refused, "it is for the firmware of virtual machines"},
 
 	{"cluster.evacuate", oneOf("auto", "migrate", "live-migrate", "stop"), Live, ""},
 
@@ -51,15 +52,15 @@ var keys = []key{
 	{"limits.hugepages.1MB", size, Live, ""},
 	{"limits.hugepages.2MB", size, Live, ""},
 	{"limits.hugepages.64KB", size, Live, ""},
-	{"limits.kernel.", text, Restart, ""},
+	{"limits.kernel.", rlimit, Restart, ""},
 	{"limits.memory", memory, Live, ""},
 	{"limits.memory.enforce", oneOf("soft", "hard"), Live, ""},
 	{"limits.memory.swap", boolean, Live, ""},
 	{"limits.memory.swap.priority", priority, Live, ""},
 	{"limits.network.priority", priority, Live, ""},
-	{"limits.processes", integer, Live, ""},
+	{"limits.processes", processes, Live, ""},
 
-	{"linux.kernel_modules", text, Live, ""},
+	{"linux.kernel_modules", modules, Live, ""},
 	{"linux.kernel_modules.load", oneOf("boot", "ondemand"), Restart, ""},
 	{"linux.sysctl.", text, Restart, ""},
 
@@ -67,18 +68,23 @@ var keys = []key{
 	{"migration.incremental.memory.goal", integer, Live, ""},
 	{"migration.incremental.memory.iterations", integer, Live, ""},
 
-	{"nvidia.driver.capabilities", text, Restart, ""},
-	{"nvidia.require.", text, Restart, ""},
+	{"nvidia.driver.capabilities", words, Restart, ""},
+	{"nvidia.require.cuda", text, Restart, ""},
+	{"nvidia.require.driver", text, Restart, ""},
 	{"nvidia.runtime", boolean, Restart, ""},
 
-	{"raw.apparmor", text, Live, ""},
-	{"raw.idmap", text, Restart, ""},
-	{"raw.lxc", text, Restart, ""},
-	{"raw.seccomp", text, Restart, ""},
+	{"placement.group", group, Live, ""},
+
+	{"raw.apparmor", lines, Live, ""},
+	{"raw.idmap", lines, Restart, ""},
+	{"raw.lxc", lines, Restart, ""},
+	{"raw.seccomp", lines, Restart, ""},
 
 	{"security.delegate_bpf", boolean, Restart, ""},
 	{"security.delegate_bpf.", text, Restart, ""},
 	{"security.devlxd", boolean, Refused, "containers prove who they are through it"},
+	{"security.devlxd.images", boolean, Live, ""},
+	{"security.devlxd.management.volumes", boolean, Live, ""},
 	{"security.idmap.base", integer, Restart, ""},
 	{"security.idmap.isolated", boolean, Restart, ""},
 	{"security.idmap.size", integer, Restart, ""},
@@ -91,15 +97,17 @@ var keys = []key{
 	{"security.syscalls.intercept.mount.fuse", text, Live, ""},
 	{"security.syscalls.intercept.mount.shift", boolean, Live, ""},
 	{"security.syscalls.intercept.", boolean, Restart, ""},
-	{"security.syscalls.allow", text, Restart, ""},
-	{"security.syscalls.deny", text, Restart, ""},
+	{"security.syscalls.allow", lines, Restart, ""},
+	{"security.syscalls.deny", lines, Restart, ""},
 	{"security.syscalls.deny_compat", boolean, Restart, ""},
 	{"security.syscalls.deny_default", boolean, Restart, ""},
 
 	{"snapshots.expiry", text, Live, ""},
-	{"snapshots.pattern", text, Live, ""},
+	{"snapshots.pattern", pattern, Live, ""},
 	{"snapshots.schedule", text, Live, ""},
 	{"snapshots.schedule.stopped", boolean, Live, ""},
+
+	{"ubuntu_pro.guest_attach", oneOf("on", "off", "available"), Live, ""},
 
 	{"cloud-init.", text, Refused, "Juju starts its machines with it"},
 	{"image.", text, Refused, "LXD writes it from the image"},
@@ -109,18 +117,32 @@ var keys = []key{
 	{"user.network-config", text, Refused, "Juju starts its machines with it"},
 	{"user.user-data", text, Refused, "Juju starts its machines with it"},
 	{"user.vendor-data", text, Refused, "Juju starts its machines with it"},
-	{"user.", text, Live, ""},
+	{"user.", lines, Live, ""},
 	{"volatile.", text, Refused, "LXD keeps its own notes in it"},
+}
+
+// suffixes are what may follow the rows that are namespaces, where LXD or liblxc makes more
+// of it than a name.
+var suffixes = map[string]value{
+	// POSIX.1-2017, 8.1: names of environment variables that all programs can read.
+	"environment.": matching("letters, digits and underscores after environment.", `[A-Za-z_][A-Za-z0-9_]*`),
+	// liblxc, limit_opt in src/lxc/conf.c; a number is an unnamed limit of the kernel.
+	"limits.kernel.": oneOf("as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"),
+	// liblxc writes to the file of /proc/sys, with each dot made a slash.
+	"linux.sysctl.": matching("a sysctl such as net.ipv4.ip_forward after linux.sysctl.", `[A-Za-z0-9_-]+([./][A-Za-z0-9_-]+)+`),
 }
 
 // extensions are LXD's API extensions that keys came with after 5.0, by the rows' names.
 // https://documentation.ubuntu.com/lxd/latest/api-extensions/
 var extensions = map[string]string{
-	"limits.cpu.nodes":          "numa_cpu_placement",
-	"linux.kernel_modules.load": "container_syscall_intercept_finit_module",
-	"security.delegate_bpf":     "container_bpf_delegation",
-	"security.delegate_bpf.":    "container_bpf_delegation",
-	"security.protection.start": "instance_protection_start",
+	"limits.cpu.nodes":                   "numa_cpu_placement",
+	"linux.kernel_modules.load":          "container_syscall_intercept_finit_module",
+	"placement.group":                    "instance_placement_groups",
+	"security.delegate_bpf":              "container_bpf_delegation",
+	"security.delegate_bpf.":             "container_bpf_delegation",
+	"security.devlxd.management.volumes": "devlxd_volume_management",
+	"security.protection.start":          "instance_protection_start",
+	"ubuntu_pro.guest_attach":            "ubuntu_pro_guest_attach",
 }
 
 // vmKeys are the rows that mean something to a virtual machine.
@@ -129,9 +151,10 @@ var vmKeys = map[string]bool{
 	"boot.autostart": true, "boot.autostart.delay": true, "boot.autostart.priority": true,
 	"boot.host_shutdown_timeout": true, "boot.stop.priority": true, "cluster.evacuate": true,
 	"environment.": true, "limits.cpu": true, "limits.cpu.nodes": true, "limits.disk.priority": true,
-	"limits.memory": true, "raw.apparmor": true, "security.protection.delete": true,
+	"limits.memory": true, "placement.group": true, "raw.apparmor": true, "security.devlxd.images": true,
+	"security.devlxd.management.volumes": true, "security.protection.delete": true,
 	"security.protection.start": true, "snapshots.expiry": true, "snapshots.pattern": true,
-	"snapshots.schedule": true, "snapshots.schedule.stopped": true, "user.": true,
+	"snapshots.schedule": true, "snapshots.schedule.stopped": true, "ubuntu_pro.guest_attach": true, "user.": true,
 }
 
 // containerDevices are the types that LXD refuses to a virtual machine, and the profile

@@ -130,7 +130,7 @@ func (p Profile) short(path string) string {
 		return ""
 	}
 	if name, ok := strings.CutPrefix(path, "config."); ok {
-		if row, ok := findKey(name); ok && row.value.want != text.want {
+		if row, ok := findKey(name); ok && !row.value.free {
 			return document.Quote(p.Config[name])
 		}
 		return "another text"
@@ -145,7 +145,7 @@ func (p Profile) Shown(path string) string {
 	switch row, ok := findKey(name); {
 	case !p.has(path):
 		return "none"
-	case isKey && ok && row.value.want != text.want:
+	case isKey && ok && !row.value.free:
 		return document.Quote(p.Config[name])
 	case isKey:
 		return "some text"

@@ -42,7 +42,7 @@ func Merge(layers ...Profile) Profile {
 func (p Profile) Summary() string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(p.Config)) {
-		if row, ok := findKey(name); ok && row.value.want != text.want {
+		if row, ok := findKey(name); ok && !row.value.free {
 			name += "=" + p.Config[name]
 		}
 		parts = append(parts, name)

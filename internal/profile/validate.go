@@ -16,7 +16,8 @@ const maxDeviceName = 64
 // cephName are the characters of the names of Ceph's clusters and users.
 const cephName = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 
-// names are the characters of keys, device names and properties.
+// names are the characters of keys, device names and properties: none that ends a line or
+// sets a value apart in the files that LXD and liblxc write them to.
 var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]*$`)
 
 // Validate holds a profile against the tables of keys and devices. The error is a
@@ -33,6 +34,12 @@ func Validate(p Profile) error {
 			add(at, "is not an option of LXD containers", "one from LXD's list of instance options, such as limits.memory")
 		case row.effect == Refused:
 			add(at, "is not for a profile: "+row.why, "")
+		case !suffixFits(row.name, name):
+			add(at, "is not an option of LXD containers", suffixes[row.name].want)
+		case reservedVariable(name) != "":
+			add(at, "is not for a profile: "+reservedVariable(name), "")
+		case !row.value.fits(v) && row.value.free:
+			add(at, "has "+controlIn(v, row.value.allows), row.value.want)
 		case !row.value.fits(v):
 			add(at, "is "+document.Quote(v), row.value.want)
 		}
@@ -41,6 +48,12 @@ func Validate(p Profile) error {
 		validateDevice(name, d, add)
 	}
 	return problems.Err()
+}
+
+// suffixFits reports whether what follows a namespace in a key is what LXD takes there.
+func suffixFits(namespace, key string) bool {
+	want, limited := suffixes[namespace]
+	return !limited || want.fits(strings.TrimPrefix(key, namespace))
 }
 
 func validateDevice(name string, d map[string]string, add func(at, says, want string)) {
@@ -74,8 +87,8 @@ func validateDevice(name string, d map[string]string, add func(at, says, want st
 		case strings.HasPrefix(property, "ceph.") && strings.Trim(v, cephName) != "" || property == "ceph.cluster_name" && strings.HasPrefix(v, "."):
 			// LXD looks for files of these names in /etc/ceph.
 			add(document.Join(at, property), "is "+document.Quote(v), "a name of letters, digits, dots, hyphens and underscores")
-		case strings.ContainsRune(v, 0):
-			add(document.Join(at, property), "has a NUL in it", "text without")
+		case controlIn(v, "") != "":
+			add(document.Join(at, property), "has "+controlIn(v, ""), text.want)
 		case paths[property] && v != "" && (strings.HasPrefix(v, "/") || row.kind == "unix-char" || row.kind == "unix-block" || property == "path"):
 			if !strings.HasPrefix(v, "/") || path.Clean(v) != v {
 				add(document.Join(at, property), "is "+document.Quote(v), "a whole path such as /srv/data, without .. in it")

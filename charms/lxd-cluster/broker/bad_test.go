@@ -28,7 +28,7 @@ func TestEveryBadWishIsRefused(t *testing.T) {
 		"1 MiB":               {`{"config": {"user.x": "` + long + `"}}`, "bytes long, wanted at most"},
 		"deep":                {strings.Repeat(`{"config":`, 10000), "profile is not what version 1 says"},
 		"no UTF-8":            {"{\"config\": {\"user.\xff\": \"x\"}}", "is not an option"},
-		"a NUL":               {`{"config": {"user.x": "a\u0000b"}}`, "config.user.x is"},
+		"a NUL":               {`{"config": {"user.x": "a\u0000b"}}`, "config.user.x has the control character U+0000 at byte 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c1 := newCluster(t)

@@ -43,7 +43,7 @@ var bad = map[string]struct{ text, says string }{
 	"bomb: flow depth":         {"config: " + strings.Repeat("{a: ", 9000), "is not YAML"},
 	"no UTF-8":                 {"config: {user.x: \xff\xfe}", "the text is not in UTF-8"},
 	"UTF-8 in pieces":          {"config: {user.x: \xc3}", "the text is not in UTF-8"},
-	"a NUL":                    {"config: {user.x: \"a\\0b\"}", "config.user.x is"},
+	"a NUL":                    {"config: {user.x: \"a\\0b\"}", "config.user.x has the control character U+0000 at byte 2"},
 	"twice":                    {"config:\n  limits.cpu: 1\n  limits.cpu: 2", "config.limits.cpu is there twice"},
 	"octal":                    {"config: {limits.processes: 0777}", "config.limits.processes is the number 0777"},
 	"two documents":            {"config: {}\n---\nconfig: {}", "second YAML document"},
