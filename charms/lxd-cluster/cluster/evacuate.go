@@ -18,8 +18,9 @@ import (
 const stateTimeout = time.Hour
 
 // Evacuate is the action that has LXD move a member's instances to the others, as
-// `lxc cluster evacuate` does. It succeeds when LXD's own lists say so; what LXD cannot move
-// it stops where it is, and the results name that.
+// `lxc cluster evacuate` does. What LXD would only stop, because it is on a bridge of the host that
+// another member has as well, is moved before. It succeeds when LXD's own lists say so; what LXD
+// cannot move it stops where it is, and the results name that.
 func Evacuate(ctx context.Context, f Facts, w World, call charm.Call) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
 	defer cancel()
@@ -31,15 +32,19 @@ func Evacuate(ctx context.Context, f Facts, w World, call charm.Call) (map[strin
 		return nil, fmt.Errorf("cannot evacuate %s: no other member is Online to take its instances", s.name)
 	}
 	var lost []string
-	for _, i := range s.on(s.before) {
-		if i.Running && i.Ephemeral && !i.Live {
-			lost = append(lost, i.Ref.String())
-		}
+	for _, i := range s.before.Lost(s.name) {
+		lost = append(lost, i.String())
 	}
 	if len(lost) > 0 {
 		return nil, fmt.Errorf("cannot evacuate %s: LXD would stop and thereby delete its ephemeral instances %s: stop or delete them first, or have pet-scheduler drain it with force=true", s.name, strings.Join(lost, ", "))
 	}
-	return s.change(ctx, drain.Evacuated, s.guests.Evacuate)
+	return s.change(ctx, drain.Evacuated, func(ctx context.Context, member string, progress func(string)) error {
+		d := drain.Drainer{Cluster: s.guests, Journal: s.guests, By: f.Unit, Progress: func(format string, args ...any) { progress(fmt.Sprintf(format, args...)) }}
+		if err := d.MoveHeld(ctx, s.before, member); err != nil {
+			return err
+		}
+		return s.guests.Evacuate(ctx, member, progress)
+	})
 }
 
 // Restore is the action that brings a member back that was evacuated, as
@@ -79,7 +84,7 @@ func (f Facts) memberState(ctx context.Context, w World, verb string, call charm
 	if err := s.guests.Settle(ctx, s.name); err != nil {
 		return nil, err
 	}
-	if s.before, err = drain.Look(ctx, s.guests, s.guests); err != nil {
+	if s.before, err = drain.Survey(ctx, s.guests, s.guests, s.name); err != nil {
 		return nil, err
 	}
 	if record, drained := s.before.Records[s.name]; drained {

@@ -91,6 +91,46 @@ func TestEvacuateAndRestoreRefuse(t *testing.T) {
 	require.Contains(t, alone.changeState(t, "evacuate", on("0-host")).Failure, "in no cluster")
 }
 
+// What LXD would stop for its bridge of the host is moved to a member that has the bridge, and comes
+// back with the others; nothing ephemeral is left to LXD to delete.
+func TestWhatIsOnABridgeOfTheHostIsEvacuatedToo(t *testing.T) {
+	m := formed(t, 3)
+	has := drain.Room{Has: map[string]bool{"bridge br0": true}}
+	m.inside().Room = map[string]drain.Room{hostOf(1): has, hostOf(2): has, hostOf(0): {Has: map[string]bool{}}}
+	for _, name := range []string{"a1", "stopped1"} {
+		m.inside().Find(drain.Ref{Project: "default", Name: name}).Uses = []drain.Use{{Device: "nic eth0", Wants: "bridge br0"}}
+	}
+	runner := m.inside().Add("runner", hostOf(1), true)
+	runner.Ephemeral, runner.Live, runner.Uses = true, true, []drain.Use{{Device: "nic eth0", Wants: "bridge br0"}}
+	did := m.changeState(t, "evacuate", on(hostOf(1)))
+	require.Contains(t, did.Failure, "delete its ephemeral instances runner")
+	require.Zero(t, m.inside().Evacuates)
+	m.inside().Delete(runner.Ref)
+
+	fails := true
+	m.inside().Fail = func(call string, i drain.Ref) error {
+		if fails && call == "move" && i.Name == "a1" {
+			return errors.New("no space left")
+		}
+		return nil
+	}
+	did = m.changeState(t, "evacuate", on(hostOf(1)))
+	require.Contains(t, did.Failure, "no space left")
+	require.Zero(t, m.inside().Evacuates, "LXD would stop it")
+	require.True(t, m.inside().Find(drain.Ref{Project: "default", Name: "a1"}).Running)
+
+	fails = false
+	did = m.changeState(t, "evacuate", on(hostOf(1)))
+	require.Empty(t, did.Failure)
+	require.Contains(t, did.Results["moved"], "a1 from 1-host to 2-host")
+	require.NotContains(t, did.Results, "stopped")
+	require.Equal(t, "0", did.Results["instances"])
+	did = m.changeState(t, "restore", on(hostOf(1)))
+	require.Empty(t, did.Failure)
+	requireKept(t, m.inside(), 9)
+	require.Equal(t, "3", did.Results["instances"])
+}
+
 func TestAnEvacuationThatFailsSaysHowItIs(t *testing.T) {
 	m := formed(t, 2)
 	m.inside().Fail = func(call string, i drain.Ref) error {

@@ -97,7 +97,7 @@ func (f *Facts) lookBack(ctx context.Context, event hooktool.Event, w World) err
 		return err
 	}
 	d := f.Departure
-	if d.View, err = drain.Look(ctx, guests, guests); err != nil {
+	if d.View, err = drain.Survey(ctx, guests, guests, f.LXD.Member); err != nil {
 		return err
 	}
 	d.Volumes, err = guests.Volumes(ctx, f.LXD.Member)

@@ -200,6 +200,19 @@ func TestWhatCannotMoveKeepsTheUnit(t *testing.T) {
 	requireKept(t, m.inside(), 9)
 }
 
+// A unit leaves whose instances are on a bridge of its host, where another member has that bridge.
+func TestABridgeOfTheHostKeepsNoUnit(t *testing.T) {
+	m := formed(t, 3)
+	has := drain.Room{Has: map[string]bool{"bridge br0": true}}
+	m.inside().Room = map[string]drain.Room{hostOf(1): has, hostOf(2): has, hostOf(0): {Has: map[string]bool{}}}
+	for _, name := range []string{"a1", "b1", "stopped1"} {
+		m.inside().Find(drain.Ref{Project: "default", Name: name}).Uses = []drain.Use{{Device: "nic eth0", Wants: "bridge br0"}}
+	}
+	require.NoError(t, m.leave("lxd-cluster/1"))
+	requireKept(t, m.inside(), 9)
+	require.Equal(t, hostOf(2), m.inside().Find(drain.Ref{Project: "default", Name: "a1"}).Member)
+}
+
 func TestAnOperatorsOwnEvacuatedMemberLeaves(t *testing.T) {
 	m := formed(t, 3)
 	lxd := m.lxds["lxd-cluster/2"]
