@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/dcib/dcib/internal/charm"
@@ -19,6 +20,38 @@ var looks = []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time
 
 // idle is how long the program waits for the next call before it ends; systemd starts it again.
 const idle = 10 * time.Second
+
+// pauses are how long no call is taken after one that found nothing to do: after the first in
+// a row, the second, and each later one. Any program that reaches the port can call, and each
+// hook holds the machine's lock, for which other units there wait.
+var pauses = []time.Duration{2 * time.Second, 10 * time.Second, time.Minute}
+
+// Of hooks that did something there are no more than that many within a minute: a step that
+// never settles counts as something, too.
+const maxBusy = 20
+
+// quiet is how long nothing has to call for one call less to count as having found nothing.
+const quiet = time.Minute
+
+// pace decides how soon the next call is taken.
+type pace struct {
+	vain int         // calls in a row that found nothing to do
+	busy []time.Time // when, within the last minute, hooks did something
+}
+
+// after returns how long no call is taken after one that ended now, and did something or not.
+func (p *pace) after(did bool, now time.Time) time.Duration {
+	if !did {
+		p.vain++
+		return pauses[min(p.vain, len(pauses))-1]
+	}
+	p.vain = 0
+	p.busy = append(slices.DeleteFunc(p.busy, func(at time.Time) bool { return now.Sub(at) >= time.Minute }), now)
+	if len(p.busy) < maxBusy {
+		return 0
+	}
+	return p.busy[0].Add(time.Minute).Sub(now)
+}
 
 // patience is how long one look may take. A unit that runs a long action does not look before
 // that is over.
@@ -55,34 +88,62 @@ func Main(ctx context.Context, unit string) error {
 const look = `did=$(mktemp) && JUJU_DISPATCH_PATH=hooks/update-status DCIB_USAGE=$did "$JUJU_CHARM_DIR/dispatch"; cat "$did"; rm "$did"`
 
 // serve looks after each call until there was something to do, for as long as there may be, and
-// ends when nobody has called for a while. Calls that come while it looks are one call after
-// that. It does not look again where something was done: what LXD refuses would be tried anew.
+// ends when no call has come for a while. Calls that come while it looks are one call after
+// that. It does not look again where something was done: what LXD refuses would be tried again.
+//
+// After a call that found nothing it takes none for a while, and then looks once for it.
 func serve(ctx context.Context, conn net.PacketConn, look func(context.Context) (did bool, err error)) error {
+	var p pace
 	for ctx.Err() == nil {
-		called, err := next(conn, time.Now().Add(idle))
-		if err != nil || !called {
+		patience := idle
+		if p.vain > 0 {
+			patience = quiet // when it ended now, the next call would find it without a memory
+		}
+		called, err := next(conn, time.Now().Add(patience))
+		switch {
+		case err != nil:
 			return err
+		case !called && p.vain > 0:
+			p.vain--
+			continue
+		case !called:
+			return nil
 		}
 		begin := time.Now()
 		for err == nil && called { // with it those that are there already
 			called, err = next(conn, begin.Add(looks[0]/10))
 		}
-		for _, after := range looks {
-			select {
-			case <-ctx.Done():
+		delays := looks
+		if p.vain > 0 {
+			delays = looks[len(looks)-1:]
+		}
+		did := false
+		for _, after := range delays {
+			if !sleep(ctx, time.Until(begin.Add(after))) {
 				return nil
-			case <-time.After(time.Until(begin.Add(after))):
 			}
-			did, err := look(ctx)
-			if err != nil && ctx.Err() == nil {
+			if did, err = look(ctx); err != nil && ctx.Err() == nil {
 				fmt.Fprintln(os.Stderr, err)
 			}
 			if did {
 				break
 			}
 		}
+		if !sleep(ctx, p.after(did, time.Now())) {
+			return nil
+		}
 	}
 	return nil
+}
+
+// sleep waits, and reports whether ctx is still not over.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
 }
 
 // next waits for a call; false is that none has come by then.

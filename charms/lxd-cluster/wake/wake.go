@@ -6,7 +6,8 @@
 // update-status that has come early. In such a hook Juju shows what applications wrote as it is,
 // and what units wrote as it last told of it (internal/worker/uniter/runner/context/cache.go), so
 // it is the wish of an application that is worth a call. A call that is lost costs nothing but that
-// time; those that anybody sends cost hooks that find nothing to do, no more than two a second.
+// time. Any program that reaches the port can call; while calls find nothing to do, they are taken
+// less and less often, down to one hook a minute (pace), and Juju's own hooks go on beside that.
 //
 // The unit that is the broker listens, while it has somebody to listen to, and says in the
 // relation where. systemd keeps the socket, so nothing of ours runs until somebody calls.

@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -117,68 +119,175 @@ func TestCannotListen(t *testing.T) {
 	require.Contains(t, strings.Join(unit.Log, "\n"), "cannot listen for those who ask for profiles on 10.0.0.1:17668")
 }
 
-// line is where calls are taken, and how to make some.
-func line(t *testing.T) (conn net.PacketConn, call func(times int)) {
-	t.Helper()
+// wire is a socket whose callers are in the test, for use within a synctest bubble.
+type wire struct {
+	net.PacketConn
+	calls    chan struct{}
+	deadline time.Time
+}
+
+func newWire() *wire { return &wire{calls: make(chan struct{}, 1000)} }
+
+func (w *wire) SetReadDeadline(at time.Time) error { w.deadline = at; return nil }
+
+func (w *wire) ReadFrom([]byte) (int, net.Addr, error) {
+	select { // what is there is read, whatever the deadline
+	case <-w.calls:
+		return 1, nil, nil
+	default:
+	}
+	select {
+	case <-w.calls:
+		return 1, nil, nil
+	case <-time.After(time.Until(w.deadline)):
+		return 0, nil, os.ErrDeadlineExceeded
+	}
+}
+
+// flood calls again and again until ctx is over.
+func (w *wire) flood(ctx context.Context, every time.Duration) {
+	for {
+		select {
+		case w.calls <- struct{}{}:
+		default: // the kernel drops what does not fit either
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(every):
+		}
+	}
+}
+
+// offsets are times since begin, in seconds.
+func offsets(begin time.Time, at []time.Time) []float64 {
+	var all []float64
+	for _, one := range at {
+		all = append(all, one.Sub(begin).Seconds())
+	}
+	return all
+}
+
+// A call has the unit look several times; those that come meanwhile are one more, which is
+// taken after a pause; and when none come the program ends.
+func TestServe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire()
+		for range 20 {
+			w.calls <- struct{}{}
+		}
+		var at []time.Time
+		begin := time.Now()
+		require.NoError(t, serve(t.Context(), w, func(context.Context) (bool, error) {
+			at = append(at, time.Now())
+			if len(at) == 2 {
+				for range 20 {
+					w.calls <- struct{}{}
+				}
+			}
+			return false, errors.New("one that fails does not end it")
+		}))
+		require.Equal(t, []float64{0.25, 0.5, 1, 2, 6}, offsets(begin, at), "two seconds' pause, and one look two seconds later")
+		require.Equal(t, 6+10+60+60+10, int(time.Since(begin).Seconds()), "it forgets slowly that calls were in vain, and ends")
+	})
+}
+
+// However many calls come, those that find nothing to do cost one hook a minute in the end,
+// also when they come just after the program might have ended.
+func TestAFloodCostsAHookAMinute(t *testing.T) {
+	for name, every := range map[string]time.Duration{"ten in a second": 100 * time.Millisecond, "when it might have ended": idle + time.Second, "twice in its longest pause": 31 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				w := newWire()
+				var callers sync.WaitGroup
+				callers.Go(func() { w.flood(ctx, every) })
+				var at []time.Time
+				for ctx.Err() == nil { // systemd starts it again
+					require.NoError(t, serve(ctx, w, func(context.Context) (bool, error) {
+						at = append(at, time.Now())
+						return false, nil
+					}))
+				}
+				callers.Wait()
+				require.Less(t, len(at), 70)
+				require.Greater(t, len(at), 50, "and it is not deaf")
+			})
+		})
+	}
+}
+
+// Once there was something to do it looks no more, until the next call, for which it does not
+// pause, whatever was before.
+func TestServeNoLongerThanNeeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		w := newWire()
+		w.calls <- struct{}{}
+		var at []time.Time
+		begin := time.Now()
+		require.NoError(t, serve(ctx, w, func(context.Context) (bool, error) {
+			at = append(at, time.Now())
+			switch len(at) {
+			case 4: // all of the first call's are in vain
+				w.calls <- struct{}{}
+			case 5: // the wish is there now
+				w.calls <- struct{}{}
+				return true, nil
+			case 6:
+				cancel()
+			}
+			return false, nil
+		}))
+		require.Equal(t, []float64{0.25, 0.5, 1, 2, 6, 6.25}, offsets(begin, at))
+	})
+}
+
+// A step that never settles is something to do, each time; that has a bound, too.
+func TestHooksThatAlwaysDoSomething(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		w := newWire()
+		var callers sync.WaitGroup
+		callers.Go(func() { w.flood(ctx, 100*time.Millisecond) })
+		hooks := 0
+		require.NoError(t, serve(ctx, w, func(context.Context) (bool, error) {
+			hooks++
+			return true, nil
+		}))
+		callers.Wait()
+		require.LessOrEqual(t, hooks, (maxBusy+1)*61)
+	})
+}
+
+// Over a real socket.
+func TestServeOnASocket(t *testing.T) {
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	caller, err := net.Dial("udp", conn.LocalAddr().String())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = caller.Close() })
-	return conn, func(times int) {
-		for range times {
+	call := func() {
+		for range 20 {
 			_, err := caller.Write([]byte{0})
 			require.NoError(t, err)
 		}
 	}
-}
-
-// A call has the unit look several times; those that come meanwhile are one more; and when
-// none come the program ends. However many come, it looks no more often.
-func TestServe(t *testing.T) {
-	conn, call := line(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	call(20)
-	var at []time.Time
-	begin := time.Now()
+	call()
+	looked := 0
 	require.NoError(t, serve(ctx, conn, func(context.Context) (bool, error) {
-		at = append(at, time.Now())
-		if len(at) == 2 {
-			call(20)
-		}
-		if len(at) == 2*len(looks) {
+		if looked++; looked == 2 {
 			cancel()
+			return false, nil
 		}
-		return false, errors.New("one that fails does not end it")
+		call()
+		return true, nil
 	}))
-	require.Len(t, at, 2*len(looks))
-	for n, after := range looks {
-		require.GreaterOrEqual(t, at[n].Sub(begin), after)
-	}
-	require.GreaterOrEqual(t, at[len(looks)].Sub(begin), looks[len(looks)-1]+looks[0], "the second time after the first is over")
-}
-
-// Once there was something to do it looks no more, until somebody calls again.
-func TestServeNoLongerThanNeeded(t *testing.T) {
-	conn, call := line(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	call(1)
-	var found []int
-	begin := time.Now()
-	require.NoError(t, serve(ctx, conn, func(context.Context) (bool, error) {
-		found = append(found, len(found))
-		switch len(found) {
-		case 2: // the wish is there now
-			call(1)
-			return true, nil
-		case 3:
-			require.Less(t, time.Since(begin), looks[1]+looks[2], "the call after that is not late for it")
-			cancel()
-		}
-		return false, nil
-	}))
-	require.Len(t, found, 3)
+	require.Equal(t, 2, looked, "twenty calls are one")
 }
