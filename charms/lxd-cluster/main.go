@@ -32,6 +32,7 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/wake"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/command"
+	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/lxd/profiles"
 )
@@ -334,6 +335,9 @@ func (w *world) refresh(f facts) refresh.World {
 	return refresh.World{
 		Commands: command.System{}, StateDir: w.stateDir(), Look: w.socket.Look,
 		Evacuate: change(cluster.Evacuate), Restore: change(cluster.Restore),
+		Settled: func(ctx context.Context, member string) (drain.MemberStatus, []string, error) {
+			return cluster.Settled(ctx, w.cluster(), member)
+		},
 		Ready: refresh.Ready, Every: refresh.Every,
 	}
 }

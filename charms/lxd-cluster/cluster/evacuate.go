@@ -102,7 +102,7 @@ func (f Facts) memberState(ctx context.Context, w World, verb string, call charm
 // change has LXD do it unless it is so already, and looks whether it is.
 func (s *memberState) change(ctx context.Context, want drain.MemberStatus, do func(context.Context, string, func(string)) error) (map[string]string, error) {
 	if m, _ := s.before.Member(s.name); m.Status == want {
-		return s.results(s.before, want), nil
+		return s.results(s.before, want), s.undone(s.before, want)
 	}
 	s.call.Progress("%s: LXD begins to %s it, with %d instances on it", s.name, s.verb, len(s.on(s.before)))
 	did := do(ctx, s.name, func(line string) { s.call.Progress("%s: %s", s.name, line) })
@@ -117,7 +117,59 @@ func (s *memberState) change(ctx context.Context, want drain.MemberStatus, do fu
 	case !there || m.Status != want:
 		return s.results(after, m.Status), fmt.Errorf("cannot see that LXD could %s %s: its member list says that it is %q: look at lxc cluster list", s.verb, s.name, m.Status)
 	}
-	return s.results(after, m.Status), nil
+	return s.results(after, m.Status), s.undone(after, want)
+}
+
+// undone is the error about what LXD has left half done: it sets a member's state when it begins to
+// evacuate, and when it ends to restore, whatever becomes of single instances (evacuateClusterMember
+// and restoreClusterMember in lxd/api_cluster.go; LXD 6.9 also keeps the state of an evacuation that
+// failed).
+func (s *memberState) undone(view drain.View, want drain.MemberStatus) error {
+	var refs []string
+	for _, i := range view.Instances {
+		left := i.Member == s.name && i.Running
+		if want == drain.Online {
+			left = i.Member != s.name && i.Origin == s.name
+		}
+		if left {
+			refs = append(refs, i.Ref.String())
+		}
+	}
+	slices.Sort(refs)
+	switch {
+	case len(refs) == 0:
+		return nil
+	case want == drain.Online:
+		return fmt.Errorf("cannot restore %s to the end: it is Online, but LXD has left elsewhere what was there before: %s: move each back (lxc move NAME --target %s)", s.name, strings.Join(refs, ", "), s.name)
+	}
+	return fmt.Errorf("cannot evacuate %s to the end: LXD counts it as evacuated, but this still runs there: %s: action restore member=%s first, then evacuate it again", s.name, strings.Join(refs, ", "), s.name)
+}
+
+// Settled waits until no evacuation or restore of a member is under way, begun by whomever, and
+// returns its status and what runs on it then, sorted.
+func Settled(ctx context.Context, w World, member string) (drain.MemberStatus, []string, error) {
+	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
+	defer cancel()
+	guests, err := w.LXD.Guests(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := guests.Settle(ctx, member); err != nil {
+		return "", nil, err
+	}
+	view, err := drain.Look(ctx, guests, guests)
+	if err != nil {
+		return "", nil, err
+	}
+	var runs []string
+	for _, i := range view.Instances {
+		if i.Member == member && i.Running {
+			runs = append(runs, i.Ref.String())
+		}
+	}
+	slices.Sort(runs)
+	m, _ := view.Member(member)
+	return m.Status, runs, nil
 }
 
 // results tell how the member is, what is on it, and what went where.

@@ -146,3 +146,21 @@ func TestAnEvacuationThatFailsSaysHowItIs(t *testing.T) {
 	require.Equal(t, fmt.Sprintf("a1 from %s to %s", hostOf(1), hostOf(0)), did.Results["moved"])
 	require.Equal(t, "b1", did.Results["stopped"])
 }
+
+// What LXD lists as evacuated or as restored need not be.
+func TestWhatLXDLeftHalfDoneIsNoSuccess(t *testing.T) {
+	m := formed(t, 3)
+	inside := m.inside()
+	m.lxds["lxd-cluster/0"].setStatus(hostOf(1), "Evacuated") // as when LXD died in an evacuation
+	did := m.changeState(t, "evacuate", on(hostOf(1)))
+	require.Contains(t, did.Failure, "cannot evacuate 1-host to the end")
+	require.Contains(t, did.Failure, "still runs there: a1, b1: action restore member=1-host first")
+	require.Equal(t, "evacuated", did.Results["status"])
+	require.Zero(t, inside.Evacuates)
+
+	require.Empty(t, m.changeState(t, "restore", on(hostOf(1))).Failure)
+	require.Empty(t, m.changeState(t, "evacuate", on(hostOf(1))).Failure)
+	m.lxds["lxd-cluster/0"].setStatus(hostOf(1), "Online") // as when LXD died in a restore
+	did = m.changeState(t, "restore", on(hostOf(1)))
+	require.Contains(t, did.Failure, "left elsewhere what was there before: a1, b1, stopped1: move each back (lxc move NAME --target 1-host)")
+}

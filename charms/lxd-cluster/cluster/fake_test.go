@@ -253,6 +253,13 @@ func (g *fakeGuests) Evacuate(ctx context.Context, member string, progress func(
 	return err
 }
 
+func (g *fakeGuests) Restore(ctx context.Context, member string, progress func(string)) error {
+	defer g.lxd.effect("restore " + member)()
+	err := g.LXD.Restore(ctx, member, progress)
+	g.lxd.setStatus(member, string(g.LXD.Status(member)))
+	return err
+}
+
 func (g *fakeGuests) SetOrigin(ctx context.Context, i drain.Ref, origin string) error {
 	defer g.lxd.effect("set origin of " + i.Name)()
 	return g.LXD.SetOrigin(ctx, i, origin)

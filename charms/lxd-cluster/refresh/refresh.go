@@ -21,6 +21,7 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/charms/lxd-cluster/install"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
@@ -54,6 +55,9 @@ type World struct {
 	Look func(ctx context.Context) (cluster.Local, error)
 	// Evacuate and Restore change the state of the member that parameter `member` names.
 	Evacuate, Restore func(ctx context.Context, call charm.Call) (map[string]string, error)
+	// Settled waits until LXD is not evacuating or restoring a member, and returns its status and
+	// what runs on it then.
+	Settled func(ctx context.Context, member string) (drain.MemberStatus, []string, error)
 	// Ready is how long LXD may take until it is back, Every how often it is looked at.
 	Ready, Every time.Duration
 }
@@ -96,14 +100,17 @@ func Refresh(ctx context.Context, f Facts, w World, call charm.Call) (map[string
 	}
 	results := map[string]string{"member": f.Member, "from": before, "to": before, "state": "nothing to refresh"}
 	if waiting {
-		if call.Bool("evacuate") {
-			if err := f.evacuate(ctx, w, call); err != nil {
-				return results, err
-			}
+		// LXD lists a member as evacuated from the first moment of its evacuation on.
+		status, runs, err := w.Settled(ctx, f.Member)
+		if err == nil && call.Bool("evacuate") {
+			err = f.evacuate(ctx, w, call, status, runs)
+		}
+		if err != nil {
+			return results, err
 		}
 		call.Progress("%s: refreshing LXD %s", f.Member, before)
 		limited, cancel := context.WithTimeout(ctx, limit)
-		err := p.refresh(limited)
+		err = p.refresh(limited)
 		cancel()
 		if err != nil {
 			results["state"] = "not refreshed"
@@ -161,8 +168,11 @@ func (f Facts) own(call charm.Call) charm.Call {
 	return charm.Call{Params: map[string]any{"member": f.Member}, Progress: call.Progress}
 }
 
-func (f Facts) evacuate(ctx context.Context, w World, call charm.Call) error {
-	if f.status() == "Evacuated" {
+func (f Facts) evacuate(ctx context.Context, w World, call charm.Call, status drain.MemberStatus, runs []string) error {
+	switch {
+	case status == drain.Evacuated && len(runs) > 0:
+		return fmt.Errorf("cannot refresh LXD: %s is evacuated, but this still runs there: %s: action restore member=%s first, or say evacuate=false", f.Member, strings.Join(runs, ", "), f.Member)
+	case status == drain.Evacuated:
 		return nil // by an operator, or by an earlier run, which has noted it
 	}
 	if err := os.MkdirAll(w.StateDir, 0o700); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/charms/lxd-cluster/install"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 )
 
@@ -32,6 +33,9 @@ type machine struct {
 	down    int  // looks until LXD is back after a refresh
 	blocked bool // it never is
 	fail    map[string]error
+
+	runs     []string // on its member
+	underway func()   // what LXD is doing with the member ends so
 }
 
 func newMachine(t *testing.T, source string) *machine {
@@ -105,7 +109,14 @@ func (m *machine) run(params map[string]any) (map[string]string, error) {
 	if v, ok := params["theirs"].(string); ok {
 		c.Peers["lxd-cluster/1"] = cluster.Bag{Wish: lxdcluster.Wish{Cluster: "id", LXD: v}}
 	}
-	w := World{Commands: m, StateDir: m.dir, Look: m.look, Evacuate: change("evacuate", "Evacuated"), Restore: change("restore", "Online"), Ready: 50 * time.Millisecond, Every: time.Millisecond}
+	settled := func(context.Context, string) (drain.MemberStatus, []string, error) {
+		if m.underway != nil {
+			m.underway()
+			m.ran = append(m.ran, "settle")
+		}
+		return drain.MemberStatus(m.status), m.runs, m.fail["settle"]
+	}
+	w := World{Commands: m, StateDir: m.dir, Settled: settled, Look: m.look, Evacuate: change("evacuate", "Evacuated"), Restore: change("restore", "Online"), Ready: 50 * time.Millisecond, Every: time.Millisecond}
 	return Refresh(m.t.Context(), FactsOf(c, install.Facts{Source: m.source}), w, charm.Call{Params: params, Progress: func(string, ...any) {}})
 }
 
@@ -194,6 +205,33 @@ func TestWhatFailsCanBeRunAgain(t *testing.T) {
 	m.fail["evacuate"] = errors.New("cannot evacuate m1: no other member")
 	_, err = m.run(map[string]any{"evacuate": true})
 	require.ErrorContains(t, err, "no other member")
+	require.Empty(t, m.ran)
+}
+
+func TestLXDIsNotRefreshedInTheMiddleOfAnEvacuation(t *testing.T) {
+	for _, evacuate := range []bool{true, false} {
+		m := newMachine(t, install.Snap)
+		m.status, m.runs = "Evacuated", []string{"a1"}
+		m.underway = func() { m.runs = nil }
+		_, err := m.run(map[string]any{"evacuate": evacuate})
+		require.NoError(t, err)
+		require.Equal(t, []string{"settle", "snap refresh lxd --cohort=+"}, m.ran)
+	}
+
+	// An earlier run began it, was killed, and LXD has given it up since.
+	m := newMachine(t, install.Snap)
+	m.status, m.underway = "Evacuated", func() { m.status = "Online" }
+	_, err := m.run(map[string]any{"evacuate": true})
+	require.NoError(t, err)
+	require.Equal(t, []string{"settle", "evacuate", "snap refresh lxd --cohort=+", "restore"}, m.ran)
+
+	m = newMachine(t, install.Snap)
+	m.status, m.runs = "Evacuated", []string{"a1", "lab/b1"}
+	_, err = m.run(map[string]any{"evacuate": true})
+	require.ErrorContains(t, err, "m1 is evacuated, but this still runs there: a1, lab/b1")
+	m.fail["settle"] = errors.New("cannot see the end of it")
+	_, err = m.run(map[string]any{})
+	require.ErrorContains(t, err, "cannot see the end")
 	require.Empty(t, m.ran)
 }
 
