@@ -53,6 +53,7 @@ type world struct {
 // facts are what the rooms saw.
 type facts struct {
 	Install install.Facts
+	Unsafe  string // what is known against this machine's LXD; empty when nothing
 	Cluster cluster.Facts
 	Ceph    ceph.Facts
 	Behind  []string // Ceph's files that a leaving unit has no more use for
@@ -120,6 +121,7 @@ func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err 
 		}
 	}
 	if f.Cluster.LXD.Present && f.Cluster.Departure == nil {
+		f.Unsafe = install.Advisory(ctx, w.install(), f.Install, f.Cluster.LXD.Version)
 		if f.Ceph, err = ceph.Observe(ctx, w.ceph(), site(event, f.Cluster)); err != nil {
 			return f, err
 		}
@@ -213,6 +215,9 @@ func plan(f facts) charm.Plan[*world] {
 	}
 	if status.Level == charm.LevelActive && trusted.Status.Level == charm.LevelActive {
 		status.Message += "; " + trusted.Status.Message
+	}
+	if status.Level == charm.LevelActive && f.Unsafe != "" {
+		status.Message += "; " + f.Unsafe
 	}
 	return charm.Plan[*world]{Steps: steps, Status: status, Version: p.Version}
 }
