@@ -11,8 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
@@ -53,11 +57,25 @@ var files = []file{
 	{"config/instances.json", "/1.0/instances?recursion=1&all-projects=true"},
 }
 
-// Backup is the action backup: it writes an archive on this unit's machine. The results
-// say where, and how to fetch it.
+// archiveName is the name of an archive; they sort by time.
+var archiveName = regexp.MustCompile(`^backup-[0-9]{8}T[0-9]{6}Z\.tar\.gz$`)
+
+// DefaultKeep is how many archives are kept without parameter keep.
+const DefaultKeep = 5
+
+// Backup is the action backup: it writes an archive on this unit's machine, and removes the
+// oldest ones beyond parameter `keep`, the new one included (DefaultKeep when it is missing).
+// The results say where it is, how to fetch it, and what was removed.
 func Backup(ctx context.Context, world World, call charm.Call) (map[string]string, error) {
 	if world.LXD == nil {
 		return nil, errors.New("cannot back up LXD: this unit's machine has none yet: see the unit's status")
+	}
+	keep := DefaultKeep
+	if _, set := call.Params["keep"]; set {
+		keep = call.Int("keep")
+	}
+	if keep < 1 {
+		return nil, fmt.Errorf("cannot back up LXD: parameter keep is %v: give how many backups to keep, 1 or more", call.Params["keep"])
 	}
 	name := "backup-" + world.Now().UTC().Format("20060102T150405Z") + ".tar.gz"
 	path := filepath.Join(world.StateDir, name)
@@ -65,12 +83,33 @@ func Backup(ctx context.Context, world World, call charm.Call) (map[string]strin
 	if err != nil {
 		return nil, fmt.Errorf("cannot back up LXD to %s: %w", path, err)
 	}
-	return map[string]string{
+	results := map[string]string{
 		"path":  path,
 		"unit":  world.Unit,
 		"bytes": fmt.Sprint(size),
 		"fetch": fmt.Sprintf("juju ssh --pty=false %s sudo cat %s > %s", world.Unit, path, name),
-	}, nil
+	}
+	removed, err := prune(world.StateDir, keep)
+	if len(removed) > 0 {
+		results["removed"] = strings.Join(removed, ",")
+	}
+	return results, err
+}
+
+// prune removes the oldest archives beyond keep, and returns their names.
+func prune(dir string, keep int) (removed []string, err error) {
+	entries, err := os.ReadDir(dir) // sorted by name
+	if err != nil {
+		return nil, fmt.Errorf("cannot remove old backups: %w", err)
+	}
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return !e.Type().IsRegular() || !archiveName.MatchString(e.Name()) })
+	for _, e := range entries[:max(0, len(entries)-keep)] {
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return removed, fmt.Errorf("cannot remove old backup %s: %w", e.Name(), err)
+		}
+		removed = append(removed, e.Name())
+	}
+	return removed, nil
 }
 
 // write writes the archive whole or not at all: the action may be killed here.

@@ -92,3 +92,42 @@ func TestABackupThatFailsLeavesNothing(t *testing.T) {
 	_, err = Backup(t.Context(), World{}, charm.Call{})
 	require.ErrorContains(t, err, "this unit's machine has none yet")
 }
+
+// Backups do not fill the disk: the newest are kept, and nothing else of the unit is touched.
+func TestOldBackupsAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	world := World{Unit: "lxd-cluster/0", LXD: answers{}, StateDir: dir, Now: func() time.Time { return now }}
+	run := func(params map[string]any) map[string]string {
+		now = now.Add(time.Hour)
+		results, err := Backup(t.Context(), world, charm.Call{Params: params, Progress: func(string, ...any) {}})
+		require.NoError(t, err)
+		return results
+	}
+	for _, name := range []string{"join.key", "backup-of-mine.tar.gz", "backup-20200101T000000Z.tar.gz.asc"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	backups := func() []string {
+		found, err := filepath.Glob(filepath.Join(dir, "backup-2026*Z.tar.gz"))
+		require.NoError(t, err)
+		return found
+	}
+	for range DefaultKeep {
+		require.Empty(t, run(nil)["removed"])
+	}
+	require.Equal(t, "backup-20260102T040405Z.tar.gz", run(nil)["removed"])
+	require.Len(t, backups(), DefaultKeep)
+	results := run(map[string]any{"keep": 1.0})
+	require.Equal(t, []string{results["path"]}, backups())
+	for _, name := range []string{"join.key", "backup-of-mine.tar.gz", "backup-20200101T000000Z.tar.gz.asc"} {
+		require.FileExists(t, filepath.Join(dir, name))
+	}
+
+	_, err := Backup(t.Context(), world, charm.Call{Params: map[string]any{"keep": 0.0}})
+	require.ErrorContains(t, err, "parameter keep is 0: give how many backups to keep, 1 or more")
+	require.Len(t, backups(), 1)
+	world.LXD = answers{fails: "/1.0"}
+	_, err = Backup(t.Context(), world, charm.Call{Params: map[string]any{"keep": 1.0}, Progress: func(string, ...any) {}})
+	require.Error(t, err)
+	require.Len(t, backups(), 1, "a backup that failed costs none")
+}
