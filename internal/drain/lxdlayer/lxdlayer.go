@@ -115,7 +115,10 @@ func (c Cluster) Instances(context.Context) ([]drain.Instance, error) {
 
 func instance(i api.Instance, remotePools map[string]bool) drain.Instance {
 	evacuate := i.ExpandedConfig["cluster.evacuate"]
-	auto := evacuate == "" || evacuate == "auto"
+	if member, was := sparedBy(i); member != "" {
+		evacuate = was
+	}
+	auto := isAuto(evacuate)
 	tied, uses := devices(i.Type, i.ExpandedDevices, remotePools)
 	return drain.Instance{
 		Ref:          drain.Ref{Project: i.Project, Name: i.Name},
@@ -161,68 +164,6 @@ func (c Cluster) remotePools() (map[string]bool, error) {
 		remote[p.Name] = slices.Contains([]string{"ceph", "cephfs", "cephobject"}, p.Driver)
 	}
 	return remote, nil
-}
-
-// settle is how often LXD is asked whether an operation has come to its end.
-const settle = time.Second
-
-// What LXD calls the operations that change a member's state.
-var stateOperations = []string{"Evacuating cluster member", "Restoring cluster member"}
-
-// Settle implements drain.Cluster. An operation goes on in LXD after whoever asked for it
-// is gone, and there is no handle to wait on, so its end is looked for.
-func (c Cluster) Settle(ctx context.Context, member string) error {
-	tick := time.NewTicker(settle)
-	defer tick.Stop()
-	for {
-		operations, err := lxd.Operations(ctx, c.Server)
-		if err != nil {
-			return err
-		}
-		busy := slices.ContainsFunc(operations, func(op api.Operation) bool {
-			return op.Location == member && !op.StatusCode.IsFinal() && slices.Contains(stateOperations, op.Description)
-		})
-		if !busy {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("cannot go on: LXD still evacuates or restores %s: %w", member, ctx.Err())
-		}
-	}
-}
-
-// Evacuate implements drain.Cluster.
-func (c Cluster) Evacuate(ctx context.Context, member string, progress func(string)) error {
-	return c.setState(ctx, member, "evacuate", progress)
-}
-
-// Restore implements drain.Cluster.
-func (c Cluster) Restore(ctx context.Context, member string, progress func(string)) error {
-	return c.setState(ctx, member, "restore", progress)
-}
-
-func (c Cluster) setState(ctx context.Context, member, action string, progress func(string)) error {
-	// The library's UpdateClusterMemberState wants API extension
-	// clustering_restore_skip_mode for every action; LXD 5.0 has the actions without it.
-	path := api.NewURL().Path("1.0", "cluster", "members", member, "state").String()
-	last := ""
-	err := lxd.Operate(ctx, c.Server, http.MethodPost, path, map[string]string{"action": action}, "", func(o api.Operation) {
-		if line, _ := o.Metadata["evacuation_progress"].(string); line != "" && line != last {
-			last = line
-			progress(line)
-		}
-	})
-	if err == nil {
-		return nil
-	}
-	err = fmt.Errorf("cannot %s %s: %w", action, member, err)
-	if ctx.Err() == nil {
-		// Perhaps only the connection was lost, and LXD works on.
-		err = errors.Join(err, c.Settle(ctx, member))
-	}
-	return err
 }
 
 // in gives a client for an instance's project.

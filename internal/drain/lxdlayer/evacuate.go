@@ -1,0 +1,83 @@
+package lxdlayer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/canonical/lxd/shared/api"
+
+	"github.com/dcib/dcib/internal/lxd"
+)
+
+// settle is how often LXD is asked whether an operation has come to its end.
+const settle = time.Second
+
+// What LXD calls the operations that change a member's state.
+var stateOperations = []string{"Evacuating cluster member", "Restoring cluster member"}
+
+// Settle implements drain.Cluster. An operation goes on in LXD after whoever asked for it
+// is gone, and there is no handle to wait on, so its end is looked for. Then it undoes what an
+// Evacuate that was killed has left behind.
+func (c Cluster) Settle(ctx context.Context, member string) error {
+	tick := time.NewTicker(settle)
+	defer tick.Stop()
+	for {
+		operations, err := lxd.Operations(ctx, c.Server)
+		if err != nil {
+			return err
+		}
+		busy := slices.ContainsFunc(operations, func(op api.Operation) bool {
+			return op.Location == member && !op.StatusCode.IsFinal() && slices.Contains(stateOperations, op.Description)
+		})
+		if !busy {
+			return c.unspare(ctx, member)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("cannot go on: LXD still evacuates or restores %s: %w", member, ctx.Err())
+		}
+	}
+}
+
+// Evacuate implements drain.Cluster.
+func (c Cluster) Evacuate(ctx context.Context, member string, progress func(string)) error {
+	err := c.spare(ctx, member)
+	if err == nil {
+		err = c.setState(ctx, member, "evacuate", progress)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	return errors.Join(err, c.unspare(ctx, member))
+}
+
+// Restore implements drain.Cluster.
+func (c Cluster) Restore(ctx context.Context, member string, progress func(string)) error {
+	return c.setState(ctx, member, "restore", progress)
+}
+
+func (c Cluster) setState(ctx context.Context, member, action string, progress func(string)) error {
+	// The library's UpdateClusterMemberState wants API extension
+	// clustering_restore_skip_mode for every action; LXD 5.0 has the actions without it.
+	path := api.NewURL().Path("1.0", "cluster", "members", member, "state").String()
+	last := ""
+	err := lxd.Operate(ctx, c.Server, http.MethodPost, path, map[string]string{"action": action}, "", func(o api.Operation) {
+		if line, _ := o.Metadata["evacuation_progress"].(string); line != "" && line != last {
+			last = line
+			progress(line)
+		}
+	})
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("cannot %s %s: %w", action, member, err)
+	if ctx.Err() == nil {
+		// Perhaps only the connection was lost, and LXD works on.
+		err = errors.Join(err, c.Settle(ctx, member))
+	}
+	return err
+}

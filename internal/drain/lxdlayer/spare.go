@@ -1,0 +1,129 @@
+package lxdlayer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/canonical/lxd/shared/api"
+
+	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/lxd"
+)
+
+// evacuateKey is the instance option that says what LXD's evacuation does with it.
+const evacuateKey = "cluster.evacuate"
+
+// spareKey is the instance option that is set as long as cluster.evacuate of an instance is "stop"
+// for the time of one evacuation: the member that is evacuated, a space, and the instance's own
+// cluster.evacuate before, if it had one. It is written together with it, so a run that takes over
+// from a killed one can put it back.
+const spareKey = "user.dcib.evacuate"
+
+// fixed is an API extension of the first LXD whose evacuation survives a disk device without a
+// pool: 6.8. Up to 6.7 it ends with a nil pointer dereference (lxd/device/disk.go, CanMigrate),
+// and the whole LXD of the member with it.
+const fixed = "bulk_operations"
+
+// isAuto reports whether a cluster.evacuate leaves it to LXD whether the instance moves.
+func isAuto(evacuate string) bool { return evacuate == "" || evacuate == "auto" }
+
+// sparedBy returns what spareKey of an instance says: the member, empty when it is not set, and
+// the instance's own cluster.evacuate before.
+func sparedBy(i api.Instance) (member, was string) {
+	member, was, _ = strings.Cut(i.Config[spareKey], " ")
+	return member, was
+}
+
+// crashes reports whether LXD up to 6.7 dies when it evacuates the instance's member.
+func crashes(i api.Instance) bool {
+	if !isAuto(i.ExpandedConfig[evacuateKey]) {
+		return false
+	}
+	for _, d := range i.ExpandedDevices {
+		if d["type"] == "disk" && d["pool"] == "" && d["path"] != "/" {
+			return true
+		}
+	}
+	return false
+}
+
+// spare sets cluster.evacuate of the instances over which an evacuation of their member would
+// crash LXD to "stop". A newer LXD stops them too: such a disk does not move.
+func (c Cluster) spare(ctx context.Context, member string) error {
+	server, _, err := c.Server.GetServer()
+	if err != nil {
+		return fmt.Errorf("cannot ask LXD what it can do: %w", err)
+	}
+	if slices.Contains(server.APIExtensions, fixed) {
+		return nil
+	}
+	all, err := c.Server.GetInstancesAllProjects(api.InstanceTypeAny)
+	if err != nil {
+		return fmt.Errorf("cannot list LXD's instances: %w", err)
+	}
+	for _, i := range all {
+		if i.Location != member || !crashes(i) {
+			continue
+		}
+		ref := drain.Ref{Project: i.Project, Name: i.Name}
+		err := c.change(ctx, ref, func(config map[string]string) {
+			config[spareKey] = member + " " + config[evacuateKey]
+			config[evacuateKey] = "stop"
+		})
+		if err != nil {
+			return fmt.Errorf("cannot evacuate %s: LXD %s crashes over a disk without a pool, which %s has: set cluster.evacuate of %s to stop: %w", member, server.Environment.ServerVersion, ref, ref, err)
+		}
+	}
+	return nil
+}
+
+// unspare puts back what spare has changed.
+func (c Cluster) unspare(ctx context.Context, member string) error {
+	all, err := c.Server.GetInstancesAllProjects(api.InstanceTypeAny)
+	if err != nil {
+		return fmt.Errorf("cannot list LXD's instances: %w", err)
+	}
+	var failed []error
+	for _, i := range all {
+		by, was := sparedBy(i)
+		if by != member {
+			continue
+		}
+		ref := drain.Ref{Project: i.Project, Name: i.Name}
+		err := c.change(ctx, ref, func(config map[string]string) {
+			delete(config, spareKey)
+			if config[evacuateKey] != "stop" {
+				return // an operator has set another meanwhile
+			}
+			delete(config, evacuateKey)
+			if was != "" {
+				config[evacuateKey] = was
+			}
+		})
+		if err != nil && !api.StatusErrorCheck(err, http.StatusNotFound) {
+			failed = append(failed, fmt.Errorf("cannot set cluster.evacuate of %s back to %q: %w", ref, was, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// change edits an instance's own options, as they are when it is written.
+func (c Cluster) change(ctx context.Context, i drain.Ref, edit func(config map[string]string)) error {
+	server := c.in(i)
+	return again(func() error {
+		there, etag, err := server.GetInstance(i.Name)
+		if err != nil {
+			return err
+		}
+		put := there.Writable()
+		if put.Config == nil {
+			put.Config = map[string]string{}
+		}
+		edit(put.Config)
+		return lxd.Await(ctx, server)(server.UpdateInstance(i.Name, put, etag))
+	})
+}
