@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +21,6 @@ import (
 	"github.com/canonical/lxd/shared/osarch"
 
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/lxd"
 )
 
 // Cluster is a LXD cluster, reached through any of its members.
@@ -186,12 +184,17 @@ func (c Cluster) Reach(_ context.Context, from, to string) error {
 	return nil
 }
 
-// SetOrigin implements drain.Cluster. It is one call and no operation, where to read, write
-// and wait costs LXD three times as much; the library has no word for it.
+// SetOrigin implements drain.Cluster. PATCH is no operation and costs LXD a third of PUT. It keeps
+// what the request leaves out, except for the description, which it would empty (lxd 5.0.2 to 6.9,
+// lxd/instance_patch.go).
 func (c Cluster) SetOrigin(_ context.Context, i drain.Ref, origin string) error {
 	const key = "volatile.evacuate.origin"
-	patch := map[string]any{"config": map[string]string{key: origin}} // "" unsets
-	if _, _, err := c.Server.RawQuery(http.MethodPatch, address(i).String(), patch, ""); err != nil {
+	there, _, err := c.in(i).GetInstance(i.Name)
+	if err == nil {
+		patch := map[string]any{"config": map[string]string{key: origin}, "description": there.Description} // "" unsets
+		_, _, err = c.Server.RawQuery(http.MethodPatch, address(i).String(), patch, "")
+	}
+	if err != nil {
 		return fmt.Errorf("cannot set %s of %s to %q: %w", key, i, origin, err)
 	}
 	return nil
@@ -311,36 +314,6 @@ func (c Cluster) halted(ctx context.Context, i drain.Ref, on string, began time.
 		return err
 	}
 	return c.stop(ctx, i, began)
-}
-
-// moveOperation is what LXD calls the operation that moves an instance.
-const moveOperation = "Migrating instance"
-
-// Landed implements drain.Cluster.
-func (c Cluster) Landed(ctx context.Context, i drain.Ref) (string, error) {
-	server := c.in(i)
-	for {
-		operations, err := lxd.Operations(ctx, server)
-		if err != nil {
-			return "", err
-		}
-		moving := slices.ContainsFunc(operations, func(op api.Operation) bool {
-			return op.Description == moveOperation && !op.StatusCode.IsFinal() &&
-				slices.ContainsFunc(op.Resources["instances"], func(r string) bool { return path.Base(r) == i.Name })
-		})
-		if !moving {
-			there, _, err := server.GetInstance(i.Name)
-			if err != nil {
-				return "", fmt.Errorf("cannot see where %s is: %w", i, err)
-			}
-			return there.Location, nil
-		}
-		select {
-		case <-time.After(settle):
-		case <-ctx.Done():
-			return "", fmt.Errorf("cannot move %s: LXD still moves it for somebody else: %w", i, ctx.Err())
-		}
-	}
 }
 
 // again repeats a change that lost a race against another, a few times.

@@ -37,7 +37,7 @@ func (s *server) GetOperations() ([]api.Operation, error) {
 		if s.moving--; s.moving == 0 {
 			s.location = s.to
 		}
-		ops = append(ops, api.Operation{Description: "Migrating instance", StatusCode: api.Running, Resources: map[string][]string{"instances": {"/1.0/instances/c1"}}})
+		ops = append(ops, api.Operation{Description: "Migrating instance", StatusCode: api.Running, Resources: map[string][]string{"instances": {"/1.0/instances/c1?project=default"}}})
 	}
 	return ops, nil
 }
@@ -122,4 +122,45 @@ func TestOperation(t *testing.T) {
 	err = Cluster{Server: &server{moving: 1 << 20, to: "m2"}}.Move(ctx, drain.Ref{Name: "c1"}, "m2", false)
 	require.ErrorIs(t, err, context.Canceled)
 	require.True(t, strings.HasPrefix(err.Error(), "cannot move c1 to m2: "))
+}
+
+// patched is LXD with one instance. A PATCH of it empties the description unless that is sent
+// along, and keeps the rest (lxd 5.0.2 to 6.9, lxd/instance_patch.go).
+type patched struct {
+	lxdclient.InstanceServer
+	instance api.Instance
+}
+
+func (p *patched) GetInstance(string) (*api.Instance, string, error) {
+	i := p.instance
+	return &i, "", nil
+}
+
+func (p *patched) RawQuery(_, _ string, data any, _ string) (*api.Response, string, error) {
+	text, err := json.Marshal(data)
+	if err != nil {
+		return nil, "", err
+	}
+	var patch api.InstancePut
+	if err := json.Unmarshal(text, &patch); err != nil {
+		return nil, "", err
+	}
+	p.instance.Description = patch.Description
+	for key, value := range patch.Config {
+		p.instance.Config[key] = value
+		if value == "" {
+			delete(p.instance.Config, key)
+		}
+	}
+	return &api.Response{}, "", nil
+}
+
+func TestOriginLeavesTheDescription(t *testing.T) {
+	p := &patched{instance: api.Instance{Name: "web", Description: "shop front", Config: map[string]string{"user.x": "1"}}}
+	require.NoError(t, Cluster{Server: p}.SetOrigin(t.Context(), drain.Ref{Name: "web"}, "pet"))
+	require.Equal(t, map[string]string{"user.x": "1", "volatile.evacuate.origin": "pet"}, p.instance.Config)
+	require.Equal(t, "shop front", p.instance.Description)
+	require.NoError(t, Cluster{Server: p}.SetOrigin(t.Context(), drain.Ref{Name: "web"}, ""))
+	require.Equal(t, map[string]string{"user.x": "1"}, p.instance.Config)
+	require.Equal(t, "shop front", p.instance.Description)
 }
