@@ -91,7 +91,7 @@ func (s install) Apply(ctx context.Context, w World) error {
 		url = "http://localhost:5240/MAAS" // the package's own default
 	}
 	// So that nothing asks. No secret goes this way: debconf would keep it.
-	if err := w.Write(ctx, preseed, node.RackPackage+" maas-rack-controller/maas-url string "+url+"\n", false); err != nil {
+	if err := w.Write(preseed, node.RackPackage+" maas-rack-controller/maas-url string "+url+"\n", false); err != nil {
 		return err
 	}
 	if _, err := w.Run.Run(ctx, "debconf-set-selections", w.Root+"/"+preseed); err != nil {
@@ -113,7 +113,7 @@ type recordIdentity struct{}
 
 func (recordIdentity) Name() string { return "note whose identity this is" }
 
-func (recordIdentity) Apply(ctx context.Context, w World) error { return w.Record(ctx) }
+func (recordIdentity) Apply(ctx context.Context, w World) error { return w.Record() }
 
 // enrol does what `maas-rack register` does (src/provisioningserver/register_command.py),
 // without a secret among its arguments, and keeps the identity where the MAAS is the same.
@@ -136,11 +136,11 @@ func (s enrol) Apply(ctx context.Context, w World) error {
 			return err
 		}
 	}
-	if err := w.SetConf(ctx, node.RackConf, s.f.conf()); err != nil {
+	if err := w.SetConf(node.RackConf, s.f.conf()); err != nil {
 		return err
 	}
 	if !s.f.Enrolled {
-		if err := w.Write(ctx, node.SecretFile, s.f.Secret, true); err != nil {
+		if err := w.Write(node.SecretFile, s.f.Secret, true); err != nil {
 			return err
 		}
 	}

@@ -8,13 +8,18 @@ import (
 	"crypto/pbkdf2"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/dcib/dcib/internal/host/atomicfile"
 	"github.com/dcib/dcib/internal/maas/node"
 )
 
@@ -125,31 +130,68 @@ const (
 	end   = "# dcib-maas: end\n"
 )
 
-// dir is where the cluster's configuration is, below the root; "" without one.
+// dir is where the cluster's configuration is, below clusters; "" without one.
 func (l Local) dir() string {
-	found, _ := filepath.Glob(filepath.Join(l.Root, "etc/postgresql/*/main/pg_hba.conf"))
+	found, _ := filepath.Glob(filepath.Join(l.Root, clusters, "*/main", hbaFile))
 	if len(found) == 0 {
 		return ""
 	}
 	slices.Sort(found)
-	dir, _ := filepath.Rel(l.Root, filepath.Dir(found[len(found)-1]))
+	dir, _ := filepath.Rel(filepath.Join(l.Root, clusters), filepath.Dir(found[len(found)-1]))
 	return dir
 }
 
-// files gives what the cluster's configuration has to be, so that these addresses and
-// nobody else may in.
-func (l Local) files(clients []string) (dir, hba, conf string) {
+// ErrUnusable is in the chain of what Allows and Allow return for a configuration of PostgreSQL
+// that only an operator can repair.
+var ErrUnusable = errors.New("this charm does not change it")
+
+// hbaFile has who may connect.
+const hbaFile = "pg_hba.conf"
+
+// clusters is the folder of all clusters' configurations. What is in it belongs to user
+// postgres, so no symlink leads out of it.
+const clusters = "etc/postgresql"
+
+func (l Local) clusters() (*os.Root, error) { return os.OpenRoot(filepath.Join(l.Root, clusters)) }
+
+// files returns what the cluster's configuration has to be, so that these addresses and
+// nobody else may in, at the address listen. dir, below clusters, is "" where there is no
+// cluster.
+//
+// The lines are host and not hostssl: MAAS's Temporal server turns TLS off (sslmode=disable,
+// Temporal's common/persistence/sql/sqlplugin/postgresql/session), and MAAS has no setting for
+// it (3.7, templates/temporal/production.yaml.template), so with hostssl it would stay out.
+// MAAS's other parts use TLS where PostgreSQL offers it, as Debian's does.
+func (l Local) files(listen string, clients []string) (dir, hba, conf string, err error) {
 	dir = l.dir()
-	text, _ := os.ReadFile(filepath.Join(l.Root, dir, "pg_hba.conf"))
+	if dir == "" {
+		return "", "", "", nil
+	}
+	path := filepath.Join(l.Root, clusters, dir, hbaFile)
+	root, err := l.clusters()
+	if err != nil {
+		return "", "", "", fmt.Errorf("cannot set up PostgreSQL: %w", err)
+	}
+	defer root.Close()
+	text, err := atomicfile.ReadIn(root, filepath.Join(dir, hbaFile))
+	if err != nil {
+		return "", "", "", fmt.Errorf("cannot set up PostgreSQL: %w: %w: restore it from a backup, or from pg_hba.conf.sample of PostgreSQL's package", err, ErrUnusable)
+	}
 	hba = string(text)
 	if before, rest, ok := strings.Cut(hba, begin); ok {
 		_, after, _ := strings.Cut(rest, end)
 		hba = before + after
 	}
+	if !localLine.MatchString(hba) {
+		return "", "", "", fmt.Errorf("cannot set up PostgreSQL: %s has no line local, so its superuser is locked out: %w: add the line: local all postgres peer", path, ErrUnusable)
+	}
 	// A region takes up to 40 connections.
 	conf = "max_connections = 300\n"
 	if len(clients) > 0 {
-		conf += "listen_addresses = '*'\n"
+		if net.ParseIP(listen) == nil {
+			return "", "", "", fmt.Errorf("cannot set up PostgreSQL: this unit's address is %q, and PostgreSQL needs an IP address to listen on", listen)
+		}
+		conf += "listen_addresses = 'localhost," + listen + "'\n"
 		var ours strings.Builder
 		for _, c := range slices.Sorted(slices.Values(clients)) {
 			bits := "32"
@@ -160,45 +202,82 @@ func (l Local) files(clients []string) (dir, hba, conf string) {
 		}
 		hba = strings.TrimRight(hba, "\n") + "\n" + begin + ours.String() + end
 	}
-	return dir, hba, conf
+	return dir, hba, conf, nil
 }
 
-// confFile has what we set, below the cluster's configuration; inForce, what PostgreSQL was
-// last told of, since a hook may die between writing and telling.
+// localLine is a line by which the superuser of this machine gets in, or one that names a file
+// which may have it. Without one, SQL could not be run here any more.
+var localLine = regexp.MustCompile(`(?m)^[ \t]*(local|include|include_if_exists|include_dir)[ \t]`)
+
+// confFile has what we set, below the cluster's configuration; inForce, hashes of what
+// PostgreSQL was last told of, since a hook may die between writing and telling. It has no
+// text of that: whoever can plant files in the cluster's folder would have it copied.
 const (
 	confFile = "conf.d/dcib-maas.conf"
 	inForce  = "var/lib/dcib/maas-postgresql"
-	hbaBelow = "# pg_hba.conf:\n" // there
 )
 
-// Allows tells whether it lets in these addresses, and nobody else.
-func (l Local) Allows(clients []string) bool {
-	dir, hba, conf := l.files(clients)
-	return dir != "" && l.Text(filepath.Join(dir, "pg_hba.conf")) == strings.TrimSpace(hba) &&
-		l.Text(filepath.Join(dir, confFile)) == strings.TrimSpace(conf) && l.Text(inForce) == strings.TrimSpace(conf+hbaBelow+hba)
+// record is the content of inForce: the hashes of confFile and of pg_hba.conf.
+func record(hba, conf string) string {
+	hash := func(text string) string {
+		sum := sha256.Sum256([]byte(text))
+		return hex.EncodeToString(sum[:])
+	}
+	return hash(conf) + " " + hash(hba)
 }
 
-// Allow lets these addresses in, and nobody else.
-func (l Local) Allow(ctx context.Context, clients []string) error {
-	dir, hba, conf := l.files(clients)
+// Allows reports whether it lets in these addresses, at the address listen, and nobody else.
+// The error says what is wrong with its configuration.
+func (l Local) Allows(listen string, clients []string) (bool, error) {
+	dir, hba, conf, err := l.files(listen, clients)
+	if err != nil || dir == "" {
+		return false, err
+	}
+	root, err := l.clusters()
+	if err != nil {
+		return false, nil
+	}
+	defer root.Close()
+	for name, want := range map[string]string{hbaFile: hba, confFile: conf} {
+		if has, err := atomicfile.ReadIn(root, filepath.Join(dir, name)); err != nil || string(has) != want {
+			return false, nil
+		}
+	}
+	return l.Text(inForce) == record(hba, conf), nil
+}
+
+// Allow lets these addresses in, at the address listen, and nobody else.
+func (l Local) Allow(ctx context.Context, listen string, clients []string) error {
+	dir, hba, conf, err := l.files(listen, clients)
+	if err != nil {
+		return err
+	}
 	if dir == "" {
 		return fmt.Errorf("cannot set up PostgreSQL: expected its configuration in %s", filepath.Join(l.Root, "etc/postgresql"))
 	}
-	how := "reload"
-	if told, _, _ := strings.Cut(l.Text(inForce), hbaBelow); told != conf {
+	want, how := record(hba, conf), "reload"
+	if told, _, _ := strings.Cut(l.Text(inForce), " "); !strings.HasPrefix(want, told+" ") {
 		how = "restart"
 	}
-	// In place, since they keep their owner so.
-	if err := os.WriteFile(filepath.Join(l.Root, dir, "pg_hba.conf"), []byte(hba), 0o640); err != nil {
+	root, err := l.clusters()
+	if err != nil {
 		return fmt.Errorf("cannot set up PostgreSQL: %w", err)
 	}
-	if err := l.Write(ctx, filepath.Join(dir, confFile), conf, false); err != nil {
-		return err
+	defer root.Close()
+	// It stays PostgreSQL's own.
+	if err := atomicfile.WriteIn(root, filepath.Join(dir, hbaFile), []byte(hba), atomicfile.Options{Mode: 0o640, Keep: true}); err != nil {
+		return fmt.Errorf("cannot set up PostgreSQL: %w", err)
+	}
+	if err := root.Mkdir(filepath.Join(dir, filepath.Dir(confFile)), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("cannot set up PostgreSQL: %w", err)
+	}
+	if err := atomicfile.WriteIn(root, filepath.Join(dir, confFile), []byte(conf), atomicfile.Options{Mode: 0o644}); err != nil {
+		return fmt.Errorf("cannot set up PostgreSQL: %w", err)
 	}
 	if _, err := l.Run.Run(ctx, "systemctl", how, "postgresql"); err != nil {
 		return err
 	}
-	return l.Write(ctx, inForce, conf+hbaBelow+hba, false)
+	return l.Write(inForce, want, false)
 }
 
 // with gives fn how pg_dump and pg_restore reach the database; the password is in a file

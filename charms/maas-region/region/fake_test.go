@@ -54,6 +54,7 @@ type site struct {
 	maas     *maastest.Region
 	secret   string // MAAS's
 	made     int    // passwords made up
+	deaf     bool   // PostgreSQL listens on localhost alone, until it starts again
 	servers  []*httptest.Server
 }
 
@@ -139,6 +140,9 @@ func (s *site) reach(m *machinetest.Machine, from string) error {
 	}
 	if server != nil && server != m && !strings.Contains(server.Text("etc/postgresql/16/main/pg_hba.conf"), "host maasdb maas "+from+"/32 scram-sha-256") {
 		return fmt.Errorf("no pg_hba.conf entry for host %q", from)
+	}
+	if server != nil && server != m && !strings.Contains(server.Text("etc/postgresql/16/main/conf.d/dcib-maas.conf"), "listen_addresses = 'localhost,"+address+"'") {
+		return errors.New("could not connect to server: Connection refused")
 	}
 	if s.verifier(password) != d.verifier {
 		return errors.New("password authentication failed")
@@ -273,6 +277,8 @@ func mapKeys(m map[string]string) func(yield func(string) bool) {
 // started is what services do when they start.
 func (s *site) started(m *machinetest.Machine, address, service string) error {
 	switch service {
+	case "postgresql":
+		s.deaf = false
 	case "maas-regiond":
 		d, err := s.mine(m, address)
 		if err != nil {
@@ -310,6 +316,9 @@ func (s *site) charm() charm.Charm[Facts, *World] {
 				Dial: func(_ context.Context, at string) error {
 					host, _, err := net.SplitHostPort(at)
 					require.NoError(s.t, err)
+					if s.deaf && host != "localhost" {
+						return errors.New("connection refused")
+					}
 					if where, server := s.at(address, host); server != nil && server.Running["postgresql"] || server == nil && s.dbs[where] != nil {
 						return nil
 					}

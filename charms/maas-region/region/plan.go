@@ -72,11 +72,14 @@ func Plan(f Facts) charm.Plan[*World] {
 		return said(charm.Waitingf("%s", f.Unknown))
 	}
 	if f.keeper() && f.embedded() {
+		if f.Unusable != "" {
+			return said(charm.Blockedf("%s", f.Unusable))
+		}
 		if f.Down || !f.Listening {
 			steps = append(steps, startDatabase{f.Connection.Password})
 		}
 		if !f.Allows {
-			steps = append(steps, allow{f.clients()})
+			steps = append(steps, allow{f.Address, f.clients()})
 		}
 		if !f.Ready {
 			steps = append(steps, create{f.Connection})
@@ -259,16 +262,19 @@ type (
 	renew          struct{}
 	recordIdentity struct{}
 	startDatabase  struct{ password string }
-	allow          struct{ clients []string }
-	create         struct{ c *database.Connection }
-	configure      struct{ conf map[string]any }
-	migrate        struct{ f Facts }
-	start          struct{}
-	stop           struct{}
-	refuse         struct{}
-	makePassword   struct{ admin string }
-	createAdmin    struct{ relation, name, password string }
-	set            struct {
+	allow          struct {
+		listen  string
+		clients []string
+	}
+	create       struct{ c *database.Connection }
+	configure    struct{ conf map[string]any }
+	migrate      struct{ f Facts }
+	start        struct{}
+	stop         struct{}
+	refuse       struct{}
+	makePassword struct{ admin string }
+	createAdmin  struct{ relation, name, password string }
+	set          struct {
 		relation, digest string
 		config           Config
 	}

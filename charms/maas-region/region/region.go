@@ -106,6 +106,7 @@ type Facts struct {
 	Ready      bool                 // role and database are there; on the keeper's own machine
 	Down       bool                 // PostgreSQL does not answer its superuser there
 	Allows     bool
+	Unusable   string // why its configuration cannot be changed, for an operator
 	Migrated   bool
 
 	Version  string   // that the region answers with; empty when it does not answer
@@ -371,10 +372,20 @@ func (f *Facts) observeServer(ctx context.Context, w *World) error {
 
 // observeReadiness looks how far the database is.
 func (f *Facts) observeReadiness(ctx context.Context, w *World) {
-	f.Listening = w.Dial(ctx, net.JoinHostPort(f.Connection.Host, strconv.Itoa(f.Connection.Port))) == nil
+	listens := func(host string) bool {
+		return w.Dial(ctx, net.JoinHostPort(host, strconv.Itoa(f.Connection.Port))) == nil
+	}
+	f.Listening = listens(f.Connection.Host)
 	if f.keeper() && f.embedded() && f.Packages[database.Package].Installed() {
 		local := database.Local{Machine: w.Machine}
-		f.Allows = local.Allows(f.clients())
+		var err error
+		if f.Allows, err = local.Allows(f.Address, f.clients()); err != nil {
+			f.Unusable = err.Error()
+		}
+		if f.Allows && len(f.clients()) > 0 && !listens(f.Address) {
+			// It started before the machine had the address that the others reach it at.
+			f.Listening = false
+		}
 		if f.Ready = f.Version != "" && f.Listening; !f.Ready {
 			// Asking costs two programs; who answers has a database.
 			var err error

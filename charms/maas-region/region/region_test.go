@@ -94,6 +94,37 @@ func TestASecondRegionJoinsTheDatabase(t *testing.T) {
 	require.NotContains(t, s.machines[unit0].Text("etc/postgresql/16/main/pg_hba.conf"), "10.0.0.2", "who has gone is not let in any more")
 }
 
+// A crash, a full disk or an operator has emptied pg_hba.conf. The charm does not write its
+// own lines alone into it, which would lock out the database's superuser.
+func TestEmptiedClientAuthenticationIsRefused(t *testing.T) {
+	s := ready(t, 2)
+	const hba = "etc/postgresql/16/main/pg_hba.conf"
+	m := s.machines[unit0]
+	good := m.Text(hba) + "\n"
+	m.Put(hba, "")
+	ran := len(m.Ran)
+	status, message := s.hook(unit0)
+	require.Equal(t, "blocked", status)
+	require.Contains(t, message, "pg_hba.conf")
+	require.Contains(t, message, "restore it from a backup")
+	require.Len(t, m.Ran, ran)
+	require.Empty(t, m.Text(hba))
+	m.Put(hba, good)
+	status, _ = s.hook(unit0)
+	require.Equal(t, "active", status)
+}
+
+// PostgreSQL that started before the machine had its address does not listen there.
+func TestDatabaseThatDoesNotListenForTheOthersIsRestarted(t *testing.T) {
+	s := ready(t, 2)
+	s.deaf = true
+	m := s.machines[unit0]
+	ran := len(m.Ran)
+	s.hook(unit0)
+	require.Contains(t, m.Ran[ran:], "systemctl restart postgresql")
+	require.False(t, s.deaf)
+}
+
 func TestTheUnitWithTheDatabaseDoesNotLeaveTheOthers(t *testing.T) {
 	s := ready(t, 2)
 	s.juju.Units[unit0].Dying = true

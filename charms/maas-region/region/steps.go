@@ -70,7 +70,7 @@ func (renew) Apply(ctx context.Context, w *World) error { return w.Forget(ctx) }
 
 func (recordIdentity) Name() string { return "note whose identity this is" }
 
-func (recordIdentity) Apply(ctx context.Context, w *World) error { return w.Record(ctx) }
+func (recordIdentity) Apply(ctx context.Context, w *World) error { return w.Record() }
 
 func (startDatabase) Name() string { return "start PostgreSQL" }
 
@@ -89,7 +89,11 @@ func (s startDatabase) Apply(ctx context.Context, w *World) error {
 func (s allow) Name() string { return "let the region's other units into PostgreSQL" }
 
 func (s allow) Apply(ctx context.Context, w *World) error {
-	return retried(database.Local{Machine: w.Machine}.Allow(ctx, s.clients))
+	err := database.Local{Machine: w.Machine}.Allow(ctx, s.listen, s.clients)
+	if errors.Is(err, database.ErrUnusable) {
+		return charm.Blocked("%s", err)
+	}
+	return retried(err)
 }
 
 func (create) Name() string { return "make MAAS's database" }
@@ -117,7 +121,7 @@ func (s configure) Apply(ctx context.Context, w *World) error {
 	if err := w.stop(ctx); err != nil {
 		return err
 	}
-	return retried(w.SetConf(ctx, node.RegionConf, s.conf))
+	return retried(w.SetConf(node.RegionConf, s.conf))
 }
 
 // stop stops the region; the last to start is the first to go.

@@ -64,6 +64,20 @@ func Write(path string, content []byte, opts Options) error {
 	return f.Commit()
 }
 
+// WriteIn is Write below root, for a tree that belongs to another user: neither name nor a
+// directory in it leads out of root.
+func WriteIn(root *os.Root, name string, content []byte, opts Options) error {
+	f, err := CreateIn(root, name, opts)
+	if err != nil {
+		return err
+	}
+	defer f.Discard()
+	if _, err := f.Write(content); err != nil {
+		return err
+	}
+	return f.Commit()
+}
+
 // File is a file that is being written. Nothing is seen of it at its path before Commit.
 type File struct {
 	path    string
@@ -79,16 +93,25 @@ type File struct {
 // directory; Commit gives that the path. The caller must call Commit or Discard; to defer
 // Discard and call Commit last is the usual way. The directory must exist.
 func Create(path string, opts Options) (*File, error) {
-	fail := func(err error) (*File, error) { return nil, fmt.Errorf("cannot write %s: %w", path, err) }
-	name := filepath.Base(path)
-	if name == "." || name == ".." || name == string(filepath.Separator) {
-		return fail(errors.New("it is not the path of a file"))
-	}
 	// All names are resolved in this descriptor: a directory that is replaced meanwhile
 	// does not lead elsewhere.
 	dir, err := os.OpenRoot(filepath.Dir(path))
+	return create(dir, err, path, filepath.Base(path), opts)
+}
+
+// CreateIn is Create below root; see WriteIn.
+func CreateIn(root *os.Root, name string, opts Options) (*File, error) {
+	dir, err := root.OpenRoot(filepath.Dir(name))
+	return create(dir, err, filepath.Join(root.Name(), name), filepath.Base(name), opts)
+}
+
+func create(dir *os.Root, err error, path, name string, opts Options) (*File, error) {
+	fail := func(err error) (*File, error) { return nil, fmt.Errorf("cannot write %s: %w", path, err) }
 	if err != nil {
 		return fail(err)
+	}
+	if name == "." || name == ".." || name == string(filepath.Separator) {
+		return fail(errors.Join(errors.New("it is not the path of a file"), dir.Close()))
 	}
 	removeLeftovers(dir, name)
 	// O_EXCL neither opens an existing file nor follows a symlink. Nobody else can read the
@@ -172,6 +195,37 @@ func Read(path string) ([]byte, error) {
 	return content, nil
 }
 
+// ReadIn is Read below root; see WriteIn.
+func ReadIn(root *os.Root, name string) ([]byte, error) {
+	content, err := readIn(root, name)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", filepath.Join(root.Name(), name), err)
+	}
+	return content, nil
+}
+
+func readIn(root *os.Root, name string) ([]byte, error) {
+	before, err := root.Lstat(name)
+	if err != nil {
+		return nil, damaged(err)
+	}
+	if !before.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: it is not a regular file", ErrUnreadable)
+	}
+	// A Root follows symlinks that stay in it, so what is opened may have been replaced.
+	file, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, damaged(err)
+	}
+	defer file.Close()
+	if info, err := file.Stat(); err != nil {
+		return nil, damaged(err)
+	} else if !os.SameFile(before, info) {
+		return nil, fmt.Errorf("%w: it was replaced meanwhile", ErrUnreadable)
+	}
+	return readFile(file)
+}
+
 func read(path string) ([]byte, error) {
 	// O_NONBLOCK: to open a named pipe must not wait for its writer.
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
@@ -185,6 +239,10 @@ func read(path string) ([]byte, error) {
 	}
 	file := os.NewFile(uintptr(fd), path)
 	defer file.Close()
+	return readFile(file)
+}
+
+func readFile(file *os.File) ([]byte, error) {
 	info, err := file.Stat()
 	if err != nil {
 		return nil, damaged(err)

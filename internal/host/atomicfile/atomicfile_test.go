@@ -266,6 +266,38 @@ func TestRead(t *testing.T) {
 	require.False(t, atomicfile.Unusable(nil))
 }
 
+func TestNothingLeadsOutOfARoot(t *testing.T) {
+	top := t.TempDir()
+	require.NoError(t, errors.Join(os.MkdirAll(filepath.Join(top, "tree", "16"), 0o755), os.Mkdir(filepath.Join(top, "etc"), 0o755)))
+	victim := filepath.Join(top, "etc", "conf")
+	require.NoError(t, os.WriteFile(victim, []byte("root's own"), 0o600))
+	require.NoError(t, os.Symlink("../../etc", filepath.Join(top, "tree", "16", "main")))
+	root, err := os.OpenRoot(filepath.Join(top, "tree"))
+	require.NoError(t, err)
+	defer root.Close()
+
+	_, err = atomicfile.ReadIn(root, "16/main/conf")
+	require.Error(t, err)
+	require.False(t, atomicfile.Unusable(err), "that is no file that is lost")
+	require.Error(t, atomicfile.WriteIn(root, "16/main/conf", fresh, atomicfile.Options{}))
+	require.Error(t, atomicfile.WriteIn(root, "../etc/conf", fresh, atomicfile.Options{}))
+	require.Error(t, atomicfile.WriteIn(root, ".", fresh, atomicfile.Options{}))
+	require.Equal(t, []string{"conf"}, names(t, filepath.Dir(victim)))
+	content, err := os.ReadFile(victim)
+	require.NoError(t, err)
+	require.Equal(t, "root's own", string(content))
+
+	require.NoError(t, os.Symlink(victim, filepath.Join(top, "tree", "16", "link")))
+	_, err = atomicfile.ReadIn(root, "16/link")
+	require.ErrorIs(t, err, atomicfile.ErrUnreadable)
+	_, err = atomicfile.ReadIn(root, "16/missing")
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.NoError(t, atomicfile.WriteIn(root, "16/link", fresh, atomicfile.Options{Mode: 0o640}))
+	content, err = atomicfile.ReadIn(root, "16/link")
+	require.NoError(t, err)
+	require.Equal(t, fresh, content)
+}
+
 func TestRemove(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "key")

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/dcib/dcib/internal/charm/crashtest"
+	"github.com/dcib/dcib/internal/host/atomicfile"
 	"github.com/dcib/dcib/internal/maas/node"
 )
 
@@ -50,7 +51,13 @@ func New(gate *crashtest.Gate, root, hostname, mac string) *Machine {
 
 // Node is the machine as a charm sees it.
 func (m *Machine) Node() node.Machine {
-	return node.Machine{Run: m, Root: m.Root, Hostname: m.Hostname, MACs: func() ([]string, error) { return []string{m.MAC}, nil }}
+	return node.Machine{Run: m, Root: m.Root, Hostname: m.Hostname, MACs: func() ([]string, error) { return []string{m.MAC}, nil }, User: Self}
+}
+
+// Self stands for any user of a machine: it is the one that the test runs as, since only root
+// can give files away.
+func Self(string) (atomicfile.Owner, error) {
+	return atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}, nil
 }
 
 // Put writes a file; Text gives one.
@@ -86,10 +93,6 @@ func (m *Machine) Run(ctx context.Context, name string, args ...string) (string,
 // Feed implements command.Feeder.
 func (m *Machine) Feed(_ context.Context, input []byte, name string, args ...string) (string, error) {
 	line := strings.ReplaceAll(strings.Join(append([]string{name}, args...), " "), m.Root, "")
-	if name == "chown" { // of a file with a random name
-		m.Reads++
-		return "", nil
-	}
 	if out, err, reads := m.read(name, args); reads {
 		m.Reads++
 		return out, err
@@ -202,7 +205,7 @@ func (m *Machine) configure(pkg, version string) {
 	case "maas-region-controller":
 		// It has its database on the machine, whatever was configured.
 		conf := m.Node()
-		if err := conf.SetConf(context.Background(), node.RegionConf, map[string]any{"database_host": "localhost", "database_name": "maasdb", "database_user": "maas"}); err != nil {
+		if err := conf.SetConf(node.RegionConf, map[string]any{"database_host": "localhost", "database_name": "maasdb", "database_user": "maas"}); err != nil {
 			panic(err)
 		}
 	case "postgresql":

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
 // What PrepareClone leaves on the machine.
@@ -31,17 +33,14 @@ func (m Machine) PrepareClone(ctx context.Context, program string) error {
 	if m.Text(SystemIDFile) == "" {
 		return errors.New("cannot prepare for copying: MAAS has given this machine no identity yet: see the unit's status")
 	}
-	if err := m.Record(ctx); err != nil {
+	if err := m.Record(); err != nil {
 		return err
 	}
 	binary, err := os.ReadFile(program)
 	if err != nil {
 		return fmt.Errorf("cannot prepare for copying: %w", err)
 	}
-	if err := m.Write(ctx, helper, string(binary), false); err != nil {
-		return err
-	}
-	if err := os.Chmod(m.path(helper), 0o755); err != nil {
+	if err := m.write(helper, binary, atomicfile.Options{Mode: 0o755}); err != nil {
 		return fmt.Errorf("cannot prepare for copying: %w", err)
 	}
 	before := []string{"maas-regiond.service", "maas-rackd.service", "maas-apiserver.service", "cloud-init-local.service"}
@@ -60,7 +59,7 @@ ExecStart=/%s %s
 [Install]
 RequiredBy=maas-regiond.service maas-rackd.service maas-apiserver.service
 `, strings.Join(before, " "), helper, RenewArgument)
-	if err := m.Write(ctx, helperUnit, text, false); err != nil {
+	if err := m.Write(helperUnit, text, false); err != nil {
 		return err
 	}
 	for _, args := range [][]string{{"daemon-reload"}, {"enable", unitName}} {
@@ -93,7 +92,7 @@ func (m Machine) RenewIfCopied(ctx context.Context) error {
 	}
 	// First, so that no second agent speaks for the original's unit.
 	if m.Has("etc/cloud") {
-		if err := m.Write(ctx, cloudConfig, "cloud_final_modules: []\n", false); err != nil {
+		if err := m.Write(cloudConfig, "cloud_final_modules: []\n", false); err != nil {
 			return err
 		}
 	}

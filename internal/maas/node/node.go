@@ -7,17 +7,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
 
 	"github.com/dcib/dcib/internal/command"
+	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
 // Files of MAAS's packages, below the root.
@@ -43,6 +45,8 @@ type Machine struct {
 	Hostname string
 	// MACs are the addresses of its network interfaces; Interfaces outside tests.
 	MACs func() ([]string, error)
+	// User returns the ids of a user; nil for SystemUser.
+	User func(name string) (atomicfile.Owner, error)
 }
 
 // Here is the machine that this runs on.
@@ -73,9 +77,10 @@ func Interfaces() ([]string, error) {
 
 func (m Machine) path(name string) string { return filepath.Join(m.Root, name) }
 
-// Text gives a file's content, trimmed; "" when there is none.
+// Text gives a file's content, trimmed; "" when there is none. MAAS's folders belong to user
+// maas, so a symlink there is not followed.
 func (m Machine) Text(name string) string {
-	text, err := os.ReadFile(m.path(name))
+	text, err := atomicfile.Read(m.path(name))
 	if err != nil {
 		return ""
 	}
@@ -89,43 +94,57 @@ func (m Machine) Has(name string) bool {
 }
 
 // Write writes a file whole or not at all, for user and group maas alone to read where
-// secret is set.
-func (m Machine) Write(ctx context.Context, name, content string, secret bool) error {
-	mode := fs.FileMode(0o644)
+// secret is set. Owner and mode are set before the file has its name, on what is written and
+// not by a name: in a folder of user maas that could be another file by then.
+func (m Machine) Write(name, content string, secret bool) error {
+	opts := atomicfile.Options{Mode: 0o644}
 	if secret {
-		mode = 0o640
+		owner, err := m.user("maas")
+		if err != nil {
+			return fmt.Errorf("cannot write /%s: %w", name, err)
+		}
+		opts = atomicfile.Options{Mode: 0o640, Owner: &owner}
 	}
+	return m.write(name, []byte(content), opts)
+}
+
+func (m Machine) write(name string, content []byte, opts atomicfile.Options) error {
 	path := m.path(name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
-	// CreateTemp makes it for root only.
-	temporary, err := os.CreateTemp(filepath.Dir(path), ".dcib-*")
-	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
-	defer os.Remove(temporary.Name())
-	_, err = temporary.WriteString(content)
-	if err = errors.Join(err, temporary.Close()); err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
-	if secret {
-		if _, err := m.Run.Run(ctx, "chown", "maas:maas", temporary.Name()); err != nil {
-			return fmt.Errorf("cannot write %s: %w", path, err)
-		}
-	}
-	if err := errors.Join(os.Chmod(temporary.Name(), mode), os.Rename(temporary.Name(), path)); err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
-	return nil
+	return atomicfile.Write(path, content, opts)
 }
 
-// Conf reads one of MAAS's configuration files; nothing when there is none. The error says
-// what is wrong with it.
+// user returns the ids of a user of the machine.
+func (m Machine) user(name string) (atomicfile.Owner, error) {
+	if m.User != nil {
+		return m.User(name)
+	}
+	return SystemUser(name)
+}
+
+// SystemUser returns the ids of a user of this machine and of the user's first group.
+func SystemUser(name string) (atomicfile.Owner, error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return atomicfile.Owner{}, fmt.Errorf("cannot look up user %s: %w: is MAAS's package installed?", name, err)
+	}
+	uid, err1 := strconv.Atoi(u.Uid)
+	gid, err2 := strconv.Atoi(u.Gid)
+	return atomicfile.Owner{UID: uid, GID: gid}, errors.Join(err1, err2)
+}
+
+// Conf reads one of MAAS's configuration files; nothing when there is none, or when a crash
+// has emptied it. The error says what is wrong with it.
 func (m Machine) Conf(name string) (map[string]any, error) {
-	text, err := os.ReadFile(m.path(name))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("cannot read /%s: %w", name, err)
+	text, err := atomicfile.Read(m.path(name))
+	if info, statErr := os.Lstat(m.path(name)); errors.Is(err, atomicfile.ErrUnreadable) && (statErr != nil || !info.Mode().IsRegular()) {
+		// It may be an operator's.
+		return nil, fmt.Errorf("cannot read /%s: it is no regular file: replace it by one, or remove it to have it written again", name)
+	}
+	if err != nil && !atomicfile.Unusable(err) {
+		return nil, err
 	}
 	conf := map[string]any{}
 	if err := yaml.Unmarshal(text, &conf); err != nil {
@@ -149,7 +168,7 @@ func Differs(conf, want map[string]any) bool {
 }
 
 // SetConf writes what a configuration should have into its file, and keeps the rest.
-func (m Machine) SetConf(ctx context.Context, name string, want map[string]any) error {
+func (m Machine) SetConf(name string, want map[string]any) error {
 	conf, err := m.Conf(name)
 	if err != nil {
 		return err
@@ -159,7 +178,7 @@ func (m Machine) SetConf(ctx context.Context, name string, want map[string]any) 
 	if err != nil {
 		return fmt.Errorf("cannot write /%s: %w", name, err)
 	}
-	return m.Write(ctx, name, string(text), true)
+	return m.Write(name, string(text), true)
 }
 
 // Inactive lists those of some services that do not run.
@@ -184,9 +203,9 @@ type identity struct {
 }
 
 func (m Machine) recorded() (id identity, ok bool) {
-	text, err := os.ReadFile(m.path(record))
+	text, err := atomicfile.Read(m.path(record))
 	if err != nil {
-		return id, false
+		return id, false // a record that is lost is made again
 	}
 	return id, json.Unmarshal(text, &id) == nil && id.SystemID != ""
 }
@@ -227,7 +246,7 @@ func (m Machine) Recorded() bool {
 }
 
 // Record writes down whose the identity on this machine is.
-func (m Machine) Record(ctx context.Context) error {
+func (m Machine) Record() error {
 	macs, err := m.MACs()
 	if err != nil {
 		return err
@@ -236,7 +255,7 @@ func (m Machine) Record(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return m.Write(ctx, record, string(text), false)
+	return m.Write(record, string(text), false)
 }
 
 // services are those that have to stand still while an identity goes.
@@ -279,7 +298,7 @@ func (m Machine) Forget(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("cannot write /%s: %w", RegionConf, err)
 		}
-		if err := m.Write(ctx, RegionConf, string(text), true); err != nil {
+		if err := m.Write(RegionConf, string(text), true); err != nil {
 			return err
 		}
 	}

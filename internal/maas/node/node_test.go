@@ -2,12 +2,16 @@ package node
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
 type programs struct{ ran []string }
@@ -27,7 +31,9 @@ func (p *programs) Feed(ctx context.Context, _ []byte, name string, args ...stri
 
 func machine(t *testing.T) (Machine, *programs) {
 	p := &programs{}
-	return Machine{Run: p, Root: t.TempDir(), Hostname: "rack0", MACs: func() ([]string, error) { return []string{"00:16:3e:00:00:01"}, nil }}, p
+	return Machine{Run: p, Root: t.TempDir(), Hostname: "rack0", MACs: func() ([]string, error) { return []string{"00:16:3e:00:00:01"}, nil }, User: func(string) (atomicfile.Owner, error) {
+		return atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}, nil
+	}}, p
 }
 
 func TestConf(t *testing.T) {
@@ -37,8 +43,8 @@ func TestConf(t *testing.T) {
 	require.Empty(t, conf)
 	want := map[string]any{"maas_url": "http://a/MAAS", "database_port": 5432}
 	require.True(t, Differs(conf, want))
-	require.NoError(t, m.Write(t.Context(), RegionConf, "num_workers: 8\nmaas_url: http://localhost/MAAS\n", true))
-	require.NoError(t, m.SetConf(t.Context(), RegionConf, want))
+	require.NoError(t, m.Write(RegionConf, "num_workers: 8\nmaas_url: http://localhost/MAAS\n", true))
+	require.NoError(t, m.SetConf(RegionConf, want))
 	conf, err = m.Conf(RegionConf)
 	require.NoError(t, err)
 	require.False(t, Differs(conf, want))
@@ -46,11 +52,11 @@ func TestConf(t *testing.T) {
 	info, err := os.Stat(m.path(RegionConf))
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o640), info.Mode())
-	require.NoError(t, m.Write(t.Context(), RegionConf, "database_pass: hunter2: x\n- y", true))
+	require.NoError(t, m.Write(RegionConf, "database_pass: hunter2: x\n- y", true))
 	_, err = m.Conf(RegionConf)
 	require.ErrorContains(t, err, "it is no YAML")
 	require.NotContains(t, err.Error(), "hunter2")
-	left, err := filepath.Glob(m.path("etc/maas/.dcib-*"))
+	left, err := filepath.Glob(m.path("etc/maas/.*"))
 	require.NoError(t, err)
 	require.Empty(t, left)
 }
@@ -68,12 +74,12 @@ func TestACopyIsNoticed(t *testing.T) {
 	require.True(t, m.Recorded(), "there is no identity yet")
 	require.ErrorContains(t, m.PrepareClone(t.Context(), "/nowhere"), "no identity yet")
 
-	require.NoError(t, m.Write(t.Context(), SystemIDFile, "abc123\n", true))
-	require.NoError(t, m.Write(t.Context(), SecretFile, "5ec7e7", true))
-	require.NoError(t, m.Write(t.Context(), RegionConf, "broadcast_address: 10.0.0.1\nnum_workers: 4\n", true))
-	require.NoError(t, m.Write(t.Context(), "etc/systemd/system/jujud-machine-7.service", "", false))
-	require.NoError(t, m.Write(t.Context(), "etc/systemd/system/jujuagentd-machine-8.service", "", false)) // as Juju 4 calls it
-	require.NoError(t, m.Write(t.Context(), "etc/cloud/cloud.cfg", "", false))
+	require.NoError(t, m.Write(SystemIDFile, "abc123\n", true))
+	require.NoError(t, m.Write(SecretFile, "5ec7e7", true))
+	require.NoError(t, m.Write(RegionConf, "broadcast_address: 10.0.0.1\nnum_workers: 4\n", true))
+	require.NoError(t, m.Write("etc/systemd/system/jujud-machine-7.service", "", false))
+	require.NoError(t, m.Write("etc/systemd/system/jujuagentd-machine-8.service", "", false)) // as Juju 4 calls it
+	require.NoError(t, m.Write("etc/cloud/cloud.cfg", "", false))
 	require.False(t, m.Recorded())
 	program := filepath.Join(t.TempDir(), "dispatch")
 	require.NoError(t, os.WriteFile(program, []byte("program"), 0o600))
@@ -106,8 +112,8 @@ func TestACopyIsNoticed(t *testing.T) {
 	require.NoError(t, m.RenewIfCopied(t.Context()))
 
 	// A network card that was added is no copy.
-	require.NoError(t, m.Write(t.Context(), SystemIDFile, "def456\n", true))
-	require.NoError(t, m.Record(t.Context()))
+	require.NoError(t, m.Write(SystemIDFile, "def456\n", true))
+	require.NoError(t, m.Record())
 	m.MACs = func() ([]string, error) { return []string{"00:16:3e:00:00:02", "00:16:3e:00:00:03"}, nil }
 	copied, _, err = m.Copied()
 	require.NoError(t, err)
@@ -119,4 +125,54 @@ func TestInterfaces(t *testing.T) {
 	macs, err := Interfaces()
 	require.NoError(t, err)
 	require.NotContains(t, macs, "")
+}
+
+// MAAS's folders are user maas': nothing there leads root to another file, and owner and mode
+// are those of what was written, whatever has its name by then.
+func TestFoldersOfUserMAAS(t *testing.T) {
+	m, p := machine(t)
+	owner := atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}
+	if owner.UID == 0 { // only root can give a file away
+		owner = atomicfile.Owner{UID: 12345, GID: 23456}
+	}
+	m.User = func(name string) (atomicfile.Owner, error) {
+		require.Equal(t, "maas", name)
+		return owner, nil
+	}
+	victim := m.path("etc/shadow")
+	require.NoError(t, os.MkdirAll(m.path("var/lib/maas"), 0o755))
+	require.NoError(t, os.MkdirAll(m.path("etc/maas"), 0o755))
+	require.NoError(t, os.WriteFile(victim, []byte("root:x\n"), 0o600))
+	for _, name := range []string{SecretFile, RegionConf} {
+		require.NoError(t, os.Symlink(victim, m.path(name)))
+		require.Empty(t, m.Text(name))
+	}
+	_, err := m.Conf(RegionConf)
+	require.ErrorContains(t, err, "no regular file")
+	for _, name := range []string{SecretFile, RegionConf} {
+		require.NoError(t, m.Write(name, "new", true))
+		info, err := os.Lstat(m.path(name))
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o640), info.Mode())
+		stat := info.Sys().(*syscall.Stat_t)
+		require.Equal(t, owner, atomicfile.Owner{UID: int(stat.Uid), GID: int(stat.Gid)})
+	}
+	info, err := os.Stat(victim)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode())
+	require.EqualValues(t, os.Getuid(), info.Sys().(*syscall.Stat_t).Uid)
+	text, err := os.ReadFile(victim)
+	require.NoError(t, err)
+	require.Equal(t, "root:x\n", string(text))
+	require.Empty(t, p.ran, "no program is told a name")
+
+	m.User = func(string) (atomicfile.Owner, error) { return owner, errors.New("unknown user maas") }
+	require.ErrorContains(t, m.Write(SecretFile, "newer", true), "unknown user maas")
+	require.Equal(t, "new", m.Text(SecretFile))
+
+	// What a crash has emptied is none, and is written again.
+	require.NoError(t, os.Truncate(m.path(RegionConf), 0))
+	conf, err := m.Conf(RegionConf)
+	require.NoError(t, err)
+	require.Empty(t, conf)
 }
