@@ -54,6 +54,12 @@ type Offer struct {
 // use in a status or a command that shows the name.
 var project = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$`)
 
+// address is host:port of an LXD: it becomes part of a URL and of configuration files.
+var address = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252}):[0-9]{1,5}$`)
+
+// maxCertificate is how many bytes the text of a certificate may have.
+const maxCertificate = 64 << 10
+
 // maxProjects bounds what one client asks for.
 const maxProjects = 64
 
@@ -114,17 +120,22 @@ func DecodeOffer(bag map[string]string) (o Offer, ok bool, err error) {
 		return Offer{}, false, err
 	}
 	if got := Fingerprint(certificate); o.Fingerprint != "" && o.Fingerprint != got {
-		return Offer{}, false, fmt.Errorf("cannot use the lxd-https relation: its certificate has fingerprint %s, its certificate_fingerprint says %s", got, o.Fingerprint)
+		return Offer{}, false, fmt.Errorf("cannot use the lxd-https relation: its certificate has fingerprint %s, its certificate_fingerprint says %.64s", got, o.Fingerprint)
 	}
 	if len(o.Addresses) == 0 {
 		return Offer{}, false, errors.New("cannot use the lxd-https relation: it names no addresses")
+	}
+	for _, a := range o.Addresses {
+		if !address.MatchString(a) {
+			return Offer{}, false, fmt.Errorf("cannot use the lxd-https relation: its address %.80q is not host:port", a)
+		}
 	}
 	return o, true, nil
 }
 
 func checkVersion(bag map[string]string) error {
 	if v := bag[keyVersion]; v != Version {
-		return fmt.Errorf("cannot use the lxd-https relation: the other side speaks version %q, this one %s", v, Version)
+		return fmt.Errorf("cannot use the lxd-https relation: the other side speaks version %.20q, this one %s", v, Version)
 	}
 	return nil
 }
@@ -134,6 +145,9 @@ func checkVersion(bag map[string]string) error {
 func ParseCertificate(text string) (*x509.Certificate, error) {
 	const begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 	text = strings.TrimSpace(text)
+	if len(text) > maxCertificate {
+		return nil, fmt.Errorf("cannot read certificate: it has %d bytes: wanted at most %d", len(text), maxCertificate)
+	}
 	if text == "" {
 		return nil, errors.New("cannot read certificate: it is empty: wanted a PEM block that begins with " + begin)
 	}

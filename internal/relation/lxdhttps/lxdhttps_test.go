@@ -67,6 +67,7 @@ func TestUnusable(t *testing.T) {
 		"no PEM":         {map[string]string{"version": "1.0", "certificate": "hello"}, "wanted a PEM block"},
 		"not base64":     {map[string]string{"version": "1.0", "certificate": strings.Replace(certificate, "\nM", "\n!", 1)}, "cannot read certificate"},
 		"no project":     {map[string]string{"version": "1.0", "certificate": certificate, "projects": "a,b\nc"}, "not names of LXD projects"},
+		"huge":           {map[string]string{"version": "1.0", "certificate": strings.Repeat("x", 70<<10)}, "wanted at most 65536"},
 		"two":            {map[string]string{"version": "1.0", "certificate": certificate + certificate}, "nothing after it"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -79,6 +80,10 @@ func TestUnusable(t *testing.T) {
 	require.ErrorContains(t, err, "certificate_fingerprint says 00")
 	_, _, err = DecodeOffer(map[string]string{"version": "1.0", "certificate": certificate, "addresses": " , "})
 	require.ErrorContains(t, err, "names no addresses")
+	for _, address := range []string{"a", "a:1/x", "user@a:1", "a:1\nb", "[::1]", "a:123456", "https://a:1"} {
+		_, _, err = DecodeOffer(map[string]string{"version": "1.0", "certificate": certificate, "addresses": "10.0.0.1:8443," + address})
+		require.ErrorContains(t, err, "is not host:port", address)
+	}
 }
 
 func TestCertificateWithBlanksForLineEnds(t *testing.T) {
