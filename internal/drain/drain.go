@@ -3,7 +3,8 @@
 // Its parts are apart so that each can change for its own reason:
 //
 //	plan   pure: what would happen to each instance, and why (plan.go, undrain.go)
-//	apply  does it, and finds its way again after it was killed anywhere (apply.go)
+//	apply  does it, and finds its way again after it was killed anywhere (apply.go, bringback.go,
+//	       move.go); report.go says what came of it
 //	proof  pure: looks whether it is true (proof.go)
 //	record what the drain did, kept in a Journal (record.go)
 //
