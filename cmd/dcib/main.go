@@ -23,11 +23,28 @@ func verbs() []*cobra.Command {
 		newMaasCmd(),
 		newPackCmd(),
 		newPetsCmd(),
+		newProfileCmd(),
 	}
 }
 
 // errSilent ends a command with exit code 1 when everything was said already.
 var errSilent = errors.New("failed")
+
+// usageError is an error of whoever typed the command: it ends with exit code 2.
+type usageError struct{ error }
+
+// Unwrap implements errors.Unwrap.
+func (e usageError) Unwrap() error { return e.error }
+
+// usageArgs makes the errors of a check of arguments errors of usage.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -46,6 +63,10 @@ func main() {
 		if !errors.Is(err, errSilent) {
 			fmt.Fprintf(os.Stderr, "dcib: %v\n", err)
 		}
-		os.Exit(1) //nolint:gocritic // stop only unhooks the signals of a process that ends.
+		code := 1
+		if errors.As(err, &usageError{}) {
+			code = 2
+		}
+		os.Exit(code) //nolint:gocritic // stop only unhooks the signals of a process that ends.
 	}
 }
