@@ -383,7 +383,7 @@ func (l *fakeLXD) DeleteMember(_ context.Context, member string, force bool) err
 		return errors.New("no such member")
 	case force:
 		inside.Instance = slices.DeleteFunc(inside.Instance, func(i *drain.Instance) bool { return i.Member == member })
-	case there || len(l.world.volumes[member]) > 0:
+	case there || slices.ContainsFunc(l.world.volumes[member], func(v string) bool { return strings.HasPrefix(v, kindVolume+" ") }):
 		return errors.New("Node still has something")
 	case len(*l.members) == 1:
 		return errors.New("Member is the only member in the cluster")

@@ -25,7 +25,7 @@ const leaveTimeout = time.Hour
 type Guests interface {
 	drain.Cluster
 	drain.Journal
-	// Volumes lists the custom storage volumes that only that member has:
+	// Volumes lists the custom storage volumes and the storage buckets that only that member has:
 	// "volume data (pool local, project default)".
 	Volumes(ctx context.Context, member string) ([]string, error)
 }
@@ -189,8 +189,8 @@ type stay struct {
 func (s stay) Name() string { return "leave the cluster" }
 
 func (s stay) Apply(context.Context, World) error {
-	return fmt.Errorf("%s still has what cannot leave it: %s: move it away (lxc move NAME --target MEMBER; lxc storage volume move POOL/NAME POOL/NAME --target %s --destination-target MEMBER) or delete it, and the unit goes by itself; to lose it: juju remove-unit --force %s",
-		s.member, strings.Join(s.reasons, "; "), s.member, s.unit)
+	return fmt.Errorf("%s still has what cannot leave it: %s: move it away%s or delete it, and the unit goes by itself; to lose it: juju remove-unit --force %s",
+		s.member, strings.Join(s.reasons, "; "), waysAway(s.member, s.reasons), s.unit)
 }
 
 // empty has LXD evacuate the member, and sees to what that leaves undone.

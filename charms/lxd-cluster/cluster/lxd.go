@@ -410,42 +410,6 @@ func (s *Socket) Guests(ctx context.Context) (Guests, error) {
 // guests implements Guests.
 type guests struct{ lxdlayer.Cluster }
 
-// Volumes implements Guests.
-func (g guests) Volumes(_ context.Context, member string) ([]string, error) {
-	wrong := func(err error) error { return fmt.Errorf("cannot list LXD's storage volumes: %w", err) }
-	projects, err := g.Server.GetProjectNames()
-	if err != nil {
-		return nil, wrong(err)
-	}
-	pools, err := g.Server.GetStoragePoolNames()
-	if err != nil {
-		return nil, wrong(err)
-	}
-	var there []string
-	for _, project := range projects {
-		for _, pool := range pools {
-			volumes, err := g.Server.UseProject(project).GetStoragePoolVolumes(pool)
-			if err != nil {
-				return nil, wrong(err)
-			}
-			for _, v := range volumes {
-				// Those that every member reaches are located nowhere. A project without
-				// volumes of its own lists the default one's.
-				in := v.Project
-				if in == "" {
-					in = project
-				}
-				line := fmt.Sprintf("volume %s (pool %s, project %s)", v.Name, pool, in)
-				if v.Type == "custom" && v.Location == member && !strings.Contains(v.Name, "/") && !slices.Contains(there, line) {
-					there = append(there, line)
-				}
-			}
-		}
-	}
-	slices.Sort(there)
-	return there, nil
-}
-
 // lookEvery is how often LXD is asked whether what takes effect behind its answer has.
 const lookEvery = 200 * time.Millisecond
 
