@@ -15,6 +15,7 @@ type Config struct {
 	ForceJoin            bool     // may a machine's LXD be emptied so that it can join?
 	Groups               []string // cluster groups for this application's members
 	FailureDomain        string   // "auto", "off", or the members' failure domain
+	Parents              []Parent // interfaces for the cluster's networks that need one
 }
 
 // bridgeName is what the kernel takes as an interface name (IFNAMSIZ) and LXD as a
@@ -52,6 +53,9 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	problems = append(problems, c.Storage.problems()...)
 	var problem string
 	if c.Groups, problem = parseGroups(text("cluster-groups")); problem != "" {
+		problems = append(problems, problem)
+	}
+	if c.Parents, problem = parseParents(text("network-parents")); problem != "" {
 		problems = append(problems, problem)
 	}
 	c.FailureDomain = text("failure-domain")

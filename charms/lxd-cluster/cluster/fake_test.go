@@ -41,6 +41,7 @@ type fakeLXD struct {
 	stuck   bool
 	remains []string
 	pools   map[string]Pool      // as they were made here
+	parents map[string]string    // that it joined with
 	refuses map[Belonging]string // to be deleted, and why
 	// failJoin makes that many joins fail after the token was spent.
 	failJoin int
@@ -138,7 +139,7 @@ func (l *fakeLXD) Token(_ context.Context, member string) (string, time.Time, er
 	return token, l.world.now.Add(3 * time.Hour), nil
 }
 
-func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool) error {
+func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool, parents map[string]string) error {
 	issuer := l.world.tokens[token]
 	if issuer == nil || issuer.dead {
 		return errors.New("no such token")
@@ -151,6 +152,11 @@ func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool) erro
 	}
 	if len(l.local.Owned) > 0 {
 		panic("joined over what the machine had")
+	}
+	for _, uplink := range issuer.local.Uplinks {
+		if !slices.Contains(l.local.Interfaces, parents[uplink]) {
+			return fmt.Errorf("Failed initializing storage pools and networks: network %s: parent %q", uplink, parents[uplink])
+		}
 	}
 	_, name, _ := strings.Cut(token, " for ")
 	for _, m := range *issuer.members {
@@ -165,7 +171,7 @@ func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool) erro
 			l.local.Networks[network] = true
 		}
 	}
-	l.local.Profiles = issuer.local.Profiles
+	l.local.Profiles, l.local.Uplinks, l.parents = issuer.local.Profiles, issuer.local.Uplinks, parents
 	if slices.Contains(l.local.Pools, pool.Name) {
 		l.pools = map[string]Pool{pool.Name: pool}
 	}

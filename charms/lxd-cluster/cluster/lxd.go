@@ -34,8 +34,9 @@ type LXD interface {
 	// Found makes it the first member of a cluster.
 	Found(ctx context.Context, member string) error
 	// Join makes it a member of the cluster that issued the token. Where the cluster has a
-	// pool of that name, this member's part of it is at the pool's source.
-	Join(ctx context.Context, token, address string, pool Pool) error
+	// pool of that name, this member's part of it is at the pool's source. Parents are this
+	// machine's interfaces for networks of the cluster, by network.
+	Join(ctx context.Context, token, address string, pool Pool, parents map[string]string) error
 	// Token issues a join token for a member.
 	Token(ctx context.Context, member string) (token string, expires time.Time, err error)
 	// Lose deletes one of this LXD's belongings; an instance that runs is stopped first.
@@ -78,9 +79,13 @@ type Local struct {
 	Clusters string          // cluster.https_address
 	Pools    []string        // storage pools
 	Networks map[string]bool // LXD's networks (true), and this machine's own bridges (false)
-	Drivers  []string        // storage drivers that it supports; nil when it does not say
-	Owned    []Belonging     // what would be lost by joining, in the order to delete it
-	Profiles map[string]Profile
+	// Uplinks are LXD's networks that need an interface of each machine, see needsParent.
+	Uplinks []string
+	// Interfaces are this machine's network interfaces that LXD does not manage.
+	Interfaces []string
+	Drivers    []string    // storage drivers that it supports; nil when it does not say
+	Owned      []Belonging // what would be lost by joining, in the order to delete it
+	Profiles   map[string]Profile
 	// PoolDrivers are the pools' drivers by name; outside a cluster only.
 	PoolDrivers map[string]string
 
@@ -273,6 +278,12 @@ func (l *Local) lookAround(server lxdclient.InstanceServer) error {
 		if n.Managed || n.Type == "bridge" {
 			l.Networks[n.Name] = n.Managed
 		}
+		switch {
+		case n.Managed && slices.Contains(needsParent, n.Type):
+			l.Uplinks = append(l.Uplinks, n.Name)
+		case !n.Managed:
+			l.Interfaces = append(l.Interfaces, n.Name)
+		}
 	}
 	if l.Clustered {
 		return nil
@@ -378,12 +389,12 @@ func (s *Socket) Found(ctx context.Context, member string) error {
 }
 
 // Join implements LXD.
-func (s *Socket) Join(ctx context.Context, token, address string, pool Pool) error {
+func (s *Socket) Join(ctx context.Context, token, address string, pool Pool, parents map[string]string) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err
 	}
-	return lxd.Join(ctx, server, token, address, pool.memberConfig())
+	return lxd.Join(ctx, server, token, address, append(pool.memberConfig(), parentConfig(parents)...))
 }
 
 // Token implements LXD.

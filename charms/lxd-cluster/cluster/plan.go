@@ -71,7 +71,7 @@ func (f Facts) asMember() ([]charm.Step[World], charm.Status) {
 	var steps []charm.Step[World]
 	steps = append(steps, f.tell(lxdcluster.Wish{
 		Member: f.LXD.Member, Address: f.Address, LXD: f.LXD.Version, Cluster: f.LXD.Identity,
-		Lacks: f.lacks(),
+		Lacks: f.lacks(), Parents: strings.Join(slices.Sorted(slices.Values(f.LXD.Uplinks)), ","),
 	})...)
 	steps = append(steps, f.failureDomain()...)
 	steps = append(steps, f.groups()...)
@@ -176,7 +176,7 @@ func (f Facts) asJoiner() ([]charm.Step[World], charm.Status) {
 	}
 	for _, unit := range f.sortedPeers() {
 		if offer := f.Peers[unit].Offer; offer.Fits(wish, f.Now) {
-			return append(steps, join{f.Relation, wish, offer, f.Config.Storage}), charm.Waitingf("joining the cluster")
+			return append(steps, join{f.Relation, wish, offer, f.Config.Storage, f.parents()}), charm.Waitingf("joining the cluster")
 		}
 	}
 	return steps, charm.Waitingf("waiting for a join token from the cluster's members (%s)", f.clusterUnit())
@@ -195,6 +195,9 @@ func (f Facts) cannotJoin() string {
 	if len(f.Problems) > 0 {
 		// What a member joins with could not be taken back.
 		return strings.Join(f.Problems, "; ")
+	}
+	if reason := f.parentsMissing(); reason != "" {
+		return reason
 	}
 	return f.cannotStore()
 }

@@ -180,6 +180,7 @@ type join struct {
 	wish     lxdcluster.Wish
 	offer    lxdcluster.Offer
 	pool     Pool
+	parents  map[string]string
 }
 
 func (s join) Name() string { return "join the cluster as " + s.wish.Member }
@@ -191,7 +192,7 @@ func (s join) Apply(ctx context.Context, w World) error {
 	}
 	token, err := key.Open(lxdcluster.Purpose(s.wish.Member), s.offer.Token)
 	if err == nil {
-		err = w.join(ctx, string(token), s.wish.Address, s.pool)
+		err = w.join(ctx, string(token), s.wish.Address, s.pool, s.parents)
 	}
 	if err == nil {
 		return nil
@@ -216,10 +217,10 @@ const joinTime = 2 * time.Minute
 
 // join joins, and does not leave LXD half in: one whose partner died on it takes itself for a
 // member without a database, for ever. What joins has nothing that a new start could lose.
-func (w World) join(ctx context.Context, token, address string, pool Pool) error {
+func (w World) join(ctx context.Context, token, address string, pool Pool, parents map[string]string) error {
 	limited, cancel := context.WithTimeout(ctx, joinTime)
 	defer cancel()
-	joined := w.LXD.Join(limited, token, address, pool)
+	joined := w.LXD.Join(limited, token, address, pool, parents)
 	if joined == nil || limited.Err() == nil {
 		return joined
 	}

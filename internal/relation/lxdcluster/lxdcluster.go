@@ -38,6 +38,9 @@ type Wish struct {
 	// Lacks is the bridge that instances are to be on, as long as its machine has none of
 	// that name.
 	Lacks string `json:"lacks,omitempty"`
+	// Parents are the networks of its cluster for which a member that joins has to name an
+	// interface of its machine, with commas.
+	Parents string `json:"parents,omitempty"`
 	// Spent is the id of the last offer that it used without getting in.
 	Spent string `json:"spent,omitempty"`
 	// Failed counts the offers that it used so without getting in.
