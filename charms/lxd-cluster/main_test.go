@@ -13,6 +13,7 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/install"
 	"github.com/dcib/dcib/charms/lxd-cluster/maas"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
+	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/profile/policy"
 )
 
@@ -59,8 +60,10 @@ func TestTheDefaultsAreGood(t *testing.T) {
 // A client that may not have what it asks for blocks the unit, and keeps no other component
 // from its work.
 func TestAClientThatIsRefusedStopsNothingElse(t *testing.T) {
+	config, problems := cluster.ParseConfig(defaults(t))
+	require.Empty(t, problems)
 	f := facts{
-		Cluster: cluster.Facts{Relation: "cluster:0", LXD: cluster.Local{Present: true, Clustered: true, Member: "m1"}},
+		Cluster: cluster.Facts{Config: config, Relation: "cluster:0", LXD: cluster.Local{Present: true, Clustered: true, Member: "m1", Members: []cluster.Member{{Name: "m1", Status: "Online"}}, Pools: []string{"local"}, Networks: map[string]bool{"lxdbr0": true}}},
 		Ceph:    ceph.Facts{Relation: "ceph:1", Key: "k", Files: []ceph.File{{Name: "ceph.conf"}}},
 		Trust: trust.Facts{
 			Acts:    true,
@@ -74,7 +77,12 @@ func TestAClientThatIsRefusedStopsNothingElse(t *testing.T) {
 		names = append(names, step.Name())
 	}
 	require.Contains(t, names, "write Ceph's ceph.conf")
-	problems := trust.Plan(f.Trust).Status
-	require.Contains(t, problems.Message, "x/0 (relation https:3) asks for all of LXD")
-	require.Contains(t, problems.Message, "LXD refuses y/0")
+	f.Ceph = ceph.Facts{}
+	p = plan(f)
+	require.Equal(t, charm.LevelBlocked, p.Status.Level)
+	require.Contains(t, p.Status.Message, "x/0 (relation https:3) asks for all of LXD")
+	require.Contains(t, p.Status.Message, "LXD refuses y/0")
+
+	f.Trust.Unrestricted, f.Trust.Refused = []string{"x", "y"}, nil
+	require.Equal(t, charm.Active("member m1, alone in its cluster; unrestricted clients: x/0, y/0"), plan(f).Status)
 }

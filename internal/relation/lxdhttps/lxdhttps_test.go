@@ -94,3 +94,23 @@ func TestCertificateWithBlanksForLineEnds(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, want.Raw, got.Raw)
 }
+
+// Whatever a client or a provider writes is read or refused, and what is read is what may be
+// part of a command, a URL or a status.
+func FuzzDecode(f *testing.F) {
+	f.Add("1.0", "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----", "a,b", "10.0.0.1:8443")
+	f.Add("", "", "", "")
+	f.Fuzz(func(t *testing.T, version, certificate, projects, addresses string) {
+		bag := map[string]string{"version": version, "certificate": certificate, "projects": projects, "addresses": addresses}
+		r, ok, err := DecodeRequest(bag)
+		require.False(t, ok && err != nil)
+		if ok {
+			require.NotContains(t, strings.Join(r.Projects, ","), "\n")
+		}
+		o, ok, err := DecodeOffer(bag)
+		require.False(t, ok && err != nil)
+		if ok {
+			require.NotEmpty(t, o.Addresses)
+		}
+	})
+}
