@@ -34,6 +34,11 @@ type Drainer struct {
 	// Apart is how far apart instances are expected to set out on them, see ApartBy; zero is not known.
 	Apart time.Duration
 
+	// Others has a drain move what it can although some instances may neither move nor be
+	// stopped: these run on where they are, the member is not evacuated but takes nothing new, and
+	// the drain ends with an error that wraps ErrKept and names them. Else nothing is changed.
+	Others bool
+
 	inherited  bool      // somebody was at it before: LXD may still do what that one asked for
 	processors int       // of the member; 0 is not known
 	reached    *sync.Map // ways from member to member that LXD was seen to have, in this pass
@@ -66,9 +71,11 @@ func (d Drainer) drain(ctx context.Context, member string, look func(context.Con
 	rooms := view.Rooms
 	plan := PlanDrain(view, member, force)
 	report := Report{Plan: plan}
-	if err := plan.Err(); err != nil || plan.Done {
+	others := d.Others && plan.keep()
+	if err := plan.Err(); err != nil && !others || plan.Done {
 		return report, err
 	}
+	d.Others = others
 	next := plan.record
 	if next.By == "" {
 		next.By, next.Since = d.By, d.now()
@@ -81,6 +88,9 @@ func (d Drainer) drain(ctx context.Context, member string, look func(context.Con
 	}
 	d.processors = d.Cluster.Processors(ctx, member)
 	d.Lanes.expect(d.Apart)
+	if others {
+		return d.drainOthers(ctx, member, view, record, report)
+	}
 	because := map[Ref]error{}
 	for attempt := 1; ; attempt++ {
 		d.drainOnce(ctx, member, view, record, because)
@@ -162,7 +172,7 @@ func (d Drainer) mark(ctx context.Context, member string, view View, record *Rec
 	view.Instances = slices.Clone(view.Instances)
 	_ = d.origins(ctx, view, member, func(i Instance) bool {
 		e := record.entry(i)
-		return i.Member == member && i.Origin == "" && e != nil && !e.Stays
+		return i.Member == member && i.Origin == "" && e != nil && !e.Stays && !e.Kept
 	})
 	return view
 }
@@ -197,21 +207,22 @@ func (d Drainer) leaving(ctx context.Context, view View, member string, record *
 		e := &record.Entries[n]
 		i, there := view.find(*e)
 		switch {
-		case !there:
+		case !there || e.Kept:
 		case i.Member != member && e.Ran && !i.Running && i.Origin != "" && (e.To == "" || e.To == i.Member):
 			add(i.Ref, func(d Drainer) error {
 				d.say("starting %s on %s", i.Ref, i.Member)
 				return d.Cluster.Start(ctx, i.Ref, i.Member)
 			})
-		case i.Member == member && e.Stays && i.Running && stops:
+		case i.Member == member && e.Stays && i.Running && (stops || i.Ephemeral):
+			// LXD's evacuation fails at an ephemeral one: it is gone once it has stopped.
 			add(i.Ref, func(d Drainer) error {
 				d.say("stopping %s, which cannot move", i.Ref)
 				return d.Cluster.Stop(ctx, i.Ref)
 			})
-		case i.Member == member && !e.Stays && !stops && d.Lanes == nil && len(i.Uses) == 0:
+		case i.Member == member && !e.Stays && !stops && d.Lanes == nil && len(i.Uses) == 0 && !d.Others:
 			// LXD's evacuation moves it.
 		case i.Member == member && !e.Stays:
-			i.Needs = i.Needs.of(e.Ran)
+			i.Needs = view.needs(i, e.Ran)
 			hosts := view.hosts(member, i, coming)
 			if len(hosts) == 0 {
 				add(i.Ref, func(Drainer) error { return homeless(view, i) })

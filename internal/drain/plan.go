@@ -136,8 +136,9 @@ func PlanDrain(view View, name string, force bool) Plan {
 			*entry = Entry{Ref: i.Ref, ID: i.ID}
 		}
 		entry.Ran = entry.Ran || i.Running
-		item, stays := judge(view, i, entry.Ran, force)
-		entry.Stays = stays
+		item, fate := judge(view, i, entry.Ran, force)
+		entry.Stays, entry.Kept = fate == stays, false
+		entry.Loose = entry.Loose || fate == loose
 		plan.Items = append(plan.Items, item)
 	}
 	if drainedBefore && record.Phase == Drained && empty(view, name, &record) {
@@ -157,47 +158,69 @@ func PlanDrain(view View, name string, force bool) Plan {
 	return plan
 }
 
-// judge says what a drain does to one instance; stays tells that it does not leave.
-func judge(view View, i Instance, ran, force bool) (item Item, stays bool) {
+// fate is how an instance is after a drain.
+type fate int
+
+const (
+	leaves fate = iota
+	loose       // leaves, and may not run where it goes
+	stays       // stopped where it is
+)
+
+// judge says what a drain does to one instance. It looks at nothing but that instance and what the
+// members are: another instance's limits, devices or names do not change it.
+func judge(view View, i Instance, ran, force bool) (item Item, f fate) {
 	item.Ref = i.Ref
-	say := func(v Verdict, stays bool, format string, args ...any) (Item, bool) {
+	say := func(v Verdict, f fate, format string, args ...any) (Item, fate) {
 		item.Verdict, item.Reason = v, fmt.Sprintf(format, args...)
-		return item, stays
+		return item, f
 	}
 	why, not := immovable(view, i), view.unfit(i, ", which ")
 	if not != "" {
 		not = "; not to " + not
 	}
-	i.Needs = i.Needs.of(ran)
 	hosts := view.hosts(i.Member, i, nil)
+	i.Needs = view.needs(i, ran)
 	lacking, tight := cramped(view, hosts, i, Room.lacks), cramped(view, hosts, i, Room.tight)
+	astray := !i.auto() && i.Evacuate != "stop" && view.unfit(i, " ") != ""
+	allows := "as force=true asks"
+	if !force && i.MayStop {
+		allows = "as the pet's on-immovable says"
+	}
+	poolless := cramped(view, hosts, Instance{Needs: Needs{Pool: i.Needs.Pool}}, Room.lacks) != ""
 	switch {
 	case ran && view.dies(i) && !force:
-		return say(Error, why != "", "is ephemeral: it is deleted when it stops; force=true lets that happen")
+		return say(Error, leaves, "is ephemeral: it is deleted when it stops; force=true lets that happen")
+	case why != "" && astray && !ran:
+		return say(Skip, stays, "%s: it stays, or LXD's evacuation moves it, stopped as it is", why)
+	case why != "" && astray:
+		return say(Error, leaves, "%s; LXD's evacuation would move it there all the same: move it, or set cluster.evacuate=stop on it", why)
 	case ran && view.dies(i):
-		return say(Warning, why != "", "is ephemeral: it stops and is gone")
-	case why == "" && lacking != "" && !force:
-		return say(Error, false, "no other member can run it as its limits say: %s; force=true moves it all the same, cluster.evacuate=stop on it has it stopped instead", lacking)
+		fate := leaves
+		if why != "" {
+			fate = stays
+		}
+		return say(Warning, fate, "is ephemeral: it stops and is gone")
+	case why == "" && lacking != "" && !force && (poolless || !i.MayStop):
+		return say(Error, leaves, "no other member can run it as its limits say: %s; force=true moves it all the same, as on-immovable: stop of its pet does where it is memory or processors; cluster.evacuate=stop on it has it stopped instead", lacking)
 	case why == "" && lacking != "":
-		return say(Warning, false, "moves to another member, as force=true asks, though none can run it as its limits say: %s", lacking)
+		return say(Warning, loose, "moves to another member, %s, though none can run it as its limits say: %s", allows, lacking)
 	case why == "" && tight != "":
-		return say(Warning, false, "moves to another member, which may be too full for all that its limits let it use: %s", tight)
+		return say(Warning, leaves, "moves to another member, which may be too full for all that its limits let it use: %s", tight)
 	case why == "" && !ran:
-		return say(Okay, false, "moves to another member, stopped as it is%s", not)
+		return say(Okay, leaves, "moves to another member, stopped as it is%s", not)
 	case why == "" && i.Live:
-		return say(Okay, false, "moves to another member while it runs%s", not)
+		return say(Okay, leaves, "moves to another member while it runs%s", not)
 	case why == "":
-		return say(Okay, false, "stops, moves to another member and starts there%s", not)
+		return say(Okay, leaves, "stops, moves to another member and starts there%s", not)
 	case !ran:
-		return say(Skip, true, "%s: it stays, stopped as it is", why)
+		return say(Skip, stays, "%s: it stays, stopped as it is", why)
 	case i.Evacuate == "stop":
-		return say(Warning, true, "%s: it is stopped and stays", why)
-	case i.MayStop:
-		return say(Warning, true, "%s: it is stopped and stays, as the pet's on-immovable says", why)
-	case force:
-		return say(Warning, true, "%s: it is stopped and stays, as force=true asks", why)
+		return say(Warning, stays, "%s: it is stopped and stays", why)
+	case force || i.MayStop:
+		return say(Warning, stays, "%s: it is stopped and stays, %s", why, allows)
 	}
-	return say(Error, true, "%s; force=true, or on-immovable: stop of its pet, stops it there for as long as the member is drained", why)
+	return say(Error, leaves, "%s; force=true, or on-immovable: stop of its pet, stops it there for as long as the member is drained", why)
 }
 
 // immovable says why LXD does not move an instance; empty when it does.

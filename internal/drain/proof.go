@@ -36,7 +36,7 @@ func ProveDrained(view View, name string, record *Record) []Doubt {
 		}
 	}
 	for _, e := range record.Entries {
-		if i, there := view.find(e); there && i.Member != name && e.Ran && !i.Running && (e.To == "" || e.To == i.Member) {
+		if i, there := view.find(e); there && i.Member != name && e.Ran && !e.Loose && !i.Running && (e.To == "" || e.To == i.Member) {
 			doubts = append(doubts, Doubt{i.Ref, "does not run on " + i.Member})
 		}
 	}

@@ -43,6 +43,13 @@ type Entry struct {
 	Ran bool `json:"ran,omitempty"`
 	// Stays tells that it is stopped where it is instead of moved.
 	Stays bool `json:"stays,omitempty"`
+	// Kept tells that it stays and is not stopped either, so that the member cannot be emptied
+	// while the others leave: see Drainer.Others.
+	Kept bool `json:"kept,omitempty"`
+	// Loose tells that it may stand still because of the drain where LXD does not mean it to run:
+	// no other member has what its limits ask for, or it was stopped without an evacuation. That
+	// does not count as a failure of the drain, and the undrain starts it.
+	Loose bool `json:"loose,omitempty"`
 	// To is where the drain put it; empty until it was seen there.
 	To string `json:"to,omitempty"`
 	// Back tells that an undrain has begun to bring it back; Start, that it has to run
@@ -64,6 +71,19 @@ func (r *Record) entry(i Instance) *Entry {
 		}
 	}
 	return nil
+}
+
+// Kept lists the instances on a member that keep it from being emptied, as far as its drain was
+// told to move the others all the same.
+func (v View) Kept(member string) []Ref {
+	record := v.Records[member]
+	var kept []Ref
+	for _, i := range v.on(member) {
+		if e := record.entry(i); e != nil && e.Kept && record.Phase == Draining {
+			kept = append(kept, i.Ref)
+		}
+	}
+	return kept
 }
 
 // clone copies a record deeply.

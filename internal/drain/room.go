@@ -25,6 +25,19 @@ func (n Needs) of(runs bool) Needs {
 	return Needs{Pool: n.Pool, Disk: n.Disk}
 }
 
+// needs returns what an instance needs elsewhere, running or not. A limit above what its member
+// has is no need: it runs there with less.
+func (v View) needs(i Instance, runs bool) Needs {
+	n, here := i.Needs.of(runs), v.Rooms[i.Member]
+	if here.Memory > 0 {
+		n.Memory = min(n.Memory, here.Memory)
+	}
+	if here.CPUs > 0 {
+		n.CPUs = min(n.CPUs, here.CPUs)
+	}
+	return n
+}
+
 // Room is what a member has for instances. What is not known is zero or nil, and keeps
 // nothing away.
 type Room struct {
@@ -70,7 +83,7 @@ func (r Room) tight(n Needs) string {
 
 // with gives the room that is left when an instance with those needs has come too.
 func (r Room) with(n Needs) Room {
-	r.Free -= n.Memory
+	r.Free = max(0, r.Free-n.Memory)
 	if free, there := r.Pools[n.Pool]; there && free >= 0 {
 		r.Pools = maps.Clone(r.Pools)
 		r.Pools[n.Pool] = max(0, free-n.Disk)

@@ -34,7 +34,7 @@ func PlanUndrain(view View, name string) Plan {
 		if there && !e.Back {
 			// What stands still although LXD does not mean it to was stopped by somebody,
 			// unless by a drain that did not come to its end.
-			e.Start = i.Running || e.Ran && (i.Wanted || old.Phase == Draining)
+			e.Start = i.Running || e.Ran && (i.Wanted || e.Loose || old.Phase == Draining) && !e.Kept
 		}
 		switch {
 		case !there:

@@ -69,6 +69,10 @@ type Facts struct {
 	Drain     Failure
 	FailedFor time.Time
 	Undrain   Failure
+
+	// Kept are the instances, by name, that can neither move nor be stopped, while a drain of the
+	// pet has moved the others. Such a drain is not given up: no instance takes a pet from its owner.
+	Kept []string
 }
 
 // Options are what an operator may set for all pets.
@@ -203,7 +207,7 @@ func (f Facts) drain(d Decision, o Options) Decision {
 		return d
 	}
 	d.Alert = fmt.Sprintf("draining it failed %d times, last: %s", failed.Count, failed.Error)
-	if failed.Count >= o.Attempts && (late || d.Deadline.IsZero()) {
+	if failed.Count >= o.Attempts && len(f.Kept) == 0 && (late || d.Deadline.IsZero()) {
 		d.Why = fmt.Sprintf("draining it was given up after %d tries", failed.Count)
 		d.Alert += "; it was given up"
 		if f.State == Lent || o.Leave {

@@ -71,6 +71,7 @@ func TestDecide(t *testing.T) {
 		"given up, undone":     {schedule.Facts{State: schedule.Draining, Window: window(-time.Hour), FailedFor: in(-time.Hour), Drain: failed(6, time.Hour)}, false, "undrain", 3 * time.Hour, "given up after 6 tries", "no space; it was given up"},
 		"given up, left":       {schedule.Facts{State: schedule.Draining, Window: window(-time.Hour), FailedFor: in(-time.Hour), Drain: failed(6, time.Hour)}, true, "wait", 3 * time.Hour, "given up after 6 tries", "it was given up"},
 		"given up, was undone": {schedule.Facts{State: schedule.Lent, Window: window(-time.Hour), FailedFor: in(-time.Hour), Drain: failed(6, time.Hour)}, false, "wait", 3 * time.Hour, "given up after 6 tries", "it was given up"},
+		"kept: not given up":   {schedule.Facts{State: schedule.Draining, Window: window(-time.Hour), FailedFor: in(-time.Hour), Drain: failed(99, time.Hour), Kept: []string{"c1"}}, false, "drain", 3 * time.Hour, "its window is open", "draining it failed 99 times, last: no space"},
 		"undoing fails":        {schedule.Facts{State: schedule.Returning, Window: window(20 * time.Hour), Undrain: failed(99, time.Minute)}, false, "wait", 4 * time.Minute, "to undrain it is tried again", "bringing back what was moved failed 99 times, last: no space"},
 	} {
 		t.Run(name, func(t *testing.T) {

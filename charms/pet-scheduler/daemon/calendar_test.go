@@ -166,6 +166,38 @@ func TestCalendar(t *testing.T) {
 	assert.Equal(t, before, u.places())
 }
 
+// An instance that can neither move nor be stopped takes no pet from its owner: the others leave for
+// the window, it runs on and is named, and all come back.
+func TestOneInstanceKeepsNoOthersInAWindow(t *testing.T) {
+	u := newUnits(t, 1)
+	u.lxd.inner.Find(drain.Ref{Project: "default", Name: "c2"}).Ties = []string{"gpu gpu0"}
+	before := u.places()
+	u.configure(func(c *control.Config) {
+		c.Pets = fmt.Sprintf("pets:\n- name: big\n  member: m1\n  windows: [%q]\n", soon())
+		c.LeadMax = time.Hour
+	})
+	p := u.pet(0, "big", func(p control.Pet) bool { return p.Alert != "" })
+	assert.Contains(t, p.Alert, "the others have moved, these run on: c2: is tied to this member by gpu gpu0")
+	assert.Equal(t, "draining", p.State)
+	on := map[string]bool{}
+	for _, place := range u.places() {
+		on[place] = true
+	}
+	assert.True(t, on["c2m1true"], "%v", on)
+	for _, place := range []string{"c1m1true", "c1m1false", "c3m1false"} {
+		assert.False(t, on[place], place)
+	}
+	runs, err := u.client(0).History(t.Context(), "big", 0)
+	require.NoError(t, err)
+	assert.Equal(t, store.Failed, runs[0].State)
+	assert.Equal(t, 2, runs[0].Moved)
+
+	_, err = u.client(0).SkipNext(t.Context(), control.Skip{Pet: "big"})
+	require.NoError(t, err)
+	u.pet(0, "big", state("lent"))
+	assert.Equal(t, before, u.places())
+}
+
 // A drain begins when it is due and not when somebody happens to look next.
 func TestOnTime(t *testing.T) {
 	u := newUnits(t, 1)

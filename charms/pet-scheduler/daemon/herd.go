@@ -253,6 +253,9 @@ func (h *herd) factsOf(pet *calendar.Pet, view drain.View, p past, r rules, now 
 		f.Window = schedule.Window{Return: span.Return.In(pet.Zone), Start: span.Start.In(pet.Zone), End: span.End.In(pet.Zone)}
 	}
 	f.State = stateOf(view, pet, p, f.Window.Start)
+	for _, kept := range view.Kept(pet.Member) {
+		f.Kept = append(f.Kept, kept.String())
+	}
 	l := lead.Of(p.drains(), instances(view, pet.Member), r.lead)
 	f.Lead, f.LeadWhy = l.Time, l.Why
 	if latest := p.latest(); latest != nil && latest.Kind == store.Drain {

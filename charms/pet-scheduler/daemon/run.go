@@ -25,7 +25,7 @@ func (d *Daemon) begin(ctx context.Context, a *store.Actor, run store.Run, force
 		plan := planOf(view, run, force)
 		run.Steps = stepsOf(plan, view, run)
 		run.Instances = instances(view, run.Where())
-		err = plan.Err()
+		err = plan.Possible(others(run))
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		err = fmt.Errorf("cannot %s %s in time: %w", run.Kind, run.Pet, err)
 	default:
@@ -73,7 +73,7 @@ func (d *Daemon) carryOn(ctx context.Context, a *store.Actor, run store.Run) err
 // stays open for whoever acts next. The context bounds the run.
 func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, force bool, cluster Cluster) error {
 	watched := &watched{Cluster: cluster, actor: a, run: run, did: d.did}
-	drainer := drain.Drainer{Cluster: watched, Journal: watched, By: d.unit, Before: run.Due, Progress: d.Log, Lanes: d.lanes}
+	drainer := drain.Drainer{Cluster: watched, Journal: watched, By: d.unit, Before: run.Due, Progress: d.Log, Lanes: d.lanes, Others: others(run)}
 	if !run.Window.IsZero() {
 		drainer.Before = run.Window
 	}
@@ -140,6 +140,12 @@ func (d *Daemon) cluster(ctx context.Context, a *store.Actor, run store.Run, h *
 	return herded{cluster, stops, h.soon(run, time.Now(), rulesOf(config).lead.Max)}, nil
 }
 
+// others reports whether a run moves what it can although some instances can neither move nor be
+// stopped. No instance keeps a pet from being emptied of the others for its window.
+func others(run store.Run) bool {
+	return run.Kind == store.Drain && run.Calendar && !run.Window.IsZero()
+}
+
 func planOf(view drain.View, run store.Run, force bool) drain.Plan {
 	if run.Kind == store.Undrain {
 		return drain.PlanUndrain(view, run.Where())
@@ -149,12 +155,12 @@ func planOf(view drain.View, run store.Run, force bool) drain.Plan {
 
 // stepsOf are the instances that a plan does something to.
 func stepsOf(plan drain.Plan, view drain.View, run store.Run) []store.Step {
-	if plan.Done || plan.Err() != nil {
+	if plan.Done || plan.Possible(others(run)) != nil {
 		return nil
 	}
 	var steps []store.Step
 	for _, item := range plan.Items {
-		if item.Verdict == drain.Skip {
+		if item.Verdict == drain.Skip || item.Verdict == drain.Error {
 			continue
 		}
 		step := store.Step{Project: item.Project, Instance: item.Name, What: item.Reason}

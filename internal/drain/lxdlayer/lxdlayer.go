@@ -10,9 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	lxdclient "github.com/canonical/lxd/client"
@@ -103,13 +103,17 @@ func (c Cluster) Instances(context.Context) ([]drain.Instance, error) {
 	}
 	instances := make([]drain.Instance, 0, len(all))
 	for _, i := range all {
-		// The half of a move that LXD has not finished.
-		if !strings.HasPrefix(i.Name, "lxd-move-of-") {
+		// The half of a move that LXD has not finished: never one that runs, whatever its name.
+		if !halfMoved.MatchString(i.Name) || runsNow(i) {
 			instances = append(instances, instance(i, remote))
 		}
 	}
 	return instances, nil
 }
+
+// halfMoved is how LXD calls an instance that is still coming to a member (lxd 5.0.2,
+// lxd/instance_post.go).
+var halfMoved = regexp.MustCompile(`^lxd-move-of-[0-9]+$`)
 
 func instance(i api.Instance, remotePools map[string]bool) drain.Instance {
 	evacuate := i.ExpandedConfig["cluster.evacuate"]

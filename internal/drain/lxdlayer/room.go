@@ -3,6 +3,7 @@ package lxdlayer
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,7 +20,7 @@ import (
 func needs(i api.Instance) drain.Needs {
 	var n drain.Needs
 	if memory, err := units.ParseByteSizeString(i.ExpandedConfig["limits.memory"]); err == nil {
-		n.Memory = memory
+		n.Memory = max(0, memory)
 	}
 	n.CPUs = processors(i.ExpandedConfig["limits.cpu"])
 	for _, d := range i.ExpandedDevices {
@@ -28,7 +29,7 @@ func needs(i api.Instance) drain.Needs {
 		}
 		n.Pool = d["pool"]
 		if size, err := units.ParseByteSizeString(d["size"]); err == nil {
-			n.Disk = size
+			n.Disk = max(0, size)
 		}
 	}
 	return n
@@ -50,7 +51,7 @@ func processors(limit string) int {
 			highest = max(highest, n)
 		}
 	}
-	return highest + 1
+	return min(highest, math.MaxInt32) + 1
 }
 
 // Processors implements drain.Cluster.

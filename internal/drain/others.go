@@ -1,0 +1,83 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ErrKept is returned (wrapped) by a drain that moved the others: see Drainer.Others.
+var ErrKept = errors.New("the others have moved")
+
+// Possible reports whether a drain may begin: with others, see Drainer.Others, it may although some
+// instances can neither move nor be stopped. The error is why not, as that of Err.
+func (p Plan) Possible(others bool) error {
+	if p.Refusal == "" && others {
+		return nil
+	}
+	return p.Err()
+}
+
+// keep notes in the record which instances keep the member from being emptied, and reports whether
+// there are any.
+func (p Plan) keep() bool {
+	if p.Refusal != "" || p.Done {
+		return false
+	}
+	any := false
+	for _, item := range p.Items {
+		if item.Verdict != Error {
+			continue
+		}
+		any = true
+		for n := range p.record.Entries {
+			if e := &p.record.Entries[n]; e.Ref == item.Ref && e.To == "" {
+				e.Kept, e.Stays, e.Loose = true, false, false
+			}
+		}
+	}
+	for n := range p.record.Entries {
+		e := &p.record.Entries[n]
+		e.Loose = e.Loose || any && e.Stays
+	}
+	return any
+}
+
+// drainOthers moves all that is not kept away from a member, and stops what stays there.
+func (d Drainer) drainOthers(ctx context.Context, member string, view View, record *Record, report Report) (Report, error) {
+	rooms, because := view.Rooms, map[Ref]error{}
+	var left []Doubt
+	for attempt := 1; ; attempt++ {
+		clear(because)
+		view = d.mark(ctx, member, view, record)
+		d.all(ctx, d.leaving(ctx, view, member, record, true), because)
+		d.inherited = true
+		var err error
+		if view, record, err = d.track(ctx, member, record); err != nil {
+			return report, d.interrupted(ctx, "drain", member, err)
+		}
+		view.Rooms = rooms
+		report.Moves = movedAway(view, member, record)
+		left = slices.DeleteFunc(ProveDrained(view, member, record), func(doubt Doubt) bool {
+			return doubt.Ref == Ref{} || slices.ContainsFunc(record.Entries, func(e Entry) bool {
+				return e.Ref == doubt.Ref && e.Kept
+			})
+		})
+		if len(left) == 0 || attempt == attempts || ctx.Err() != nil {
+			break
+		}
+	}
+	if len(left) > 0 {
+		d.wake(ctx, view, member, record)
+		return report, d.failed(ctx, "drain", member, left, because, "it is tried again")
+	}
+	var kept []string
+	for _, item := range report.Plan.Items {
+		if item.Verdict == Error {
+			kept = append(kept, item.Ref.String()+": "+item.Reason)
+		}
+	}
+	return report, fmt.Errorf("cannot empty %s: %w, these run on: %s", member, ErrKept, indent(strings.Join(kept, "\n")))
+}

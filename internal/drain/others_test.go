@@ -1,0 +1,275 @@
+package drain_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/drain/draintest"
+)
+
+// crowded is a cluster with rooms of that many GiB and processors, and three plain instances on pet.
+func crowded(pet, others int64) *draintest.LXD {
+	lxd := draintest.New("pet", "b", "c")
+	room := func(n int64) drain.Room {
+		return drain.Room{Memory: n * gib, Free: n * gib, CPUs: int(n), Pools: map[string]int64{"local": 100 * gib}, Has: map[string]bool{}}
+	}
+	lxd.Room = map[string]drain.Room{"pet": room(pet), "b": room(others), "c": room(others)}
+	lxd.Room["pet"].Has["bridge br0"] = true
+	for n := range 3 {
+		lxd.Add(fmt.Sprintf("plain%d", n), "pet", true)
+	}
+	return lxd
+}
+
+// extremes are what the owner of an instance can write, each at its extreme. Ended is true where an
+// operator who lets it be stopped has the pet empty.
+var extremes = map[string]struct {
+	set   func(*drain.Instance)
+	ended bool
+}{
+	"limits.cpu":                  {func(i *drain.Instance) { i.Needs.CPUs = math.MaxInt32 }, true},
+	"limits.memory":               {func(i *drain.Instance) { i.Needs.Memory = math.MaxInt64 }, true},
+	"size of its root":            {func(i *drain.Instance) { i.Needs.Pool, i.Needs.Disk = "local", math.MaxInt64 }, true},
+	"pool of its root":            {func(i *drain.Instance) { i.Needs.Pool = "no such" }, false},
+	"cluster.evacuate=stop":       {func(i *drain.Instance) { i.Evacuate = "stop" }, true},
+	"cluster.evacuate=migrate":    {func(i *drain.Instance) { i.Evacuate = "migrate" }, true},
+	"cluster.evacuate, unknown":   {func(i *drain.Instance) { i.Evacuate = "never" }, true},
+	"migration.stateful":          {func(i *drain.Instance) { i.Live = true }, true},
+	"live-migrate with a device":  {func(i *drain.Instance) { i.Live, i.Evacuate, i.Ties = true, "live-migrate", []string{"gpu gpu"} }, true},
+	"ephemeral":                   {func(i *drain.Instance) { i.Ephemeral = true }, false},
+	"ephemeral and tied":          {func(i *drain.Instance) { i.Ephemeral, i.Ties = true, []string{"gpu gpu"} }, false},
+	"a device":                    {func(i *drain.Instance) { i.Ties = []string{"disk data"} }, true},
+	"many devices":                {func(i *drain.Instance) { i.Ties = strings.Split(strings.Repeat("disk d,", 1000), ",") }, true},
+	"a bridge that is nowhere":    {func(i *drain.Instance) { i.Uses = onBr0 }, true},
+	"the same, and migrate":       {func(i *drain.Instance) { i.Uses, i.Evacuate = onBr0, "migrate" }, false},
+	"architecture":                {func(i *drain.Instance) { i.Architecture = "s390x" }, true},
+	"name":                        {func(i *drain.Instance) { i.Name = strings.Repeat("\n", 63) }, true},
+	"volatile.evacuate.origin":    {func(i *drain.Instance) { i.Origin = "pet" }, true},
+	"volatile.last_state.power":   {func(i *drain.Instance) { i.Wanted = false }, true},
+	"volatile.uuid of another":    {func(i *drain.Instance) { i.ID = "id-plain0-0" }, true},
+	"no volatile.uuid":            {func(i *drain.Instance) { i.ID = "" }, true},
+	"boot.autostart, after stop":  {func(i *drain.Instance) { i.Running, i.Wanted = false, true }, true},
+	"project of the default name": {func(i *drain.Instance) { i.Project = "" }, true},
+}
+
+// No instance takes a pet from its owner: whatever its owner writes, the others leave for a window,
+// and where the operator said stop, all do but what would be lost. It is named, and runs on.
+func TestNoInstanceKeepsTheOthers(t *testing.T) {
+	for name, extreme := range extremes {
+		for _, stop := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, stop=%t", name, stop), func(t *testing.T) {
+				lxd := crowded(16, 16)
+				odd := lxd.Add("odd", "pet", true)
+				extreme.set(odd)
+				ran := odd.Running
+				for _, i := range lxd.Instance {
+					i.MayStop = stop
+				}
+				d := drainer(lxd)
+				d.Lanes, d.Others = drain.NewLanes(1, 0), true
+				before := survey(t, lxd)
+				plan := drain.PlanDrain(before, "pet", false)
+				require.NoError(t, plan.Possible(true))
+				report, err := d.Drain(t.Context(), "pet", false)
+				for _, i := range lxd.Instance {
+					if i != odd {
+						require.NotEqual(t, "pet", i.Member, "%s", i.Ref)
+						require.True(t, i.Running, "%s", i.Ref)
+					}
+				}
+				if stop && extreme.ended {
+					require.NoError(t, err)
+				}
+				if err == nil {
+					require.Equal(t, drain.Evacuated, lxd.Status("pet"))
+					require.False(t, odd.Member == "pet" && odd.Running)
+				} else {
+					require.ErrorIs(t, err, drain.ErrKept)
+					require.ErrorContains(t, err, odd.Ref.String())
+					require.Equal(t, "pet", odd.Member)
+					require.Equal(t, ran, odd.Running)
+					require.Equal(t, drain.Online, lxd.Status("pet"))
+					require.Equal(t, "manual", lxd.Member[0].Scheduler, "nothing new is placed there")
+					require.Equal(t, []drain.Ref{odd.Ref}, look(t, lxd).Kept("pet"))
+				}
+				require.Len(t, report.Moves, 4)
+
+				_, err = d.Undrain(t.Context(), "pet")
+				require.NoError(t, err)
+				require.Empty(t, lxd.Journal)
+				for _, i := range lxd.Instance {
+					require.Equal(t, "pet", i.Member, "%s", i.Ref)
+					require.Equal(t, i != odd || ran, i.Running, "%s", i.Ref)
+				}
+			})
+		}
+	}
+}
+
+// What keeps a pet from being emptied is judged again each time, and the drain ends once it can.
+func TestADrainOfTheOthersIsCarriedOnWith(t *testing.T) {
+	lxd := crowded(16, 16)
+	lxd.Instance[0].Evacuate = "stop"
+	tied := lxd.Add("tied", "pet", true)
+	tied.Ties = []string{"disk data"}
+	d := drainer(lxd)
+	d.Others = true
+	for range 3 {
+		_, err := d.Drain(t.Context(), "pet", false)
+		require.ErrorIs(t, err, drain.ErrKept)
+		require.ErrorContains(t, err, "cannot empty pet: the others have moved, these run on: tied: is tied to this member by disk data; force=true")
+	}
+	require.Zero(t, lxd.Evacuates)
+	require.False(t, lxd.Find(ref("plain0")).Running, "what says so is stopped all the same")
+	lxd.Add("new", "pet", true)
+	tied.Ties = nil
+	_, err := d.Drain(t.Context(), "pet", false)
+	require.NoError(t, err)
+	require.Equal(t, drain.Evacuated, lxd.Status("pet"))
+	_, err = d.Undrain(t.Context(), "pet")
+	require.NoError(t, err)
+	for _, i := range lxd.Instance {
+		require.Equal(t, "pet", i.Member)
+		require.True(t, i.Running, "%s", i.Ref)
+	}
+
+	tied.Ties = []string{"disk data"}
+	d.Others = false
+	calls := len(lxd.Calls)
+	_, err = d.Drain(t.Context(), "pet", false)
+	require.ErrorContains(t, err, "nothing was changed")
+	require.Len(t, lxd.Calls, calls)
+}
+
+// A failure of the others' moves is told as in any drain.
+func TestADrainOfTheOthersThatFails(t *testing.T) {
+	lxd := crowded(16, 16)
+	lxd.Add("tied", "pet", true).Ties = []string{"disk data"}
+	lxd.Fail = func(call string, r drain.Ref) error {
+		if call == "move" && r.Name == "plain1" {
+			return errors.New("pool is full")
+		}
+		return nil
+	}
+	d := drainer(lxd)
+	d.Others = true
+	_, err := d.Drain(t.Context(), "pet", false)
+	require.ErrorContains(t, err, "plain1: is still on pet: ")
+	require.ErrorContains(t, err, "pool is full")
+	require.NotContains(t, err.Error(), "tied")
+	for _, i := range lxd.Instance {
+		require.True(t, i.Running, "%s", i.Ref)
+	}
+}
+
+// A limit above what the member has asks for no more than that elsewhere; one that the member has
+// and no other is for force, or for the pet's operator, to decide.
+func TestALimitIsNoNeedBeyondWhatTheMemberHas(t *testing.T) {
+	for _, c := range []struct {
+		here, there int64
+		verdict     drain.Verdict
+	}{{16, 16, drain.Okay}, {8, 16, drain.Okay}, {64, 16, drain.Error}} {
+		lxd := crowded(c.here, c.there)
+		odd := lxd.Add("odd", "pet", true)
+		odd.Needs = drain.Needs{Memory: math.MaxInt64, CPUs: math.MaxInt32}
+		item := drain.PlanDrain(survey(t, lxd), "pet", false).Items[3]
+		require.Equal(t, c.verdict, item.Verdict, item.Reason)
+		if c.verdict != drain.Error {
+			continue
+		}
+		odd.MayStop = true
+		item = drain.PlanDrain(survey(t, lxd), "pet", false).Items[3]
+		require.Equal(t, drain.Warning, item.Verdict)
+		require.Contains(t, item.Reason, "moves to another member, as the pet's on-immovable says, though none can run it")
+		// It goes, and where it cannot start there it is no failure, and runs again at home.
+		lxd.Fail = func(call string, r drain.Ref) error {
+			if call == "start" && odd.Member != "pet" && r == odd.Ref {
+				return errors.New("cannot allocate memory")
+			}
+			return nil
+		}
+		d := drainer(lxd)
+		d.Lanes = drain.NewLanes(1, 0)
+		_, err := d.Drain(t.Context(), "pet", false)
+		require.NoError(t, err)
+		require.False(t, odd.Running)
+		_, err = d.Undrain(t.Context(), "pet")
+		require.NoError(t, err)
+		require.Equal(t, "pet", odd.Member)
+		require.True(t, odd.Running)
+	}
+}
+
+// drawn sets what an instance's owner can write.
+func drawn(t *rapid.T, i *drain.Instance) {
+	keys := []string{"plain"}
+	for name := range extremes {
+		if !strings.HasPrefix(name, "name") && !strings.HasPrefix(name, "project") && !strings.HasPrefix(name, "volatile.uuid") {
+			keys = append(keys, name)
+		}
+	}
+	for range 2 {
+		if key := rapid.SampledFrom(slices.Sorted(slices.Values(keys))).Draw(t, "key"); key != "plain" {
+			extremes[key].set(i)
+		}
+	}
+}
+
+// What the owner of one instance writes changes nothing in what a plan says of another, and the same
+// view has the same plan.
+func TestOnePlanOfEachInstance(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		lxd := crowded(rapid.Int64Range(1, 64).Draw(t, "pet"), rapid.Int64Range(1, 64).Draw(t, "others"))
+		for n := range rapid.IntRange(0, 5).Draw(t, "instances") {
+			i := lxd.Add(fmt.Sprintf("c%d", n), rapid.SampledFrom([]string{"pet", "pet", "b"}).Draw(t, "on"), rapid.Bool().Draw(t, "runs"))
+			i.MayStop = rapid.Bool().Draw(t, "may stop")
+			drawn(t, i)
+		}
+		force := rapid.Bool().Draw(t, "force")
+		plans := func() (map[drain.Ref]drain.Item, map[drain.Ref]drain.Item) {
+			view := survey(t, lxd)
+			items, leaving := map[drain.Ref]drain.Item{}, map[drain.Ref]drain.Item{}
+			plan := drain.PlanDrain(view, "pet", force)
+			require.Equal(t, plan, drain.PlanDrain(view, "pet", force), "the same view has the same plan")
+			for _, item := range plan.Items {
+				items[item.Ref] = item
+			}
+			for _, item := range drain.PlanLeave(view, "pet").Items {
+				leaving[item.Ref] = item
+			}
+			return items, leaving
+		}
+		before, leavingBefore := plans()
+		victim := rapid.SampledFrom(lxd.Instance).Draw(t, "instance")
+		drawn(t, victim)
+		after, leavingAfter := plans()
+		for ref, item := range before {
+			if ref != victim.Ref {
+				require.Equal(t, item, after[ref])
+				require.Equal(t, leavingBefore[ref], leavingAfter[ref])
+			}
+		}
+
+		// What a plan came to is planned again as it is: nothing is left to do.
+		d := drainer(lxd)
+		d.Lanes, d.Others = drain.NewLanes(1, 0), true
+		if _, err := d.Drain(context.Background(), "pet", force); err != nil {
+			require.ErrorIs(t, err, drain.ErrKept)
+			calls := len(lxd.Calls)
+			_, again := d.Drain(context.Background(), "pet", force)
+			require.ErrorIs(t, again, drain.ErrKept)
+			require.Len(t, lxd.Calls, calls)
+			return
+		}
+		require.True(t, drain.PlanDrain(survey(t, lxd), "pet", force).Done)
+	})
+}
