@@ -42,7 +42,7 @@ The exit status is 0 if nothing is refused, 1 if something is, and 2 for a wrong
 				if err != nil {
 					return usageError{err}
 				}
-				on.Has = server.Has
+				on.Has, on.Strict = server.Has, !server.TakesContainerKeys()
 			}
 			var allowed []byte
 			if policyFile != "" {
@@ -84,7 +84,7 @@ The exit status is 0 if nothing is refused, 1 if something is, and 2 for a wrong
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.Flags().StringVar(&policyFile, "policy", "", "file with lxd-cluster's option profile-policy (default: the option's default)")
 	cmd.Flags().StringVar(&version, "lxd", "", "version of LXD, like 5.0.2 (default: one that has all keys)")
-	cmd.Flags().BoolVar(&vm, "vm", false, "the instances are virtual machines")
+	cmd.Flags().BoolVar(&vm, "vm", false, "the instances are running virtual machines")
 	cmd.Flags().StringVar(&format, "format", "text", "text or json")
 	return cmd
 }

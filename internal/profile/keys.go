@@ -157,6 +157,13 @@ var vmKeys = map[string]bool{
 	"snapshots.schedule": true, "snapshots.schedule.stopped": true, "ubuntu_pro.guest_attach": true, "user.": true,
 }
 
+// stoppedVMKeys are those of vmKeys that LXD changes only while the machine is stopped: it
+// refuses the whole profile to one that runs (lxd/instance/drivers/driver_qemu.go, Update).
+var stoppedVMKeys = map[string]bool{
+	"limits.cpu.nodes": true, "limits.disk.priority": true, "placement.group": true, "raw.apparmor": true,
+	"security.protection.delete": true, "security.protection.start": true, "ubuntu_pro.guest_attach": true,
+}
+
 // containerDevices are the types that LXD refuses to a virtual machine, and the profile
 // with them.
 var containerDevices = map[string]bool{"unix-block": true, "unix-char": true, "unix-hotplug": true}

@@ -128,6 +128,19 @@ func ForContainers(p Profile) (ignored, refused []string) {
 	return append(ignored, refused...), refused
 }
 
+// ForStopped lists by their paths the keys of a profile that LXD changes only while a virtual
+// machine is stopped. takesContainerKeys reports whether the server lets keys for containers
+// pass (LXD 5.0.3 and later).
+func ForStopped(p Profile, takesContainerKeys bool) []string {
+	var stopped []string
+	for _, name := range slices.Sorted(maps.Keys(p.Config)) {
+		if row, ok := findKey(name); ok && (stoppedVMKeys[row.name] || !vmKeys[row.name] && !takesContainerKeys) {
+			stopped = append(stopped, document.Join("config", name))
+		}
+	}
+	return stopped
+}
+
 // Classify tells when each key and device of a validated profile is in force, by its path
 // ("config.limits.memory", "devices.tun"). What the tables do not know is Refused.
 func Classify(p Profile) map[string]Effect {

@@ -39,6 +39,10 @@ func ParseServer(version string) (Server, error) {
 	return Server{number(1), number(2), number(3)}, nil
 }
 
+// TakesContainerKeys reports whether the server lets keys for containers pass in the profile
+// of a running virtual machine, where they mean nothing.
+func (s Server) TakesContainerKeys() bool { return s.major > 5 || s.minor > 0 || s.patch >= 3 }
+
 // Has reports whether the server has an API extension that a key needs. A release between
 // two series has what the earlier one had at first.
 func (s Server) Has(extension string) bool {

@@ -159,7 +159,7 @@ func Instances(server Server) (map[string]Instance, error) {
 			Own:      map[string]string{},
 			InForce:  profile.Profile{Config: i.ExpandedConfig, Devices: i.ExpandedDevices},
 			VM:       i.Type == string(api.InstanceTypeVM),
-			Running:  i.StatusCode == api.Running,
+			Running:  runs(i.StatusCode),
 			Started:  i.LastUsedAt,
 		}
 		// LXD names the instances of an offline member without telling what they have.
@@ -175,6 +175,11 @@ func Instances(server Server) (map[string]Instance, error) {
 	}
 	return all, nil
 }
+
+// runs reports whether an instance in that state runs, as far as a profile is concerned: one
+// that has said over devlxd that it is ready (LXD 5.0.3 and later), and one that is frozen, do.
+// LXD says Error for what it cannot ask.
+func runs(state api.StatusCode) bool { return state != api.Stopped && state != api.Error }
 
 // Pending lists by their paths the keys and devices of a profile that are not in force in
 // a running instance that has it: they changed, or the instance got the profile, after it

@@ -126,6 +126,40 @@ func TestWhatIsNotOursStays(t *testing.T) {
 	assert.Contains(t, strings.Join(unit.Log, "\n"), "WARNING cannot write profile "+name)
 }
 
+// An instance that has said that it is ready, and one that is frozen, run.
+func TestWhatRuns(t *testing.T) {
+	for code, running := range map[api.StatusCode]bool{
+		api.Running: true, api.Ready: true, api.Frozen: true, api.Stopped: false, api.Error: false,
+	} {
+		w, lxd, _ := newWorld()
+		lxd.Add("a", "uuid", "").StatusCode = code
+		write(t, w, profile.Profile{Config: map[string]string{"security.nesting": "true"}})
+		if code != api.Error {
+			attach(t, w, "a")
+		}
+		instances, err := profiles.Instances(lxd)
+		require.NoError(t, err)
+		listed, err := profiles.List(lxd, owner)
+		require.NoError(t, err)
+		assert.Equal(t, running, instances["a"].Running, code.String())
+		assert.Equal(t, running, len(instances["a"].Pending(listed[name])) > 0, code.String())
+	}
+}
+
+// LXD refuses a profile to a virtual machine that runs: the message says what to do.
+func TestARunningVirtualMachine(t *testing.T) {
+	w, lxd, unit := newWorld()
+	lxd.Add("a", "uuid", "").Type = string(api.InstanceTypeVM)
+	write(t, w, profile.Profile{Config: map[string]string{"security.nesting": "true"}})
+	lxd.Refuse = func(string) error {
+		return api.StatusErrorf(400, `Key "security.nesting" cannot be updated when VM is running`)
+	}
+	s := profiles.Attach{Instance: "a", Profiles: map[string]profiles.Claim{name: {Relation: relation, Holds: func(map[string]string) bool { return true }}}}
+	require.NoError(t, s.Apply(context.Background(), w))
+	assert.Contains(t, w.Failed()[s.Name()], "cannot be updated when VM is running: stop the virtual machine")
+	assert.Contains(t, strings.Join(unit.Log, "\n"), "stop the virtual machine")
+}
+
 func TestName(t *testing.T) {
 	free := func(string) bool { return false }
 	assert.Equal(t, "dcib-shop-web", profiles.Name("shop", "web", "u", free))

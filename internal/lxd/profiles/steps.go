@@ -220,6 +220,10 @@ func (s Release) Apply(ctx context.Context, w *World) error {
 	return w.Note(ctx, s.Name(), err)
 }
 
+// runningVM is in LXD's refusal of a key that it does not change while a virtual machine runs
+// (lxd/instance/drivers/driver_qemu.go, Update).
+const runningVM = "cannot be updated when VM is running"
+
 // Note keeps what LXD refused, for those it concerns; an interrupted hook fails.
 func (w *World) Note(ctx context.Context, step string, err error) error {
 	if err == nil || ctx.Err() != nil {
@@ -229,6 +233,9 @@ func (w *World) Note(ctx context.Context, step string, err error) error {
 		w.failed = map[string]string{}
 	}
 	w.failed[step] = strings.Join(strings.Fields(err.Error()), " ") // LXD's errors have lines
+	if strings.Contains(err.Error(), runningVM) {
+		w.failed[step] += ": stop the virtual machine (lxc stop), and start it again when the unit says that the profile is in force; LXD before 5.0.3 also wants that for keys that are for containers only"
+	}
 	return w.Tools.Log(ctx, "WARNING", fmt.Sprintf("cannot %s: %s", step, w.failed[step]))
 }
 

@@ -22,7 +22,9 @@ type Verdict struct {
 // Target is what a profile is for.
 type Target struct {
 	Has func(extension string) bool // whether LXD has an API extension
-	VM  bool                        // the instance is a virtual machine
+	VM  bool                        // the instance is a virtual machine, and runs
+	// Strict is an LXD that refuses keys for containers to a running virtual machine.
+	Strict bool
 }
 
 // Judge returns a verdict on each key and device of a profile, sorted by path: config first.
@@ -68,6 +70,9 @@ func Judge(p profile.Profile, allowed Policy, on Target) []Verdict {
 		ignored, refused := profile.ForContainers(rest)
 		for _, path := range refused {
 			refuse(path, path+": LXD refuses it to a virtual machine, and the profile with it")
+		}
+		for _, path := range profile.ForStopped(rest, !on.Strict) {
+			refuse(path, path+": LXD does not change it while a virtual machine runs, and refuses the profile with it: stop the machine first")
 		}
 		for _, path := range ignored {
 			verdicts[path].Ignored = verdicts[path].Effect != profile.Refused
