@@ -289,6 +289,8 @@ func (w *world) cluster() cluster.World {
 		Hostname: hostname,
 		StateDir: w.stateDir(),
 		Now:      time.Now,
+
+		Addresses: cluster.Addresses(),
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -33,6 +34,8 @@ type World struct {
 	Hostname string           // the machine's name; its LXD's member name once it joins
 	StateDir string           // where the join key is kept, readable by root only
 	Now      func() time.Time // time.Now outside tests
+	// Addresses are this machine's; nil is not known.
+	Addresses []netip.Addr
 }
 
 // Facts are everything a plan is made from.
@@ -68,6 +71,12 @@ type Facts struct {
 	// NIC is what else the profile's nic has to say; the maas room says.
 	NIC map[string]string
 
+	// Unfinished are joins that are under way or broke off, while another unit asks to join.
+	Unfinished []Unfinished
+	// Moved says that this machine has lost the address by which its cluster knows it; empty when
+	// it has not.
+	Moved string
+
 	// Stuck says how LXD's database fails to answer; of LXD itself is then known what it
 	// says without it. Empty when it answers.
 	Stuck string
@@ -101,6 +110,10 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 		f.Remains, err = w.LXD.Remains()
 	}
 	if err != nil {
+		// Without its address LXD does not start.
+		if moved, movedErr := f.lookForAddress(ctx, w); movedErr != nil || moved != "" {
+			return f, errors.Join(movedErr, charm.Blocked("%s: %s", moved, err))
+		}
 		return f, charm.Waiting("%s", err)
 	}
 	options, err := w.Tools.Config(ctx)
@@ -159,6 +172,18 @@ func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w World)
 	for _, unit := range units {
 		if f.Peers[unit], err = readBag(ctx, w.Tools, f.Relation, unit); err != nil {
 			return err
+		}
+	}
+	if f.LXD.Clustered {
+		address := f.LXD.address()
+		if address == "" {
+			address = f.Mine.Wish.Address
+		}
+		f.Moved = w.moved(address, func() (string, error) { return w.Tools.Address(ctx, lxdcluster.Endpoint) })
+	}
+	if f.LXD.Clustered && f.Stuck == "" && f.anybodyAsks() {
+		if f.Unfinished, err = w.LXD.Unfinished(ctx); err != nil {
+			return charm.Waiting("%s", err)
 		}
 	}
 	if f.LXD.Clustered && !f.anybodyAsks() && f.Stuck == "" && f.otherCluster() == "" {

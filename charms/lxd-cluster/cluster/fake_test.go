@@ -26,6 +26,8 @@ type lxdWorld struct {
 	now      time.Time
 	guests   map[*[]Member]*draintest.LXD // what is located in each cluster
 	volumes  map[string][]string          // custom volumes by member
+	// unfinished are the rows of joins that broke off.
+	unfinished []Unfinished
 }
 
 func newLXDWorld() *lxdWorld {
@@ -43,6 +45,8 @@ type fakeLXD struct {
 	pools   map[string]Pool      // as they were made here
 	parents map[string]string    // that it joined with
 	refuses map[Belonging]string // to be deleted, and why
+	// breakJoin makes that many joins break off after LXD has accepted the member.
+	breakJoin int
 	// failJoin makes that many joins fail after the token was spent.
 	failJoin int
 	// effects counts changes, so that a test sees an idle hook do nothing.
@@ -159,6 +163,16 @@ func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool, pare
 		}
 	}
 	_, name, _ := strings.Cut(token, " for ")
+	for _, u := range l.world.unfinished {
+		if u.Name == name || u.Address == address {
+			return errors.New("Failed to insert new node into the database: UNIQUE constraint failed: nodes.name")
+		}
+	}
+	if l.breakJoin > 0 {
+		l.breakJoin--
+		l.world.unfinished = append(l.world.unfinished, Unfinished{name, address})
+		return errors.New("the machine went down")
+	}
 	for _, m := range *issuer.members {
 		if m.Name == name || m.Address == address {
 			return fmt.Errorf("The cluster already has a member with name %s or address %s", name, address)
@@ -405,6 +419,16 @@ func (l *fakeLXD) DeleteMember(_ context.Context, member string, force bool) err
 		l.local, l.members = l.world.machine().local, nil
 		l.local.Listens = listens
 	}
+	return nil
+}
+
+func (l *fakeLXD) Unfinished(context.Context) ([]Unfinished, error) {
+	return slices.Clone(l.world.unfinished), nil
+}
+
+func (l *fakeLXD) DropUnfinished(_ context.Context, name string) error {
+	defer l.effect("drop " + name)()
+	l.world.unfinished = slices.DeleteFunc(l.world.unfinished, func(u Unfinished) bool { return u.Name == name })
 	return nil
 }
 

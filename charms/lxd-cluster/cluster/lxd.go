@@ -67,6 +67,10 @@ type LXD interface {
 	// DeleteMember removes a member, this one too, and returns when it was seen gone. LXD
 	// refuses as long as anything is located there, unless it is forced.
 	DeleteMember(ctx context.Context, member string, force bool) error
+	// Unfinished lists the members that LXD has accepted and that have not come in.
+	Unfinished(ctx context.Context) ([]Unfinished, error)
+	// DropUnfinished removes one of these.
+	DropUnfinished(ctx context.Context, name string) error
 	// Unlisten undoes Listen.
 	Unlisten(ctx context.Context, address string) error
 }
@@ -498,32 +502,18 @@ func otherVotes(server lxdclient.InstanceServer, self string) bool {
 
 // Replicas implements LXD, by what LXD keeps of its own machine.
 func (s *Socket) Replicas(ctx context.Context) ([]Replica, error) {
-	server, err := s.Server(ctx)
-	if err != nil {
-		return nil, err
-	}
-	answer, _, err := server.RawQuery("POST", "/internal/sql", map[string]string{"database": "local", "query": "SELECT address, role FROM raft_nodes ORDER BY id"}, "")
+	rows, err := s.query(ctx, "local", "SELECT address, role FROM raft_nodes ORDER BY id")
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask this machine's LXD where its database is: %w", err)
 	}
-	var batch struct {
-		Results []struct {
-			Rows [][]any `json:"rows"`
-		}
-	}
-	if err := answer.MetadataAsStruct(&batch); err != nil {
-		return nil, fmt.Errorf("cannot read where LXD's database is: %w", err)
-	}
 	var replicas []Replica
-	for _, result := range batch.Results {
-		for _, row := range result.Rows {
-			if len(row) != 2 {
-				return nil, fmt.Errorf("cannot read where LXD's database is: expected an address and a role, found %v", row)
-			}
-			// The roles of go-dqlite's client.NodeRole: 0 votes, 1 stands by, 2 is spare.
-			role := fmt.Sprint(row[1])
-			replicas = append(replicas, Replica{Address: fmt.Sprint(row[0]), Votes: role == "0", Spare: role != "0" && role != "1"})
+	for _, row := range rows {
+		if len(row) != 2 {
+			return nil, fmt.Errorf("cannot read where LXD's database is: expected an address and a role, found %v", row)
 		}
+		// The roles of go-dqlite's client.NodeRole: 0 votes, 1 stands by, 2 is spare.
+		role := fmt.Sprint(row[1])
+		replicas = append(replicas, Replica{Address: fmt.Sprint(row[0]), Votes: role == "0", Spare: role != "0" && role != "1"})
 	}
 	return replicas, nil
 }

@@ -40,6 +40,14 @@ func Plan(f Facts) charm.Plan[World] {
 	if lacks := f.lacks(); lacks != "" {
 		problems = append(problems, fmt.Sprintf("option bridge is %s: this machine (%s) has no bridge %s: make it there, as other members may have it, or name one of %s, or have LXD make it: lxc network create", lacks, f.LXD.Member, lacks, f.networkNames()))
 	}
+	for _, problem := range []string{f.Moved, f.brokenJoins()} {
+		if problem != "" && f.LXD.Clustered {
+			problems = append(problems, problem)
+		}
+	}
+	if f.Moved != "" && status.Level == charm.LevelWaiting {
+		status.Level = charm.LevelActive // whose members are offline follows from it
+	}
 	if len(problems) > 0 && status.Level == charm.LevelActive {
 		status = charm.Blockedf("%s", strings.Join(problems, "; "))
 	}
@@ -233,7 +241,7 @@ func (f Facts) issue() []charm.Step[World] {
 // asking lists the units that want a token, and can get in with one, in the order of their
 // numbers.
 func (f Facts) asking() []string {
-	return f.joiners(func(w lxdcluster.Wish) bool { return f.inPlaceOf(w) == nil })
+	return f.joiners(func(w lxdcluster.Wish) bool { return f.inPlaceOf(w) == nil && f.brokenOff(w) == nil })
 }
 
 // heirs are the units that cannot join as long as an offline member is there, each with why.

@@ -37,6 +37,10 @@ func (f Facts) stuck() charm.Plan[World] {
 	if f.alone() && len(f.Remains) == 0 {
 		action = "start-over"
 	}
+	if f.Moved != "" {
+		// No replica helps: it is not reached where the others look for it.
+		return charm.Plan[World]{Steps: steps, Status: charm.Blockedf("%s: %s", f.Moved, f.Stuck), Version: f.LXD.Version}
+	}
 	status := charm.Waitingf("%s: start the machines of members that are down; if they are gone for good: juju run %s %s", f.Stuck, f.Unit, action)
 	return charm.Plan[World]{Steps: steps, Status: status, Version: f.LXD.Version}
 }

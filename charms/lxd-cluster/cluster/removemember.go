@@ -20,6 +20,9 @@ func RemoveMember(ctx context.Context, f Facts, w World, call charm.Call) (map[s
 	}
 	at := slices.IndexFunc(f.LXD.Members, func(m Member) bool { return m.Name == name })
 	if at < 0 {
+		if results, ok, err := f.removeUnfinished(ctx, w, call, name); ok || err != nil {
+			return results, err
+		}
 		return nil, fmt.Errorf("cannot remove member %q: LXD has none of that name: its members are %s", name, strings.Join(memberNames(f.LXD.Members), ", "))
 	}
 	if m := f.LXD.Members[at]; m.Live() {

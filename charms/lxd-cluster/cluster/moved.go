@@ -1,0 +1,53 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/dcib/dcib/internal/relation/lxdcluster"
+)
+
+// Addresses returns this machine's own addresses; nil where it does not say.
+func Addresses() []netip.Addr {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var addresses []netip.Addr
+	for _, a := range all {
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+			addresses = append(addresses, prefix.Addr())
+		}
+	}
+	return addresses
+}
+
+// moved says that the machine has lost the address, as host:port, by which the cluster knows it, and
+// how that is repaired; empty when it has it. now returns the one that Juju knows.
+func (w World) moved(address string, now func() (string, error)) string {
+	known, err := netip.ParseAddrPort(address)
+	if err != nil || len(w.Addresses) == 0 || known.Addr().IsUnspecified() || slices.Contains(w.Addresses, known.Addr()) {
+		return ""
+	}
+	has := "this machine has another"
+	if juju, err := now(); err == nil && juju != known.Addr().String() {
+		has = "Juju knows this machine as " + juju
+	}
+	return fmt.Sprintf("LXD's cluster knows this member as %s, and %s: give the machine that address back; or stop LXD on all members, change the address with lxd cluster edit on each, and start them again", address, has)
+}
+
+// lookForAddress is moved for a LXD that does not answer, by what this unit once told the others.
+func (f Facts) lookForAddress(ctx context.Context, w World) (string, error) {
+	relations, err := w.Tools.RelationIDs(ctx, lxdcluster.Endpoint)
+	if err != nil || len(relations) == 0 {
+		return "", err
+	}
+	mine, err := readBag(ctx, w.Tools, relations[0], f.Unit)
+	if err != nil || mine.Wish.Cluster == "" {
+		return "", err
+	}
+	return w.moved(mine.Wish.Address, func() (string, error) { return w.Tools.Address(ctx, lxdcluster.Endpoint) }), nil
+}

@@ -1,0 +1,61 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/charm/crashtest"
+	"github.com/dcib/dcib/internal/hooktool"
+)
+
+// silentLXD is one that does not start, since it cannot listen.
+type silentLXD struct{ *fakeLXD }
+
+func (silentLXD) Look(context.Context) (Local, error) {
+	return Local{}, errors.New("cannot ask this machine's LXD about itself: connection refused")
+}
+
+// A machine that got another address needs that of LXD's cluster changed; no replica of its database
+// helps it.
+func TestAMachineWithAnotherAddress(t *testing.T) {
+	for name, state := range map[string]func(l *fakeLXD) LXD{
+		"and LXD's database does not answer": func(l *fakeLXD) LXD { l.stuck = true; return l },
+		"and LXD does not start":             func(l *fakeLXD) LXD { return silentLXD{l} },
+		"and LXD sees the others offline": func(l *fakeLXD) LXD {
+			l.setStatus(hostOf(1), "Offline")
+			return l
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := formed(t, 3)
+			l := state(m.lxds["lxd-cluster/0"])
+			message := func(has ...string) string {
+				c := m.charm()
+				open := c.World
+				c.World = func(event hooktool.Event, tools hooktool.Tools) World {
+					w := open(event, tools)
+					w.LXD = l
+					for _, a := range has {
+						w.Addresses = append(w.Addresses, netip.MustParseAddr(a))
+					}
+					return w
+				}
+				require.NoError(t, crashtest.Try(m.w.gate, m.juju, c, hooktool.Event{Hook: "update-status", Unit: "lxd-cluster/0"}))
+				unit := m.juju.Units["lxd-cluster/0"]
+				return unit.Status + " " + unit.Message
+			}
+			require.NotContains(t, message("127.0.0.1", "10.0.0.1"), "lxd cluster edit", "it has its address")
+			require.NotContains(t, message(), "lxd cluster edit", "nothing is known of it")
+			m.juju.Units["lxd-cluster/0"].Address = "10.0.0.77"
+			says := message("127.0.0.1", "10.0.0.77")
+			require.Contains(t, says, "blocked LXD's cluster knows this member as 10.0.0.1:8443, and Juju knows this machine as 10.0.0.77")
+			require.Contains(t, says, "lxd cluster edit")
+			require.NotContains(t, says, "recover-from-quorum-loss")
+			require.NotContains(t, says, "remove-member")
+		})
+	}
+}
