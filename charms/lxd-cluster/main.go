@@ -48,10 +48,13 @@ type world struct {
 	asked  *broker.World // made once per hook: it remembers what LXD refused in it
 	// refused is what LXD refused the clients of relation https in this hook.
 	refused map[string]string
+	// ended are the components that a step has ended in this hook, see apart.
+	ended map[string]charm.Status
 }
 
 // facts are what the rooms saw.
 type facts struct {
+	Ended   map[string]charm.Status // components that have ended in this hook, see apart
 	Install install.Facts
 	Unsafe  string // what is known against this machine's LXD; empty when nothing
 	Cluster cluster.Facts
@@ -81,7 +84,7 @@ func main() {
 func whole() charm.Charm[facts, *world] {
 	return charm.Charm[facts, *world]{
 		World: func(event hooktool.Event, tools hooktool.Tools) *world {
-			return &world{tools: tools, socket: &cluster.Socket{}, event: event, refused: map[string]string{}}
+			return &world{tools: tools, socket: &cluster.Socket{}, event: event, refused: map[string]string{}, ended: map[string]charm.Status{}}
 		},
 		Observe: observe,
 		Plan:    plan,
@@ -106,6 +109,7 @@ func whole() charm.Charm[facts, *world] {
 }
 
 func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err error) {
+	f.Ended = maps.Clone(w.ended)
 	if f.Cluster, err = cluster.Observe(ctx, event, w.cluster()); err != nil {
 		return f, err
 	}
@@ -187,13 +191,13 @@ func plan(f facts) charm.Plan[*world] {
 	scraped, unreadable := metrics.Plan(f.Metrics)
 	steps = append(steps, charm.Lift(scraped, (*world).metrics)...)
 	issued, unissued := certificate.Plan(f.Cert)
-	steps = append(steps, charm.Lift(issued, (*world).certificate)...)
+	steps = append(steps, apart("certificate", charm.Lift(issued, (*world).certificate))...)
 	known, unknown := maas.Plan(f.MAAS)
 	trusted := trust.Plan(f.Trust)
 	steps = append(steps, charm.Lift(trusted.Steps, (*world).trust)...)
 	shared := ceph.Plan(f.Ceph)
-	steps = append(steps, charm.Lift(shared.Steps, (*world).ceph)...)
-	steps = append(steps, charm.Lift(known, (*world).maas)...)
+	steps = append(steps, apart("ceph", charm.Lift(shared.Steps, (*world).ceph))...)
+	steps = append(steps, apart("maas", charm.Lift(known, (*world).maas))...)
 	var problems []string
 	if trusted.Status.Level == charm.LevelBlocked {
 		problems = append(problems, trusted.Status.Message)
@@ -219,7 +223,7 @@ func plan(f facts) charm.Plan[*world] {
 	if status.Level == charm.LevelActive && f.Unsafe != "" {
 		status.Message += "; " + f.Unsafe
 	}
-	return charm.Plan[*world]{Steps: steps, Status: status, Version: p.Version}
+	return charm.Plan[*world]{Steps: steps, Status: merged(status, f.Ended), Version: p.Version}
 }
 
 // Within implements charm.Within.

@@ -135,6 +135,16 @@ func Waiting(format string, args ...any) error {
 	return &statusError{Waitingf(format, args...)}
 }
 
+// StatusOf returns the status that Blocked or Waiting have made an error of; ok is false for
+// any other error, and for none.
+func StatusOf(err error) (status Status, ok bool) {
+	var said *statusError
+	if !errors.As(err, &said) {
+		return Status{}, false
+	}
+	return said.status, true
+}
+
 // rounds bounds how often a hook looks again after it changed something. Plans settle in
 // two or three; more means that steps undo each other.
 const rounds = 8
