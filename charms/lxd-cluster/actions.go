@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/dcib/dcib/charms/lxd-cluster/backup"
+	"github.com/dcib/dcib/charms/lxd-cluster/broker"
 	"github.com/dcib/dcib/charms/lxd-cluster/cloud"
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/charms/lxd-cluster/refresh"
@@ -27,6 +28,11 @@ func listMembers(_ context.Context, f facts, _ *world, _ charm.Call) (map[string
 		"count":   fmt.Sprint(len(f.Cluster.LXD.Members)),
 		"members": strings.TrimSuffix(lines.String(), "\n"),
 	}, nil
+}
+
+// listRequesters shows which of the policies holds for whom.
+func listRequesters(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+	return broker.ListRequesters(ctx, f.Broker, w.broker(), call)
 }
 
 // showPlan shows the steps that a hook would take now.

@@ -92,6 +92,7 @@ func whole() charm.Charm[facts, *world] {
 		Deadlines: charm.Deadlines{Observe: 2 * cluster.DatabaseTime},
 		Actions: map[string]charm.Action[facts, *world]{
 			"list-members":             listMembers,
+			"list-requesters":          listRequesters,
 			"show-plan":                showPlan,
 			"remove-member":            removeMember,
 			"recover-from-quorum-loss": recoverFromQuorumLoss,

@@ -20,6 +20,7 @@ func newProfileCmd() *cobra.Command {
 	var (
 		policyFile, version, format string
 		vm                          bool
+		requester                   policy.Requester
 	)
 	cmd := &cobra.Command{
 		Use:   "profile FILE",
@@ -59,7 +60,7 @@ The exit status is 0 if nothing is refused, 1 if something is, and 2 for a wrong
 			if err != nil {
 				return usageError{fmt.Errorf("cannot read the profile: %w", err)}
 			}
-			verdicts := judge(text, rules, on)
+			verdicts := judge(text, rules.For(requester), on)
 			shown := shownProfile{Items: []shownItem{}}
 			for _, v := range verdicts {
 				shown.add(v)
@@ -83,6 +84,9 @@ The exit status is 0 if nothing is refused, 1 if something is, and 2 for a wrong
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.Flags().StringVar(&policyFile, "policy", "", "file with lxd-cluster's option profile-policy (default: the option's default)")
+	cmd.Flags().StringVar(&requester.Endpoint, "endpoint", policy.Endpoint, "the endpoint of lxd-cluster that the application is related to, for a policy with requesters")
+	cmd.Flags().StringVar(&requester.Model, "model", "", "the UUID of the application's model, likewise")
+	cmd.Flags().StringVar(&requester.Relation, "relation", "", "the number of the relation, likewise")
 	cmd.Flags().StringVar(&version, "lxd", "", "version of LXD, like 5.0.2 (default: one that has all keys)")
 	cmd.Flags().BoolVar(&vm, "vm", false, "the instances are running virtual machines")
 	cmd.Flags().StringVar(&format, "format", "text", "text or json")

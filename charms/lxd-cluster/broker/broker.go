@@ -26,9 +26,6 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// Endpoint is the relation to those who ask, in charmcraft.yaml.
-const Endpoint = "lxd-profile"
-
 // What Juju writes into an instance's options when it makes it.
 // https://github.com/juju/juju/blob/main/environs/tags/tags.go
 const (
@@ -49,8 +46,8 @@ type Facts struct {
 	Model     string // its model's UUID
 	Owner     string // the mark of this application
 	Project   string
-	Policy    policy.Policy
-	PolicyErr string // why there is no policy; "" when there is
+	Policies  policy.Set
+	PolicyErr string // why there are no policies; "" when there are
 	Relations []Relation
 	Instances map[string]Instance
 	Profiles  map[string]profiles.Profile
@@ -65,6 +62,7 @@ type Facts struct {
 // Relation is one application that asks.
 type Relation struct {
 	ID, App   string
+	Endpoint  string           // over which it asks
 	Wish      *lxdprofile.Wish // nil while there is none that can be read
 	WishErr   string           // why the wish cannot be read; "" when nothing is written yet
 	Units     []Unit           // as Juju lists them
@@ -88,6 +86,10 @@ type Instance struct {
 	Nonces   map[string]string // by key
 }
 
+// maxUnits is how many units of one relation are served. Juju is asked for each one's databag in
+// each hook, which has to end in time for all the other relations.
+const maxUnits = 1000
+
 // Observe gathers the facts. active says whether this unit is to act: exactly one may, the
 // one that leads in Juju and is a member of the cluster. For the others it asks nobody
 // anything.
@@ -106,24 +108,28 @@ func Observe(ctx context.Context, event hooktool.Event, w *World, active bool) (
 		return f, nil
 	}
 	f.Now = w.Now()
-	ids, err := w.Tools.RelationIDs(ctx, Endpoint)
-	if err != nil {
-		return f, err
-	}
-	for _, id := range ids {
-		r, err := f.observeRelation(ctx, id, w.Tools)
+	for _, endpoint := range policy.Endpoints() {
+		ids, err := w.Tools.RelationIDs(ctx, endpoint)
 		if err != nil {
 			return f, err
 		}
-		f.Relations = append(f.Relations, r)
+		for _, id := range ids {
+			r, err := f.observeRelation(ctx, id, w.Tools)
+			if err != nil {
+				return f, err
+			}
+			r.Endpoint = endpoint
+			f.Relations = append(f.Relations, r)
+		}
 	}
 	// In the order of their numbers: where two set the same, the older one has it.
 	slices.SortFunc(f.Relations, func(a, b Relation) int { return lxdprofile.RelationNumber(a.ID) - lxdprofile.RelationNumber(b.ID) })
+	var err error
 	if f.Profiles, err = profiles.List(w.LXD, f.Owner); err != nil {
 		return f, fmt.Errorf("cannot list LXD's profiles in project %s: %w", f.Project, err)
 	}
 	ours := slices.ContainsFunc(slices.Collect(maps.Values(f.Profiles)), func(p profiles.Profile) bool { return p.Ours })
-	if len(ids) == 0 && !ours {
+	if len(f.Relations) == 0 && !ours {
 		return f, nil // nobody asks, and nothing is left of those who did
 	}
 	if err := f.observeInstances(w.LXD); err != nil {
@@ -135,7 +141,7 @@ func Observe(ctx context.Context, event hooktool.Event, w *World, active bool) (
 		return f, err
 	}
 	text, _ := config[policy.Option].(string)
-	if f.Policy, err = policy.Parse(text); err != nil {
+	if f.Policies, err = policy.Parse(text); err != nil {
 		f.PolicyErr = err.Error()
 	}
 	return f, nil
@@ -162,10 +168,16 @@ func (f Facts) observeRelation(ctx context.Context, id string, tools hooktool.To
 	if err != nil {
 		return r, err
 	}
+	slices.SortFunc(names, func(a, b string) int { return lxdprofile.UnitNumber(a) - lxdprofile.UnitNumber(b) })
 	listed := map[int]bool{}
-	for _, name := range names {
+	for i, name := range names {
 		listed[lxdprofile.UnitNumber(name)] = true
 		unit := Unit{Name: name}
+		if i >= maxUnits {
+			unit.Err = fmt.Sprintf("cannot serve more than %d units over one relation: relate the others by an application of their own", maxUnits)
+			r.Units = append(r.Units, unit)
+			continue
+		}
 		bag, err := tools.RelationGet(ctx, id, name)
 		if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
 			return r, err
@@ -181,7 +193,7 @@ func (f Facts) observeRelation(ctx context.Context, id string, tools hooktool.To
 		return r, err
 	}
 	if r.Answer, err = lxdprofile.DecodeAnswer(r.Published); err != nil {
-		r.Answer = lxdprofile.Answer{} // it is written anew
+		r.Answer = lxdprofile.Answer{} // it is written again
 	}
 	for name, state := range r.Answer.Units {
 		// Juju lists to a unit only those whose joining it has handled: to a unit that was

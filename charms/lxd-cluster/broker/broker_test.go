@@ -62,6 +62,7 @@ func (c *cluster) charm() charm.Charm[broker.Facts, *broker.World] {
 		Plan: func(f broker.Facts) charm.Plan[*broker.World] {
 			return charm.Plan[*broker.World]{Steps: broker.Plan(f), Status: charm.Active("")}
 		},
+		Actions: map[string]charm.Action[broker.Facts, *broker.World]{"list-requesters": broker.ListRequesters},
 	}
 }
 
@@ -98,8 +99,13 @@ type asker struct {
 // ask relates an application of a model, across models, with n units, whose instances
 // exist.
 func (c *cluster) ask(model, app string, n int, config ...string) *asker {
+	return c.askOver("lxd-profile", model, app, n, config...)
+}
+
+// askOver is ask over one of lxd-cluster's endpoints.
+func (c *cluster) askOver(endpoint, model, app string, n int, config ...string) *asker {
 	a := &asker{c: c, app: "remote-" + model[len(model)-4:] + app, name: "sub-" + app, claims: map[int]*lxdprofile.Claim{}}
-	a.relation = c.juju.Relate("lxd-cluster:lxd-profile", a.app+":lxd-profile")
+	a.relation = c.juju.Relate("lxd-cluster:"+endpoint, a.app+":lxd-profile")
 	a.wish = lxdprofile.Wish{Application: app, Model: "shop", ModelUUID: model}
 	a.want(config...)
 	for i := range n {
@@ -150,9 +156,10 @@ func (a *asker) prove(i int) {
 // settle takes every unit from its claim to the profile.
 func (a *asker) settle() *asker {
 	a.c.t.Helper()
-	a.c.hook()
-	for i := range a.claims {
-		a.prove(i)
+	// Twice, since across models some units are challenged before the others.
+	for range 2 {
+		a.c.hook()
+		a.proveIfAsked()
 	}
 	a.c.hook()
 	for i := range a.claims {
@@ -224,7 +231,7 @@ func TestFromTheWishToTheContainers(t *testing.T) {
 	p := c.lxd.Profiles["dcib-shop-web"]
 	assert.Equal(t, map[string]string{
 		"limits.memory": "512MiB", "user.dcib.owner": here + "/lxd-cluster dcib-shop-web",
-		"user.dcib.relation": "lxd-profile:0", "user.dcib.application": shop + "/web",
+		"user.dcib.relation": "lxd-profile:0", "user.dcib.application": shop + "/web", "user.dcib.model": shop,
 	}, p.Config)
 
 	// Nothing to do is nothing done.
@@ -265,6 +272,12 @@ func TestHostileClaims(t *testing.T) {
 		c.lxd.Writes = nil
 		return c, victim, thief
 	}
+	// fresh has a thief that has proven nothing yet, so that nothing says of which model it is.
+	fresh := func(t *testing.T) (*cluster, *asker, *asker) {
+		c := newCluster(t)
+		victim := c.ask(shop, "web", 2, "limits.memory=1GiB").settle()
+		return c, victim, c.ask(rogue, "evil", 1, "limits.memory=1MiB")
+	}
 	untouched := func(c *cluster) {
 		c.t.Helper()
 		assert.Equal(c.t, []string{"default", "juju-shop-abc", "dcib-shop-web"}, c.profilesOf("juju-web-0"))
@@ -275,14 +288,24 @@ func TestHostileClaims(t *testing.T) {
 		thief.claims[0].Instance = "juju-web-0"
 		thief.say(0)
 		c.hook()
-		assert.Equal(t, lxdprofile.Refused, thief.state(0).State)
-		assert.Equal(t, `instance juju-web-0 is no machine of model "`+rogue+`"`, thief.state(0).Message)
-		assert.Contains(t, strings.Join(c.juju.Units["lxd-cluster/0"].Log, "\n"), "WARNING lxd-profile:1: refused to sub-evil/0 of "+thief.app)
+		assert.Equal(t, lxdprofile.UnknownInstance, thief.state(0).State)
+		assert.Equal(t, `cannot find instance "juju-web-0" of model "`+rogue+`" in LXD project default of this cluster, the only project served: integrate with the lxd-cluster whose instance it is`, thief.state(0).Message)
+		assert.Contains(t, strings.Join(c.juju.Units["lxd-cluster/0"].Log, "\n"), "WARNING lxd-profile:1: unknown-instance to sub-evil/0 of "+thief.app)
 		assert.NotContains(t, c.lxd.Instances["juju-web-0"].Config, thief.nonce())
 		untouched(c)
 	})
-	t.Run("and its model and unit", func(t *testing.T) {
+	t.Run("and its model, of one that has proven another", func(t *testing.T) {
 		c, victim, thief := setup(t)
+		*thief.claims[0] = *victim.claims[0]
+		thief.claims[0].Unit = "sub-evil/0"
+		thief.say(0)
+		c.hook()
+		assert.Equal(t, lxdprofile.UnknownInstance, thief.state(0).State)
+		assert.NotContains(t, c.lxd.Instances["juju-web-0"].Config, thief.nonce(), "nothing is written on its word")
+		untouched(c)
+	})
+	t.Run("and its model and unit", func(t *testing.T) {
+		c, victim, thief := fresh(t)
 		thief.wish.Application, thief.wish.ModelUUID = "web", shop
 		thief.want("limits.memory=1MiB")
 		*thief.claims[0] = *victim.claims[0]
@@ -290,7 +313,6 @@ func TestHostileClaims(t *testing.T) {
 		thief.say(0) // with the victim's own proof, had it been seen
 		c.hook()
 		assert.Equal(t, lxdprofile.Challenged, thief.state(0).State)
-		assert.Contains(t, c.juju.Units["lxd-cluster/0"].Log, "WARNING lxd-profile:1: sub-evil/0 of "+thief.app+", which was in instance juju-evil-0, claims instance juju-web-0: it gets nothing there until it has proven it")
 		untouched(c)
 		for _, proof := range []string{"", "00", strings.Repeat("0", 64), victim.claims[0].Proof, thief.claims[0].Prove(thief.nonce(), ""), thief.state(0).Challenge} {
 			thief.claims[0].Proof = proof
@@ -301,7 +323,7 @@ func TestHostileClaims(t *testing.T) {
 		}
 	})
 	t.Run("a proof of another relation", func(t *testing.T) {
-		c, victim, thief := setup(t)
+		c, victim, thief := fresh(t)
 		thief.wish.ModelUUID = shop
 		thief.want("limits.memory=1MiB")
 		*thief.claims[0] = *victim.claims[0]
@@ -358,7 +380,7 @@ func TestHostileClaims(t *testing.T) {
 		thief.claims[0].Instance = "bare"
 		thief.say(0)
 		c.hook()
-		assert.Equal(t, lxdprofile.Refused, thief.state(0).State)
+		assert.Equal(t, lxdprofile.UnknownInstance, thief.state(0).State)
 	})
 	t.Run("the same names", func(t *testing.T) {
 		c, _, _ := setup(t)
@@ -577,7 +599,7 @@ func TestMadeAnewInBetween(t *testing.T) {
 	a.want("limits.memory=2GiB")
 	c.hook()
 	assert.Equal(t, []string{"default", "juju-shop-abc"}, c.profilesOf("juju-web-0"))
-	assert.Equal(t, lxdprofile.Refused, a.state(0).State)
+	assert.Equal(t, lxdprofile.UnknownInstance, a.state(0).State)
 }
 
 // What LXD will not do is told to the unit; it neither fails the hook nor holds up others.

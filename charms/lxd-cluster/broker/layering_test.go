@@ -182,7 +182,7 @@ func TestWritesDoNotGrowWithUnits(t *testing.T) {
 		for _, write := range c.lxd.Writes {
 			counts[strings.Join(strings.Fields(write)[:2], " ")]++
 		}
-		require.Equal(t, map[string]int{"create profile": 1, "update instance": 2 * n}, counts, "%d units come", n)
+		require.Equal(t, map[string]int{"create profile": 1, "update profile": 1, "update instance": 2 * n}, counts, "%d units come", n)
 		for _, want := range []string{"limits.memory=2GiB", "security.nesting=true"} {
 			c.lxd.Writes = nil
 			a.want(want)

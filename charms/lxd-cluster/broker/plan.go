@@ -81,7 +81,7 @@ func (f Facts) cleanUp() []charm.Step[*World] {
 	return steps
 }
 
-// notes are the options of an instance that are about one relation.
+// notes are the options of an instance that are about one relation, the nonce first.
 func notes(relation string) []string {
 	return []string{lxdprofile.NonceKey(relation), profiles.AttachedKey(relation), profiles.RestartKey(relation)}
 }
@@ -101,18 +101,11 @@ type outcome struct {
 	profile  string // its name; "" when there is none and none is to be
 	content  profile.Profile
 	write    *profiles.Write // nil when it has not to be written
+	model    string          // of the application that asks; "" while it is not known
+	policy   policy.Policy   // which is its
 	refused  string          // why the wish is not in it; "" when it is
 	wait     string          // what has to happen before there can be a profile
 	verdicts []verdict
-}
-
-// verdict is what the claim of one unit is worth.
-type verdict struct {
-	unit    Unit
-	state   string
-	message string
-	proven  bool
-	holds   string // the instance that is not to be taken from it
 }
 
 func (f Facts) outcomes() []outcome {
@@ -120,9 +113,9 @@ func (f Facts) outcomes() []outcome {
 	taken := map[string]bool{}
 	for i, r := range f.Relations {
 		o := &outcomes[i]
-		for _, u := range r.Units {
-			o.verdicts = append(o.verdicts, f.judge(r, u))
-		}
+		o.model = f.modelOf(r)
+		o.policy = f.Policies.For(r.requester(o.model))
+		o.verdicts = f.judge(r, o.model)
 		f.decide(r, o, outcomes[:i], taken)
 	}
 	return outcomes
@@ -147,79 +140,6 @@ func (o outcome) clash(content profile.Profile, earlier []outcome) string {
 	return ""
 }
 
-// judge weighs a unit's claim.
-func (f Facts) judge(r Relation, u Unit) verdict {
-	v := verdict{unit: u}
-	record, hasRecord := r.record(u.Name)
-	if u.Claim == nil {
-		// Nothing is taken away because nothing is said.
-		v.holds = record.Instance
-		if u.Err != "" {
-			v.state, v.message = lxdprofile.Refused, u.Err
-		}
-		return v
-	}
-	c := *u.Claim
-	i, ok := f.Instances[c.Instance]
-	switch {
-	case !ok:
-		v.state = lxdprofile.UnknownInstance
-		v.message = fmt.Sprintf("cannot find instance %s in project %s of this cluster: integrate with the lxd-cluster whose instance it is", shown(c.Instance), f.Project)
-		return v
-	case i.Unreachable != "":
-		v.state, v.holds = lxdprofile.Waiting, c.Instance
-		v.message = fmt.Sprintf("instance %s is on member %s, which is offline", c.Instance, i.Unreachable)
-		return v
-	case i.Model != c.ModelUUID:
-		v.state = lxdprofile.Refused
-		v.message = fmt.Sprintf("instance %s is no machine of model %s", c.Instance, shown(c.ModelUUID))
-		return v
-	case f.livesElsewhere(c):
-		v.state = lxdprofile.Refused
-		v.message = fmt.Sprintf("instance %s is not where Juju put %s", c.Instance, shown(c.Principal))
-		return v
-	}
-	key := lxdprofile.NonceKey(r.ID)
-	v.proven = c.Proven(key, i.Nonces[key])
-	v.holds = c.Instance
-	v.state = lxdprofile.Applied
-	if v.proven && i.VM && r.Wish != nil {
-		// LXD takes no profile with such a device to a virtual machine.
-		if _, refused := profile.ForContainers(r.Wish.Profile); len(refused) > 0 {
-			v.state = lxdprofile.Refused
-			v.message = fmt.Sprintf("%s: for containers only, and instance %s is a virtual machine", strings.Join(refused, ", "), c.Instance)
-		}
-	}
-	if nonce := i.Nonces[key]; !v.proven && c.Proof != "" && lxdprofile.IsNonce(nonce) && c.Challenge == lxdprofile.ChallengeOf(nonce) {
-		v.state = lxdprofile.Refused
-		v.message = fmt.Sprintf("the proof that instance %s is the unit's own is wrong", c.Instance)
-		return v
-	}
-	if !v.proven {
-		v.state = lxdprofile.Challenged
-		v.message = fmt.Sprintf("prove that instance %s is yours: read %s through /dev/lxd/sock", c.Instance, key)
-		if hasRecord && record.Instance == c.Instance && record.Profile != "" {
-			v.message += "; what it has, it keeps until then"
-		}
-	}
-	return v
-}
-
-// livesElsewhere tells whether Juju made another instance for the claimed principal. It
-// writes the list once, when it makes a machine: a unit that is on no list was placed
-// later, and it takes the proof to know where.
-func (f Facts) livesElsewhere(c lxdprofile.Claim) bool {
-	if slices.Contains(f.Instances[c.Instance].Deployed, c.Principal) {
-		return false
-	}
-	for _, other := range f.Instances {
-		if other.Model == c.ModelUUID && slices.Contains(other.Deployed, c.Principal) {
-			return true
-		}
-	}
-	return false
-}
-
 // decide says what is to be in the relation's profile. A wish that is refused leaves in
 // force what was, as far as the policy still allows that.
 func (f Facts) decide(r Relation, o *outcome, earlier []outcome, taken map[string]bool) {
@@ -242,17 +162,18 @@ func (f Facts) decide(r Relation, o *outcome, earlier []outcome, taken map[strin
 			o.wait = ""
 		}
 	default:
-		if o.refused = f.refuse(r.Wish.Profile); o.refused == "" {
+		if o.refused = f.refuse(o.policy, r.Wish.Profile); o.refused == "" {
 			o.refused = f.foreignShare(r.ID, r.Wish.Profile)
 		}
 		if o.refused == "" {
 			o.refused = o.clash(r.Wish.Profile, earlier)
 		}
-		if o.refused == "" {
+		// Nothing that is asked for is in LXD before a unit has proven its instance.
+		if o.refused == "" && o.proven(f.Profiles[o.profile]) {
 			o.content = r.Wish.Profile
 		}
 	}
-	if exists && (f.refuse(o.content) != "" || f.foreignShare(r.ID, o.content) != "" || o.clash(o.content, earlier) != "") {
+	if exists && (f.refuse(o.policy, o.content) != "" || f.foreignShare(r.ID, o.content) != "" || o.clash(o.content, earlier) != "") {
 		o.content = profile.Profile{}
 	}
 	// No profile, and with it no trace to be found later, for claims that nobody believes.
@@ -264,9 +185,13 @@ func (f Facts) decide(r Relation, o *outcome, earlier []outcome, taken map[strin
 		})
 		taken[o.profile] = true
 	}
-	if now := f.Profiles[o.profile]; o.profile != "" && (!exists || !o.content.Equal(now.Content)) {
+	proven := ""
+	if o.proven(f.Profiles[o.profile]) {
+		proven = o.model
+	}
+	if now := f.Profiles[o.profile]; o.profile != "" && (!exists || !o.content.Equal(now.Content) || proven != now.Model) {
 		o.write = &profiles.Write{
-			Profile: o.profile, Owner: f.Owner, Relation: r.ID, Application: r.application(), Content: o.content,
+			Profile: o.profile, Owner: f.Owner, Relation: r.ID, Application: r.application(), Model: proven, Content: o.content,
 			Instances: f.onLXD(), Again: exists && r.Answer.Profile != nil && !r.Answer.Profile.Equal(now.Content),
 		}
 	}
@@ -282,15 +207,22 @@ func (f Facts) onLXD() map[string]profiles.Instance {
 }
 
 // refuse says why a profile is not for this cluster; "" when it is.
-func (f Facts) refuse(p profile.Profile) string {
+func (f Facts) refuse(allowed policy.Policy, p profile.Profile) string {
 	if err := profile.Validate(p); err != nil {
 		return err.Error()
 	}
 	if err := profile.Unsupported(p, f.extension); err != nil {
 		return err.Error()
 	}
-	return strings.Join(f.Policy.Refuse(p), "; ")
+	refused := allowed.Refuse(p)
+	if more := len(refused) - maxRefusals; more > 0 {
+		refused = append(refused[:maxRefusals], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(refused, "; ")
 }
+
+// maxRefusals is how many keys and devices a refusal names: it is told to each unit.
+const maxRefusals = 20
 
 // foreignShare says why a relation's profile may not use the Ceph cluster that it names: another
 // relation's key is on the hosts under that name. "" when it may.
@@ -348,15 +280,24 @@ func (f Facts) attachments(outcomes []outcome) map[string]profiles.Attach {
 	return attachments
 }
 
-// releases says which profiles are to be taken off which instance: those of a relation whose
-// nonce it has, while nobody holds it any more.
+// releases says what is to be taken off which instance: a relation's profile and notes where no
+// unit has the instance any more, and all but the nonce where a unit only claims it.
 func (f Facts) releases(r Relation, o outcome) []profiles.Release {
 	var releases []profiles.Release
-	held := r.holders(o)
+	held := r.held(o)
 	for _, instance := range slices.Sorted(maps.Keys(f.Instances)) {
-		if _, ours := f.Instances[instance].Nonces[lxdprofile.NonceKey(r.ID)]; ours && !held[instance] {
-			releases = append(releases, profiles.Release{Instance: instance, Profile: o.profile, Keys: notes(r.ID)})
+		i := f.Instances[instance]
+		if _, ours := i.Nonces[lxdprofile.NonceKey(r.ID)]; !ours || held[instance] == has {
+			continue
 		}
+		keys := notes(r.ID)
+		if held[instance] == claims {
+			keys = keys[1:] // the nonce stays
+			if !i.notes(keys) && !slices.Contains(i.Profiles, o.profile) {
+				continue
+			}
+		}
+		releases = append(releases, profiles.Release{Instance: instance, Profile: o.profile, Keys: keys})
 	}
 	return releases
 }
@@ -383,7 +324,7 @@ func (f Facts) putRight(outcomes []outcome, attachments map[string]profiles.Atta
 	for i, r := range f.Relations {
 		o, key := outcomes[i], lxdprofile.NonceKey(r.ID)
 		if o.write != nil {
-			steps = append(steps, lift(*o.write))
+			steps = append(steps, sayPolicy{lift(*o.write), *o.write, fmt.Sprintf("%s: %s is of model %s, and its profile is by policy %s of option %s", r.ID, r.App, o.model, o.policy.Name(), policy.Option)})
 		}
 		for _, v := range o.verdicts {
 			if v.state != lxdprofile.Challenged || o.profile == "" {
@@ -406,33 +347,6 @@ func (f Facts) putRight(outcomes []outcome, attachments map[string]profiles.Atta
 		}
 	}
 	return steps
-}
-
-// holders are the instances that are not to be released: those that a unit claims, and
-// those of units that say nothing just now, or that this unit has not seen yet.
-func (r Relation) holders(o outcome) map[string]bool {
-	held := map[string]bool{}
-	listed := map[int]bool{}
-	for _, v := range o.verdicts {
-		held[v.holds] = true
-		listed[lxdprofile.UnitNumber(v.unit.Name)] = true
-	}
-	for name, record := range r.Answer.Units {
-		if !listed[lxdprofile.UnitNumber(name)] && !r.Gone[name] {
-			held[record.Instance] = true
-		}
-	}
-	return held
-}
-
-// record gives what was last answered to a unit, by its name here.
-func (r Relation) record(unit string) (lxdprofile.State, bool) {
-	for name, state := range r.Answer.Units {
-		if lxdprofile.UnitNumber(name) == lxdprofile.UnitNumber(unit) {
-			return state, true
-		}
-	}
-	return lxdprofile.State{}, false
 }
 
 // application names whom the relation is for, as a mark.
@@ -490,10 +404,10 @@ func (f Facts) state(r Relation, o outcome, v verdict, attachments map[string]pr
 	s.Instance = v.unit.Claim.Instance
 	key := lxdprofile.NonceKey(r.ID)
 	i := f.Instances[s.Instance]
-	if nonce := i.Nonces[key]; lxdprofile.IsNonce(nonce) && v.holds != "" {
+	if nonce := i.Nonces[key]; lxdprofile.IsNonce(nonce) && v.hold != none {
 		s.Key, s.Challenge = key, lxdprofile.ChallengeOf(nonce)
 	}
-	if v.holds != "" && o.profile != "" && slices.Contains(i.Profiles, o.profile) {
+	if v.hold == has && o.profile != "" && slices.Contains(i.Profiles, o.profile) {
 		p := f.Profiles[o.profile]
 		s.Profile, s.Revision = o.profile, lxdprofile.Revision(p.Content)
 		s.Restart, s.Differs, s.Started = i.Pending(p), i.Differs(p), i.started()

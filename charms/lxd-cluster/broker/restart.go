@@ -68,20 +68,14 @@ func (f Facts) units(o outcome) []profiles.Unit {
 	return units
 }
 
-// applications are those with a unit on an instance, by what Juju wrote there and by the
-// claims that have been proven.
+// applications are those with a unit on an instance, by what Juju wrote there when it made the
+// instance. A principal that a claim names does not count, also where the instance is proven:
+// it is the requirer's own word, and would hold back the restarts of the application it names.
 func (f Facts) applications(instance string) map[string]bool {
 	apps := map[string]bool{}
 	i := f.Instances[instance]
 	for _, unit := range i.Deployed {
 		apps[i.Model+"/"+hooktool.AppOf(unit)] = true
-	}
-	for _, r := range f.Relations {
-		for _, u := range r.Units {
-			if key := lxdprofile.NonceKey(r.ID); u.Claim != nil && u.Claim.Instance == instance && u.Claim.Proven(key, i.Nonces[key]) {
-				apps[u.Claim.ModelUUID+"/"+hooktool.AppOf(u.Claim.Principal)] = true
-			}
-		}
 	}
 	return apps
 }

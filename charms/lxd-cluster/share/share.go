@@ -5,8 +5,8 @@
 //
 // The requirer is not trusted. The name of the cluster is made of the provider's id of the
 // relation alone, nothing is written before a unit of the relation has proven in which
-// instance, and so in which model, it runs, and every value that becomes a part of a file or
-// of a file's name is checked.
+// instance, and so in which model, it runs, nor what the operator's policy for it does not
+// allow, and every value that becomes a part of a file or of a file's name is checked.
 package share
 
 import (
@@ -22,18 +22,14 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/canonical/lxd/shared/api"
-
 	"github.com/dcib/dcib/internal/cephconf"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/host/atomicfile"
+	"github.com/dcib/dcib/internal/profile/policy"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 	"github.com/dcib/dcib/internal/seal"
 )
-
-// Endpoint is the relation to those who ask, in charmcraft.yaml.
-const Endpoint = "lxd-profile"
 
 // Folder is where Ceph's clients, LXD among them, look for clusters.
 const Folder = "/etc/ceph"
@@ -52,11 +48,6 @@ type World struct {
 	StateDir string // readable by root only
 }
 
-// Instances is what is asked of LXD: each instance's own options (profiles.Server is one).
-type Instances interface {
-	GetInstances(kind api.InstanceType) ([]api.Instance, error)
-}
-
 // Facts are what the unit saw.
 type Facts struct {
 	Relations []Relation        // in the order of their numbers
@@ -68,9 +59,12 @@ type Facts struct {
 type Relation struct {
 	ID, Cluster string
 	Access      *lxdprofile.CephAccess // nil until it can be opened
-	Proven      bool                   // a unit has proven its instance; asked only where Access would be written
+	Model       string                 // that a unit has proven; "" while none has
 	Err         string                 // why it cannot be used
+	Refused     bool                   // by the policy; Err says by which part
 	Member      map[string]string      // this unit's databag
+
+	source string // of the disk that it will ask for
 }
 
 // Observe gathers the facts.
@@ -86,41 +80,24 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 	if key != nil {
 		f.SealKey = key.Public()
 	}
-	ids, err := w.Tools.RelationIDs(ctx, Endpoint)
-	if err != nil {
-		return f, err
-	}
-	for _, id := range ids {
-		app, err := w.Tools.RelationApp(ctx, id)
+	for _, endpoint := range policy.Endpoints() {
+		ids, err := w.Tools.RelationIDs(ctx, endpoint)
 		if err != nil {
 			return f, err
 		}
-		bag, err := w.Tools.RelationGet(ctx, id, app)
-		if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
-			return f, err
-		}
-		ceph, err := lxdprofile.DecodeCeph(bag)
-		if err != nil || ceph == nil {
-			continue // the broker tells them what is wrong with the rest
-		}
-		r := Relation{ID: id, Cluster: lxdprofile.CephCluster(event.ModelUUID, id)}
-		if r.Member, err = w.Tools.RelationGet(ctx, id, event.Unit); err != nil {
-			return f, err
-		}
-		if sealed := ceph.Sealed[strconv.Itoa(lxdprofile.UnitNumber(event.Unit))]; sealed != "" && key != nil {
-			access, err := open(key, r.Cluster, sealed)
+		for _, id := range ids {
+			r, err := observeRelation(ctx, event, w, id, key)
 			if err != nil {
-				r.Err = err.Error()
-			} else {
-				r.Access = &access
-			}
-		}
-		if r.Access != nil && f.Has[r.Cluster] != r.Access.Digest() {
-			if r.Proven, err = proven(ctx, w, id); err != nil {
 				return f, err
 			}
+			if r == nil {
+				continue
+			}
+			if err := r.observePolicy(ctx, w, endpoint); err != nil {
+				return f, err
+			}
+			f.Relations = append(f.Relations, *r)
 		}
-		f.Relations = append(f.Relations, r)
 	}
 	slices.SortFunc(f.Relations, func(a, b Relation) int {
 		return lxdprofile.RelationNumber(a.ID) - lxdprofile.RelationNumber(b.ID)
@@ -128,35 +105,40 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 	return f, nil
 }
 
-// proven reports whether a unit of the relation has proven which instance is its own. Each unit
-// of this charm checks that for its own host: none writes a file on the word of another.
-func proven(ctx context.Context, w World, relation string) (bool, error) {
-	if w.LXD == nil {
-		return false, nil
-	}
-	units, err := w.Tools.RelationUnits(ctx, relation)
+// observeRelation returns nil for a relation that asks for no share.
+func observeRelation(ctx context.Context, event hooktool.Event, w World, id string, key *seal.Key) (*Relation, error) {
+	app, err := w.Tools.RelationApp(ctx, id)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	listed, err := w.LXD.GetInstances(api.InstanceTypeAny)
-	if err != nil {
-		return false, fmt.Errorf("cannot list LXD's instances: %w", err)
+	bag, err := w.Tools.RelationGet(ctx, id, app)
+	if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
+		return nil, err
 	}
-	options := map[string]map[string]string{}
-	for _, instance := range listed {
-		options[instance.Name] = instance.Config
+	ceph, err := lxdprofile.DecodeCeph(bag)
+	if err != nil || ceph == nil {
+		return nil, nil // the broker tells them what is wrong with the rest
 	}
-	for _, unit := range units {
-		bag, err := w.Tools.RelationGet(ctx, relation, unit)
-		if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
-			return false, err
-		}
-		claim, err := lxdprofile.DecodeClaim(unit, bag)
-		if err == nil && claim.ProvenIn(relation, options[claim.Instance]) {
-			return true, nil
+	r := &Relation{ID: id, Cluster: lxdprofile.CephCluster(event.ModelUUID, id), source: ceph.Source}
+	if r.Member, err = w.Tools.RelationGet(ctx, id, event.Unit); err != nil {
+		return nil, err
+	}
+	if sealed := ceph.Sealed[strconv.Itoa(lxdprofile.UnitNumber(event.Unit))]; sealed != "" && key != nil {
+		access, err := open(key, r.Cluster, sealed)
+		if err != nil {
+			r.Err = err.Error()
+		} else {
+			r.Access = &access
 		}
 	}
-	return false, nil
+	if r.Access == nil {
+		return r, nil
+	}
+	r.Model, err = proven(ctx, w, id)
+	if !strings.HasPrefix(app, "remote-") && r.Model != event.ModelUUID {
+		r.Model = "" // within a model Juju says of which the other side is
+	}
+	return r, err
 }
 
 func (f Facts) observeFiles(w World) error {
@@ -222,7 +204,13 @@ func Plan(f Facts) []charm.Step[World] {
 		if wanted[r.Cluster] {
 			// Their names are 64 bits of a hash; one that is taken all the same stays its owner's.
 			member.Ceph, member.Problem = "", "cannot keep the access to a share: another relation has the name "+r.Cluster+" on the hosts: remove this relation and make it again"
-		} else if r.Access != nil && r.Proven && f.Has[r.Cluster] != r.Access.Digest() {
+		} else if r.Refused {
+			// What the policy does not allow any more goes, too.
+			member.Ceph = ""
+			if _, has := f.Has[r.Cluster]; has {
+				steps = append(steps, remove{r.Cluster})
+			}
+		} else if r.Access != nil && r.Model != "" && r.Err == "" && f.Has[r.Cluster] != r.Access.Digest() {
 			wanted[r.Cluster] = true
 			steps = append(steps, write{r.Cluster, *r.Access})
 			continue

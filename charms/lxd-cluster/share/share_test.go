@@ -68,7 +68,8 @@ func hostIn(t tester, dir string) *host {
 		h.dirs[unit] = filepath.Join(dir, strings.ReplaceAll(unit, "/", "-"))
 		require.NoError(t, os.MkdirAll(h.dirs[unit], 0o755))
 	}
-	h.asker = h.relate("sub", "web", shop)
+	h.policy("devices: [disk]\nhost-paths: [\"cephfs:cephfs/*\"]")
+	h.asker = h.relate("remote-00000000000000000000000000000002", "web", shop)
 	h.asker.prove()
 	return h
 }
@@ -87,6 +88,10 @@ func (h *host) relate(app, principal, model string) *asker {
 	a.relation.Databags[app+"/0"] = a.claim.Encode()
 	a.ask(lxdprofile.Ceph{})
 	return a
+}
+
+func (h *host) policy(text string) {
+	h.juju.Config["lxd-cluster"] = map[string]any{"profile-policy": text}
 }
 
 func (a *asker) id() string { return fmt.Sprintf("lxd-profile:%d", a.relation.ID) }
@@ -208,7 +213,7 @@ func TestEachHostGetsItsOwn(t *testing.T) {
 
 	// The share, or the relation, goes: so does the key. What is not ours stays.
 	h.ask(lxdprofile.Ceph{})
-	delete(h.relation.Databags["sub"], "ceph")
+	delete(h.relation.Databags[h.app], "ceph")
 	h.hook("lxd-cluster/1")
 	assert.Empty(t, h.files("lxd-cluster/1"))
 	h.juju.Unrelate(h.relation)
@@ -294,7 +299,7 @@ func TestBadAccess(t *testing.T) {
 
 func TestNobodyAsks(t *testing.T) {
 	h := newHost(t)
-	delete(h.relation.Databags["sub"], "ceph")
+	delete(h.relation.Databags[h.app], "ceph")
 	assert.Empty(t, h.hook("lxd-cluster/0").SealKey)
 	assert.NoDirExists(t, filepath.Join(h.dirs["lxd-cluster/0"], "state"))
 }
@@ -364,7 +369,7 @@ func TestBothAtOnce(t *testing.T) {
 func TestTheLaterOfOneNameIsRefused(t *testing.T) {
 	h := newHost(t)
 	h.hook("lxd-cluster/0")
-	relation := share.Relation{ID: "lxd-profile:0", Cluster: "dcib-0123456789abcdef", Access: &access, Proven: true}
+	relation := share.Relation{ID: "lxd-profile:0", Cluster: "dcib-0123456789abcdef", Access: &access, Model: shop}
 	other := relation
 	other.ID = "lxd-profile:1"
 	var names []string
@@ -433,4 +438,45 @@ func TestCrashes(t *testing.T) {
 		hooks(2)
 		return map[string]any{"0": h.files("lxd-cluster/0"), "1": h.files("lxd-cluster/1")}
 	}, crashtest.Late, crashtest.Lost)
+}
+
+// Nothing is kept on a host that the policy for the relation would not let it use; what was
+// allowed before goes.
+func TestThePolicyDecides(t *testing.T) {
+	h := newHost(t)
+	keys := map[string]string{"0": h.hook("lxd-cluster/0").SealKey}
+	h.sealTo(access, keys)
+	const refused = `devices.cephfs: profile-policy (default) does not allow it: its devices (line 1) would need "disk"; ` +
+		`devices.cephfs: profile-policy (default) does not allow it: it would need host-paths "cephfs:cephfs/web"`
+	const others = "default: {devices: []}\nrequesters: [{relation: 99, devices: [disk], host-paths: [\"cephfs:cephfs/web\"]}]"
+	for range 2 {
+		h.policy(others)
+		assert.Equal(t, refused, h.hook("lxd-cluster/0").Problem)
+		assert.Empty(t, h.member("lxd-cluster/0").Ceph)
+		assert.Empty(t, h.files("lxd-cluster/0"))
+
+		h.policy("requesters: [{model: " + shop + ", devices: [disk], host-paths: [\"cephfs:cephfs/web\"]}]")
+		assert.Equal(t, lxdprofile.Member{SealKey: keys["0"], Ceph: access.Digest()}, h.hook("lxd-cluster/0"))
+		assert.Len(t, h.files("lxd-cluster/0"), 2)
+	}
+	h.policy("no: policy")
+	h.hook("lxd-cluster/0")
+	assert.Len(t, h.files("lxd-cluster/0"), 2, "what is in force stays while the option is wrong")
+	h.policy("")
+	h.hook("lxd-cluster/0")
+	assert.Empty(t, h.files("lxd-cluster/0"), "the charm's default allows no device")
+}
+
+// Over the trusted endpoint it is the same.
+func TestTheTrustedEndpoint(t *testing.T) {
+	h := newHost(t)
+	h.juju.Unrelate(h.relation)
+	h.policy("requesters: [{endpoint: lxd-profile-trusted, devices: [disk], host-paths: [\"cephfs:cephfs/web\"]}]")
+	h.relation = h.juju.Relate("lxd-cluster:lxd-profile-trusted", h.app+":lxd-profile")
+	h.cluster = lxdprofile.CephCluster(here, fmt.Sprintf("lxd-profile-trusted:%d", h.relation.ID))
+	h.relation.Databags[h.app+"/0"] = h.claim.Encode()
+	h.prove()
+	h.ask(lxdprofile.Ceph{})
+	h.sealTo(access, map[string]string{"0": h.hook("lxd-cluster/0").SealKey})
+	assert.Equal(t, access.Digest(), h.hook("lxd-cluster/0").Ceph)
 }

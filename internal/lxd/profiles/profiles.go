@@ -26,12 +26,14 @@ import (
 )
 
 // The marks on our profiles: who made it (model and application of the charm) under which
-// name, for which relation, for whom, and when what needs a restart last changed.
+// name, for which relation, for whom and of which proven model, and when what needs a restart
+// last changed.
 const (
 	markPrefix      = "user.dcib."
 	ownerMark       = "user.dcib.owner"
 	relationMark    = "user.dcib.relation"
 	applicationMark = "user.dcib.application"
+	modelMark       = "user.dcib.model"
 	changedMark     = "user.dcib.changed"
 	memoryMark      = "user.dcib.memory"
 )
@@ -84,6 +86,7 @@ var _ Server = lxdclient.InstanceServer(nil)
 type Profile struct {
 	Ours     bool
 	Relation string
+	Model    string               // the UUID of the model that a unit of the relation has proven; "" while none has
 	Content  profile.Profile      // without the marks
 	Changed  map[string]time.Time // when what needs a restart last changed, by path
 	Used     bool                 // by any instance, also one that cannot be reached
@@ -111,7 +114,7 @@ func List(server Server, owner string) (map[string]Profile, error) {
 		known := Profile{Used: len(p.UsedBy) > 0}
 		if p.Config[ownerMark] == mark(owner, p.Name) {
 			known.Ours = true
-			known.Relation = p.Config[relationMark]
+			known.Relation, known.Model = p.Config[relationMark], p.Config[modelMark]
 			known.Content = contentOf(p.Config, p.Devices)
 			known.Changed = changes(p.Config[changedMark])
 			_ = json.Unmarshal([]byte(p.Config[memoryMark]), &known.Memory) // what cannot be read is nothing

@@ -1,6 +1,7 @@
 package profiles
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,6 +43,7 @@ func (w *World) Restarted() bool { return w.restarted }
 type Write struct {
 	Profile                      string
 	Owner, Relation, Application string // the marks
+	Model                        string // the proven model's UUID, also a mark; "" leaves what is there
 	Content                      profile.Profile
 	Instances                    map[string]Instance // as they were seen
 	Again                        bool                // somebody else has changed it
@@ -76,6 +78,9 @@ func (s Write) write(ctx context.Context, w *World) error {
 	switch {
 	case api.StatusErrorCheck(err, http.StatusNotFound):
 		content.Config[applicationMark] = s.Application
+		if s.Model != "" {
+			content.Config[modelMark] = s.Model
+		}
 		return w.LXD.CreateProfile(api.ProfilesPost{
 			Name:       s.Profile,
 			ProfilePut: api.ProfilePut{Config: content.Config, Devices: content.Devices, Description: description},
@@ -88,6 +93,9 @@ func (s Write) write(ctx context.Context, w *World) error {
 	content.Config[applicationMark] = old.Config[applicationMark]
 	if s.Application != "" {
 		content.Config[applicationMark] = s.Application
+	}
+	if model := cmp.Or(s.Model, old.Config[modelMark]); model != "" {
+		content.Config[modelMark] = model
 	}
 	if old.Config[changedMark] != "" {
 		content.Config[changedMark] = old.Config[changedMark]

@@ -1,17 +1,14 @@
 // Package policy is what an operator allows applications to have in an LXD profile: the text
-// of option profile-policy, and what of a profile it refuses. It is pure.
+// of option profile-policy, which requester each of its policies is for, and what of a profile
+// it refuses. It is pure.
 package policy
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
-
-	"gopkg.in/yaml.v3"
 
 	"github.com/dcib/dcib/internal/profile"
 )
@@ -47,74 +44,67 @@ devices: []
 host-paths: []
 `
 
-// Policy is what the operator lets applications ask for. In keys and device types * stands
-// for any text, in host paths for any text between two slashes.
+// Policy is what one requester may have. In key patterns and device types * stands for any
+// text, in host paths for any text between two slashes.
 type Policy struct {
-	Keys      []string `yaml:"keys"`       // of config
+	Keys      []Key    `yaml:"keys"`       // of config
 	Devices   []string `yaml:"devices"`    // device types
 	HostPaths []string `yaml:"host-paths"` // what of the hosts a device may show, see reach
 
+	name  string         // which of the option's policies it is; "" for the option's only one
 	lines map[string]int // where in the text each of the three begins
 }
 
-// Parse reads the option's YAML; empty text is Default. The error says which
-// part is wrong.
-func Parse(text string) (Policy, error) {
-	if strings.TrimSpace(text) == "" {
-		text = Default
+// Name returns which of the option's policies it is, in words for an operator.
+func (p Policy) Name() string {
+	if p.name == "" {
+		return "default"
 	}
-	if len(text) > profile.MaxBytes {
-		return Policy{}, fmt.Errorf("cannot use option %s: it is %d bytes long, wanted at most %d", Option, len(text), profile.MaxBytes)
-	}
-	p := Policy{lines: map[string]int{}}
-	decoder := yaml.NewDecoder(bytes.NewReader([]byte(text)))
-	decoder.KnownFields(true)
-	if err := decoder.Decode(&p); err != nil && !errors.Is(err, io.EOF) {
-		return Policy{}, fmt.Errorf("cannot use option %s: wanted YAML with lists of text at keys, devices and host-paths: %w", Option, err)
-	}
-	var document yaml.Node
-	if err := yaml.Unmarshal([]byte(text), &document); err == nil && len(document.Content) > 0 {
-		for i := 0; i+1 < len(document.Content[0].Content); i += 2 {
-			section := document.Content[0].Content[i]
-			p.lines[section.Value] = section.Line
-		}
-	}
+	return p.name
+}
+
+// check returns why the policy cannot be used.
+func (p Policy) check() error {
 	for i, where := range p.HostPaths {
 		if components(where) == nil {
-			return Policy{}, fmt.Errorf("cannot use option %s: host-paths has %q, wanted whole paths such as /srv/*, without .. in them", Option, where)
+			return fmt.Errorf("host-paths has %q, wanted whole paths such as /srv/*, without .. in them", where)
 		}
 		for _, other := range slices.Concat(p.HostPaths[:i], p.HostPaths[i+1:]) {
 			if above(where, other) {
-				return Policy{}, fmt.Errorf("cannot use option %s: host-paths has %q and, inside it, %q: who is shown the one could put a link to any file of the host where the other is looked for: wanted paths of which none is inside another", Option, where, other)
+				return fmt.Errorf("host-paths has %q and, inside it, %q: who is shown the one could put a link to any file of the host where the other is looked for: wanted paths of which none is inside another", where, other)
 			}
 		}
 	}
-	return p, nil
+	return nil
 }
 
-// Refuse says what of a validated profile the policy does not allow, each with what the
+// Refuse returns what of a validated profile the policy does not allow, each with what the
 // policy would need, and where; nothing when it allows all.
 func (p Policy) Refuse(wanted profile.Profile) []string {
+	option := Option
+	if p.name != "" {
+		option += " (" + p.name + ")"
+	}
 	var refused []string
 	add := func(at, section, needs string) {
 		where := "it would need " + section
 		if line := p.lines[section]; line > 0 {
 			where = fmt.Sprintf("its %s (line %d) would need", section, line)
 		}
-		refused = append(refused, fmt.Sprintf("%s: %s does not allow it: %s %q", at, Option, where, needs))
+		refused = append(refused, fmt.Sprintf("%s: %s does not allow it: %s %s", at, option, where, needs))
 	}
 	for _, key := range slices.Sorted(maps.Keys(wanted.Config)) {
-		if !matchAny(p.Keys, key) {
-			add("config."+key, "keys", key)
+		if needs := p.refuseKey(key, wanted.Config[key]); needs != "" {
+			add("config."+key, "keys", needs)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(wanted.Devices)) {
 		device := wanted.Devices[name]
 		if !matchAny(p.Devices, device["type"]) {
-			add("devices."+name, "devices", device["type"])
+			add("devices."+name, "devices", strconv.Quote(device["type"]))
 		}
 		if what := reach(device); what != "" && !p.allowsHost(what) {
-			add("devices."+name, "host-paths", what)
+			add("devices."+name, "host-paths", strconv.Quote(what))
 		}
 	}
 	return refused
@@ -127,6 +117,8 @@ func (p Policy) Refuse(wanted profile.Profile) []string {
 //	pool:POOL/VOLUME                     a volume of LXD's
 //	unix-char:MAJOR:MINOR, unix-block:…  a device by its numbers, whatever its path says
 //	unix:@NAME                           an abstract socket of the host
+//	tcp:ADDRESS:PORT, udp:ADDRESS:PORT   where a proxy listens on the host, or connects from it
+//	nic:PARENT, network:NAME             the host's interface, or LXD's network, of a nic
 func reach(device map[string]string) string {
 	switch device["type"] {
 	case "disk":
@@ -150,17 +142,22 @@ func reach(device map[string]string) string {
 		if device["bind"] == "container" || device["bind"] == "instance" || device["bind"] == "guest" {
 			address = device["connect"]
 		}
-		if path, unix := strings.CutPrefix(address, "unix:"); unix {
-			if strings.HasPrefix(path, "/") {
-				return path
-			}
-			return address
+		if path, unix := strings.CutPrefix(address, "unix:"); unix && strings.HasPrefix(path, "/") {
+			return path
+		}
+		return address
+	case "nic":
+		switch {
+		case device["network"] != "":
+			return "network:" + device["network"]
+		case device["parent"] != "":
+			return "nic:" + device["parent"]
 		}
 	}
 	return ""
 }
 
-// allowsHost tells whether host-paths has what a device reaches. A * does not go past a
+// allowsHost reports whether host-paths has what a device reaches. A * does not go past a
 // slash, so that what is allowed is never inside something else that is: a container that
 // is shown a folder can put a link into it that leads anywhere on the host.
 func (p Policy) allowsHost(what string) bool {
@@ -184,7 +181,7 @@ func components(s string) []string {
 	return parts
 }
 
-// above tells whether something that pattern inside allows may lie in something that
+// above reports whether something that pattern inside allows may lie in something that
 // pattern around does.
 func above(around, inside string) bool {
 	outer, inner := strings.Split(around, "/"), strings.Split(inside, "/")
@@ -203,7 +200,7 @@ func matchAny(patterns []string, s string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool { return match(pattern, s) })
 }
 
-// match tells whether s fits a pattern in which * stands for any text, also none.
+// match reports whether s fits a pattern in which * stands for any text, also none.
 func match(pattern, s string) bool {
 	head, rest, wild := strings.Cut(pattern, "*")
 	if !wild {

@@ -37,18 +37,18 @@ func TestPolicy(t *testing.T) {
 		`devices.kvm: profile-policy does not allow it: its host-paths (line 11) would need "/dev/kvm"`,
 		`devices.vol: profile-policy does not allow it: its devices (line 10) would need "disk"`,
 		`devices.vol: profile-policy does not allow it: its host-paths (line 11) would need "pool:p/volume"`,
-	}, safe.Refuse(wanted))
+	}, safe.Default.Refuse(wanted))
 
 	wide, err := policy.Parse("keys: [\"*\"]\ndevices: [gpu, disk, unix-*]\nhost-paths: [/srv/*, /dev/kvm, \"pool:p/*\"]")
 	require.NoError(t, err)
-	assert.Equal(t, []string{`devices.etc: profile-policy does not allow it: its host-paths (line 3) would need "/etc"`}, wide.Refuse(wanted))
+	assert.Equal(t, []string{`devices.etc: profile-policy does not allow it: its host-paths (line 3) would need "/etc"`}, wide.Default.Refuse(wanted))
 
 	short, err := policy.Parse("devices: [gpu]")
 	require.NoError(t, err)
-	assert.Equal(t, `config.boot.host_shutdown_timeout: profile-policy does not allow it: it would need keys "boot.host_shutdown_timeout"`, short.Refuse(wanted)[0])
+	assert.Equal(t, `config.boot.host_shutdown_timeout: profile-policy does not allow it: it would need keys "boot.host_shutdown_timeout"`, short.Default.Refuse(wanted)[0])
 
 	for text, says := range map[string]string{
-		"keys: limits.*":                      "wanted YAML with lists of text",
+		"keys: limits.*":                      "wanted YAML with lists at keys",
 		"kyes: []":                            "field kyes not found",
 		"host-paths: [/srv/../*]":             `host-paths has "/srv/../*"`,
 		"host-paths: [/srv//x]":               `host-paths has "/srv//x"`,
@@ -73,7 +73,7 @@ func TestDefaultPolicy(t *testing.T) {
 	allowed, err := policy.Parse("")
 	require.NoError(t, err)
 	refused := func(key string) bool {
-		return len(allowed.Refuse(profile.Profile{Config: map[string]string{key: "1"}})) > 0
+		return len(allowed.Default.Refuse(profile.Profile{Config: map[string]string{key: "1"}})) > 0
 	}
 	for _, key := range []string{
 		"boot.autostart", "environment.LANG", "limits.cpu", "limits.cpu.allowance", "limits.memory", "limits.memory.enforce",
@@ -94,7 +94,7 @@ func TestDefaultPolicy(t *testing.T) {
 
 // What a device reaches on the host is what its path says, or it is refused.
 func TestHostPaths(t *testing.T) {
-	allowed, err := policy.Parse("devices: [\"*\"]\nhost-paths: [/srv/*, /opt/data, /dev/kvm, cephfs:cephfs, \"ceph:rbd/*\", \"pool:p/web-*\", \"unix-char:10:*\", /run/app.sock]")
+	allowed, err := policy.Parse("devices: [\"*\"]\nhost-paths: [/srv/*, /opt/data, /dev/kvm, cephfs:cephfs, \"ceph:rbd/*\", \"pool:p/web-*\", \"unix-char:10:*\", /run/app.sock, \"tcp:10.0.8.1:*\", \"udp:127.0.0.1:53\", \"nic:br0\", \"network:lxdbr*\"]")
 	require.NoError(t, err)
 	for _, c := range []struct {
 		device  string // properties, with spaces
@@ -129,7 +129,15 @@ func TestHostPaths(t *testing.T) {
 		{"type=unix-char path=/dev/kvm major=1 minor=1", false}, // that is /dev/mem
 		{"type=unix-char path=/dev/x major=10 minor=232", true},
 		{"type=unix-block path=/dev/kvm major=8 minor=0", false},
-		{"type=proxy listen=tcp:0.0.0.0:80 connect=tcp:127.0.0.1:80", true},
+		{"type=proxy listen=tcp:10.0.8.1:80 connect=tcp:127.0.0.1:80", true},
+		{"type=proxy listen=tcp:0.0.0.0:22 connect=tcp:127.0.0.1:80", false},
+		{"type=proxy bind=instance listen=udp:127.0.0.1:53 connect=udp:127.0.0.1:53", true},
+		{"type=proxy bind=instance listen=tcp:127.0.0.1:1 connect=tcp:127.0.0.1:5432", false}, // what trusts the host's loopback
+		{"type=nic nictype=bridged parent=br0", true},
+		{"type=nic nictype=physical parent=eth0", false},
+		{"type=nic network=lxdbr0", true},
+		{"type=nic network=ovn", false},
+		{"type=nic nictype=p2p", true},
 		{"type=proxy bind=instance listen=unix:/x connect=unix:/var/lib/lxd/unix.socket", false},
 		{"type=proxy bind=instance listen=unix:/x connect=unix:/run/app.sock", true},
 		{"type=proxy listen=unix:/etc/x connect=unix:/run/app.sock", false},
@@ -141,7 +149,7 @@ func TestHostPaths(t *testing.T) {
 			name, value, _ := strings.Cut(property, "=")
 			device[name] = value
 		}
-		refused := allowed.Refuse(profile.Profile{Devices: map[string]map[string]string{"d": device}})
+		refused := allowed.Default.Refuse(profile.Profile{Devices: map[string]map[string]string{"d": device}})
 		assert.Equal(t, c.allowed, len(refused) == 0, "%s: %v", c.device, refused)
 	}
 }
@@ -155,7 +163,7 @@ func TestPolicyPatterns(t *testing.T) {
 		{"limits.cpu", "limits.cpu", true}, {"limits.cpu", "limits.cpu.allowance", false}, {"*", "raw.lxc", true},
 		{"*.cpu", "limits.cpu", true}, {"l*.c*u", "limits.cpu", true}, {"l*.c*u", "limits.cpux", false}, {"a*a", "a", false}, {"", "x", false},
 	} {
-		p := policy.Policy{Keys: []string{c.pattern}}
+		p := policy.Policy{Keys: []policy.Key{{Pattern: c.pattern}}}
 		refused := p.Refuse(profile.Profile{Config: map[string]string{c.key: ""}})
 		assert.Equal(t, c.fits, len(refused) == 0, "%s on %s", c.pattern, c.key)
 	}

@@ -14,7 +14,7 @@ import (
 func rules(t require.TestingT, text string) policy.Policy {
 	parsed, err := policy.Parse(text)
 	require.NoError(t, err)
-	return parsed
+	return parsed.Default
 }
 
 // Whatever the profile: something is refused exactly when the charms refuse the profile, each

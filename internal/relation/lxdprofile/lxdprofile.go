@@ -23,6 +23,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -39,9 +40,14 @@ const Version = "1"
 // means that something is to be taken away.
 var ErrEmpty = errors.New("nothing written yet")
 
-// maxValue bounds what is read of the other side's value, in bytes. A profile is at most
-// half of it.
-const maxValue = 2 * profile.MaxBytes
+// Bounds on what is read of the other side's values, in bytes. A profile is at most half of
+// maxValue; an answer grows with the units; a word is a name, an id or a hash: short and
+// printable, since it comes into answers, logs, names and marks.
+const (
+	maxValue  = 2 * profile.MaxBytes
+	maxAnswer = 8 << 20
+	maxWord   = 256
+)
 
 // Wish is what the requirer's leader asks for.
 type Wish struct {
@@ -95,12 +101,18 @@ func DecodeWish(bag map[string]string) (Wish, error) {
 	if err := want(bag, "application", "model", "model-uuid", "profile"); err != nil {
 		return Wish{}, err
 	}
+	if err := words(bag, "application", "model", "model-uuid", "rolled-back"); err != nil {
+		return Wish{}, err
+	}
 	if err := json.Unmarshal([]byte(bag["profile"]), &w.Profile); err != nil {
 		return Wish{}, fmt.Errorf("cannot read lxd-profile: profile is not what version %s says: %w", Version, err)
 	}
 	if bag["restart"] != "" {
 		if err := json.Unmarshal([]byte(bag["restart"]), &w.Restart); err != nil {
 			return Wish{}, fmt.Errorf("cannot read lxd-profile: restart is not what version %s says: %w", Version, err)
+		}
+		if w.Restart != nil && !word.MatchString(w.Restart.ID) {
+			return Wish{}, fmt.Errorf("cannot read lxd-profile: the id of restart is %s, wanted at most %d printable characters", shorten(w.Restart.ID), maxWord)
 		}
 	}
 	return w, nil
@@ -225,6 +237,9 @@ func DecodeClaim(owner string, bag map[string]string) (Claim, error) {
 	if err := want(bag, "unit", "principal", "model-uuid", "instance"); err != nil {
 		return Claim{}, err
 	}
+	if err := words(bag, "unit", "principal", "model-uuid", "instance", "challenge", "proof", "started"); err != nil {
+		return Claim{}, err
+	}
 	foreign := strings.HasPrefix(owner, "remote-")
 	if n := UnitNumber(owner); n < 0 || n != UnitNumber(c.Unit) || !foreign && owner != c.Unit {
 		return Claim{}, fmt.Errorf("cannot believe the claim of %s: it says it is %s", owner, strconv.Quote(c.Unit))
@@ -325,7 +340,7 @@ func (a Answer) Encode() map[string]string {
 
 // DecodeAnswer reads the databag.
 func DecodeAnswer(bag map[string]string) (Answer, error) {
-	if err := check(bag); err != nil {
+	if err := checkSize(bag, maxAnswer); err != nil {
 		return Answer{}, err
 	}
 	a := Answer{RolledBack: bag["rolled-back"], Calls: bag["calls"], CephCluster: bag["ceph-cluster"]}
@@ -429,7 +444,21 @@ func Same(bag, values map[string]string) bool {
 	return true
 }
 
-func check(bag map[string]string) error {
+// word is what a name, an id or a hash may be; empty where it may be missing.
+var word = regexp.MustCompile(fmt.Sprintf(`^[ -~]{0,%d}$`, maxWord))
+
+func words(bag map[string]string, keys ...string) error {
+	for _, k := range keys {
+		if !word.MatchString(bag[k]) {
+			return fmt.Errorf("cannot read lxd-profile: %s is %s, wanted at most %d printable characters", k, shorten(bag[k]), maxWord)
+		}
+	}
+	return nil
+}
+
+func check(bag map[string]string) error { return checkSize(bag, maxValue) }
+
+func checkSize(bag map[string]string, most int) error {
 	switch version := bag["version"]; version {
 	case Version:
 	case "":
@@ -438,8 +467,8 @@ func check(bag map[string]string) error {
 		return fmt.Errorf("cannot read lxd-profile: the other side writes version %s, this charm reads %s: refresh the older of the two", shorten(version), Version)
 	}
 	for k, v := range bag {
-		if len(v) > maxValue {
-			return fmt.Errorf("cannot read lxd-profile: %s is %d bytes long, wanted at most %d", shorten(k), len(v), maxValue)
+		if len(v) > most {
+			return fmt.Errorf("cannot read lxd-profile: %s is %d bytes long, wanted at most %d", shorten(k), len(v), most)
 		}
 	}
 	return nil

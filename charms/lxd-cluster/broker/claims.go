@@ -1,0 +1,219 @@
+package broker
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dcib/dcib/internal/lxd/profiles"
+	"github.com/dcib/dcib/internal/profile"
+	"github.com/dcib/dcib/internal/profile/policy"
+	"github.com/dcib/dcib/internal/relation/lxdprofile"
+)
+
+// hold is what a unit has of the instance that it names.
+type hold int
+
+const (
+	none   hold = iota // nothing: what the instance has of the relation is taken back
+	claims             // its word alone: the instance has no more than the nonce
+	has                // it has proven the instance, or it had the profile there and is asked again
+)
+
+// verdict is what the claim of one unit is worth.
+type verdict struct {
+	unit     Unit
+	state    string
+	message  string
+	proven   bool
+	hold     hold
+	instance string // that hold is about
+}
+
+// requester is who asks, by what it cannot choose.
+func (r Relation) requester(model string) policy.Requester {
+	return policy.Requester{Endpoint: r.Endpoint, Relation: strconv.Itoa(lxdprofile.RelationNumber(r.ID)), Model: model}
+}
+
+// modelOf returns the UUID of the model that a relation's application is in, "" while it is not
+// known. Within a model Juju itself names the other side; across models it is the model of the
+// first instance that one of its units has proven to be its own. A relation has one application,
+// which stays in its model, so the profile keeps it.
+func (f Facts) modelOf(r Relation) string {
+	if !strings.HasPrefix(r.App, "remote-") {
+		return f.Model
+	}
+	for _, p := range f.Profiles {
+		if p.Ours && p.Relation == r.ID && p.Model != "" {
+			return p.Model
+		}
+	}
+	for _, u := range r.Units {
+		if u.Claim != nil && u.Claim.ProvenIn(r.ID, f.Instances[u.Claim.Instance].Own) {
+			return u.Claim.ModelUUID
+		}
+	}
+	return ""
+}
+
+// proven reports whether a unit of the relation has proven an instance, now or when its profile
+// was written.
+func (o outcome) proven(p profiles.Profile) bool {
+	return p.Model != "" || slices.ContainsFunc(o.verdicts, func(v verdict) bool { return v.proven })
+}
+
+// judge weighs the claims of a relation's units.
+func (f Facts) judge(r Relation, model string) []verdict {
+	verdicts := make([]verdict, len(r.Units))
+	for i, u := range r.Units {
+		verdicts[i] = f.judgeUnit(r, u, model)
+	}
+	if model == "" {
+		f.probe(verdicts)
+	}
+	return verdicts
+}
+
+func (f Facts) judgeUnit(r Relation, u Unit, model string) verdict {
+	v := verdict{unit: u}
+	record, _ := r.record(u.Name)
+	if u.Claim == nil {
+		// Nothing is taken away because nothing is said.
+		v.instance, v.hold = record.Instance, recorded(record)
+		if u.Err != "" {
+			v.state, v.message = lxdprofile.Refused, u.Err
+		}
+		return v
+	}
+	c := *u.Claim
+	v.instance = c.Instance
+	had := record.Instance == c.Instance && recorded(record) == has
+	i, ok := f.Instances[c.Instance]
+	switch {
+	case ok && i.Unreachable != "" && had:
+		v.state, v.hold = lxdprofile.Waiting, has
+		v.message = fmt.Sprintf("instance %s is on member %s, which is offline", c.Instance, i.Unreachable)
+		return v
+	case !ok || i.Unreachable != "" || i.Model != c.ModelUUID || model != "" && c.ModelUUID != model:
+		// One answer for all of these: a claim is no way to find out which instances there are.
+		v.state = lxdprofile.UnknownInstance
+		v.message = fmt.Sprintf("cannot find instance %s of model %s in LXD project %s of this cluster, the only project served: integrate with the lxd-cluster whose instance it is", shown(c.Instance), shown(c.ModelUUID), f.Project)
+		return v
+	case f.livesElsewhere(c):
+		v.state = lxdprofile.Refused
+		v.message = fmt.Sprintf("instance %s is not where Juju put %s", c.Instance, shown(c.Principal))
+		return v
+	}
+	key := lxdprofile.NonceKey(r.ID)
+	v.proven = c.ProvenIn(r.ID, i.Own)
+	v.hold = claims
+	if v.proven || had {
+		v.hold = has
+	}
+	v.state = lxdprofile.Applied
+	if v.proven && i.VM && r.Wish != nil {
+		// LXD takes no profile with such a device to a virtual machine.
+		if _, refused := profile.ForContainers(r.Wish.Profile); len(refused) > 0 {
+			v.state = lxdprofile.Refused
+			v.message = fmt.Sprintf("%s: for containers only, and instance %s is a virtual machine", strings.Join(refused, ", "), c.Instance)
+		}
+	}
+	if nonce := i.Nonces[key]; !v.proven && c.Proof != "" && lxdprofile.IsNonce(nonce) && c.Challenge == lxdprofile.ChallengeOf(nonce) {
+		v.state = lxdprofile.Refused
+		v.message = fmt.Sprintf("the proof that instance %s is the unit's own is wrong", c.Instance)
+		return v
+	}
+	if !v.proven {
+		v.state = lxdprofile.Challenged
+		v.message = fmt.Sprintf("prove that instance %s is yours: read %s through /dev/lxd/sock", c.Instance, key)
+		if had {
+			v.message += "; what it has, it keeps until then"
+		}
+	}
+	return v
+}
+
+// recorded is what a unit had of the instance in its record.
+func recorded(record lxdprofile.State) hold {
+	switch {
+	case record.Instance == "":
+		return none
+	case record.Profile == "":
+		return claims
+	}
+	return has
+}
+
+// How many units of a relation are challenged at once while none has proven its model, and for
+// how long before it is the turn of others. More than a few instances are not written to on
+// claims alone.
+const (
+	maxProbes = 3
+	probeTime = 10 * time.Minute
+)
+
+// probe leaves only some of a relation's challenges.
+func (f Facts) probe(verdicts []verdict) {
+	var challenged []int
+	for i, v := range verdicts {
+		if v.state == lxdprofile.Challenged && v.hold == claims {
+			challenged = append(challenged, i)
+		}
+	}
+	n := len(challenged)
+	if n <= maxProbes {
+		return
+	}
+	first := int(f.Now.Unix()/int64(probeTime/time.Second)%int64(n)) * maxProbes % n
+	for turn, i := range challenged {
+		if (turn-first+n)%n >= maxProbes {
+			verdicts[i].state, verdicts[i].hold = lxdprofile.Waiting, none
+			verdicts[i].message = "waiting for another unit of the application to prove its instance first"
+		}
+	}
+}
+
+// livesElsewhere reports whether Juju made another instance for the claimed principal. It
+// writes the list once, when it makes a machine: a unit that is on no list was placed
+// later, and it takes the proof to know where.
+func (f Facts) livesElsewhere(c lxdprofile.Claim) bool {
+	if slices.Contains(f.Instances[c.Instance].Deployed, c.Principal) {
+		return false
+	}
+	for _, other := range f.Instances {
+		if other.Model == c.ModelUUID && slices.Contains(other.Deployed, c.Principal) {
+			return true
+		}
+	}
+	return false
+}
+
+// held says what the relation's units have of each instance. Those that say nothing just now, or
+// that this unit has not seen yet, have what they had.
+func (r Relation) held(o outcome) map[string]hold {
+	held := map[string]hold{}
+	listed := map[int]bool{}
+	add := func(instance string, h hold) { held[instance] = max(held[instance], h) }
+	for _, v := range o.verdicts {
+		add(v.instance, v.hold)
+		listed[lxdprofile.UnitNumber(v.unit.Name)] = true
+	}
+	for name, record := range r.Answer.Units {
+		if !listed[lxdprofile.UnitNumber(name)] && !r.Gone[name] {
+			add(record.Instance, recorded(record))
+		}
+	}
+	return held
+}
+
+// record returns what was last answered to a unit, by its name here.
+func (r Relation) record(unit string) (lxdprofile.State, bool) {
+	for name, state := range r.Answer.Units {
+		if lxdprofile.UnitNumber(name) == lxdprofile.UnitNumber(unit) {
+			return state, true
+		}
+	}
+	return lxdprofile.State{}, false
+}

@@ -1,0 +1,74 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/lxd/profiles"
+)
+
+// ListRequesters is the action list-requesters: for each relation over which profiles are asked
+// for, of which model it has proven to be, and which of the operator's policies is its.
+func ListRequesters(_ context.Context, f Facts, _ *World, _ charm.Call) (map[string]string, error) {
+	switch {
+	case !f.Active:
+		return nil, errors.New("cannot list requesters on this unit: only the leader serves them: juju run it on the application's leader, once that is a member of the cluster")
+	case f.PolicyErr != "":
+		return nil, errors.New(f.PolicyErr)
+	case len(f.Relations) == 0:
+		return map[string]string{"requesters": "none"}, nil
+	}
+	outcomes := f.outcomes()
+	lines := make([]string, len(f.Relations))
+	for i, r := range f.Relations {
+		o := outcomes[i]
+		model := "not known until a unit proves its instance"
+		if o.model != "" {
+			model = o.model
+		}
+		name := o.profile
+		if _, exists := f.Profiles[name]; !exists {
+			name = "none"
+		}
+		lines[i] = fmt.Sprintf("%s %s: model %s; policy %s; LXD profile %s; units: %s", r.ID, r.App, model, o.policy.Name(), name, r.states())
+	}
+	return map[string]string{"requesters": strings.Join(lines, "\n")}, nil
+}
+
+// states counts the relation's units by the states that they were told.
+func (r Relation) states() string {
+	counts := map[string]int{}
+	for _, s := range r.Answer.Units {
+		counts[s.State]++
+	}
+	if len(counts) == 0 {
+		return "none"
+	}
+	var parts []string
+	for _, state := range slices.Sorted(maps.Keys(counts)) {
+		parts = append(parts, fmt.Sprintf("%d %s", counts[state], state))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// sayPolicy says in the log which policy a relation's profile is written by.
+type sayPolicy struct {
+	charm.Step[*World]
+	write profiles.Write
+	line  string
+}
+
+// Apply implements charm.Step.
+func (s sayPolicy) Apply(ctx context.Context, w *World) error {
+	if s.write.Model != "" {
+		if err := w.Tools.Log(ctx, "INFO", s.line); err != nil {
+			return err
+		}
+	}
+	return s.Step.Apply(ctx, w)
+}
