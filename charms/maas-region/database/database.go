@@ -280,27 +280,25 @@ func (l Local) Allow(ctx context.Context, listen string, clients []string) error
 	return l.Write(inForce, want, false)
 }
 
-// with gives fn how pg_dump and pg_restore reach the database; the password is in a file
-// that root alone reads.
-func (c Connection) with(fn func(target string) error) error {
-	file, err := os.CreateTemp("", "dcib-maas-*")
-	if err != nil {
-		return err
+// PassFile is the name of the file with the password, beside the dump, while pg_dump or
+// pg_restore runs.
+const PassFile = ".passfile"
+
+// with passes fn how pg_dump and pg_restore reach the database; the password is in a file in
+// dir, which root alone can read. A killed run leaves it there, so dir is removed with it.
+func (c Connection) with(dir string, fn func(target string) error) error {
+	path := filepath.Join(dir, PassFile)
+	if err := atomicfile.Write(path, fmt.Appendf(nil, "*:*:*:*:%s\n", c.Password), atomicfile.Options{}); err != nil {
+		return fmt.Errorf("cannot hand over the database's password: %w", err)
 	}
-	defer os.Remove(file.Name())
-	_, err = fmt.Fprintf(file, "*:*:*:*:%s\n", c.Password)
-	if closed := file.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		return err
-	}
-	return fn(fmt.Sprintf("host=%s port=%d dbname=%s user=%s passfile=%s", c.Host, c.Port, c.Name, c.User, file.Name()))
+	defer os.Remove(path)
+	return fn(fmt.Sprintf("host=%s port=%d dbname=%s user=%s passfile=%s", c.Host, c.Port, c.Name, c.User, path))
 }
 
-// Dump writes the database, Temporal's schemas included, to a file.
+// Dump writes the database, Temporal's schemas included, to a file. Its folder is for root
+// only, and temporary.
 func (c Connection) Dump(ctx context.Context, m node.Machine, path string) error {
-	return c.with(func(target string) error {
+	return c.with(filepath.Dir(path), func(target string) error {
 		_, err := m.Run.Run(ctx, "pg_dump", "--format=custom", "--file="+path, "--dbname="+target)
 		return err
 	})
@@ -308,7 +306,7 @@ func (c Connection) Dump(ctx context.Context, m node.Machine, path string) error
 
 // Restore makes the database what such a file says.
 func (c Connection) Restore(ctx context.Context, m node.Machine, path string) error {
-	return c.with(func(target string) error {
+	return c.with(filepath.Dir(path), func(target string) error {
 		_, err := m.Run.Run(ctx, "pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction", "--dbname="+target, path)
 		return err
 	})

@@ -63,10 +63,12 @@ func TestNoPasswordIsSeen(t *testing.T) {
 	_, err := l.Ready(t.Context(), "hunter2")
 	require.NoError(t, err)
 	c := Connection{Host: "localhost", Port: 5432, Name: Name, User: Role, Password: "hunter2"}
-	require.NoError(t, c.Dump(t.Context(), l.Machine, "/x/database.dump"))
-	require.NoError(t, c.Restore(t.Context(), l.Machine, "/x/database.dump"))
+	dump := filepath.Join(t.TempDir(), "database.dump")
+	require.NoError(t, c.Dump(t.Context(), l.Machine, dump))
+	require.NoError(t, c.Restore(t.Context(), l.Machine, dump))
 	require.NotContains(t, strings.Join(append(p.ran, p.fed...), "\n"), "hunter2", "nor in SQL, which PostgreSQL may log")
 	_, file, _ := strings.Cut(p.ran[2], "passfile=")
+	require.Equal(t, filepath.Dir(dump), filepath.Dir(file), "a killed run leaves it where it is removed")
 	_, err = os.Stat(file)
 	require.ErrorIs(t, err, os.ErrNotExist, "the file with it is gone")
 }

@@ -11,9 +11,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
+	"slices"
 
+	"github.com/dcib/dcib/charms/maas-region/database"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/host/atomicfile"
 	"github.com/dcib/dcib/internal/maas/node"
 )
 
@@ -25,6 +28,13 @@ const (
 	confDir  = "etc/maas"
 )
 
+// The folders that backup and restore work in, below StateDir. What a killed action leaves in
+// one has the whole database; the next hook removes it.
+var workDirs = []string{".backup-*", ".restore-*"}
+
+// backupName matches the names of backups in StateDir. They sort by their time.
+var backupName = regexp.MustCompile(`^maas-[0-9]{8}T[0-9]{6}Z\.tar\.gz$`)
+
 // meta says what a backup is.
 type meta struct {
 	Version  string `json:"version"` // of the package
@@ -32,15 +42,48 @@ type meta struct {
 	URL      string `json:"url"`
 }
 
-// backUp is the action backup.
-func backUp(ctx context.Context, f Facts, w *World, call charm.Call) (results map[string]string, err error) {
-	if f.Connection == nil || !f.Listening {
-		return nil, errors.New("cannot back up MAAS: its database does not answer: see the unit's status")
+// leftovers lists what killed actions have left: hooks and actions of a unit run one at a
+// time, so nothing else works there.
+func (w *World) leftovers() []string {
+	var left []string
+	for _, pattern := range workDirs {
+		found, _ := filepath.Glob(filepath.Join(w.StateDir, pattern))
+		left = append(left, found...)
 	}
+	return left
+}
+
+// workDir makes a folder to work in, for root only.
+func (w *World) workDir(pattern string) (string, error) {
 	if err := os.MkdirAll(w.StateDir, 0o700); err != nil {
-		return nil, fmt.Errorf("cannot back up MAAS: %w", err)
+		return "", err
 	}
-	work, err := os.MkdirTemp(w.StateDir, ".backup-*")
+	if err := removeAll(w.leftovers()); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(w.StateDir, pattern)
+}
+
+func removeAll(paths []string) error {
+	for _, path := range paths {
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// backUp is the action backup. Parameter keep is how many backups stay on the machine, this
+// one included; 0 keeps all.
+func backUp(ctx context.Context, f Facts, w *World, call charm.Call) (results map[string]string, err error) {
+	keep := call.Int("keep")
+	switch {
+	case f.Connection == nil || !f.Listening:
+		return nil, errors.New("cannot back up MAAS: its database does not answer: see the unit's status")
+	case keep < 0:
+		return nil, fmt.Errorf("cannot back up MAAS: parameter keep is %d: give how many backups are to stay, or 0 for all", keep)
+	}
+	work, err := w.workDir(workDirs[0])
 	if err != nil {
 		return nil, fmt.Errorf("cannot back up MAAS: %w", err)
 	}
@@ -58,201 +101,105 @@ func backUp(ctx context.Context, f Facts, w *World, call charm.Call) (results ma
 		return nil, fmt.Errorf("cannot back up MAAS: %w", err)
 	}
 	name := "maas-" + w.Now().UTC().Format("20060102T150405Z") + ".tar.gz"
-	unfinished, path := filepath.Join(work, name), filepath.Join(w.StateDir, name)
-	if err := pack(unfinished, map[string]string{dumpFile: dump, metaFile: filepath.Join(work, metaFile), confDir: filepath.Join(w.Root, confDir)}); err != nil {
+	path := filepath.Join(w.StateDir, name)
+	if err := w.pack(path, work); err != nil {
 		return nil, fmt.Errorf("cannot back up MAAS to %s: %w", path, err)
 	}
-	// Whole or not at all: the action may be killed here.
-	if err := os.Rename(unfinished, path); err != nil {
-		return nil, fmt.Errorf("cannot back up MAAS: %w", err)
-	}
-	return map[string]string{
+	results = map[string]string{
 		"path": path, "unit": f.Unit, "version": f.Packages[node.RegionPackage].Version,
 		"fetch": fmt.Sprintf("juju ssh --pty=false %s sudo cat %s > %s", f.Unit, path, name),
-	}, nil
+	}
+	stay, removed, err := w.prune(keep)
+	if err != nil {
+		return results, fmt.Errorf("cannot remove old backups: %w", err)
+	}
+	results["backups"], results["removed"] = fmt.Sprint(stay), fmt.Sprint(removed)
+	return results, nil
 }
 
-// pack writes files and folders, by their names in it, into an archive.
-func pack(path string, from map[string]string) error {
-	to, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+// prune removes all backups but the newest ones, and counts both.
+func (w *World) prune(keep int) (stay, removed int, err error) {
+	entries, err := os.ReadDir(w.StateDir)
+	if err != nil {
+		return 0, 0, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Type().IsRegular() && backupName.MatchString(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	for keep > 0 && len(names) > keep {
+		if err := atomicfile.Remove(filepath.Join(w.StateDir, names[0])); err != nil {
+			return len(names), removed, err
+		}
+		names, removed = names[1:], removed+1
+	}
+	return len(names), removed, atomicfile.RemoveLeftovers(w.StateDir)
+}
+
+// pack writes what is in the work folder, and MAAS's configuration, into an archive: whole or
+// not at all, for root only.
+func (w *World) pack(path, work string) error {
+	file, err := atomicfile.Create(path, atomicfile.Options{})
 	if err != nil {
 		return err
 	}
-	defer to.Close()
-	compressed := gzip.NewWriter(to)
+	defer file.Discard()
+	compressed := gzip.NewWriter(file)
 	all := tar.NewWriter(compressed)
-	for name, at := range from {
-		err := filepath.WalkDir(at, func(file string, entry fs.DirEntry, err error) error {
-			if err != nil || !entry.Type().IsRegular() {
-				return err
-			}
-			inside, err := filepath.Rel(at, file)
-			if err != nil {
-				return err
-			}
-			return add(all, filepath.Join(name, inside), file)
-		})
-		if err != nil {
+	for _, part := range []struct{ dir, as string }{{work, ""}, {filepath.Join(w.Root, confDir), confDir}} {
+		if err := packTree(all, part.dir, part.as); err != nil {
 			return err
 		}
 	}
-	return errors.Join(all.Close(), compressed.Close(), to.Sync())
+	if err := errors.Join(all.Close(), compressed.Close()); err != nil {
+		return err
+	}
+	return file.Commit()
 }
 
-func add(all *tar.Writer, name, path string) error {
-	file, err := os.Open(path)
+// packTree adds a folder's regular files, with owners and modes, as those of folder as. No
+// symlink in it leads out: MAAS's folder belongs to user maas.
+func packTree(all *tar.Writer, dir, as string) error {
+	root, err := os.OpenRoot(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	if err := all.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: info.Size(), ModTime: info.ModTime()}); err != nil {
-		return err
-	}
-	_, err = io.Copy(all, file)
-	return err
-}
-
-// restore is the action restore. The database becomes what the backup says; the unit's own
-// connection to it, and its address, stay.
-func restore(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
-	path := call.String("path")
-	switch {
-	case f.Connection == nil || !f.Listening:
-		return nil, errors.New("cannot restore MAAS: its database does not answer: see the unit's status")
-	case len(f.Units) > 1:
-		return nil, errors.New("cannot restore MAAS: the other units work on the same database: remove them first, and add units after it")
-	case !f.Leader:
-		return nil, errors.New("cannot restore MAAS: this unit does not lead yet: wait until juju status shows it")
-	case !filepath.IsAbs(path):
-		return nil, fmt.Errorf("cannot restore MAAS from %q: give the path of a backup on this unit's machine (juju scp brings one there)", path)
-	}
-	if err := os.MkdirAll(w.StateDir, 0o700); err != nil {
-		return nil, fmt.Errorf("cannot restore MAAS: %w", err)
-	}
-	work, err := os.MkdirTemp(w.StateDir, ".restore-*")
-	if err != nil {
-		return nil, fmt.Errorf("cannot restore MAAS: %w", err)
-	}
-	defer os.RemoveAll(work)
-	about, err := unpack(path, work)
-	if err != nil {
-		return nil, fmt.Errorf("cannot restore MAAS from %s: %w", path, err)
-	}
-	if has := f.Packages[node.RegionPackage].Version; version(about.Version) != version(has) {
-		return nil, fmt.Errorf("cannot restore MAAS from %s: it is of MAAS %s, and this is %s: install that one (option source)", path, version(about.Version), version(has))
-	}
-	if !call.Bool("force") {
-		return nil, fmt.Errorf("cannot restore MAAS from %s: what MAAS at %s knows now would be lost (machines, users, settings): force=true does it", path, f.url())
-	}
-	call.Progress("stopping MAAS")
-	if err := w.stop(ctx); err != nil {
-		return nil, err
-	}
-	call.Progress("restoring the database")
-	if err := f.Connection.Restore(ctx, w.Machine, filepath.Join(work, dumpFile)); err != nil {
-		return nil, fmt.Errorf("cannot restore MAAS: %w: the database is as it was; MAAS is stopped until the next hook", err)
-	}
-	if _, err := w.Run.Run(ctx, "maas-region", "dbupgrade"); err != nil {
-		return nil, fmt.Errorf("cannot restore MAAS: %w", err)
-	}
-	if err := w.restoreFiles(work); err != nil {
-		return nil, fmt.Errorf("cannot restore MAAS's files: %w", err)
-	}
-	// It has another administrator, and other settings, than those that are remembered.
-	if err := w.Tools.RelationSetApp(ctx, f.Peers, map[string]string{keyAdmin: "", keySettings: ""}); err != nil {
-		return nil, err
-	}
-	if err := (start{}).Apply(ctx, w); err != nil {
-		return nil, err
-	}
-	return map[string]string{"restored": path, "was": about.URL, "is": f.url()}, nil
-}
-
-// restoreFiles puts back what is not in the database. Secret and certificates are: the
-// region writes them anew when it starts, and refuses to start on others.
-func (w *World) restoreFiles(work string) error {
-	from := filepath.Join(work, confDir)
-	err := filepath.WalkDir(from, func(file string, entry fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil || !entry.Type().IsRegular() {
+	defer root.Close()
+	return fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		as := filepath.Join(as, name)
+		if err != nil || !entry.Type().IsRegular() || node.Stale(as) || as == database.PassFile {
 			return err
 		}
-		inside, err := filepath.Rel(work, file)
+		file, err := root.Open(name)
 		if err != nil {
 			return err
 		}
-		if inside == node.RegionConf || inside == node.RackConf {
-			return nil // this machine's own
-		}
-		text, err := os.ReadFile(file)
+		defer file.Close()
+		info, err := file.Stat()
 		if err != nil {
 			return err
 		}
-		to := filepath.Join(w.Root, inside)
-		return errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, text, 0o644))
+		// It may have been replaced since it was listed.
+		if listed, err := entry.Info(); err != nil {
+			return err
+		} else if !os.SameFile(listed, info) {
+			return fmt.Errorf("cannot read %s: it was replaced meanwhile: run it again", filepath.Join(dir, name))
+		}
+		header, err := tar.FileInfoHeader(info, "")
+		if err != nil {
+			return err
+		}
+		header.Name = as
+		if err := all.WriteHeader(header); err != nil {
+			return err
+		}
+		_, err = io.Copy(all, io.LimitReader(file, info.Size()))
+		return err
 	})
-	if err != nil {
-		return err
-	}
-	return w.Remove(node.SecretFile, "var/lib/maas/maas_uuid", "var/lib/maas/certificates", node.SystemIDFile)
-}
-
-// unpack unpacks a backup into a folder. What is in it, besides what a backup has, is
-// refused.
-func unpack(path, into string) (about meta, err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return about, err
-	}
-	defer file.Close()
-	compressed, err := gzip.NewReader(file)
-	if err != nil {
-		return about, fmt.Errorf("that is no backup: %w", err)
-	}
-	all := tar.NewReader(compressed)
-	for {
-		header, err := all.Next()
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return about, fmt.Errorf("that is no backup: %w", err)
-		}
-		name := filepath.Clean(header.Name)
-		if header.Typeflag != tar.TypeReg || name != dumpFile && name != metaFile && !strings.HasPrefix(name, confDir+"/") {
-			return about, fmt.Errorf("that is no backup: it has %q in it", header.Name)
-		}
-		to := filepath.Join(into, name)
-		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-			return about, err
-		}
-		out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-		if err != nil {
-			return about, err
-		}
-		_, err = io.Copy(out, all)
-		if err = errors.Join(err, out.Close()); err != nil {
-			return about, err
-		}
-	}
-	text, err := os.ReadFile(filepath.Join(into, metaFile))
-	if err == nil {
-		err = json.Unmarshal(text, &about)
-	}
-	if err == nil && about.Version == "" {
-		err = errors.New("it names no version")
-	}
-	if err == nil {
-		_, err = os.Stat(filepath.Join(into, dumpFile))
-	}
-	if err != nil {
-		return about, fmt.Errorf("that is no backup: %w", err)
-	}
-	return about, nil
 }

@@ -35,6 +35,9 @@ func Plan(f Facts) charm.Plan[*World] {
 	if f.Leader && (kept == "" || lost && !f.embedded()) {
 		steps = append(steps, choose{f.Config})
 	}
+	if len(f.Leftovers) > 0 {
+		steps = append(steps, removeLeftovers{f.Leftovers})
+	}
 	if f.Asks != "" {
 		steps = append(steps, ask{f.Asks})
 	}
@@ -253,9 +256,10 @@ type (
 		relation string
 		values   map[string]string
 	}
-	setSource struct{ source apt.Source }
-	finish    struct{}
-	install   struct {
+	removeLeftovers struct{ paths []string }
+	setSource       struct{ source apt.Source }
+	finish          struct{}
+	install         struct {
 		source   apt.Source
 		packages []string
 	}

@@ -95,6 +95,7 @@ type Facts struct {
 	Mine   map[string]string            // this unit's
 	Others map[string]map[string]string // the others'
 
+	Leftovers []string // folders that killed actions have left
 	HasSource bool
 	Packages  map[string]apt.State
 	Conf      map[string]any
@@ -201,6 +202,7 @@ func Observe(ctx context.Context, event hooktool.Event, w *World) (f Facts, err 
 	if err := f.observePeers(ctx, w); err != nil || f.Peers == "" {
 		return f, err
 	}
+	f.Leftovers = w.leftovers()
 	f.HasSource = apt.Sources{Run: w.Run, Root: w.Root, Name: "dcib-" + w.App}.Has(f.Config.Source)
 	f.Packages = apt.Query(ctx, w.Run, f.packages()...)
 	if f.Copied, f.SameName, err = w.Copied(); err != nil {

@@ -1,7 +1,10 @@
 package region
 
 import (
+	"archive/tar"
+	"compress/gzip"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -622,6 +625,172 @@ func TestBackupAndRestore(t *testing.T) {
 	s.clear(t)
 	s = ready(t, 2)
 	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "the other units")
+}
+
+// entries reads a backup.
+func entries(t *testing.T, path string) map[string]*tar.Header {
+	t.Helper()
+	file, err := os.Open(path)
+	require.NoError(t, err)
+	defer file.Close()
+	compressed, err := gzip.NewReader(file)
+	require.NoError(t, err)
+	all := map[string]*tar.Header{}
+	for archive := tar.NewReader(compressed); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		require.NoError(t, err)
+		all[header.Name] = header
+	}
+}
+
+// No file is wider after a restore than it was, none that belongs to the machine's identity
+// comes back, and nothing leads out of MAAS's folder, which is user maas'.
+func TestRestoreKeepsFilesFromOthers(t *testing.T) {
+	s := ready(t, 1)
+	m := s.machines[unit0]
+	m.Put("etc/maas/preseeds/secret", "hunter2")
+	m.Put("etc/maas/preseeds/open", "open")
+	m.Put("etc/maas/agent.yaml", "secret: 5ec7e7")
+	m.Put("etc/shadow", "root:x")
+	at := func(name string) string { return filepath.Join(m.Root, name) }
+	require.NoError(t, errors.Join(os.Chmod(at("etc/maas/preseeds/secret"), 0o600), os.Chmod(at("etc/maas/preseeds/open"), 0o666),
+		os.Symlink("../../shadow", at("etc/maas/preseeds/link"))))
+	saved := s.act(t, unit0, "backup", nil)
+	require.Empty(t, saved.Failure)
+	has := entries(t, saved.Results["path"])
+	require.Contains(t, has, "etc/maas/preseeds/secret")
+	require.NotContains(t, has, "etc/maas/agent.yaml")
+	require.NotContains(t, has, "etc/maas/preseeds/link")
+	require.NotContains(t, has, database.PassFile)
+	for name := range has {
+		require.False(t, node.Stale(name), name)
+	}
+
+	require.NoError(t, os.RemoveAll(at("etc/maas/preseeds")))
+	require.NoError(t, os.Remove(at("etc/maas/agent.yaml")))
+	params := map[string]any{"path": saved.Results["path"], "force": true}
+	require.Empty(t, s.act(t, unit0, "restore", params).Failure)
+	for name, mode := range map[string]os.FileMode{"secret": 0o600, "open": 0o640} {
+		info, err := os.Lstat(at("etc/maas/preseeds/" + name))
+		require.NoError(t, err)
+		require.Equal(t, mode, info.Mode(), name)
+	}
+	info, err := os.Stat(at("etc/maas/preseeds"))
+	require.NoError(t, err)
+	require.Zero(t, info.Mode().Perm()&0o007)
+	require.NoFileExists(t, at("etc/maas/agent.yaml"))
+
+	// A backup that was made before owners and modes were kept, with a file of an identity.
+	old := filepath.Join(t.TempDir(), "old.tar.gz")
+	writeBackup(t, old, []tar.Header{{Name: dumpFile}, {Name: metaFile}, {Name: "etc/maas/agent.yaml"}, {Name: "etc/maas/preseeds/plain"}})
+	params["path"] = old
+	got := s.act(t, unit0, "restore", params)
+	require.Empty(t, got.Failure)
+	require.NoFileExists(t, at("etc/maas/agent.yaml"))
+	info, err = os.Lstat(at("etc/maas/preseeds/plain"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o640), info.Mode())
+
+	// User maas puts a link in the place of a folder.
+	require.NoError(t, os.RemoveAll(at("etc/maas/preseeds")))
+	require.NoError(t, os.MkdirAll(at("etc/cron.d"), 0o755))
+	require.NoError(t, os.Symlink("../cron.d", at("etc/maas/preseeds")))
+	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "cannot restore MAAS's files")
+	planted, err := os.ReadDir(at("etc/cron.d"))
+	require.NoError(t, err)
+	require.Empty(t, planted)
+}
+
+// writeBackup writes an archive; the dump is of no users.
+func writeBackup(t *testing.T, path string, headers []tar.Header) {
+	t.Helper()
+	file, err := os.Create(path)
+	require.NoError(t, err)
+	defer file.Close()
+	compressed := gzip.NewWriter(file)
+	all := tar.NewWriter(compressed)
+	for _, header := range headers {
+		text := "text"
+		switch header.Name {
+		case dumpFile:
+			text = "dump of admin"
+		case metaFile:
+			text = `{"version": "` + pkgVersion + `"}`
+		}
+		size := header.Size
+		if size == 0 {
+			header.Size = int64(len(text))
+		}
+		header.Typeflag, header.Mode = tar.TypeReg, 0o600
+		require.NoError(t, all.WriteHeader(&header))
+		if size == 0 {
+			_, err = all.Write([]byte(text))
+			require.NoError(t, err)
+		}
+	}
+	_ = all.Close() // it misses the bytes of a file that is too large
+	require.NoError(t, compressed.Close())
+}
+
+func TestWhatIsNoBackupIsRefusedBeforeAnythingChanges(t *testing.T) {
+	s := ready(t, 1)
+	ran := len(s.machines[unit0].Ran)
+	for name, c := range map[string]struct {
+		headers []tar.Header
+		why     string
+	}{
+		"another file":     {[]tar.Header{{Name: dumpFile}, {Name: metaFile}, {Name: "etc/shadow"}}, `it has "etc/shadow" in it`},
+		"a way out":        {[]tar.Header{{Name: dumpFile}, {Name: metaFile}, {Name: "etc/maas/../shadow"}}, `it has "etc/maas/../shadow" in it`},
+		"two dumps":        {[]tar.Header{{Name: dumpFile}, {Name: dumpFile}, {Name: metaFile}}, `it has "database.dump" in it`},
+		"no dump":          {[]tar.Header{{Name: metaFile}}, "it has no database.dump"},
+		"nothing about it": {[]tar.Header{{Name: dumpFile}}, "it has no backup.json"},
+		"a huge dump":      {[]tar.Header{{Name: metaFile}, {Name: dumpFile, Size: 1 << 60}}, "free some"},
+		"a huge file":      {[]tar.Header{{Name: metaFile}, {Name: "etc/maas/x", Size: 1 << 40}}, "besides the database"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "backup.tar.gz")
+			writeBackup(t, path, c.headers)
+			require.Contains(t, s.act(t, unit0, "restore", map[string]any{"path": path, "force": true}).Failure, c.why)
+			require.Len(t, s.machines[unit0].Ran, ran)
+			left, err := filepath.Glob(filepath.Join(s.machines[unit0].Root, "var/lib/dcib/unit/.*-*"))
+			require.NoError(t, err)
+			require.Empty(t, left)
+		})
+	}
+}
+
+func TestBackupsArePruned(t *testing.T) {
+	s := ready(t, 1)
+	dir := filepath.Join(s.machines[unit0].Root, "var/lib/dcib/unit")
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	for _, name := range []string{"maas-20260101T000000Z.tar.gz", "maas-20260102T000000Z.tar.gz", "maas-20260103T000000Z.tar.gz", "maas-mine.tar.gz"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	got := s.act(t, unit0, "backup", nil)
+	require.Equal(t, "4", got.Results["backups"])
+	require.Equal(t, "0", got.Results["removed"], "unless it is asked for")
+	got = s.act(t, unit0, "backup", map[string]any{"keep": 2.0})
+	require.Equal(t, "2", got.Results["backups"])
+	require.Equal(t, "2", got.Results["removed"])
+	require.FileExists(t, got.Results["path"])
+	require.FileExists(t, filepath.Join(dir, "maas-20260103T000000Z.tar.gz"))
+	require.NoFileExists(t, filepath.Join(dir, "maas-20260102T000000Z.tar.gz"))
+	require.FileExists(t, filepath.Join(dir, "maas-mine.tar.gz"), "no backup of this charm's")
+	require.Contains(t, s.act(t, unit0, "backup", map[string]any{"keep": -1.0}).Failure, "parameter keep is -1")
+
+	// What killed actions have left has the whole database in it.
+	for _, name := range []string{".backup-123", ".restore-123"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, name, "etc"), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name, dumpFile), []byte("dump"), 0o600))
+	}
+	s.hook(unit0)
+	left, err := filepath.Glob(filepath.Join(dir, ".*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+	s.clear(t)
 }
 
 func TestACopyBecomesARegionOfItsOwn(t *testing.T) {

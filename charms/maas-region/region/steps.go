@@ -48,6 +48,10 @@ func (s tell) Apply(ctx context.Context, w *World) error {
 	return w.Tools.RelationSet(ctx, s.relation, s.values)
 }
 
+func (removeLeftovers) Name() string { return "remove what a killed action has left of the database" }
+
+func (s removeLeftovers) Apply(context.Context, *World) error { return removeAll(s.paths) }
+
 func (s setSource) Name() string { return "have packages from " + s.source.String() }
 
 func (s setSource) Apply(ctx context.Context, w *World) error {

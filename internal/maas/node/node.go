@@ -116,6 +116,18 @@ func (m Machine) write(name string, content []byte, opts atomicfile.Options) err
 	return atomicfile.Write(path, content, opts)
 }
 
+// Owner returns the owner of a file of MAAS that is a user's: that user, and group maas, so
+// that MAAS can read it.
+func (m Machine) Owner(name string) (atomicfile.Owner, error) {
+	owner, err := m.user(name)
+	if err != nil {
+		return owner, err
+	}
+	maas, err := m.user("maas")
+	owner.GID = maas.GID
+	return owner, err
+}
+
 // user returns the ids of a user of the machine.
 func (m Machine) user(name string) (atomicfile.Owner, error) {
 	if m.User != nil {
@@ -280,6 +292,9 @@ var stale = []string{
 	SystemIDFile, "var/lib/maas/rpc.state", "etc/maas/agent.yaml", "var/lib/maas/dhcpd.conf",
 	"var/lib/maas/dhcpd6.conf", "var/lib/maas/dhcp/dhcpd.leases", "var/lib/maas/dhcp/dhcpd6.leases",
 }
+
+// Stale reports whether a file, below the root, belongs to an identity that MAAS gave a machine.
+func Stale(name string) bool { return slices.Contains(stale, name) }
 
 // Forget stops MAAS here and takes the machine's identity away. MAAS gives it a new one when
 // it starts again.
