@@ -91,7 +91,8 @@ const look = `did=$(mktemp) && JUJU_DISPATCH_PATH=hooks/update-status DCIB_USAGE
 // ends when no call has come for a while. Calls that come while it looks are one call after
 // that. It does not look again where something was done: what LXD refuses would be tried again.
 //
-// After a call that found nothing it takes none for a while, and then looks once for it.
+// After a call that found nothing it takes none for a while, and when that was so several times
+// in a row it looks once only for the next.
 func serve(ctx context.Context, conn net.PacketConn, look func(context.Context) (did bool, err error)) error {
 	var p pace
 	for ctx.Err() == nil {
@@ -114,7 +115,7 @@ func serve(ctx context.Context, conn net.PacketConn, look func(context.Context) 
 			called, err = next(conn, begin.Add(looks[0]/10))
 		}
 		delays := looks
-		if p.vain > 0 {
+		if p.vain >= len(pauses) {
 			delays = looks[len(looks)-1:]
 		}
 		did := false
