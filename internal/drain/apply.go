@@ -264,6 +264,7 @@ func (d Drainer) track(ctx context.Context, member string, record *Record) (View
 	if err != nil {
 		return view, record, err
 	}
+	d.regroup(ctx, view, member, after)
 	return view, after, nil
 }
 

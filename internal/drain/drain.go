@@ -44,6 +44,11 @@ type Member struct {
 	Runs []string
 	// Scheduler is its scheduler.instance: "" (as "all"), "all", "group" or "manual".
 	Scheduler string
+	// Groups are the cluster groups that it is in.
+	Groups []string
+	// Votes and StandsBy tell its part in LXD's database, Controls that it is in the control plane
+	// (LXD 6.9), which alone may vote where three members or more are.
+	Votes, StandsBy, Controls bool
 	// Until is when it has to be empty itself, if that is soon: it gets instances only where no
 	// member that is later has room for them. Zero is not soon.
 	Until time.Time
@@ -55,6 +60,15 @@ const manual = "manual"
 // Takes tells whether LXD places any instance there by itself, unless the member is
 // evacuated.
 func (m Member) Takes() bool { return m.Scheduler != manual && m.Scheduler != "group" }
+
+// takes reports whether LXD places an instance of that cluster group there; "" is an instance of
+// none.
+func (m Member) takes(group string) bool {
+	if group == "" {
+		return m.Takes()
+	}
+	return m.Scheduler != manual && slices.Contains(m.Groups, group)
+}
 
 // Ref names an instance.
 type Ref struct {
@@ -80,9 +94,12 @@ type Instance struct {
 	Member       string // where it is
 	Running      bool
 	Architecture string
-	Needs        Needs
-	Ephemeral    bool // LXD deletes it when it stops
-	Live         bool // LXD can move it while it runs
+	// Group is the cluster group that it was launched in (volatile.cluster.group, LXD 5.21.5 and
+	// 6.6): it moves to members of that group only, and LXD forgets it with each move to a member.
+	Group     string
+	Needs     Needs
+	Ephemeral bool // LXD deletes it when it stops
+	Live      bool // LXD can move it while it runs
 	// Evacuate is its cluster.evacuate: "" (as "auto"), "migrate", "live-migrate", "stop".
 	Evacuate string
 	// MayStop tells that, when it cannot move, it may be stopped where it is, whatever its
@@ -112,10 +129,14 @@ type Cluster interface {
 	Rooms(ctx context.Context, instances []Instance) (map[string]Room, error)
 	// Processors tells how many processors a member has; 0 is not known.
 	Processors(ctx context.Context, member string) int
+	// AsksForVoters reports whether LXD refuses to evacuate a member whose vote its database needs,
+	// and to evacuate two members at a time.
+	AsksForVoters(ctx context.Context) (bool, error)
 	// Settle waits until no evacuation or restore of the member is under way, begun by
 	// whomever.
 	Settle(ctx context.Context, member string) error
-	// Evacuate has LXD evacuate the member; progress gets LXD's own words.
+	// Evacuate has LXD evacuate the member; progress gets LXD's own words. Where LXD evacuates one
+	// member at a time it waits for its turn.
 	Evacuate(ctx context.Context, member string, progress func(string)) error
 	// Restore has LXD restore the member: it is Online again, instances that LXD stopped
 	// on it start, and instances elsewhere whose Origin is the member come back.
@@ -126,6 +147,8 @@ type Cluster interface {
 	Reach(ctx context.Context, from, to string) error
 	// SetOrigin sets an instance's Origin; "" takes it away.
 	SetOrigin(ctx context.Context, instance Ref, origin string) error
+	// SetGroup sets an instance's Group.
+	SetGroup(ctx context.Context, instance Ref, group string) error
 	// Start starts an instance. Member is where it is, as far as is known: LXD is quickest when
 	// it is asked there.
 	Start(ctx context.Context, instance Ref, member string) error
@@ -168,6 +191,8 @@ type View struct {
 	Instances []Instance
 	Records   map[string]Record
 	Rooms     map[string]Room // nil when nobody asked, see Survey
+	// AsksForVoters is what Cluster.AsksForVoters reports; false when nobody asked.
+	AsksForVoters bool
 }
 
 // Look observes a cluster and its journal.
@@ -236,7 +261,7 @@ func (v View) hosts(from string, i Instance, coming map[string]int) []Member {
 	}
 	var hosts []Member
 	for _, m := range v.Members {
-		if m.Name != from && m.Status == Online && m.Takes() && (i.Architecture == "" || slices.Contains(m.Runs, i.Architecture)) && v.lacks(m.Name, i) == "" {
+		if m.Name != from && m.Status == Online && m.takes(i.Group) && (i.Architecture == "" || slices.Contains(m.Runs, i.Architecture)) && v.lacks(m.Name, i) == "" {
 			hosts = append(hosts, m)
 		}
 	}

@@ -298,7 +298,7 @@ func TestWhatLXDStillMovesIsLeftToIt(t *testing.T) {
 	lxd := &unheard{draintest.New("pet", "b", "c"), "c"}
 	lxd.InOne = true
 	lxd.Add("c1", "pet", true)
-	lxd.Life = 6 // it dies with the origin set
+	lxd.Life = 7 // it dies with the origin set
 	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: drain.NewLanes(1, 0)}
 	_, err := d.Drain(t.Context(), "pet", false)
 	require.ErrorIs(t, err, draintest.ErrKilled)

@@ -12,6 +12,9 @@ func PlanLeave(view View, name string) Plan {
 	if why := unable(view, name); why != "" {
 		return refused("empty", name, "%s", why)
 	}
+	if why := view.Unevacuable(name); why != "" {
+		return refused("empty", name, "%s", why)
+	}
 	record, recorded := view.Records[name]
 	there := view.on(name)
 	plan := Plan{

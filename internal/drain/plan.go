@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -114,6 +115,9 @@ func PlanDrain(view View, name string, force bool) Plan {
 	if len(view.hosts(name, Instance{}, nil)) == 0 && member.Status == Online {
 		return refused("drain", name, "no other member is Online and takes instances: the cluster would have nowhere to run anything")
 	}
+	if why := view.Unevacuable(name); why != "" {
+		return refused("drain", name, "%s", why)
+	}
 
 	plan := Plan{verb: "drain", Member: name}
 	if drainedBefore {
@@ -136,6 +140,8 @@ func PlanDrain(view View, name string, force bool) Plan {
 			*entry = Entry{Ref: i.Ref, ID: i.ID}
 		}
 		entry.Ran = entry.Ran || i.Running
+		entry.Group = cmp.Or(i.Group, entry.Group)
+		i.Group = entry.Group
 		item, fate := judge(view, i, entry.Ran, force)
 		entry.Stays, entry.Kept = fate == stays, false
 		entry.Loose = entry.Loose || fate == loose

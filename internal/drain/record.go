@@ -50,6 +50,8 @@ type Entry struct {
 	// no other member has what its limits ask for, or it was stopped without an evacuation. That
 	// does not count as a failure of the drain, and the undrain starts it.
 	Loose bool `json:"loose,omitempty"`
+	// Group is its cluster group before, which LXD forgets when it moves.
+	Group string `json:"group,omitempty"`
 	// To is where the drain put it; empty until it was seen there.
 	To string `json:"to,omitempty"`
 	// Back tells that an undrain has begun to bring it back; Start, that it has to run

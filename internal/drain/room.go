@@ -98,7 +98,10 @@ func Survey(ctx context.Context, cluster Cluster, journal Journal, member string
 	if err != nil {
 		return View{}, err
 	}
-	view.Rooms, err = cluster.Rooms(ctx, view.on(member))
+	if view.Rooms, err = cluster.Rooms(ctx, view.on(member)); err != nil {
+		return View{}, err
+	}
+	view.AsksForVoters, err = cluster.AsksForVoters(ctx)
 	return view, err
 }
 

@@ -88,5 +88,9 @@ func (v View) homeless(i Instance) string {
 		}
 		return fmt.Sprintf("%s of the host, and %s", strings.Join(devices, ", "), unfit)
 	}
-	return "no other member is Online, takes instances and runs " + i.Architecture
+	of := ""
+	if i.Group != "" {
+		of = " of cluster group " + i.Group
+	}
+	return "no other member" + of + " is Online, takes instances and runs " + i.Architecture
 }

@@ -38,6 +38,9 @@ func Evacuate(ctx context.Context, f Facts, w World, call charm.Call) (map[strin
 	if len(lost) > 0 {
 		return nil, fmt.Errorf("cannot evacuate %s: LXD would stop and thereby delete its ephemeral instances %s: stop or delete them first, or have pet-scheduler drain it with force=true", s.name, strings.Join(lost, ", "))
 	}
+	if why := s.before.Unevacuable(s.name); why != "" {
+		return nil, fmt.Errorf("cannot evacuate %s: %s", s.name, why)
+	}
 	return s.change(ctx, drain.Evacuated, func(ctx context.Context, member string, progress func(string)) error {
 		d := drain.Drainer{Cluster: s.guests, Journal: s.guests, By: f.Unit, Progress: func(format string, args ...any) { progress(fmt.Sprintf(format, args...)) }}
 		if err := d.MoveHeld(ctx, s.before, member); err != nil {

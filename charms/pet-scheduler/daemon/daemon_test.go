@@ -87,6 +87,15 @@ func (l lxd) Reach(ctx context.Context, from, to string) error {
 	return l.do(func() error { return l.inner.Reach(ctx, from, to) })
 }
 
+func (l lxd) SetGroup(ctx context.Context, ref drain.Ref, group string) error {
+	return l.do(func() error { return l.inner.SetGroup(ctx, ref, group) })
+}
+
+func (l lxd) AsksForVoters(ctx context.Context) (asks bool, err error) {
+	err = l.do(func() error { asks, err = l.inner.AsksForVoters(ctx); return err })
+	return asks, err
+}
+
 func (l lxd) SetOrigin(ctx context.Context, ref drain.Ref, origin string) error {
 	return l.do(func() error { return l.inner.SetOrigin(ctx, ref, origin) })
 }

@@ -140,6 +140,14 @@ func (w *watched) SetOrigin(ctx context.Context, ref drain.Ref, origin string) e
 	return w.change(w.Cluster.SetOrigin(ctx, ref, origin), "origin %s", ref.Name)
 }
 
+// SetGroup implements drain.Cluster.
+func (w *watched) SetGroup(ctx context.Context, ref drain.Ref, group string) error {
+	if err := w.actor.Check(); err != nil {
+		return err
+	}
+	return w.change(w.Cluster.SetGroup(ctx, ref, group), "group %s", ref.Name)
+}
+
 // Start implements drain.Cluster.
 func (w *watched) Start(ctx context.Context, ref drain.Ref, member string) error {
 	if err := w.started(ctx, ref); err != nil {

@@ -35,6 +35,8 @@ type LXD struct {
 	Silent map[string]bool
 	// InOne tells that it is a LXD that stops, moves and starts an instance in one.
 	InOne bool
+	// Voters tells that it is an LXD that refuses an evacuation for its voters.
+	Voters bool
 	// Fail gives the error of a call ("start", "stop", "move", "origin") on an instance.
 	Fail func(call string, instance drain.Ref) error
 }
@@ -164,6 +166,17 @@ func (l *LXD) Write(_ context.Context, member string, before, after *drain.Recor
 	return nil
 }
 
+// AsksForVoters implements drain.Cluster.
+func (l *LXD) AsksForVoters(context.Context) (bool, error) { return l.Voters, l.alive() }
+
+// SetGroup implements drain.Cluster.
+func (l *LXD) SetGroup(_ context.Context, ref drain.Ref, group string) error {
+	return l.change("group", ref, func(i *drain.Instance) error {
+		i.Group = group
+		return nil
+	})
+}
+
 // Settle implements drain.Cluster; operations here end before their call returns.
 func (l *LXD) Settle(context.Context, string) error { return l.alive() }
 
@@ -195,6 +208,9 @@ func (l *LXD) EvacuateByHand(name string) error {
 	if m.Status == drain.Evacuated {
 		return errors.New("cannot evacuate: Cluster member is already evacuated")
 	}
+	if why := (drain.View{Members: l.Member, AsksForVoters: l.Voters}).Unevacuable(name); why != "" {
+		return errors.New("cannot evacuate: Insufficient online voters")
+	}
 	m.Status = drain.Evacuated
 	for _, i := range slices.Clone(l.Instance) {
 		if i.Member != name {
@@ -224,7 +240,7 @@ func (l *LXD) evacuate(i *drain.Instance, from string) error {
 	if !migrate {
 		return nil
 	}
-	to := l.leastLoaded(from, i.Architecture)
+	to := l.leastLoaded(from, i.Architecture, i.Group)
 	if to == "" {
 		return nil
 	}
@@ -261,16 +277,16 @@ func (l *LXD) run(i *drain.Instance) error {
 }
 
 // Place is where LXD places a new instance; "" when nowhere.
-func (l *LXD) Place() string { return l.leastLoaded("", "x86_64") }
+func (l *LXD) Place() string { return l.leastLoaded("", "x86_64", "") }
 
-func (l *LXD) leastLoaded(from, architecture string) string {
+func (l *LXD) leastLoaded(from, architecture, group string) string {
 	load := map[string]int{}
 	for _, i := range l.Instance {
 		load[i.Member]++
 	}
 	var hosts []string
 	for _, m := range l.Member {
-		if m.Name != from && m.Status == drain.Online && m.Takes() && slices.Contains(m.Runs, architecture) {
+		if m.Name != from && m.Status == drain.Online && m.Takes() && slices.Contains(m.Runs, architecture) && (group == "" || slices.Contains(m.Groups, group)) {
 			hosts = append(hosts, m.Name)
 		}
 	}
@@ -376,7 +392,7 @@ func (l *LXD) land(i *drain.Instance, to string) error {
 	case i.Member == to:
 		return errors.New("it is there already")
 	}
-	i.Member = to
+	i.Member, i.Group = to, "" // LXD takes what is moved to a member by its name out of its group
 	return nil
 }
 

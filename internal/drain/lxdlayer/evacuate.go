@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
@@ -47,8 +48,19 @@ func (c Cluster) Settle(ctx context.Context, member string) error {
 // Evacuate implements drain.Cluster.
 func (c Cluster) Evacuate(ctx context.Context, member string, progress func(string)) error {
 	err := c.spare(ctx, member)
-	if err == nil {
-		err = c.setState(ctx, member, "evacuate", progress)
+	for err == nil {
+		if err = c.turn(ctx, member, progress); err != nil {
+			break
+		}
+		if err = c.setState(ctx, member, "evacuate", progress); err == nil || !strings.Contains(err.Error(), "evacuation is in progress") {
+			break
+		}
+		// Another's began in the same moment.
+		select {
+		case <-time.After(settle):
+			err = nil
+		case <-ctx.Done():
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()

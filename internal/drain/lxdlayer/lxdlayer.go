@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	lxdclient "github.com/canonical/lxd/client"
@@ -67,6 +68,10 @@ func member(m api.ClusterMember) drain.Member {
 		Status:    drain.MemberStatus(m.Status),
 		Runs:      runs(m.Architecture),
 		Scheduler: m.Config[scheduler],
+		Groups:    m.Groups,
+		Votes:     slices.Contains(m.Roles, "database") || slices.Contains(m.Roles, "database-leader"),
+		StandsBy:  slices.Contains(m.Roles, "database-standby"),
+		Controls:  slices.Contains(m.Roles, "control-plane"),
 	}
 }
 
@@ -128,6 +133,7 @@ func instance(i api.Instance, remotePools map[string]bool) drain.Instance {
 		Member:       i.Location,
 		Running:      runsNow(i),
 		Architecture: i.Architecture,
+		Group:        strings.TrimPrefix(i.Config[groupKey], "@"),
 		Needs:        needs(i),
 		Ephemeral:    i.Ephemeral,
 		Live:         evacuate == "live-migrate" || auto && len(tied) == 0 && i.Type == "virtual-machine" && shared.IsTrue(i.ExpandedConfig["migration.stateful"]),
@@ -192,14 +198,26 @@ func (c Cluster) Reach(_ context.Context, from, to string) error {
 // what the request leaves out, except for the description, which it would empty (lxd 5.0.2 to 6.9,
 // lxd/instance_patch.go).
 func (c Cluster) SetOrigin(_ context.Context, i drain.Ref, origin string) error {
-	const key = "volatile.evacuate.origin"
+	return c.set(i, "volatile.evacuate.origin", origin)
+}
+
+// groupKey is the instance option that says in which cluster group an instance was launched.
+const groupKey = "volatile.cluster.group"
+
+// SetGroup implements drain.Cluster.
+func (c Cluster) SetGroup(_ context.Context, i drain.Ref, group string) error {
+	return c.set(i, groupKey, group)
+}
+
+// set sets one of an instance's own options; "" unsets it.
+func (c Cluster) set(i drain.Ref, key, value string) error {
 	there, _, err := c.in(i).GetInstance(i.Name)
 	if err == nil {
-		patch := map[string]any{"config": map[string]string{key: origin}, "description": there.Description} // "" unsets
+		patch := map[string]any{"config": map[string]string{key: value}, "description": there.Description}
 		_, _, err = c.Server.RawQuery(http.MethodPatch, address(i).String(), patch, "")
 	}
 	if err != nil {
-		return fmt.Errorf("cannot set %s of %s to %q: %w", key, i, origin, err)
+		return fmt.Errorf("cannot set %s of %s to %q: %w", key, i, value, err)
 	}
 	return nil
 }

@@ -13,6 +13,10 @@ func TestMember(t *testing.T) {
 	m := api.ClusterMember{ServerName: "pet", Status: "Online", Architecture: "x86_64"}
 	require.Equal(t, drain.Member{Name: "pet", Status: drain.Online, Runs: []string{"x86_64", "i686"}}, member(m))
 	require.True(t, member(m).Takes())
+	m.Roles, m.Groups = []string{"database-leader", "control-plane"}, []string{"gpu"}
+	require.Equal(t, drain.Member{Name: "pet", Status: drain.Online, Runs: []string{"x86_64", "i686"}, Groups: []string{"gpu"}, Votes: true, Controls: true}, member(m))
+	m.Roles = []string{"database-standby"}
+	require.True(t, member(m).StandsBy)
 	for _, scheduler := range []string{"manual", "group"} {
 		m.Config = map[string]string{"scheduler.instance": scheduler}
 		require.False(t, member(m).Takes())
@@ -28,6 +32,8 @@ func TestInstance(t *testing.T) {
 		Ref: drain.Ref{Project: "lab", Name: "c1"}, ID: "1", Member: "pet", Running: true, Architecture: "x86_64", Origin: "b", Wanted: true,
 	}, instance(i, nil))
 
+	i.Config[groupKey] = "@gpu"
+	require.Equal(t, "gpu", instance(i, nil).Group)
 	i.ExpandedConfig = map[string]string{"migration.stateful": "true"}
 	require.False(t, instance(i, nil).Live, "only virtual machines move while they run by themselves")
 	i.Type = "virtual-machine"

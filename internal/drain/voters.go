@@ -1,0 +1,51 @@
+package drain
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Unevacuable says why LXD would refuse to evacuate an Online member, which it does before anything
+// moves: its database would have too few voters. It is empty when LXD would not, or does not ask;
+// the view is a Survey.
+//
+// The rule is that of LXD 6.9: the voters that are online have to be a majority now, and without
+// the member a majority of those that are left, or another member has to be able to become a voter
+// in its place. One that is evacuated cannot, nor one outside of the control plane where there is
+// one.
+func (v View) Unevacuable(name string) string {
+	target, _ := v.Member(name)
+	if !v.AsksForVoters || !target.Votes || target.Status != Online {
+		return ""
+	}
+	voters, online, controls := 0, 0, 0
+	var offline, standby []string
+	for _, m := range v.Members {
+		if m.Controls && m.Name != name {
+			controls++
+		}
+		if m.Votes {
+			voters++
+			if m.Status == Offline {
+				offline = append(offline, m.Name)
+			} else {
+				online++
+			}
+		}
+	}
+	for _, m := range v.Members {
+		if m.StandsBy && m.Status == Online && (controls < 3 || m.Controls) {
+			standby = append(standby, m.Name)
+		}
+	}
+	majority := func(n int) int { return n/2 + 1 }
+	switch {
+	case online >= majority(voters) && online-1 >= majority(voters-1):
+		return ""
+	case online >= majority(voters) && online > 1 && len(standby) > 0:
+		return ""
+	case len(offline) > 0:
+		return fmt.Sprintf("LXD would refuse to evacuate it: its database has %d of %d voters online: bring back %s first", online, voters, strings.Join(offline, ", "))
+	}
+	return "LXD would refuse to evacuate it: its database has no voter without it: add a member to the cluster, so that three vote"
+}
