@@ -103,27 +103,55 @@ func (p Policy) Refuse(wanted profile.Profile) []string {
 		if !matchAny(p.Devices, device["type"]) {
 			add("devices."+name, "devices", strconv.Quote(device["type"]))
 		}
-		if what := reach(device); what != "" && !p.allowsHost(what) {
-			add("devices."+name, "host-paths", strconv.Quote(what))
+		for _, what := range reach(device) {
+			if !p.allowsHost(what) {
+				add("devices."+name, "host-paths", strconv.Quote(what))
+			}
 		}
 	}
 	return refused
 }
 
-// reach says what of the host, or of others on it, a device shows by name; "" when it shows
-// none. It is a path, or where that would not say it:
+// reach lists what of the host, or of others on it, a device shows by name, or changes there.
+// It is a path, or where that would not say it:
 //
 //	cephfs:NAME/PATH, ceph:POOL/VOLUME   as the device's source
-//	pool:POOL/VOLUME                     a volume of LXD's
+//	pool:POOL/VOLUME                     a custom volume of LXD's
+//	pool:POOL/TYPE/VOLUME                a volume of another type, as of an instance
+//	mount-options:OPTIONS                with which the host mounts a disk
 //	unix-char:MAJOR:MINOR, unix-block:…  a device by its numbers, whatever its path says
 //	unix:@NAME                           an abstract socket of the host
 //	tcp:ADDRESS:PORT, udp:ADDRESS:PORT   where a proxy listens on the host, or connects from it
 //	nic:PARENT, network:NAME             the host's interface, or LXD's network, of a nic
-func reach(device map[string]string) string {
+//	route:SUBNET                         a route of the host's to a nic
+func reach(device map[string]string) []string {
+	var all []string
+	if what := shows(device); what != "" {
+		all = append(all, what)
+	}
+	if options := device["raw.mount.options"]; options != "" {
+		all = append(all, "mount-options:"+options)
+	}
+	for _, property := range []string{"ipv4.routes", "ipv4.routes.external", "ipv6.routes", "ipv6.routes.external"} {
+		for subnet := range strings.SplitSeq(device[property], ",") {
+			if subnet = strings.TrimSpace(subnet); subnet != "" {
+				all = append(all, "route:"+subnet)
+			}
+		}
+	}
+	return all
+}
+
+// shows is what of it a device shows.
+func shows(device map[string]string) string {
 	switch device["type"] {
 	case "disk":
 		if device["pool"] != "" {
-			return "pool:" + device["pool"] + "/" + device["source"]
+			volume := device["pool"] + "/" + device["source"]
+			if kind := device["source.type"]; kind != "" && kind != "custom" {
+				volume = device["pool"] + "/" + kind + "/" + device["source"]
+			}
+			return "pool:" + volume
 		}
 		if strings.HasPrefix(device["source"], "/") {
 			return device["source"]
@@ -146,7 +174,7 @@ func reach(device map[string]string) string {
 			return path
 		}
 		return address
-	case "nic":
+	case "nic", "infiniband":
 		switch {
 		case device["network"] != "":
 			return "network:" + device["network"]

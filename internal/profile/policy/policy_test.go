@@ -94,7 +94,7 @@ func TestDefaultPolicy(t *testing.T) {
 
 // What a device reaches on the host is what its path says, or it is refused.
 func TestHostPaths(t *testing.T) {
-	allowed, err := policy.Parse("devices: [\"*\"]\nhost-paths: [/srv/*, /opt/data, /dev/kvm, cephfs:cephfs, \"ceph:rbd/*\", \"pool:p/web-*\", \"unix-char:10:*\", /run/app.sock, \"tcp:10.0.8.1:*\", \"udp:127.0.0.1:53\", \"nic:br0\", \"network:lxdbr*\"]")
+	allowed, err := policy.Parse("devices: [\"*\"]\nhost-paths: [/srv/*, /opt/data, /dev/kvm, cephfs:cephfs, \"ceph:rbd/*\", \"pool:p/web-*\", \"unix-char:10:*\", /run/app.sock, \"tcp:10.0.8.1:*\", \"udp:127.0.0.1:53\", \"nic:br0\", \"network:lxdbr*\", \"route:10.9.0.0/*\"]")
 	require.NoError(t, err)
 	for _, c := range []struct {
 		device  string // properties, with spaces
@@ -122,6 +122,13 @@ func TestHostPaths(t *testing.T) {
 		{"type=disk pool=p source=web-1", true},
 		{"type=disk pool=p source=db-1", false},
 		{"type=disk pool=q source=web-1", false},
+		{"type=disk pool=p source=web-1 source.type=custom", true},
+		{"type=disk pool=p source=web-1 source.type=virtual-machine", false},
+		{"type=disk source=/srv/a raw.mount.options=noatime", false},
+		{"type=nic nictype=p2p ipv4.routes=10.9.0.0/24", true},
+		{"type=nic nictype=p2p ipv4.routes=10.9.0.0/24,0.0.0.0/0", false},
+		{"type=nic network=lxdbr0 ipv6.routes.external=::/0", false},
+		{"type=infiniband nictype=sriov parent=ib0", false},
 		{"type=disk pool=p source=/etc", false},
 		{"type=disk pool=p source=web-1/../db-1", false},
 		{"type=unix-char path=/dev/kvm", true},
