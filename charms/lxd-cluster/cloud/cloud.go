@@ -91,7 +91,7 @@ func Get(ctx context.Context, world World, call charm.Call) (map[string]string, 
 		return nil, err
 	}
 	if len(old) > 0 && !call.Bool("replace") {
-		return nil, fmt.Errorf("cannot get cloud: LXD trusts a client named %s already, and its key is only where an earlier run was asked for: use that one, take another name, or say replace=true: whoever uses the old one is then shut out until juju update-credential", client)
+		return nil, fmt.Errorf("cannot get cloud: LXD trusts a client named %s already: use its credential (in a secret of an earlier run: juju secrets), take another name, or give replace=true: a controller that uses the old one is then shut out until juju update-credential", client)
 	}
 	projects := lxdhttps.SplitList(call.String("projects"))
 	certificate, key, fingerprint, err := trusted(world.LXD, client, projects)

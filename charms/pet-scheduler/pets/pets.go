@@ -4,6 +4,7 @@ package pets
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -183,6 +184,9 @@ func (f *Facts) readOfferOf(ctx context.Context, tools hooktool.Tools, owner str
 		return false, nil
 	}
 	bag, err := tools.RelationGet(ctx, f.Relation, owner)
+	if errors.Is(err, hooktool.ErrNotFound) {
+		return false, nil // Juju still lists a unit that has just left
+	}
 	if err != nil {
 		return false, err
 	}
@@ -250,7 +254,7 @@ func status(facts Facts) charm.Status {
 	case facts.Unreachable != "":
 		return charm.Waitingf("%s", facts.Unreachable)
 	case !facts.Trusted:
-		return charm.Waitingf("waiting for the LXD cluster to trust this unit")
+		return charm.Waitingf("waiting for the LXD cluster to trust this unit: if this stays, see the status of its leader: its option https-unrestricted has to name this application")
 	}
 	return charm.Active("%d members, pets drained: %s", len(facts.Members), drained(facts.Records))
 }

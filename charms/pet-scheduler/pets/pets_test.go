@@ -3,6 +3,7 @@ package pets
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -120,7 +121,7 @@ func TestStatus(t *testing.T) {
 	require.Contains(t, s.hook(), `blocked: lxd-cluster: cannot use the lxd-https relation: the other side speaks version "9"`)
 
 	s.relation.Databags["lxd-cluster"] = lxdhttps.Offer{Certificate: bag["certificate"], Addresses: []string{"10.0.0.1:8443"}}.Encode()
-	require.Equal(t, "waiting: waiting for the LXD cluster to trust this unit", s.hook())
+	require.Equal(t, "waiting: waiting for the LXD cluster to trust this unit: if this stays, see the status of its leader: its option https-unrestricted has to name this application", s.hook())
 
 	s.lxd.down = errors.New("cannot reach LXD: 10.0.0.1:8443: connection refused")
 	require.Equal(t, "waiting: cannot reach LXD: 10.0.0.1:8443: connection refused", s.hook())
@@ -182,7 +183,7 @@ func TestActionsSayWhatIsWrong(t *testing.T) {
 	s.lxd.SetStatus("m1", drain.Offline)
 	require.Contains(t, s.action("undrain", nil).Failure, "it is Offline")
 	s.lxd.trusts = false
-	require.Equal(t, "cannot work on LXD: waiting for the LXD cluster to trust this unit", s.action("drain", nil).Failure)
+	require.Contains(t, s.action("drain", nil).Failure, "cannot work on LXD: waiting for the LXD cluster to trust this unit: ")
 	s.juju.Unrelate(s.relation)
 	require.Equal(t, "cannot work on LXD: no LXD cluster: relate lxd to lxd-cluster:https", s.action("drain", nil).Failure)
 }
@@ -197,4 +198,24 @@ func TestAKilledDrainShowsInTheStatus(t *testing.T) {
 	require.Equal(t, "active: 3 members, pets drained: m1 (draining)", s.hook())
 	require.Empty(t, s.action("undrain", nil).Failure)
 	require.Equal(t, "m1", s.lxd.Find(drain.Ref{Project: "default", Name: "c1"}).Member)
+}
+
+// gone has the databags of the other side not found, as Juju has those of a unit that has just
+// left.
+type gone struct{ hooktool.Tools }
+
+func (g gone) RelationGet(ctx context.Context, relation, owner string) (map[string]string, error) {
+	if hooktool.AppOf(owner) == "lxd-cluster" {
+		return nil, fmt.Errorf("cannot run relation-get: %w", hooktool.ErrNotFound)
+	}
+	return g.Tools.RelationGet(ctx, relation, owner)
+}
+
+func TestAnLXDThatHasJustLeft(t *testing.T) {
+	s := related(t)
+	s.juju.AddUnit("lxd-cluster/0", "10.0.0.1")
+	tools, _ := s.juju.Hook("pet-scheduler/0")
+	facts, err := Observe(t.Context(), hooktool.Event{}, World{Unit: "pet-scheduler/0", Dir: s.dir, Tools: gone{tools}})
+	require.NoError(t, err)
+	require.False(t, facts.Offered)
 }
