@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,7 +15,9 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/maas"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/profile"
 	"github.com/dcib/dcib/internal/profile/policy"
+	"github.com/dcib/dcib/internal/profile/preset"
 )
 
 // defaults are the options' defaults in the metadata, as Juju gives them to the charm.
@@ -46,6 +49,41 @@ func defaults(t *testing.T) map[string]any {
 // What an operator reads as the default is what holds without the option.
 func TestTheDefaultPolicyIsTheOneInTheMetadata(t *testing.T) {
 	require.Equal(t, policy.Default, defaults(t)[policy.Option])
+}
+
+// The offer for all allows Docker and not Kubernetes, with which root in a container is root on
+// its host; that is for the offer of its own.
+func TestThePoliciesOfTheOverlay(t *testing.T) {
+	text, err := os.ReadFile("../../overlays/offers.yaml")
+	require.NoError(t, err)
+	var overlay struct {
+		Applications map[string]struct {
+			Options map[string]string `yaml:"options"`
+			Offers  map[string]struct {
+				Endpoints []string `yaml:"endpoints"`
+			} `yaml:"offers"`
+		} `yaml:"applications"`
+	}
+	require.NoError(t, yaml.Unmarshal(text, &overlay))
+	cluster := overlay.Applications["lxd-cluster"]
+	policies, err := policy.Parse(cluster.Options[policy.Option])
+	require.NoError(t, err)
+	refused := func(offer, names string) []string {
+		require.Len(t, cluster.Offers[offer].Endpoints, 1)
+		list, err := preset.List(names)
+		require.NoError(t, err)
+		layers, err := preset.Layers(list, preset.CephFS{})
+		require.NoError(t, err)
+		return policies.For(policy.Requester{Endpoint: cluster.Offers[offer].Endpoints[0], Relation: "1"}).Refuse(profile.Overlay(layers...).Profile)
+	}
+	require.Empty(t, refused("lxd-profiles", "docker"))
+	require.Empty(t, refused("lxd-profiles-trusted", "docker"))
+	require.Empty(t, refused("lxd-profiles-trusted", "kubernetes"))
+	require.Empty(t, refused("lxd-profiles-trusted", "docker kubernetes"))
+	for _, key := range []string{"raw.lxc", "security.privileged"} {
+		require.Contains(t, strings.Join(refused("lxd-profiles", "kubernetes"), "\n"), "config."+key+": profile-policy (default) does not allow it")
+	}
+	require.NotEmpty(t, refused("lxd-profiles-trusted", "nested-kvm"))
 }
 
 func TestTheDefaultsAreGood(t *testing.T) {

@@ -35,12 +35,16 @@ const (
 	client = "dcib" // as which the cluster knows us
 	port   = "8443"
 
-	// What the model of the cluster's machines offers to the model on the cluster. It is no
-	// offer of the bundle's: Juju 4.1-beta2 deploys no bundle twice that has one.
-	offer     = "lxd-profiles"
-	endpoint  = "lxd-profile"
 	dialLimit = 5 * time.Second
 )
+
+// offers are what the model of the cluster's machines offers to the model on the cluster, with
+// the endpoints. They are no offers of the bundle's: Juju 4.1-beta2 deploys no bundle twice that
+// has one.
+var offers = []struct{ name, endpoint string }{
+	{"lxd-profiles", "lxd-profile"},
+	{"lxd-profiles-trusted", "lxd-profile-trusted"},
+}
 
 // Cloud is the cluster of a box as a cloud.
 type Cloud struct {
@@ -85,8 +89,10 @@ func (c Cloud) Up(ctx context.Context) (bool, string, error) {
 	if err != nil {
 		return false, "", err
 	}
-	if _, ok := status.Offers[offer]; !ok {
-		return false, "no offer " + offer, nil
+	for _, o := range offers {
+		if _, ok := status.Offers[o.name]; !ok {
+			return false, "no offer " + o.name, nil
+		}
 	}
 	return true, fmt.Sprintf("cloud and model %s at %s", Name, address), nil
 }
@@ -131,11 +137,16 @@ func (c Cloud) Make(ctx context.Context, log *change.Log) error {
 	if err != nil {
 		return err
 	}
-	if _, ok := status.Offers[offer]; ok {
-		return nil
+	for _, o := range offers {
+		if _, ok := status.Offers[o.name]; ok {
+			continue
+		}
+		log.Say("offer %s", o.name)
+		if err := juju("offer", "--controller", controller.Name, c.Model+"."+Application+":"+o.endpoint, o.name); err != nil {
+			return err
+		}
 	}
-	log.Say("offer %s", offer)
-	return juju("offer", "--controller", controller.Name, c.Model+"."+Application+":"+endpoint, offer)
+	return nil
 }
 
 func (c Cloud) register(ctx context.Context, log *change.Log, juju func(args ...string) error, address string, keys lxdhost.Credential) error {
