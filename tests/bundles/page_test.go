@@ -1,9 +1,11 @@
 package bundles
 
 import (
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
 
 	"github.com/dcib/dcib/tests/howto"
 )
@@ -43,4 +45,24 @@ var changes = []howto.Change{
 
 func TestPage(t *testing.T) {
 	require.NoError(t, howto.Check("../../"+page, changes))
+}
+
+// Who follows the page gets machines with a disk and a network, which Juju takes from LXD's profile
+// default. The overlay for one box, which the suite lays over it, has no part in that.
+func TestThePageAloneGivesMachinesADiskAndANetwork(t *testing.T) {
+	options := func(file string) map[string]any {
+		text, err := os.ReadFile("../../" + file)
+		require.NoError(t, err)
+		var bundle struct {
+			Applications map[string]struct{ Options map[string]any }
+		}
+		require.NoError(t, yaml.Unmarshal(text, &bundle))
+		return bundle.Applications["lxd-cluster"].Options
+	}
+	require.Equal(t, true, options("bundles/dcib.yaml")["manage-default-profile"])
+	entries, err := os.ReadDir("../../overlays")
+	require.NoError(t, err)
+	for _, e := range entries {
+		require.NotContains(t, options("overlays/"+e.Name()), "manage-default-profile", e.Name())
+	}
 }
