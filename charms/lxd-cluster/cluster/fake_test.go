@@ -26,6 +26,7 @@ type lxdWorld struct {
 	now      time.Time
 	guests   map[*[]Member]*draintest.LXD // what is located in each cluster
 	volumes  map[string][]string          // custom volumes by member
+	joined   []string                     // networks that connect the members
 	// unfinished are the rows of joins that broke off.
 	unfinished []Unfinished
 }
@@ -83,6 +84,11 @@ func (l *fakeLXD) Look(context.Context) (Local, error) {
 	}
 	if l.members != nil {
 		local.Members = append([]Member(nil), *l.members...)
+		for name, managed := range local.Networks {
+			if managed && !slices.Contains(l.world.joined, name) {
+				local.Apart = append(local.Apart, name)
+			}
+		}
 	}
 	return local, nil
 }

@@ -83,6 +83,8 @@ type Local struct {
 	Clusters string          // cluster.https_address
 	Pools    []string        // storage pools
 	Networks map[string]bool // LXD's networks (true), and this machine's own bridges (false)
+	// Apart are LXD's networks of which each member has one of its own, and nothing between them.
+	Apart []string
 	// Uplinks are LXD's networks that need an interface of each machine, see needsParent.
 	Uplinks []string
 	// Interfaces are this machine's network interfaces that LXD does not manage.
@@ -283,6 +285,8 @@ func (l *Local) lookAround(server lxdclient.InstanceServer) error {
 			l.Networks[n.Name] = n.Managed
 		}
 		switch {
+		case l.Clustered && apart(n):
+			l.Apart = append(l.Apart, n.Name)
 		case n.Managed && slices.Contains(needsParent, n.Type):
 			l.Uplinks = append(l.Uplinks, n.Name)
 		case !n.Managed:
@@ -290,7 +294,7 @@ func (l *Local) lookAround(server lxdclient.InstanceServer) error {
 		}
 	}
 	if l.Clustered {
-		return nil
+		return l.lookForLinks(server)
 	}
 	return l.lookForBelongings(server)
 }

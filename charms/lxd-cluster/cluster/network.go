@@ -4,7 +4,53 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	lxdclient "github.com/canonical/lxd/client"
+	"github.com/canonical/lxd/shared/api"
 )
+
+// apart reports whether each member has a bridge of its own by that network, which nothing connects to
+// the others': LXD's fan and tunnels would.
+func apart(n api.Network) bool {
+	if !n.Managed || n.Type != "bridge" || n.Config["bridge.mode"] == "fan" {
+		return false
+	}
+	for key := range n.Config {
+		if strings.HasPrefix(key, "tunnel.") {
+			return false
+		}
+	}
+	return true
+}
+
+// lookForLinks takes out of Apart what is on an interface of the machine, which LXD says for one member
+// at a time only.
+func (l *Local) lookForLinks(server lxdclient.InstanceServer) error {
+	if len(l.Members) < 2 {
+		return nil
+	}
+	var apart []string
+	for _, name := range l.Apart {
+		own, _, err := server.UseTarget(l.Member).GetNetwork(name)
+		if err != nil {
+			return err
+		}
+		if own.Config["bridge.external_interfaces"] == "" {
+			apart = append(apart, name)
+		}
+	}
+	l.Apart = apart
+	return nil
+}
+
+// isolated says that instances on different members cannot reach each other; empty where they can, as
+// far as is known. One unit says so for all.
+func (f Facts) isolated() string {
+	if len(f.LXD.Members) < 2 || !f.InTurn() || !slices.Contains(f.LXD.Apart, f.Config.Bridge) {
+		return ""
+	}
+	return fmt.Sprintf("instances on different members do not reach each other over %s, see option bridge", f.Config.Bridge)
+}
 
 // lacks names the bridge that instances are to be on, when this member cannot have them
 // there: LXD manages no network of that name, and the machine has no such bridge of its own.

@@ -70,3 +70,41 @@ func TestTheNICSaysWhatAnotherRoomWants(t *testing.T) {
 	m.settle(1)
 	require.NotContains(t, m.lxds[unit].local.Profiles["dcib"].Devices["eth0"], "maas.subnet.ipv4")
 }
+
+// The bridge that LXD makes by default is one for each member, with the same name and another subnet.
+func TestTheStatusSaysThatABridgeConnectsNoMembers(t *testing.T) {
+	m := newModel(t.TempDir)
+	m.add(0)
+	m.settle(3)
+	says := func(unit string) string { return m.juju.Units[unit].Message }
+	require.NotContains(t, says("lxd-cluster/0"), "reach", "one member has nothing to reach")
+	m.add(1)
+	m.settle(5)
+	require.Equal(t, "active", m.juju.Units["lxd-cluster/0"].Status)
+	require.Contains(t, says("lxd-cluster/0"), "; instances on different members do not reach each other over lxdbr0, see option bridge")
+	require.NotContains(t, says("lxd-cluster/1"), "reach each other", "one unit says so")
+	m.w.joined = []string{"lxdbr0"}
+	m.settle(1)
+	require.NotContains(t, says("lxd-cluster/0"), "reach")
+}
+
+func TestNetworksThatAreApart(t *testing.T) {
+	by := map[string]string{
+		"/1.0":                 `{"api_extensions":["network","projects","clustering","storage"],"environment":{"server_clustered":true,"server_name":"m1"}}`,
+		"/1.0/profiles":        `[]`,
+		"/1.0/cluster/members": `[{"server_name":"m1","status":"Online"},{"server_name":"m2","status":"Online"}]`,
+		"/1.0/storage-pools":   `[]`,
+		"/1.0/networks/lxdbr0": `{"name":"lxdbr0","managed":true,"type":"bridge","config":{"ipv4.nat":"true"}}`,
+		"/1.0/networks/linked": `{"name":"linked","managed":true,"type":"bridge","config":{"bridge.external_interfaces":"eno2"}}`,
+		"/1.0/networks": `[
+			{"name":"lxdbr0","managed":true,"type":"bridge","config":{"ipv4.nat":"true"}}, {"name":"linked","managed":true,"type":"bridge","config":{}},
+			{"name":"fan0","managed":true,"type":"bridge","config":{"bridge.mode":"fan"}}, {"name":"tun0","managed":true,"type":"bridge","config":{"tunnel.a.remote":"10.0.0.2"}},
+			{"name":"ovn0","managed":true,"type":"ovn","config":{}}, {"name":"UPLINK","managed":true,"type":"physical","config":{}},
+			{"name":"br0","managed":false,"type":"bridge"}, {"name":"eno1","managed":false,"type":"physical"}]`,
+	}
+	local, err := answers(t, by).Look(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"lxdbr0"}, local.Apart)
+	require.Equal(t, []string{"UPLINK"}, local.Uplinks)
+	require.Equal(t, []string{"br0", "eno1"}, local.Interfaces)
+}

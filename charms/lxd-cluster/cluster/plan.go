@@ -96,8 +96,10 @@ func (f Facts) asMember() ([]charm.Step[World], charm.Status) {
 		steps = append(steps, withdraw{f.Relation})
 	}
 	status := f.memberStatus()
-	if others := f.othersLack(); others != "" && status.Level == charm.LevelActive {
-		status.Message += "; " + others
+	for _, also := range []string{f.othersLack(), f.isolated()} {
+		if also != "" && status.Level == charm.LevelActive {
+			status.Message += "; " + also
+		}
 	}
 	return steps, status
 }
