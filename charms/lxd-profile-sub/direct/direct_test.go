@@ -228,13 +228,17 @@ func TestCrashes(t *testing.T) {
 
 // The real door, against a server that answers as LXD does.
 func TestOpen(t *testing.T) {
-	auth, restricted := "trusted", true
+	auth, restricted, refuses := "trusted", true, 0
 	var connections atomic.Int32
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var metadata any
 		switch {
 		case r.URL.Path == "/1.0":
 			metadata = map[string]any{"auth": auth, "api_extensions": []string{"projects", "numa_cpu_placement"}}
+		case strings.HasPrefix(r.URL.Path, "/1.0/certificates/") && refuses != 0:
+			w.WriteHeader(refuses)
+			_ = json.NewEncoder(w).Encode(map[string]any{"type": "error", "error_code": refuses, "error": "not now"})
+			return
 		case strings.HasPrefix(r.URL.Path, "/1.0/certificates/"):
 			metadata = map[string]any{"restricted": restricted}
 		case r.URL.Path == "/1.0/profiles" && r.URL.Query().Get("project") == "shop":
@@ -271,6 +275,20 @@ func TestOpen(t *testing.T) {
 	_, is, err = direct.Open(t.Context(), o, credential)
 	require.NoError(t, err)
 	assert.False(t, is)
+
+	// Only LXD's refusal says that it is restricted; a bad answer does not hide that it is not.
+	for code, want := range map[int]bool{http.StatusForbidden: true, http.StatusNotFound: false} {
+		refuses = code
+		_, is, err = direct.Open(t.Context(), o, credential)
+		require.NoError(t, err)
+		assert.Equal(t, want, is, code)
+	}
+	for _, code := range []int{http.StatusInternalServerError, http.StatusServiceUnavailable, http.StatusBadRequest} {
+		refuses = code
+		_, _, err = direct.Open(t.Context(), o, credential)
+		require.ErrorContains(t, err, "cannot read whether the client certificate is restricted: not now")
+	}
+	refuses = 0
 
 	auth = "untrusted"
 	_, _, err = direct.Open(t.Context(), o, credential)

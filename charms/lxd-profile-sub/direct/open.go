@@ -11,6 +11,7 @@ import (
 
 	lxdclient "github.com/canonical/lxd/client"
 	"github.com/canonical/lxd/shared"
+	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/internal/lxd"
 	"github.com/dcib/dcib/internal/lxd/profiles"
@@ -43,8 +44,9 @@ func ParseCredential(content map[string]string) (Credential, error) {
 	return c, nil
 }
 
-// Open connects to the LXD, which has to have the server certificate, and tells whether the
-// client certificate is restricted to projects there.
+// Open connects to the LXD, which has to have the server certificate, and reports whether the
+// client certificate is known to be restricted to projects there. An answer that says neither is
+// an error, since an operator has to be warned of a certificate without restrictions.
 func Open(ctx context.Context, o Options, c Credential) (profiles.Server, bool, error) {
 	fail := func(err error) (profiles.Server, bool, error) {
 		return nil, false, fmt.Errorf("cannot reach the LXD at %s (option endpoint): %w", o.Endpoint, err)
@@ -70,9 +72,20 @@ func Open(ctx context.Context, o Options, c Credential) (profiles.Server, bool, 
 	if err != nil {
 		return fail(err)
 	}
+	restricted := false
 	known, _, err := server.GetCertificate(shared.CertFingerprint(certificate))
-	// A LXD that tells a client nothing of itself has restricted it.
-	return server.UseProject(o.Project), err != nil || known.Restricted, nil
+	switch {
+	case err == nil:
+		restricted = known.Restricted
+	case api.StatusErrorCheck(err, http.StatusForbidden):
+		restricted = true // LXD shows a certificate only to clients without restrictions
+	case api.StatusErrorCheck(err, http.StatusNotFound):
+		// It is trusted without an entry of its own, as one of LXD's own authority (core.trust_ca_certificates)
+		// is: nothing says that it is restricted.
+	default:
+		return fail(fmt.Errorf("cannot read whether the client certificate is restricted: %w", err))
+	}
+	return server.UseProject(o.Project), restricted, nil
 }
 
 // transport is LXD's own, to be given back to it.
