@@ -210,9 +210,9 @@ func judge(view View, i Instance, ran, force bool) (item Item, f fate) {
 	case why == "" && lacking != "" && !force && (poolless || !i.MayStop):
 		return say(Error, leaves, "no other member can run it as its limits say: %s; force=true moves it all the same, as on-immovable: stop of its pet does where it is memory or processors; cluster.evacuate=stop on it has it stopped instead", lacking)
 	case why == "" && lacking != "":
-		return say(Warning, loose, "moves to another member, %s, though none can run it as its limits say: %s", allows, lacking)
+		return say(Warning, loose, "moves to another member, %s, though none can run it as its limits say: %s%s", allows, lacking, not)
 	case why == "" && tight != "":
-		return say(Warning, leaves, "moves to another member, which may be too full for all that its limits let it use: %s", tight)
+		return say(Warning, leaves, "moves to another member, which may be too full for all that its limits let it use: %s%s", tight, not)
 	case why == "" && !ran:
 		return say(Okay, leaves, "moves to another member, stopped as it is%s", not)
 	case why == "" && i.Live:

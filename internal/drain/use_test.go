@@ -44,6 +44,11 @@ func TestABridgeOfTheHostTiesNothing(t *testing.T) {
 				i.Uses, i.Evacuate = onBr0, policy
 			}
 			lxd.Add("idle", "pet", false).Uses = onBr0
+			lxd.Instance[0].Needs.Memory = gib // more than is free
+			for name, room := range lxd.Room {
+				room.Memory = 2 * gib
+				lxd.Room[name] = room
+			}
 			for n := range 3 {
 				lxd.Add(fmt.Sprintf("b%d", n), "b", true) // else c would not have the fewest
 			}
@@ -53,7 +58,8 @@ func TestABridgeOfTheHostTiesNothing(t *testing.T) {
 			}
 			plan := drain.PlanDrain(survey(t, lxd), "pet", false)
 			require.NoError(t, plan.Err())
-			require.Contains(t, plan.String(), "okay    web: stops, moves to another member and starts there; not to c, which has no bridge br0")
+			require.Contains(t, plan.String(), "warning web: moves to another member, which may be too full for all that its limits let it use: b has 0B of memory free; not to c, which has no bridge br0")
+			require.Contains(t, plan.String(), "okay    webauto: stops, moves to another member and starts there; not to c, which has no bridge br0")
 			require.Contains(t, plan.String(), "okay    idle: moves to another member, stopped as it is; not to c")
 
 			report, err := d.Drain(t.Context(), "pet", false)
