@@ -31,7 +31,8 @@ charmcraft.yaml is split into the files that Juju reads, and the Go program besi
 becomes the dispatch. An archive whose contents did not change is left as it is.
 
 A charm that links C names the Debian packages for that in its part's build-packages;
-with --prepare those that are missing are installed, and nothing is built.`,
+with --prepare those that are missing are installed, and nothing is built. The licences of
+the libraries among them go into the archive as NOTICE.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, dirs []string) error {
 			missing, err := buildPackages(cmd.Context(), dirs)

@@ -55,6 +55,11 @@ func Pack(ctx context.Context, dir, out string, o Options) (Packed, error) {
 	if err := checkPrograms(parts); err != nil {
 		return Packed{}, fmt.Errorf("cannot pack %s: %w", dir, err)
 	}
+	if text, err := notice(copyrights, parts); err != nil {
+		return Packed{}, fmt.Errorf("cannot pack %s: %w", dir, err)
+	} else if text != nil {
+		files = append(files, File{noticeFile, 0o644, text})
+	}
 	if err := os.MkdirAll(filepath.Dir(scratch(out, o.Arch, src.Name)), 0o755); err != nil {
 		return Packed{}, fmt.Errorf("cannot pack %s: %w", dir, err)
 	}
