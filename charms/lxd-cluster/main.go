@@ -124,6 +124,7 @@ func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err 
 		if f.Install, err = install.Observe(ctx, w.install()); err != nil {
 			return f, err
 		}
+		f.Install.Lowered = f.Cluster.Lowered
 	}
 	if f.Cluster.LXD.Present && f.Cluster.Departure == nil {
 		f.Unsafe = install.Advisory(ctx, w.install(), f.Install, f.Cluster.LXD.Version)
@@ -215,6 +216,9 @@ func plan(f facts) charm.Plan[*world] {
 	if status.Level == charm.LevelActive && shared.Status.Level != "" {
 		status = shared.Status
 	}
+	if note := f.Install.ModelNote(f.Cluster.LXD.Version); note != "" && status.Level == charm.LevelActive && f.Cluster.InTurn() {
+		status.Message += "; " + note
+	}
 	if status.Level == charm.LevelActive && len(problems) > 0 {
 		status = charm.Blockedf("%s", strings.Join(problems, "; "))
 	}
@@ -296,6 +300,7 @@ func (w *world) cluster() cluster.World {
 		Now:      time.Now,
 
 		Addresses: cluster.Addresses(),
+		Lowered:   func(ctx context.Context, ran string) string { return install.Lowered(ctx, command.System{}, ran) },
 	}
 }
 

@@ -34,6 +34,8 @@ type World struct {
 	Hostname string           // the machine's name; its LXD's member name once it joins
 	StateDir string           // where the join key is kept, readable by root only
 	Now      func() time.Time // time.Now outside tests
+	// Lowered is install.Lowered of this machine; nil is not known.
+	Lowered func(ctx context.Context, ran string) string
 	// Addresses are this machine's; nil is not known.
 	Addresses []netip.Addr
 }
@@ -77,6 +79,10 @@ type Facts struct {
 	// it has not.
 	Moved string
 
+	// Lowered says that the snap of this machine's LXD, which does not answer, is older than the LXD
+	// that ran here.
+	Lowered string
+
 	// Stuck says how LXD's database fails to answer; of LXD itself is then known what it
 	// says without it. Empty when it answers.
 	Stuck string
@@ -113,6 +119,9 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 		// Without its address LXD does not start.
 		if moved, movedErr := f.lookForAddress(ctx, w); movedErr != nil || moved != "" {
 			return f, errors.Join(movedErr, charm.Blocked("%s: %s", moved, err))
+		}
+		if lowered := w.lowered(ctx, f.Mine.Wish.LXD); lowered != "" {
+			return f, charm.Blocked("cannot reach LXD: %s", lowered)
 		}
 		return f, charm.Waiting("%s", err)
 	}
@@ -165,6 +174,9 @@ func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w World)
 	if f.Mine, err = readBag(ctx, w.Tools, f.Relation, event.Unit); err != nil {
 		return err
 	}
+	if !f.LXD.Present {
+		f.Lowered = w.lowered(ctx, f.Mine.Wish.LXD)
+	}
 	units, err := w.Tools.RelationUnits(ctx, f.Relation)
 	if err != nil {
 		return err
@@ -198,6 +210,14 @@ func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w World)
 	maps.DeleteFunc(f.Peers, func(unit string, _ Bag) bool { return !slices.Contains(kept, unit) })
 	f.FounderGone = f.Founder != "" && !slices.Contains(kept, f.Founder)
 	return nil
+}
+
+// lowered is Lowered, of a machine that told before which LXD it runs.
+func (w World) lowered(ctx context.Context, ran string) string {
+	if w.Lowered == nil || ran == "" {
+		return ""
+	}
+	return w.Lowered(ctx, ran)
 }
 
 // anybodyAsks tells whether a unit asks for a join token.

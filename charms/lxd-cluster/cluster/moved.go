@@ -40,14 +40,13 @@ func (w World) moved(address string, now func() (string, error)) string {
 }
 
 // lookForAddress is moved for a LXD that does not answer, by what this unit once told the others.
-func (f Facts) lookForAddress(ctx context.Context, w World) (string, error) {
+func (f *Facts) lookForAddress(ctx context.Context, w World) (string, error) {
 	relations, err := w.Tools.RelationIDs(ctx, lxdcluster.Endpoint)
 	if err != nil || len(relations) == 0 {
 		return "", err
 	}
-	mine, err := readBag(ctx, w.Tools, relations[0], f.Unit)
-	if err != nil || mine.Wish.Cluster == "" {
+	if f.Mine, err = readBag(ctx, w.Tools, relations[0], f.Unit); err != nil || f.Mine.Wish.Cluster == "" {
 		return "", err
 	}
-	return w.moved(mine.Wish.Address, func() (string, error) { return w.Tools.Address(ctx, lxdcluster.Endpoint) }), nil
+	return w.moved(f.Mine.Wish.Address, func() (string, error) { return w.Tools.Address(ctx, lxdcluster.Endpoint) }), nil
 }

@@ -59,3 +59,30 @@ func TestAMachineWithAnotherAddress(t *testing.T) {
 		})
 	}
 }
+
+func TestAnLXDThatIsOlderThanItWas(t *testing.T) {
+	m := formed(t, 3)
+	hook := func(l LXD) string {
+		c := m.charm()
+		open := c.World
+		c.World = func(event hooktool.Event, tools hooktool.Tools) World {
+			w := open(event, tools)
+			w.LXD = l
+			w.Lowered = func(_ context.Context, ran string) string {
+				return "this machine ran LXD " + ran + ", its snap is older"
+			}
+			return w
+		}
+		require.NoError(t, crashtest.Try(m.w.gate, m.juju, c, hooktool.Event{Hook: "update-status", Unit: "lxd-cluster/0"}))
+		unit := m.juju.Units["lxd-cluster/0"]
+		return unit.Status + " " + unit.Message
+	}
+	l := m.lxds["lxd-cluster/0"]
+	require.Contains(t, hook(l), "active")
+	require.Equal(t, "blocked cannot reach LXD: this machine ran LXD 5.0.2, its snap is older", hook(silentLXD{l}))
+	l.local.Version = "5.0.1"
+	require.Contains(t, hook(l), "its LXD 5.0.1 is older than 5.0.2 of lxd-cluster/1: juju run lxd-cluster/0 refresh-lxd")
+	l.local = Local{}
+	l.members = nil
+	require.NoError(t, m.hook("lxd-cluster/0"))
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/lxd"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 )
 
@@ -26,6 +27,8 @@ func Plan(f Facts) charm.Plan[World] {
 		return charm.Plan[World]{Steps: steps, Status: status}
 	}
 	switch {
+	case f.Lowered != "":
+		return charm.Plan[World]{Status: charm.Blockedf("cannot reach LXD: %s", f.Lowered)}
 	case !f.LXD.Present:
 		return charm.Plan[World]{Status: charm.Blockedf("cannot find LXD on this machine: install it (snap install lxd, or apt-get install lxd)")}
 	case f.Relation == "":
@@ -96,7 +99,7 @@ func (f Facts) asMember() ([]charm.Step[World], charm.Status) {
 		steps = append(steps, withdraw{f.Relation})
 	}
 	status := f.memberStatus()
-	for _, also := range []string{f.othersLack(), f.isolated()} {
+	for _, also := range []string{f.othersLack(), f.behind(), f.isolated()} {
 		if also != "" && status.Level == charm.LevelActive {
 			status.Message += "; " + also
 		}
@@ -129,6 +132,16 @@ func (f Facts) memberStatus() charm.Status {
 	default:
 		return charm.Active("member %s, one of %d, all online", f.LXD.Member, n)
 	}
+}
+
+// behind says that this machine's LXD is older than another member's; empty when it is not.
+func (f Facts) behind() string {
+	for _, unit := range f.sortedPeers() {
+		if theirs := f.Peers[unit].Wish; theirs.Cluster == f.LXD.Identity && lxd.Older(f.LXD.Version, theirs.LXD) {
+			return fmt.Sprintf("its LXD %s is older than %s of %s: juju run %s refresh-lxd", f.LXD.Version, theirs.LXD, unit, f.Unit)
+		}
+	}
+	return ""
 }
 
 // asFounder makes the machine's LXD ready and makes it a cluster of one. What is there is

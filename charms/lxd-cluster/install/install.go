@@ -13,6 +13,7 @@ import (
 
 	"github.com/dcib/dcib/internal/apt"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/lxd"
 )
 
 // The sources of a LXD, as option `source` names them.
@@ -79,7 +80,9 @@ type Facts struct {
 
 	// What follows matters, and is asked for, only without a LXD.
 
-	Snapd   bool   // snapd is there
+	Snapd bool // snapd is there
+	// Lowered is what Lowered says, for a LXD that ran here before.
+	Lowered string
 	Stopped string // a LXD of this source is installed and has no socket
 }
 
@@ -124,17 +127,58 @@ func (w World) has(path string) bool {
 	return err == nil
 }
 
+// JujuChannel is the snap channel that Juju installs LXD from, and takes an LXD snap of any other to,
+// before the first container that it places on a machine; unless the model's lxd-snap-channel is another.
+// (github.com/juju/juju/environs/config)
+const JujuChannel = "5.0/stable"
+
+// ModelNote says what the model's lxd-snap-channel has to be before Juju places a container on this
+// machine, whose LXD has that version; empty where Juju's own default does. A charm cannot read it.
+func (f Facts) ModelNote(version string) string {
+	want := f.Config.Channel
+	if want == "" {
+		want = lxd.SnapChannel(version)
+	}
+	if f.Source != Snap || want == "" || want == JujuChannel {
+		return ""
+	}
+	return "before anything is placed on lxd:N: juju model-config lxd-snap-channel=" + want
+}
+
+// Lowered says that this machine's LXD snap is older than the LXD that ran here, and how that is
+// repaired; empty when it is not. LXD does not start on the database of a newer one.
+func Lowered(ctx context.Context, c Commands, ran string) string {
+	out, err := c.Run(ctx, "snap", "list", "lxd")
+	if err != nil {
+		return ""
+	}
+	fields := snapFields(out)
+	if len(fields) < 4 || !lxd.Older(fields[1], ran) {
+		return ""
+	}
+	channel := lxd.SnapChannel(ran)
+	return fmt.Sprintf("this machine ran LXD %s and its snap is %s now, from %s, as Juju makes it before it places a container: juju model-config lxd-snap-channel=%s, then on the machine: snap refresh lxd --channel=%s --cohort=+", ran, fields[1], fields[3], channel, channel)
+}
+
+// snapFields are those of LXD's line in snap's list: Name Version Rev Tracking Publisher Notes. The list
+// cuts long names (…).
+func snapFields(list string) []string {
+	for line := range strings.Lines(list) {
+		if fields := strings.Fields(line); len(fields) > 0 && fields[0] == "lxd" {
+			return fields
+		}
+	}
+	return nil
+}
+
 // tracking gives the channel that the LXD snap follows; "" when it is not installed.
 func tracking(ctx context.Context, c Commands) string {
 	out, err := c.Run(ctx, "snap", "list", "lxd")
 	if err != nil {
 		return ""
 	}
-	// Name Version Rev Tracking Publisher Notes. The list cuts long names (…).
-	for line := range strings.Lines(out) {
-		if fields := strings.Fields(line); len(fields) > 3 && fields[0] == "lxd" {
-			return fields[3]
-		}
+	if fields := snapFields(out); len(fields) > 3 {
+		return fields[3]
 	}
 	return ""
 }

@@ -293,3 +293,35 @@ func FuzzTracking(f *testing.F) {
 type printing string
 
 func (p printing) Run(context.Context, string, ...string) (string, error) { return string(p), nil }
+
+// Juju takes a machine's LXD snap to the model's lxd-snap-channel before it places a container there.
+func TestTheModelsChannelIsNamed(t *testing.T) {
+	for _, c := range []struct{ source, channel, version, want string }{
+		{Snap, "", "5.21.3", "juju model-config lxd-snap-channel=5.21/stable"},
+		{Snap, "6/candidate", "6.5", "juju model-config lxd-snap-channel=6/candidate"},
+		{Snap, "", "5.0.4", ""}, // Juju's own default
+		{Apt, "", "5.0.2", ""},
+		{Snap, "", "", ""},
+	} {
+		note := Facts{Source: c.source, Config: Config{Channel: c.channel}}.ModelNote(c.version)
+		if c.want == "" {
+			require.Empty(t, note)
+		} else {
+			require.Contains(t, note, c.want)
+		}
+	}
+}
+
+func TestASnapThatWasTakenDownIsNamed(t *testing.T) {
+	m := newMachine(t)
+	require.Empty(t, Lowered(t.Context(), m, "5.21.3"), "there is no snap")
+	m.tracking = "5.0/stable"
+	require.Empty(t, Lowered(t.Context(), m, "5.21.3"))
+	require.Empty(t, Lowered(t.Context(), m, "5.21.1"))
+	says := Lowered(t.Context(), m, "6.5")
+	require.Equal(t, "this machine ran LXD 6.5 and its snap is 5.21.3 now, from 5.0/stable, as Juju makes it before it places a container: juju model-config lxd-snap-channel=6/stable, then on the machine: snap refresh lxd --channel=6/stable --cohort=+", says)
+	p := Plan(Facts{Config: Config{Source: Auto}, Stopped: Snap, Lowered: says})
+	require.Equal(t, charm.LevelBlocked, p.Status.Level)
+	require.Contains(t, p.Status.Message, "lxd-snap-channel=6/stable")
+	require.Empty(t, p.Steps)
+}
