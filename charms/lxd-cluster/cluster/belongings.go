@@ -73,6 +73,32 @@ func (f Facts) owned() string {
 	return strings.Join(names, ", ")
 }
 
+// ofJuju says how the containers go that Juju itself has placed on this machine; empty when there are
+// none. Placed before the cluster is formed they are kept by the unit that forms it, and keep any other
+// out of it.
+func (f Facts) ofJuju() string {
+	var machines []string
+	for _, b := range f.LXD.Owned {
+		if machine := jujuMachine(b.Name); b.Kind == kindInstance && machine != "" {
+			machines = append(machines, machine)
+		}
+	}
+	if len(machines) == 0 {
+		return ""
+	}
+	return " (Juju's own: juju remove-machine " + strings.Join(machines, " ") + ")"
+}
+
+// jujuMachine returns the Juju machine of an instance that Juju placed in a machine's LXD: 0/lxd/1 for
+// juju-3b1f0c-0-lxd-1; empty for any other. (github.com/juju/juju/core/instance Namespace)
+func jujuMachine(name string) string {
+	parts := strings.Split(name, "-")
+	if len(parts) < 5 || parts[0] != "juju" || len(parts[1]) != 6 || parts[len(parts)-2] != "lxd" {
+		return ""
+	}
+	return strings.Join(parts[2:], "/")
+}
+
 // wipes plans to lose all that.
 func (f Facts) wipes() []charm.Step[World] {
 	steps := make([]charm.Step[World], len(f.LXD.Owned))

@@ -123,3 +123,34 @@ func TestBelongingsSayWhereTheyAre(t *testing.T) {
 		return slices.Index(kinds, a) - slices.Index(kinds, b)
 	}), "what is used comes after what uses it")
 }
+
+// What Juju leaves on a machine where it placed a container before there was a cluster: the unit that
+// forms the cluster keeps it, another unit does not join, and says how it goes.
+func TestContainersThatJujuPlacedBeforeTheClusterWasFormed(t *testing.T) {
+	placed := func(machine string) []string {
+		return []string{"instance juju-3b1f0c-" + machine + "-lxd-0", "instance juju-3b1f0c-" + machine + "-lxd-1", "image 0123456789abcdef", "profile default", "profile juju-metal-3b1f0c", "network lxdbr0", "pool default"}
+	}
+	m := newModel(t.TempDir)
+	first := m.add(0, placed("0")...)
+	m.lxds[first].local.Pools, m.lxds[first].local.Networks["lxdbr0"] = []string{"default"}, true
+	second := m.add(1, placed("1")...)
+	m.settle(6)
+	require.Equal(t, "active", m.juju.Units[first].Status, m.juju.Units[first].Message)
+	require.True(t, m.lxds[first].local.Clustered)
+	require.Len(t, m.lxds[first].local.Owned, 7, "all is kept")
+	require.Equal(t, []string{"default"}, m.lxds[first].local.Pools, "and serves")
+
+	unit := m.juju.Units[second]
+	require.Equal(t, "blocked", unit.Status)
+	require.Contains(t, unit.Message, "instance juju-3b1f0c-1-lxd-0")
+	require.Contains(t, unit.Message, "(Juju's own: juju remove-machine 1/lxd/0 1/lxd/1)")
+	require.Contains(t, unit.Message, "force-join=true")
+	require.Zero(t, m.lxds[second].effects)
+	require.Empty(t, m.w.issued)
+
+	for name, machine := range map[string]string{
+		"juju-3b1f0c-0-lxd-1": "0/lxd/1", "juju-3b1f0c-0-lxd-1-lxd-2": "0/lxd/1/lxd/2", "juju-3b1f0c-7": "", "web": "", "juju-x-0-lxd-1": "", "": "",
+	} {
+		require.Equal(t, machine, jujuMachine(name), name)
+	}
+}
