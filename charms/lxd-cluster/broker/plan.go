@@ -44,12 +44,38 @@ func Plan(f Facts) []charm.Step[*World] {
 	return steps
 }
 
-// fresh leaves out what LXD has refused already in this hook.
+// fresh leaves out what LXD has refused already in this hook, and what would change an instance
+// that is being restarted: that waits for a later hook.
 func (f Facts) fresh(steps []charm.Step[*World]) []charm.Step[*World] {
 	return slices.DeleteFunc(steps, func(s charm.Step[*World]) bool {
 		_, failed := f.Failed[s.Name()]
-		return failed
+		return failed || f.disturbs(s)
 	})
+}
+
+// disturbs reports whether a step changes an instance that LXD may be restarting.
+func (f Facts) disturbs(step charm.Step[*World]) bool {
+	busy := func(instance string) bool { return f.Instances[instance].Busy(f.Now) }
+	switch s := step.(type) {
+	case challenge:
+		return busy(s.instance)
+	case sayPolicy:
+		return f.disturbs(s.Step)
+	case lifted:
+		switch inner := s.step.(type) {
+		case profiles.Attach:
+			return busy(inner.Instance)
+		case profiles.Release:
+			return busy(inner.Instance)
+		case profiles.Write: // LXD updates all instances that have the profile
+			for name, i := range f.Instances {
+				if slices.Contains(i.Profiles, inner.Profile) && busy(name) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // cleanUp takes back what was made for relations that are gone.
@@ -93,7 +119,14 @@ func (i Instance) notes(keys []string) bool {
 
 // lift makes a step on LXD one of the broker's.
 func lift(step charm.Step[*profiles.World]) charm.Step[*World] {
-	return charm.Lift([]charm.Step[*profiles.World]{step}, func(w *World) *profiles.World { return &w.World })[0]
+	whole := charm.Lift([]charm.Step[*profiles.World]{step}, func(w *World) *profiles.World { return &w.World })[0]
+	return lifted{whole, step}
+}
+
+// lifted is a step on LXD as one of the broker's.
+type lifted struct {
+	charm.Step[*World]
+	step charm.Step[*profiles.World]
 }
 
 // outcome is what becomes of one relation.

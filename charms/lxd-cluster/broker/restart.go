@@ -1,15 +1,36 @@
 package broker
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/lxd/profiles"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
+
+// A hook waits for a restart as long as most containers need, and no longer: the leader has
+// other work, and the machine's other charms wait for the hook. After a request that failed the
+// relation's next one has to wait, so that an application whose containers do not stop cannot
+// have one failure after the other.
+const (
+	restartWait  = 10 * time.Second
+	restartPause = 5 * time.Minute
+)
+
+// pausedUntil returns when a relation may restart something again after the last request; zero
+// when at once.
+func pausedUntil(last lxdprofile.Progress) time.Time {
+	failed, err := time.Parse(time.RFC3339, last.Failed)
+	if err != nil {
+		return time.Time{}
+	}
+	return failed.Add(restartPause)
+}
 
 // restarts says what is to be restarted now, and what became of each relation's request, by
 // relation. Requests are told apart by their ids: one that is done or has failed is over.
@@ -32,7 +53,12 @@ func (f Facts) restarts(outcomes []outcome) ([]charm.Step[*World], map[string]lx
 			continue
 		}
 		if strings.ContainsAny(request.ID, " \n") || request.Batch < 1 {
-			progress[r.ID] = lxdprofile.Progress{ID: request.ID, State: lxdprofile.Failed, Message: "cannot restart: the request is not one: wanted an id without spaces, and a batch of at least 1"}
+			progress[r.ID] = lxdprofile.Progress{ID: request.ID, State: lxdprofile.Failed, Failed: last.Failed, Message: "cannot restart: the request is not one: wanted an id without spaces, and a batch of at least 1"}
+			continue
+		}
+		if until := pausedUntil(last); f.Now.Before(until) {
+			progress[r.ID] = lxdprofile.Progress{ID: request.ID, State: lxdprofile.Running, Failed: last.Failed,
+				Message: fmt.Sprintf("not before %s, because the last request failed", until.UTC().Format(time.RFC3339))}
 			continue
 		}
 		take := func(instance string) string {
@@ -46,7 +72,13 @@ func (f Facts) restarts(outcomes []outcome) ([]charm.Step[*World], map[string]lx
 		}
 		var step *profiles.Restart
 		step, progress[r.ID] = profiles.Request{Relation: r.ID, Restart: request}.Next(f.units(outcomes[i]), f.onLXD(), f.Failed, f.Now, take)
+		if progress[r.ID].State == lxdprofile.Failed {
+			failed := progress[r.ID]
+			failed.Failed = f.Now.UTC().Format(time.RFC3339)
+			progress[r.ID] = failed
+		}
 		if step != nil && !f.Restarted { // one batch in each hook
+			step.Wait = restartWait
 			steps = append(steps, lift(*step))
 		}
 	}

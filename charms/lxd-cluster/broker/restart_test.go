@@ -35,6 +35,12 @@ func (a *asker) askRestart(r lxdprofile.Restart) {
 	a.relation.Databags[a.app]["restart"] = r.Encode()["restart"]
 }
 
+// untimed is a progress without the time of a failure.
+func untimed(p lxdprofile.Progress) lxdprofile.Progress {
+	p.Failed = ""
+	return p
+}
+
 // boot has a unit say that its instance has been started again.
 func (a *asker) boot(i int) {
 	a.claims[i].Started += "+"
@@ -141,7 +147,7 @@ func TestARestartIsStopped(t *testing.T) {
 		}
 		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 60})
 		c.hook()
-		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Failed, Message: "LXD would not: instance juju-web-0: The instance will not stop"}, a.answer().Restart)
+		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Failed, Message: "LXD would not: instance juju-web-0: The instance will not stop"}, untimed(a.answer().Restart))
 		assert.Equal(t, lxdprofile.Applied, a.state(0).State)
 	})
 	t.Run("LXD will not restart one of a batch", func(t *testing.T) {
@@ -156,7 +162,7 @@ func TestARestartIsStopped(t *testing.T) {
 		}
 		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 2, WaitHealthy: 60})
 		c.hook()
-		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Failed, Message: "LXD would not: instance juju-web-0: The instance will not stop"}, a.answer().Restart)
+		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Failed, Message: "LXD would not: instance juju-web-0: The instance will not stop"}, untimed(a.answer().Restart))
 		c.hook()
 		assert.Empty(t, c.lxd.Restarts())
 	})
@@ -203,6 +209,80 @@ func TestLXDGivesUpOnARestart(t *testing.T) {
 		assert.Equal(t, lxdprofile.Failed, a.answer().Restart.State)
 		assert.Contains(t, a.answer().Restart.Message, "LXD would not: instance juju-web-0: Failed shutting down instance")
 		assert.Greater(t, len(c.lxd.GivesUp), 90, "it is not asked for ever")
+	})
+}
+
+// A container that does not shut down holds a hook for ten seconds, not for two minutes. What LXD
+// restarts is not changed meanwhile, and a later hook sees what became of it.
+func TestARestartDoesNotHoldAHook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.policy(wide)
+		a := c.ask(shop, "web", 2, "security.nesting=true").settle()
+		c.lxd.Writes = nil
+		c.lxd.Hangs = map[string]bool{"juju-web-0": true}
+		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 60})
+		began := time.Now()
+		c.hook()
+		assert.LessOrEqual(t, time.Since(began), 15*time.Second)
+		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Running, Message: "LXD restarts sub-web/0"}, a.answer().Restart)
+
+		began = time.Now()
+		a.want("security.nesting=true", "limits.memory=1GiB")
+		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 60})
+		c.hook()
+		c.hook()
+		assert.Less(t, time.Since(began), time.Second)
+		assert.Equal(t, []string{"juju-web-0"}, c.lxd.Restarts(), "no other, and not again")
+		assert.NotContains(t, c.lxd.Profiles["dcib-shop-web"].Config, "limits.memory", "an update would end the restart half-way")
+
+		c.lxd.Restarted("juju-web-0")
+		a.boot(0)
+		c.hook()
+		assert.Equal(t, []string{"juju-web-0", "juju-web-1"}, c.lxd.Restarts())
+		assert.Equal(t, "1GiB", c.lxd.Profiles["dcib-shop-web"].Config["limits.memory"])
+		a.boot(1)
+		c.hook()
+		assert.Equal(t, lxdprofile.Done, a.answer().Restart.State)
+		assert.Empty(t, c.lxd.Disturbed)
+	})
+}
+
+// What never shuts down fails the request, and the relation's next one has to wait, whatever it
+// sends in between.
+func TestOneFailedRestartAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.policy(wide)
+		a := c.ask(shop, "web", 1, "security.nesting=true").settle()
+		c.lxd.Writes = nil
+		c.lxd.Hangs = map[string]bool{"juju-web-0": true}
+		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 60})
+		for range 2 {
+			c.hook()
+			assert.Equal(t, lxdprofile.Running, a.answer().Restart.State)
+			c.lxd.Now = c.lxd.Now.Add(4 * time.Minute)
+			c.lxd.Stuck("juju-web-0")
+		}
+		c.hook()
+		assert.Equal(t, []string{"juju-web-0", "juju-web-0"}, c.lxd.Restarts(), "LXD is asked twice")
+		assert.Equal(t, lxdprofile.Failed, a.answer().Restart.State)
+		assert.Contains(t, a.answer().Restart.Message, "LXD has not restarted instance juju-web-0 of sub-web/0 within 3m0s")
+
+		a.askRestart(lxdprofile.Restart{ID: "a b", Batch: 1})
+		c.hook()
+		for _, id := range []string{"r2", "r3"} {
+			a.askRestart(lxdprofile.Restart{ID: id, Batch: 1})
+			c.hook()
+			assert.Contains(t, a.answer().Restart.Message, "because the last request failed")
+			assert.Equal(t, lxdprofile.Running, a.answer().Restart.State)
+		}
+		assert.Len(t, c.lxd.Restarts(), 2)
+		c.lxd.Now = c.lxd.Now.Add(5 * time.Minute)
+		c.lxd.Hangs = nil
+		c.hook()
+		assert.Len(t, c.lxd.Restarts(), 3)
+		assert.Equal(t, lxdprofile.Progress{ID: "r3", State: lxdprofile.Done}, a.answer().Restart)
 	})
 }
 
@@ -270,8 +350,10 @@ func TestCrashesInRestarts(t *testing.T) {
 			}
 		}
 		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 6000})
-		for range 8 {
+		for range 12 {
 			_ = crashtest.Hook(run, c.juju, c.charm(), c.event())
+			// A note without a restart is taken for one that is under way, for some minutes.
+			c.lxd.Now = c.lxd.Now.Add(4 * time.Minute)
 			for i := range a.claims {
 				if a.claims[i].Started == "" && c.lxd.Instances[a.claims[i].Instance].LastUsedAt.After(began) {
 					a.boot(i)

@@ -151,7 +151,7 @@ func TestApplyRestartStops(t *testing.T) {
 	t.Run("another application's request", func(t *testing.T) {
 		s := threeWaiting(t)
 		db := s.lxd.Add("juju-9", model, "db/0")
-		db.Config["user.dcib.restart.db-profile"] = fmt.Sprintf("r %d ", db.LastUsedAt.UnixNano())
+		db.Config["user.dcib.restart.db-profile"] = fmt.Sprintf("r %d 0 1 ", db.LastUsedAt.UnixNano())
 		pauses := 0
 		s.pause = func() {
 			if pauses++; pauses == 5 {
@@ -165,7 +165,7 @@ func TestApplyRestartStops(t *testing.T) {
 		assert.Equal(t, []string{"juju-1", "juju-2"}, s.lxd.Restarts())
 
 		s.boot(0)
-		db.Config["user.dcib.restart.db-profile"] = fmt.Sprintf("r2 %d B", db.LastUsedAt.UnixNano())
+		db.Config["user.dcib.restart.db-profile"] = fmt.Sprintf("r2 %d 0 1 B", db.LastUsedAt.UnixNano())
 		s.wanted = wants("security.nesting=false")
 		s.hook("sub/0")
 		_, failure = s.action("sub/0", "apply-restart", map[string]any{"batch": 1.0, "wait-healthy": 5.0})

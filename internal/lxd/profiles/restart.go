@@ -22,6 +22,14 @@ import (
 // is never forced: an instance that will not stop ends the request.
 const stopTimeout = 120
 
+// How long a restart that nothing waits for any more is taken to be under way: as long as the
+// instance has for shutting down, and then for starting. After that LXD is asked again, so
+// often.
+const (
+	restartTime  = stopTimeout*time.Second + time.Minute
+	restartTries = 2
+)
+
 // RestartKey is the instance option with the note of a restart that was asked for over a
 // relation.
 func RestartKey(relation string) string { return restartPrefix + number(relation) }
@@ -40,20 +48,24 @@ const (
 type note struct {
 	request string    // its id
 	started time.Time // when the instance had been started until then
+	asked   time.Time // when LXD was asked for the restart, the last time
+	tries   int       // how often it was
 	unit    string    // what its unit said of its start until then
 }
 
 func (n note) String() string {
-	return fmt.Sprintf("%s %d %s", n.request, n.started.UnixNano(), n.unit)
+	return fmt.Sprintf("%s %d %d %d %s", n.request, n.started.UnixNano(), n.asked.UnixNano(), n.tries, n.unit)
 }
 
 func parseNote(text string) (note, bool) {
-	parts := strings.SplitN(text, " ", 3)
-	if len(parts) != 3 {
+	parts := strings.SplitN(text, " ", 5)
+	if len(parts) != 5 {
 		return note{}, false
 	}
-	nano, err := strconv.ParseInt(parts[1], 10, 64)
-	return note{parts[0], time.Unix(0, nano), parts[2]}, err == nil
+	started, err := strconv.ParseInt(parts[1], 10, 64)
+	asked, err2 := strconv.ParseInt(parts[2], 10, 64)
+	tries, err3 := strconv.Atoi(parts[3])
+	return note{parts[0], time.Unix(0, started), time.Unix(0, asked), tries, parts[4]}, errors.Join(err, err2, err3) == nil
 }
 
 // Request is what somebody asked for over a relation.
@@ -77,14 +89,18 @@ func (r Request) Next(units []Unit, instances map[string]Instance, failed map[st
 		return lxdprofile.Progress{ID: r.ID, State: state, Message: fmt.Sprintf(format, args...)}
 	}
 	batch := Restart{Relation: r.Relation, Request: r.ID, units: map[string]string{}}
-	var waiting []string
+	var waiting, restarting []string
 	var candidates []Unit
 	for _, u := range units {
 		instance := instances[u.Instance]
 		n, noted := instance.note(r.Relation)
 		switch mine := noted && n.request == r.ID; {
+		case mine && instance.Started.Equal(n.started) && n.underWay(now):
+			restarting = append(restarting, u.Name)
+		case mine && instance.Started.Equal(n.started) && n.tries >= restartTries:
+			return nil, say(lxdprofile.Failed, "LXD has not restarted instance %s of %s within %s: it does not shut down, or does not start: look at it, then ask again", u.Instance, u.Name, restartTime)
 		case mine && instance.Started.Equal(n.started):
-			// Its hook was killed, or LXD would not, after the note.
+			// Its hook was killed after the note, or LXD has given up.
 			batch.units[u.Instance] = n.unit
 		case mine && r.back(u, instance):
 		case mine:
@@ -104,7 +120,7 @@ func (r Request) Next(units []Unit, instances map[string]Instance, failed map[st
 	}
 	var held []string
 	for _, u := range candidates {
-		if len(batch.units)+len(waiting) >= r.Batch {
+		if len(batch.units)+len(waiting)+len(restarting) >= r.Batch {
 			break
 		}
 		if other := take(u.Instance); other != "" {
@@ -120,6 +136,8 @@ func (r Request) Next(units []Unit, instances map[string]Instance, failed map[st
 	switch {
 	case len(waiting) > 0:
 		return step, say(lxdprofile.Running, "waiting for %s to be back", strings.Join(waiting, ", "))
+	case len(restarting) > 0:
+		return step, say(lxdprofile.Running, "LXD restarts %s", strings.Join(restarting, ", "))
 	case step != nil:
 		return step, say(lxdprofile.Running, "%d to go", len(candidates))
 	case len(held) > 0:
@@ -161,10 +179,28 @@ func Forget(relation string, instances map[string]Instance) []charm.Step[*World]
 	return steps
 }
 
+// underWay reports whether the restart may be under way at that time.
+func (n note) underWay(now time.Time) bool { return now.Before(n.asked.Add(restartTime)) }
+
+// Busy reports whether LXD may be restarting the instance at that time. An update of an instance
+// ends its restart half-way (LXD's update inherits the lock of the restart and releases it,
+// lxd/instance/drivers/driver_lxc.go, Update), so none is made then.
+func (i Instance) Busy(now time.Time) bool {
+	for key := range i.Own {
+		if n, noted := parseNote(i.Own[key]); strings.HasPrefix(key, restartPrefix) && noted && !i.Started.After(n.started) && n.underWay(now) {
+			return true
+		}
+	}
+	return false
+}
+
 // Restart restarts instances at the same time.
 type Restart struct {
 	Relation, Request string
-	units             map[string]string // by instance: what its unit says of its start
+	// Wait is how long the step waits for LXD, at most; 0 is until it is done. What takes
+	// longer goes on, and whoever observes next sees what became of it.
+	Wait  time.Duration
+	units map[string]string // by instance: what its unit says of its start
 }
 
 // Instances are those that it restarts, sorted.
@@ -181,6 +217,12 @@ func (s Restart) of() string { return fmt.Sprintf(" (%s, request %s)", s.Relatio
 // Apply implements charm.Step.
 func (s Restart) Apply(ctx context.Context, w *World) error {
 	w.restarted = true
+	wait := ctx
+	if s.Wait > 0 {
+		bounded, cancel := context.WithTimeout(ctx, s.Wait)
+		defer cancel()
+		wait = bounded
+	}
 	type begun struct {
 		instance string
 		op       lxdclient.Operation
@@ -196,7 +238,7 @@ func (s Restart) Apply(ctx context.Context, w *World) error {
 		running = append(running, begun{name, op})
 	}
 	for _, b := range running {
-		if err := s.finish(ctx, w, b.instance, b.op); err != nil {
+		if err := s.finish(wait, w, b.instance, b.op); err != nil && (wait.Err() == nil || ctx.Err() != nil) {
 			errs = append(errs, fmt.Errorf("instance %s: %w", b.instance, err))
 		}
 	}
@@ -236,10 +278,18 @@ func (s Restart) finish(ctx context.Context, w *World, name string, op lxdclient
 	return err
 }
 
-// begin notes the restart in the instance and asks LXD for it.
+// begin notes the restart in the instance and asks LXD for it, or for the start that is left to
+// do of an earlier one.
 func (s Restart) begin(ctx context.Context, w *World, name string) (lxdclient.Operation, error) {
 	if err := w.NoteRestart(ctx, name, s.Relation, s.Request, s.units[name]); err != nil {
 		return nil, err
+	}
+	there, _, err := w.LXD.GetInstance(name)
+	if err != nil {
+		return nil, err
+	}
+	if there.StatusCode == api.Stopped {
+		return w.LXD.UpdateInstanceState(name, api.InstanceStatePut{Action: "start", Timeout: -1}, "")
 	}
 	return w.LXD.UpdateInstanceState(name, api.InstanceStatePut{Action: "restart", Timeout: stopTimeout}, "")
 }
@@ -251,7 +301,11 @@ func (w *World) NoteRestart(ctx context.Context, name, relation, request, starte
 	if err != nil {
 		return err
 	}
-	text := note{request, instance.LastUsedAt, started}.String()
+	tries := 1
+	if n, noted := parseNote(instance.Config[RestartKey(relation)]); noted && n.request == request {
+		tries += n.tries
+	}
+	text := note{request, instance.LastUsedAt, w.Now(), tries, started}.String()
 	return w.Change(ctx, name, func(put *api.InstancePut) error {
 		put.Config[RestartKey(relation)] = text
 		return nil

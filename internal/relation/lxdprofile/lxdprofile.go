@@ -324,6 +324,8 @@ type Progress struct {
 	ID      string `json:"id,omitempty"`
 	State   string `json:"state,omitempty"`
 	Message string `json:"message,omitempty"`
+	// Failed is when a request failed last, in RFC 3339; empty when the last one did not.
+	Failed string `json:"failed,omitempty"`
 }
 
 // Encode gives the databag.

@@ -32,6 +32,14 @@ type LXD struct {
 	// restart from now on that it gives up on.
 	GivesUp []api.StatusCode
 
+	// Hangs are the instances that do not shut down: LXD's restart of one goes on until Restarted
+	// or Stuck says otherwise.
+	Hangs map[string]bool
+	// Disturbed are the updates of an instance during its restart, which end that half-way on a
+	// real LXD.
+	Disturbed  []string
+	restarting map[string]bool
+
 	Gate   *crashtest.Gate         // where a hook may be killed
 	Writes []string                // what was written, in order
 	Before func(what string)       // runs before a write, as somebody else would
@@ -161,7 +169,46 @@ func (l *LXD) UpdateInstanceState(name string, put api.InstanceStatePut, _ strin
 		i.StatusCode, i.Status, l.GivesUp = l.GivesUp[0], l.GivesUp[0].String(), l.GivesUp[1:]
 		return done{err: api.StatusErrorf(http.StatusInternalServerError, `Failed shutting down instance, status is "Running": shutting down the container failed`)}, nil
 	}
+	if l.Hangs[name] {
+		if l.restarting[name] {
+			return nil, api.StatusErrorf(http.StatusBadRequest, `Instance is busy running a "restart" operation`)
+		}
+		if l.restarting == nil {
+			l.restarting = map[string]bool{}
+		}
+		l.restarting[name] = true
+		return hanging{}, l.write("restart instance "+name, "instance "+name, "", func() {})
+	}
 	return done{}, l.write("restart instance "+name, "instance "+name, "", starts)
+}
+
+// Restarted ends the restart of an instance that hung: it has been started again.
+func (l *LXD) Restarted(name string) {
+	delete(l.restarting, name)
+	l.Instances[name].LastUsedAt = l.Clock()
+}
+
+// Stuck ends the restart of an instance that hung as LXD does after its timeout: the instance
+// runs as before.
+func (l *LXD) Stuck(name string) { delete(l.restarting, name) }
+
+// disturb notes an update of an instance that is being restarted.
+func (l *LXD) disturb(name, what string) {
+	if l.restarting[name] {
+		l.Disturbed = append(l.Disturbed, what)
+	}
+}
+
+// hanging is an operation that does not end.
+type hanging struct{ lxdclient.Operation }
+
+// Get implements lxdclient.Operation.
+func (hanging) Get() api.Operation { return api.Operation{} }
+
+// WaitContext implements lxdclient.Operation.
+func (hanging) WaitContext(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 // GetInstance implements profiles.Server.
@@ -180,6 +227,7 @@ func (l *LXD) UpdateInstance(name string, put api.InstancePut, etag string) (lxd
 	if !ok {
 		return nil, api.StatusErrorf(http.StatusNotFound, "Instance not found")
 	}
+	l.disturb(name, "update instance "+name)
 	for _, p := range put.Profiles {
 		if l.Profiles[p] == nil {
 			return nil, api.StatusErrorf(http.StatusNotFound, "Requested profile %q doesn't exist", p)
@@ -239,6 +287,11 @@ func (l *LXD) CreateProfile(post api.ProfilesPost) error {
 
 // UpdateProfile implements profiles.Server.
 func (l *LXD) UpdateProfile(name string, put api.ProfilePut, etag string) (lxdclient.Operation, error) {
+	for _, i := range l.Instances {
+		if slices.Contains(i.Profiles, name) {
+			l.disturb(i.Name, "update profile "+name)
+		}
+	}
 	if err := l.write("update profile "+name, "profile "+name, etag, func() { l.Profiles[name].SetWritable(put) }); err != nil {
 		return nil, err
 	}
