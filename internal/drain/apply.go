@@ -31,6 +31,9 @@ type Drainer struct {
 	// Lanes are what instances are moved on, before LXD's evacuation, which moves one after
 	// another; nil leaves them to that.
 	Lanes *Lanes
+	// Insist has an undrain move what an earlier one could not, without the pause after that: an
+	// operator asks for it.
+	Insist bool
 	// Apart is how far apart instances are expected to set out on them, see ApartBy; zero is not known.
 	Apart time.Duration
 
@@ -105,7 +108,7 @@ func (d Drainer) drain(ctx context.Context, member string, look func(context.Con
 			break
 		}
 		if attempt == attempts || ctx.Err() != nil {
-			d.wake(ctx, view, member, record)
+			d.wake(ctx, view, record, stuckOn(member))
 			return report, d.failed(ctx, "drain", member, doubts, because, advice)
 		}
 	}
@@ -116,18 +119,23 @@ func (d Drainer) drain(ctx context.Context, member string, look func(context.Con
 	return report, err
 }
 
-// wake starts what was stopped for a move that then failed.
-func (d Drainer) wake(ctx context.Context, view View, member string, record *Record) {
+// wake starts what was stopped for a move that then failed, where it is.
+func (d Drainer) wake(ctx context.Context, view View, record *Record, stranded func(Entry, Instance) bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	for _, e := range record.Entries {
-		if i, there := view.find(e); there && i.Member == member && e.Ran && !e.Stays && !i.Running {
-			d.say("starting %s, which could not leave, on %s again", i.Ref, member)
-			if err := d.Cluster.Start(ctx, i.Ref, member); err != nil {
+		if i, there := view.find(e); there && !i.Running && !i.Unseen && stranded(e, i) {
+			d.say("starting %s, which could not leave, on %s again", i.Ref, i.Member)
+			if err := d.Cluster.Start(ctx, i.Ref, i.Member); err != nil {
 				d.say("%s", err)
 			}
 		}
 	}
+}
+
+// stuckOn selects what a drain has stopped and could not move away from a member.
+func stuckOn(member string) func(Entry, Instance) bool {
+	return func(e Entry, i Instance) bool { return i.Member == member && e.Ran && !e.Stays }
 }
 
 // drainOnce does all that there is to do, once, and goes on with the next where one fails.

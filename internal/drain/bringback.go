@@ -2,6 +2,9 @@ package drain
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 )
 
 // Undrain brings back what a drain moved and returns when it was seen back. It carries on
@@ -10,9 +13,12 @@ func (d Drainer) Undrain(ctx context.Context, member string) (Report, error) {
 	if err := d.Cluster.Settle(ctx, member); err != nil {
 		return Report{}, err
 	}
-	view, err := Look(ctx, d.Cluster, d.Journal)
+	view, err := SurveyBack(ctx, d.Cluster, d.Journal, member)
 	if err != nil {
 		return Report{}, err
+	}
+	if !d.Insist {
+		view.Now = d.now()
 	}
 	plan := PlanUndrain(view, member)
 	report := Report{Plan: plan}
@@ -44,11 +50,52 @@ func (d Drainer) Undrain(ctx context.Context, member string) (Report, error) {
 			break
 		}
 		if attempt == attempts || ctx.Err() != nil {
-			return report, d.failed(ctx, "undrain", member, doubts, because, "run undrain again to carry on")
+			return report, d.giveUp(ctx, member, view, record, doubts, because)
 		}
 	}
-	_, err = d.write(ctx, member, record, nil)
-	return report, err
+	left := record.left(view, member)
+	if len(left) == 0 {
+		_, err = d.write(ctx, member, record, nil)
+		return report, err
+	}
+	if _, err := d.write(ctx, member, record, record.remainder(view, member)); err != nil {
+		return report, err
+	}
+	return report, fmt.Errorf("cannot bring all back to %s yet: the others are there, run undrain again later: %s", member, indent(lines(left, nil)))
+}
+
+// giveUp ends an undrain that has failed. What was stopped for a move that failed runs on where it
+// is; for how long it is left alone there is written down. Where a move failed before anything was
+// stopped, the next may be tried at once.
+func (d Drainer) giveUp(ctx context.Context, member string, view View, record *Record, doubts []Doubt, because map[Ref]error) error {
+	failure := d.failed(ctx, "undrain", member, doubts, because, "run undrain again to carry on")
+	d.wake(ctx, view, record, func(e Entry, i Instance) bool {
+		return i.Member != member && e.Back && e.Start && ours(view, e, i)
+	})
+	if ctx.Err() != nil {
+		return failure
+	}
+	next := record.clone()
+	for n := range next.Entries {
+		e := &next.Entries[n]
+		if i, there := view.find(*e); there && i.Member != member && e.left == "" && e.Start && !i.Running && !i.Unseen && because[i.Ref] != nil {
+			e.failed(d.now(), because[i.Ref])
+		}
+	}
+	if _, err := d.write(ctx, member, record, next); err != nil {
+		return errors.Join(failure, err)
+	}
+	return failure
+}
+
+// remainder is the record with those instances only that have yet to come back.
+func (r *Record) remainder(view View, member string) *Record {
+	next := r.clone()
+	next.Entries = slices.DeleteFunc(next.Entries, func(e Entry) bool {
+		i, there := view.find(e)
+		return !there || i.Member == member || e.leftOut(member, i) == ""
+	})
+	return next
 }
 
 // undrainOnce does all that there is to do, once, and goes on with the next where one
@@ -61,29 +108,32 @@ func (d Drainer) undrainOnce(ctx context.Context, member string, view View, reco
 	// nothing names it, and the moves are made here. What was here all the time names it only
 	// when a drain did not come to its end.
 	because[Ref{}] = d.origins(ctx, view, "", func(i Instance) bool {
-		return i.Origin == member && (record.entry(i) != nil || m.Status == Evacuated && i.Member != member)
+		return !i.Unseen && i.Origin == member && (record.entry(i) != nil || m.Status == Evacuated && i.Member != member)
 	})
 	if because[Ref{}] != nil {
 		return
 	}
 	if m.Status == Evacuated {
-		d.say("restoring %s", member)
-		if err := d.Cluster.Restore(ctx, member, func(line string) { d.say("%s", line) }); err != nil {
+		if err := d.restore(ctx, member, view); err != nil {
 			because[Ref{}] = err
+			// An LXD that cannot restore while a host does not answer takes instances all the same.
+			if !unseen(view, member) {
+				return
+			}
+		}
+		after, err := Look(ctx, d.Cluster, d.Journal)
+		if err != nil {
+			because[Ref{}] = errors.Join(because[Ref{}], err)
 			return
 		}
-		var err error
-		if view, err = Look(ctx, d.Cluster, d.Journal); err != nil {
-			because[Ref{}] = err
-			return
-		}
+		view = after
 	}
 	var jobs []job
 	for n := range record.Entries {
 		e := &record.Entries[n]
 		i, there := view.find(*e)
 		switch {
-		case !there || !e.Back:
+		case !there || !e.Back || i.Unseen || e.left != "":
 		case i.Member == member && e.Start && !i.Running:
 			jobs = append(jobs, job{i.Ref, func(d Drainer) error {
 				d.say("starting %s on %s", i.Ref, member)
@@ -99,4 +149,22 @@ func (d Drainer) undrainOnce(ctx context.Context, member string, view View, reco
 		}
 	}
 	d.all(ctx, jobs, because)
+}
+
+// unseen reports whether nothing is known of an instance on another member.
+func unseen(view View, member string) bool {
+	return slices.ContainsFunc(view.Instances, func(i Instance) bool { return i.Unseen && i.Member != member })
+}
+
+// restore makes a member Online again. While an instance elsewhere cannot be seen, and may name the
+// member as its origin, LXD must not touch instances: it gives up at that one (lxd 5.0.2,
+// lxd/api_cluster.go).
+func (d Drainer) restore(ctx context.Context, member string, view View) error {
+	d.say("restoring %s", member)
+	if unseen(view, member) {
+		if err := d.Cluster.Reopen(ctx, member); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	return d.Cluster.Restore(ctx, member, func(line string) { d.say("%s", line) })
 }

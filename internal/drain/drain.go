@@ -90,8 +90,11 @@ type Instance struct {
 	Ref
 	// ID stays the same wherever the instance goes (volatile.uuid); it tells a new
 	// instance from a deleted one of the same name. Empty when LXD gave it none.
-	ID           string
-	Member       string // where it is
+	ID     string
+	Member string // where it is
+	// Unseen reports that only its name and member are known: the member is Offline, or its LXD
+	// does not answer. All other fields are empty then, and nothing may be concluded from them.
+	Unseen       bool
 	Running      bool
 	Architecture string
 	// Group is the cluster group that it was launched in (volatile.cluster.group, LXD 5.21.5 and
@@ -141,6 +144,9 @@ type Cluster interface {
 	// Restore has LXD restore the member: it is Online again, instances that LXD stopped
 	// on it start, and instances elsewhere whose Origin is the member come back.
 	Restore(ctx context.Context, member string, progress func(string)) error
+	// Reopen has LXD restore the member without touching any instance. It fails with
+	// errors.ErrUnsupported where LXD cannot.
+	Reopen(ctx context.Context, member string) error
 	// Reach waits until LXD on one member can hand an instance to another, and makes ready what
 	// it takes to Start one there. After LXD was started anew on either that is so only once
 	// they have heard of each other, up to ten seconds later.
@@ -193,6 +199,9 @@ type View struct {
 	Rooms     map[string]Room // nil when nobody asked, see Survey
 	// AsksForVoters is what Cluster.AsksForVoters reports; false when nobody asked.
 	AsksForVoters bool
+	// Now is when the view was made, for what is not to be tried again before some time; zero has
+	// all tried.
+	Now time.Time
 }
 
 // Look observes a cluster and its journal.

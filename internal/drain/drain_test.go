@@ -331,6 +331,7 @@ func TestUndrainGoesOnWithTheOthers(t *testing.T) {
 	require.Equal(t, "pet", lxd.Find(ref("c1")).Member)
 	require.Equal(t, drain.Online, lxd.Status("pet"))
 	lxd.Fail = nil
+	d.Insist = true
 	_, err = d.Undrain(t.Context(), "pet")
 	require.NoError(t, err)
 	require.Equal(t, "pet", lxd.Find(ref("stuck")).Member)

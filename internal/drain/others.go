@@ -70,7 +70,7 @@ func (d Drainer) drainOthers(ctx context.Context, member string, view View, reco
 		}
 	}
 	if len(left) > 0 {
-		d.wake(ctx, view, member, record)
+		d.wake(ctx, view, record, stuckOn(member))
 		return report, d.failed(ctx, "drain", member, left, because, "it is tried again")
 	}
 	var kept []string

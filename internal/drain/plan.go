@@ -90,6 +90,11 @@ func unable(view View, name string) string {
 	case member.Status != Online && member.Status != Evacuated:
 		return fmt.Sprintf("it is %s: see `lxc cluster show %s`", member.Status, name)
 	}
+	for _, i := range view.on(name) {
+		if i.Unseen {
+			return fmt.Sprintf("its LXD does not say what %s does: wait until it answers, or see `systemctl status lxd` there", i.Ref)
+		}
+	}
 	return ""
 }
 
@@ -105,7 +110,7 @@ func PlanDrain(view View, name string, force bool) Plan {
 	there := view.on(name)
 	switch {
 	case drainedBefore && record.Phase == Returning:
-		return refused("drain", name, "an undrain of it was begun and not finished: run undrain again first")
+		record = record.again(view, name)
 	case drainedBefore && record.Phase == Drained && member.Status == Online:
 		// An operator restored it by hand: that drain is history.
 		drainedBefore = false

@@ -36,7 +36,7 @@ func ProveDrained(view View, name string, record *Record) []Doubt {
 		}
 	}
 	for _, e := range record.Entries {
-		if i, there := view.find(e); there && i.Member != name && e.Ran && !e.Loose && !i.Running && (e.To == "" || e.To == i.Member) {
+		if i, there := view.find(e); there && i.Member != name && e.Ran && !e.Loose && !i.Running && !i.Unseen && (e.To == "" || e.To == i.Member) {
 			doubts = append(doubts, Doubt{i.Ref, "does not run on " + i.Member})
 		}
 	}
@@ -53,7 +53,9 @@ func ProveUndrained(view View, name string, record *Record) []Doubt {
 	for _, e := range record.Entries {
 		i, there := view.find(e)
 		switch {
-		case !there || !e.Back:
+		case !there || !e.Back || e.leftOut(name, i) != "":
+		case i.Unseen:
+			doubts = append(doubts, Doubt{i.Ref, "cannot be seen: LXD on " + name + " does not answer"})
 		case i.Member != name && ours(view, e, i):
 			doubts = append(doubts, Doubt{i.Ref, "is still on " + i.Member})
 		case i.Member == name && e.Start && !i.Running:
@@ -61,6 +63,34 @@ func ProveUndrained(view View, name string, record *Record) []Doubt {
 		}
 	}
 	return doubts
+}
+
+// leftOut says why an undrain of a member leaves an instance where it is, until a later one; empty
+// when it does not.
+func (e Entry) leftOut(name string, i Instance) string {
+	if e.left == "" && i.Unseen && i.Member != name {
+		return unseenOn(i.Member)
+	}
+	return e.left
+}
+
+// unseenOn is why an instance on a member that does not answer does not come back.
+func unseenOn(member string) string {
+	return fmt.Sprintf("is on %s, whose LXD does not answer: it comes back once it does", member)
+}
+
+// left lists the instances that an undrain of a member has left where they are until a later one,
+// and why. The record has to stay as long as there are any.
+func (r *Record) left(view View, name string) []Doubt {
+	var left []Doubt
+	for _, e := range r.Entries {
+		if i, there := view.find(e); there && i.Member != name {
+			if why := e.leftOut(name, i); why != "" {
+				left = append(left, Doubt{i.Ref, why})
+			}
+		}
+	}
+	return left
 }
 
 // lines joins doubts, with the error that LXD gave for each where there is one.

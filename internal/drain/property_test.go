@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -41,17 +42,27 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 			before[i.Ref] = *i
 		}
 		d := drainer(lxd)
+		clock := noon
+		d.Now = func() time.Time { return clock }
+		lxd.Skips = rapid.Bool().Draw(t, "skips")
 		lxd.InOne = rapid.Bool().Draw(t, "in one")
 		if rapid.Bool().Draw(t, "lanes") {
 			d.Lanes = drain.NewLanes(1, 0)
 		}
 
 		// again runs an action, killed at random, until it comes to its end.
-		again := func(action func() error) {
+		again := func(hosts []string, action func() error) {
 			for try := 0; ; try++ {
 				require.Less(t, try, 30, "it never ends")
 				lxd.Life, lxd.Fail = -1, nil
+				clock = clock.Add(7 * time.Hour)
+				for _, host := range hosts {
+					lxd.SetStatus(host, drain.Online)
+				}
 				if try < 25 {
+					if len(hosts) > 0 && rapid.IntRange(0, 3).Draw(t, "offline") == 0 {
+						lxd.SetStatus(rapid.SampledFrom(hosts).Draw(t, "host"), drain.Offline)
+					}
 					lxd.Life = rapid.IntRange(0, 40).Draw(t, "life")
 					if fault := rapid.IntRange(0, 9).Draw(t, "fault"); fault < 3 {
 						left := rapid.IntRange(1, 4).Draw(t, "faults")
@@ -75,7 +86,7 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 			}
 		}
 
-		again(func() error { _, err := d.Drain(t.Context(), "pet", true); return err })
+		again(nil, func() error { _, err := d.Drain(t.Context(), "pet", true); return err })
 		require.Equal(t, drain.Evacuated, lxd.Status("pet"))
 		require.Equal(t, placement, lxd.Member[0].Scheduler)
 		require.Len(t, lxd.Instance, len(before))
@@ -123,7 +134,11 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 			drained[i.Ref] = *i
 		}
 
-		again(func() error { _, err := d.Undrain(t.Context(), "pet"); return err })
+		var hosts []string
+		for _, m := range lxd.Member[1:] {
+			hosts = append(hosts, m.Name)
+		}
+		again(hosts, func() error { _, err := d.Undrain(t.Context(), "pet"); return err })
 		require.Equal(t, drain.Online, lxd.Status("pet"))
 		require.Empty(t, lxd.Journal)
 		require.Equal(t, placement, lxd.Member[0].Scheduler)

@@ -3,6 +3,7 @@ package drain
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -58,6 +59,41 @@ type Entry struct {
 	// afterwards. They are written before it is stopped for the way.
 	Back  bool `json:"back,omitempty"`
 	Start bool `json:"start,omitempty"`
+	// Failed is how many undrains could not move it back, each with all attempts, since it was last
+	// moved; Again is before when it is not stopped for another, Why what LXD said.
+	Failed int       `json:"failed,omitempty"`
+	Again  time.Time `json:"again,omitzero"`
+	Why    string    `json:"why,omitempty"`
+
+	left string // why this undrain leaves it where it is, until a later one
+}
+
+// How long an instance whose move back failed is left alone, where it runs: each try stops it.
+const (
+	firstRetry = 5 * time.Minute
+	lastRetry  = 6 * time.Hour
+)
+
+// failed writes down that it could not be moved back.
+func (e *Entry) failed(now time.Time, why error) {
+	e.Failed++
+	wait := lastRetry
+	if e.Failed < 8 {
+		wait = min(lastRetry, firstRetry<<(e.Failed-1))
+	}
+	e.Again, e.Why = now.Add(wait), shorten(why.Error())
+}
+
+// longest is how much of LXD's words is kept in a record.
+const longest = 300
+
+// shorten returns a text in one line, of at most so many bytes.
+func shorten(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) > longest {
+		text = strings.ToValidUTF8(text[:longest], "") + "…"
+	}
+	return text
 }
 
 // is tells whether i is the entry's instance and not a later one of the same name.
@@ -94,6 +130,29 @@ func (r *Record) clone() *Record {
 	c.Entries = append([]Entry(nil), r.Entries...)
 	c.Strangers = append([]Ref(nil), r.Strangers...)
 	return &c
+}
+
+// again is the record of an undrain that did not come to its end, for a drain that follows: what is
+// still away is where a drain has put it, and what ran has to run again after the next undrain.
+func (r Record) again(view View, member string) Record {
+	next := *r.clone()
+	next.Phase, next.Entries = Draining, nil
+	for _, e := range r.Entries {
+		i, there := view.find(e)
+		if !there {
+			continue
+		}
+		if e.Back {
+			e.Ran = e.Start
+		}
+		e.To = ""
+		if i.Member != member {
+			e.To = i.Member
+		}
+		e.Back, e.Start, e.Failed, e.Again, e.Why = false, false, 0, time.Time{}, ""
+		next.Entries = append(next.Entries, e)
+	}
+	return next
 }
 
 // reopen ends what Closed says.

@@ -105,6 +105,23 @@ func Survey(ctx context.Context, cluster Cluster, journal Journal, member string
 	return view, err
 }
 
+// SurveyBack is Survey for an undrain of a member: it asks what the member has for what would come
+// back to it.
+func SurveyBack(ctx context.Context, cluster Cluster, journal Journal, member string) (View, error) {
+	view, err := Look(ctx, cluster, journal)
+	if err != nil {
+		return View{}, err
+	}
+	var away []Instance
+	for _, e := range view.Records[member].Entries {
+		if i, there := view.find(e); there && i.Member != member && !i.Unseen {
+			away = append(away, i)
+		}
+	}
+	view.Rooms, err = cluster.Rooms(ctx, away)
+	return view, err
+}
+
 // cramped says of each host what it lacks, or has too little of, for an instance; empty when
 // one of them has it all.
 func cramped(view View, hosts []Member, i Instance, why func(Room, Needs) string) string {

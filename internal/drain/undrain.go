@@ -31,7 +31,8 @@ func PlanUndrain(view View, name string) Plan {
 		}
 		i, there := view.find(*e)
 		home := there && i.Member == name
-		if there && !e.Back {
+		e.left = ""
+		if there && !e.Back && !i.Unseen {
 			// What stands still although LXD does not mean it to was stopped by somebody,
 			// unless by a drain that did not come to its end.
 			e.Start = i.Running || e.Ran && (i.Wanted || e.Loose || old.Phase == Draining) && !e.Kept
@@ -45,12 +46,18 @@ func PlanUndrain(view View, name string) Plan {
 		case home:
 			say(Okay, "starts on %s again", name)
 			e.Back = true
+		case i.Unseen:
+			e.left = unseenOn(i.Member)
+			say(Skip, "%s", e.left)
 		case i.Running && i.Ephemeral && !i.Live:
 			say(Skip, "is ephemeral and would be deleted on the way: it stays on %s", i.Member)
 			e.Back = false
 		case !ours(view, *e, i):
 			say(Skip, "was moved to %s meanwhile, not by this drain: it stays there", i.Member)
 			e.Back = false
+		case obstacle(view, name, *e, i) != "":
+			e.left = obstacle(view, name, *e, i)
+			say(Skip, "%s", e.left)
 		case e.Start:
 			say(Okay, "comes back from %s and runs", i.Member)
 			e.Back = true
@@ -78,6 +85,27 @@ func PlanUndrain(view View, name string) Plan {
 	}
 	plan.Note = fmt.Sprintf("undrain %s: %s to bring back, %d to leave as they are", name, count(back, "instance"), len(plan.Items)-back)
 	return plan
+}
+
+// obstacle says why an instance is not moved back now: what the member lacks of what it needs there,
+// or that an earlier move failed, and stopping it for another would be for nothing. It is empty when
+// it is to be moved. One that is stopped has nothing to lose by a try.
+func obstacle(view View, name string, e Entry, i Instance) string {
+	room, known := view.Rooms[name]
+	_, pool := room.Pools[i.Needs.Pool]
+	switch {
+	case known && room.Pools != nil && i.Needs.Pool != "" && !pool:
+		return fmt.Sprintf("stays on %s: %s has no storage pool %s", i.Member, name, i.Needs.Pool)
+	case known && room.Has != nil && view.lacks(name, i) != "":
+		return fmt.Sprintf("stays on %s: %s %s", i.Member, name, view.lacks(name, i))
+	case e.Failed == 0 || !i.Running || i.Live || view.Now.IsZero():
+		return ""
+	case room.tight(Needs{Pool: i.Needs.Pool, Disk: i.Needs.Disk}) != "":
+		return fmt.Sprintf("stays on %s and runs: its move back failed (%s), and %s has %s", i.Member, e.Why, name, room.tight(Needs{Pool: i.Needs.Pool, Disk: i.Needs.Disk}))
+	case view.Now.Before(e.Again):
+		return fmt.Sprintf("stays on %s and runs: its move back failed (%s), and it is tried again after %s", i.Member, e.Why, e.Again.UTC().Format("2006-01-02 15:04 UTC"))
+	}
+	return ""
 }
 
 // ours tells whether an instance that is not home is where this drain put it, or where the
@@ -109,7 +137,7 @@ func (r *Record) track(view View, member string) {
 		i, there := view.find(e)
 		// A drain and an evacuation say so on the instance before anything moves; whoever
 		// moves it out of a drain that is under way moves it for that drain.
-		return there && i.Member != member && e.To == "" && i.Origin == ""
+		return there && !i.Unseen && i.Member != member && e.To == "" && i.Origin == ""
 	})
 	for n := range r.Entries {
 		e := &r.Entries[n]

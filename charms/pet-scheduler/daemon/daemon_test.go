@@ -83,6 +83,10 @@ func (l lxd) Restore(ctx context.Context, member string, progress func(string)) 
 	return l.do(func() error { return l.inner.Restore(ctx, member, progress) })
 }
 
+func (l lxd) Reopen(ctx context.Context, member string) error {
+	return l.do(func() error { return l.inner.Reopen(ctx, member) })
+}
+
 func (l lxd) Reach(ctx context.Context, from, to string) error {
 	return l.do(func() error { return l.inner.Reach(ctx, from, to) })
 }

@@ -73,7 +73,7 @@ func (d *Daemon) carryOn(ctx context.Context, a *store.Actor, run store.Run) err
 // stays open for whoever acts next. The context bounds the run.
 func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, force bool, cluster Cluster) error {
 	watched := &watched{Cluster: cluster, actor: a, run: run, did: d.did}
-	drainer := drain.Drainer{Cluster: watched, Journal: watched, By: d.unit, Before: run.Due, Progress: d.Log, Lanes: d.lanes, Others: others(run)}
+	drainer := drain.Drainer{Cluster: watched, Journal: watched, By: d.unit, Before: run.Due, Progress: d.Log, Lanes: d.lanes, Insist: !run.Calendar, Others: others(run)}
 	if !run.Window.IsZero() {
 		drainer.Before = run.Window
 	}

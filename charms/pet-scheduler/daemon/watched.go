@@ -132,6 +132,14 @@ func (w *watched) Restore(ctx context.Context, member string, progress func(stri
 	return w.change(w.Cluster.Restore(ctx, member, progress), "restore")
 }
 
+// Reopen implements drain.Cluster.
+func (w *watched) Reopen(ctx context.Context, member string) error {
+	if err := w.started(ctx, drain.Ref{}); err != nil {
+		return err
+	}
+	return w.change(w.Cluster.Reopen(ctx, member), "reopen")
+}
+
 // SetOrigin implements drain.Cluster.
 func (w *watched) SetOrigin(ctx context.Context, ref drain.Ref, origin string) error {
 	if err := w.actor.Check(); err != nil {

@@ -29,10 +29,15 @@ type LXD struct {
 	// Life is how many more calls the client makes before it is killed; negative is for
 	// ever. An operation that was asked for by then goes on without it.
 	Life int
+	// Before is called before each call of the client, with how many there were; nil is nothing.
+	Before func(calls int)
+	calls  int
 	// CPUs is how many processors each member has.
 	CPUs int
 	// Silent members cannot be reached by the others.
 	Silent map[string]bool
+	// Skips reports that its restore can leave instances alone.
+	Skips bool
 	// InOne tells that it is a LXD that stops, moves and starts an instance in one.
 	InOne bool
 	// Voters tells that it is an LXD that refuses an evacuation for its voters.
@@ -101,6 +106,10 @@ func (l *LXD) member(name string) *drain.Member {
 
 // alive counts a call of the client.
 func (l *LXD) alive() error {
+	l.calls++
+	if l.Before != nil {
+		l.Before(l.calls)
+	}
 	if l.Life == 0 {
 		return ErrKilled
 	}
@@ -118,8 +127,16 @@ func (l *LXD) Instances(context.Context) ([]drain.Instance, error) {
 	all := make([]drain.Instance, len(l.Instance))
 	for n, i := range l.Instance {
 		all[n] = *i
+		if l.offline(i) {
+			all[n] = drain.Instance{Ref: i.Ref, Member: i.Member, Unseen: true}
+		}
 	}
 	return all, l.alive()
+}
+
+// offline reports whether an instance is on a member that cannot be asked.
+func (l *LXD) offline(i *drain.Instance) bool {
+	return slices.ContainsFunc(l.Member, func(m drain.Member) bool { return m.Name == i.Member && m.Status == drain.Offline })
 }
 
 // Rooms implements drain.Cluster.
@@ -328,6 +345,9 @@ func (l *LXD) RestoreByHand(name string) error {
 			if i.Member == name || i.Origin != name {
 				continue
 			}
+			if l.offline(i) {
+				return errors.New("Failed to connect to source: connection refused")
+			}
 			if err := l.fails("move", i.Ref); err != nil {
 				return err
 			}
@@ -339,6 +359,22 @@ func (l *LXD) RestoreByHand(name string) error {
 		m.Status = drain.Evacuated
 	}
 	return err
+}
+
+// Reopen implements drain.Cluster.
+func (l *LXD) Reopen(_ context.Context, name string) error {
+	if err := l.alive(); err != nil {
+		return err
+	}
+	if !l.Skips {
+		return errors.ErrUnsupported
+	}
+	l.Calls = append(l.Calls, "reopen "+name)
+	l.member(name).Status = drain.Online
+	if l.Life == 0 {
+		return ErrKilled
+	}
+	return nil
 }
 
 // SetOrigin implements drain.Cluster.
@@ -422,6 +458,9 @@ func (l *LXD) change(call string, ref drain.Ref, do func(*drain.Instance) error)
 	i := l.Find(ref)
 	if i == nil {
 		return fmt.Errorf("cannot %s %s: not found", call, ref)
+	}
+	if l.offline(i) {
+		return fmt.Errorf("cannot %s %s: %s is offline", call, ref, i.Member)
 	}
 	if call != "start" { // run asks
 		if err := l.fails(call, ref); err != nil {

@@ -52,7 +52,7 @@ func (c Cluster) Evacuate(ctx context.Context, member string, progress func(stri
 		if err = c.turn(ctx, member, progress); err != nil {
 			break
 		}
-		if err = c.setState(ctx, member, "evacuate", progress); err == nil || !strings.Contains(err.Error(), "evacuation is in progress") {
+		if err = c.setState(ctx, member, "evacuate", "", progress); err == nil || !strings.Contains(err.Error(), "evacuation is in progress") {
 			break
 		}
 		// Another's began in the same moment.
@@ -69,15 +69,31 @@ func (c Cluster) Evacuate(ctx context.Context, member string, progress func(stri
 
 // Restore implements drain.Cluster.
 func (c Cluster) Restore(ctx context.Context, member string, progress func(string)) error {
-	return c.setState(ctx, member, "restore", progress)
+	return c.setState(ctx, member, "restore", "", progress)
 }
 
-func (c Cluster) setState(ctx context.Context, member, action string, progress func(string)) error {
+// Reopen implements drain.Cluster, with mode skip of LXD's restore (5.21.4 and later).
+func (c Cluster) Reopen(ctx context.Context, member string) error {
+	server, _, err := c.Server.GetServer()
+	if err != nil {
+		return fmt.Errorf("cannot ask LXD what it can do: %w", err)
+	}
+	if !slices.Contains(server.APIExtensions, "clustering_restore_skip_mode") {
+		return fmt.Errorf("cannot restore %s without its instances: LXD %s: %w", member, server.Environment.ServerVersion, errors.ErrUnsupported)
+	}
+	return c.setState(ctx, member, "restore", "skip", func(string) {})
+}
+
+func (c Cluster) setState(ctx context.Context, member, action, mode string, progress func(string)) error {
 	// The library's UpdateClusterMemberState wants API extension
 	// clustering_restore_skip_mode for every action; LXD 5.0 has the actions without it.
 	path := api.NewURL().Path("1.0", "cluster", "members", member, "state").String()
+	put := map[string]string{"action": action}
+	if mode != "" {
+		put["mode"] = mode
+	}
 	last := ""
-	err := lxd.Operate(ctx, c.Server, http.MethodPost, path, map[string]string{"action": action}, "", func(o api.Operation) {
+	err := lxd.Operate(ctx, c.Server, http.MethodPost, path, put, "", func(o api.Operation) {
 		if line, _ := o.Metadata["evacuation_progress"].(string); line != "" && line != last {
 			last = line
 			progress(line)

@@ -131,6 +131,7 @@ func instance(i api.Instance, remotePools map[string]bool) drain.Instance {
 		Ref:          drain.Ref{Project: i.Project, Name: i.Name},
 		ID:           i.Config["volatile.uuid"],
 		Member:       i.Location,
+		Unseen:       i.StatusCode == api.Error && len(i.Config) == 0,
 		Running:      runsNow(i),
 		Architecture: i.Architecture,
 		Group:        strings.TrimPrefix(i.Config[groupKey], "@"),

@@ -50,7 +50,7 @@ func TestAnEvacuationWaitsForItsTurn(t *testing.T) {
 		require.Equal(t, []string{"waiting for the evacuation of b"}, said)
 
 		lxd.until = time.Now().Add(time.Hour)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute+settle/2)
 		defer cancel()
 		require.ErrorContains(t, Cluster{Server: lxd}.turn(ctx, "a", progress), "cannot evacuate a: LXD still evacuates b")
 		require.NoError(t, Cluster{Server: lxd}.turn(t.Context(), "b", progress), "its own is what Settle waits for")
