@@ -120,6 +120,19 @@ func TestApplyRestart(t *testing.T) {
 	}
 }
 
+// While LXD restarts an instance, the leader's hook does not update the profile that it has.
+func TestAProfileIsNotWrittenDuringARestart(t *testing.T) {
+	s := threeWaiting(t)
+	one := s.lxd.Instances["juju-1"]
+	one.Config["user.dcib.restart.sub"] = fmt.Sprintf("r %d %d 1 A", one.LastUsedAt.UnixNano(), s.lxd.Clock().UnixNano())
+	s.wanted = wants("security.nesting=false")
+	assert.Contains(t, s.hook("sub/0"), "waiting: waiting for the restart of instance juju-1")
+	assert.Empty(t, s.lxd.Writes)
+	s.boot(1)
+	s.hook("sub/0")
+	assert.Equal(t, "false", s.lxd.Profiles["dcib-shop-web"].Config["security.nesting"])
+}
+
 // What goes wrong stops it: nobody else is restarted.
 func TestApplyRestartStops(t *testing.T) {
 	t.Run("nobody comes back", func(t *testing.T) {

@@ -68,6 +68,7 @@ type Facts struct {
 	Profiles   map[string]profiles.Profile
 	Instances  map[string]profiles.Instance
 	Failed     map[string]string
+	Now        time.Time
 	Extension  func(name string) bool
 }
 
@@ -92,7 +93,7 @@ func (f *Facts) look(w *World) error {
 	if err != nil {
 		return charm.Waiting("cannot ask the LXD at %s about project %s: %s: will look again", f.Options.Endpoint, f.Options.Project, err)
 	}
-	f.Failed = w.Failed()
+	f.Failed, f.Now = w.Failed(), w.Now()
 	return nil
 }
 
@@ -150,6 +151,8 @@ func Plan(f Facts, wanted profile.Profile, wrong error) charm.Plan[*World] {
 	asked, rolledBack := askedFor(now, wanted)
 	switch {
 	case exists && now.Content.Equal(asked) && (now.Memory.RolledBack == nil || rolledBack):
+	case f.Self.Leader && f.busy(name) != "":
+		plan.Status = charm.Waitingf("waiting for the restart of instance %s: then profile %s is written", f.busy(name), name)
 	case f.Self.Leader:
 		write := f.write(asked)
 		if rolledBack {
@@ -179,6 +182,17 @@ func Plan(f Facts, wanted profile.Profile, wrong error) charm.Plan[*World] {
 		plan.Status = f.inForce(own, now, rolledBack)
 	}
 	return plan
+}
+
+// busy names an instance with the profile that LXD may be restarting: an update of the profile
+// would end that half-way. It is "" when there is none.
+func (f Facts) busy(profile string) string {
+	for _, name := range slices.Sorted(maps.Keys(f.Instances)) {
+		if i := f.Instances[name]; slices.Contains(i.Profiles, profile) && i.Busy(f.Now) {
+			return name
+		}
+	}
+	return ""
 }
 
 // askedFor gives what is to be in force where that is wanted: an earlier profile after a
