@@ -103,8 +103,9 @@ func (d Drainer) drain(ctx context.Context, member string, look func(context.Con
 		}
 		view.Rooms = rooms
 		report.Moves = movedAway(view, member, record)
+		grouped := d.regroup(ctx, view, member, record)
 		doubts := ProveDrained(view, member, record)
-		if len(doubts) == 0 {
+		if len(doubts) == 0 && (grouped || attempt == attempts) {
 			break
 		}
 		if attempt == attempts || ctx.Err() != nil {
@@ -272,7 +273,6 @@ func (d Drainer) track(ctx context.Context, member string, record *Record) (View
 	if err != nil {
 		return view, record, err
 	}
-	d.regroup(ctx, view, member, after)
 	return view, after, nil
 }
 

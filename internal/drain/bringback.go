@@ -43,10 +43,10 @@ func (d Drainer) Undrain(ctx context.Context, member string) (Report, error) {
 		if view, err = Look(ctx, d.Cluster, d.Journal); err != nil {
 			return report, d.interrupted(ctx, "undrain", member, err)
 		}
-		d.regroup(ctx, view, member, record)
+		grouped := d.regroup(ctx, view, member, record)
 		report.Moves = movedBack(before, view, member, record)
 		doubts := ProveUndrained(view, member, record)
-		if len(doubts) == 0 {
+		if len(doubts) == 0 && (grouped || attempt == attempts) {
 			break
 		}
 		if attempt == attempts || ctx.Err() != nil {

@@ -60,12 +60,13 @@ func (d Drainer) drainOthers(ctx context.Context, member string, view View, reco
 		}
 		view.Rooms = rooms
 		report.Moves = movedAway(view, member, record)
+		grouped := d.regroup(ctx, view, member, record)
 		left = slices.DeleteFunc(ProveDrained(view, member, record), func(doubt Doubt) bool {
 			return doubt.Ref == Ref{} || slices.ContainsFunc(record.Entries, func(e Entry) bool {
 				return e.Ref == doubt.Ref && e.Kept
 			})
 		})
-		if len(left) == 0 || attempt == attempts || ctx.Err() != nil {
+		if len(left) == 0 && grouped || attempt == attempts || ctx.Err() != nil {
 			break
 		}
 	}

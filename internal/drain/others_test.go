@@ -273,3 +273,68 @@ func TestOnePlanOfEachInstance(t *testing.T) {
 		require.True(t, drain.PlanDrain(survey(t, lxd), "pet", force).Done)
 	})
 }
+
+// Wherever it is killed, a drain for a window ends with all gone but what it names, and its undrain
+// with everything as it was.
+func TestADrainOfTheOthersMayBeKilledAtEachCall(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		lxd := crowded(rapid.Int64Range(1, 64).Draw(t, "pet"), rapid.Int64Range(1, 64).Draw(t, "others"))
+		if rapid.Bool().Draw(t, "b has the bridge") {
+			lxd.Room["b"].Has["bridge br0"] = true
+		}
+		lxd.Member[0].Groups, lxd.Member[1].Groups = []string{"gpu"}, []string{"gpu"}
+		lxd.InOne = rapid.Bool().Draw(t, "in one")
+		stop := rapid.Bool().Draw(t, "stop")
+		for n := range rapid.IntRange(1, 4).Draw(t, "instances") {
+			i := lxd.Add(fmt.Sprintf("c%d", n), "pet", rapid.Bool().Draw(t, "runs"))
+			i.Group = rapid.SampledFrom([]string{"", "gpu"}).Draw(t, "group")
+			drawn(t, i)
+			i.Origin = "" // another's mark is another test's
+		}
+		before := map[drain.Ref]drain.Instance{}
+		for _, i := range lxd.Instance {
+			i.MayStop, i.Wanted = stop, i.Running
+			before[i.Ref] = *i
+		}
+		d := drainer(lxd)
+		d.Lanes, d.Others = drain.NewLanes(1, 0), true
+		killed := func(action func() error) (err error) {
+			for try := 0; ; try++ {
+				require.Less(t, try, 30, "it never ends: %s", err)
+				lxd.Life = -1
+				if try < 20 {
+					lxd.Life = rapid.IntRange(0, 40).Draw(t, "life")
+				}
+				if err = action(); err == nil || errors.Is(err, drain.ErrKept) {
+					lxd.Life = -1
+					return err
+				}
+			}
+		}
+		err := killed(func() error { _, err := d.Drain(context.Background(), "pet", false); return err })
+		for _, i := range lxd.Instance {
+			was := before[i.Ref]
+			switch {
+			case i.Member == "pet" && i.Running:
+				require.ErrorIs(t, err, drain.ErrKept)
+				require.ErrorContains(t, err, i.Ref.String())
+			case i.Member != "pet":
+				require.Equal(t, was.Running, i.Running, "%s", i.Ref)
+			}
+			require.Equal(t, was.Group, i.Group, "%s", i.Ref)
+		}
+		require.Equal(t, err == nil, lxd.Status("pet") == drain.Evacuated)
+		require.Len(t, lxd.Instance, len(before))
+
+		require.NoError(t, killed(func() error { _, err := d.Undrain(context.Background(), "pet"); return err }))
+		require.Empty(t, lxd.Journal)
+		require.Empty(t, lxd.Member[0].Scheduler)
+		for _, i := range lxd.Instance {
+			was := before[i.Ref]
+			require.Equal(t, was.Member, i.Member, "%s", i.Ref)
+			require.Equal(t, was.Running, i.Running, "%s", i.Ref)
+			require.Equal(t, was.Group, i.Group, "%s", i.Ref)
+			require.Empty(t, i.Origin, "%s", i.Ref)
+		}
+	})
+}

@@ -149,7 +149,9 @@ func PlanDrain(view View, name string, force bool) Plan {
 		i.Group = entry.Group
 		item, fate := judge(view, i, entry.Ran, force)
 		entry.Stays, entry.Kept = fate == stays, false
-		entry.Loose = entry.Loose || fate == loose
+		// LXD's evacuation leaves what it would move live, and has no member for, running.
+		stopped := fate == stays && i.Running && (i.Live || member.Status == Evacuated)
+		entry.Loose = entry.Loose || fate == loose || stopped
 		plan.Items = append(plan.Items, item)
 	}
 	if drainedBefore && record.Phase == Drained && empty(view, name, &record) {
