@@ -259,7 +259,7 @@ func (v View) find(e Entry) (i Instance, ok bool) {
 }
 
 // hosts lists the members other than from where LXD would place an instance of i's
-// architecture, an empty one matches all, and that have what its devices use: those first that have room for it, of these those
+// architecture, an empty one matches all, and that have what its devices use and may have it: those first that have room for it, of these those
 // that need not be empty soon, or latest, and of these the one with the fewest instances, those
 // that are coming included.
 func (v View) hosts(from string, i Instance, coming map[string]int) []Member {
@@ -270,7 +270,7 @@ func (v View) hosts(from string, i Instance, coming map[string]int) []Member {
 	}
 	var hosts []Member
 	for _, m := range v.Members {
-		if m.Name != from && m.Status == Online && m.takes(i.Group) && (i.Architecture == "" || slices.Contains(m.Runs, i.Architecture)) && v.lacks(m.Name, i) == "" {
+		if m.Name != from && m.Status == Online && m.takes(i.Group) && !v.Rooms[m.Name].Bars[i.Project] && (i.Architecture == "" || slices.Contains(m.Runs, i.Architecture)) && v.lacks(m.Name, i) == "" {
 			hosts = append(hosts, m)
 		}
 	}

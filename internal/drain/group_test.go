@@ -50,9 +50,26 @@ func TestClusterGroups(t *testing.T) {
 		}
 	}
 
-	lxd := draintest.New("pet", "b")
+	// A project may be restricted to members of some groups.
+	lxd := draintest.New("pet", "b", "c")
+	lxd.Room = map[string]drain.Room{"b": {Bars: map[string]bool{"lab": true}}}
+	lxd.Add("lab", "pet", true).Project = "lab"
+	for n := range 3 {
+		lxd.Add(fmt.Sprintf("busy%d", n), "c", true)
+	}
+	d := drainer(lxd)
+	d.Lanes = drain.NewLanes(1, 0)
+	lxd.SetStatus("c", drain.Offline)
+	_, err := d.Drain(t.Context(), "pet", false)
+	require.ErrorContains(t, err, "lab/lab: no other member that project lab may use (restricted.cluster.groups) is Online")
+	lxd.SetStatus("c", drain.Online)
+	_, err = d.Drain(t.Context(), "pet", false)
+	require.NoError(t, err)
+	require.Equal(t, "c", lxd.Find(drain.Ref{Project: "lab", Name: "lab"}).Member)
+
+	lxd = draintest.New("pet", "b")
 	lxd.Member[0].Groups = []string{"gpu"}
 	lxd.Add("learner", "pet", true).Group = "gpu"
-	_, err := drainer(lxd).Drain(t.Context(), "pet", false)
+	_, err = drainer(lxd).Drain(t.Context(), "pet", false)
 	require.ErrorContains(t, err, "learner: no other member of cluster group gpu is Online, takes instances and runs x86_64; force=true")
 }

@@ -64,7 +64,7 @@ func (d Drainer) Leave(ctx context.Context, member string) (Report, error) {
 func surveyFit(ctx context.Context, cluster Cluster, journal Journal, member string) (View, error) {
 	view, err := Survey(ctx, cluster, journal, member)
 	for name, room := range view.Rooms {
-		view.Rooms[name] = Room{Has: room.Has, Managed: room.Managed}
+		view.Rooms[name] = Room{Has: room.Has, Managed: room.Managed, Bars: room.Bars}
 	}
 	return view, err
 }

@@ -48,6 +48,8 @@ type Room struct {
 	// Has is what the member has of what devices use, see Use: "bridge br0". Unlike the rest it
 	// keeps an instance away also where it is not known.
 	Has map[string]bool
+	// Bars are the LXD projects whose instances may not be there: restricted.cluster.groups.
+	Bars map[string]bool
 	// Managed is what of it LXD manages on all members: its own evacuation moves what uses it.
 	Managed map[string]bool
 }

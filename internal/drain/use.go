@@ -92,5 +92,11 @@ func (v View) homeless(i Instance) string {
 	if i.Group != "" {
 		of = " of cluster group " + i.Group
 	}
+	for _, m := range v.Members {
+		if v.Rooms[m.Name].Bars[i.Project] && m.Name != i.Member {
+			of += fmt.Sprintf(" that project %s may use (restricted.cluster.groups)", i.Project)
+			break
+		}
+	}
 	return "no other member" + of + " is Online, takes instances and runs " + i.Architecture
 }

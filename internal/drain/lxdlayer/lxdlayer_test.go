@@ -62,6 +62,24 @@ func TestRecordsOf(t *testing.T) {
 	require.False(t, same(record.Encode(), nil))
 }
 
+func TestBars(t *testing.T) {
+	for _, c := range []struct {
+		config map[string]string
+		groups []string
+		bars   bool
+	}{
+		{nil, []string{"default"}, false},
+		{map[string]string{"restricted": "true"}, []string{"default"}, false},
+		{map[string]string{"restricted.cluster.groups": "gpu"}, []string{"default"}, false},
+		{map[string]string{"restricted": "true", "restricted.cluster.groups": "gpu, web"}, []string{"default"}, true},
+		{map[string]string{"restricted": "true", "restricted.cluster.groups": "gpu, web"}, []string{"default", "web"}, false},
+		{map[string]string{"restricted": "1", "restricted.cluster.groups": "gpu"}, nil, true},
+	} {
+		require.Equal(t, c.bars, bars(c.config, c.groups), c)
+	}
+	require.Equal(t, []string{"default", "lab"}, projectsOf([]drain.Instance{{Ref: drain.Ref{Project: "lab"}}, {Ref: drain.Ref{Project: "default"}}, {Ref: drain.Ref{Project: "lab"}}, {}}))
+}
+
 func TestNeeds(t *testing.T) {
 	i := api.Instance{
 		ExpandedConfig:  map[string]string{"limits.memory": "2GiB", "limits.cpu": "4"},

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/canonical/lxd/shared"
 	"github.com/canonical/lxd/shared/api"
 	"github.com/canonical/lxd/shared/units"
 
@@ -89,7 +90,16 @@ func (c Cluster) Rooms(_ context.Context, instances []drain.Instance) (map[strin
 	}
 	rooms := map[string]drain.Room{}
 	for _, m := range members {
-		rooms[m.ServerName] = drain.Room{Pools: poolsOf(m.ServerName, pools)}
+		rooms[m.ServerName] = drain.Room{Pools: poolsOf(m.ServerName, pools), Bars: map[string]bool{}}
+	}
+	for _, project := range projectsOf(instances) {
+		there, _, err := c.Server.GetProject(project)
+		if err != nil {
+			return nil, fmt.Errorf("cannot ask LXD for project %s: %w", project, err)
+		}
+		for _, m := range members {
+			rooms[m.ServerName].Bars[project] = bars(there.Config, m.Groups)
+		}
 	}
 	mindsParents, interfaces := false, interfacesOf(instances)
 	if uses {
@@ -139,6 +149,26 @@ func (c Cluster) Rooms(_ context.Context, instances []drain.Instance) (map[strin
 	}
 	asking.Wait()
 	return rooms, nil
+}
+
+// projectsOf lists the projects of instances.
+func projectsOf(instances []drain.Instance) []string {
+	var projects []string
+	for _, i := range instances {
+		if i.Project != "" {
+			projects = append(projects, i.Project)
+		}
+	}
+	slices.Sort(projects)
+	return slices.Compact(projects)
+}
+
+// bars reports whether the options of a project keep its instances from a member in those cluster
+// groups: LXD refuses to move one there (AllowClusterMember, lxd 6.6, lxd/project/limits).
+func bars(project map[string]string, groups []string) bool {
+	allowed := shared.SplitNTrimSpace(project["restricted.cluster.groups"], ",", -1, true)
+	return shared.IsTrue(project["restricted"]) && len(allowed) > 0 &&
+		!slices.ContainsFunc(groups, func(group string) bool { return slices.Contains(allowed, group) })
 }
 
 // poolsOf lists the pools that a member has: those too of which LXD does not say where they
