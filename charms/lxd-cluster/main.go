@@ -70,8 +70,8 @@ type facts struct {
 }
 
 func main() {
-	if len(os.Args) > 2 && os.Args[1] == wake.Verb {
-		if err := wake.Main(context.Background(), os.Args[2]); err != nil {
+	if len(os.Args) > 3 && os.Args[1] == wake.Verb {
+		if err := wake.Main(context.Background(), os.Args[2], os.Args[3]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -244,7 +244,7 @@ func (w *world) share() share.World {
 
 func (w *world) wake() wake.World {
 	return wake.World{
-		Unit: w.event.Unit, Program: filepath.Join(w.event.CharmDir, "dispatch"), Dir: "/etc/systemd/system", Proc: "/proc",
+		Unit: w.event.Unit, Program: filepath.Join(w.event.CharmDir, "dispatch"), Dir: "/etc/systemd/system", Proc: "/proc", StateDir: w.stateDir(),
 		Tools: w.tools, Commands: command.System{},
 	}
 }

@@ -2,6 +2,7 @@ package wake
 
 import (
 	"context"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,9 +58,16 @@ func (p *pace) after(did bool, now time.Time) time.Duration {
 // that is over.
 const patience = time.Minute
 
-// Main is what systemd starts when somebody calls: it has the unit look, until nobody has called
-// for a while.
-func Main(ctx context.Context, unit string) error {
+// Main is what systemd starts when a datagram comes: it has the unit look after each call, until
+// none has come for a while. wordFile has the word that makes a datagram a call.
+func Main(ctx context.Context, unit, wordFile string) error {
+	word, err := readWord(wordFile)
+	if err != nil {
+		return err
+	}
+	if word == "" {
+		return fmt.Errorf("cannot take calls: %s has no word: the unit's next hook makes one", wordFile)
+	}
 	// The first descriptor that systemd passes on, sd_listen_fds(3).
 	file := os.NewFile(3, "calls")
 	conn, err := net.FilePacketConn(file)
@@ -68,7 +76,7 @@ func Main(ctx context.Context, unit string) error {
 	}
 	_ = file.Close() // conn has a copy
 	defer conn.Close()
-	return serve(ctx, conn, func(ctx context.Context) (bool, error) {
+	return serve(ctx, conn, word, func(ctx context.Context) (bool, error) {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
 		// With all that a hook of that name has; an agent that is gone is tried again.
@@ -93,14 +101,14 @@ const look = `did=$(mktemp) && JUJU_DISPATCH_PATH=hooks/update-status DCIB_USAGE
 //
 // After a call that found nothing it takes none for a while, and when that was so several times
 // in a row it looks once only for the next.
-func serve(ctx context.Context, conn net.PacketConn, look func(context.Context) (did bool, err error)) error {
+func serve(ctx context.Context, conn net.PacketConn, word string, look func(context.Context) (did bool, err error)) error {
 	var p pace
 	for ctx.Err() == nil {
 		patience := idle
 		if p.vain > 0 {
 			patience = quiet // when it ended now, the next call would find it without a memory
 		}
-		called, err := next(conn, time.Now().Add(patience))
+		called, err := next(conn, word, time.Now().Add(patience))
 		switch {
 		case err != nil:
 			return err
@@ -112,7 +120,7 @@ func serve(ctx context.Context, conn net.PacketConn, look func(context.Context) 
 		}
 		begin := time.Now()
 		for err == nil && called { // with it those that are there already
-			called, err = next(conn, begin.Add(looks[0]/10))
+			called, err = next(conn, word, begin.Add(looks[0]/10))
 		}
 		delays := looks
 		if p.vain >= len(pauses) {
@@ -147,17 +155,26 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// next waits for a call; false is that none has come by then.
-func next(conn net.PacketConn, by time.Time) (bool, error) {
+// foul is how long a datagram that is no call keeps the next from being read: who floods the
+// port is not to have the processor as well.
+const foul = 5 * time.Millisecond
+
+// next waits for a call, which is a datagram with the word; false is that none has come by then.
+func next(conn net.PacketConn, word string, by time.Time) (bool, error) {
 	if err := conn.SetReadDeadline(by); err != nil {
 		return false, fmt.Errorf("cannot take calls: %w", err)
 	}
-	_, _, err := conn.ReadFrom(make([]byte, 1)) // what is said does not matter
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return false, nil
+	said := make([]byte, len(word)+1) // one byte more tells a longer one
+	for {
+		n, _, err := conn.ReadFrom(said)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return false, nil
+		case err != nil:
+			return false, fmt.Errorf("cannot take calls: %w", err)
+		case subtle.ConstantTimeCompare(said[:n], []byte(word)) == 1:
+			return true, nil
+		}
+		time.Sleep(foul)
 	}
-	if err != nil {
-		return false, fmt.Errorf("cannot take calls: %w", err)
-	}
-	return true, nil
 }

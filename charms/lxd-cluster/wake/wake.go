@@ -2,12 +2,14 @@
 // looks for changes in a model the less often the longer it has been quiet there: up to every
 // ten seconds (juju 4.1-beta2, internal/changestream/stream/stream.go).
 //
-// A datagram says nothing; the unit then looks at its relations a few times, as in an
+// A datagram has a word in it that only those who are related can read, and nothing else of any
+// meaning; the unit then looks at its relations a few times, as in an
 // update-status that has come early. In such a hook Juju shows what applications wrote as it is,
 // and what units wrote as it last told of it (internal/worker/uniter/runner/context/cache.go), so
 // it is the wish of an application that is worth a call. A call that is lost costs nothing but that
-// time. Any program that reaches the port can call; while calls find nothing to do, they are taken
-// less and less often, down to one hook a minute (pace), and Juju's own hooks go on beside that.
+// time. Without the word a datagram causes nothing; and while calls find nothing to do, they are
+// taken less and less often, down to one hook a minute (pace), and Juju's own hooks go on beside
+// that.
 //
 // The unit that is the broker listens, while it has somebody to listen to, and says in the
 // relation where. systemd keeps the socket, so nothing of ours runs until somebody calls.
@@ -15,12 +17,14 @@ package wake
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -34,7 +38,7 @@ import (
 const Port = 17668
 
 // Verb is the argument with which the charm's program is what systemd starts; the unit's name
-// comes after it.
+// and the path of the file with the word come after it.
 const Verb = "wake"
 
 // The units of systemd.
@@ -49,6 +53,7 @@ type World struct {
 	Program  string // the charm's
 	Dir      string // systemd's: /etc/systemd/system
 	Proc     string // the kernel's: /proc
+	StateDir string // the unit's own, for root only
 	Tools    hooktool.Tools
 	Commands command.Runner // runs systemctl
 }
@@ -65,14 +70,34 @@ type Facts struct {
 	Here      bool // there is anything of ours
 	Complete  bool // and it is as it should be
 	Listening bool // somebody has the port
+	Word      string
 }
 
-// Address is where this unit is to be called, host:port; "" while nobody listens.
+// Address is where this unit is to be called, and how: host:port, a blank, and the word that the
+// datagram has to have; "" while nobody listens.
 func (f Facts) Address() string {
-	if !f.Wanted || !f.Complete || !f.Listening {
+	if !f.Wanted || !f.Complete || !f.Listening || f.Word == "" {
 		return ""
 	}
-	return f.address()
+	return f.address() + " " + f.Word
+}
+
+// wordFile is where the word is, below the unit's directory.
+func (w World) wordFile() string { return filepath.Join(w.StateDir, "call-word") }
+
+// wordFormat is a word as rand.Text makes it.
+var wordFormat = regexp.MustCompile(`^[A-Z2-7]{26,64}$`)
+
+// readWord reads the word; "" is that there is none, or one that cannot be used.
+func readWord(path string) (string, error) {
+	text, err := atomicfile.Read(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, atomicfile.ErrUnreadable) || err == nil && !wordFormat.Match(text) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot read the word that calls have: %w", err)
+	}
+	return string(text), nil
 }
 
 func (s Site) address() string {
@@ -103,7 +128,7 @@ WantedBy=sockets.target
 Description=Has lxd-cluster look at who asks for profiles
 
 [Service]
-ExecStart=%s %s %s
+ExecStart=%s %s %s %s
 CapabilityBoundingSet=
 NoNewPrivileges=yes
 PrivateDevices=yes
@@ -111,7 +136,7 @@ PrivateTmp=yes
 ProtectHome=yes
 ProtectSystem=strict
 RestrictAddressFamilies=AF_UNIX
-`, w.Program, Verb, w.Unit),
+`, w.Program, Verb, w.Unit, w.wordFile()),
 	}
 }
 
@@ -130,6 +155,9 @@ func Observe(w World, site Site) (Facts, error) {
 		return f, nil
 	}
 	var err error
+	if f.Word, err = readWord(w.wordFile()); err != nil {
+		return f, err
+	}
 	f.Listening, err = w.listening()
 	return f, err
 }
@@ -177,6 +205,18 @@ func (s listen) Apply(ctx context.Context, w World) error {
 }
 
 func (s listen) apply(ctx context.Context, w World) error {
+	word, err := readWord(w.wordFile())
+	if err != nil {
+		return err
+	}
+	if word == "" {
+		if err := os.MkdirAll(w.StateDir, 0o700); err != nil {
+			return err
+		}
+		if err := atomicfile.Write(w.wordFile(), []byte(rand.Text()), atomicfile.Options{}); err != nil {
+			return err
+		}
+	}
 	for name, text := range w.files(s.address) {
 		if err := atomicfile.Write(filepath.Join(w.Dir, name), []byte(text), atomicfile.Options{Mode: 0o644}); err != nil {
 			return err
@@ -194,9 +234,9 @@ func (silence) Apply(ctx context.Context, w World) error {
 	if err := w.systemctl(ctx, []string{"disable", "--now", socketUnit}, []string{"stop", serviceUnit}); err != nil {
 		_ = w.Tools.Log(ctx, "WARNING", err.Error())
 	}
-	for _, name := range []string{serviceUnit, socketUnit} {
-		if err := os.Remove(filepath.Join(w.Dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("cannot remove %s: %w", name, err)
+	for _, path := range []string{w.wordFile(), filepath.Join(w.Dir, serviceUnit), filepath.Join(w.Dir, socketUnit)} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("cannot remove %s: %w", path, err)
 		}
 	}
 	return w.systemctl(ctx, []string{"daemon-reload"})

@@ -24,9 +24,9 @@ import (
 
 // machine is one with systemd, which listens as it is told.
 type machine struct {
-	dir, proc string
-	ordered   []string
-	broken    error
+	dir, proc, state string
+	ordered          []string
+	broken           error
 }
 
 func (m *machine) Run(_ context.Context, name string, args ...string) (string, error) {
@@ -58,7 +58,7 @@ func (m *machine) hook(t *testing.T, juju *hooktooltest.Juju, site Site) string 
 	address := ""
 	c := charm.Charm[Facts, World]{
 		World: func(event hooktool.Event, tools hooktool.Tools) World {
-			return World{Unit: event.Unit, Program: "/charm/dispatch", Dir: m.dir, Proc: m.proc, Tools: tools, Commands: m}
+			return World{Unit: event.Unit, Program: "/charm/dispatch", Dir: m.dir, Proc: m.proc, StateDir: m.state, Tools: tools, Commands: m}
 		},
 		Observe: func(_ context.Context, _ hooktool.Event, w World) (Facts, error) {
 			f, err := Observe(w, site)
@@ -72,7 +72,7 @@ func (m *machine) hook(t *testing.T, juju *hooktooltest.Juju, site Site) string 
 }
 
 func newMachine(t *testing.T) *machine {
-	m := &machine{dir: t.TempDir(), proc: t.TempDir()}
+	m := &machine{dir: t.TempDir(), proc: t.TempDir(), state: filepath.Join(t.TempDir(), "lxd-cluster-0")}
 	require.NoError(t, os.Mkdir(filepath.Join(m.proc, "net"), 0o755))
 	m.sockets("")
 	return m
@@ -87,26 +87,35 @@ func TestListens(t *testing.T) {
 	require.Empty(t, m.hook(t, juju, nobody))
 	require.Empty(t, m.ordered)
 
-	require.Equal(t, "10.0.0.1:17668", m.hook(t, juju, wanted))
+	at := m.hook(t, juju, wanted)
+	require.Regexp(t, `^10\.0\.0\.1:17668 [A-Z2-7]{26}$`, at)
+	info, err := os.Stat(filepath.Join(m.state, "call-word"))
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 	require.Equal(t, []string{
 		"systemctl daemon-reload", "systemctl enable lxd-cluster-wake.socket",
 		"systemctl stop lxd-cluster-wake.service", "systemctl restart lxd-cluster-wake.socket",
 	}, m.ordered)
 	text, err := os.ReadFile(filepath.Join(m.dir, serviceUnit))
 	require.NoError(t, err)
-	require.Contains(t, string(text), "ExecStart=/charm/dispatch wake lxd-cluster/0\n")
-	require.Equal(t, "10.0.0.1:17668", m.hook(t, juju, wanted))
+	require.Contains(t, string(text), "ExecStart=/charm/dispatch wake lxd-cluster/0 "+m.state+"/call-word\n")
+	require.Equal(t, at, m.hook(t, juju, wanted))
 	require.Empty(t, m.ordered, "it listens already")
 
 	m.sockets("") // killed in between, or an operator has stopped it
-	require.Equal(t, "10.0.0.1:17668", m.hook(t, juju, wanted))
+	require.Equal(t, at, m.hook(t, juju, wanted))
 	require.NotEmpty(t, m.ordered)
-	require.Equal(t, "[fd00::7]:17668", m.hook(t, juju, Site{Wanted: true, LXD: "[fd00::7]:8443"}), "LXD has another address")
+	_, word, _ := strings.Cut(at, " ")
+	require.Equal(t, "[fd00::7]:17668 "+word, m.hook(t, juju, Site{Wanted: true, LXD: "[fd00::7]:8443"}), "LXD has another address")
+	require.NoError(t, os.WriteFile(filepath.Join(m.state, "call-word"), nil, 0o600)) // as a power loss leaves it
+	require.NotContains(t, m.hook(t, juju, wanted), word)
 
 	require.Empty(t, m.hook(t, juju, nobody))
-	left, err := os.ReadDir(m.dir)
-	require.NoError(t, err)
-	require.Empty(t, left)
+	for _, dir := range []string{m.dir, m.state} {
+		left, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		require.Empty(t, left)
+	}
 	require.Empty(t, m.hook(t, juju, Site{Wanted: true}), "LXD has no address yet")
 	require.Empty(t, m.ordered)
 }
@@ -123,33 +132,34 @@ func TestCannotListen(t *testing.T) {
 // wire is a socket whose callers are in the test, for use within a synctest bubble.
 type wire struct {
 	net.PacketConn
-	calls    chan struct{}
+	calls    chan string
 	deadline time.Time
 }
 
-func newWire() *wire { return &wire{calls: make(chan struct{}, 1000)} }
+func newWire() *wire { return &wire{calls: make(chan string, 1000)} }
+
+// hush is the word of the tests.
+const hush = "HUSH"
 
 func (w *wire) SetReadDeadline(at time.Time) error { w.deadline = at; return nil }
 
-func (w *wire) ReadFrom([]byte) (int, net.Addr, error) {
-	select { // what is there is read, whatever the deadline
-	case <-w.calls:
-		return 1, nil, nil
-	default:
+func (w *wire) ReadFrom(b []byte) (int, net.Addr, error) {
+	if !time.Now().Before(w.deadline) { // as the real one, which then reads nothing
+		return 0, nil, os.ErrDeadlineExceeded
 	}
 	select {
-	case <-w.calls:
-		return 1, nil, nil
+	case call := <-w.calls:
+		return copy(b, call), nil, nil
 	case <-time.After(time.Until(w.deadline)):
 		return 0, nil, os.ErrDeadlineExceeded
 	}
 }
 
 // flood calls again and again until ctx is over.
-func (w *wire) flood(ctx context.Context, every time.Duration) {
+func (w *wire) flood(ctx context.Context, word string, every time.Duration) {
 	for {
 		select {
-		case w.calls <- struct{}{}:
+		case w.calls <- word:
 		default: // the kernel drops what does not fit either
 		}
 		select {
@@ -175,15 +185,15 @@ func TestServe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWire()
 		for range 20 {
-			w.calls <- struct{}{}
+			w.calls <- hush
 		}
 		var at []time.Time
 		begin := time.Now()
-		require.NoError(t, serve(t.Context(), w, func(context.Context) (bool, error) {
+		require.NoError(t, serve(t.Context(), w, hush, func(context.Context) (bool, error) {
 			at = append(at, time.Now())
 			if len(at) == 2 {
 				for range 20 {
-					w.calls <- struct{}{}
+					w.calls <- hush
 				}
 			}
 			return false, errors.New("one that fails does not end it")
@@ -203,11 +213,11 @@ func TestAFloodCostsAHookAMinute(t *testing.T) {
 				defer cancel()
 				w := newWire()
 				var callers sync.WaitGroup
-				callers.Go(func() { w.flood(ctx, every) })
+				callers.Go(func() { w.flood(ctx, hush, every) })
 				var at []time.Time
 				begin := time.Now()
 				for ctx.Err() == nil { // systemd starts it again
-					require.NoError(t, serve(ctx, w, func(context.Context) (bool, error) {
+					require.NoError(t, serve(ctx, w, hush, func(context.Context) (bool, error) {
 						at = append(at, time.Now())
 						return false, nil
 					}))
@@ -229,16 +239,16 @@ func TestServeNoLongerThanNeeded(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		w := newWire()
-		w.calls <- struct{}{}
+		w.calls <- hush
 		var at []time.Time
 		begin := time.Now()
-		require.NoError(t, serve(ctx, w, func(context.Context) (bool, error) {
+		require.NoError(t, serve(ctx, w, hush, func(context.Context) (bool, error) {
 			at = append(at, time.Now())
 			switch len(at) {
 			case 4: // all of the first call's are in vain
-				w.calls <- struct{}{}
+				w.calls <- hush
 			case 5: // what is asked for is there now
-				w.calls <- struct{}{}
+				w.calls <- hush
 				return true, nil
 			case 6:
 				cancel()
@@ -256,14 +266,43 @@ func TestHooksThatAlwaysDoSomething(t *testing.T) {
 		defer cancel()
 		w := newWire()
 		var callers sync.WaitGroup
-		callers.Go(func() { w.flood(ctx, 100*time.Millisecond) })
+		callers.Go(func() { w.flood(ctx, hush, 100*time.Millisecond) })
 		hooks := 0
-		require.NoError(t, serve(ctx, w, func(context.Context) (bool, error) {
+		require.NoError(t, serve(ctx, w, hush, func(context.Context) (bool, error) {
 			hooks++
 			return true, nil
 		}))
 		callers.Wait()
 		require.LessOrEqual(t, hooks, (maxBusy+1)*61)
+	})
+}
+
+// Who does not know the word causes no hook, however many datagrams it sends, and keeps no call
+// from being taken.
+func TestDatagramsWithoutTheWord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		w := newWire()
+		var callers sync.WaitGroup
+		for _, word := range []string{"", "H", "HUSH!", "hush", strings.Repeat("x", 100)} {
+			callers.Go(func() { w.flood(ctx, word, 50*time.Millisecond) })
+		}
+		called := time.Now().Add(30 * time.Minute)
+		callers.Go(func() {
+			time.Sleep(time.Until(called))
+			w.calls <- hush
+		})
+		var at []time.Time
+		for ctx.Err() == nil {
+			require.NoError(t, serve(ctx, w, hush, func(context.Context) (bool, error) {
+				at = append(at, time.Now())
+				return true, nil
+			}))
+		}
+		callers.Wait()
+		require.Len(t, at, 1)
+		require.Less(t, at[0].Sub(called), 10*time.Second)
 	})
 }
 
@@ -277,7 +316,7 @@ func TestServeOnASocket(t *testing.T) {
 	t.Cleanup(func() { _ = caller.Close() })
 	call := func() {
 		for range 20 {
-			_, err := caller.Write([]byte{0})
+			_, err := caller.Write([]byte(hush))
 			require.NoError(t, err)
 		}
 	}
@@ -285,7 +324,7 @@ func TestServeOnASocket(t *testing.T) {
 	defer cancel()
 	call()
 	looked := 0
-	require.NoError(t, serve(ctx, conn, func(context.Context) (bool, error) {
+	require.NoError(t, serve(ctx, conn, hush, func(context.Context) (bool, error) {
 		if looked++; looked == 2 {
 			cancel()
 			return false, nil

@@ -211,10 +211,13 @@ func TestDatagram(t *testing.T) {
 	broker, err := net.ListenPacket("udp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer broker.Close()
-	require.NoError(t, sub.Datagram(t.Context(), broker.LocalAddr().String()))
+	require.NoError(t, sub.Datagram(t.Context(), broker.LocalAddr().String()+" WORD"))
 	require.NoError(t, broker.SetReadDeadline(time.Now().Add(time.Minute)))
-	_, _, err = broker.ReadFrom(make([]byte, 1))
+	said := make([]byte, 100)
+	n, _, err := broker.ReadFrom(said)
 	require.NoError(t, err)
+	require.Equal(t, "WORD", string(said[:n]))
+	require.ErrorContains(t, sub.Datagram(t.Context(), "10.0.0.1:17668 "+strings.Repeat("x", 65)), "wanted at most 64")
 	for _, address := range []string{"", "broker.example:17668", "10.0.0.1", "10.0.0.1:x", "169.254.169.254:80:80"} {
 		require.ErrorContains(t, sub.Datagram(t.Context(), address), "cannot call the broker at", address)
 	}

@@ -305,8 +305,9 @@ type Answer struct {
 	Profile    *profile.Profile // what is in the LXD profile; nil while there is none
 	RolledBack string           // the wish's
 	Restart    Progress         // of the last request
-	// Calls is host:port, UDP: whoever has written a wish may send a datagram there, so that
-	// it is looked at before Juju says so. Empty while nobody listens.
+	// Calls is host:port, UDP, and a word after a blank: a requirer that has written a wish may
+	// send a datagram with that word there, so that it is looked at before Juju says so. Empty
+	// while nobody listens.
 	Calls string
 	// CephCluster is the name that the relation's Ceph cluster has on the provider's hosts.
 	CephCluster string
