@@ -12,8 +12,18 @@ import (
 	"github.com/dcib/dcib/internal/command"
 )
 
-// Timeout bounds one installation; Juju tries again.
-const Timeout = 20 * time.Minute
+// Timeout bounds one installation; Juju tries again. updateTimeout bounds what only brings
+// the package lists up to date, and queryTimeout what changes nothing.
+const (
+	Timeout       = 20 * time.Minute
+	updateTimeout = 10 * time.Minute
+	queryTimeout  = time.Minute
+)
+
+// within bounds what ctx is for; the error of what is out of time names it.
+func within(ctx context.Context, what string, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, limit, &command.TimeoutError{Program: what, Limit: limit})
+}
 
 // get is apt-get without questions; somebody else's apt may have the lock for a while. With a
 // terminal of its own, dpkg would not say there what is wrong.
@@ -37,6 +47,8 @@ func (s State) HalfDone() bool {
 
 // Query tells the states of packages; those that dpkg does not know are missing.
 func Query(ctx context.Context, run command.Runner, packages ...string) map[string]State {
+	ctx, cancel := within(ctx, "dpkg-query", queryTimeout)
+	defer cancel()
 	// It fails when it does not know one of them, and shows the others.
 	out, _ := run.Run(ctx, "dpkg-query", append([]string{"--show", "--showformat", "${Package} ${db:Status-Status} ${Version}\n"}, packages...)...)
 	states := map[string]State{}
@@ -56,6 +68,8 @@ func Query(ctx context.Context, run command.Runner, packages ...string) map[stri
 
 // Candidate gives the version of a package that apt would install; "" when it knows none.
 func Candidate(ctx context.Context, run command.Runner, name string) string {
+	ctx, cancel := within(ctx, "apt-cache", queryTimeout)
+	defer cancel()
 	out, err := run.Run(ctx, "apt-cache", "policy", name)
 	if err != nil {
 		return ""
@@ -71,6 +85,8 @@ func Candidate(ctx context.Context, run command.Runner, name string) string {
 // Update brings the package lists up to date. An archive that cannot be reached is an error,
 // also one that is not needed; the others are up to date then.
 func Update(ctx context.Context, run command.Runner) error {
+	ctx, cancel := within(ctx, "apt-get update", updateTimeout)
+	defer cancel()
 	_, err := run.Run(ctx, "apt-get", append(slices.Clone(get), "--error-on=any", "update")...)
 	return err
 }
@@ -79,7 +95,7 @@ func Update(ctx context.Context, run command.Runner) error {
 // the one that the others are for. missing says what to do where apt does not know it.
 // Errors are charm.Blocked and charm.Waiting, for a hook that is tried again by itself.
 func Install(ctx context.Context, run command.Runner, missing string, packages ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	ctx, cancel := within(ctx, "the installation", Timeout)
 	defer cancel()
 	// Without error-on, an archive that cannot be reached is a warning. With it, one that
 	// we do not need stops us: so the error counts only where the package is not known.
@@ -104,6 +120,8 @@ func Install(ctx context.Context, run command.Runner, missing string, packages .
 
 // Finish configures what dpkg has left half done, and brings what is missing for it.
 func Finish(ctx context.Context, run command.Runner) error {
+	ctx, cancel := within(ctx, "the installation", Timeout)
+	defer cancel()
 	// What it complains about is tried again, and said, by the next.
 	_, _ = run.Run(ctx, "dpkg", "--force-confold", "--configure", "-a")
 	_, err := run.Run(ctx, "apt-get", append(slices.Clone(get), "--fix-broken", "install")...)

@@ -3,10 +3,13 @@ package apt
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -175,6 +178,43 @@ func TestWhatIsSaidWhenItCannotInstall(t *testing.T) {
 	require.NoError(t, Finish(t.Context(), p), "apt has mended it")
 	p.fails["--fix-broken"] = "dpkg: error processing archive y: No space left on device"
 	require.ErrorContains(t, Finish(t.Context(), p), "the disk is full", "what is wrong is what the last one says")
+}
+
+// hanging is a machine on which no program ends.
+type hanging struct{}
+
+func (hanging) Run(ctx context.Context, name string, _ ...string) (string, error) {
+	<-ctx.Done()
+	return "", fmt.Errorf("cannot run %s: %w", name, context.Cause(ctx))
+}
+
+// A hook holds the machine's lock: whatever apt waits for, it ends, and the unit waits.
+func TestNothingIsWaitedForWithoutEnd(t *testing.T) {
+	for name, do := range map[string]func(ctx context.Context) error{
+		"the installation": func(ctx context.Context) error { return Install(ctx, hanging{}, "", "x") },
+		"finish":           func(ctx context.Context) error { return Finish(ctx, hanging{}) },
+		"update":           func(ctx context.Context) error { return Update(ctx, hanging{}) },
+		"a PPA": func(ctx context.Context) error {
+			return Sources{Run: hanging{}, Root: t.TempDir(), Name: "dcib-x"}.Set(ctx, Source{PPA: "ppa:maas/3.7"})
+		},
+		"queries": func(ctx context.Context) error {
+			if len(Query(ctx, hanging{}, "x")) > 0 || Candidate(ctx, hanging{}, "x") != "" {
+				return errors.New("that is known")
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				err := do(t.Context())
+				require.LessOrEqual(t, time.Since(start), Timeout)
+				if name != "queries" {
+					require.ErrorContains(t, err, "has not ended within")
+				}
+			})
+		})
+	}
 }
 
 func FuzzParseSource(f *testing.F) {

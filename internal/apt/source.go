@@ -187,7 +187,7 @@ func (l Sources) Has(s Source) bool {
 // somebody else's too, stays. Errors are as those of Install.
 func (l Sources) Set(ctx context.Context, s Source) error {
 	if s.PPA != "" && !l.Has(Source{PPA: s.PPA}) {
-		ctx, cancel := context.WithTimeout(ctx, Timeout)
+		ctx, cancel := within(ctx, "add-apt-repository", Timeout)
 		defer cancel()
 		if _, err := l.Run.Run(ctx, "add-apt-repository", "-y", "--no-update", s.PPA); err != nil {
 			return status(err)

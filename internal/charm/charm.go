@@ -176,6 +176,9 @@ func (c Charm[F, W]) run(ctx context.Context, event hooktool.Event, tools hookto
 	case errors.As(err, &said):
 		plan.Status, err = said.status, nil
 		level, message = "WARNING", plan.Status.Message
+	case isTimeout(err) && !mustFail(event):
+		plan.Status, err = Waitingf("%s (tried again by the next hook)", err), nil
+		level, message = "WARNING", plan.Status.Message
 	case err != nil:
 		plan.Status = Blockedf("%s", err)
 		level, message = "ERROR", err.Error()

@@ -167,6 +167,13 @@ func boundOf(step any) time.Duration {
 	return 0
 }
 
+// isTimeout reports whether an error is of a program or a server that has not ended or answered
+// within a limit of its own, as in net.Error. It may do so the next time.
+func isTimeout(err error) bool {
+	var slow interface{ Timeout() bool }
+	return errors.As(err, &slow) && slow.Timeout()
+}
+
 // mustFail reports whether a hook that is out of time has to fail. Juju takes a unit away, or
 // forgets a relation, once these hooks have succeeded; a hook that failed is tried again.
 func mustFail(e hooktool.Event) bool {

@@ -1,7 +1,14 @@
 package command
 
 import (
+	"context"
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -29,4 +36,58 @@ func TestSystem(t *testing.T) {
 	out, err = System{}.Run(t.Context(), "sh", "-c", "cat; (: </dev/tty) 2>/dev/null || echo no terminal")
 	require.NoError(t, err)
 	require.Equal(t, "no terminal\n", out)
+}
+
+// A program that hangs, deaf to SIGTERM and with a child that keeps its output open, ends in
+// time, and so does the child.
+func TestHangingProgramEnds(t *testing.T) {
+	const script = `trap "" TERM; sleep 1000 & echo $! $$; wait; sleep 1000`
+	alive := func(out string) bool {
+		for _, pid := range strings.Fields(out) {
+			// A zombie has no command line any more.
+			if text, err := os.ReadFile("/proc/" + pid + "/cmdline"); err == nil && len(text) > 0 {
+				return true
+			}
+		}
+		return false
+	}
+	for name, c := range map[string]struct {
+		limits map[string]time.Duration
+		cancel bool
+		why    string
+	}{
+		"its own limit": {map[string]time.Duration{"sh": 100 * time.Millisecond, "": time.Hour}, false, "cannot run sh: sh has not ended within 100ms"},
+		"all others'":   {map[string]time.Duration{"": 100 * time.Millisecond}, false, "cannot run sh: sh has not ended within 100ms"},
+		"the context's": {nil, true, "cannot run sh: no more time"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			if c.cancel {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeoutCause(ctx, 100*time.Millisecond, errors.New("no more time"))
+				defer cancel()
+			}
+			start := time.Now()
+			out, err := System{Limits: c.limits}.Run(ctx, "sh", "-c", script)
+			require.EqualError(t, err, c.why)
+			require.Less(t, time.Since(start), killDelay+2*time.Second)
+			var slow interface{ Timeout() bool }
+			require.Equal(t, !c.cancel, errors.As(err, &slow) && slow.Timeout())
+			require.Len(t, strings.Fields(out), 2)
+			require.Eventually(t, func() bool { return !alive(out) }, 5*time.Second, 10*time.Millisecond)
+		})
+	}
+	require.Equal(t, DefaultLimit, System{}.limit("sh"))
+}
+
+// A program that leaves a child in the background, which has its output, is not waited for.
+func TestBackgroundChildIsNotWaitedFor(t *testing.T) {
+	start := time.Now()
+	out, err := System{}.Run(t.Context(), "sh", "-c", "sleep 30 & echo $!")
+	require.NoError(t, err)
+	require.Less(t, time.Since(start), killDelay+2*time.Second)
+	pid, err := strconv.Atoi(strings.TrimSpace(out))
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL), "it lives")
 }

@@ -292,7 +292,7 @@ func (c Connection) with(dir string, fn func(target string) error) error {
 		return fmt.Errorf("cannot hand over the database's password: %w", err)
 	}
 	defer os.Remove(path)
-	return fn(fmt.Sprintf("host=%s port=%d dbname=%s user=%s passfile=%s", c.Host, c.Port, c.Name, c.User, path))
+	return fn(fmt.Sprintf("host=%s port=%d dbname=%s user=%s connect_timeout=10 passfile=%s", c.Host, c.Port, c.Name, c.User, path))
 }
 
 // Dump writes the database, Temporal's schemas included, to a file. Its folder is for root

@@ -117,6 +117,26 @@ func TestEmptiedClientAuthenticationIsRefused(t *testing.T) {
 	require.Equal(t, "active", status)
 }
 
+// A program that hangs keeps neither the machine's lock nor the unit in error.
+func TestWhatHangsLeavesTheUnitWaiting(t *testing.T) {
+	for _, c := range []struct{ program, args string }{
+		{"maas-region", "dbupgrade"}, {"maas", "createadmin"}, {"systemctl", "enable --now maas-regiond"}, {"apt-get", "install"}, {"systemctl", "restart postgresql"},
+	} {
+		t.Run(c.program+" "+c.args, func(t *testing.T) {
+			s := fresh(t, 1)
+			s.machines[unit0].Hangs = c.program + " " + c.args
+			for range 8 {
+				s.hook(unit0)
+			}
+			require.Equal(t, "waiting", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+			require.Contains(t, s.juju.Units[unit0].Message, "has not ended within")
+			s.machines[unit0].Hangs = ""
+			s.settle()
+			require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+		})
+	}
+}
+
 // PostgreSQL that started before the machine had its address does not listen there.
 func TestDatabaseThatDoesNotListenForTheOthersIsRestarted(t *testing.T) {
 	s := ready(t, 2)

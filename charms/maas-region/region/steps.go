@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dcib/dcib/charms/maas-region/database"
 	"github.com/dcib/dcib/internal/apt"
@@ -138,6 +139,9 @@ func (w *World) stop(ctx context.Context) error {
 func (s migrate) Name() string {
 	return "migrate the database to MAAS " + version(s.f.Packages[node.RegionPackage].Version)
 }
+
+// Bound implements charm.Bounded.
+func (migrate) Bound() time.Duration { return node.MigrationLimit + 5*time.Minute }
 
 func (s migrate) Apply(ctx context.Context, w *World) error {
 	// Packages start the new code on the old schema when they are upgraded.

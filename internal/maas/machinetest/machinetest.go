@@ -11,8 +11,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dcib/dcib/internal/charm/crashtest"
+	"github.com/dcib/dcib/internal/command"
 	"github.com/dcib/dcib/internal/host/atomicfile"
 	"github.com/dcib/dcib/internal/maas/node"
 )
@@ -34,6 +36,7 @@ type Machine struct {
 	Programs map[string]Program
 	Started  func(service string) error // what a service does when it starts
 	Fails    map[string]string          // part of a command line → what it complains about, as long as it is here
+	Hangs    string                     // a program and a part of its arguments: it has not ended in its time
 	HalfDone bool                       // the next installation ends half done
 	Ran      []string                   // command lines that changed something
 	Inputs   []string                   // what programs were fed
@@ -100,6 +103,9 @@ func (m *Machine) Feed(_ context.Context, input []byte, name string, args ...str
 	m.Ran = append(m.Ran, line)
 	if len(input) > 0 {
 		m.Inputs = append(m.Inputs, string(input))
+	}
+	if program, part, ok := strings.Cut(m.Hangs, " "); ok && program == name && strings.Contains(line, part) {
+		return "", fmt.Errorf("cannot run %s: %w", name, &command.TimeoutError{Program: name, Limit: time.Minute})
 	}
 	for part, why := range m.Fails {
 		if strings.Contains(line, part) {

@@ -15,9 +15,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/dcib/dcib/internal/apt"
 	"github.com/dcib/dcib/internal/command"
 	"github.com/dcib/dcib/internal/host/atomicfile"
 )
@@ -49,11 +51,28 @@ type Machine struct {
 	User func(name string) (atomicfile.Owner, error)
 }
 
+// limits is how long the programs of MAAS's charms may run; hooks hold the machine's lock
+// meanwhile. apt has limits of its own, and what only actions run has more.
+var limits = map[string]time.Duration{
+	"":            2 * time.Minute,
+	"runuser":     30 * time.Second, // psql
+	"systemctl":   5 * time.Minute,  // services that start slowly
+	"maas":        5 * time.Minute,  // each command loads all of MAAS
+	"maas-region": MigrationLimit,
+	"apt-get":     apt.Timeout,
+	"dpkg":        apt.Timeout,
+	"pg_dump":     6 * time.Hour,
+	"pg_restore":  6 * time.Hour,
+}
+
+// MigrationLimit is how long maas-region dbupgrade may run. It goes on where it was ended.
+const MigrationLimit = time.Hour
+
 // Here is the machine that this runs on.
 func Here() Machine {
 	// An empty name is seen as what it is where it matters.
 	hostname, _ := os.Hostname()
-	return Machine{Run: command.System{}, Root: "/", Hostname: hostname, MACs: Interfaces}
+	return Machine{Run: command.System{Limits: limits}, Root: "/", Hostname: hostname, MACs: Interfaces}
 }
 
 // Interfaces lists the addresses of the machine's network interfaces, sorted, without those
