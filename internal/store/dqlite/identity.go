@@ -12,41 +12,37 @@ import (
 	library "github.com/canonical/go-dqlite"
 	"github.com/canonical/go-dqlite/client"
 	"gopkg.in/yaml.v3"
+
+	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
-// What a node keeps in its folder beside the database's own files. The names and what is in
-// them are those of go-dqlite's package app: its tools can be used on them.
-const (
-	identityFile = "info.yaml"    // who it is
-	nodesFile    = "cluster.yaml" // the cluster's nodes when they were last seen
-	joinFile     = "join"         // there until the cluster has taken it in
-)
-
-// identity is who a node is, for good.
-type identity struct {
-	ID      uint64 `yaml:"ID"`
-	Address string `yaml:"Address"`
-}
-
-// identify gives the identity of the node in a folder and whether it is in the cluster; it
-// makes one where there is none.
+// identify returns the identity of the node in a folder and whether it is in the cluster; it
+// makes one where there is none. One that was lost is found again in the list of nodes, or is that
+// of the node that began the cluster; else the node's data is of no use to any other, and it
+// joins as a new one.
 func identify(dir, address string, founds bool) (who identity, in bool, err error) {
-	text, err := os.ReadFile(filepath.Join(dir, identityFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		who = identity{library.BootstrapID, address}
-		if !founds {
-			who.ID = library.GenerateID(address)
-			if err := os.WriteFile(filepath.Join(dir, joinFile), nil, 0o600); err != nil {
-				return who, false, err
-			}
-		}
-		return who, founds, who.write(dir)
-	}
+	who, ok, err := readIdentity(dir)
 	if err != nil {
 		return who, false, err
 	}
-	if err := yaml.Unmarshal(text, &who); err != nil {
-		return who, false, fmt.Errorf("cannot read %s: %w", identityFile, err)
+	if !ok {
+		who = identity{ID: listed(dir, address), Address: address}
+		switch {
+		case who.ID != 0:
+		case founds:
+			who.ID = library.BootstrapID
+		default:
+			if err := clear(dir); err != nil {
+				return who, false, err
+			}
+			who.ID = library.GenerateID(address)
+			if err := atomicfile.Write(filepath.Join(dir, joinFile), []byte("not taken in yet\n"), atomicfile.Options{}); err != nil {
+				return who, false, err
+			}
+		}
+		if err := who.write(dir); err != nil {
+			return who, false, err
+		}
 	}
 	if who.Address != address {
 		return who, false, fmt.Errorf("it was %s before: a node's address cannot change", who.Address)
@@ -58,17 +54,43 @@ func identify(dir, address string, founds bool) (who identity, in bool, err erro
 	return who, err != nil, nil
 }
 
+// listed returns the id that the node of that address has in the list of nodes that was last kept
+// in a folder; 0 when it is not in it.
+func listed(dir, address string) uint64 {
+	var nodes []client.NodeInfo
+	text, err := atomicfile.Read(filepath.Join(dir, nodesFile))
+	if err != nil || yaml.Unmarshal(text, &nodes) != nil {
+		return 0
+	}
+	for _, n := range nodes {
+		if n.Address == address {
+			return n.ID
+		}
+	}
+	return 0
+}
+
+// clear removes all that is in a folder.
+func clear(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // write keeps it, whole or not at all.
 func (i identity) write(dir string) error {
 	text, err := yaml.Marshal(i)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, identityFile)
-	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return atomicfile.Write(filepath.Join(dir, identityFile), text, atomicfile.Options{})
 }
 
 // info is the identity as the cluster is told it.
