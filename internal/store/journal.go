@@ -231,8 +231,7 @@ func historyQuery(pet string) string {
 	return `SELECT ` + runColumns + ` FROM runs WHERE state <> 'running' ` + whose + `ORDER BY ended DESC, id LIMIT ?`
 }
 
-// takenQuery goes from pet to pet along the index: it is asked every few seconds, and runs are
-// for ever.
+// takenQuery goes from pet to pet along the index: it is asked every few seconds.
 const takenQuery = `WITH RECURSIVE names (name) AS (
 		SELECT min(pet) FROM runs
 		UNION ALL SELECT (SELECT min(pet) FROM runs WHERE pet > name) FROM names WHERE name IS NOT NULL)
@@ -245,18 +244,4 @@ const takenQuery = `WITH RECURSIVE names (name) AS (
 func (s *Store) Taken(ctx context.Context) ([]Run, error) {
 	runs, err := all(ctx, s, scanRun, takenQuery)
 	return runs, wrap(err, "list what the calendar has taken")
-}
-
-// Prune forgets the steps and orders of runs that ended before then. The database is held
-// in memory; the runs themselves stay: they are few, and tell how long a drain takes.
-func (a *Actor) Prune(ctx context.Context, then time.Time) error {
-	for _, statement := range []string{
-		`DELETE FROM steps WHERE run IN (SELECT id FROM runs WHERE state <> 'running' AND ended < ?)`,
-		`DELETE FROM orders WHERE id IN (SELECT id FROM runs WHERE state <> 'running' AND ended < ?)`,
-	} {
-		if err := a.exec(ctx, statement, millis(then)); err != nil {
-			return wrap(err, "forget old steps")
-		}
-	}
-	return nil
 }

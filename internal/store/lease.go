@@ -69,8 +69,8 @@ func (s *Store) Lead(ctx context.Context, act func(context.Context, *Actor) erro
 	var since time.Time
 	for ctx.Err() == nil {
 		l, err := s.Lease(ctx)
+		s.notes.Error("lease", err)
 		if err != nil {
-			s.say("%s", err)
 			_ = sleep(ctx, look)
 			continue
 		}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/dcib/dcib/internal/host/lograte"
 )
 
 // base is there before any migration, and stays as it is: it tells which schema the store
@@ -131,6 +133,22 @@ ALTER TABLE skips ADD COLUMN until INTEGER NOT NULL DEFAULT 0;
 `,
 	// 4
 	`CREATE INDEX runs_pet ON runs (pet, ended);`,
+	// 5
+	`
+CREATE TABLE alerts (
+	one  INTEGER PRIMARY KEY CHECK (one = 1),
+	list TEXT NOT NULL,   -- those that are on, JSON
+	term INTEGER NOT NULL -- under which the row was last written
+);
+INSERT INTO alerts VALUES (1, '[]', 0);
+CREATE TRIGGER alerts_update BEFORE UPDATE ON alerts WHEN NEW.term IS NOT (SELECT term FROM lease)
+BEGIN SELECT RAISE(ABORT, '` + fenced + `'); END;
+CREATE TRIGGER runs_delete AFTER DELETE ON runs
+BEGIN
+	DELETE FROM steps WHERE run = OLD.id;
+	DELETE FROM orders WHERE id = OLD.id; -- else it would count as one that no run has come of yet
+END;
+`,
 }
 
 // present is how long a unit that was not heard of still counts when the schema is to
@@ -143,7 +161,7 @@ const present = 30 * time.Second
 // heard of lately knows the new schema too: the old ones work on meanwhile. A unit that is
 // behind gets ErrBehind.
 func Open(ctx context.Context, db *sql.DB, o Options) (*Store, error) {
-	s := &Store{db: db, unit: o.Unit, migrations: migrations, log: o.Log, now: time.Now}
+	s := &Store{db: db, unit: o.Unit, migrations: migrations, log: o.Log, notes: lograte.New(o.Log), now: time.Now}
 	if o.migrations != nil {
 		s.migrations = o.migrations
 	}

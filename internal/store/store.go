@@ -24,6 +24,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
+
+	"github.com/dcib/dcib/internal/host/lograte"
 )
 
 // Errors that callers tell apart. They are returned wrapped.
@@ -48,6 +50,7 @@ type Store struct {
 	unit       string
 	migrations []string
 	log        func(format string, args ...any)
+	notes      *lograte.Limiter // writes to log
 	now        func() time.Time
 }
 

@@ -76,7 +76,7 @@ func TestJournal(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, everybody, 1)
 
-	require.NoError(t, a.Prune(ctx, time.Now().Add(time.Hour)))
+	require.NoError(t, a.Prune(ctx, time.Now().Add(Keep+time.Hour)))
 	r, _, err = s.Run(ctx, "r1")
 	require.NoError(t, err)
 	assert.Empty(t, r.Steps)
@@ -136,13 +136,103 @@ func TestOrders(t *testing.T) {
 	assert.True(t, o.Force)
 	assert.Equal(t, due, o.Due)
 	require.NoError(t, a.End(ctx, "o1", Done, ""))
-	require.NoError(t, a.Prune(ctx, time.Now().Add(time.Hour)))
+	require.NoError(t, s.exec(ctx, `UPDATE orders SET at = ? WHERE id <> 'o1'`, millis(time.Now().Add(2*time.Hour))))
+	require.NoError(t, a.Prune(ctx, time.Now().Add(Keep+time.Hour)))
 	_, ok, err = s.Order(ctx, "o1")
 	require.NoError(t, err)
 	assert.False(t, ok)
 	waiting, err = s.Waiting(ctx)
 	require.NoError(t, err)
 	require.Len(t, waiting, 1, "a pruned order does not come back")
+}
+
+// What is over does not grow for ever, whatever fails however often; what still counts stays.
+func TestPrune(t *testing.T) {
+	s := newCluster(t, 1).open(0, Options{})
+	a := grab(t, s)
+	now := time.Date(2026, 11, 20, 21, 0, 0, 0, time.UTC)
+	insert := func(pet, kind, state string, n int, from time.Time, step time.Duration, calendar bool) {
+		require.NoError(t, s.exec(ctx, `WITH RECURSIVE k (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k WHERE i < ?)
+			INSERT INTO runs (id, pet, kind, state, why, due, started, ended, plan, term, calendar)
+			SELECT ? || i, ?, ?, ?, '', 0, ? + i * ?, ? + i * ?, '[{"project":"default","instance":"c","what":"","from":"","to":""}]', ?, ? FROM k`,
+			n, pet+kind+state, pet, kind, state, millis(from), step.Milliseconds(), millis(from), step.Milliseconds(), a.term, calendar))
+	}
+	count := func(table string) (n int) {
+		require.NoError(t, s.query(ctx, func(rows *sql.Rows) error { return rows.Scan(&n) }, `SELECT count(*) FROM `+table))
+		return n
+	}
+	// Completed drains, then an undrain that fails for a month, every five minutes.
+	insert("big", "drain", "done", 150, now.AddDate(-1, 0, 0), 24*time.Hour, true)
+	insert("big", "undrain", "failed", 8000, now.AddDate(0, -1, 0), 5*time.Minute, true)
+	insert("gone", "drain", "done", 5, now.AddDate(-3, 0, 0), time.Hour, false)
+	insert("taken", "drain", "done", 5, now.AddDate(-3, 0, 0), time.Hour, true)
+	insert("stuck", "drain", "running", 1, now.AddDate(-3, 0, 0), time.Hour, true)
+	require.NoError(t, s.SetPets(ctx, "pets: [big]"))
+	for _, skip := range []Skip{{Pet: "big", Start: now.AddDate(0, -3, 0), Until: now.AddDate(0, -3, 1)}, {Pet: "big", Start: now.AddDate(0, 0, -40)}, {Pet: "big", Start: now.AddDate(0, -4, 0), Until: now.AddDate(0, 1, 0)}} {
+		require.NoError(t, s.AddSkip(ctx, skip))
+	}
+	for pet, until := range map[string]time.Time{"over": now.AddDate(0, -2, 0), "lately": now.AddDate(0, 0, -2), "on": {}} {
+		require.NoError(t, s.SetHold(ctx, Hold{Pet: pet, Until: until}))
+	}
+	require.NoError(t, s.AddOrder(ctx, Order{ID: "bigdraindone1", Pet: "big", Kind: Drain}))
+	require.NoError(t, s.AddOrder(ctx, Order{ID: "never", Pet: "big", Kind: Drain}))
+	s.now = func() time.Time { return now.Add(-time.Hour) }
+	require.NoError(t, s.AddOrder(ctx, Order{ID: "waits", Pet: "big", Kind: Drain}))
+	require.NoError(t, s.exec(ctx, `UPDATE orders SET at = ? WHERE id = 'never'`, millis(now.AddDate(0, -2, 0))))
+
+	for range 2 {
+		require.NoError(t, a.Prune(ctx, now))
+		runs, err := s.History(ctx, "big", 100000)
+		require.NoError(t, err)
+		drains := 0
+		for _, r := range runs {
+			if r.Kind == Drain {
+				drains++
+			}
+		}
+		assert.Len(t, runs, KeepRuns+KeepDrains)
+		assert.Equal(t, KeepDrains, drains, "what the lead is learned from stays")
+		runs, err = s.History(ctx, "gone", 100)
+		require.NoError(t, err)
+		assert.Empty(t, runs)
+		taken, err := s.Taken(ctx)
+		require.NoError(t, err)
+		require.Len(t, taken, 1, "it is still to be given back")
+		open, err := s.OpenRuns(ctx)
+		require.NoError(t, err)
+		assert.Len(t, open, 1)
+		intents, err := s.Intents(ctx)
+		require.NoError(t, err)
+		assert.Len(t, intents.Skips, 2)
+		assert.Len(t, intents.Holds, 2)
+		waiting, err := s.Waiting(ctx)
+		require.NoError(t, err)
+		require.Len(t, waiting, 1, "the order of a run that was forgotten does not come back")
+		assert.Equal(t, "waits", waiting[0].ID)
+		assert.LessOrEqual(t, count("steps"), KeepRuns+KeepDrains+2)
+	}
+}
+
+// Alerts are the acting unit's: others read them, and an earlier one does not write any more.
+func TestAlerts(t *testing.T) {
+	s := newCluster(t, 1).open(0, Options{})
+	a := grab(t, s)
+	list, err := s.Alerts(ctx)
+	require.NoError(t, err)
+	require.Empty(t, list)
+	late := []Alert{{Pet: "big", Kind: "late", Text: "it's late", Since: time.Date(2026, 11, 20, 21, 0, 0, 0, time.UTC)}}
+	for range 2 { // a statement may be run twice
+		require.NoError(t, a.SetAlerts(ctx, late))
+	}
+	list, err = s.as("unit1").Alerts(ctx)
+	require.NoError(t, err)
+	require.Equal(t, late, list)
+	next := grab(t, s.as("unit1"))
+	require.ErrorIs(t, a.SetAlerts(ctx, nil), ErrFenced)
+	require.NoError(t, next.SetAlerts(ctx, nil))
+	list, err = s.Alerts(ctx)
+	require.NoError(t, err)
+	require.Empty(t, list)
 }
 
 // Whatever units do, and in whatever order their writes reach the database: what is

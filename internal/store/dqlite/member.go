@@ -42,7 +42,7 @@ func (n *node) keep() {
 		if err != nil {
 			wait = rest
 			if n.ctx.Err() == nil && !n.in.Load() {
-				n.say("%s", err)
+				n.notes.Error("join", err)
 			}
 		}
 	}

@@ -17,6 +17,8 @@ import (
 	library "github.com/canonical/go-dqlite"
 	"github.com/canonical/go-dqlite/client"
 	"github.com/canonical/go-dqlite/driver"
+
+	"github.com/dcib/dcib/internal/host/lograte"
 )
 
 // node is a Node. It is what go-dqlite's package app is, with two things that one cannot be
@@ -26,6 +28,7 @@ type node struct {
 	dir    string
 	who    identity
 	say    func(format string, args ...any)
+	notes  *lograte.Limiter // writes to say
 	server *library.Node
 	nodes  *client.YamlNodeStore     // the cluster's, as they were last seen
 	listed atomic.Pointer[time.Time] // when that was, nil when not since the node began
@@ -77,12 +80,19 @@ func start(c Config) (*node, error) {
 	}
 	nodes, err := client.NewYamlNodeStore(filepath.Join(c.Dir, nodesFile))
 	if err != nil {
-		return nil, err
+		// It is no more than whom to ask first.
+		if err := os.Remove(filepath.Join(c.Dir, nodesFile)); err != nil {
+			return nil, err
+		}
+		if nodes, err = client.NewYamlNodeStore(filepath.Join(c.Dir, nodesFile)); err != nil {
+			return nil, err
+		}
 	}
 	n := &node{dir: c.Dir, who: who, say: c.Log, nodes: nodes, others: newReacher(outgoing), told: make(chan struct{}, 1), ready: make(chan struct{})}
 	if n.say == nil {
 		n.say = func(string, ...any) {}
 	}
+	n.notes = lograte.New(n.say)
 	n.in.Store(in)
 	n.ctx, n.end = context.WithCancel(context.Background())
 	if err := n.Introduce(c.Join); err != nil {
@@ -202,6 +212,6 @@ func (n *node) Close() error {
 // not the leader.
 func (n *node) log(level client.LogLevel, format string, args ...any) {
 	if level >= client.LogError {
-		n.say(format, args...)
+		n.notes.Note("library: "+format, fmt.Sprintf(format, args...))
 	}
 }

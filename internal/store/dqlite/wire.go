@@ -124,7 +124,7 @@ func (n *node) serve(listener net.Listener, config *tls.Config, address string) 
 			return
 		}
 		if err != nil {
-			n.say("cannot take a connection to the store: %s", err)
+			n.notes.Error("accept", fmt.Errorf("cannot take a connection to the store: %w", err))
 			pause(n.ctx, reach) // too many files are open, say
 			continue
 		}
