@@ -5,6 +5,7 @@ package schedule
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -73,6 +74,10 @@ type Facts struct {
 	// Kept are the instances, by name, that can neither move nor be stopped, while a drain of the
 	// pet has moved the others. Such a drain is not given up: no instance takes a pet from its owner.
 	Kept []string
+	// Running are the instances that run on the pet, by name.
+	Running []string
+	// Restored tells of a Foreign pet that it takes instances: an operator restored it.
+	Restored bool
 }
 
 // Options are what an operator may set for all pets.
@@ -113,9 +118,22 @@ type Decision struct {
 	Deadline time.Time
 	// Wake is when time alone may change the decision; zero is never.
 	Wake time.Time
-	// Alert is what somebody ought to know at once; empty when all is well.
+	// Alert is what an operator should know at once; empty when all is well. Kind is then
+	// what it is about.
 	Alert string
+	Kind  Kind
 }
+
+// Kind is what an alert is about.
+type Kind string
+
+// The kinds of alerts.
+const (
+	Late     Kind = "late"      // the pet is not empty although it has to be; it is being drained
+	Failing  Kind = "failing"   // draining it, or bringing back what was moved, fails and is tried again
+	GivenUp  Kind = "given-up"  // draining it is not tried again for this window
+	NotEmpty Kind = "not-empty" // it was empty, and an instance runs there while it is reserved
+)
 
 // wish is what the pet should be, before anything that stands in the way.
 type wish struct {
@@ -137,8 +155,15 @@ func Decide(f Facts, o Options) Decision {
 	switch {
 	case w.hands:
 		d.Do = Wait
+	case w.own && f.State == Drained && len(f.Running) > 0:
+		// An instance was moved to it, started there or left behind: the drain is ours, and so
+		// is emptying it again.
+		return f.drain(d, o)
 	case w.own && (f.State == Drained || f.State == Foreign):
 		d.Do = Keep
+		if f.State == Foreign && len(f.Running) > 0 {
+			d.Kind, d.Alert = NotEmpty, f.foreign()
+		}
 	case w.own:
 		return f.drain(d, o)
 	case f.State == Lent || f.State == Foreign:
@@ -147,6 +172,30 @@ func Decide(f Facts, o Options) Decision {
 		return f.undrain(d, o)
 	}
 	return d
+}
+
+// maxNames is how many instances an alert names.
+const maxNames = 3
+
+// running names the instances that run on the pet.
+func (f Facts) running() string {
+	names, more := f.Running, ""
+	if n := len(names) - maxNames; n > 0 {
+		names, more = names[:maxNames], fmt.Sprintf(" and %d more", n)
+	}
+	verb := " run there"
+	if len(f.Running) == 1 {
+		verb = " runs there"
+	}
+	return strings.Join(names, ", ") + more + verb
+}
+
+// foreign is the alert of a pet that is reserved and that this scheduler did not empty.
+func (f Facts) foreign() string {
+	if f.Restored {
+		return fmt.Sprintf("it is not empty: an operator restored it and %s; run action drain to empty it", f.running())
+	}
+	return fmt.Sprintf("it is not empty: it was evacuated by another than this scheduler and %s; move them away, or restore the member and it is drained", f.running())
 }
 
 // wish says what the calendar, or a hold, wants.
@@ -200,17 +249,25 @@ func (f Facts) drain(d Decision, o Options) Decision {
 	if !f.FailedFor.Equal(d.For) {
 		failed = Failure{}
 	}
-	if late {
-		d.Alert = fmt.Sprintf("it is late: it had to be empty by %s", clock(d.Deadline))
+	switch {
+	case f.State == Drained:
+		d.Kind, d.Alert = NotEmpty, fmt.Sprintf("it is not empty: it was drained and %s; it is drained again", f.running())
+	case late:
+		d.Kind, d.Alert = Late, fmt.Sprintf("it is late: it had to be empty by %s", clock(d.Deadline))
 	}
 	if failed.Count == 0 {
 		return d
+	}
+	if d.Kind == "" {
+		d.Kind = Failing
 	}
 	d.Alert = fmt.Sprintf("draining it failed %d times, last: %s", failed.Count, failed.Error)
 	if failed.Count >= o.Attempts && len(f.Kept) == 0 && (late || d.Deadline.IsZero()) {
 		d.Why = fmt.Sprintf("draining it was given up after %d tries", failed.Count)
 		d.Alert += "; it was given up"
-		if f.State == Lent || o.Leave {
+		d.Kind = GivenUp
+		// A drained pet with an instance on it stays drained: the others need not come back.
+		if f.State == Lent || f.State == Drained || o.Leave {
 			d.Do = Wait
 			return d
 		}
@@ -228,6 +285,8 @@ func (f Facts) undrain(d Decision, o Options) Decision {
 	alert := fmt.Sprintf("bringing back what was moved failed %d times, last: %s", f.Undrain.Count, f.Undrain.Error)
 	if d.Alert != "" {
 		alert = d.Alert + "; " + alert
+	} else {
+		d.Kind = Failing
 	}
 	d.Alert = alert
 	return f.backOff(d, f.Undrain, o)

@@ -73,6 +73,14 @@ func TestDecide(t *testing.T) {
 		"given up, was undone": {schedule.Facts{State: schedule.Lent, Window: window(-time.Hour), FailedFor: in(-time.Hour), Drain: failed(6, time.Hour)}, false, "wait", 3 * time.Hour, "given up after 6 tries", "it was given up"},
 		"kept: not given up":   {schedule.Facts{State: schedule.Draining, Window: window(-time.Hour), FailedFor: in(-time.Hour), Drain: failed(99, time.Hour), Kept: []string{"c1"}}, false, "drain", 3 * time.Hour, "its window is open", "draining it failed 99 times, last: no space"},
 		"undoing fails":        {schedule.Facts{State: schedule.Returning, Window: window(20 * time.Hour), Undrain: failed(99, time.Minute)}, false, "wait", 4 * time.Minute, "to undrain it is tried again", "bringing back what was moved failed 99 times, last: no space"},
+		"not empty":            {schedule.Facts{State: schedule.Drained, Window: window(-time.Hour), For: in(-time.Hour), Running: []string{"web"}}, false, "drain", 3 * time.Hour, "its window is open", "it is not empty: it was drained and web runs there; it is drained again"},
+		"not empty, too early": {schedule.Facts{State: schedule.Drained, Window: window(time.Minute), For: in(time.Minute), Running: []string{"web", "db"}}, false, "drain", time.Minute, "", "it is not empty: it was drained and web, db run there"},
+		"not empty, held own":  {schedule.Facts{State: schedule.Drained, Hold: &schedule.Hold{Want: "own", By: "ann"}, Running: []string{"web"}}, false, "drain", 0, "", "it is not empty"},
+		"not empty, given up":  {schedule.Facts{State: schedule.Drained, Window: window(-time.Hour), FailedFor: in(-time.Hour), Drain: failed(6, time.Hour), Running: []string{"web"}}, false, "wait", 3 * time.Hour, "given up", "no space; it was given up"},
+		"not empty, lent":      {schedule.Facts{State: schedule.Drained, Window: window(20 * time.Hour), Running: []string{"web"}}, false, "undrain", 20*time.Hour - lead, "", ""},
+		"foreign, not empty":   {schedule.Facts{State: schedule.Foreign, Window: window(-time.Hour), Running: []string{"a", "b", "c", "d"}}, false, "hold", 3 * time.Hour, "", "evacuated by another than this scheduler and a, b, c and 1 more run there; move them away, or restore the member"},
+		"restored by hand":     {schedule.Facts{State: schedule.Foreign, Window: window(-time.Hour), Running: []string{"web"}, Restored: true}, false, "hold", 3 * time.Hour, "", "an operator restored it and web runs there; run action drain"},
+		"foreign, lent":        {schedule.Facts{State: schedule.Foreign, Window: window(20 * time.Hour), Running: []string{"web"}}, false, "lend", 20*time.Hour - lead, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := c.facts
@@ -89,6 +97,7 @@ func TestDecide(t *testing.T) {
 			assert.Contains(t, d.Why, c.why)
 			assert.Contains(t, d.Alert, c.alert)
 			assert.Equal(t, c.alert == "", d.Alert == "", d.Alert)
+			assert.Equal(t, c.alert == "", d.Kind == "", d.Kind)
 		})
 	}
 }
@@ -122,10 +131,15 @@ func TestProperties(t *testing.T) {
 			f.Drain = failed(rapid.IntRange(0, 9).Draw(t, "drains"), minutes("ago", 0, 6))
 			f.Undrain = failed(rapid.IntRange(0, 9).Draw(t, "undrains"), minutes("ago", 0, 6))
 		}
+		f.Running = rapid.SliceOfN(rapid.SampledFrom([]string{"web", "db"}), 0, 5).Draw(t, "running")
 		o := options
 		o.Leave = rapid.Bool().Draw(t, "leave")
 		d := schedule.Decide(f, o)
 		require.NotEmpty(t, d.Why)
+		require.Equal(t, d.Alert == "", d.Kind == "")
+		if d.Do == schedule.Keep && len(f.Running) > 0 {
+			require.Equal(t, schedule.NotEmpty, d.Kind, "a pet that is not empty while it is reserved is never silent")
+		}
 		require.True(t, d.Wake.IsZero() || d.Wake.After(now), "%s", d.Wake)
 		if d.Do == schedule.Wait {
 			require.True(t, d.Alert != "" || f.Hold != nil)
