@@ -11,6 +11,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
+	"os"
 	"path/filepath"
 	_ "time/tzdata" // option pets names zones; a machine may have no database of them
 
@@ -19,6 +21,7 @@ import (
 	"github.com/dcib/dcib/charms/pet-scheduler/service"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/store"
 )
 
 // world is what the charm works on; each room sees its part of it.
@@ -34,6 +37,7 @@ func (w world) servicePart() service.World { return w.service }
 type facts struct {
 	Pets    pets.Facts
 	Service service.Facts
+	Alerts  []store.Alert // that are on, as this unit's daemon knows them
 }
 
 func open(event hooktool.Event, tools hooktool.Tools) world {
@@ -43,11 +47,14 @@ func open(event hooktool.Event, tools hooktool.Tools) world {
 		Dir:   w.pets.Dir,
 		Tools: tools,
 		Systemd: service.Host{
+			Unit:     event.Unit,
 			Program:  filepath.Join(event.CharmDir, "pet-scheduler"),
+			Dispatch: filepath.Join(event.CharmDir, "dispatch"),
 			Dir:      w.pets.Dir,
 			Lib:      "/usr/local/lib/dcib",
-			UnitFile: filepath.Join("/etc/systemd/system", service.Name),
+			UnitDir:  "/etc/systemd/system",
 			Agents:   "/var/lib/juju/agents",
+			Account:  service.System{},
 		},
 		Leave: func(ctx context.Context) error { return control.NewClient(w.pets.Dir).Leave(ctx) },
 	}
@@ -59,16 +66,24 @@ func observe(ctx context.Context, event hooktool.Event, w world) (f facts, err e
 		return f, err
 	}
 	if event.Action == "" { // actions are about pets alone
-		f.Service, err = service.Observe(ctx, w.service, f.Pets.Offer)
+		if f.Service, err = service.Observe(ctx, w.service, f.Pets.Offer); err != nil {
+			return f, err
+		}
+		f.Alerts, err = control.ReadAlerts(w.pets.Dir)
 	}
 	return f, err
 }
 
 func plan(f facts) charm.Plan[world] {
+	if f.Service.Leaving {
+		// It makes nothing that it would leave behind.
+		return charm.Plan[world]{Steps: charm.Lift(service.Plan(f.Service), world.servicePart), Status: charm.Active("leaving")}
+	}
 	p := pets.Plan(f.Pets)
 	if err := cmp.Or(f.Service.Crowded(), f.Service.BadOptions()); err != nil {
 		p.Status = charm.Blockedf("%s", err)
 	}
+	p.Status = pets.Alerted(p.Status, f.Alerts)
 	return charm.Plan[world]{
 		Steps: append(charm.Lift(p.Steps, world.petsPart),
 			charm.Lift(service.Plan(f.Service), world.servicePart)...),
@@ -92,6 +107,13 @@ func actions() map[string]charm.Action[facts, world] {
 }
 
 func main() {
+	if len(os.Args) == 4 && os.Args[1] == service.NotifyVerb {
+		if err := service.Notify(context.Background(), os.Args[2], os.Args[3]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	charm.Main(charm.Charm[facts, world]{
 		World:   open,
 		Observe: observe,

@@ -198,9 +198,9 @@ func (b drains) byScheduler(t *testing.T, guests []string) (s sample) {
 		begin := time.Now()
 		order := fmt.Sprintf("bench-%d", begin.UnixNano())
 		out := b.Inside(t, b.scheduler, fmt.Sprintf(`cd /var/lib/dcib/pet-scheduler-0
-call() { curl --silent --show-error --fail --unix-socket daemon.sock "$@"; }
+call() { curl --silent --show-error --fail --unix-socket run/daemon.sock "$@"; }
 call http://daemon/1/runs --data '{"id": "%[1]s", "pet": "%[2]s", "kind": "%[3]s"}' >/dev/null
-until call http://daemon/1/runs/%[1]s >run && grep -q '"ended"' run; do sleep 5; done; cat run`, order, b.pet, kind))
+until call http://daemon/1/runs/%[1]s >/root/run && grep -q '"ended"' /root/run; do sleep 5; done; cat /root/run`, order, b.pet, kind))
 		var run store.Run
 		require.NoError(t, json.Unmarshal([]byte(out), &run), out)
 		require.Equal(t, store.Done, run.State, run.Note)

@@ -38,20 +38,22 @@ type Request struct {
 
 // Pet is how a pet is, and what is due for it.
 type Pet struct {
-	Name    string        `json:"name"`
-	Member  string        `json:"member"`
-	Zone    string        `json:"zone"`
-	State   string        `json:"state"` // as in package schedule
-	Why     string        `json:"why"`
-	Alert   string        `json:"alert,omitempty"`
-	Begin   time.Time     `json:"begin,omitzero"`  // of the drain for the window
-	Return  time.Time     `json:"return,omitzero"` // by when it has to be empty
-	Start   time.Time     `json:"start,omitzero"`  // of the window that is open or comes next
-	End     time.Time     `json:"end,omitzero"`
-	Lead    time.Duration `json:"lead-ns"`
-	LeadWhy string        `json:"lead-why"`
-	Hold    *Hold         `json:"hold,omitempty"`
-	Windows []Window      `json:"added-windows,omitempty"`
+	Name   string `json:"name"`
+	Member string `json:"member"`
+	Zone   string `json:"zone"`
+	State  string `json:"state"` // as in package schedule
+	Why    string `json:"why"`
+	Alert  string `json:"alert,omitempty"`
+	// AlertKind is what the alert is about, as in package schedule.
+	AlertKind string        `json:"alert-kind,omitempty"`
+	Begin     time.Time     `json:"begin,omitzero"`  // of the drain for the window
+	Return    time.Time     `json:"return,omitzero"` // by when it has to be empty
+	Start     time.Time     `json:"start,omitzero"`  // of the window that is open or comes next
+	End       time.Time     `json:"end,omitzero"`
+	Lead      time.Duration `json:"lead-ns"`
+	LeadWhy   string        `json:"lead-why"`
+	Hold      *Hold         `json:"hold,omitempty"`
+	Windows   []Window      `json:"added-windows,omitempty"`
 }
 
 // Hold is an operator's override of the calendar.

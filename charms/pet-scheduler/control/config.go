@@ -1,6 +1,3 @@
-// Package daemon is the part of pet-scheduler that runs all the time: a node of the store,
-// the unit's turn to act, and a socket on which the unit's actions talk to it. It needs
-// Juju for nothing: what the hooks know it finds in a file.
 // Package control is how a unit's hooks and actions talk to its daemon: the file that they
 // configure it by, and its socket. It is apart from the daemon so that they need not carry
 // what the daemon does.
@@ -8,13 +5,11 @@ package control
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/dcib/dcib/internal/host/atomicfile"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 	"github.com/dcib/dcib/internal/store/dqlite"
 )
@@ -23,7 +18,16 @@ import (
 const (
 	configFile = "daemon.json"
 	socketFile = "daemon.sock"
+	alertsFile = "alerts.json"
 )
+
+// RunDir returns the folder that the daemon writes to, in the unit's state directory: its
+// socket, its alerts and its sessions with LXD. All else there but the store is written by the
+// unit's hooks, as root.
+func RunDir(dir string) string { return filepath.Join(dir, "run") }
+
+// StoreDir returns the folder of the daemon's node of the store, in the unit's state directory.
+func StoreDir(dir string) string { return filepath.Join(dir, "store") }
 
 // Config is what the hooks tell the daemon.
 type Config struct {
@@ -42,39 +46,32 @@ type Config struct {
 }
 
 // Socket gives the daemon's socket, for the unit's state directory.
-func Socket(dir string) string { return filepath.Join(dir, socketFile) }
+func Socket(dir string) string { return filepath.Join(RunDir(dir), socketFile) }
 
-// ReadConfig reads the file in dir; ok is false when there is none.
+// ReadConfig reads the file in dir; ok is false when there is none, or when its content was
+// lost: the hooks then write it again.
 func ReadConfig(dir string) (c Config, ok bool, err error) {
-	text, err := os.ReadFile(filepath.Join(dir, configFile))
-	if errors.Is(err, fs.ErrNotExist) {
+	text, err := atomicfile.Read(filepath.Join(dir, configFile))
+	if atomicfile.Unusable(err) {
 		return Config{}, false, nil
 	}
 	if err != nil {
 		return Config{}, false, fmt.Errorf("cannot read the daemon's configuration: %w", err)
 	}
-	if err := json.Unmarshal(text, &c); err != nil {
-		return Config{}, false, fmt.Errorf("cannot read the daemon's configuration %s: %w", configFile, err)
+	if json.Unmarshal(text, &c) != nil || c.Unit == "" {
+		return Config{}, false, nil
 	}
 	return c, true, nil
 }
 
-// Write keeps the configuration in dir, whole or not at all, for its owner's eyes alone: it
-// holds the store's key.
+// Write keeps the configuration in dir, whole or not at all. It holds the store's key: a file
+// that is replaced passes on who may read it, a new one is its owner's alone.
 func (c Config) Write(dir string) error {
 	text, err := json.MarshalIndent(c, "", "  ")
+	if err == nil {
+		err = atomicfile.Write(filepath.Join(dir, configFile), append(text, '\n'), atomicfile.Options{Keep: true})
+	}
 	if err != nil {
-		return fmt.Errorf("cannot encode the daemon's configuration: %w", err)
-	}
-	path := filepath.Join(dir, configFile)
-	temp := path + ".new"
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot keep the daemon's configuration: %w", err)
-	}
-	if err := os.WriteFile(temp, append(text, '\n'), 0o600); err != nil {
-		return fmt.Errorf("cannot keep the daemon's configuration: %w", err)
-	}
-	if err := os.Rename(temp, path); err != nil {
 		return fmt.Errorf("cannot keep the daemon's configuration: %w", err)
 	}
 	return nil

@@ -19,8 +19,9 @@ import (
 const (
 	pace   = 500 * time.Millisecond // looks for orders
 	glance = 5 * time.Second        // looks what is due by the calendar, and at when it knows something to be
-	tidy   = time.Minute            // forgets old steps, and units that are gone
-	keep   = 30 * 24 * time.Hour    // how old they are then
+	tidy   = time.Minute            // removes units that are gone
+	forget = 15 * time.Minute       // forgets what is over, see store.Prune
+	slow   = 5 * time.Second        // tries again, at most so long after, what cannot be begun
 )
 
 // errStopped ends work whose reason is over.
@@ -34,41 +35,49 @@ type acting struct {
 	mu      sync.Mutex
 	busy    map[string]context.CancelCauseFunc // by pet
 	past    histories
-	wake    time.Time         // when something is due, if nothing happens before; zero is never
-	said    map[string]string // the last alert of each pet
+	wake    time.Time                // when something is due, if nothing happens before; zero is never
+	alerts  []store.Alert            // that are on
+	waits   map[string]time.Duration // by pet: the last pause before a try
 }
 
 // act is what the unit does while it may: it carries on with the runs that it finds, makes
 // runs of orders, and does what is due by the calendar. Each pet has one run at a time.
 func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
-	w := &acting{Daemon: d, store: a, busy: map[string]context.CancelCauseFunc{}, said: map[string]string{}}
+	w := &acting{Daemon: d, store: a, busy: map[string]context.CancelCauseFunc{}, waits: map[string]time.Duration{}}
 	defer w.working.Wait()
+	d.prepare()
 	if d.lanes == nil {
 		d.lanes = drain.NewLanes(drain.AtOnce, drain.Apart)
 	}
-	var tidied, looked time.Time
+	var err error
+	if w.alerts, err = a.Alerts(ctx); err != nil && ctx.Err() == nil {
+		d.Log("%s", err)
+	}
+	var tidied, forgot, looked time.Time
 	gone := strangers{}
 	poked := false
 	for ctx.Err() == nil {
-		if err := w.round(ctx); err != nil && ctx.Err() == nil {
-			d.Log("%s", err)
+		if err := w.round(ctx); ctx.Err() == nil {
+			d.notes.Error("round", err)
 		}
 		// Once for each wake: what it was for may not be over at once.
 		due := looked.Before(w.wake) && !time.Now().Before(w.wake)
 		if poked || due || time.Since(looked) >= glance {
 			looked = time.Now()
-			if err := w.schedule(ctx); ctx.Err() == nil {
-				text := ""
-				if err != nil {
-					text = err.Error()
-				}
-				w.alert("", text)
+			list, err := w.schedule(ctx)
+			if ctx.Err() == nil {
+				w.alert(ctx, list, err)
 			}
 		}
 		if time.Since(tidied) > tidy {
 			tidied = time.Now()
-			if err := errors.Join(a.Prune(ctx, tidied.Add(-keep)), gone.expel(ctx, d, tidied)); err != nil && ctx.Err() == nil {
-				d.Log("%s", err)
+			err := gone.expel(ctx, d, tidied)
+			if tidied.Sub(forgot) > forget {
+				forgot = tidied
+				err = errors.Join(err, a.Prune(ctx, tidied), w.forgetWindows(ctx, tidied))
+			}
+			if ctx.Err() == nil {
+				d.notes.Error("tidy", err)
 			}
 		}
 		poked = false
@@ -80,6 +89,31 @@ func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
 		}
 	}
 	return nil
+}
+
+// forgetWindows removes the windows that an action added and that are over for good, when they
+// have been so for as long as the store keeps what is over.
+func (w *acting) forgetWindows(ctx context.Context, now time.Time) error {
+	h, err := w.herds.of(ctx, w.store.Store)
+	if err != nil {
+		return err
+	}
+	var problems error
+	for _, added := range h.Intents.Windows {
+		zone := time.UTC
+		if pet := h.pet(added.Pet); pet != nil {
+			zone = pet.Zone
+		}
+		windows, err := calendar.ParseWindow(added.Spec, zone)
+		if err != nil {
+			continue // another version of the charm may read it
+		}
+		alone := calendar.Pet{Name: added.Pet, Zone: zone, Windows: windows}
+		if _, comes := alone.Span(now.Add(-store.Keep)); !comes {
+			problems = errors.Join(problems, w.store.RemoveWindow(ctx, added.ID))
+		}
+	}
+	return problems
 }
 
 // work has f done for a pet, unless something is being done for it.
@@ -95,12 +129,21 @@ func (w *acting) work(ctx context.Context, pet string, f func(ctx context.Contex
 	go func() {
 		defer w.working.Done()
 		defer cancel(nil)
-		if err := f(ctx); err != nil && ctx.Err() == nil {
-			w.Log("%s: %s", pet, err)
-			pause(ctx, pace) // before it is tried again
+		err := f(ctx)
+		var wait time.Duration
+		if err != nil && ctx.Err() == nil {
+			w.notes.Note("run of "+pet, pet+": "+err.Error())
+			w.mu.Lock()
+			wait = min(max(pace, 2*w.waits[pet]), slow)
+			w.mu.Unlock()
+			pause(ctx, wait) // before it is tried again
+		} else if err == nil {
+			w.notes.Note("run of "+pet, "")
+			w.notes.Note("carry on "+pet, "")
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
+		w.waits[pet] = wait
 		delete(w.busy, pet)
 		w.past.grow(pet)
 		w.poke()
@@ -113,20 +156,6 @@ func (w *acting) stop(pet string) {
 	defer w.mu.Unlock()
 	if cancel := w.busy[pet]; cancel != nil {
 		cancel(errStopped)
-	}
-}
-
-// alert says what somebody ought to know of a pet, once.
-func (w *acting) alert(pet, text string) {
-	if w.said[pet] == text {
-		return
-	}
-	w.said[pet] = text
-	if text != "" && pet != "" {
-		text = "ALERT: " + pet + ": " + text
-	}
-	if text != "" {
-		w.Log("%s", text)
 	}
 }
 
@@ -166,39 +195,46 @@ func (w *acting) round(ctx context.Context) error {
 	return nil
 }
 
-// schedule gives out what is due by the calendar, and takes back what no longer is.
-func (w *acting) schedule(ctx context.Context) error {
-	config, _, err := control.ReadConfig(w.Dir)
+// schedule gives out what is due by the calendar, and takes back what no longer is. It returns
+// the pets as it saw them, also beside an error that is about none of them; nil when it did not
+// see them.
+func (w *acting) schedule(ctx context.Context) ([]due, error) {
+	if err := clockError(w.now()); err != nil {
+		return nil, err
+	}
+	config, known, err := control.ReadConfig(w.Dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	h, err := w.herds.of(ctx, w.store.Store)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var bad error
-	if h.Pets != config.Pets {
+	if known && h.Pets != config.Pets {
 		if _, err := calendar.Parse([]byte(config.Pets)); err != nil {
 			bad = fmt.Errorf("cannot take the pets of this unit's configuration, the old ones stay in force: %w", err)
 		} else if err := w.store.SetPets(ctx, config.Pets); err != nil {
-			return err
+			return nil, err
 		} else {
 			w.Log("the set of pets has changed")
 		}
 	}
 	list, h, err := w.survey(ctx, w.store.Store, &w.past)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if list == nil {
+		list = []due{}
 	}
 	w.wake = time.Time{}
 	for _, due := range list {
-		w.alert(due.pet.Name, due.Alert)
 		w.do(ctx, due, h)
 		if !due.Wake.IsZero() && (w.wake.IsZero() || due.Wake.Before(w.wake)) {
 			w.wake = due.Wake
 		}
 	}
-	return bad
+	return list, bad
 }
 
 // do does what is due for a pet. What an operator ordered comes to its end first.

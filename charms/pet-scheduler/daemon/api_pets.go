@@ -205,7 +205,7 @@ func show(due due, h *herd) control.Pet {
 	f := due.facts
 	p := control.Pet{
 		Name: due.pet.Name, Member: due.pet.Member, Zone: due.pet.Zone.String(),
-		State: string(f.State), Why: due.Why, Alert: due.Alert,
+		State: string(f.State), Why: due.Why, Alert: due.Alert, AlertKind: string(due.Kind),
 		Return: f.Window.Return, Start: f.Window.Start, End: f.Window.End, Lead: f.Lead, LeadWhy: f.LeadWhy,
 	}
 	if !f.Window.Return.IsZero() {

@@ -7,18 +7,16 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/host/lograte"
 	"github.com/dcib/dcib/internal/store"
 	"github.com/dcib/dcib/internal/store/dqlite"
 )
-
-// storeDir is the store's, in the unit's state directory.
-const storeDir = "store"
 
 // Cluster is what the daemon asks of LXD.
 type Cluster interface {
@@ -40,6 +38,8 @@ type Daemon struct {
 	After func(step string)
 
 	unit  string
+	notes *lograte.Limiter // writes to Log
+	now   func() time.Time // the machine's clock; nil is time.Now
 	herds herds
 	lanes *drain.Lanes  // for all pets together; nil gives the usual ones
 	pokes chan struct{} // somebody changed what the acting unit decides on
@@ -57,38 +57,74 @@ type member struct {
 // know more nodes to ask.
 const introduced = 5 * time.Second
 
+// later is how long the daemon stays before it ends for something that its next start will not
+// have got over: systemd starts it again a second after.
+const later = 15 * time.Second
+
 // How long things may take when the daemon stops.
 const (
 	handover = 5 * time.Second
 	goodbye  = 2 * time.Second
 )
 
-// Run runs the daemon until the context ends; the next unit then acts at once. It returns
-// an error when it cannot go on: its configuration cannot be used, or it is behind.
-func (d *Daemon) Run(ctx context.Context) error {
-	config, ok, err := control.ReadConfig(d.Dir)
-	if err != nil {
-		return err
+// prepare fills in what was left out.
+func (d *Daemon) prepare() {
+	if d.notes == nil {
+		d.notes = lograte.New(d.Log)
 	}
+	if d.now == nil {
+		d.now = time.Now
+	}
+}
+
+// configured waits until the hooks have written a configuration that can be run with, and
+// returns it; ok is false when the context ended before. To end instead would have systemd
+// start the daemon again each second.
+func (d *Daemon) configured(ctx context.Context) (c control.Config, ok bool) {
+	for {
+		config, ok, err := control.ReadConfig(d.Dir)
+		switch {
+		case err != nil:
+		case !ok:
+			err = fmt.Errorf("cannot run: expected a configuration in %s: the charm's next hook writes it", d.Dir)
+		case config.Certificate.Check() != nil:
+			err = config.Certificate.Check()
+		case !config.Founds && len(config.Join) == 0:
+			err = errors.New("cannot run: this unit does not begin the store, and no other is known")
+		default:
+			return config, true
+		}
+		d.notes.Error("configuration", err)
+		select {
+		case <-ctx.Done():
+			return control.Config{}, false
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// Run runs the daemon until the context ends; the next unit then acts at once. It returns
+// an error when it cannot go on: its node cannot be started, or it is behind.
+func (d *Daemon) Run(ctx context.Context) error {
+	d.prepare()
+	config, ok := d.configured(ctx)
 	if !ok {
-		return fmt.Errorf("cannot run: expected a configuration in %s: it is written by the charm's hooks", d.Dir)
+		return nil
 	}
 	d.unit = config.Unit
 	join := config.Join
-	switch {
-	case config.Founds:
+	if config.Founds {
 		join = nil
-	case len(join) == 0:
-		return errors.New("cannot run: this unit does not begin the store, and no other is known")
 	}
 	node, db, err := dqlite.Open(ctx, dqlite.Config{
-		Dir:         filepath.Join(d.Dir, storeDir),
+		Dir:         control.StoreDir(d.Dir),
 		Address:     config.Address,
 		Join:        join,
 		Certificate: config.Certificate,
 		Log:         d.Log,
 	})
 	if err != nil {
+		pause(ctx, later)
 		return err
 	}
 	defer func() {
@@ -109,6 +145,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	server := &http.Server{Handler: d.handler(), ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(listener) }()
+	var watching sync.WaitGroup
+	watched, unwatch := context.WithCancel(ctx)
+	watching.Go(func() { d.watch(watched) })
+	defer watching.Wait()
+	defer unwatch()
 	defer func() {
 		free, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
 		defer cancel()
@@ -119,6 +160,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return store.Open(ctx, db, store.Options{Unit: config.Unit, Log: d.Log})
 	})
 	if s == nil {
+		if err != nil {
+			pause(ctx, later)
+		}
 		return err
 	}
 	d.store.Store(s)
@@ -130,7 +174,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 		defer close(done)
 		cancel(s.Attend(ctx))
 	}()
-	err = s.Lead(ctx, d.act)
+	if d.rightClock(ctx) {
+		err = s.Lead(ctx, d.act)
+	}
 	cancel(nil)
 	<-done
 	if cause := context.Cause(ctx); errors.Is(cause, store.ErrBehind) {
@@ -163,13 +209,27 @@ func (d *Daemon) open(ctx context.Context, node dqlite.Node, open func(context.C
 		case errors.Is(err, store.ErrBehind):
 			return nil, err
 		}
-		d.Log("%s", err)
+		d.notes.Error("open", err)
 		select {
 		case <-ctx.Done():
 			return nil, nil
 		case <-time.After(time.Second):
 		}
 	}
+}
+
+// rightClock waits until the machine's clock can be right, and reports whether it came to that:
+// with a wrong one this unit would drain and undrain at wrong times. Others may act meanwhile.
+func (d *Daemon) rightClock(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		err := clockError(d.now())
+		d.notes.Error("clock", err)
+		if err == nil {
+			return true
+		}
+		pause(ctx, poll)
+	}
+	return false
 }
 
 // poke has this unit look at once, if it acts.
@@ -183,6 +243,9 @@ func (d *Daemon) poke() {
 // listen opens the socket, in the place of one that a killed daemon left behind. Its
 // address is this daemon's alone: the store's was opened before.
 func (d *Daemon) listen() (net.Listener, error) {
+	if err := os.MkdirAll(control.RunDir(d.Dir), 0o700); err != nil {
+		return nil, fmt.Errorf("cannot open the daemon's socket: %w", err)
+	}
 	path := control.Socket(d.Dir)
 	if err := os.RemoveAll(path); err != nil {
 		return nil, fmt.Errorf("cannot open the daemon's socket: %w", err)

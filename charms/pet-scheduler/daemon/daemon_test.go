@@ -218,7 +218,7 @@ func (u *units) run(n int, q control.Request) store.Run {
 func TestDaemon(t *testing.T) {
 	ctx := t.Context()
 	u := newUnits(t, 1)
-	for _, file := range []string{"daemon.json", "daemon.sock"} {
+	for _, file := range []string{"daemon.json", "run/daemon.sock"} {
 		info, err := os.Stat(filepath.Join(u.dirs[0], file))
 		require.NoError(t, err)
 		assert.Equal(t, os.FileMode(0o600), info.Mode().Perm(), file)
@@ -348,14 +348,14 @@ func TestNodesGo(t *testing.T) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		require.NoError(t, l.Close())
-		u.configs = append(u.configs, control.Config{Address: l.Addr().String()})
+		u.configs = append(u.configs, control.Config{Unit: fmt.Sprint("pet-scheduler/", n), Address: l.Addr().String()})
 		var join []string
 		for _, other := range u.configs[:n] {
 			join = append(join, other.Address)
 		}
 		dir := filepath.Join(base, fmt.Sprint(n))
 		require.NoError(t, os.Mkdir(dir, 0o700))
-		node, db, err := dqlite.Open(ctx, dqlite.Config{Dir: filepath.Join(dir, storeDir), Address: l.Addr().String(), Join: join, Certificate: certificate})
+		node, db, err := dqlite.Open(ctx, dqlite.Config{Dir: filepath.Join(dir, "store"), Address: l.Addr().String(), Join: join, Certificate: certificate})
 		require.NoError(t, err)
 		t.Cleanup(func() { db.Close(); node.Close() })
 		require.NoError(t, node.Ready(ctx))
@@ -376,20 +376,24 @@ func TestNodesGo(t *testing.T) {
 	require.NoError(t, daemons[2].leave(ctx, daemons[2].store.Load()))
 	require.Equal(t, 2, nodes(0))
 
-	known := control.Config{Join: []string{u.configs[1].Address}}
+	known := control.Config{Unit: "pet-scheduler/0", Join: []string{u.configs[1].Address}}
 	require.NoError(t, known.Write(daemons[0].Dir))
 	gone, now := strangers{}, time.Now()
 	require.NoError(t, gone.expel(ctx, daemons[0], now))
 	require.Empty(t, gone)
-	require.NoError(t, control.Config{}.Write(daemons[0].Dir))
+	require.NoError(t, control.Config{Unit: "pet-scheduler/0"}.Write(daemons[0].Dir))
 	require.NoError(t, gone.expel(ctx, daemons[0], now))
 	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(strange-time.Second)))
 	require.Equal(t, 2, nodes(0), "it may be new")
 	require.NoError(t, known.Write(daemons[0].Dir))
 	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(strange)))
-	require.NoError(t, control.Config{}.Write(daemons[0].Dir))
+	require.NoError(t, control.Config{Unit: "pet-scheduler/0"}.Write(daemons[0].Dir))
 	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(2*strange)))
 	require.Equal(t, 2, nodes(0), "it was known meanwhile")
+	require.NoError(t, os.WriteFile(filepath.Join(daemons[0].Dir, "daemon.json"), nil, 0o600))
+	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(9*strange)))
+	require.Equal(t, 2, nodes(0), "a configuration that was lost names no unit")
+	require.NoError(t, control.Config{Unit: "pet-scheduler/0"}.Write(daemons[0].Dir))
 	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(3*strange)))
 	require.Equal(t, 1, nodes(0))
 

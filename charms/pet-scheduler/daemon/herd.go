@@ -132,8 +132,8 @@ type past struct {
 	open  *store.Run
 }
 
-// remembered is how many runs of a pet are looked at: its drains and as many undrains.
-const remembered = 200
+// remembered is how many runs of a pet are looked at: all that the store keeps.
+const remembered = 2 * (store.KeepRuns + store.KeepDrains)
 
 func (p past) latest() *store.Run {
 	switch {
@@ -256,6 +256,13 @@ func (h *herd) factsOf(pet *calendar.Pet, view drain.View, p past, r rules, now 
 	for _, kept := range view.Kept(pet.Member) {
 		f.Kept = append(f.Kept, kept.String())
 	}
+	member, _ := view.Member(pet.Member)
+	f.Restored = member.Status == drain.Online
+	for _, i := range view.Instances {
+		if i.Member == pet.Member && i.Running {
+			f.Running = append(f.Running, i.Ref.String())
+		}
+	}
 	l := lead.Of(p.drains(), instances(view, pet.Member), r.lead)
 	f.Lead, f.LeadWhy = l.Time, l.Why
 	if latest := p.latest(); latest != nil && latest.Kind == store.Drain {
@@ -350,7 +357,7 @@ func (d *Daemon) survey(ctx context.Context, s *store.Store, k *histories) ([]du
 	}
 	view, err := d.look(ctx, config)
 	if err != nil {
-		return nil, h, err
+		return nil, h, unseen{err}
 	}
 	r := rulesOf(config)
 	now := time.Now()

@@ -34,9 +34,9 @@ type strangers map[string]time.Time
 
 // expel removes the nodes of units that are gone without having left.
 func (k strangers) expel(ctx context.Context, d *Daemon, now time.Time) error {
-	config, _, err := control.ReadConfig(d.Dir)
-	if err != nil {
-		return err
+	config, ok, err := control.ReadConfig(d.Dir)
+	if err != nil || !ok {
+		return err // without it every node would be one that no unit has
 	}
 	node := d.node.Load()
 	members, err := node.Members(ctx)

@@ -52,7 +52,7 @@ func (d *Daemon) carryOn(ctx context.Context, a *store.Actor, run store.Run) err
 	if err != nil {
 		return err
 	}
-	d.Log("carrying on with the %s of %s", run.Kind, run.Pet)
+	d.notes.Note("carry on "+run.Pet, fmt.Sprintf("carrying on with the %s of %s", run.Kind, run.Pet))
 	bounded, cancel := until(ctx, run.Due)
 	defer cancel()
 	h, err := d.herds.of(ctx, a.Store)

@@ -15,10 +15,10 @@ import (
 // Files of a daemon that is built for the fault suite (tests/faults/pets). It writes each
 // step that it has made into stepsFile. When faultFile is there it dies ("kill N") or
 // freezes ("freeze N") after the N-th step since then, or after the next one of that name
-// ("kill move c1"); it takes the file away first.
+// ("kill move c1"); it takes the file away first. The suite has systemd make the folder.
 const (
-	stepsFile = "/run/pet-scheduler.steps"
-	faultFile = "/run/pet-scheduler.fault"
+	stepsFile = "/run/pet-scheduler-faults/steps"
+	faultFile = "/run/pet-scheduler-faults/fault"
 )
 
 func init() {

@@ -16,7 +16,7 @@ import (
 
 // daemon answers on the unit's socket with what is given for each call.
 func (s *stage) daemon(answers map[string]any) (asked map[string]string) {
-	require.NoError(s.t, os.MkdirAll(s.dir, 0o700))
+	require.NoError(s.t, os.MkdirAll(control.RunDir(s.dir), 0o700))
 	listener, err := net.Listen("unix", control.Socket(s.dir))
 	require.NoError(s.t, err)
 	asked = map[string]string{}
@@ -55,7 +55,7 @@ func TestOrders(t *testing.T) {
 		"DELETE /1/holds/big":             control.Hold{},
 		"DELETE /1/windows/w1":            control.Window{},
 	})
-	require.NoError(t, control.Config{Pets: "pets: [{name: big, member: m1}]"}.Write(s.dir))
+	require.NoError(t, control.Config{Unit: "pet-scheduler/0", Pets: "pets: [{name: big, member: m1}]"}.Write(s.dir))
 
 	said := s.action("drain", map[string]any{"pet": "big", "wait": true})
 	require.Empty(t, said.Failure)

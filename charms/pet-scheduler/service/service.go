@@ -11,8 +11,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"os"
 	"slices"
+	"time"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/internal/charm"
@@ -26,6 +29,9 @@ const Endpoint = "cluster"
 
 // port is where a unit's node of the store listens.
 const port = "17666"
+
+// leaving is how long a unit tries to take its node out of the store.
+const leaving = 30 * time.Second
 
 // Databag keys.
 const (
@@ -52,7 +58,12 @@ type Systemd interface {
 	Install(ctx context.Context) error
 	// Running tells whether the daemon is running.
 	Running(ctx context.Context) (bool, error)
-	// Restart starts the daemon, anew where it runs.
+	// Permitted reports whether the daemon can read what it has to of the unit's state directory,
+	// and nobody else can.
+	Permitted() (bool, error)
+	// Permit makes that so.
+	Permit(ctx context.Context) error
+	// Restart starts the daemon, again where it runs, with what Permit does.
 	Restart(ctx context.Context) error
 	// Remove stops the daemon and takes away what Install put there.
 	Remove(ctx context.Context) error
@@ -83,6 +94,10 @@ type Facts struct {
 	Address   string
 	Others    []string // addresses of the other units' nodes, sorted
 	Members   int      // how many units, this one included, were told to join
+	// Stored is the address of the node whose data the unit has; empty when it has none. Founded
+	// tells that it began the store.
+	Stored  string
+	Founded bool
 
 	Certificate dqlite.Certificate
 	Config      control.Config // what the daemon was told
@@ -91,14 +106,28 @@ type Facts struct {
 
 	Options map[string]any // of the charm
 
-	Installed, Running bool
+	Installed, Running, Permitted bool
+	// Behind tells that the unit's state directory is there.
+	Behind bool
 }
 
 // Observe gathers the facts; offer is where LXD is, as far as that is known.
 func Observe(ctx context.Context, w World, offer lxdhttps.Offer) (f Facts, err error) {
 	f.Unit, f.LXD = w.Unit, offer
-	if f.Other, err = w.Systemd.Other(); err != nil || f.Other != "" {
+	if _, err = os.Lstat(w.Dir); err == nil {
+		f.Behind = true
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return f, fmt.Errorf("cannot see the unit's state directory: %w", err)
+	}
+	if f.Other, err = w.Systemd.Other(); err != nil {
 		return f, err
+	}
+	units, err := w.Tools.Units(ctx)
+	if err != nil {
+		return f, err
+	}
+	if f.Leaving = !slices.Contains(units, w.Unit); f.Other != "" {
+		return f, nil
 	}
 	if f.Installed, err = w.Systemd.Installed(); err != nil {
 		return f, err
@@ -108,12 +137,13 @@ func Observe(ctx context.Context, w World, offer lxdhttps.Offer) (f Facts, err e
 			return f, err
 		}
 	}
-	units, err := w.Tools.Units(ctx)
-	if err != nil {
+	if f.Permitted, err = w.Systemd.Permitted(); err != nil {
 		return f, err
 	}
-	f.Leaving = !slices.Contains(units, w.Unit)
 	if f.Config, f.Configured, err = control.ReadConfig(w.Dir); err != nil {
+		return f, err
+	}
+	if f.Stored, f.Founded, _, err = dqlite.Stored(control.StoreDir(w.Dir)); err != nil {
 		return f, err
 	}
 	relations, err := w.Tools.RelationIDs(ctx, Endpoint)
@@ -188,7 +218,15 @@ func (f Facts) want() (c control.Config, ok bool) {
 		c.Address, c.Founds = f.Config.Address, f.Config.Founds
 		return c, f.Certificate.Key != ""
 	}
-	c.Founds = f.Founder == f.Unit && f.Members == 0
+	if f.Stored != "" { // the configuration was lost
+		c.Address, c.Founds = f.Stored, f.Founded
+		return c, f.Certificate.Key != ""
+	}
+	others := f.Members
+	if f.Published[keyMember] != "" {
+		others--
+	}
+	c.Founds = f.Founder == f.Unit && others == 0
 	return c, f.Certificate.Key != "" && f.Founder != "" && f.Published[keyAddress] != "" && (c.Founds || len(f.Others) > 0 && f.Members > 0)
 }
 
@@ -210,13 +248,17 @@ func (f Facts) BadOptions() error {
 
 // Plan is pure.
 func Plan(f Facts) []charm.Step[World] {
-	if f.Other != "" {
-		return nil // not even to leave: what is there is the other's
-	}
 	if f.Leaving {
-		if f.Installed {
-			return []charm.Step[World]{Leave{}}
+		var steps []charm.Step[World]
+		if f.Installed && f.Other == "" { // else what is there is the other's
+			steps = append(steps, Leave{})
 		}
+		if f.Behind {
+			steps = append(steps, Forget{})
+		}
+		return steps
+	}
+	if f.Other != "" {
 		return nil
 	}
 	if f.Relation == "" {
@@ -243,8 +285,11 @@ func Plan(f Facts) []charm.Step[World] {
 	if !f.Configured || !same(c, f.Config) {
 		steps = append(steps, Configure{c})
 	}
-	if !f.Installed || !f.Running {
+	switch {
+	case !f.Installed || !f.Running:
 		steps = append(steps, Run{})
+	case !f.Permitted:
+		steps = append(steps, Permit{})
 	}
 	return steps
 }
@@ -319,6 +364,30 @@ func (Run) Apply(ctx context.Context, w World) error {
 	return w.Systemd.Restart(ctx)
 }
 
+// Permit lets the daemon read what it has to.
+type Permit struct{}
+
+// Name implements charm.Step.
+func (Permit) Name() string { return "let the daemon read its configuration" }
+
+// Apply implements charm.Step.
+func (Permit) Apply(ctx context.Context, w World) error { return w.Systemd.Permit(ctx) }
+
+// Forget removes the unit's state directory: its keys, its part of the store, its session with
+// LXD. LXD stops trusting the key when the relation is over.
+type Forget struct{}
+
+// Name implements charm.Step.
+func (Forget) Name() string { return "remove the unit's state directory" }
+
+// Apply implements charm.Step.
+func (Forget) Apply(_ context.Context, w World) error {
+	if err := os.RemoveAll(w.Dir); err != nil {
+		return fmt.Errorf("cannot remove the unit's state directory: %w", err)
+	}
+	return nil
+}
+
 // Leave takes the unit's node out of the store and the daemon away.
 type Leave struct{}
 
@@ -328,7 +397,9 @@ func (Leave) Name() string { return "leave the store and remove the daemon" }
 // Apply implements charm.Step. A node that cannot leave, for want of a majority, is removed
 // by the others later.
 func (Leave) Apply(ctx context.Context, w World) error {
-	if err := w.Leave(ctx); err != nil {
+	bounded, cancel := context.WithTimeout(ctx, leaving)
+	defer cancel()
+	if err := w.Leave(bounded); err != nil {
 		_ = w.Tools.Log(ctx, "WARNING", err.Error())
 	}
 	return w.Systemd.Remove(ctx)

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -18,12 +20,14 @@ import (
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
+	"github.com/dcib/dcib/internal/store"
 )
 
 // machine is a machine's systemd in memory.
 type machine struct {
 	gate               *crashtest.Gate
 	installed, running bool
+	permitted          bool
 	restarts           int
 	left               bool
 	other              string
@@ -43,8 +47,12 @@ func (m *machine) Install(context.Context) error {
 	return m.effect("install", func() { m.installed = true })
 }
 func (m *machine) Running(context.Context) (bool, error) { return m.running, nil }
+func (m *machine) Permitted() (bool, error)              { return m.permitted, nil }
+func (m *machine) Permit(context.Context) error {
+	return m.effect("permit", func() { m.permitted = true })
+}
 func (m *machine) Restart(context.Context) error {
-	return m.effect("restart", func() { m.running = true; m.restarts++ })
+	return m.effect("restart", func() { m.running, m.permitted = true, true; m.restarts++ })
 }
 func (m *machine) Remove(context.Context) error {
 	return m.effect("remove", func() { m.installed, m.running = false, false })
@@ -166,18 +174,40 @@ func TestUnitsComeAndGo(t *testing.T) {
 	assert.Equal(t, 2, s.machines[unit(1)].restarts)
 	assert.Equal(t, 2, s.machines[unit(2)].restarts)
 
-	// The founder goes: it leaves, and nobody founds again.
-	s.juju.Units[unit(0)].Dying = true
+	// What the daemon may read is set again without a restart.
+	s.machines[unit(1)].permitted = false
 	s.hooks(t, 1)
+	assert.True(t, s.machines[unit(1)].permitted)
+	assert.Equal(t, 2, s.machines[unit(1)].restarts)
+
+	// A configuration that a power loss emptied is written again, as it was.
+	for n := range 3 {
+		was := s.config(t, n)
+		require.NoError(t, os.WriteFile(filepath.Join(s.dir(unit(n)), "daemon.json"), nil, 0o600))
+		if n > 0 { // the one who began the store is no other unit's business
+			require.NoError(t, os.MkdirAll(control.StoreDir(s.dir(unit(n))), 0o700))
+			require.NoError(t, os.WriteFile(filepath.Join(control.StoreDir(s.dir(unit(n))), "info.yaml"), []byte("ID: 77\nAddress: "+was.Address+"\n"), 0o600))
+		} else {
+			require.NoError(t, os.MkdirAll(control.StoreDir(s.dir(unit(n))), 0o700))
+			require.NoError(t, os.WriteFile(filepath.Join(control.StoreDir(s.dir(unit(n))), "info.yaml"), []byte("ID: 1\nAddress: "+was.Address+"\n"), 0o600))
+		}
+		s.hooks(t, 1)
+		assert.Equal(t, was, s.config(t, n))
+	}
+
+	// The founder goes: it leaves, nothing of its keys stays, and nobody founds again.
+	s.juju.Units[unit(0)].Dying = true
+	s.hooks(t, 2)
 	assert.True(t, s.machines[unit(0)].left)
 	assert.False(t, s.machines[unit(0)].installed)
+	assert.NoDirExists(t, s.dir(unit(0)))
 	s.juju.RemoveUnit(unit(0))
 	s.juju.Leaders["pet-scheduler"] = unit(1)
 	s.add(3)
 	s.hooks(t, 4)
 	assert.False(t, s.config(t, 3).Founds)
 	assert.NotContains(t, s.config(t, 3).Join, "10.0.0.1:17666")
-	assert.Equal(t, 1, s.founders(t))
+	assert.Zero(t, s.founders(t), "the one that did is gone")
 	assert.Equal(t, []string{"10.0.0.3:17666", "10.0.0.4:17666"}, s.config(t, 1).Join)
 
 	// All go; the next one begins anew.
@@ -218,7 +248,7 @@ func TestHooksSurviveCrashes(t *testing.T) {
 
 func TestInstalled(t *testing.T) {
 	dir := t.TempDir()
-	h := Host{Program: filepath.Join(dir, "dispatch"), Dir: "/state", Lib: filepath.Join(dir, "lib"), UnitFile: filepath.Join(dir, "unit")}
+	h := Host{Unit: unit(0), Program: filepath.Join(dir, "pet-scheduler"), Dispatch: filepath.Join(dir, "dispatch"), Dir: "/state", Lib: filepath.Join(dir, "lib"), UnitDir: dir}
 	require.NoError(t, os.WriteFile(h.Program, []byte("one"), 0o755))
 	there := func() bool {
 		ok, err := h.Installed()
@@ -228,7 +258,12 @@ func TestInstalled(t *testing.T) {
 	require.False(t, there())
 	require.NoError(t, h.copy())
 	require.False(t, there(), "the unit file is missing")
-	require.NoError(t, os.WriteFile(h.UnitFile, []byte(h.unitFile()), 0o644))
+	write := func() {
+		for name, text := range h.files() {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+		}
+	}
+	write()
 	require.True(t, there())
 	// A refresh of the charm, also to a program of the same size.
 	require.NoError(t, os.WriteFile(h.Program, []byte("two"), 0o755))
@@ -240,8 +275,137 @@ func TestInstalled(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "two", string(text))
 	// The unit file of another version of the charm.
-	require.NoError(t, os.WriteFile(h.UnitFile, []byte("old"), 0o644))
-	require.False(t, there())
+	for name := range h.files() {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("old"), 0o644))
+		require.False(t, there(), name)
+		write()
+	}
+}
+
+// The daemon's user reads what the hooks write, and writes to its own folders alone; a directory
+// that an earlier charm made, whose daemon was root, becomes so.
+func TestAccount(t *testing.T) {
+	base := t.TempDir()
+	dir := filepath.Join(base, "unit")
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "store", "deep"), 0o700))
+	require.NoError(t, os.Chmod(base, 0o700))
+	for name, mode := range map[string]os.FileMode{"daemon.json": 0o600, "client.key": 0o600, "client.crt": 0o644, "session": 0o600, "daemon.sock": 0o600, "store/deep/segment": 0o600} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("x"), mode))
+	}
+	secret := filepath.Join(base, "secret")
+	require.NoError(t, os.WriteFile(secret, []byte("x"), 0o600))
+	require.NoError(t, os.Symlink(secret, filepath.Join(dir, "store", "link")))
+	uid, gid := os.Geteuid(), os.Getegid()
+	if uid == 0 {
+		uid, gid = 12345, 12346
+	}
+	is := func() bool {
+		ok, err := owns(dir, uid, gid)
+		require.NoError(t, err)
+		return ok
+	}
+	require.False(t, is())
+	for range 2 {
+		require.NoError(t, permit(dir, uid, gid))
+		require.True(t, is())
+	}
+	mode := func(path string) os.FileMode {
+		info, err := os.Lstat(path)
+		require.NoError(t, err)
+		return info.Mode().Perm()
+	}
+	owner := func(path string) (int, int) {
+		info, err := os.Lstat(path)
+		require.NoError(t, err)
+		stat := info.Sys().(*syscall.Stat_t)
+		return int(stat.Uid), int(stat.Gid)
+	}
+	require.Equal(t, os.FileMode(0o701), mode(base), "others come through, and see nothing")
+	require.Equal(t, os.FileMode(0o750), mode(dir))
+	require.Equal(t, os.FileMode(0o640), mode(filepath.Join(dir, "client.key")))
+	require.Equal(t, os.FileMode(0o600), mode(filepath.Join(dir, "session")), "it is the hooks' own")
+	require.NoFileExists(t, filepath.Join(dir, "daemon.sock"))
+	u, _ := owner(filepath.Join(dir, "store", "deep", "segment"))
+	require.Equal(t, uid, u)
+	u, _ = owner(filepath.Join(dir, "daemon.json"))
+	require.Equal(t, os.Geteuid(), u)
+	u, _ = owner(secret)
+	require.Equal(t, os.Geteuid(), u, "a link leads nowhere")
+
+	// A hook that writes the configuration again changes nothing of that; one that makes a new
+	// file does, and what is missing is seen.
+	require.NoError(t, control.Config{Unit: unit(0)}.Write(dir))
+	require.True(t, is())
+	require.NoError(t, os.Remove(filepath.Join(dir, "daemon.json")))
+	require.NoError(t, control.Config{Unit: unit(0)}.Write(dir))
+	require.False(t, is())
+	require.NoError(t, permit(dir, uid, gid))
+	require.NoError(t, os.RemoveAll(control.RunDir(dir)))
+	require.False(t, is())
+}
+
+// However often alerts change, a hook runs for them no more often than each five seconds, and the
+// last one shows what is on.
+func TestNotify(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		require.NoError(t, os.Mkdir(control.RunDir(dir), 0o700))
+		shown := filepath.Join(dir, "shown")
+		write := func(text string) {
+			require.NoError(t, control.WriteAlerts(dir, []store.Alert{{Text: text}}))
+		}
+		var seen []string
+		fails := 0
+		hook := func(context.Context) error {
+			if fails > 0 {
+				fails--
+				return errors.New("cannot run juju-exec: no agent")
+			}
+			list, err := control.ReadAlerts(dir)
+			require.NoError(t, err)
+			seen = append(seen, list[0].Text)
+			return nil
+		}
+		write("0")
+		begin := time.Now()
+		go func() {
+			for n := 1; n < 20; n++ {
+				time.Sleep(time.Second)
+				write(fmt.Sprint(n))
+			}
+		}()
+		require.NoError(t, notify(t.Context(), dir, shown, hook))
+		require.Equal(t, "19", seen[len(seen)-1])
+		require.LessOrEqual(t, len(seen), int(time.Since(begin)/between)+1)
+		// The same again is no hook.
+		seen = nil
+		require.NoError(t, notify(t.Context(), dir, shown, hook))
+		require.Empty(t, seen)
+		// An agent that is away for a while is waited for; one that is away for good is not.
+		write("x")
+		fails = 5
+		require.NoError(t, notify(t.Context(), dir, shown, hook))
+		require.Equal(t, []string{"x"}, seen)
+		write("y")
+		fails = 1 << 20
+		require.ErrorContains(t, notify(t.Context(), dir, shown, hook), "no agent")
+	})
+}
+
+// The service runs as its own user, without what it does not need; `systemd-analyze security` says
+// of the whole what that is worth.
+func TestSandbox(t *testing.T) {
+	h := Host{Unit: unit(0), Dispatch: "/charm/dispatch", Dir: "/var/lib/dcib/pet-scheduler-0", Lib: "/usr/local/lib/dcib"}
+	text := h.files()[Name]
+	for _, line := range []string{
+		"User=pet-scheduler", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "ProtectSystem=strict",
+		"ReadWritePaths=/var/lib/dcib/pet-scheduler-0/run /var/lib/dcib/pet-scheduler-0/store",
+		"RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX", "SystemCallFilter=@system-service", "MemoryMax=2G", "TasksMax=512",
+	} {
+		require.Contains(t, text, "\n"+line+"\n")
+	}
+	require.Contains(t, h.files()[notifyUnit], "\nExecStart=/charm/dispatch notify pet-scheduler/0 /var/lib/dcib/pet-scheduler-0\n")
+	require.Contains(t, h.files()[notifyPath], "\nPathChanged=/var/lib/dcib/pet-scheduler-0/run/alerts.json\n")
 }
 
 // Two units on one machine would share service, program and port: the second one touches
@@ -250,7 +414,7 @@ func TestOneUnitPerMachine(t *testing.T) {
 	dir := t.TempDir()
 	host := func(unit string) Host {
 		return Host{Program: filepath.Join(dir, "dispatch"), Dir: "/var/lib/dcib/" + unit, Lib: filepath.Join(dir, "lib"),
-			UnitFile: filepath.Join(dir, "unit"), Agents: filepath.Join(dir, "agents")}
+			UnitDir: dir, Agents: filepath.Join(dir, "agents")}
 	}
 	other := func(unit string) string {
 		name, err := host(unit).Other()
@@ -262,7 +426,7 @@ func TestOneUnitPerMachine(t *testing.T) {
 		require.NoError(t, os.MkdirAll(filepath.Join(dir, "agents", agent), 0o755))
 	}
 	first := host("pet-scheduler-0")
-	require.NoError(t, os.WriteFile(first.UnitFile, []byte(first.unitFile()), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, Name), []byte(first.files()[Name]), 0o644))
 	require.Empty(t, other("pet-scheduler-0"))
 	require.Equal(t, "pet-scheduler/0", other("pet-scheduler-1"))
 	require.Equal(t, "pet-scheduler/0", other("big-pets-3"), "also for another application")
@@ -279,7 +443,7 @@ func TestOneUnitPerMachine(t *testing.T) {
 	assert.EqualError(t, f.Crowded(), "pet-scheduler/0 is on this machine, and a machine has one unit of pet-scheduler: remove pet-scheduler/1 and add a unit on a machine of its own")
 	// It leaves, and leaves the other's daemon alone.
 	s.juju.RemoveUnit(unit(1))
-	f.Leaving, f.Installed = true, true
-	assert.Empty(t, Plan(f))
+	f.Leaving, f.Installed, f.Behind = true, true, true
+	assert.Equal(t, []charm.Step[World]{Forget{}}, Plan(f))
 	assert.NoError(t, Facts{}.Crowded())
 }

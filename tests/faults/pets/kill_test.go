@@ -24,10 +24,11 @@ import (
 	"github.com/dcib/dcib/tests/testbed"
 )
 
-// Files of the daemon that is built for this suite, see charms/pet-scheduler/petd/faults.go.
+// Files of the daemon that is built for this suite, see charms/pet-scheduler/petd/faults.go. The
+// service may write to no folder but its own: install gives it this one.
 const (
-	stepsFile = "/run/pet-scheduler.steps"
-	faultFile = "/run/pet-scheduler.fault"
+	stepsFile = "/run/pet-scheduler-faults/steps"
+	faultFile = "/run/pet-scheduler-faults/fault"
 )
 
 // takeover is how long it may take until another unit acts.
@@ -80,7 +81,7 @@ func (c *crew) install(t *testing.T, unit string) {
 	box.Inside(t, machine, "rm -f "+program) // one that runs cannot be written to
 	box.LXC(t, "file", "push", "--mode", "755", c.program, machine+program)
 	box.Inside(t, machine, fmt.Sprintf(`mkdir -p /etc/systemd/system/pet-scheduler.service.d
-printf '[Service]\nExecStart=\nExecStart=%s daemon %s\nRestart=no\n' >/etc/systemd/system/pet-scheduler.service.d/faults.conf
+printf '[Service]\nExecStart=\nExecStart=%s daemon %s\nRestart=no\nRuntimeDirectory=pet-scheduler-faults\nRuntimeDirectoryPreserve=yes\n' >/etc/systemd/system/pet-scheduler.service.d/faults.conf
 rm -f `+faultFile+`
 systemctl daemon-reload
 systemctl restart pet-scheduler`, program, dir(unit)))

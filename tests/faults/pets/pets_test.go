@@ -154,7 +154,7 @@ func dir(unit string) string { return "/var/lib/dcib/" + strings.ReplaceAll(unit
 
 // tryCall calls the daemon of a unit.
 func tryCall(machine, unit, path, body string, into any) error {
-	args := []string{"exec", machine, "--", "curl", "-sS", "--max-time", "5", "--unix-socket", dir(unit) + "/daemon.sock"}
+	args := []string{"exec", machine, "--", "curl", "-sS", "--max-time", "5", "--unix-socket", dir(unit) + "/run/daemon.sock"}
 	if body != "" {
 		args = append(args, "--data", body)
 	}
