@@ -191,7 +191,7 @@ func TestActionsSayWhatIsWrong(t *testing.T) {
 func TestAKilledDrainShowsInTheStatus(t *testing.T) {
 	s := related(t)
 	s.lxd.Add("c1", "m1", true)
-	s.lxd.Life = 15 // the evacuation is the last that is asked for
+	s.lxd.Life = 16 // the evacuation is the last that is asked for
 	require.NotEmpty(t, s.action("drain", nil).Failure)
 	s.lxd.Life = -1
 	require.Equal(t, drain.Evacuated, s.lxd.Status("m1"))
