@@ -69,6 +69,8 @@ type Relation struct {
 	Published map[string]string
 	Answer    lxdprofile.Answer // Published, read
 	Gone      map[string]bool   // units of Answer that have left for certain
+
+	records map[int]string // units of Answer, by their numbers
 }
 
 // Unit is one unit that asks.
@@ -195,6 +197,7 @@ func (f Facts) observeRelation(ctx context.Context, id string, tools hooktool.To
 	if r.Answer, err = lxdprofile.DecodeAnswer(r.Published); err != nil {
 		r.Answer = lxdprofile.Answer{} // it is written again
 	}
+	r.records = byNumber(r.Answer.Units)
 	for name, state := range r.Answer.Units {
 		// Juju lists to a unit only those whose joining it has handled: to a unit that was
 		// itself just added, none. So a unit is gone when this one has seen it before.

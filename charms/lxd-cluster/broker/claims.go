@@ -210,10 +210,15 @@ func (r Relation) held(o outcome) map[string]hold {
 
 // record returns what was last answered to a unit, by its name here.
 func (r Relation) record(unit string) (lxdprofile.State, bool) {
-	for name, state := range r.Answer.Units {
-		if lxdprofile.UnitNumber(name) == lxdprofile.UnitNumber(unit) {
-			return state, true
-		}
+	state, ok := r.Answer.Units[r.records[lxdprofile.UnitNumber(unit)]]
+	return state, ok
+}
+
+// byNumber indexes the units of an answer by their numbers, which are the same on both sides.
+func byNumber(units map[string]lxdprofile.State) map[int]string {
+	names := map[int]string{}
+	for name := range units {
+		names[lxdprofile.UnitNumber(name)] = name
 	}
-	return lxdprofile.State{}, false
+	return names
 }

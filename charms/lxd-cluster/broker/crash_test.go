@@ -55,11 +55,13 @@ func (a *asker) proveIfAsked() {
 	if a.relation.Databags["lxd-cluster"] == nil {
 		return
 	}
+	answer := a.answer()
 	for i, claim := range a.claims {
-		s := a.state(i)
+		s := answer.Units[claim.Unit]
 		nonce := a.c.lxd.Instances[claim.Instance].Config[s.Key]
 		if s.State == lxdprofile.Challenged && s.Challenge == lxdprofile.ChallengeOf(nonce) {
-			a.prove(i)
+			claim.Challenge, claim.Proof = s.Challenge, claim.Prove(s.Key, nonce)
+			a.say(i)
 		}
 	}
 }

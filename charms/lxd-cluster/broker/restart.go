@@ -32,6 +32,9 @@ func pausedUntil(last lxdprofile.Progress) time.Time {
 	return failed.Add(restartPause)
 }
 
+// maxWait is for how many seconds a request may wait for a unit to be back: a week.
+const maxWait = 7 * 24 * 3600
+
 // restarts says what is to be restarted now, and what became of each relation's request, by
 // relation. Requests are told apart by their ids: one that is done or has failed is over.
 func (f Facts) restarts(outcomes []outcome) ([]charm.Step[*World], map[string]lxdprofile.Progress) {
@@ -52,8 +55,8 @@ func (f Facts) restarts(outcomes []outcome) ([]charm.Step[*World], map[string]lx
 			}
 			continue
 		}
-		if strings.ContainsAny(request.ID, " \n") || request.Batch < 1 {
-			progress[r.ID] = lxdprofile.Progress{ID: request.ID, State: lxdprofile.Failed, Failed: last.Failed, Message: "cannot restart: the request is not one: wanted an id without spaces, and a batch of at least 1"}
+		if strings.ContainsAny(request.ID, " \n") || request.Batch < 1 || request.WaitHealthy < 0 || request.WaitHealthy > maxWait {
+			progress[r.ID] = lxdprofile.Progress{ID: request.ID, State: lxdprofile.Failed, Failed: last.Failed, Message: fmt.Sprintf("cannot restart: the request is not one: wanted an id without spaces, a batch of at least 1, and to wait for 0 to %d seconds", maxWait)}
 			continue
 		}
 		if until := pausedUntil(last); f.Now.Before(until) {
@@ -72,11 +75,12 @@ func (f Facts) restarts(outcomes []outcome) ([]charm.Step[*World], map[string]lx
 		}
 		var step *profiles.Restart
 		step, progress[r.ID] = profiles.Request{Relation: r.ID, Restart: request}.Next(f.units(outcomes[i]), f.onLXD(), f.Failed, f.Now, take)
-		if progress[r.ID].State == lxdprofile.Failed {
-			failed := progress[r.ID]
-			failed.Failed = f.Now.UTC().Format(time.RFC3339)
-			progress[r.ID] = failed
+		p := progress[r.ID]
+		if p.State == lxdprofile.Failed {
+			p.Failed = f.Now.UTC().Format(time.RFC3339)
 		}
+		p.Message = cut(p.Message, maxMessage)
+		progress[r.ID] = p
 		if step != nil && !f.Restarted { // one batch in each hook
 			step.Wait = restartWait
 			steps = append(steps, lift(*step))
