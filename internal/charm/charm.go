@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/dcib/dcib/internal/hooktool"
 )
@@ -185,7 +186,7 @@ func (c Charm[F, W]) run(ctx context.Context, event hooktool.Event, tools hookto
 	}
 	return steps, errors.Join(err, tell(ctx, func(ctx context.Context) error {
 		if message != "" {
-			_ = tools.Log(ctx, level, message)
+			_ = tools.Log(ctx, level, clip(message, logSize))
 		}
 		return report(ctx, tools, plan.Status, plan.Version)
 	}))
@@ -245,7 +246,7 @@ func (c Charm[F, W]) act(ctx context.Context, event hooktool.Event, tools hookto
 	}
 	facts, err := c.observe(ctx, event, world)
 	if err != nil {
-		return tell(ctx, func(ctx context.Context) error { return tools.ActionFail(ctx, err.Error()) })
+		return tell(ctx, func(ctx context.Context) error { return tools.ActionFail(ctx, clip(err.Error(), logSize)) })
 	}
 	call := Call{Params: params, Progress: func(format string, args ...any) {
 		_ = tools.ActionLog(ctx, fmt.Sprintf(format, args...))
@@ -260,10 +261,34 @@ func (c Charm[F, W]) act(ctx context.Context, event hooktool.Event, tools hookto
 			}
 		}
 		if err != nil {
-			return tools.ActionFail(ctx, err.Error())
+			return tools.ActionFail(ctx, clip(err.Error(), logSize))
 		}
 		return nil
 	})
+}
+
+// How many bytes a message may have. Messages list names that others choose, as many as there are; the
+// kernel takes no argument of a hook tool above 128 KiB, and nobody reads as much in a status.
+const (
+	statusSize = 4 << 10
+	logSize    = 32 << 10
+)
+
+// clip returns a message of at most size bytes, cut between characters. The end of a longer one stays,
+// since it says what to do.
+func clip(message string, size int) string {
+	const cut = " … (cut) … "
+	if len(message) <= size {
+		return message
+	}
+	end, begin := (size-len(cut))/2, len(message)-(size-len(cut))/2
+	for end > 0 && !utf8.RuneStart(message[end]) {
+		end--
+	}
+	for begin < len(message) && !utf8.RuneStart(message[begin]) {
+		begin++
+	}
+	return message[:end] + cut + message[begin:]
 }
 
 // report is the one place that writes status.
@@ -272,5 +297,5 @@ func report(ctx context.Context, tools hooktool.Tools, status Status, version st
 	if version != "" {
 		err = tools.VersionSet(ctx, version)
 	}
-	return errors.Join(err, tools.StatusSet(ctx, string(status.Level), status.Message))
+	return errors.Join(err, tools.StatusSet(ctx, string(status.Level), clip(status.Message, statusSize)))
 }

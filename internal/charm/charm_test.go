@@ -3,7 +3,9 @@ package charm_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -142,4 +144,22 @@ func TestLift(t *testing.T) {
 	require.Equal(t, "count to 2", steps[0].Name())
 	require.NoError(t, steps[0].Apply(context.Background(), w))
 	require.Equal(t, 2, w.part.have)
+}
+
+// A message lists what others have named, as much as there is of it.
+func TestMessagesHaveABound(t *testing.T) {
+	for _, unit := range []string{"x", "é", "…"} {
+		juju := hooktooltest.New()
+		u := juju.AddUnit("c/0", "10.0.0.1")
+		tools, _ := juju.Hook("c/0")
+		w := &counter{want: 1, fail: charm.Blocked("still there: %s: move it away", strings.Repeat(unit, 200_000))}
+		require.NoError(t, counting(w).Run(t.Context(), hooktool.Event{Hook: "update-status", Unit: "c/0"}, tools))
+		require.LessOrEqual(t, len(u.Message), 4<<10)
+		require.True(t, utf8.ValidString(u.Message))
+		require.True(t, strings.HasPrefix(u.Message, "still there: "+unit) && strings.HasSuffix(u.Message, unit+": move it away"))
+		require.Contains(t, u.Message, "(cut)")
+		for _, line := range u.Log {
+			require.LessOrEqual(t, len(line), 33<<10)
+		}
+	}
 }
