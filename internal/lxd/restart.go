@@ -22,14 +22,16 @@ const readyEvery = 200 * time.Millisecond
 // instances run on: the package's unit leaves them alone, and the snap's reload is made for
 // that (snap.lxd.daemon's ExecReload).
 func Restart(ctx context.Context) error {
-	restart := []string{"systemctl", "restart", "lxd.service"}
+	restart := [][]string{{"systemctl", "stop", "lxd.service"}, startPackage}
 	if snapped, err := snapped(); err != nil {
 		return err
 	} else if snapped {
-		restart = []string{"systemctl", "reload", "snap.lxd.daemon.service"}
+		restart = [][]string{{"systemctl", "reload", "snap.lxd.daemon.service"}}
 	}
-	if err := run(ctx, restart...); err != nil {
-		return fmt.Errorf("cannot start LXD anew: %w", err)
+	for _, command := range restart {
+		if err := run(ctx, command...); err != nil {
+			return fmt.Errorf("cannot start LXD anew: %w", err)
+		}
 	}
 	return waitReady(ctx)
 }
@@ -58,8 +60,10 @@ func RecoverQuorum(ctx context.Context) error {
 	return waitReady(ctx)
 }
 
-// startPackage starts the package's LXD.
-var startPackage = []string{"systemctl", "start", "lxd.socket", "lxd.service"}
+// startPackage starts the package's LXD. It does not wait for systemd, which counts LXD as started only
+// once it has started its instances, with the delays that they ask for (instancesStart before waitReady
+// in lxd/daemon.go): LXD answers before that.
+var startPackage = []string{"systemctl", "start", "--no-block", "lxd.socket", "lxd.service"}
 
 // stopTime is how long LXD gets to stop by itself: without its database it waits for that
 // for minutes.
