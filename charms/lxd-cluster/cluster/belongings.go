@@ -70,7 +70,18 @@ func (f Facts) owned() string {
 	for n, b := range f.LXD.Owned {
 		names[n] = b.String()
 	}
-	return strings.Join(names, ", ")
+	return some(names, ", ")
+}
+
+// someAtMost is how many names a message lists.
+const someAtMost = 20
+
+// some joins names for a message, the first of them where there are many.
+func some(names []string, sep string) string {
+	if more := len(names) - someAtMost; more > 0 {
+		return strings.Join(names[:someAtMost], sep) + fmt.Sprintf("%sand %d more", sep, more)
+	}
+	return strings.Join(names, sep)
 }
 
 // ofJuju says how the containers go that Juju itself has placed on this machine; empty when there are
@@ -86,7 +97,7 @@ func (f Facts) ofJuju() string {
 	if len(machines) == 0 {
 		return ""
 	}
-	return " (Juju's own: juju remove-machine " + strings.Join(machines, " ") + ")"
+	return " (Juju's own: juju remove-machine " + some(machines, " ") + ")"
 }
 
 // jujuMachine returns the Juju machine of an instance that Juju placed in a machine's LXD: 0/lxd/1 for

@@ -190,7 +190,7 @@ func (s stay) Name() string { return "leave the cluster" }
 
 func (s stay) Apply(context.Context, World) error {
 	return fmt.Errorf("%s still has what cannot leave it: %s: move it away%s or delete it, and the unit goes by itself; to lose it: juju remove-unit --force %s",
-		s.member, strings.Join(s.reasons, "; "), waysAway(s.member, s.reasons), s.unit)
+		s.member, some(s.reasons, "; "), waysAway(s.member, s.reasons), s.unit)
 }
 
 // empty has LXD evacuate the member, and sees to what that leaves undone.

@@ -63,7 +63,7 @@ func whatIsLost(member string, lost []string) string {
 	if len(lost) == 0 {
 		return "nothing is located there; if its machine comes back, its LXD still takes itself for a member"
 	}
-	return fmt.Sprintf("lost with it: %s: they cannot be recovered, unless their disks are on storage that other members reach (then first: lxc move NAME --target MEMBER); if the machine can be started again, start it instead of removing %s", strings.Join(lost, "; "), member)
+	return fmt.Sprintf("lost with it: %s: they cannot be recovered, unless their disks are on storage that other members reach (then first: lxc move NAME --target MEMBER); if the machine can be started again, start it instead of removing %s", some(lost, "; "), member)
 }
 
 // located lists what only that member has, in words.
