@@ -162,10 +162,16 @@ func (f *Facts) observeRequest(ctx context.Context, w World, bag map[string]stri
 		return nil
 	}
 	app, err := w.Tools.RelationApp(ctx, f.Relation)
-	if err != nil || app == "" {
+	if errors.Is(err, hooktool.ErrNotFound) || err == nil && app == "" {
+		return nil // it has just left
+	}
+	if err != nil {
 		return err
 	}
 	answer, err := w.Tools.RelationGet(ctx, f.Relation, app)
+	if errors.Is(err, hooktool.ErrNotFound) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

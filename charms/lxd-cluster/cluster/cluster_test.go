@@ -340,3 +340,31 @@ func TestAnyOrderMakesOneCluster(t *testing.T) {
 		}
 	})
 }
+
+// gone has the databag of a unit not found, as Juju has it of one that has just left.
+type gone struct {
+	hooktool.Tools
+	unit string
+}
+
+func (g gone) RelationGet(ctx context.Context, relation, owner string) (map[string]string, error) {
+	if owner == g.unit {
+		return nil, fmt.Errorf("cannot run relation-get: %w", hooktool.ErrNotFound)
+	}
+	return g.Tools.RelationGet(ctx, relation, owner)
+}
+
+func TestAUnitThatHasJustLeftFailsNoHook(t *testing.T) {
+	m := formed(t, 3)
+	c := m.charm()
+	open := c.World
+	c.World = func(event hooktool.Event, tools hooktool.Tools) World {
+		w := open(event, tools)
+		w.Tools = gone{tools, "lxd-cluster/2"}
+		return w
+	}
+	for _, unit := range []string{"lxd-cluster/0", "lxd-cluster/1"} {
+		require.NoError(t, crashtest.Try(m.w.gate, m.juju, c, hooktool.Event{Hook: "update-status", Unit: unit}))
+		require.Equal(t, "active", m.juju.Units[unit].Status)
+	}
+}

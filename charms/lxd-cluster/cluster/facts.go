@@ -182,9 +182,14 @@ func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w World)
 		return err
 	}
 	for _, unit := range units {
-		if f.Peers[unit], err = readBag(ctx, w.Tools, f.Relation, unit); err != nil {
+		bag, err := readBag(ctx, w.Tools, f.Relation, unit)
+		if errors.Is(err, hooktool.ErrNotFound) {
+			continue // Juju still lists a unit that has just left
+		}
+		if err != nil {
 			return err
 		}
+		f.Peers[unit] = bag
 	}
 	if f.LXD.Clustered {
 		address := f.LXD.address()

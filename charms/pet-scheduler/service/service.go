@@ -180,6 +180,9 @@ func Observe(ctx context.Context, w World, offer lxdhttps.Offer) (f Facts, err e
 	}
 	for _, unit := range others {
 		bag, err := w.Tools.RelationGet(ctx, f.Relation, unit)
+		if errors.Is(err, hooktool.ErrNotFound) {
+			continue // Juju still lists a unit that has just left
+		}
 		if err != nil {
 			return f, err
 		}
