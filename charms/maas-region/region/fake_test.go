@@ -55,7 +55,15 @@ type site struct {
 	secret   string // MAAS's
 	made     int    // passwords made up
 	deaf     bool   // PostgreSQL listens on localhost alone, until it starts again
+	waits    func() // what happens while a hook waits
 	servers  []*httptest.Server
+}
+
+// stopped is a rack whose unit has stopped it, as it does before it leaves.
+func (s *site) stopped(hostname string) {
+	for _, r := range s.maas.Racks {
+		r.Dead = r.Dead || r.Hostname == hostname
+	}
 }
 
 func newSite(t require.TestingT, gate *crashtest.Gate, dir string) *site {
@@ -324,7 +332,12 @@ func (s *site) charm() charm.Charm[Facts, *World] {
 					}
 					return errors.New("connection refused")
 				},
-				Wait: func(context.Context, func() bool) {},
+				Wait: func(_ context.Context, done func() bool) {
+					if s.waits != nil {
+						s.waits()
+						done()
+					}
+				},
 			}
 		},
 		Observe: Observe,

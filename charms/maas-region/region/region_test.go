@@ -528,6 +528,7 @@ func TestRacks(t *testing.T) {
 	require.Equal(t, offer.SecretID, r.Databags["maas-region"]["maas_secret_id"])
 
 	// One leaves.
+	s.stopped("rack0")
 	s.juju.RemoveUnit("maas-rack/0")
 	s.settle()
 	require.Len(t, s.maas.Racks, 1)
@@ -535,6 +536,7 @@ func TestRacks(t *testing.T) {
 
 	// The last that serves DHCP somewhere is not deleted without a word.
 	s.maas.Racks[0].OnlyDHCP = true
+	s.stopped("rack1")
 	s.juju.RemoveUnit("maas-rack/1")
 	s.settle()
 	require.Equal(t, "blocked", s.juju.Units[unit0].Status)
@@ -574,6 +576,31 @@ func TestARackCannotHaveAnotherDeleted(t *testing.T) {
 		require.Len(t, s.maas.Racks, 2)
 	}
 	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+}
+
+// Name and identity of a rack can be had by whoever sees it: one that runs, and is none of the
+// relation's, is not the one that left.
+func TestARackThatRunsIsNotStruckOff(t *testing.T) {
+	s := ready(t, 1)
+	s.relate(maascontroller.Rack{Unit: "maas-rack/0", FQDN: "rack0", SystemID: "aaa"})
+	s.maas.Racks = append(s.maas.Racks, &maastest.Controller{SystemID: "ccc", Hostname: "byhand"}) // of no unit
+	other := s.juju.Relate("maas-region:maas", "remote-7:maas")
+	s.juju.AddUnit("remote-7/0", "10.0.2.1")
+	other.Databags["remote-7/0"] = maascontroller.Rack{Unit: "x/0", FQDN: "byhand", SystemID: "ccc"}.Encode()
+	s.settle()
+	s.juju.RemoveUnit("remote-7/0")
+	s.settle()
+	require.Len(t, s.maas.Racks, 2)
+	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+	require.Contains(t, strings.Join(s.juju.Units[unit0].Log, "\n"), "rack byhand (ccc), which remote-7/0 was, runs and stays in MAAS")
+	s.clear(t)
+
+	// MAAS sees a moment later that a rack which left has stopped.
+	s.waits = func() { s.stopped("rack0") }
+	s.juju.RemoveUnit("maas-rack/0")
+	s.settle()
+	require.Len(t, s.maas.Racks, 1)
+	require.Equal(t, "ccc", s.maas.Racks[0].SystemID)
 }
 
 func TestActions(t *testing.T) {

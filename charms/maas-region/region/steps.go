@@ -321,21 +321,36 @@ func (s tellRacks) Apply(ctx context.Context, w *World) error {
 
 func (s strike) Name() string { return "strike rack " + s.rack.Hostname + " of " + s.unit + " off" }
 
+// stopTime is how long MAAS may take to see that a rack which has left has stopped.
+const stopTime = time.Minute
+
 // Apply deletes a rack that has left. What a rack says of itself is a claim: only the one
-// that has both its identity and its name is deleted, and none that is still related.
+// that has both its identity and its name is deleted, none that is still related, and none
+// that runs. A unit that leaves stops its rack before, so one that runs is another's, or was
+// taken from Juju by force.
 func (s strike) Apply(ctx context.Context, w *World) error {
 	c, err := w.client(ctx)
 	if err != nil {
 		return retried(err)
 	}
-	racks, err := c.Racks(ctx)
+	meant, err := s.find(ctx, c)
 	if err != nil {
 		return retried(err)
 	}
-	for _, r := range racks {
-		named := r.Hostname == s.rack.Hostname && (s.rack.SystemID == "" || s.rack.SystemID == r.SystemID)
-		kept := slices.ContainsFunc(s.keep, func(k Rack) bool { return k.SystemID == r.SystemID || k.Hostname == r.Hostname })
-		if !named || kept {
+	if slices.ContainsFunc(meant, alive) {
+		limited, cancel := context.WithTimeout(ctx, stopTime)
+		w.Wait(limited, func() bool {
+			racks, err := s.find(limited, c)
+			if err == nil {
+				meant = racks
+			}
+			return err == nil && !slices.ContainsFunc(racks, alive)
+		})
+		cancel()
+	}
+	for _, r := range meant {
+		if alive(r) {
+			_ = w.Tools.Log(ctx, "WARNING", fmt.Sprintf("rack %s (%s), which %s was, runs and stays in MAAS: if it is to go, stop it, and juju run %s remove-controller system-id=%s", r.Hostname, r.SystemID, s.unit, w.Unit, r.SystemID))
 			continue
 		}
 		err := c.DeleteRack(ctx, r.SystemID, false)
@@ -348,6 +363,19 @@ func (s strike) Apply(ctx context.Context, w *World) error {
 	}
 	return nil
 }
+
+// find returns the racks of MAAS that the unit which left may have been.
+func (s strike) find(ctx context.Context, c *maas.Client) ([]maas.Controller, error) {
+	racks, err := c.Racks(ctx)
+	return slices.DeleteFunc(racks, func(r maas.Controller) bool {
+		named := r.Hostname == s.rack.Hostname && (s.rack.SystemID == "" || s.rack.SystemID == r.SystemID)
+		kept := slices.ContainsFunc(s.keep, func(k Rack) bool { return k.SystemID == r.SystemID || k.Hostname == r.Hostname })
+		return !named || kept
+	}), err
+}
+
+// alive reports whether MAAS is connected to a rack.
+func alive(c maas.Controller) bool { return c.State() == "running" || c.State() == "degraded" }
 
 func (s remember) Name() string { return s.what }
 
