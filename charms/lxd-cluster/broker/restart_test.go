@@ -248,6 +248,26 @@ func TestARestartDoesNotHoldAHook(t *testing.T) {
 	})
 }
 
+// An instance that LXD has stopped, and not started again, is started by a later hook.
+func TestAnInstanceIsNotLeftStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.policy(wide)
+		a := c.ask(shop, "web", 1, "security.nesting=true").settle()
+		c.lxd.Hangs = map[string]bool{"juju-web-0": true}
+		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1})
+		c.hook()
+		c.lxd.Stuck("juju-web-0")
+		c.lxd.Instances["juju-web-0"].StatusCode = api.Stopped
+		c.hook()
+		assert.Equal(t, api.Stopped, c.lxd.Instances["juju-web-0"].StatusCode, "LXD may be about to start it")
+		c.lxd.Now = c.lxd.Now.Add(time.Minute)
+		c.hook()
+		assert.Equal(t, api.Running, c.lxd.Instances["juju-web-0"].StatusCode)
+		assert.Equal(t, lxdprofile.Done, a.answer().Restart.State)
+	})
+}
+
 // What never shuts down fails the request, and the relation's next one has to wait, whatever it
 // sends in between.
 func TestOneFailedRestartAtATime(t *testing.T) {

@@ -28,6 +28,9 @@ const stopTimeout = 120
 const (
 	restartTime  = stopTimeout*time.Second + time.Minute
 	restartTries = 2
+	// LXD starts an instance again as soon as it has stopped: one that is seen stopped so long
+	// after the request stays so, unless LXD is asked again.
+	stoppedTime = time.Minute
 )
 
 // RestartKey is the instance option with the note of a restart that was asked for over a
@@ -95,7 +98,7 @@ func (r Request) Next(units []Unit, instances map[string]Instance, failed map[st
 		instance := instances[u.Instance]
 		n, noted := instance.note(r.Relation)
 		switch mine := noted && n.request == r.ID; {
-		case mine && instance.Started.Equal(n.started) && n.underWay(now):
+		case mine && instance.Started.Equal(n.started) && instance.underWay(n, now):
 			restarting = append(restarting, u.Name)
 		case mine && instance.Started.Equal(n.started) && n.tries >= restartTries:
 			return nil, say(lxdprofile.Failed, "LXD has not restarted instance %s of %s within %s: it does not shut down, or does not start: look at it, then ask again", u.Instance, u.Name, restartTime)
@@ -179,15 +182,21 @@ func Forget(relation string, instances map[string]Instance) []charm.Step[*World]
 	return steps
 }
 
-// underWay reports whether the restart may be under way at that time.
-func (n note) underWay(now time.Time) bool { return now.Before(n.asked.Add(restartTime)) }
+// underWay reports whether a restart that has not been done may be under way at that time.
+func (i Instance) underWay(n note, now time.Time) bool {
+	if i.Running {
+		return now.Before(n.asked.Add(restartTime))
+	}
+	return now.Before(n.asked.Add(stoppedTime))
+}
 
 // Busy reports whether LXD may be restarting the instance at that time. An update of an instance
-// ends its restart half-way (LXD's update inherits the lock of the restart and releases it,
-// lxd/instance/drivers/driver_lxc.go, Update), so none is made then.
+// ends its restart half-way, so none is made then: LXD's update inherits the lock of the restart
+// and releases it (lxd/instance/drivers/driver_lxc.go, Update); the instance stops, and LXD 5.0.2
+// then refuses to start it ("Instance is busy running a stop operation").
 func (i Instance) Busy(now time.Time) bool {
 	for key := range i.Own {
-		if n, noted := parseNote(i.Own[key]); strings.HasPrefix(key, restartPrefix) && noted && !i.Started.After(n.started) && n.underWay(now) {
+		if n, noted := parseNote(i.Own[key]); strings.HasPrefix(key, restartPrefix) && noted && !i.Started.After(n.started) && i.underWay(n, now) {
 			return true
 		}
 	}
