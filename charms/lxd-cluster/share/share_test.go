@@ -422,10 +422,18 @@ func TestCrashes(t *testing.T) {
 		evil := h.relate("remote-0123456789abcdef", "evil", rogue)
 		evil.wish = h.wish
 		theirs := lxdprofile.CephAccess{Monitors: []string{"203.0.113.1"}, User: "web", Key: key}
+		// And one that has proven who it is, and says that it is the first.
+		other := h.relate("remote-0123456789abcde0", "other", rogue)
+		other.prove()
+		other.wish = h.wish
+		others := lxdprofile.CephAccess{Monitors: []string{"203.0.113.2"}, User: "web", Key: key}
 		run.Always = func() {
 			for _, unit := range []string{"lxd-cluster/0", "lxd-cluster/1"} {
 				for name, text := range h.files(unit) {
 					require.NotContains(run, text, "203.0.113.1", "%s on %s", name, unit)
+					if strings.HasPrefix(name, h.cluster) {
+						require.NotContains(run, text, "203.0.113.2", "%s on %s", name, unit)
+					}
 				}
 			}
 		}
@@ -433,9 +441,13 @@ func TestCrashes(t *testing.T) {
 		h.sealTo(access, keys())
 		evil.cluster = h.cluster
 		evil.sealTo(theirs, keys())
+		other.sealTo(others, keys())
 		hooks(2)
 		h.juju.Unrelate(evil.relation)
 		hooks(2)
+		h.juju.Unrelate(other.relation)
+		hooks(2)
+		require.Len(run, h.files("lxd-cluster/0"), 2)
 		return map[string]any{"0": h.files("lxd-cluster/0"), "1": h.files("lxd-cluster/1")}
 	}, crashtest.Late, crashtest.Lost)
 }

@@ -3,6 +3,8 @@ package lxdprofile_test
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -60,6 +62,45 @@ func TestWhatCannotBeRead(t *testing.T) {
 	for _, owner := range []string{"sub/4", "other/3", "remote-0123/4", "sub", "remote-0123/x"} {
 		_, err = lxdprofile.DecodeClaim(owner, lxdprofile.Claim{Unit: "sub/3", Principal: "web/3", ModelUUID: "u", Instance: "i"}.Encode())
 		assert.ErrorContains(t, err, "cannot believe the claim of "+owner, owner)
+	}
+}
+
+// Names, ids and hashes become parts of answers, logs, names and marks: they are short and have no
+// lines.
+func TestWordsAreShort(t *testing.T) {
+	wish := lxdprofile.Wish{Application: "web", Model: "shop", ModelUUID: "u-1", RolledBack: "r"}.Encode()
+	claim := lxdprofile.Claim{Unit: "sub/3", Principal: "web/3", ModelUUID: "u-1", Instance: "juju-1-3", Challenge: "c", Proof: "p", Started: "s"}.Encode()
+	read := map[string]func(bag map[string]string) error{
+		"wish":  func(bag map[string]string) error { _, err := lxdprofile.DecodeWish(bag); return err },
+		"claim": func(bag map[string]string) error { _, err := lxdprofile.DecodeClaim("sub/3", bag); return err },
+	}
+	for kind, bag := range map[string]map[string]string{"wish": wish, "claim": claim} {
+		require.NoError(t, read[kind](bag))
+		for key := range bag {
+			if key == "version" || key == "profile" {
+				continue
+			}
+			for _, bad := range []string{strings.Repeat("x", 257), "a\nb", "a\x00", "\u202e", "\xff"} {
+				other := maps.Clone(bag)
+				other[key] = bad
+				assert.ErrorContains(t, read[kind](other), "cannot read lxd-profile: "+key+" is ", "%s of a %s", key, kind)
+			}
+		}
+	}
+	wish["restart"] = `{"id": "a\nb", "batch": 1}`
+	assert.ErrorContains(t, read["wish"](wish), "the id of restart is")
+}
+
+// The name of a relation's Ceph cluster is the provider's, and no two relations have the same.
+func TestCephClusters(t *testing.T) {
+	seen := map[string]bool{}
+	for _, model := range []string{"m1", "m2", "m1\nlxd-profile:1"} {
+		for i := range 1000 {
+			name := lxdprofile.CephCluster(model, fmt.Sprintf("lxd-profile:%d", i))
+			assert.Regexp(t, `^dcib-[0-9a-f]{16}$`, name)
+			assert.False(t, seen[name])
+			seen[name] = true
+		}
 	}
 }
 
