@@ -26,6 +26,7 @@ import (
 
 	lxdclient "github.com/canonical/lxd/client"
 
+	"github.com/dcib/dcib/internal/host/atomicfile"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 )
 
@@ -46,21 +47,28 @@ const (
 type Identity struct {
 	Certificate string // PEM
 	pair        tls.Certificate
-	dir         string // the unit's state directory
+	sessions    string // where sessions with LXD are kept
+}
+
+// KeepSessions returns the identity with its TLS sessions with LXD kept in another folder than
+// that of its files: a daemon that may not write there has one of its own.
+func (id Identity) KeepSessions(dir string) Identity {
+	id.sessions = dir
+	return id
 }
 
 // Load reads the identity in dir. ok is false when there is none that can be used for
 // another month, and Create should make one.
 func Load(dir string) (id Identity, ok bool, err error) {
-	certificate, err := os.ReadFile(filepath.Join(dir, certificateFile))
-	if errors.Is(err, fs.ErrNotExist) {
+	certificate, err := atomicfile.Read(filepath.Join(dir, certificateFile))
+	if atomicfile.Unusable(err) {
 		return Identity{}, false, nil
 	}
 	if err != nil {
 		return Identity{}, false, fmt.Errorf("cannot read the client certificate: %w", err)
 	}
-	key, err := os.ReadFile(filepath.Join(dir, keyFile))
-	if errors.Is(err, fs.ErrNotExist) {
+	key, err := atomicfile.Read(filepath.Join(dir, keyFile))
+	if atomicfile.Unusable(err) {
 		return Identity{}, false, nil
 	}
 	if err != nil {
@@ -71,7 +79,7 @@ func Load(dir string) (id Identity, ok bool, err error) {
 		// Half of an older pair, left by a unit that was killed: make another.
 		return Identity{}, false, nil
 	}
-	return Identity{Certificate: string(certificate), pair: pair, dir: dir}, true, nil
+	return Identity{Certificate: string(certificate), pair: pair, sessions: dir}, true, nil
 }
 
 // Create makes an identity for a unit in dir, unless a good one is there.
@@ -91,12 +99,11 @@ func Create(dir, unit string) error {
 	if err != nil {
 		return fmt.Errorf("cannot make a client certificate: %w", err)
 	}
-	now := time.Now()
 	template := &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: unit, Organization: []string{"dcib"}},
-		NotBefore:    now.Add(-time.Hour), // clocks differ
-		NotAfter:     now.Add(lifetime),
+		NotBefore:    time.Unix(0, 0), // also where a machine has lost its clock
+		NotAfter:     time.Now().Add(lifetime),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
@@ -114,23 +121,12 @@ func Create(dir, unit string) error {
 		mode       fs.FileMode
 	}{{keyFile, "PRIVATE KEY", keyDER, 0o600}, {certificateFile, "CERTIFICATE", der, 0o644}} {
 		text := pem.EncodeToMemory(&pem.Block{Type: file.kind, Bytes: file.der})
-		if err := replace(filepath.Join(dir, file.name), text, file.mode); err != nil {
+		// One that is replaced passes on that the daemon may read it.
+		if err := atomicfile.Write(filepath.Join(dir, file.name), text, atomicfile.Options{Mode: file.mode, Keep: true}); err != nil {
 			return fmt.Errorf("cannot keep the client certificate: %w", err)
 		}
 	}
 	return nil
-}
-
-// replace writes a file so that it is there whole or not at all.
-func replace(path string, text []byte, mode fs.FileMode) error {
-	temp := path + ".new"
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.WriteFile(temp, text, mode); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
 }
 
 // How long a member may take to be reached and to answer before the next one is tried.
@@ -236,7 +232,7 @@ func Prepare(server lxdclient.InstanceServer) (member string, err error) {
 // tlsConfig pins the server's very certificate: every member of a cluster shows the same
 // one, whatever its address, and no authority signed it.
 func tlsConfig(server *x509.Certificate, id Identity) *tls.Config {
-	known := newSessions(id.dir, server.Raw, id.pair.Leaf.Raw)
+	known := newSessions(id.sessions, server.Raw, id.pair.Leaf.Raw)
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		Certificates:       []tls.Certificate{id.pair},

@@ -61,6 +61,22 @@ func TestIdentity(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, id.Certificate, again.Certificate)
 
+	// Emptied by a power loss: another is made, and what may read it stays.
+	for _, name := range []string{"client.key", "client.crt"} {
+		require.NoError(t, os.Chmod(filepath.Join(dir, name), 0o640))
+		require.NoError(t, os.Truncate(filepath.Join(dir, name), 0))
+		_, ok, err = Load(dir)
+		require.NoError(t, err)
+		require.False(t, ok, name)
+		require.NoError(t, Create(dir, "pet-scheduler/0"))
+		_, ok, err = Load(dir)
+		require.NoError(t, err)
+		require.True(t, ok, name)
+		info, err := os.Stat(filepath.Join(dir, name))
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o640), info.Mode().Perm())
+	}
+
 	// Killed between the key and the certificate.
 	other := filepath.Join(t.TempDir(), "other")
 	require.NoError(t, Create(other, "x"))

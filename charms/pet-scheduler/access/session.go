@@ -9,10 +9,13 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"time"
+
+	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
-// sessionFile holds the last TLS session with LXD, in a unit's state directory. It is as secret
-// as the key beside it.
+// sessionFile holds the last TLS session with LXD, in a unit's state directory for its hooks and in
+// the daemon's own folder for the daemon. It is as secret as the key. Both go when the unit is
+// removed; a temporary one that a killed process left goes with the next that is kept.
 const sessionFile = "session"
 
 // stale is how old a session may get before it is kept anew: Go's servers, and so LXD, forget
@@ -82,6 +85,6 @@ func (s *sessions) Put(address string, resumption *tls.ClientSessionState) {
 		return
 	}
 	if text, err := json.Marshal(kept); err == nil {
-		_ = replace(s.path, text, 0o600)
+		_ = atomicfile.Write(s.path, text, atomicfile.Options{})
 	}
 }

@@ -209,7 +209,13 @@ func (c Client) Release(ctx context.Context, pet string) error {
 	return c.ask(ctx, http.MethodDelete, "/1/holds/"+url.PathEscape(pet), nil, &h)
 }
 
+// answerTime is how long the daemon may take for a call, which is longer than its store may: who
+// calls holds the machine's lock.
+const answerTime = 45 * time.Second
+
 func (c Client) ask(ctx context.Context, method, path string, body, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	var text bytes.Buffer
 	if body != nil {
 		if err := json.NewEncoder(&text).Encode(body); err != nil {
@@ -221,6 +227,9 @@ func (c Client) ask(ctx context.Context, method, path string, body, into any) er
 		return fmt.Errorf("cannot ask the daemon: %w", err)
 	}
 	response, err := c.http.Do(request)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("cannot get an answer of the daemon within %s: is a majority of the units up? %w", answerTime, err)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot reach the daemon: is pet-scheduler.service up? %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/access"
+	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/drain/lxdlayer"
@@ -83,7 +84,7 @@ func Reach(ctx context.Context, dir, member string, offer lxdhttps.Offer, may fu
 	if !ok {
 		return nil, fmt.Errorf("cannot reach LXD: this unit has no client certificate in %s yet", dir)
 	}
-	near, err := access.Reach(ctx, offer, id, may)
+	near, err := access.Reach(ctx, offer, id.KeepSessions(control.RunDir(dir)), may)
 	if err != nil {
 		return nil, err
 	}
@@ -124,6 +125,7 @@ type Facts struct {
 	BadOffer  string // why the offer cannot be used
 
 	LXD         LXD    // nil as long as it cannot be reached
+	end         func() // ends the connection with it
 	Unreachable string // why
 	Trusted     bool
 	Members     []drain.Member
@@ -201,16 +203,33 @@ func (f *Facts) readOfferOf(ctx context.Context, tools hooktool.Tools, owner str
 	return ok, nil
 }
 
-// ask asks LXD what it can tell.
+// Bounds of what LXD may take: a hook and an action hold the machine's lock.
+const (
+	// asking is for all members to be tried, and one of them to answer.
+	asking = 30 * time.Second
+	// putting is what an action may take beyond its timeout, to start what it has stopped.
+	putting = 5 * time.Minute
+)
+
+// ask asks LXD what it can tell. The connection is for an action's life.
 func (f *Facts) ask(ctx context.Context, world World) error {
-	lxd, err := world.Connect(ctx, f.Offer, f.Identity)
+	life, end := context.WithCancel(ctx)
+	timer := time.AfterFunc(asking, end)
+	lxd, err := world.Connect(life, f.Offer, f.Identity)
+	var glance Glance
+	if err == nil {
+		glance, err = lxd.Glance()
+	}
 	if err != nil {
+		if life.Err() != nil && ctx.Err() == nil {
+			err = fmt.Errorf("cannot reach LXD: it has not answered for %s", asking)
+		}
+		timer.Stop()
+		end()
 		return err
 	}
-	glance, err := lxd.Glance()
-	if err != nil {
-		return err
-	}
+	timer.Stop()
+	f.end = end
 	f.LXD, f.Trusted, f.Members, f.Records = lxd, glance.Trusted, glance.Members, glance.Records
 	return nil
 }
@@ -344,6 +363,7 @@ func act(ctx context.Context, facts Facts, world World, call charm.Call, kind st
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds*float64(time.Second)))
 	defer cancel()
+	defer time.AfterFunc(time.Duration(seconds*float64(time.Second))+putting, facts.end).Stop()
 	pet, known, err := configured(ctx, world, call.String("pet"))
 	if err != nil {
 		return nil, err

@@ -57,7 +57,7 @@ func identify(dir, address string, founds bool) (who identity, in bool, err erro
 // listed returns the id that the node of that address has in the list of nodes that was last kept
 // in a folder; 0 when it is not in it.
 func listed(dir, address string) uint64 {
-	var nodes []client.NodeInfo
+	var nodes []identity
 	text, err := atomicfile.Read(filepath.Join(dir, nodesFile))
 	if err != nil || yaml.Unmarshal(text, &nodes) != nil {
 		return 0
