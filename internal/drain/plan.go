@@ -127,6 +127,9 @@ func PlanDrain(view View, name string, force bool) Plan {
 	plan := Plan{verb: "drain", Member: name}
 	if drainedBefore {
 		plan.record = record.clone()
+		if record.Evacuating { // it is a drain from now on
+			plan.record.Evacuating, plan.record.By = false, ""
+		}
 	} else {
 		plan.record = &Record{}
 		for _, i := range view.Instances {

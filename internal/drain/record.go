@@ -29,6 +29,9 @@ type Record struct {
 	// it is evacuated; Was is its scheduler.instance before.
 	Closed bool   `json:"closed,omitempty"`
 	Was    string `json:"scheduler,omitempty"`
+	// Evacuating tells that it is not a drain but the beginning of an evacuation, see
+	// Drainer.MoveHeld.
+	Evacuating bool `json:"evacuating,omitempty"`
 	// Entries are the instances that were on the member.
 	Entries []Entry `json:"instances"`
 	// Strangers are instances that were elsewhere when the drain began although their

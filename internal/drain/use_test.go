@@ -164,3 +164,44 @@ func TestNoMemberWithoutWhatItUsesGetsAnInstance(t *testing.T) {
 		}
 	})
 }
+
+// What is moved before an evacuation runs, and is in its group, wherever the mover is killed and
+// begun again, or undone; no record of it is left.
+func TestMovingWhatLXDWouldStopMayBeKilledAtEachCall(t *testing.T) {
+	for _, undone := range []bool{false, true} {
+		for life := range 40 {
+			lxd := bridged([]string{"pet", "b", "c"}, "pet", "b")
+			lxd.Member[1].Groups = []string{"web"}
+			lxd.Add("web", "pet", true).Uses = onBr0
+			lxd.Add("idle", "pet", false).Uses = onBr0
+			lxd.Add("free", "pet", true)
+			lxd.Instance[0].Group = "web"
+			d := drainer(lxd)
+			move := func() error { return d.MoveHeld(t.Context(), survey(t, lxd), "pet") }
+			view := survey(t, lxd)
+			lxd.Life = life
+			_ = d.MoveHeld(t.Context(), view, "pet")
+			lxd.Life = -1
+			home := "b"
+			if undone {
+				if len(lxd.Journal) == 0 {
+					continue // it had not begun, or was over
+				}
+				_, err := d.Undrain(t.Context(), "pet")
+				require.NoError(t, err)
+				home = "pet"
+			} else {
+				require.NoError(t, move())
+			}
+			require.Empty(t, lxd.Journal)
+			require.Zero(t, lxd.Evacuates)
+			for _, i := range lxd.Instance {
+				require.Equal(t, i.Name != "idle", i.Running, "%s after %d calls", i.Ref, life)
+				if i.Name != "free" {
+					require.Equal(t, home, i.Member, "%s after %d calls", i.Ref, life)
+				}
+			}
+			require.Equal(t, "web", lxd.Instance[0].Group, "after %d calls", life)
+		}
+	}
+}

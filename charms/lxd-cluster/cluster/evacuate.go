@@ -42,7 +42,7 @@ func Evacuate(ctx context.Context, f Facts, w World, call charm.Call) (map[strin
 		return nil, fmt.Errorf("cannot evacuate %s: %s", s.name, why)
 	}
 	return s.change(ctx, drain.Evacuated, func(ctx context.Context, member string, progress func(string)) error {
-		d := drain.Drainer{Cluster: s.guests, Journal: s.guests, By: f.Unit, Progress: func(format string, args ...any) { progress(fmt.Sprintf(format, args...)) }}
+		d := drain.Drainer{Cluster: s.guests, Journal: s.guests, By: f.Unit, Now: w.Now, Progress: func(format string, args ...any) { progress(fmt.Sprintf(format, args...)) }}
 		if err := d.MoveHeld(ctx, s.before, member); err != nil {
 			return err
 		}
@@ -58,6 +58,15 @@ func Restore(ctx context.Context, f Facts, w World, call charm.Call) (map[string
 	s, err := f.memberState(ctx, w, "restore", call)
 	if err != nil {
 		return nil, err
+	}
+	if s.before.Records[s.name].Evacuating {
+		// An evacuation was killed before LXD had begun with it.
+		d := drain.Drainer{Cluster: s.guests, Journal: s.guests, By: f.Unit, Now: w.Now, Progress: call.Progress}
+		if _, err := d.Undrain(ctx, s.name); err != nil {
+			return nil, err
+		}
+		after, err := drain.Look(ctx, s.guests, s.guests)
+		return s.results(after, drain.Online), err
 	}
 	return s.change(ctx, drain.Online, s.guests.Restore)
 }
@@ -90,7 +99,7 @@ func (f Facts) memberState(ctx context.Context, w World, verb string, call charm
 	if s.before, err = drain.Survey(ctx, s.guests, s.guests, s.name); err != nil {
 		return nil, err
 	}
-	if record, drained := s.before.Records[s.name]; drained {
+	if record, drained := s.before.Records[s.name]; drained && !record.Evacuating {
 		if hooktool.AppOf(record.By) == hooktool.AppOf(f.Unit) {
 			return nil, fmt.Errorf("cannot %s %s: unit %s is leaving the cluster with it", verb, s.name, record.By)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/drain/draintest"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 )
@@ -129,6 +130,53 @@ func TestWhatIsOnABridgeOfTheHostIsEvacuatedToo(t *testing.T) {
 	require.Empty(t, did.Failure)
 	requireKept(t, m.inside(), 9)
 	require.Equal(t, "3", did.Results["instances"])
+}
+
+// An evacuation that was killed before LXD had begun with it is carried on with, undone by restore,
+// or taken over by a drain.
+func TestAnEvacuationThatWasKilledEarly(t *testing.T) {
+	for _, next := range []string{"evacuate", "restore", "drain"} {
+		t.Run(next, func(t *testing.T) {
+			m := formed(t, 3)
+			has := drain.Room{Has: map[string]bool{"bridge br0": true}}
+			m.inside().Room = map[string]drain.Room{hostOf(1): has, hostOf(2): has, hostOf(0): {Has: map[string]bool{}}}
+			a1 := m.inside().Find(drain.Ref{Project: "default", Name: "a1"})
+			a1.Uses = []drain.Use{{Device: "nic eth0", Wants: "bridge br0"}}
+			view, err := drain.Survey(t.Context(), m.inside(), m.inside(), hostOf(1))
+			require.NoError(t, err)
+			m.inside().Fail = func(call string, i drain.Ref) error {
+				if call == "move" {
+					m.inside().Life = 0
+				}
+				return nil
+			}
+			d := drain.Drainer{Cluster: m.inside(), Journal: m.inside(), By: "lxd-cluster/0"}
+			require.ErrorIs(t, d.MoveHeld(t.Context(), view, hostOf(1)), draintest.ErrKilled)
+			m.inside().Fail, m.inside().Life = nil, -1
+			require.False(t, a1.Running)
+			require.Len(t, m.inside().Journal, 1)
+
+			if next == "drain" {
+				d.By = "pet-scheduler/0"
+				_, err := d.Drain(t.Context(), hostOf(1), false)
+				require.NoError(t, err)
+				require.Contains(t, m.changeState(t, "evacuate", on(hostOf(1))).Failure, "pet-scheduler/0 has drained it")
+				_, err = d.Undrain(t.Context(), hostOf(1))
+				require.NoError(t, err)
+			} else {
+				did := m.changeState(t, next, on(hostOf(1)))
+				require.Empty(t, did.Failure)
+			}
+			require.Empty(t, m.inside().Journal)
+			require.True(t, a1.Running)
+			if next == "evacuate" {
+				require.Equal(t, hostOf(2), a1.Member)
+				require.Empty(t, m.changeState(t, "restore", on(hostOf(1))).Failure)
+			}
+			require.Equal(t, hostOf(1), a1.Member)
+			requireKept(t, m.inside(), 9)
+		})
+	}
 }
 
 func TestAnEvacuationThatFailsSaysHowItIs(t *testing.T) {
