@@ -240,6 +240,10 @@ func (c Cluster) Start(ctx context.Context, i drain.Ref, member string) error {
 // takes to shut down (boot.host_shutdown_timeout).
 const defaultShutdown = 30
 
+// longestShutdown is how many seconds an instance has for it at most, whatever it says: its owner
+// writes that option, and would keep a member from being emptied by it.
+const longestShutdown = 3600
+
 // Stop implements drain.Cluster. Only what had its time to shut down is stopped by force. With one
 // of forty LXD 5.0 gives up at once ("shutting down the container failed") although it is on its
 // way down, and LXD's own evacuation then kills it (lxd 5.0.2, lxd/api_cluster.go): it is asked
@@ -262,6 +266,7 @@ func (c Cluster) stop(ctx context.Context, i drain.Ref, began time.Time) error {
 		if err != nil {
 			timeout = defaultShutdown
 		}
+		timeout = min(timeout, longestShutdown)
 		put := api.InstanceStatePut{Action: "stop", Timeout: -1, Force: true}
 		if left := timeout - int(time.Since(began)/time.Second); left > 0 {
 			put = api.InstanceStatePut{Action: "stop", Timeout: left}

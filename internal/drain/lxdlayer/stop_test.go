@@ -98,6 +98,7 @@ func TestStop(t *testing.T) {
 		"it has longer":                   {guest{takes: 50 * time.Second, config: map[string]string{"boot.host_shutdown_timeout": "60"}}, 51 * time.Second, false},
 		"it does not obey":                {guest{takes: -1}, 31 * time.Second, true},
 		"it does not, and LXD gives up":   {guest{takes: -1, fails: 1000}, 31 * time.Second, true},
+		"it has for ever":                 {guest{takes: -1, config: map[string]string{"boot.host_shutdown_timeout": "9223372036854775807"}}, 3601 * time.Second, true},
 		"it has less and does not obey":   {guest{takes: -1, config: map[string]string{"boot.host_shutdown_timeout": "3"}}, 4 * time.Second, true},
 		"it has no time and does not end": {guest{takes: -1, config: map[string]string{"boot.host_shutdown_timeout": "0"}}, time.Second, true},
 	} {
