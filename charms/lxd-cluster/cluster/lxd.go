@@ -289,7 +289,7 @@ func (l *Local) lookAround(server lxdclient.InstanceServer) error {
 			l.Apart = append(l.Apart, n.Name)
 		case n.Managed && slices.Contains(needsParent, n.Type):
 			l.Uplinks = append(l.Uplinks, n.Name)
-		case !n.Managed:
+		case !n.Managed && n.Type != "loopback":
 			l.Interfaces = append(l.Interfaces, n.Name)
 		}
 	}

@@ -100,6 +100,7 @@ func TestNetworksThatAreApart(t *testing.T) {
 			{"name":"lxdbr0","managed":true,"type":"bridge","config":{"ipv4.nat":"true"}}, {"name":"linked","managed":true,"type":"bridge","config":{}},
 			{"name":"fan0","managed":true,"type":"bridge","config":{"bridge.mode":"fan"}}, {"name":"tun0","managed":true,"type":"bridge","config":{"tunnel.a.remote":"10.0.0.2"}},
 			{"name":"ovn0","managed":true,"type":"ovn","config":{}}, {"name":"UPLINK","managed":true,"type":"physical","config":{}},
+			{"name":"lo","managed":false,"type":"loopback"},
 			{"name":"br0","managed":false,"type":"bridge"}, {"name":"eno1","managed":false,"type":"physical"}]`,
 	}
 	local, err := answers(t, by).Look(t.Context())
