@@ -351,8 +351,13 @@ func (f *Facts) observeServer(ctx context.Context, w *World) error {
 		return err
 	}
 	s, ok, err := postgresql.Decode(bag, name)
+	if err == nil && ok && s.TLS {
+		// That charm then has hostssl lines alone (canonical/postgresql-operator,
+		// templates/patroni.yml.j2); see database.Local for MAAS.
+		err = fmt.Errorf("cannot use the database on %s: it requires TLS, and MAAS's Temporal server cannot use it: juju remove-relation the certificate authority from %s", s.Host, server)
+	}
 	var user, password string
-	if ok {
+	if ok && err == nil {
 		var content map[string]string
 		if s.SecretID != "" {
 			if content, err = w.Tools.Secret(ctx, s.SecretID); err != nil {

@@ -840,6 +840,20 @@ func TestBackupsArePruned(t *testing.T) {
 	s.clear(t)
 }
 
+// MAAS's Temporal server would never get in, and MAAS not start: that is said beforehand.
+func TestDatabaseThatRequiresTLSIsRefused(t *testing.T) {
+	s := fresh(t, 1)
+	r := s.server("hunter2")
+	r.Databags["postgresql"]["tls"] = "True"
+	s.settle()
+	require.Equal(t, "blocked", s.juju.Units[unit0].Status)
+	require.Contains(t, s.juju.Units[unit0].Message, "cannot use the database on 10.0.9.9: it requires TLS")
+	require.Zero(t, s.dbs["10.0.9.9"].upgrades)
+	r.Databags["postgresql"]["tls"] = "False"
+	s.settle()
+	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+}
+
 func TestACopyBecomesARegionOfItsOwn(t *testing.T) {
 	s := fresh(t, 1)
 	s.server("hunter2")

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"os"
@@ -340,12 +341,35 @@ func (m Machine) Forget(ctx context.Context) error {
 	return m.Remove(append(slices.Clone(stale), record)...)
 }
 
-// Remove removes files; those that are not there are no error.
+// folders of user maas, who may put a symlink anywhere in them.
+var folders = []string{"etc/maas", "var/lib/maas"}
+
+// Remove removes files; those that are not there are no error. Nothing in MAAS's folders
+// leads out of them.
 func (m Machine) Remove(names ...string) error {
 	for _, name := range names {
-		if err := os.RemoveAll(m.path(name)); err != nil {
+		if err := m.remove(name); err != nil {
 			return fmt.Errorf("cannot remove /%s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+func (m Machine) remove(name string) error {
+	for _, folder := range folders {
+		inside, ok := strings.CutPrefix(name, folder+"/")
+		if !ok {
+			continue
+		}
+		root, err := os.OpenRoot(m.path(folder))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		return root.RemoveAll(inside)
+	}
+	return os.RemoveAll(m.path(name))
 }

@@ -170,6 +170,15 @@ func TestFoldersOfUserMAAS(t *testing.T) {
 	require.ErrorContains(t, m.Write(SecretFile, "newer", true), "unknown user maas")
 	require.Equal(t, "new", m.Text(SecretFile))
 
+	// What is removed is MAAS's own.
+	require.NoError(t, os.MkdirAll(m.path("etc/dhcp"), 0o755))
+	require.NoError(t, os.WriteFile(m.path("etc/dhcp/dhcpd.leases"), nil, 0o600))
+	require.NoError(t, os.Symlink("../../../etc/dhcp", m.path("var/lib/maas/dhcp")))
+	require.Error(t, m.Remove("var/lib/maas/dhcp/dhcpd.leases"))
+	require.FileExists(t, m.path("etc/dhcp/dhcpd.leases"))
+	require.NoError(t, m.Remove("var/lib/maas/dhcp", "var/lib/maas/none/none"))
+	require.FileExists(t, m.path("etc/dhcp/dhcpd.leases"))
+
 	// What a crash has emptied is none, and is written again.
 	require.NoError(t, os.Truncate(m.path(RegionConf), 0))
 	conf, err := m.Conf(RegionConf)

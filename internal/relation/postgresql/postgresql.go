@@ -22,6 +22,7 @@ const (
 	keySecretUser = "secret-user"
 	keyUsername   = "username"
 	keyPassword   = "password"
+	keyTLS        = "tls" // "True" or "False"
 )
 
 // requested are the fields that the client takes as secrets. A server that sees the key
@@ -50,6 +51,7 @@ type Server struct {
 	Port     int
 	Database string
 	SecretID string // the Juju secret that has the credentials; empty when they are in clear
+	TLS      bool   // it takes connections with TLS only
 
 	username, password string
 }
@@ -58,7 +60,7 @@ type Server struct {
 // where it names none. ok is false while it has not answered everything. The error says what
 // it wrote that cannot be used; it never has the password in it.
 func Decode(bag map[string]string, asked string) (s Server, ok bool, err error) {
-	s = Server{Database: bag[keyDatabase], SecretID: bag[keySecretUser], username: bag[keyUsername], password: bag[keyPassword]}
+	s = Server{Database: bag[keyDatabase], SecretID: bag[keySecretUser], username: bag[keyUsername], password: bag[keyPassword], TLS: strings.EqualFold(bag[keyTLS], "true")}
 	if s.Database == "" {
 		s.Database = asked
 	}
