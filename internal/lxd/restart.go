@@ -22,18 +22,46 @@ const readyEvery = 200 * time.Millisecond
 // instances run on: the package's unit leaves them alone, and the snap's reload is made for
 // that (snap.lxd.daemon's ExecReload).
 func Restart(ctx context.Context) error {
-	restart := [][]string{{"systemctl", "stop", "lxd.service"}, startPackage}
-	if snapped, err := snapped(); err != nil {
+	snapped, err := snapped()
+	if err != nil {
 		return err
-	} else if snapped {
-		restart = [][]string{{"systemctl", "reload", "snap.lxd.daemon.service"}}
 	}
-	for _, command := range restart {
-		if err := run(ctx, command...); err != nil {
-			return fmt.Errorf("cannot start LXD anew: %w", err)
-		}
+	if snapped {
+		err = run(ctx, "systemctl", "reload", "snap.lxd.daemon.service")
+	} else {
+		err = restartPackage(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot start LXD anew: %w", err)
 	}
 	return waitReady(ctx)
+}
+
+// restartPackage starts the package's LXD anew and returns when the new one runs; see startPackage for
+// why it does not wait for systemd.
+func restartPackage(ctx context.Context) error {
+	old := mainPID(ctx)
+	if err := run(ctx, "systemctl", "restart", "--no-block", "lxd.service"); err != nil {
+		return err
+	}
+	tick := time.NewTicker(readyEvery)
+	defer tick.Stop()
+	for {
+		if pid := mainPID(ctx); pid != "" && pid != "0" && pid != old {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("cannot see that systemd has replaced it: %w", ctx.Err())
+		}
+	}
+}
+
+// mainPID is the process of the package's LXD; "0" without one, empty where systemd does not say.
+func mainPID(ctx context.Context) string {
+	out, _ := command.System{}.Run(ctx, "systemctl", "show", "--property", "MainPID", "--value", "lxd.service")
+	return strings.TrimSpace(out)
 }
 
 // RecoverQuorum makes this machine's replica of LXD's database the only one, with LXD's own
