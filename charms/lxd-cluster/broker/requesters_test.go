@@ -132,7 +132,7 @@ func TestWithinTheModel(t *testing.T) {
 	assert.Equal(t, lxdprofile.Challenged, victim.state(0).State)
 }
 
-// Claims that nobody has proven write into no more than a few instances, and each has its turn.
+// Claims that are not proven write into no more than a few instances, and each has its turn.
 func TestClaimsAloneWriteLittle(t *testing.T) {
 	c := newCluster(t)
 	victim := c.ask(shop, "web", 9, "limits.memory=1GiB").settle()
@@ -187,7 +187,7 @@ func TestAClaimAloneKeepsNothing(t *testing.T) {
 	assert.NotContains(t, c.lxd.Instances["juju-web-0"].Config, a.nonce())
 }
 
-// Who does not know an instance's model hears the same whether the instance is there or not.
+// A requester that does not know an instance's model is told the same whether the instance is there or not.
 func TestClaimsAreNoOracle(t *testing.T) {
 	c := newCluster(t)
 	c.ask(shop, "web", 1, "limits.memory=1GiB").settle()

@@ -117,7 +117,7 @@ func observeRelation(ctx context.Context, event hooktool.Event, w World, id stri
 	}
 	ceph, err := lxdprofile.DecodeCeph(bag)
 	if err != nil || ceph == nil {
-		return nil, nil // the broker tells them what is wrong with the rest
+		return nil, nil // the broker answers what is wrong with the rest
 	}
 	r := &Relation{ID: id, Cluster: lxdprofile.CephCluster(event.ModelUUID, id), source: ceph.Source}
 	if r.Member, err = w.Tools.RelationGet(ctx, id, event.Unit); err != nil {

@@ -25,9 +25,9 @@ const (
 // Endpoints lists them.
 func Endpoints() []string { return []string{Endpoint, TrustedEndpoint} }
 
-// Requester is who asks, by what no requester can choose: Juju gives the provider's side of a
-// relation its endpoint and its number, and the model is that of an instance that a unit of the
-// relation has proven to be its own.
+// Requester is an application that asks, by what no requester can choose: Juju assigns endpoint
+// and number to the provider's side of a relation, and the model is that of an instance that a
+// unit of the relation has proven to be its own.
 type Requester struct {
 	Endpoint string
 	Relation string // the number in the provider's id of it: 7 for "lxd-profile:7"

@@ -39,7 +39,7 @@ func TestEachRequesterHasItsPolicy(t *testing.T) {
 		requester policy.Requester
 		want      string
 	}{
-		"nobody's":                {policy.Requester{Endpoint: policy.Endpoint, Relation: "3", Model: apps}, "default"},
+		"no entry":                {policy.Requester{Endpoint: policy.Endpoint, Relation: "3", Model: apps}, "default"},
 		"another endpoint":        {policy.Requester{Endpoint: policy.Endpoint, Relation: "3", Model: kube}, "default"},
 		"a relation":              {policy.Requester{Endpoint: policy.Endpoint, Relation: "7", Model: apps}, "relation 7"},
 		"the first that fits":     {policy.Requester{Endpoint: policy.TrustedEndpoint, Relation: "7", Model: kube}, "relation 7"},
@@ -151,7 +151,7 @@ func FuzzParse(f *testing.F) {
 			require.ErrorContains(t, err, "cannot use option profile-policy: ")
 			return
 		}
-		// Whoever fits no entry has no more than the default.
+		// A requester that fits no entry has the default.
 		require.Equal(t, set.Default.Refuse(profile.Profile{Config: map[string]string{"raw.lxc": "x"}}),
 			set.For(policy.Requester{Endpoint: "none", Relation: "none", Model: "none"}).Refuse(profile.Profile{Config: map[string]string{"raw.lxc": "x"}}))
 	})

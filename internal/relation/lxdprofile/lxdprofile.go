@@ -121,7 +121,7 @@ func DecodeWish(bag map[string]string) (Wish, error) {
 // CephCluster returns the name under which the provider's hosts keep the access to Ceph of one
 // relation. It is made of the provider's model and of the provider's id of the relation
 // ("lxd-profile:5"), neither of which the requirer can choose, so no relation can have the name
-// of another's. The provider tells it in Answer.CephCluster.
+// of another's. The provider publishes it in Answer.CephCluster.
 func CephCluster(modelUUID, relation string) string {
 	return CephPrefix + digest("lxd-profile ceph\n"+modelUUID+"\n"+relation)
 }
@@ -169,10 +169,10 @@ type CephAccess struct {
 // CephPurpose returns what an access is sealed for (internal/seal): one relation's cluster.
 func CephPurpose(cluster string) string { return "lxd-profile ceph " + cluster }
 
-// Digest tells one access from others, in 16 hex digits. Each side computes it of what it has.
+// Digest returns 16 hex digits that differ between accesses. Each side computes it of what it has.
 func (a CephAccess) Digest() string { return digest(encode(a)) }
 
-// Of tells an access that is sealed to certain receivers for a certain cluster from others.
+// Of returns 16 hex digits that differ with the access, its cluster and its receivers.
 func (a CephAccess) Of(cluster string, sealKeys map[string]string) string {
 	return digest(encode(a) + cluster + encode(sealKeys))
 }
