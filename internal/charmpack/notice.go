@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -16,13 +17,17 @@ import (
 // linked into its programs.
 const noticeFile = "NOTICE"
 
-// copyrights is where Debian's packages have their licences (Debian policy 12.5).
-const copyrights = "/usr/share/doc"
+// copyrights is where Debian's packages have their licences, which name common ones by their
+// path (Debian policy 12.5).
+const copyrights = "usr/share/doc"
 
-// notice returns the NOTICE of a charm: the copyright file, below dir, of each C library that
-// a static program of it links; nil when none links one. The libraries are the development
-// packages among the build-packages of parts that set CGO_ENABLED=1.
-func notice(dir string, parts []Part) ([]byte, error) {
+var commonLicence = regexp.MustCompile(`/usr/share/common-licenses/[A-Za-z0-9.-]*[A-Za-z0-9]`)
+
+// notice returns the NOTICE of a charm: the copyright file, below root, of each C library that
+// a static program of it links, and the licences that these name; nil when none links one. The
+// libraries are the development packages among the build-packages of parts that set
+// CGO_ENABLED=1.
+func notice(root string, parts []Part) ([]byte, error) {
 	var libraries []string
 	for _, part := range parts {
 		env := map[string]string{}
@@ -45,7 +50,7 @@ func notice(dir string, parts []Part) ([]byte, error) {
 	var text bytes.Buffer
 	text.WriteString("Programs of this charm are linked statically with these libraries of Debian or Ubuntu.\nTheir licences follow, as the packages have them.\n")
 	for _, name := range slices.Compact(libraries) {
-		path := filepath.Join(dir, name, "copyright")
+		path := filepath.Join(root, copyrights, name, "copyright")
 		licence, err := os.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("cannot find the licence of %s, which is linked: expected it in %s: install the package with its documentation", name, path)
@@ -54,6 +59,15 @@ func notice(dir string, parts []Part) ([]byte, error) {
 			return nil, fmt.Errorf("cannot read the licence of %s: %w", name, err)
 		}
 		fmt.Fprintf(&text, "\n==== %s ====\n\n%s\n", name, bytes.TrimSpace(licence))
+	}
+	named := commonLicence.FindAllString(text.String(), -1)
+	slices.Sort(named)
+	for _, path := range slices.Compact(named) {
+		licence, err := os.ReadFile(filepath.Join(root, path))
+		if err != nil {
+			return nil, fmt.Errorf("cannot read a licence that is named by what is linked: %w: install the package base-files", err)
+		}
+		fmt.Fprintf(&text, "\n==== %s ====\n\n%s\n", path, bytes.TrimRight(licence, "\n"))
 	}
 	return text.Bytes(), nil
 }

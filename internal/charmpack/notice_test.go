@@ -11,8 +11,8 @@ import (
 func TestNotice(t *testing.T) {
 	docs := t.TempDir()
 	for name, text := range map[string]string{"libdqlite-dev": "LGPL-3 with an exception\n", "libuv1-dev": "MIT\n", "gcc": "GPL-3\n"} {
-		require.NoError(t, os.MkdirAll(filepath.Join(docs, name), 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(docs, name, "copyright"), []byte(text), 0o600))
+		require.NoError(t, os.MkdirAll(filepath.Join(docs, copyrights, name), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(docs, copyrights, name, "copyright"), []byte(text), 0o600))
 	}
 	static := Part{BuildPackages: Strings{"gcc", "libuv1-dev", "libdqlite-dev"}, BuildEnvironment: []map[string]string{{"CGO_ENABLED": "1"}}}
 	plain := Part{BuildPackages: Strings{"libnone-dev"}, BuildEnvironment: []map[string]string{{"CGO_ENABLED": "0"}}}
@@ -28,6 +28,17 @@ func TestNotice(t *testing.T) {
 	static.BuildPackages = append(static.BuildPackages, "libraft-dev")
 	_, err = notice(docs, []Part{static})
 	require.ErrorContains(t, err, "cannot find the licence of libraft-dev")
+
+	// What a licence only names is there, too.
+	static.BuildPackages = Strings{"libuv1-dev"}
+	require.NoError(t, os.WriteFile(filepath.Join(docs, copyrights, "libuv1-dev", "copyright"), []byte("see `/usr/share/common-licenses/LGPL-3'. Or\n/usr/share/common-licenses/LGPL-3."), 0o600))
+	_, err = notice(docs, []Part{static})
+	require.ErrorContains(t, err, "common-licenses/LGPL-3")
+	require.NoError(t, os.MkdirAll(filepath.Join(docs, "usr/share/common-licenses"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(docs, "usr/share/common-licenses/LGPL-3"), []byte("GNU LESSER\n"), 0o600))
+	text, err = notice(docs, []Part{static})
+	require.NoError(t, err)
+	require.Regexp(t, "(?s)==== /usr/share/common-licenses/LGPL-3 ====\n\nGNU LESSER\n$", string(text))
 }
 
 // What pet-scheduler's store links is in its NOTICE.
@@ -36,8 +47,8 @@ func TestNoticeOfPetScheduler(t *testing.T) {
 	require.NoError(t, err)
 	docs := t.TempDir()
 	for _, name := range source.BuildPackages() {
-		require.NoError(t, os.MkdirAll(filepath.Join(docs, name), 0o755))
-		require.NoError(t, os.WriteFile(filepath.Join(docs, name, "copyright"), []byte("licence of "+name), 0o600))
+		require.NoError(t, os.MkdirAll(filepath.Join(docs, copyrights, name), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(docs, copyrights, name, "copyright"), []byte("licence of "+name), 0o600))
 	}
 	text, err := notice(docs, source.goParts())
 	require.NoError(t, err)

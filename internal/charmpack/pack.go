@@ -55,7 +55,7 @@ func Pack(ctx context.Context, dir, out string, o Options) (Packed, error) {
 	if err := checkPrograms(parts); err != nil {
 		return Packed{}, fmt.Errorf("cannot pack %s: %w", dir, err)
 	}
-	if text, err := notice(copyrights, parts); err != nil {
+	if text, err := notice("/", parts); err != nil {
 		return Packed{}, fmt.Errorf("cannot pack %s: %w", dir, err)
 	} else if text != nil {
 		files = append(files, File{noticeFile, 0o644, text})
