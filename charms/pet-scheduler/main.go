@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 	_ "time/tzdata" // option pets names zones; a machine may have no database of them
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
@@ -119,5 +120,7 @@ func main() {
 		Observe: observe,
 		Plan:    plan,
 		Actions: actions(),
+		// LXD's members are tried one after the other, three seconds each.
+		Deadlines: charm.Deadlines{Observe: 2 * time.Minute},
 	})
 }
