@@ -11,6 +11,7 @@ import (
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/lxd"
 )
 
 // stateTimeout bounds how long a member may take to be evacuated or restored. What has moved
@@ -124,7 +125,7 @@ func (s *memberState) change(ctx context.Context, want drain.MemberStatus, do fu
 	}
 	m, there := after.Member(s.name)
 	switch {
-	case did != nil:
+	case did != nil && !(errors.Is(did, lxd.ErrOperationLost) && there && m.Status == want): // else LXD shows how far it came
 		return s.results(after, m.Status), fmt.Errorf("%w: run it again when that is mended", did)
 	case !there || m.Status != want:
 		return s.results(after, m.Status), fmt.Errorf("cannot see that LXD could %s %s: its member list says that it is %q: look at lxc cluster list", s.verb, s.name, m.Status)

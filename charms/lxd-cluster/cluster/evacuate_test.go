@@ -12,6 +12,7 @@ import (
 	"github.com/dcib/dcib/internal/drain/draintest"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
+	"github.com/dcib/dcib/internal/lxd"
 )
 
 // changeState runs evacuate or restore on the first unit.
@@ -53,6 +54,20 @@ func TestEvacuateAndRestore(t *testing.T) {
 		"moved": "a1 from 0-host to 1-host\nb1 from 2-host to 1-host\nstopped1 from 0-host to 1-host",
 	}, did.Results)
 	requireKept(t, m.inside(), 10)
+}
+
+// An evacuation whose operation LXD has lost is judged by what LXD shows.
+func TestAnOperationIsLostAndItsWorkDone(t *testing.T) {
+	m := formed(t, 3)
+	for _, verb := range []string{"evacuate", "restore"} {
+		m.inside().End = fmt.Errorf("cannot %s: %w", verb, lxd.ErrOperationLost)
+		did := m.changeState(t, verb, on(hostOf(1)))
+		require.Empty(t, did.Failure)
+		require.NotEmpty(t, did.Results["moved"])
+		m.inside().End = nil
+	}
+	m.inside().End = errors.New("no more disk")
+	require.Contains(t, m.changeState(t, "evacuate", on(hostOf(1))).Failure, "no more disk")
 }
 
 func TestEvacuateAndRestoreRefuse(t *testing.T) {

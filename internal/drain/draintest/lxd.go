@@ -36,6 +36,8 @@ type LXD struct {
 	CPUs int
 	// Silent members cannot be reached by the others.
 	Silent map[string]bool
+	// End is the error of an Evacuate and a Restore that LXD has done: their end was not learned.
+	End error
 	// Skips reports that its restore can leave instances alone.
 	Skips bool
 	// InOne tells that it is a LXD that stops, moves and starts an instance in one.
@@ -214,7 +216,7 @@ func (l *LXD) Evacuate(ctx context.Context, name string, progress func(string)) 
 	if l.Life == 0 {
 		return ErrKilled
 	}
-	return err
+	return cmp.Or(err, l.End)
 }
 
 // EvacuateByHand is `lxc cluster evacuate`.
@@ -322,7 +324,7 @@ func (l *LXD) Restore(_ context.Context, name string, _ func(string)) error {
 	if l.Life == 0 {
 		return ErrKilled
 	}
-	return err
+	return cmp.Or(err, l.End)
 }
 
 // RestoreByHand is `lxc cluster restore`.

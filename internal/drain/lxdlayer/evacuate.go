@@ -47,7 +47,7 @@ func (c Cluster) Settle(ctx context.Context, member string) error {
 
 // Evacuate implements drain.Cluster.
 func (c Cluster) Evacuate(ctx context.Context, member string, progress func(string)) error {
-	err := c.spare(ctx, member)
+	err := c.spare(ctx, member, "evacuate")
 	for err == nil {
 		if err = c.turn(ctx, member, progress); err != nil {
 			break
@@ -69,7 +69,13 @@ func (c Cluster) Evacuate(ctx context.Context, member string, progress func(stri
 
 // Restore implements drain.Cluster.
 func (c Cluster) Restore(ctx context.Context, member string, progress func(string)) error {
-	return c.setState(ctx, member, "restore", "", progress)
+	err := c.spare(ctx, member, "restore")
+	if err == nil {
+		err = c.setState(ctx, member, "restore", "", progress)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	return errors.Join(err, c.unspare(ctx, member))
 }
 
 // Reopen implements drain.Cluster, with mode skip of LXD's restore (5.21.4 and later).

@@ -51,9 +51,10 @@ func crashes(i api.Instance) bool {
 	return false
 }
 
-// spare sets cluster.evacuate of the instances over which an evacuation of their member would
-// crash LXD to "stop". A newer LXD stops them too: such a disk does not move.
-func (c Cluster) spare(ctx context.Context, member string) error {
+// spare sets cluster.evacuate of the instances over which an evacuation, or a restore, of a member
+// would crash LXD to "stop". A newer LXD stops them too when it evacuates: such a disk does not move. A
+// restore asks them only whether they move while they run.
+func (c Cluster) spare(ctx context.Context, member, verb string) error {
 	server, _, err := c.Server.GetServer()
 	if err != nil {
 		return fmt.Errorf("cannot ask LXD what it can do: %w", err)
@@ -66,7 +67,11 @@ func (c Cluster) spare(ctx context.Context, member string) error {
 		return fmt.Errorf("cannot list LXD's instances: %w", err)
 	}
 	for _, i := range all {
-		if i.Location != member || !crashes(i) {
+		asked := i.Location == member
+		if verb == "restore" {
+			asked = i.Location != member && i.Config["volatile.evacuate.origin"] == member
+		}
+		if !asked || !crashes(i) {
 			continue
 		}
 		ref := drain.Ref{Project: i.Project, Name: i.Name}
@@ -75,7 +80,7 @@ func (c Cluster) spare(ctx context.Context, member string) error {
 			config[evacuateKey] = "stop"
 		})
 		if err != nil {
-			return fmt.Errorf("cannot evacuate %s: LXD %s crashes over a disk without a pool, which %s has: set cluster.evacuate of %s to stop: %w", member, server.Environment.ServerVersion, ref, ref, err)
+			return fmt.Errorf("cannot %s %s: LXD %s crashes over a disk without a pool, which %s has: set cluster.evacuate of %s to stop: %w", verb, member, server.Environment.ServerVersion, ref, ref, err)
 		}
 	}
 	return nil

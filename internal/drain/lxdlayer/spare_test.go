@@ -83,8 +83,9 @@ func (f *fragile) RawQuery(method, path string, data any, _ string) (*api.Respon
 	switch {
 	case method == http.MethodPost && strings.HasPrefix(path, "/1.0/cluster/members/pet/state"):
 		f.asked, op.ID, f.gone = map[string]string{}, "evacuation", f.dies
+		restores := data.(map[string]string)["action"] == "restore"
 		for _, i := range f.instances {
-			if i.Location != "pet" {
+			if !restores && i.Location != "pet" || restores && (i.Location == "pet" || i.Config["volatile.evacuate.origin"] != "pet") {
 				continue
 			}
 			f.asked[i.Name] = i.Config["cluster.evacuate"]
@@ -136,6 +137,13 @@ func TestEvacuationDoesNotCrashLXD(t *testing.T) {
 	require.Equal(t, map[string]string{"unset": "stop", "auto": "stop", "moves": "migrate", "stays": "stop", "volume": ""}, f.asked)
 	after, _ := f.GetInstancesAllProjects(api.InstanceTypeAny)
 	require.Equal(t, before, after)
+
+	// Neither does a restore, which asks what is elsewhere.
+	f.instances[5].Config["volatile.evacuate.origin"] = "pet"
+	require.NoError(t, Cluster{Server: f}.Restore(t.Context(), "pet", nothing))
+	require.False(t, f.crashed)
+	require.Equal(t, map[string]string{"elsewhere": "stop"}, f.asked)
+	require.NotContains(t, f.instances[5].Config, "cluster.evacuate")
 
 	// A newer LXD needs none of it.
 	f = newFragile()
