@@ -7,7 +7,8 @@ import (
 )
 
 // fixed are the first releases of each series in which LXD itself refuses line breaks in
-// environment.* (CVE-2026-23953, canonical/lxd#17549). The series between 5.0 and 5.21 have
+// environment.* (CVE-2026-23953, canonical/lxd#17549). A snap of an earlier release may have it
+// beforehand, which its version does not say. The series between 5.0 and 5.21 have
 // none, those after 6.7 all have it.
 var fixed = map[[2]int]int{{5, 0}: 6, {5, 21}: 5}
 
@@ -40,5 +41,5 @@ func Advisory(version string) string {
 			return ""
 		}
 	}
-	return fmt.Sprintf("LXD %s has CVE-2026-23953 (a container can run programs on its host): upgrade LXD to 5.0.6, 5.21.5, 6.7 or later", version)
+	return fmt.Sprintf("LXD %s may lack the fix of CVE-2026-23953 (a container can run programs on its host): upgrade LXD to 5.0.6, 5.21.5, 6.7 or later", version)
 }

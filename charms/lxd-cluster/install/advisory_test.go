@@ -19,10 +19,10 @@ func (d dpkg) Run(_ context.Context, name string, _ ...string) (string, error) {
 
 func TestAdvisoryGoesByTheDebianPackage(t *testing.T) {
 	for _, c := range []struct{ source, server, installed, says string }{
-		{Snap, "5.21.4", "", "LXD 5.21.4 has CVE-2026-23953"},
+		{Snap, "5.21.4", "", "LXD 5.21.4 may lack the fix of CVE-2026-23953"},
 		{Snap, "5.21.5", "", ""},
 		{Apt, "5.0.2", "5.0.2-5+deb12u6", ""},
-		{Apt, "5.0.2", "5.0.2-5", "LXD 5.0.2-5 has CVE-2026-23953"},
+		{Apt, "5.0.2", "5.0.2-5", "LXD 5.0.2-5 may lack the fix of CVE-2026-23953"},
 	} {
 		says := Advisory(context.Background(), World{Commands: dpkg(c.installed)}, Facts{Source: c.source}, c.server)
 		assert.True(t, strings.HasPrefix(says, c.says) && (says == "") == (c.says == ""), "%v: %s", c, says)
