@@ -85,9 +85,9 @@ func TestNoVetoByTenants(t *testing.T) {
 				evil.say(i)
 			}
 		},
-		"1500 units, refused at length": func(evil *asker) {
+		"1100 units, refused at length": func(evil *asker) {
 			config(2000, "linux.sysctl.a%d", "1")(evil)
-			for i := 1; i < 1500; i++ {
+			for i := 1; i < 1100; i++ {
 				evil.add(i)
 				evil.c.lxd.Add(evil.claims[i].Instance, rogue, evil.claims[i].Principal)
 				evil.say(i)

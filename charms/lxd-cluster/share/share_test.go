@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/canonical/lxd/shared/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -40,6 +42,8 @@ type host struct {
 	lxd  *profilestest.LXD
 	dirs map[string]string
 	*asker
+
+	broken error // what LXD answers instead
 }
 
 // tester is what is needed of *testing.T.
@@ -90,6 +94,14 @@ func (h *host) relate(app, principal, model string) *asker {
 	return a
 }
 
+// GetInstances implements share.Instances.
+func (h *host) GetInstances(kind api.InstanceType) ([]api.Instance, error) {
+	if h.broken != nil {
+		return nil, h.broken
+	}
+	return h.lxd.GetInstances(kind)
+}
+
 func (h *host) policy(text string) {
 	h.juju.Config["lxd-cluster"] = map[string]any{"profile-policy": text}
 }
@@ -134,7 +146,7 @@ func (h *host) event(unit string) hooktool.Event {
 func (h *host) charm() charm.Charm[share.Facts, share.World] {
 	return charm.Charm[share.Facts, share.World]{
 		World: func(event hooktool.Event, tools hooktool.Tools) share.World {
-			return share.World{Tools: tools, LXD: h.lxd, Folder: filepath.Join(h.dirs[event.Unit], "ceph"), StateDir: filepath.Join(h.dirs[event.Unit], "state")}
+			return share.World{Tools: tools, LXD: h, Folder: filepath.Join(h.dirs[event.Unit], "ceph"), StateDir: filepath.Join(h.dirs[event.Unit], "state")}
 		},
 		Observe: func(ctx context.Context, event hooktool.Event, w share.World) (share.Facts, error) {
 			return share.Observe(ctx, event, w)
@@ -397,6 +409,20 @@ func TestWhatIsThereStaysWithoutAProof(t *testing.T) {
 	h.juju.RemoveUnit(h.app + "/0")
 	h.hook("lxd-cluster/0")
 	assert.Equal(t, before, h.files("lxd-cluster/0"))
+}
+
+// An LXD that does not answer fails no hook: nothing is written, and what is there stays.
+func TestLXDDoesNotAnswer(t *testing.T) {
+	h := newHost(t)
+	h.sealTo(access, map[string]string{"0": h.hook("lxd-cluster/0").SealKey})
+	h.broken = errors.New("context deadline exceeded")
+	assert.Empty(t, h.hook("lxd-cluster/0").Ceph)
+	assert.Empty(t, h.files("lxd-cluster/0"))
+	h.broken = nil
+	assert.Equal(t, access.Digest(), h.hook("lxd-cluster/0").Ceph)
+	h.broken = errors.New("context deadline exceeded")
+	assert.Equal(t, access.Digest(), h.hook("lxd-cluster/0").Ceph)
+	assert.Len(t, h.files("lxd-cluster/0"), 2)
 }
 
 // Hooks are killed at every point while an honest application and a forger come and go.
