@@ -58,6 +58,10 @@ func open(event hooktool.Event, tools hooktool.Tools) world {
 			Account:  service.System{},
 		},
 		Leave: func(ctx context.Context) error { return control.NewClient(w.pets.Dir).Leave(ctx) },
+		Certificates: func(ctx context.Context) ([]string, error) {
+			status, err := control.NewClient(w.pets.Dir).Status(ctx)
+			return status.Certificates, err
+		},
 	}
 	return w
 }
@@ -66,7 +70,7 @@ func observe(ctx context.Context, event hooktool.Event, w world) (f facts, err e
 	if f.Pets, err = pets.Observe(ctx, event, w.pets); err != nil {
 		return f, err
 	}
-	if event.Action == "" { // actions are about pets alone
+	if event.Action == "" || event.Action == service.RotateAction { // the other actions are about pets alone
 		if f.Service, err = service.Observe(ctx, w.service, f.Pets.Offer); err != nil {
 			return f, err
 		}
@@ -103,6 +107,9 @@ func actions() map[string]charm.Action[facts, world] {
 	all := map[string]charm.Action[facts, world]{}
 	for name, action := range pets.Actions {
 		all[name] = onPets(action)
+	}
+	all[service.RotateAction] = func(ctx context.Context, f facts, w world, call charm.Call) (map[string]string, error) {
+		return service.Rotate(ctx, f.Service, w.service, call)
 	}
 	return all
 }

@@ -87,6 +87,11 @@ func Create(dir, unit string) error {
 	if _, ok, err := Load(dir); ok || err != nil {
 		return err
 	}
+	return Make(dir, unit)
+}
+
+// Make makes an identity for a unit in dir, in the place of one that is there.
+func Make(dir, unit string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("cannot make the unit's state directory: %w", err)
 	}

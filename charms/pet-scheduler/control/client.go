@@ -21,6 +21,9 @@ type Status struct {
 	Open   bool        `json:"open"`             // whether it has the store
 	Acting string      `json:"acting,omitempty"` // the unit that acts
 	Runs   []store.Run `json:"runs,omitempty"`   // under way, without their steps
+	// Certificates are those of the store that the daemon goes by, by fingerprint: the one it
+	// shows, then those it trusts beside it.
+	Certificates []string `json:"certificates,omitempty"`
 }
 
 // Request asks for a run.

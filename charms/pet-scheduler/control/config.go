@@ -36,7 +36,9 @@ type Config struct {
 	Founds      bool               `json:"founds"`  // this unit begins the store
 	Join        []string           `json:"join"`    // the other units' nodes, all that there are
 	Certificate dqlite.Certificate `json:"store"`
-	LXD         lxdhttps.Offer     `json:"lxd"` // read anew for each connection
+	// Trusted are certificates, PEM, that other units may show while the store's is rotated.
+	Trusted []string       `json:"store-trusted,omitempty"`
+	LXD     lxdhttps.Offer `json:"lxd"` // read anew for each connection
 
 	// What operators set; it is read anew for each decision.
 	Pets    string        `json:"pets"`             // YAML that was looked at, and is good

@@ -41,6 +41,9 @@ func (d *Daemon) handler() http.Handler {
 	}
 	mux.HandleFunc("GET /1/status", func(w http.ResponseWriter, r *http.Request) {
 		status := control.Status{Unit: d.unit}
+		if shown := d.shown.Load(); shown != nil {
+			status.Certificates = append(status.Certificates, *shown...)
+		}
 		if s := d.store.Load(); s != nil {
 			lease, err := s.Lease(r.Context())
 			if err == nil {

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,6 +47,7 @@ type Daemon struct {
 	pokes chan struct{} // somebody changed what the acting unit decides on
 	node  atomic.Pointer[member]
 	store atomic.Pointer[store.Store] // nil as long as it is not open
+	shown atomic.Pointer[[]string]    // the store's certificates that are in force, by fingerprint
 }
 
 // member is this unit's node.
@@ -66,6 +69,31 @@ const (
 	handover = 5 * time.Second
 	goodbye  = 2 * time.Second
 )
+
+// certified keeps which certificates of the store are in force.
+func (d *Daemon) certified(c control.Config) {
+	list := []string{dqlite.Fingerprint(c.Certificate.Certificate)}
+	for _, text := range c.Trusted {
+		list = append(list, dqlite.Fingerprint(text))
+	}
+	d.shown.Store(&list)
+}
+
+// certify has the node go by the store's certificates that the hooks wrote, when they are others
+// than before.
+func (d *Daemon) certify(before *control.Config) error {
+	c, ok, err := control.ReadConfig(d.Dir)
+	if err != nil || !ok || c.Certificate == before.Certificate && slices.Equal(c.Trusted, before.Trusted) {
+		return err
+	}
+	if err := d.node.Load().Certify(c.Certificate, c.Trusted); err != nil {
+		return err
+	}
+	*before = c
+	d.certified(c)
+	d.Log("the store's certificates are %s", strings.Join(*d.shown.Load(), ", "))
+	return nil
+}
 
 // prepare fills in what was left out.
 func (d *Daemon) prepare() {
@@ -121,6 +149,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		Address:     config.Address,
 		Join:        join,
 		Certificate: config.Certificate,
+		Trusted:     config.Trusted,
 		Log:         d.Log,
 	})
 	if err != nil {
@@ -138,6 +167,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		}
 	}()
 	d.node.Store(&member{node, config.Address})
+	d.certified(config)
 	d.pokes = make(chan struct{}, 1)
 	listener, err := d.listen()
 	if err != nil {
@@ -148,6 +178,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var watching sync.WaitGroup
 	watched, unwatch := context.WithCancel(ctx)
 	watching.Go(func() { d.watch(watched) })
+	certified := config
+	watching.Go(func() {
+		for watched.Err() == nil {
+			d.notes.Error("certify", d.certify(&certified))
+			pause(watched, poll)
+		}
+	})
 	defer watching.Wait()
 	defer unwatch()
 	defer func() {

@@ -31,6 +31,8 @@ var Actions = map[string]charm.Action[Facts, World]{
 	"hold":            Hold,
 	"release":         Release,
 	"history":         History,
+
+	"renew-client-certificate": RenewClientCertificate,
 }
 
 // pet is a configured pet; without a name it is none.

@@ -315,6 +315,26 @@ func (s Publish) Apply(ctx context.Context, world World) error {
 	return world.Tools.RelationSet(ctx, s.Relation, request(s.Certificate))
 }
 
+// RenewClientCertificate is the action renew-client-certificate.
+func RenewClientCertificate(ctx context.Context, facts Facts, world World, _ charm.Call) (map[string]string, error) {
+	if err := access.Make(world.Dir, world.Unit); err != nil {
+		return nil, err
+	}
+	id, ok, err := access.Load(world.Dir)
+	if err == nil && !ok {
+		err = fmt.Errorf("cannot renew the client certificate: it cannot be read back from %s", world.Dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if facts.Relation != "" {
+		if err := world.Tools.RelationSet(ctx, facts.Relation, request(id.Certificate)); err != nil {
+			return nil, err
+		}
+	}
+	return map[string]string{"certificate": id.Certificate}, nil
+}
+
 // Charm is the charm, over the world that open gives.
 func Charm(open func(hooktool.Event, hooktool.Tools) World) charm.Charm[Facts, World] {
 	return charm.Charm[Facts, World]{

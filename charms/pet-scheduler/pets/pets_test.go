@@ -176,6 +176,21 @@ func TestActions(t *testing.T) {
 	require.Contains(t, said.Results["plan"], "m1 is not drained")
 }
 
+// Another client certificate takes the place of the one that is there, and the cluster is asked to
+// trust it instead.
+func TestRenewClientCertificate(t *testing.T) {
+	s := related(t)
+	before := s.relation.Databags["pet-scheduler/0"]["certificate"]
+	said := s.action("renew-client-certificate", nil)
+	require.Empty(t, said.Failure)
+	now := s.relation.Databags["pet-scheduler/0"]["certificate"]
+	require.NotEqual(t, before, now)
+	require.Equal(t, now, said.Results["certificate"])
+	require.NotContains(t, said.Results["certificate"], "PRIVATE")
+	s.hook()
+	require.Equal(t, now, s.relation.Databags["pet-scheduler/0"]["certificate"])
+}
+
 func TestActionsSayWhatIsWrong(t *testing.T) {
 	s := related(t)
 	require.Contains(t, s.action("drain", map[string]any{"pet": "m9"}).Failure, "its members are m1, m2, m3")

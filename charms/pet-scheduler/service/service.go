@@ -15,6 +15,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
@@ -39,12 +40,20 @@ const (
 	keySecret  = "store-secret" // of the application: the secret's id
 	keyAddress = "address"      // of a unit
 	keyMember  = "member"       // of a unit: "yes" once its node has been told to join
+	// keyCertificates is of a unit: the store's certificates that its daemon goes by, by
+	// fingerprint, the one it shows first. It is written while the certificate is rotated.
+	keyCertificates = "store-certificates"
 )
 
 // Fields of the secret.
 const (
 	fieldCertificate = "certificate"
 	fieldKey         = "private-key"
+	// Of a rotation: the certificate that is to come, trusted by all before it is shown by any;
+	// then the one that was before, until all show the new one.
+	fieldNext     = "next-certificate"
+	fieldNextKey  = "next-private-key"
+	fieldPrevious = "previous-certificate"
 )
 
 // Systemd is the machine's, as far as it concerns the daemon.
@@ -75,6 +84,9 @@ type World struct {
 	Dir     string // the unit's state directory
 	Tools   hooktool.Tools
 	Systemd Systemd
+	// Certificates returns the fingerprints of the store's certificates that the daemon goes by,
+	// the one it shows first.
+	Certificates func(ctx context.Context) ([]string, error)
 	// Leave has the daemon take its node out of the store.
 	Leave func(ctx context.Context) error
 }
@@ -100,9 +112,15 @@ type Facts struct {
 	Founded bool
 
 	Certificate dqlite.Certificate
-	Config      control.Config // what the daemon was told
-	Configured  bool
-	LXD         lxdhttps.Offer
+	// Next is the certificate that is to come and Previous the one that was, while the store's is
+	// rotated; else they are empty.
+	Next       dqlite.Certificate
+	Previous   string
+	InForce    string            // what the daemon goes by, as it is published; asked for in a rotation alone
+	Told       map[string]string // what each unit that is in the store has published of that
+	Config     control.Config    // what the daemon was told
+	Configured bool
+	LXD        lxdhttps.Offer
 
 	Options map[string]any // of the charm
 
@@ -171,8 +189,10 @@ func Observe(ctx context.Context, w World, offer lxdhttps.Offer) (f Facts, err e
 	if f.Published, err = w.Tools.RelationGet(ctx, f.Relation, w.Unit); err != nil {
 		return f, err
 	}
+	f.Told = map[string]string{}
 	if f.Published[keyMember] != "" {
 		f.Members++
+		f.Told[w.Unit] = f.Published[keyCertificates]
 	}
 	others, err := w.Tools.RelationUnits(ctx, f.Relation)
 	if err != nil {
@@ -191,6 +211,7 @@ func Observe(ctx context.Context, w World, offer lxdhttps.Offer) (f Facts, err e
 		}
 		if bag[keyMember] != "" {
 			f.Members++
+			f.Told[unit] = bag[keyCertificates]
 		}
 	}
 	slices.Sort(f.Others)
@@ -205,6 +226,16 @@ func Observe(ctx context.Context, w World, offer lxdhttps.Offer) (f Facts, err e
 		return f, err
 	}
 	f.Certificate = dqlite.Certificate{Certificate: secret[fieldCertificate], Key: secret[fieldKey]}
+	f.Next = dqlite.Certificate{Certificate: secret[fieldNext], Key: secret[fieldNextKey]}
+	f.Previous = secret[fieldPrevious]
+	if f.Rotating() && f.Running && w.Certificates != nil {
+		short, cancel := context.WithTimeout(ctx, certifying)
+		list, err := w.Certificates(short)
+		cancel()
+		if err == nil { // else the next hook asks
+			f.InForce = strings.Join(list, " ")
+		}
+	}
 	if f.Certificate == f.Config.Certificate {
 		return f, nil // it was looked at when the daemon was given it
 	}
@@ -214,6 +245,11 @@ func Observe(ctx context.Context, w World, offer lxdhttps.Offer) (f Facts, err e
 // want is what the daemon is to be told; ok is false as long as that is not known.
 func (f Facts) want() (c control.Config, ok bool) {
 	c = control.Config{Unit: f.Unit, Address: f.Address, Join: f.Others, Certificate: f.Certificate, LXD: f.LXD}
+	for _, text := range []string{f.Next.Certificate, f.Previous} {
+		if text != "" {
+			c.Trusted = append(c.Trusted, text)
+		}
+	}
 	c.Pets, c.LeadMin, c.LeadMax, c.Leave = f.Config.Pets, f.Config.LeadMin, f.Config.LeadMax, f.Config.Leave
 	_ = options(f.Options, &c) // BadOptions tells
 	if f.Configured {
@@ -278,6 +314,7 @@ func Plan(f Facts) []charm.Step[World] {
 	if f.Published[keyAddress] == "" {
 		steps = append(steps, Publish{f.Relation, keyAddress, f.Address})
 	}
+	steps = append(steps, f.rotate()...)
 	c, ok := f.want()
 	if !ok {
 		return steps

@@ -21,6 +21,7 @@ import (
 	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/store/dqlite"
 )
 
 // machine is a machine's systemd in memory.
@@ -30,6 +31,7 @@ type machine struct {
 	permitted          bool
 	restarts           int
 	left               bool
+	silent             bool // the daemon does not answer
 	other              string
 }
 
@@ -94,7 +96,17 @@ func (s *stage) charm() charm.Charm[Facts, World] {
 		World: func(event hooktool.Event, tools hooktool.Tools) World {
 			m := s.machines[event.Unit]
 			m.gate = s.gate
-			return World{Unit: event.Unit, Dir: s.dir(event.Unit), Tools: tools, Systemd: m, Leave: func(context.Context) error {
+			return World{Unit: event.Unit, Dir: s.dir(event.Unit), Tools: tools, Systemd: m, Certificates: func(context.Context) ([]string, error) {
+				c, ok, err := control.ReadConfig(s.dir(event.Unit))
+				if !ok || err != nil || m.silent {
+					return nil, errors.New("cannot reach the daemon")
+				}
+				list := []string{dqlite.Fingerprint(c.Certificate.Certificate)}
+				for _, text := range c.Trusted {
+					list = append(list, dqlite.Fingerprint(text))
+				}
+				return list, nil
+			}, Leave: func(context.Context) error {
 				m.left = true
 				return errors.New("cannot leave: no majority")
 			}}
@@ -244,6 +256,73 @@ func TestHooksSurviveCrashes(t *testing.T) {
 			"b":               fmt.Sprint(b.Founds, b.Join, s.machines[unit(1)].running),
 		}
 	}, crashtest.Late, crashtest.Lost)
+}
+
+// A rotation changes all units over without a moment in which two of them do not trust each other,
+// waits for one that is down, and ends with the old certificate trusted by none.
+func TestRotate(t *testing.T) {
+	s := newStage(t.TempDir(), 3)
+	s.hooks(t, 5)
+	old := s.config(t, 0).Certificate
+	agree := func() {
+		for a := range 3 {
+			for b := range 3 {
+				shown, by := s.config(t, a).Certificate, s.config(t, b)
+				require.Contains(t, append(by.Trusted, by.Certificate.Certificate), shown.Certificate, "%d does not trust %d", b, a)
+			}
+		}
+	}
+	hooks := func(rounds int) {
+		for range rounds {
+			for n := range 3 {
+				tools, commit := s.juju.Hook(unit(n))
+				require.NoError(t, s.charm().Run(t.Context(), hooktool.Event{Hook: "update-status", Unit: unit(n)}, tools))
+				commit()
+				agree()
+			}
+		}
+	}
+	rotate := func(n int) (map[string]string, error) {
+		tools, commit := s.juju.Hook(unit(n))
+		w := s.charm().World(hooktool.Event{Action: RotateAction, Unit: unit(n)}, tools)
+		f, err := s.charm().Observe(t.Context(), hooktool.Event{Action: RotateAction, Unit: unit(n)}, w)
+		require.NoError(t, err)
+		results, err := Rotate(t.Context(), f, w, charm.Call{})
+		commit()
+		return results, err
+	}
+	_, err := rotate(1)
+	require.ErrorContains(t, err, "not the leader")
+	hooks(2)
+	require.Empty(t, s.relation.Databags[unit(0)][keyCertificates], "nothing is asked while nothing is rotated")
+
+	s.machines[unit(2)].silent = true
+	results, err := rotate(0)
+	require.NoError(t, err)
+	require.Equal(t, dqlite.Fingerprint(old.Certificate), results["old"])
+	require.NotContains(t, fmt.Sprint(results), "PRIVATE")
+	hooks(6)
+	_, err = rotate(0)
+	require.ErrorContains(t, err, "waits for pet-scheduler/2")
+	require.Equal(t, old, s.config(t, 0).Certificate, "a unit may not trust the new one yet")
+	s.machines[unit(2)].silent = false
+	hooks(12)
+	for n := range 3 {
+		c := s.config(t, n)
+		require.Equal(t, results["new"], dqlite.Fingerprint(c.Certificate.Certificate))
+		require.NotEqual(t, old, c.Certificate)
+		require.Empty(t, c.Trusted)
+		require.Equal(t, 1, s.machines[unit(n)].restarts)
+	}
+	require.NotContains(t, fmt.Sprint(s.relation.Databags), "PRIVATE")
+	for _, content := range s.juju.Secrets {
+		require.Len(t, content, 2, "nothing of the old one is left")
+	}
+	// And once more.
+	again, err := rotate(0)
+	require.NoError(t, err)
+	hooks(12)
+	require.Equal(t, again["new"], dqlite.Fingerprint(s.config(t, 2).Certificate.Certificate))
 }
 
 func TestInstalled(t *testing.T) {

@@ -4,9 +4,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -60,20 +62,43 @@ func NewCertificate() (Certificate, error) {
 	}, nil
 }
 
-// configs gives the two ends of a connection between nodes: each shows the cluster's
-// certificate and wants to see it.
-func (c Certificate) configs() (listen, dial *tls.Config, err error) {
+// Fingerprint returns a short name of a certificate, PEM: the first 16 hex digits of its SHA-256;
+// empty when it is none.
+func Fingerprint(certificate string) string {
+	block, _ := pem.Decode([]byte(certificate))
+	if block == nil {
+		return ""
+	}
+	sum := sha256.Sum256(block.Bytes)
+	return hex.EncodeToString(sum[:8])
+}
+
+// configs returns the two ends of a connection between nodes: each shows the cluster's
+// certificate and wants to see it, or one of those that are trusted beside it.
+func (c Certificate) configs(trusted ...string) (listen, dial *tls.Config, err error) {
 	pair, err := tls.X509KeyPair([]byte(c.Certificate), []byte(c.Key))
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot use the store's certificate: %w", err)
 	}
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM([]byte(c.Certificate)) {
-		return nil, nil, errors.New("cannot use the store's certificate: it is not PEM")
+	end := pair.Leaf.NotAfter
+	for _, text := range append([]string{c.Certificate}, trusted...) {
+		block, _ := pem.Decode([]byte(text))
+		if block == nil {
+			return nil, nil, errors.New("cannot use the store's certificate: it is not PEM")
+		}
+		one, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, nil, fmt.Errorf("cannot use the store's certificate: %w", err)
+		}
+		pool.AddCert(one)
+		if one.NotAfter.Before(end) {
+			end = one.NotAfter
+		}
 	}
 	// Whatever the machine's clock shows: one whose battery is empty shows 1970 or 2000, and its
 	// node would be out until it has heard from a time server. Both ends have the very certificate.
-	valid := func() time.Time { return pair.Leaf.NotAfter.Add(-time.Hour) }
+	valid := func() time.Time { return end.Add(-time.Hour) }
 	listen = &tls.Config{
 		Time:         valid,
 		MinVersion:   tls.VersionTLS13,

@@ -25,8 +25,10 @@ type Config struct {
 	// Join are addresses of nodes that may be in the cluster already, for one that is not.
 	// Without any when Dir is first used, this node founds a cluster.
 	Join []string
-	// Certificate is the cluster's.
+	// Certificate is the cluster's. Trusted are certificates, PEM, that other nodes may show
+	// beside it, while the cluster changes from one to another.
 	Certificate Certificate
+	Trusted     []string
 	// Log takes what the library has to say that may matter; nil drops it.
 	Log func(format string, args ...any) `json:"-"`
 }
@@ -69,6 +71,9 @@ type Node interface {
 	Remove(ctx context.Context, address string) error
 	// Handover gives this node's vote and leadership to others, before a planned stop.
 	Handover(ctx context.Context) error
+	// Certify has the node show another certificate from now on, and trust that one and those
+	// alone. Connections with nodes that were trusted before and are not any more end.
+	Certify(c Certificate, trusted []string) error
 	// Close stops the node.
 	Close() error
 }

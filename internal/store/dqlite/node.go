@@ -4,6 +4,7 @@ package dqlite
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -40,6 +41,8 @@ type node struct {
 	told  chan struct{} // somebody told it whom to ask
 	ready chan struct{} // closed when it is in and has its role
 
+	incoming atomic.Pointer[tls.Config]
+	served   sessions
 	listener net.Listener
 	working  sync.WaitGroup
 }
@@ -67,7 +70,7 @@ func Open(_ context.Context, c Config) (Node, *sql.DB, error) {
 
 // start starts a node.
 func start(c Config) (*node, error) {
-	incoming, outgoing, err := c.Certificate.configs()
+	incoming, outgoing, err := c.Certificate.configs(c.Trusted...)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +117,8 @@ func start(c Config) (*node, error) {
 		return nil, errors.Join(err, n.server.Close())
 	}
 	local := n.server.BindAddress() // the C library's memory, which goes with the node
-	n.working.Go(func() { n.serve(n.listener, incoming, local) })
+	n.incoming.Store(incoming)
+	n.working.Go(func() { n.serve(n.listener, local) })
 	n.working.Go(n.keep)
 	return n, nil
 }
@@ -196,6 +200,20 @@ func (n *node) Remove(ctx context.Context, address string) error {
 		if err := c.Remove(ctx, node.ID); err != nil {
 			return fmt.Errorf("cannot remove node %s from the store: %w", address, err)
 		}
+	}
+	return nil
+}
+
+// Certify implements Node.
+func (n *node) Certify(c Certificate, trusted []string) error {
+	incoming, outgoing, err := c.configs(trusted...)
+	if err != nil {
+		return err
+	}
+	before := n.incoming.Swap(incoming)
+	n.others.config.Store(outgoing)
+	if !before.ClientCAs.Equal(incoming.ClientCAs) {
+		n.served.end() // whoever is still trusted begins another
 	}
 	return nil
 }

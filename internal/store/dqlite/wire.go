@@ -40,14 +40,17 @@ func bounded(_, _ string, raw syscall.RawConn) error {
 
 // reacher reaches other nodes, and knows who did not answer last.
 type reacher struct {
-	tls.Dialer
+	dialer *net.Dialer
+	config atomic.Pointer[tls.Config]
 	mu     sync.Mutex
 	silent map[string]time.Time // when an address did not answer; not in it when it last did
 }
 
 func newReacher(config *tls.Config) *reacher {
 	d := &net.Dialer{KeepAliveConfig: silent, Control: bounded}
-	return &reacher{Dialer: tls.Dialer{NetDialer: d, Config: config}, silent: map[string]time.Time{}}
+	r := &reacher{dialer: d, silent: map[string]time.Time{}}
+	r.config.Store(config)
+	return r
 }
 
 // dial is a client.DialFunc. Who did not answer is not tried again for as long as that took:
@@ -58,7 +61,8 @@ func (r *reacher) dial(ctx context.Context, address string) (net.Conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, reach)
 	defer cancel()
-	conn, err := r.DialContext(ctx, "tcp", address)
+	dialer := tls.Dialer{NetDialer: r.dialer, Config: r.config.Load()}
+	conn, err := dialer.DialContext(ctx, "tcp", address)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -117,7 +121,7 @@ func (n *node) connect(_ context.Context, address string) (net.Conn, error) {
 // As long as the cluster has not taken the node in, all are turned away: they are meant for one
 // that had the address before, and is gone. With an answer it would count as there, and with a
 // vote that it had, what only that one had kept would count as kept.
-func (n *node) serve(listener net.Listener, config *tls.Config, address string) {
+func (n *node) serve(listener net.Listener, address string) {
 	for {
 		conn, err := listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -133,7 +137,8 @@ func (n *node) serve(listener net.Listener, config *tls.Config, address string) 
 			continue
 		}
 		go func() {
-			remote := tls.Server(conn, config)
+			defer n.served.add(conn)()
+			remote := tls.Server(conn, n.incoming.Load())
 			ctx, cancel := context.WithTimeout(n.ctx, reach)
 			defer cancel()
 			if err := remote.HandshakeContext(ctx); err != nil {
@@ -147,6 +152,36 @@ func (n *node) serve(listener net.Listener, config *tls.Config, address string) 
 			}
 			n.pipe(remote, local)
 		}()
+	}
+}
+
+// sessions are the connections that others have made to this node.
+type sessions struct {
+	mu   sync.Mutex
+	open map[net.Conn]bool
+}
+
+// add adds one, and returns what is to be called when it is over.
+func (s *sessions) add(conn net.Conn) (remove func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		s.open = map[net.Conn]bool{}
+	}
+	s.open[conn] = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.open, conn)
+	}
+}
+
+// end ends them all.
+func (s *sessions) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn := range s.open {
+		_ = conn.Close()
 	}
 }
 
