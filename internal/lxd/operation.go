@@ -168,6 +168,7 @@ func Operations(ctx context.Context, server interface {
 		err error
 	}
 	lost := time.After(operationLost)
+	var last error // what LXD answered last
 	for {
 		answer := make(chan result, 1)
 		go func() {
@@ -179,12 +180,16 @@ func Operations(ctx context.Context, server interface {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("cannot list LXD's operations: %w", ctx.Err())
 		case <-lost:
+			if last != nil {
+				return nil, fmt.Errorf("cannot list LXD's operations: %w", last)
+			}
 			return nil, fmt.Errorf("cannot list LXD's operations: %w within %s", errNoAnswer, operationLost)
 		case r = <-answer:
 		}
 		if r.err == nil {
 			return r.all, nil
 		}
+		last = r.err
 		select {
 		case <-ctx.Done():
 		case <-lost:
