@@ -175,7 +175,7 @@ func (l Local) files(listen string, clients []string) (dir, hba, conf string, er
 	defer root.Close()
 	text, err := atomicfile.ReadIn(root, filepath.Join(dir, hbaFile))
 	if err != nil {
-		return "", "", "", fmt.Errorf("cannot set up PostgreSQL: %w: %w: restore it from a backup, or from pg_hba.conf.sample of PostgreSQL's package", err, ErrUnusable)
+		return "", "", "", fmt.Errorf("cannot set up PostgreSQL: %w: %w: restore it from a backup, or write it again with the line: local all postgres peer", err, ErrUnusable)
 	}
 	hba = string(text)
 	if before, rest, ok := strings.Cut(hba, begin); ok {
