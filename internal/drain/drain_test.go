@@ -428,6 +428,18 @@ func (l *together) Rooms(ctx context.Context, instances []drain.Instance) (map[s
 	return l.LXD.Rooms(ctx, instances)
 }
 
+func (l *together) AsksForVoters(ctx context.Context) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.LXD.AsksForVoters(ctx)
+}
+
+func (l *together) SetGroup(ctx context.Context, ref drain.Ref, group string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.LXD.SetGroup(ctx, ref, group)
+}
+
 func (l *together) Evacuate(ctx context.Context, member string, progress func(string)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
