@@ -150,8 +150,11 @@ func (d *Daemon) watch(ctx context.Context) {
 		}
 		if time.Since(since) >= limit {
 			// What the others know now is not known here.
-			list = []store.Alert{{Kind: control.NoStore, Since: since.UTC().Truncate(time.Second),
-				Text: "the store does not answer: a majority of its units has to be there"}}
+			text := "the store does not answer: a majority of its units has to be there"
+			if answered.IsZero() {
+				text = "the store is not open: a majority of its units, all refreshed, has to be there"
+			}
+			list = []store.Alert{{Kind: control.NoStore, Since: since.UTC().Truncate(time.Second), Text: text}}
 		} else if answered.IsZero() {
 			pause(ctx, poll) // what was shown before stays until it is known to be over
 			continue

@@ -138,3 +138,43 @@ func TestClock(t *testing.T) {
 	assert.ErrorContains(t, clockError(time.Unix(3600, 0)), "the clock of this machine shows 1970-01-01: set it")
 	assert.Error(t, clockError(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)))
 }
+
+// While LXD cannot be reached that is said, and not with each try.
+func TestWhatLastsIsFewLines(t *testing.T) {
+	u := newUnits(t, 1)
+	u.configure(func(c *control.Config) {
+		c.Pets = fmt.Sprintf("pets:\n- {name: big, member: m1, windows: [%q]}\n", open())
+	})
+	u.pet(0, "big", state("drained"))
+	u.away.Store(true)
+	_, err := u.client(0).Order(t.Context(), control.Request{Pet: "m2", Kind: store.Drain})
+	require.NoError(t, err)
+	u.shown(0, " lxd")
+	tries, lines := u.asked.Load(), u.lines.Load()
+	require.Eventually(t, func() bool { return u.asked.Load() >= tries+5 }, within, 50*time.Millisecond)
+	assert.LessOrEqual(t, u.lines.Load()-lines, int64(4), "for %d tries", u.asked.Load()-tries)
+	u.away.Store(false)
+	u.shown(0)
+	require.Eventually(t, func() bool {
+		runs, err := u.client(0).History(t.Context(), "m2", 0)
+		return err == nil && len(runs) == 1
+	}, within, 50*time.Millisecond, "the order waited")
+}
+
+// A window that an action added, and that is long over, is forgotten; one to come is not.
+func TestWindowsThatAreOverAreForgotten(t *testing.T) {
+	u := newUnits(t, 1)
+	u.configure(func(c *control.Config) { c.Pets = "pets:\n- {name: big, member: m1}\n" })
+	u.pet(0, "big", state("lent"))
+	for _, window := range []string{"2025-01-01 10:00–2025-01-01 12:00", "2060-01-01 10:00–2060-01-01 12:00", "Fri 21:00–Sat 05:00"} {
+		_, err := u.client(0).AddWindow(t.Context(), control.Window{Pet: "big", Window: window})
+		require.NoError(t, err)
+	}
+	u.pet(0, "big", func(p control.Pet) bool { return len(p.Windows) == 3 })
+	u.stop(0)
+	u.start(0) // who begins to act forgets what is over
+	p := u.pet(0, "big", func(p control.Pet) bool { return len(p.Windows) == 2 })
+	for _, w := range p.Windows {
+		assert.NotContains(t, w.Window, "2025")
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -142,6 +143,9 @@ type units struct {
 	configs []control.Config
 	dirs    []string
 	stops   []func() error
+	away    atomic.Bool  // LXD cannot be reached
+	asked   atomic.Int64 // how often it was tried to reach LXD
+	lines   atomic.Int64 // of the daemons' logs
 }
 
 func newUnits(t *testing.T, n int) *units {
@@ -179,10 +183,15 @@ func (u *units) start(n int) {
 	done := make(chan error, 1)
 	go func() {
 		d := Daemon{
-			Dir:     u.dirs[n],
-			lanes:   drain.NewLanes(drain.AtOnce, 0),
-			Connect: func(context.Context, control.Config, string, func() error) (Cluster, error) { return u.lxd, nil },
-			Log:     func(format string, args ...any) {},
+			Dir:   u.dirs[n],
+			lanes: drain.NewLanes(drain.AtOnce, 0),
+			Connect: func(context.Context, control.Config, string, func() error) (Cluster, error) {
+				if n := u.asked.Add(1); u.away.Load() {
+					return nil, fmt.Errorf("cannot reach LXD: read 10.0.0.1:%d: connection reset", 40000+n)
+				}
+				return u.lxd, nil
+			},
+			Log: func(format string, args ...any) { u.lines.Add(1) },
 		}
 		done <- d.Run(ctx)
 	}()
