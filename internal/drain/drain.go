@@ -132,6 +132,9 @@ type Cluster interface {
 	Rooms(ctx context.Context, instances []Instance) (map[string]Room, error)
 	// Processors tells how many processors a member has; 0 is not known.
 	Processors(ctx context.Context, member string) int
+	// Backups counts the backups of those instances that have any: LXD deletes them when it moves
+	// an instance to another member.
+	Backups(ctx context.Context, instances []Instance) (map[Ref]int, error)
 	// AsksForVoters reports whether LXD refuses to evacuate a member whose vote its database needs,
 	// and to evacuate two members at a time.
 	AsksForVoters(ctx context.Context) (bool, error)
@@ -197,6 +200,8 @@ type View struct {
 	Instances []Instance
 	Records   map[string]Record
 	Rooms     map[string]Room // nil when nobody asked, see Survey
+	// Backups is what Cluster.Backups returns; nil when nobody asked.
+	Backups map[Ref]int
 	// AsksForVoters is what Cluster.AsksForVoters reports; false when nobody asked.
 	AsksForVoters bool
 	// Now is when the view was made, for what is not to be tried again before some time; zero has

@@ -155,6 +155,9 @@ func PlanDrain(view View, name string, force bool) Plan {
 		// LXD's evacuation leaves what it would move live, and has no member for, running.
 		stopped := fate == stays && i.Running && (i.Live || member.Status == Evacuated)
 		entry.Loose = entry.Loose || fate == loose || stopped
+		if losing := view.losing(i); losing != "" && fate != stays && item.Verdict != Error {
+			item.Verdict, item.Reason = Warning, item.Reason+losing
+		}
 		plan.Items = append(plan.Items, item)
 	}
 	if drainedBefore && record.Phase == Drained && empty(view, name, &record) {

@@ -103,6 +103,9 @@ func Survey(ctx context.Context, cluster Cluster, journal Journal, member string
 	if view.Rooms, err = cluster.Rooms(ctx, view.on(member)); err != nil {
 		return View{}, err
 	}
+	if view.Backups, err = cluster.Backups(ctx, view.on(member)); err != nil {
+		return View{}, err
+	}
 	view.AsksForVoters, err = cluster.AsksForVoters(ctx)
 	return view, err
 }
@@ -120,8 +123,21 @@ func SurveyBack(ctx context.Context, cluster Cluster, journal Journal, member st
 			away = append(away, i)
 		}
 	}
-	view.Rooms, err = cluster.Rooms(ctx, away)
+	if view.Rooms, err = cluster.Rooms(ctx, away); err != nil {
+		return View{}, err
+	}
+	view.Backups, err = cluster.Backups(ctx, away)
 	return view, err
+}
+
+// losing says which of an instance's backups its move deletes, for the end of a sentence; empty when it
+// has none.
+func (v View) losing(i Instance) string {
+	n := v.Backups[i.Ref]
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; LXD deletes its %s on the way: lxc export %s keeps a copy", count(n, "backup"), i.Name)
 }
 
 // cramped says of each host what it lacks, or has too little of, for an instance; empty when

@@ -68,6 +68,9 @@ func PlanUndrain(view View, name string) Plan {
 			say(Okay, "comes back from %s, stopped as it was", i.Member)
 			e.Back = true
 		}
+		if item.Verdict == Okay && !home {
+			item.Reason += view.losing(i)
+		}
 		plan.Items = append(plan.Items, item)
 	}
 	for _, i := range view.Instances {

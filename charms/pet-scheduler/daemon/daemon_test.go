@@ -96,6 +96,11 @@ func (l lxd) SetGroup(ctx context.Context, ref drain.Ref, group string) error {
 	return l.do(func() error { return l.inner.SetGroup(ctx, ref, group) })
 }
 
+func (l lxd) Backups(ctx context.Context, instances []drain.Instance) (n map[drain.Ref]int, err error) {
+	err = l.do(func() error { n, err = l.inner.Backups(ctx, instances); return err })
+	return n, err
+}
+
 func (l lxd) AsksForVoters(ctx context.Context) (asks bool, err error) {
 	err = l.do(func() error { asks, err = l.inner.AsksForVoters(ctx); return err })
 	return asks, err

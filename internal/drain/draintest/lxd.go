@@ -36,6 +36,8 @@ type LXD struct {
 	CPUs int
 	// Silent members cannot be reached by the others.
 	Silent map[string]bool
+	// Backup counts the backups of instances. A move deletes them.
+	Backup map[drain.Ref]int
 	// End is the error of an Evacuate and a Restore that LXD has done: their end was not learned.
 	End error
 	// Skips reports that its restore can leave instances alone.
@@ -185,6 +187,17 @@ func (l *LXD) Write(_ context.Context, member string, before, after *drain.Recor
 	return nil
 }
 
+// Backups implements drain.Cluster.
+func (l *LXD) Backups(_ context.Context, instances []drain.Instance) (map[drain.Ref]int, error) {
+	all := map[drain.Ref]int{}
+	for _, i := range instances {
+		if n := l.Backup[i.Ref]; n > 0 {
+			all[i.Ref] = n
+		}
+	}
+	return all, nil // asked in one with the instances, as far as the count of calls goes
+}
+
 // AsksForVoters implements drain.Cluster.
 func (l *LXD) AsksForVoters(context.Context) (bool, error) { return l.Voters, l.alive() }
 
@@ -270,6 +283,7 @@ func (l *LXD) evacuate(i *drain.Instance, from string) error {
 		return err
 	}
 	i.Member = to
+	delete(l.Backup, i.Ref)
 	if !ran || i.Live {
 		return nil
 	}
@@ -430,6 +444,7 @@ func (l *LXD) land(i *drain.Instance, to string) error {
 	case i.Member == to:
 		return errors.New("it is there already")
 	}
+	delete(l.Backup, i.Ref)
 	i.Member, i.Group = to, "" // LXD takes what is moved to a member by its name out of its group
 	return nil
 }

@@ -137,6 +137,16 @@ func (w *whole) RawQuery(method, path string, data any, _ string) (*api.Response
 	if err != nil {
 		return nil, "", err
 	}
+	if name, is := strings.CutSuffix(strings.TrimPrefix(u.Path, "/1.0/instances/"), "/backups"); is {
+		urls := []string{}
+		if i, err := w.find(name); err == nil {
+			for _, b := range i.Backups {
+				urls = append(urls, "/1.0/instances/"+name+"/backups/"+b.Name)
+			}
+		}
+		text, err := json.Marshal(urls)
+		return &api.Response{Metadata: text}, "", err
+	}
 	op := api.Operation{ID: "op", StatusCode: api.Success}
 	parts := strings.Split(strings.TrimPrefix(u.Path, "/1.0/"), "/")
 	switch {
@@ -182,7 +192,7 @@ func (w *whole) instance(method, name, target string, text []byte) error {
 		if ran && w.version != "5.0.2" {
 			return fmt.Errorf("instance is running")
 		}
-		i.Location, i.LastUsedAt = target, i.LastUsedAt.Add(time.Second)
+		i.Location, i.LastUsedAt, i.Backups = target, i.LastUsedAt.Add(time.Second), nil
 	}
 	return nil
 }
@@ -236,7 +246,7 @@ func (w *whole) state(member string, text []byte) error {
 			i.Config["volatile.last_state.power"] = power
 			continue
 		}
-		i.Config["volatile.evacuate.origin"], i.Location = member, "b"
+		i.Config["volatile.evacuate.origin"], i.Location, i.Backups = member, "b", nil
 	}
 	return nil
 }
@@ -284,8 +294,16 @@ func TestAnInstanceIsTheSameAfterwards(t *testing.T) {
 		if rapid.Bool().Draw(t, "lanes") {
 			d.Lanes = drain.NewLanes(1, 0)
 		}
-		_, err := d.Drain(t.Context(), "pet", true)
+		report, err := d.Drain(t.Context(), "pet", true)
 		require.NoError(t, err)
+		for _, item := range report.Plan.Items {
+			i, err := w.find(item.Name)
+			require.NoError(t, err)
+			require.Equal(t, len(i.Backups) == 0, strings.Contains(item.Reason, "LXD deletes its 1 backup on the way"), "%s: %s", item.Name, item.Reason)
+			was := before[item.Name]
+			was.Backups = i.Backups // the plan has said so
+			before[item.Name] = was
+		}
 		for _, i := range w.instances {
 			require.False(t, i.Location == "pet" && i.StatusCode == api.Running, "%s runs on", i.Name)
 		}
