@@ -21,7 +21,7 @@ const certifying = 5 * time.Second
 //
 //  1. all trust the new certificate beside the old one, which they show;
 //  2. all show the new one, and trust the old one;
-//  3. nobody trusts the old one any more.
+//  3. none trusts the old one any more.
 func (f Facts) Rotating() bool { return f.Next.Certificate != "" || f.Previous != "" }
 
 // missing lists the units that have not come as far as the rotation's present step.

@@ -68,7 +68,7 @@ type Systemd interface {
 	// Running tells whether the daemon is running.
 	Running(ctx context.Context) (bool, error)
 	// Permitted reports whether the daemon can read what it has to of the unit's state directory,
-	// and nobody else can.
+	// and no other user can.
 	Permitted() (bool, error)
 	// Permit makes that so.
 	Permit(ctx context.Context) error
