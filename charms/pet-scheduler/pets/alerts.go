@@ -26,7 +26,7 @@ var remedies = []struct {
 }{
 	{control.Clock, charm.LevelBlocked, "fix its time"},
 	{string(schedule.GivenUp), charm.LevelBlocked, "fix the cause, run drain"},
-	{control.NoStore, charm.LevelWaiting, "start the lost units, or remove them"},
+	{control.NoStore, charm.LevelWaiting, "start the lost units"},
 	{string(schedule.Late), charm.LevelActive, "see list-pets"},
 	{string(schedule.NotEmpty), charm.LevelActive, "see list-pets"},
 	{string(schedule.Failing), charm.LevelActive, "see list-pets"},

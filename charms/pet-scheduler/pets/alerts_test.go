@@ -26,7 +26,7 @@ func TestAlerted(t *testing.T) {
 		"none":                {active, nil, active},
 		"late":                {active, []store.Alert{late}, charm.Active("big: it is late: it had to be empty by Fri 8 May 21:00:00 UTC; see list-pets")},
 		"given up and late":   {active, []store.Alert{late, givenUp}, charm.Blockedf("deep: draining it failed 6 times, last: no room; it was given up; fix the cause, run drain (1 more)")},
-		"no majority":         {active, []store.Alert{late, noStore}, charm.Waitingf("the store does not answer: a majority of its units has to be there; start the lost units, or remove them (1 more)")},
+		"no majority":         {active, []store.Alert{late, noStore}, charm.Waitingf("the store does not answer: a majority of its units has to be there; start the lost units (1 more)")},
 		"LXD is away":         {charm.Waitingf("cannot reach LXD"), []store.Alert{late}, charm.Waitingf("big: it is late: it had to be empty by Fri 8 May 21:00:00 UTC; see list-pets")},
 		"is blocked":          {charm.Blockedf("option pets: line 1"), []store.Alert{late}, charm.Blockedf("option pets: line 1")},
 		"unknown kind":        {active, []store.Alert{{Kind: "later", Text: "a newer\nunit wrote it"}}, charm.Active("a newer unit wrote it; see journalctl -u pet-scheduler")},
