@@ -71,6 +71,11 @@ func (d Drainer) drain(ctx context.Context, member string, look func(context.Con
 	if err != nil {
 		return Report{}, err
 	}
+	if d.finish(ctx, view, member) {
+		if view, err = look(ctx, d.Cluster, d.Journal, member); err != nil {
+			return Report{}, err
+		}
+	}
 	rooms := view.Rooms
 	plan := PlanDrain(view, member, force)
 	report := Report{Plan: plan}
@@ -115,6 +120,7 @@ func (d Drainer) drain(ctx context.Context, member string, look func(context.Con
 	}
 	next = record.clone()
 	next.Phase = Drained
+	next.see(view)
 	next.reopen() // on an evacuated member LXD places nothing anyway
 	_, err = d.write(ctx, member, record, next)
 	return report, err
@@ -124,10 +130,11 @@ func (d Drainer) drain(ctx context.Context, member string, look func(context.Con
 func (d Drainer) wake(ctx context.Context, view View, record *Record, stranded func(Entry, Instance) bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
+	d.wakeHalves(ctx, view, record, func(e Entry) bool { return e.Start || e.Ran && !e.Back })
 	for _, e := range record.Entries {
 		if i, there := view.find(e); there && !i.Running && !i.Unseen && stranded(e, i) {
 			d.say("starting %s, which could not leave, on %s again", i.Ref, i.Member)
-			if err := d.Cluster.Start(ctx, i.Ref, i.Member); err != nil {
+			if err := d.start(ctx, e, i, i.Member); err != nil {
 				d.say("%s", err)
 			}
 		}
@@ -220,8 +227,10 @@ func (d Drainer) leaving(ctx context.Context, view View, member string, record *
 		case i.Member != member && e.Ran && !i.Running && i.Origin != "" && (e.To == "" || e.To == i.Member):
 			add(i.Ref, func(d Drainer) error {
 				d.say("starting %s on %s", i.Ref, i.Member)
-				return d.Cluster.Start(ctx, i.Ref, i.Member)
+				return d.start(ctx, *e, i, i.Member)
 			})
+		case i.Member != member && e.Frozen && i.Running && !i.Frozen && i.Origin != "" && (e.To == "" || e.To == i.Member):
+			add(i.Ref, func(d Drainer) error { return d.Cluster.Freeze(ctx, i.Ref, i.Member) })
 		case i.Member == member && e.Stays && i.Running && (stops || i.Ephemeral):
 			// LXD's evacuation fails at an ephemeral one: it is gone once it has stopped.
 			add(i.Ref, func(d Drainer) error {
@@ -248,7 +257,7 @@ func (d Drainer) leaving(ctx context.Context, view View, member string, record *
 					return err
 				}
 				defer d.Lanes.unbind(to)
-				return d.moveAway(ctx, member, i, to, start)
+				return d.moveAway(ctx, member, *e, i, to, start)
 			})
 		}
 	}
@@ -266,7 +275,9 @@ func (d Drainer) track(ctx context.Context, member string, record *Record) (View
 	for _, i := range view.on(member) {
 		if next.entry(i) == nil {
 			// It came while the member was being emptied.
-			next.Entries = append(next.Entries, Entry{Ref: i.Ref, ID: i.ID, Ran: i.Running})
+			e := Entry{Ref: i.Ref, ID: i.ID, Ran: i.Running}
+			e.note(i)
+			next.Entries = append(next.Entries, e)
 		}
 	}
 	after, err := d.write(ctx, member, record, next)

@@ -9,23 +9,54 @@ import (
 	"github.com/dcib/dcib/internal/drain/draintest"
 )
 
-// LXD deletes an instance's backups when it moves it: the plan says so.
-func TestAPlanNamesTheBackupsThatAreLost(t *testing.T) {
+// LXD deletes an instance's backups when it moves it: it is not moved.
+func TestBackupsAreKept(t *testing.T) {
 	lxd := draintest.New("pet", "b")
-	lxd.Add("web", "pet", true)
+	web := lxd.Add("web", "pet", true)
+	still := lxd.Add("still", "pet", false)
 	lxd.Add("db", "pet", true)
-	lxd.Add("stays", "pet", true).Evacuate = "stop"
-	lxd.Backup = map[drain.Ref]int{ref("web"): 2, ref("stays"): 1}
+	lxd.Backup = map[drain.Ref]int{ref("web"): 2, ref("still"): 1}
 	d := drainer(lxd)
+	_, err := d.Drain(t.Context(), "pet", false)
+	require.ErrorContains(t, err, "web: has 2 backups, which LXD deletes when it moves it: export or delete them, or set cluster.evacuate=migrate on it")
+	require.Empty(t, lxd.Calls)
+
+	for name, allow := range map[string]func() bool{
+		"the pet may stop it": func() bool { web.MayStop = true; return false },
+		"force":               func() bool { web.MayStop = false; return true },
+	} {
+		report, err := d.Drain(t.Context(), "pet", allow())
+		require.NoError(t, err, name)
+		require.Equal(t, []string{"web: pet (stopped)", "still: pet (stopped)", "db: pet → b (running)"}, moves(report), name)
+		_, err = d.Undrain(t.Context(), "pet")
+		require.NoError(t, err, name)
+		require.True(t, web.Running, name)
+		require.False(t, still.Running, name)
+		require.Equal(t, map[drain.Ref]int{ref("web"): 2, ref("still"): 1}, lxd.Backup, name)
+	}
+
+	// The others leave before a window.
+	d.Others = true
+	_, err = d.Drain(t.Context(), "pet", false)
+	require.ErrorIs(t, err, drain.ErrKept)
+	require.ErrorContains(t, err, "web: has 2 backups")
+	require.True(t, web.Running)
+	_, err = d.Undrain(t.Context(), "pet")
+	require.NoError(t, err)
+
+	// Its owner wants it moved.
+	d.Others, web.Evacuate = false, "migrate"
 	report, err := d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
 	require.Contains(t, report.Plan.String(), "warning web: stops, moves to another member and starts there; LXD deletes its 2 backups on the way: lxc export web keeps a copy")
-	require.Contains(t, report.Plan.String(), "okay    db: stops, moves to another member and starts there\n")
-	require.NotContains(t, report.Plan.String(), "1 backup")
-	require.Zero(t, lxd.Backup[ref("web")])
-
+	require.Equal(t, "b", web.Member)
 	lxd.Backup[ref("web")] = 1
-	report, err = d.Undrain(t.Context(), "pet")
+	_, err = d.Undrain(t.Context(), "pet")
+	require.ErrorContains(t, err, "web: stays on b: it has 1 backup, which LXD deletes when it moves it: export or delete them")
+	require.True(t, web.Running)
+	require.Equal(t, 1, lxd.Backup[ref("web")])
+	delete(lxd.Backup, ref("web"))
+	_, err = d.Undrain(t.Context(), "pet")
 	require.NoError(t, err)
-	require.Contains(t, report.Plan.String(), "okay    web: comes back from b and runs; LXD deletes its 1 backup on the way")
+	require.Equal(t, "pet", web.Member)
 }

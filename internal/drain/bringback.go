@@ -17,6 +17,11 @@ func (d Drainer) Undrain(ctx context.Context, member string) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+	if d.finish(ctx, view, member) {
+		if view, err = SurveyBack(ctx, d.Cluster, d.Journal, member); err != nil {
+			return Report{}, err
+		}
+	}
 	if !d.Insist {
 		view.Now = d.now()
 	}
@@ -80,6 +85,8 @@ func (d Drainer) giveUp(ctx context.Context, member string, view View, record *R
 		e := &next.Entries[n]
 		if i, there := view.find(*e); there && i.Member != member && e.left == "" && e.Start && !i.Running && !i.Unseen && because[i.Ref] != nil {
 			e.failed(d.now(), because[i.Ref])
+		} else if i, half := view.half(*e); half {
+			e.failed(d.now(), errors.New(halfMoved(i)))
 		}
 	}
 	if _, err := d.write(ctx, member, record, next); err != nil {
@@ -93,6 +100,9 @@ func (r *Record) remainder(view View, member string) *Record {
 	next := r.clone()
 	next.Entries = slices.DeleteFunc(next.Entries, func(e Entry) bool {
 		i, there := view.find(e)
+		if _, half := view.half(e); half {
+			return false
+		}
 		return !there || i.Member == member || e.leftOut(member, i) == ""
 	})
 	return next
@@ -137,14 +147,16 @@ func (d Drainer) undrainOnce(ctx context.Context, member string, view View, reco
 		case i.Member == member && e.Start && !i.Running:
 			jobs = append(jobs, job{i.Ref, func(d Drainer) error {
 				d.say("starting %s on %s", i.Ref, member)
-				return d.Cluster.Start(ctx, i.Ref, member)
+				return d.start(ctx, *e, i, member)
 			}})
+		case i.Member == member && e.Frozen && i.Running && !i.Frozen:
+			jobs = append(jobs, job{i.Ref, func(d Drainer) error { return d.Cluster.Freeze(ctx, i.Ref, member) }})
 		case i.Member != member && ours(view, *e, i):
 			jobs = append(jobs, job{i.Ref, func(d Drainer) error {
 				if err := d.reach(ctx, i.Member, member); err != nil {
 					return err
 				}
-				return d.move(ctx, i, member, e.Start)
+				return d.move(ctx, *e, i, member, e.Start)
 			}})
 		}
 	}

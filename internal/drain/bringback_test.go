@@ -256,6 +256,9 @@ func TestLXDIsLostAtEachCall(t *testing.T) {
 						for n := range 4 {
 							lxd.Add(fmt.Sprintf("c%d", n), "pet", n != 3)
 						}
+						lxd.Instance[0].CloudInit, lxd.Instance[0].Frozen = "first", true
+						lxd.Instance[1].CloudInit = "second"
+						lxd.Instance[3].CloudInit = "fourth"
 						lxd.InOne = lanes
 						d := drainer(lxd)
 						d.Insist = true
@@ -303,6 +306,13 @@ func TestLXDIsLostAtEachCall(t *testing.T) {
 						for n, i := range lxd.Instance {
 							require.Equal(t, "pet", i.Member, "%s at %d: %s\n%s", verb, at, i.Ref, strings.Join(lxd.Calls, "\n"))
 							require.Equal(t, n != 3, i.Running, "%s at %d: %s\n%s", verb, at, i.Ref, strings.Join(lxd.Calls, "\n"))
+							require.Equal(t, n == 0, i.Frozen, "%s at %d: %s\n%s", verb, at, i.Ref, strings.Join(lxd.Calls, "\n"))
+							require.Equal(t, []string{"first", "second", "", "fourth"}[n], i.CloudInit, "%s at %d: %s\n%s", verb, at, i.Ref, strings.Join(lxd.Calls, "\n"))
+						}
+						if lanes && lost.what == killed.what {
+							for _, boot := range lxd.Boots {
+								require.Contains(t, []string{"c0 first", "c1 second", "c2 "}, boot, "%s at %d\n%s", verb, at, strings.Join(lxd.Calls, "\n"))
+							}
 						}
 						require.Empty(t, lxd.Journal)
 					}

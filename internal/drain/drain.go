@@ -92,6 +92,9 @@ type Instance struct {
 	// instance from a deleted one of the same name. Empty when LXD gave it none.
 	ID     string
 	Member string // where it is
+	// Half reports that LXD has it under a temporary name: a move put it on its member, deleted what
+	// was elsewhere, and then failed, or was killed, before it gave it its name back.
+	Half bool
 	// Unseen reports that only its name and member are known: the member is Offline, or its LXD
 	// does not answer. All other fields are empty then, and nothing may be concluded from them.
 	Unseen       bool
@@ -99,7 +102,12 @@ type Instance struct {
 	Architecture string
 	// Group is the cluster group that it was launched in (volatile.cluster.group, LXD 5.21.5 and
 	// 6.6): it moves to members of that group only, and LXD forgets it with each move to a member.
-	Group     string
+	Group string
+	// CloudInit is the id by which cloud-init inside knows the instance
+	// (volatile.cloud-init.instance-id). LXD makes another with each move, and cloud-init then takes
+	// the next start for the first: it makes new SSH host keys and runs the user data again.
+	CloudInit string
+	Frozen    bool // it runs, and is frozen
 	Needs     Needs
 	Ephemeral bool // LXD deletes it when it stops
 	Live      bool // LXD can move it while it runs
@@ -132,8 +140,8 @@ type Cluster interface {
 	Rooms(ctx context.Context, instances []Instance) (map[string]Room, error)
 	// Processors tells how many processors a member has; 0 is not known.
 	Processors(ctx context.Context, member string) int
-	// Backups counts the backups of those instances that have any: LXD deletes them when it moves
-	// an instance to another member.
+	// Backups counts the backups of those instances that have any: LXD refuses to move them, and its
+	// evacuation, which moves them all the same, deletes the backups.
 	Backups(ctx context.Context, instances []Instance) (map[Ref]int, error)
 	// AsksForVoters reports whether LXD refuses to evacuate a member whose vote its database needs,
 	// and to evacuate two members at a time.
@@ -158,6 +166,10 @@ type Cluster interface {
 	SetOrigin(ctx context.Context, instance Ref, origin string) error
 	// SetGroup sets an instance's Group.
 	SetGroup(ctx context.Context, instance Ref, group string) error
+	// SetCloudInit sets an instance's CloudInit.
+	SetCloudInit(ctx context.Context, instance Ref, id string) error
+	// Freeze freezes an instance that runs; Member is as in Start.
+	Freeze(ctx context.Context, instance Ref, member string) error
 	// Start starts an instance. Member is where it is, as far as is known: LXD is quickest when
 	// it is asked there.
 	Start(ctx context.Context, instance Ref, member string) error
@@ -169,8 +181,11 @@ type Cluster interface {
 	// Move moves an instance to another member; live tells that it runs on meanwhile, else
 	// it has to be stopped. No move of it may be under way.
 	Move(ctx context.Context, instance Ref, member string, live bool) error
+	// Rename gives an instance that is Half, and stopped, its name back, unless LXD still does.
+	Rename(ctx context.Context, instance Ref, name string) error
 	// Relocate is Stop, Move and Start of an instance that runs, as one operation of LXD's: it is
-	// down for a tenth less. No move of it may be under way. It gives how long the instance took
+	// down for a tenth less. It is for instances without cloud-init only, see Instance.CloudInit. No
+	// move of it may be under way. It gives how long the instance took
 	// from having stopped to having started, 0 if that is not known. ErrInSteps, before anything
 	// has changed, is that LXD would not do it as gently. After any other error it runs where it
 	// was only if LXD could not be asked; what is left is for Landed, Stop, Move and Start.
@@ -198,6 +213,7 @@ type Journal interface {
 type View struct {
 	Members   []Member
 	Instances []Instance
+	Halves    []Instance // those that are Half; they are not among Instances
 	Records   map[string]Record
 	Rooms     map[string]Room // nil when nobody asked, see Survey
 	// Backups is what Cluster.Backups returns; nil when nobody asked.
@@ -219,6 +235,12 @@ func Look(ctx context.Context, cluster Cluster, journal Journal) (View, error) {
 	if view.Instances, err = cluster.Instances(ctx); err != nil {
 		return View{}, err
 	}
+	for _, i := range view.Instances {
+		if i.Half {
+			view.Halves = append(view.Halves, i)
+		}
+	}
+	view.Instances = slices.DeleteFunc(view.Instances, func(i Instance) bool { return i.Half })
 	view.Records, err = journal.Records(ctx)
 	return view, err
 }

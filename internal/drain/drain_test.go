@@ -440,6 +440,24 @@ func (l *together) SetGroup(ctx context.Context, ref drain.Ref, group string) er
 	return l.LXD.SetGroup(ctx, ref, group)
 }
 
+func (l *together) SetCloudInit(ctx context.Context, ref drain.Ref, id string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.LXD.SetCloudInit(ctx, ref, id)
+}
+
+func (l *together) Rename(ctx context.Context, ref drain.Ref, name string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.LXD.Rename(ctx, ref, name)
+}
+
+func (l *together) Freeze(ctx context.Context, ref drain.Ref, member string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.LXD.Freeze(ctx, ref, member)
+}
+
 func (l *together) Evacuate(ctx context.Context, member string, progress func(string)) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -23,7 +23,9 @@ func (d Drainer) MoveHeld(ctx context.Context, view View, member string) error {
 	for _, i := range view.on(member) {
 		entry := record.entry(i)
 		if entry == nil && view.Held(i) && immovable(view, i) == "" {
-			record.Entries = append(record.Entries, Entry{Ref: i.Ref, ID: i.ID, Ran: i.Running, Group: i.Group})
+			e := Entry{Ref: i.Ref, ID: i.ID, Ran: i.Running}
+			e.note(i)
+			record.Entries = append(record.Entries, e)
 		} else if entry != nil {
 			entry.Ran = entry.Ran || i.Running
 		}
@@ -69,7 +71,7 @@ func (d Drainer) settled(ctx context.Context, member string, record *Record) err
 	for _, e := range record.Entries {
 		if i, there := view.find(e); there && e.Ran && !i.Running {
 			d.say("starting %s on %s again", i.Ref, i.Member)
-			failed = append(failed, d.Cluster.Start(ctx, i.Ref, i.Member))
+			failed = append(failed, d.start(ctx, e, i, i.Member))
 		}
 	}
 	return errors.Join(failed...)

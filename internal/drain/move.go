@@ -106,17 +106,17 @@ func (d Drainer) reach(ctx context.Context, from, to string) error {
 }
 
 // moveAway moves one instance as LXD's evacuation would have.
-func (d Drainer) moveAway(ctx context.Context, member string, i Instance, to string, start bool) error {
+func (d Drainer) moveAway(ctx context.Context, member string, e Entry, i Instance, to string, start bool) error {
 	if i.Origin == "" {
 		if err := d.Cluster.SetOrigin(ctx, i.Ref, member); err != nil {
 			return err
 		}
 	}
-	return d.move(ctx, i, to, start)
+	return d.move(ctx, e, i, to, start)
 }
 
 // move takes an instance to a member, and starts it there if it has to run.
-func (d Drainer) move(ctx context.Context, i Instance, to string, start bool) error {
+func (d Drainer) move(ctx context.Context, e Entry, i Instance, to string, start bool) error {
 	d.say("moving %s from %s to %s", i.Ref, i.Member, to)
 	at, live, shuts := i.Member, i.Running && i.Live, i.Running && !i.Live
 	var err error
@@ -126,7 +126,7 @@ func (d Drainer) move(ctx context.Context, i Instance, to string, start bool) er
 			return err
 		}
 	}
-	if shuts && start && at == i.Member {
+	if shuts && start && !e.Frozen && at == i.Member {
 		err := d.relocate(ctx, i.Ref, to)
 		if err == nil || ctx.Err() != nil {
 			return err
@@ -152,7 +152,7 @@ func (d Drainer) move(ctx context.Context, i Instance, to string, start bool) er
 		at = to
 	}
 	if start && !live {
-		if err := d.Cluster.Start(ctx, i.Ref, at); err != nil {
+		if err := d.start(ctx, e, i, at); err != nil {
 			return err
 		}
 	}

@@ -1,7 +1,6 @@
 package drain
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -148,7 +147,7 @@ func PlanDrain(view View, name string, force bool) Plan {
 			*entry = Entry{Ref: i.Ref, ID: i.ID}
 		}
 		entry.Ran = entry.Ran || i.Running
-		entry.Group = cmp.Or(i.Group, entry.Group)
+		entry.note(i)
 		i.Group = entry.Group
 		item, fate := judge(view, i, entry.Ran, force)
 		entry.Stays, entry.Kept = fate == stays, false
@@ -231,7 +230,7 @@ func judge(view View, i Instance, ran, force bool) (item Item, f fate) {
 	case why == "" && i.Live:
 		return say(Okay, leaves, "moves to another member while it runs%s", not)
 	case why == "":
-		return say(Okay, leaves, "stops, moves to another member and starts there%s", not)
+		return say(Okay, leaves, "stops, moves to another member and starts there%s%s", frozen(i), not)
 	case !ran:
 		return say(Skip, stays, "%s: it stays, stopped as it is", why)
 	case i.Evacuate == "stop":
@@ -242,6 +241,14 @@ func judge(view View, i Instance, ran, force bool) (item Item, f fate) {
 	return say(Error, leaves, "%s; force=true, or on-immovable: stop of its pet, stops it there for as long as the member is drained", why)
 }
 
+// frozen is for the end of what a plan says of an instance that is frozen.
+func frozen(i Instance) string {
+	if i.Frozen {
+		return ", frozen as it is"
+	}
+	return ""
+}
+
 // immovable says why LXD does not move an instance; empty when it does.
 func immovable(view View, i Instance) string {
 	switch {
@@ -249,6 +256,8 @@ func immovable(view View, i Instance) string {
 		return "its cluster.evacuate is stop"
 	case i.auto() && len(i.Ties) > 0:
 		return "is tied to this member by " + strings.Join(i.Ties, ", ")
+	case i.auto() && view.Backups[i.Ref] > 0:
+		return fmt.Sprintf("has %s, which LXD deletes when it moves it: export or delete them, or set cluster.evacuate=migrate on it", count(view.Backups[i.Ref], "backup"))
 	case len(view.hosts(i.Member, i, nil)) == 0:
 		return view.homeless(i)
 	}

@@ -36,8 +36,18 @@ func ProveDrained(view View, name string, record *Record) []Doubt {
 		}
 	}
 	for _, e := range record.Entries {
-		if i, there := view.find(e); there && i.Member != name && e.Ran && !e.Loose && !i.Running && !i.Unseen && (e.To == "" || e.To == i.Member) {
+		i, there := view.find(e)
+		if half, ok := view.half(e); ok {
+			doubts = append(doubts, Doubt{e.Ref, halfMoved(half)})
+		}
+		if !there || i.Member == name || !e.Ran || i.Unseen || e.To != "" && e.To != i.Member {
+			continue
+		}
+		switch {
+		case !i.Running && !e.Loose:
 			doubts = append(doubts, Doubt{i.Ref, "does not run on " + i.Member})
+		case i.Running && e.Frozen && !i.Frozen && i.Origin == name:
+			doubts = append(doubts, Doubt{i.Ref, "is not frozen on " + i.Member + " as it was"})
 		}
 	}
 	return doubts
@@ -52,7 +62,10 @@ func ProveUndrained(view View, name string, record *Record) []Doubt {
 	}
 	for _, e := range record.Entries {
 		i, there := view.find(e)
+		half, isHalf := view.half(e)
 		switch {
+		case isHalf && e.Back:
+			doubts = append(doubts, Doubt{e.Ref, halfMoved(half)})
 		case !there || !e.Back || e.leftOut(name, i) != "":
 		case i.Unseen:
 			doubts = append(doubts, Doubt{i.Ref, "cannot be seen: LXD on " + name + " does not answer"})
@@ -60,6 +73,8 @@ func ProveUndrained(view View, name string, record *Record) []Doubt {
 			doubts = append(doubts, Doubt{i.Ref, "is still on " + i.Member})
 		case i.Member == name && e.Start && !i.Running:
 			doubts = append(doubts, Doubt{i.Ref, "does not run"})
+		case i.Member == name && e.Start && e.Frozen && !i.Frozen:
+			doubts = append(doubts, Doubt{i.Ref, "is not frozen as it was"})
 		}
 	}
 	return doubts

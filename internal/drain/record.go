@@ -56,6 +56,12 @@ type Entry struct {
 	Loose bool `json:"loose,omitempty"`
 	// Group is its cluster group before, which LXD forgets when it moves.
 	Group string `json:"group,omitempty"`
+	// CloudInit and Frozen are those of the instance before it is moved, either way.
+	CloudInit string `json:"cloud-init,omitempty"`
+	Frozen    bool   `json:"frozen,omitempty"`
+	// Seen reports that it was seen where the drain put it, with all that it had, or stopped where it
+	// stays: what differs later was changed by an operator.
+	Seen bool `json:"seen,omitempty"`
 	// To is where the drain put it; empty until it was seen there.
 	To string `json:"to,omitempty"`
 	// Back tells that an undrain has begun to bring it back; Start, that it has to run
@@ -152,7 +158,7 @@ func (r Record) again(view View, member string) Record {
 		if i.Member != member {
 			e.To = i.Member
 		}
-		e.Back, e.Start, e.Failed, e.Again, e.Why = false, false, 0, time.Time{}, ""
+		e.Back, e.Start, e.Seen, e.Failed, e.Again, e.Why = false, false, false, 0, time.Time{}, ""
 		next.Entries = append(next.Entries, e)
 	}
 	return next

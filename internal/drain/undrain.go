@@ -31,13 +31,23 @@ func PlanUndrain(view View, name string) Plan {
 		}
 		i, there := view.find(*e)
 		home := there && i.Member == name
+		half, isHalf := view.half(*e)
 		e.left = ""
 		if there && !e.Back && !i.Unseen {
 			// What stands still although LXD does not mean it to was stopped by somebody,
 			// unless by a drain that did not come to its end.
-			e.Start = i.Running || e.Ran && (i.Wanted || e.Loose || old.Phase == Draining) && !e.Kept
+			e.Start = i.Running || e.Ran && (i.Wanted || e.Loose || !e.Seen) && !e.Kept
+			if e.Seen && !home {
+				e.CloudInit, e.Frozen = i.CloudInit, i.Frozen
+			}
 		}
 		switch {
+		case isHalf:
+			if !e.Back {
+				e.Start = e.Ran && !e.Kept
+			}
+			e.Back = true
+			say(Warning, "%s", halfMoved(half))
 		case !there:
 			say(Skip, "was deleted meanwhile")
 		case home && (!e.Start || i.Running):
@@ -68,9 +78,6 @@ func PlanUndrain(view View, name string) Plan {
 			say(Okay, "comes back from %s, stopped as it was", i.Member)
 			e.Back = true
 		}
-		if item.Verdict == Okay && !home {
-			item.Reason += view.losing(i)
-		}
 		plan.Items = append(plan.Items, item)
 	}
 	for _, i := range view.Instances {
@@ -97,6 +104,8 @@ func obstacle(view View, name string, e Entry, i Instance) string {
 	room, known := view.Rooms[name]
 	_, pool := room.Pools[i.Needs.Pool]
 	switch {
+	case view.Backups[i.Ref] > 0:
+		return fmt.Sprintf("stays on %s: it has %s, which LXD deletes when it moves it: export or delete them", i.Member, count(view.Backups[i.Ref], "backup"))
 	case known && room.Pools != nil && i.Needs.Pool != "" && !pool:
 		return fmt.Sprintf("stays on %s: %s has no storage pool %s", i.Member, name, i.Needs.Pool)
 	case known && room.Has != nil && view.lacks(name, i) != "":

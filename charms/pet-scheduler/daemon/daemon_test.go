@@ -96,6 +96,18 @@ func (l lxd) SetGroup(ctx context.Context, ref drain.Ref, group string) error {
 	return l.do(func() error { return l.inner.SetGroup(ctx, ref, group) })
 }
 
+func (l lxd) SetCloudInit(ctx context.Context, ref drain.Ref, id string) error {
+	return l.do(func() error { return l.inner.SetCloudInit(ctx, ref, id) })
+}
+
+func (l lxd) Rename(ctx context.Context, ref drain.Ref, name string) error {
+	return l.do(func() error { return l.inner.Rename(ctx, ref, name) })
+}
+
+func (l lxd) Freeze(ctx context.Context, ref drain.Ref, member string) error {
+	return l.do(func() error { return l.inner.Freeze(ctx, ref, member) })
+}
+
 func (l lxd) Backups(ctx context.Context, instances []drain.Instance) (n map[drain.Ref]int, err error) {
 	err = l.do(func() error { n, err = l.inner.Backups(ctx, instances); return err })
 	return n, err

@@ -156,6 +156,30 @@ func (w *watched) SetGroup(ctx context.Context, ref drain.Ref, group string) err
 	return w.change(w.Cluster.SetGroup(ctx, ref, group), "group %s", ref.Name)
 }
 
+// SetCloudInit implements drain.Cluster.
+func (w *watched) SetCloudInit(ctx context.Context, ref drain.Ref, id string) error {
+	if err := w.actor.Check(); err != nil {
+		return err
+	}
+	return w.change(w.Cluster.SetCloudInit(ctx, ref, id), "cloud-init %s", ref.Name)
+}
+
+// Rename implements drain.Cluster.
+func (w *watched) Rename(ctx context.Context, ref drain.Ref, name string) error {
+	if err := w.actor.Check(); err != nil {
+		return err
+	}
+	return w.change(w.Cluster.Rename(ctx, ref, name), "rename %s", name)
+}
+
+// Freeze implements drain.Cluster.
+func (w *watched) Freeze(ctx context.Context, ref drain.Ref, member string) error {
+	if err := w.started(ctx, ref); err != nil {
+		return err
+	}
+	return w.change(w.Cluster.Freeze(ctx, ref, member), "freeze %s", ref.Name)
+}
+
 // Start implements drain.Cluster.
 func (w *watched) Start(ctx context.Context, ref drain.Ref, member string) error {
 	if err := w.started(ctx, ref); err != nil {

@@ -40,7 +40,7 @@ func join(a, b map[string]string) func(yield func(string, bool) bool) {
 
 // kept reports whether a volatile option has to stay the same on the way.
 func kept(key string) bool {
-	return slices.Contains([]string{"volatile.uuid", "volatile.evacuate.origin", "volatile.cluster.group", "volatile.base_image"}, key) ||
+	return slices.Contains([]string{"volatile.uuid", "volatile.evacuate.origin", "volatile.cluster.group", "volatile.cloud-init.instance-id", "volatile.base_image"}, key) ||
 		strings.HasSuffix(key, ".hwaddr")
 }
 

@@ -25,6 +25,7 @@ type LXD struct {
 	Journal   map[string]string     // member → record
 	Calls     []string              // all calls that change something
 	Evacuates int
+	Boots     []string // the instances that were started, each with its id for cloud-init
 
 	// Life is how many more calls the client makes before it is killed; negative is for
 	// ever. An operation that was asked for by then goes on without it.
@@ -32,11 +33,13 @@ type LXD struct {
 	// Before is called before each call of the client, with how many there were; nil is nothing.
 	Before func(calls int)
 	calls  int
+	ids    int
 	// CPUs is how many processors each member has.
 	CPUs int
 	// Silent members cannot be reached by the others.
 	Silent map[string]bool
-	// Backup counts the backups of instances. A move deletes them.
+	// Backup counts the backups of instances. A move is refused where there are any, and an
+	// evacuation deletes them.
 	Backup map[drain.Ref]int
 	// End is the error of an Evacuate and a Restore that LXD has done: their end was not learned.
 	End error
@@ -209,6 +212,45 @@ func (l *LXD) SetGroup(_ context.Context, ref drain.Ref, group string) error {
 	})
 }
 
+// SetCloudInit implements drain.Cluster.
+func (l *LXD) SetCloudInit(_ context.Context, ref drain.Ref, id string) error {
+	return l.change("cloud-init", ref, func(i *drain.Instance) error {
+		i.CloudInit = id
+		return nil
+	})
+}
+
+// Freeze implements drain.Cluster.
+func (l *LXD) Freeze(_ context.Context, ref drain.Ref, _ string) error {
+	return l.change("freeze", ref, func(i *drain.Instance) error {
+		if !i.Running {
+			return errors.New("The instance isn't running")
+		}
+		i.Frozen = true
+		return nil
+	})
+}
+
+// Rename implements drain.Cluster.
+func (l *LXD) Rename(_ context.Context, ref drain.Ref, name string) error {
+	return l.change("rename", ref, func(i *drain.Instance) error {
+		if i.Running {
+			return errors.New("Renaming of running instance not allowed")
+		}
+		l.another(i)
+		i.Name, i.Half = name, false
+		return nil
+	})
+}
+
+// another is the id for cloud-init that LXD makes when it renames an instance.
+func (l *LXD) another(i *drain.Instance) {
+	if i.CloudInit != "" {
+		l.ids++
+		i.CloudInit = fmt.Sprint("id-", l.ids)
+	}
+}
+
 // Settle implements drain.Cluster; operations here end before their call returns.
 func (l *LXD) Settle(context.Context, string) error { return l.alive() }
 
@@ -258,7 +300,9 @@ func (l *LXD) EvacuateByHand(name string) error {
 
 func (l *LXD) evacuate(i *drain.Instance, from string) error {
 	ran := i.Running
-	migrate := i.Evacuate == "migrate" || i.Evacuate == "live-migrate" || i.Evacuate != "stop" && len(i.Ties) == 0 && !l.held(i)
+	// lxdlayer has LXD stop what has backups.
+	spared := l.Backup[i.Ref] > 0 && (i.Evacuate == "" || i.Evacuate == "auto")
+	migrate := !spared && (i.Evacuate == "migrate" || i.Evacuate == "live-migrate" || i.Evacuate != "stop" && len(i.Ties) == 0 && !l.held(i))
 	if ran && !(migrate && i.Live) {
 		if err := l.fails("stop", i.Ref); err != nil {
 			return err
@@ -284,6 +328,7 @@ func (l *LXD) evacuate(i *drain.Instance, from string) error {
 	}
 	i.Member = to
 	delete(l.Backup, i.Ref)
+	l.another(i)
 	if !ran || i.Live {
 		return nil
 	}
@@ -306,6 +351,7 @@ func (l *LXD) run(i *drain.Instance) error {
 		}
 	}
 	i.Running, i.Wanted = true, true
+	l.Boots = append(l.Boots, i.Name+" "+i.CloudInit)
 	return nil
 }
 
@@ -444,14 +490,22 @@ func (l *LXD) land(i *drain.Instance, to string) error {
 	case i.Member == to:
 		return errors.New("it is there already")
 	}
-	delete(l.Backup, i.Ref)
+	if l.Backup[i.Ref] > 0 {
+		return errors.New("Migration API failure: Instance has backups")
+	}
+	l.another(i)
+	// The rename is the last that a move does.
+	if err := l.fails("rename", i.Ref); err != nil {
+		i.Member, i.Name, i.Half = to, "lxd-move-of-"+i.ID, true
+		return err
+	}
 	i.Member, i.Group = to, "" // LXD takes what is moved to a member by its name out of its group
 	return nil
 }
 
 // Relocate implements drain.Cluster.
 func (l *LXD) Relocate(_ context.Context, ref drain.Ref, to string) (time.Duration, error) {
-	if !l.InOne {
+	if i := l.Find(ref); !l.InOne || i != nil && i.CloudInit != "" {
 		return 0, drain.ErrInSteps
 	}
 	return 0, l.change("relocate", ref, func(i *drain.Instance) error {
@@ -501,7 +555,7 @@ func (l *LXD) fails(call string, ref drain.Ref) error {
 }
 
 func (l *LXD) halt(i *drain.Instance) {
-	i.Running, i.Wanted = false, false
+	i.Running, i.Wanted, i.Frozen = false, false, false
 	if i.Ephemeral {
 		l.Delete(i.Ref)
 	}

@@ -16,14 +16,22 @@ func (c Cluster) Backups(ctx context.Context, instances []drain.Instance) (map[d
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		answer, _, err := c.Server.RawQuery(http.MethodGet, address(i.Ref, "backups").String(), nil, "")
-		if err != nil {
-			continue
-		}
-		var urls []string
-		if err := answer.MetadataAsStruct(&urls); err == nil && len(urls) > 0 {
-			all[i.Ref] = len(urls)
+		if n := c.backups(i.Ref); n > 0 {
+			all[i.Ref] = n
 		}
 	}
 	return all, nil
+}
+
+// backups counts the backups of an instance.
+func (c Cluster) backups(i drain.Ref) int {
+	answer, _, err := c.Server.RawQuery(http.MethodGet, address(i, "backups").String(), nil, "")
+	if err != nil {
+		return 0
+	}
+	var urls []string
+	if err := answer.MetadataAsStruct(&urls); err != nil {
+		return 0
+	}
+	return len(urls)
 }

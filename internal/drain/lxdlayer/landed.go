@@ -48,26 +48,33 @@ func names(text string, i drain.Ref) bool {
 
 // Landed implements drain.Cluster.
 func (c Cluster) Landed(ctx context.Context, i drain.Ref) (string, error) {
-	server := c.in(i)
+	if err := c.settled(ctx, i); err != nil {
+		return "", err
+	}
+	there, _, err := c.in(i).GetInstance(i.Name)
+	if err != nil {
+		return "", fmt.Errorf("cannot see where %s is: %w", i, err)
+	}
+	return there.Location, nil
+}
+
+// settled waits until LXD moves an instance no more.
+func (c Cluster) settled(ctx context.Context, i drain.Ref) error {
 	for {
-		operations, err := lxd.Operations(ctx, server)
+		operations, err := lxd.Operations(ctx, c.in(i))
 		if err != nil {
-			return "", err
+			return err
 		}
 		moving := slices.ContainsFunc(operations, func(op api.Operation) bool {
 			return slices.Contains(moveOperations, op.Description) && !op.StatusCode.IsFinal() && concerns(op, i)
 		})
 		if !moving {
-			there, _, err := server.GetInstance(i.Name)
-			if err != nil {
-				return "", fmt.Errorf("cannot see where %s is: %w", i, err)
-			}
-			return there.Location, nil
+			return nil
 		}
 		select {
 		case <-time.After(settle):
 		case <-ctx.Done():
-			return "", fmt.Errorf("cannot move %s: LXD still moves it for somebody else: %w", i, ctx.Err())
+			return fmt.Errorf("cannot move %s: LXD still moves it for another client: %w", i, ctx.Err())
 		}
 	}
 }

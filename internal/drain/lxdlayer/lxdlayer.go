@@ -106,19 +106,30 @@ func (c Cluster) Instances(context.Context) ([]drain.Instance, error) {
 			return nil, err
 		}
 	}
+	whole := map[string]bool{} // by volatile.uuid
+	for _, i := range all {
+		whole[i.Config[uuidKey]] = whole[i.Config[uuidKey]] || !halfMoved.MatchString(i.Name)
+	}
 	instances := make([]drain.Instance, 0, len(all))
 	for _, i := range all {
-		// The half of a move that LXD has not finished: never one that runs, whatever its name.
-		if !halfMoved.MatchString(i.Name) || runsNow(i) {
-			instances = append(instances, instance(i, remote))
+		one := instance(i, remote)
+		if halfMoved.MatchString(i.Name) {
+			if whole[i.Config[uuidKey]] && !one.Running {
+				continue // the half of a move that LXD has not finished
+			}
+			one.Half = one.ID != ""
 		}
+		instances = append(instances, one)
 	}
 	return instances, nil
 }
 
-// halfMoved is how LXD calls an instance that is still coming to a member (lxd 5.0.2,
-// lxd/instance_post.go).
-var halfMoved = regexp.MustCompile(`^lxd-move-of-[0-9]+$`)
+// uuidKey is the instance option that stays the same wherever an instance goes.
+const uuidKey = "volatile.uuid"
+
+// halfMoved is how LXD calls an instance that is still coming to a member: by a number up to 5.0.1,
+// by its UUID since (lxd/instance_post.go; seen with lxd 5.0.2).
+var halfMoved = regexp.MustCompile(`^lxd-move-of-([0-9]+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`)
 
 func instance(i api.Instance, remotePools map[string]bool) drain.Instance {
 	evacuate := i.ExpandedConfig["cluster.evacuate"]
@@ -129,10 +140,12 @@ func instance(i api.Instance, remotePools map[string]bool) drain.Instance {
 	tied, uses := devices(i.Type, i.ExpandedDevices, remotePools)
 	return drain.Instance{
 		Ref:          drain.Ref{Project: i.Project, Name: i.Name},
-		ID:           i.Config["volatile.uuid"],
+		ID:           i.Config[uuidKey],
 		Member:       i.Location,
 		Unseen:       i.StatusCode == api.Error && len(i.Config) == 0,
 		Running:      runsNow(i),
+		Frozen:       i.StatusCode == api.Frozen,
+		CloudInit:    i.Config[cloudInitKey],
 		Architecture: i.Architecture,
 		Group:        strings.TrimPrefix(i.Config[groupKey], "@"),
 		Needs:        needs(i),
@@ -208,6 +221,29 @@ const groupKey = "volatile.cluster.group"
 // SetGroup implements drain.Cluster.
 func (c Cluster) SetGroup(_ context.Context, i drain.Ref, group string) error {
 	return c.set(i, groupKey, group)
+}
+
+// cloudInitKey is the instance option by which cloud-init tells a new instance from one that it has
+// set up. LXD sets another when it renames an instance, as it does at the end of a move (lxd 5.0.2,
+// resetInstanceID in lxd/instance/drivers).
+const cloudInitKey = "volatile.cloud-init.instance-id"
+
+// SetCloudInit implements drain.Cluster.
+func (c Cluster) SetCloudInit(_ context.Context, i drain.Ref, id string) error {
+	return c.set(i, cloudInitKey, id)
+}
+
+// Freeze implements drain.Cluster.
+func (c Cluster) Freeze(ctx context.Context, i drain.Ref, member string) error {
+	c = c.at(member)
+	err := c.power(ctx, i, api.InstanceStatePut{Action: "freeze", Timeout: -1})
+	if err == nil {
+		return nil
+	}
+	if there, _, lost := c.in(i).GetInstance(i.Name); lost == nil && there.StatusCode == api.Frozen {
+		return nil
+	}
+	return fmt.Errorf("cannot freeze %s: %w", i, err)
 }
 
 // set sets one of an instance's own options; "" unsets it.
@@ -299,6 +335,25 @@ func (c Cluster) Move(ctx context.Context, i drain.Ref, member string, live bool
 	return nil
 }
 
+// Rename implements drain.Cluster.
+func (c Cluster) Rename(ctx context.Context, i drain.Ref, name string) error {
+	fail := func(err error) error { return fmt.Errorf("cannot rename %s to %s: %w", i, name, err) }
+	// LXD names the instance that it moves by the name that it had.
+	if err := c.settled(ctx, drain.Ref{Project: i.Project, Name: name}); err != nil {
+		return fail(err)
+	}
+	if _, _, err := c.in(i).GetInstance(i.Name); err != nil {
+		if api.StatusErrorCheck(err, http.StatusNotFound) {
+			return nil
+		}
+		return fail(err)
+	}
+	if err := c.operate(ctx, http.MethodPost, address(i), api.InstancePost{Name: name}); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
 // shutsDown are the versions of LXD that have a running instance shut down when it is to be moved,
 // give it defaultShutdown for that, and start it where it was moved to (lxd 5.0.2,
 // lxd/instance_post.go). From 5.0.3 on LXD kills it instead.
@@ -312,6 +367,9 @@ func (c Cluster) Relocate(ctx context.Context, i drain.Ref, member string) (time
 		return 0, fmt.Errorf("cannot move %s to %s: %w", i, member, err)
 	}
 	if timeout := there.ExpandedConfig["boot.host_shutdown_timeout"]; !runsNow(*there) || timeout != "" && timeout != strconv.Itoa(defaultShutdown) {
+		return 0, drain.ErrInSteps
+	}
+	if c.hasCloudInit(i) {
 		return 0, drain.ErrInSteps
 	}
 	server, _, err := c.Server.UseTarget(there.Location).GetServer()
@@ -332,6 +390,16 @@ func (c Cluster) Relocate(ctx context.Context, i drain.Ref, member string) (time
 	// LXD makes the instance anew once it has stopped, and notes when it begins to start, for which
 	// it needs half as long again.
 	return now.LastUsedAt.Sub(now.CreatedAt) * 3 / 2, nil
+}
+
+// hasCloudInit reports whether cloud-init has set up a running instance, or whether that is not known.
+// LXD starts what it moves in one with another id for it.
+func (c Cluster) hasCloudInit(i drain.Ref) bool {
+	content, _, err := c.in(i).GetInstanceFile(i.Name, "/var/lib/cloud")
+	if content != nil {
+		_ = content.Close()
+	}
+	return !api.StatusErrorCheck(err, http.StatusNotFound)
 }
 
 // halted has an instance stopped if it is still on that member, where it has been shutting down

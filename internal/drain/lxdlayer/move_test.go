@@ -85,7 +85,7 @@ func TestLanded(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
 		defer cancel()
 		_, err := Cluster{Server: &server{moving: 9}}.Landed(ctx, drain.Ref{Name: "c1"})
-		require.EqualError(t, err, "cannot move c1: LXD still moves it for somebody else: context deadline exceeded")
+		require.EqualError(t, err, "cannot move c1: LXD still moves it for another client: context deadline exceeded")
 	})
 }
 

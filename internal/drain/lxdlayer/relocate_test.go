@@ -3,6 +3,7 @@ package lxdlayer
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -20,9 +21,10 @@ import (
 // mover is a guest in a LXD that stops, moves and starts it in one.
 type mover struct {
 	guest
-	version string
-	breaks  string // the move is over before "copy", or before "start"
-	cut     bool   // LXD moves it, but does not know the operation any more
+	version   string
+	breaks    string // the move is over before "copy", or before "start"
+	cloudInit bool   // it has been set up by cloud-init
+	cut       bool   // LXD moves it, but does not know the operation any more
 
 	location   string
 	began      time.Time // the move
@@ -30,6 +32,13 @@ type mover struct {
 }
 
 func (m *mover) UseTarget(string) lxdclient.InstanceServer { return m }
+
+func (m *mover) GetInstanceFile(_, path string) (io.ReadCloser, *lxdclient.InstanceFileResponse, error) {
+	if m.cloudInit && path == "/var/lib/cloud" {
+		return nil, &lxdclient.InstanceFileResponse{Type: "directory"}, nil
+	}
+	return nil, nil, api.StatusErrorf(http.StatusNotFound, "Not Found")
+}
 
 func (m *mover) GetServer() (*api.Server, string, error) {
 	return &api.Server{Environment: api.ServerEnvironment{ServerVersion: m.version}}, "", nil
@@ -117,6 +126,7 @@ func TestRelocate(t *testing.T) {
 		"it has longer":           {mover: mover{guest: guest{config: map[string]string{"boot.host_shutdown_timeout": "60"}}}, err: drain.ErrInSteps.Error(), running: true, at: "m1"},
 		"it has as long":          {mover: mover{guest: guest{config: map[string]string{"boot.host_shutdown_timeout": "30"}}}, running: true, at: "m2", took: 7 * second},
 		"LXD would kill it":       {mover: mover{version: "5.0.3"}, err: drain.ErrInSteps.Error(), running: true, at: "m1"},
+		"it has cloud-init":       {mover: mover{cloudInit: true}, err: drain.ErrInSteps.Error(), running: true, at: "m1"},
 		"LXD is not known":        {mover: mover{version: "6.1"}, err: drain.ErrInSteps.Error(), running: true, at: "m1"},
 		"it does not obey":        {mover: mover{guest: guest{takes: -1}}, err: "Failed stopping instance", at: "m1", forced: true, took: 32 * second},
 		"LXD gives up at once":    {mover: mover{guest: guest{takes: 5 * second, fails: 2}}, err: "Failed stopping instance", at: "m1", took: 7 * second},

@@ -40,9 +40,6 @@ func sparedBy(i api.Instance) (member, was string) {
 
 // crashes reports whether LXD up to 6.7 dies when it evacuates the instance's member.
 func crashes(i api.Instance) bool {
-	if !isAuto(i.ExpandedConfig[evacuateKey]) {
-		return false
-	}
 	for _, d := range i.ExpandedDevices {
 		if d["type"] == "disk" && d["pool"] == "" && d["path"] != "/" {
 			return true
@@ -51,17 +48,16 @@ func crashes(i api.Instance) bool {
 	return false
 }
 
-// spare sets cluster.evacuate of the instances over which an evacuation, or a restore, of a member
-// would crash LXD to "stop". A newer LXD stops them too when it evacuates: such a disk does not move. A
+// spare sets cluster.evacuate of the instances that LXD is not to be asked to move to "stop": those
+// that have backups, which it would delete, and those over which an evacuation, or a restore, of a
+// member would crash LXD. A newer LXD stops them too when it evacuates: such a disk does not move. A
 // restore asks them only whether they move while they run.
 func (c Cluster) spare(ctx context.Context, member, verb string) error {
 	server, _, err := c.Server.GetServer()
 	if err != nil {
 		return fmt.Errorf("cannot ask LXD what it can do: %w", err)
 	}
-	if slices.Contains(server.APIExtensions, fixed) {
-		return nil
-	}
+	crash := !slices.Contains(server.APIExtensions, fixed)
 	all, err := c.Server.GetInstancesAllProjects(api.InstanceTypeAny)
 	if err != nil {
 		return fmt.Errorf("cannot list LXD's instances: %w", err)
@@ -71,16 +67,24 @@ func (c Cluster) spare(ctx context.Context, member, verb string) error {
 		if verb == "restore" {
 			asked = i.Location != member && i.Config["volatile.evacuate.origin"] == member
 		}
-		if !asked || !crashes(i) {
+		ref := drain.Ref{Project: i.Project, Name: i.Name}
+		why := ""
+		switch {
+		case !asked || !isAuto(i.ExpandedConfig[evacuateKey]):
+			continue
+		case crash && crashes(i):
+			why = fmt.Sprintf("LXD %s crashes over a disk without a pool, which %s has", server.Environment.ServerVersion, ref)
+		case c.backups(ref) > 0:
+			why = fmt.Sprintf("LXD deletes the backups of %s when it moves it", ref)
+		default:
 			continue
 		}
-		ref := drain.Ref{Project: i.Project, Name: i.Name}
 		err := c.change(ctx, ref, func(config map[string]string) {
 			config[spareKey] = member + " " + config[evacuateKey]
 			config[evacuateKey] = "stop"
 		})
 		if err != nil {
-			return fmt.Errorf("cannot %s %s: LXD %s crashes over a disk without a pool, which %s has: set cluster.evacuate of %s to stop: %w", verb, member, server.Environment.ServerVersion, ref, ref, err)
+			return fmt.Errorf("cannot %s %s: %s: set cluster.evacuate of %s to stop: %w", verb, member, why, ref, err)
 		}
 	}
 	return nil

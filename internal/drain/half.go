@@ -1,0 +1,70 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// half finds what LXD has left of an entry's instance under a temporary name.
+func (v View) half(e Entry) (i Instance, ok bool) {
+	if _, there := v.find(e); there || e.ID == "" {
+		return Instance{}, false
+	}
+	for _, i := range v.Halves {
+		if i.ID == e.ID {
+			return i, true
+		}
+	}
+	return Instance{}, false
+}
+
+// halfMoved says that of an instance.
+func halfMoved(i Instance) string {
+	return fmt.Sprintf("is on %s as %s: LXD has moved it and could not rename it; see whether a volume of its own name is left there", i.Member, i.Name)
+}
+
+// finish gives what LXD left under a temporary name its own again, and reports whether there was any.
+// One that runs is stopped for it, and not again before its entry says so. What cannot be renamed is
+// told, and is a Doubt to whoever looks next.
+func (d Drainer) finish(ctx context.Context, view View, member string) bool {
+	some := false
+	for _, e := range view.Records[member].Entries {
+		i, ok := view.half(e)
+		if !ok || i.Running && !d.Insist && d.now().Before(e.Again) {
+			continue
+		}
+		some = true
+		if err := d.rename(ctx, e, i); err != nil {
+			d.say("%s", err)
+		}
+	}
+	return some
+}
+
+func (d Drainer) rename(ctx context.Context, e Entry, i Instance) error {
+	d.say("renaming %s on %s to %s", i.Ref, i.Member, e.Ref)
+	if i.Running {
+		if err := d.Cluster.Stop(ctx, i.Ref); err != nil {
+			return err
+		}
+	}
+	err := d.Cluster.Rename(ctx, i.Ref, e.Name)
+	if err != nil && i.Running {
+		err = errors.Join(err, d.start(context.WithoutCancel(ctx), e, i, i.Member))
+	}
+	return err
+}
+
+// wakeHalves starts what was stopped for a move and cannot be renamed, under the name that it has:
+// better so than not at all.
+func (d Drainer) wakeHalves(ctx context.Context, view View, record *Record, runs func(Entry) bool) {
+	for _, e := range record.Entries {
+		if i, ok := view.half(e); ok && !i.Running && runs(e) {
+			d.say("starting %s, which is %s, on %s", i.Ref, e.Ref, i.Member)
+			if err := d.start(ctx, e, i, i.Member); err != nil {
+				d.say("%s", err)
+			}
+		}
+	}
+}
