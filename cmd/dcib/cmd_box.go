@@ -23,7 +23,13 @@ describes, in one state folder of this machine: /var/lib/dcib, or DCIB_HOME.
 It never touches an LXD or a Juju of yours.`,
 	}
 	cmd.PersistentFlags().StringVar(&name, "name", place.DefaultName, "which box: several can stand side by side")
-	where := func() (place.Place, error) { return place.New("", name) }
+	where := func() (place.Place, error) {
+		p, err := place.New("", name)
+		if err != nil {
+			return p, usageError{err}
+		}
+		return p, nil
+	}
 	cmd.AddCommand(
 		newBoxUpCmd(where), newBoxDownCmd(where), newBoxPurgeCmd(where), newBoxStatusCmd(where),
 		newBoxClientCmd(where, "juju"), newBoxClientCmd(where, "lxc"),

@@ -21,6 +21,7 @@ What was built or downloaded stays in the cache, for the next up.`,
 			if err != nil {
 				return err
 			}
+			endByContext()
 			return box.Down(cmd.Context(), box.Options{Place: p, Out: os.Stdout, Terminal: terminal(os.Stdout)})
 		},
 	}

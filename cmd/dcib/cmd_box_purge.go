@@ -18,6 +18,7 @@ func newBoxPurgeCmd(where placer) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			endByContext()
 			return box.Purge(cmd.Context(), box.Options{Place: p, Out: os.Stdout, Terminal: terminal(os.Stdout)})
 		},
 	}

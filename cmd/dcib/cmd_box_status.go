@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -21,8 +20,9 @@ func newBoxStatusCmd(where placer) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if format != "text" && format != "json" {
-				return fmt.Errorf("cannot write the status as %q: use text or json", format)
+			endByContext()
+			if err := oneOf("format", format, "text", "json"); err != nil {
+				return err
 			}
 			s := box.ReadStatus(cmd.Context(), p)
 			if format == "text" {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,18 +24,22 @@ It can be stopped at any moment and run again: it carries on.
 Steps: ` + strings.Join(box.StepNames(), ", "),
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if until != "" && !slices.Contains(box.StepNames(), until) {
+				return usagef("cannot stop after step %q: expected one of %s", until, strings.Join(box.StepNames(), ", "))
+			}
 			p, err := where()
 			if err != nil {
 				return err
 			}
+			endByContext()
 			o := box.Options{Place: p, Until: until, Out: os.Stdout, Terminal: terminal(os.Stdout)}
 			if o.Source, err = sourceFolder(source); err != nil {
-				return err
+				return usageError{err}
 			}
 			if wanted != "" {
 				var prefix netip.Prefix
 				if prefix, err = subnet.Parse(wanted); err != nil {
-					return err
+					return usageError{err}
 				}
 				o.Subnet = prefix
 			}

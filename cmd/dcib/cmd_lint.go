@@ -34,8 +34,8 @@ An overlay says in a comment at its beginning what it is to be laid over, relati
 is laid over each of the bundles, in order.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, paths []string) error {
-			if format != "text" && format != "json" {
-				return fmt.Errorf("cannot print: expected --format text or json, got %q", format)
+			if err := oneOf("format", format, "text", "json"); err != nil {
+				return err
 			}
 			var (
 				bundles  [][]string // each with what is laid over it
@@ -46,7 +46,7 @@ is laid over each of the bundles, in order.`,
 			for _, path := range paths {
 				kind, path, err := charmlint.KindOf(path)
 				if err != nil {
-					return err
+					return usageError{err}
 				}
 				var ch charm.Charm
 				var found []charmlint.Problem
@@ -58,7 +58,7 @@ is laid over each of the bundles, in order.`,
 				case charmlint.BundleFile:
 					under, err := charmlint.Over(path)
 					if err != nil {
-						return err
+						return usageError{err}
 					}
 					bundles = append(bundles, slices.Concat(under, []string{path}, overlays))
 					continue
@@ -70,7 +70,7 @@ is laid over each of the bundles, in order.`,
 				}
 			}
 			if len(overlays) > 0 && len(bundles) == 0 {
-				return fmt.Errorf("cannot check overlays: expected a bundle to lay them over")
+				return usagef("cannot check overlays: expected a bundle to lay them over")
 			}
 			for _, files := range bundles {
 				for _, p := range charmlint.Bundle(files[0], files[1:], charms) {

@@ -49,8 +49,8 @@ type maasAccess struct{ url, keyFile, format string }
 
 // open gives a client.
 func (m *maasAccess) open(cmd *cobra.Command) (*maas.Client, error) {
-	if m.format != "text" && m.format != "json" {
-		return nil, fmt.Errorf("cannot print: expected --format text or json, got %q", m.format)
+	if err := oneOf("format", m.format, "text", "json"); err != nil {
+		return nil, err
 	}
 	if m.url == "" {
 		m.url = os.Getenv(envMAASURL)
@@ -59,16 +59,17 @@ func (m *maasAccess) open(cmd *cobra.Command) (*maas.Client, error) {
 	if m.keyFile != "" {
 		text, err := readFile(cmd.InOrStdin(), m.keyFile)
 		if err != nil {
-			return nil, fmt.Errorf("cannot read MAAS's API key: %w", err)
+			return nil, usagef("cannot read MAAS's API key: %w", err)
 		}
 		key = string(text)
 	}
 	if key = strings.TrimSpace(key); key == "" {
-		return nil, fmt.Errorf("cannot get into MAAS: no API key: give one in --api-key-file or %s", envMAASKey)
+		return nil, usagef("cannot get into MAAS: no API key: give one in --api-key-file or %s", envMAASKey)
 	}
 	if m.url == "" {
-		return nil, fmt.Errorf("cannot reach MAAS: no address: give --url or %s, like http://maas.example:5240/MAAS", envMAASURL)
+		return nil, usagef("cannot reach MAAS: no address: give --url or %s, like http://maas.example:5240/MAAS", envMAASURL)
 	}
+	endByContext() // after the last reading of an input
 	return maas.New(m.url, key)
 }
 

@@ -28,7 +28,7 @@ The format of the declaration is in docs/reference/machines.md.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			if len(files) == 0 && pets == "" {
-				return errors.New("cannot tell what machines are to be like: give a declaration, or --pets")
+				return usagef("cannot tell what machines are to be like: give a declaration, or --pets")
 			}
 			var declared fleet.Declaration
 			var wanted []fleet.Pet
@@ -43,12 +43,12 @@ The format of the declaration is in docs/reference/machines.md.`,
 				}
 			}
 			if inputs > 1 {
-				return errors.New("cannot read two things from the standard input: name files for all but one")
+				return usagef("cannot read two things from the standard input: name files for all but one")
 			}
 			if len(files) > 0 {
 				text, err := readFile(cmd.InOrStdin(), files[0])
 				if err != nil {
-					return fmt.Errorf("cannot read the declaration: %w", err)
+					return usagef("cannot read the declaration: %w", err)
 				}
 				if declared, err = fleet.Parse(text); err != nil {
 					return said(cmd, "the declaration", files[0], err)
@@ -57,7 +57,7 @@ The format of the declaration is in docs/reference/machines.md.`,
 			if pets != "" {
 				text, err := readFile(cmd.InOrStdin(), pets)
 				if err != nil {
-					return fmt.Errorf("cannot read the pets: %w", err)
+					return usagef("cannot read the pets: %w", err)
 				}
 				if wanted, err = fleet.ParsePets(text); err != nil {
 					return fmt.Errorf("cannot use the pets in %s: %w", pets, err)

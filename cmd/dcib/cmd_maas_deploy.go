@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +34,7 @@ tags (--constraints tags=compute).`,
 			if userData != "" {
 				var err error
 				if o.UserData, err = readFile(cmd.InOrStdin(), userData); err != nil {
-					return fmt.Errorf("cannot read the user data: %w", err)
+					return usagef("cannot read the user data: %w", err)
 				}
 			}
 			return act.run(cmd, m, names)

@@ -35,6 +35,7 @@ with --prepare those that are missing are installed, and nothing is built. The l
 the libraries among them go into the archive as NOTICE.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, dirs []string) error {
+			endByContext()
 			missing, err := buildPackages(cmd.Context(), dirs)
 			if err != nil {
 				return err

@@ -33,12 +33,15 @@ standard input. Nothing is asked of any machine: what pets do at the moment, and
 drains begin, is for the actions list-pets and plan.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := oneOf("format", format, "text", "json", "svg"); err != nil {
+				return err
+			}
 			if days < 1 || days > maxPetsDays {
-				return fmt.Errorf("cannot show pets: --days is %d: wanted a number from 1 to %d", days, maxPetsDays)
+				return usagef("cannot show pets: --days is %d: wanted a number from 1 to %d", days, maxPetsDays)
 			}
 			text, err := readFile(cmd.InOrStdin(), args[0])
 			if err != nil {
-				return fmt.Errorf("cannot read the pets: %w", err)
+				return usagef("cannot read the pets: %w", err)
 			}
 			pets, err := calendar.Parse(text)
 			if err != nil {
@@ -51,13 +54,13 @@ drains begin, is for the actions list-pets and plan.`,
 			}
 			if zone != "" {
 				if where, err = time.LoadLocation(zone); err != nil || zone == "Local" {
-					return fmt.Errorf("cannot show pets: --zone is %q: wanted a zone of the IANA database, such as Europe/Berlin", zone)
+					return usagef("cannot show pets: --zone is %q: wanted a zone of the IANA database, such as Europe/Berlin", zone)
 				}
 			}
 			table.First = table.First.In(where)
 			if from != "" {
 				if table.First, err = time.ParseInLocation(time.DateOnly, from, where); err != nil {
-					return fmt.Errorf("cannot show pets: --from is %q: wanted a date such as 2026-03-29", from)
+					return usagef("cannot show pets: --from is %q: wanted a date such as 2026-03-29", from)
 				}
 			}
 			shown := []petSpans{}
@@ -80,10 +83,8 @@ drains begin, is for the actions list-pets and plan.`,
 				err = out.Encode(shown)
 			case "svg":
 				_, err = io.WriteString(cmd.OutOrStdout(), table.SVG())
-			case "text":
-				err = printPets(cmd.OutOrStdout(), table, shown)
 			default:
-				return fmt.Errorf("cannot print: expected --format text, json or svg, got %q", format)
+				err = printPets(cmd.OutOrStdout(), table, shown)
 			}
 			if err != nil {
 				return fmt.Errorf("cannot print: %w", err)

@@ -32,10 +32,10 @@ the reason. The rules are those of lxd-profile-sub and lxd-cluster; nothing is a
 machine. FILE may be -, for standard input.
 
 The exit status is 0 if nothing is refused, 1 if something is, and 2 for a wrong usage.`,
-		Args: usageArgs(cobra.ExactArgs(1)),
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if format != "text" && format != "json" {
-				return usageError{fmt.Errorf("cannot print: expected --format text or json, got %q", format)}
+			if err := oneOf("format", format, "text", "json"); err != nil {
+				return err
 			}
 			on := policy.Target{VM: vm, Has: func(string) bool { return true }}
 			if version != "" {
@@ -49,7 +49,7 @@ The exit status is 0 if nothing is refused, 1 if something is, and 2 for a wrong
 			if policyFile != "" {
 				var err error
 				if allowed, err = readFile(cmd.InOrStdin(), policyFile); err != nil {
-					return usageError{fmt.Errorf("cannot read the policy: %w", err)}
+					return usagef("cannot read the policy: %w", err)
 				}
 			}
 			rules, err := policy.Parse(string(allowed))
@@ -58,7 +58,7 @@ The exit status is 0 if nothing is refused, 1 if something is, and 2 for a wrong
 			}
 			text, err := readFile(cmd.InOrStdin(), args[0])
 			if err != nil {
-				return usageError{fmt.Errorf("cannot read the profile: %w", err)}
+				return usagef("cannot read the profile: %w", err)
 			}
 			verdicts := judge(text, rules.For(requester), on)
 			shown := shownProfile{Items: []shownItem{}}
@@ -82,7 +82,6 @@ The exit status is 0 if nothing is refused, 1 if something is, and 2 for a wrong
 			return nil
 		},
 	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cmd.Flags().StringVar(&policyFile, "policy", "", "file with lxd-cluster's option profile-policy (default: the option's default)")
 	cmd.Flags().StringVar(&requester.Endpoint, "endpoint", policy.Endpoint, "the endpoint of lxd-cluster that the application is related to, for a policy with requesters")
 	cmd.Flags().StringVar(&requester.Model, "model", "", "the UUID of the application's model, likewise")

@@ -1,16 +1,16 @@
 // Command dcib builds and looks after a data centre in a box.
 //
 // Each verb lives in a file of its own (cmd_<verb>.go) that offers one constructor,
-// newXxxCmd; this file only lists them.
+// newXxxCmd; this file only lists them. The exit status is 0 on success, 1 if something was
+// found or failed, 2 for a wrong usage, and 128 plus its number after a signal.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -30,26 +30,8 @@ func verbs() []*cobra.Command {
 // errSilent ends a command with exit code 1 when everything was said already.
 var errSilent = errors.New("failed")
 
-// usageError is an error of whoever typed the command: it ends with exit code 2.
-type usageError struct{ error }
-
-// Unwrap implements errors.Unwrap.
-func (e usageError) Unwrap() error { return e.error }
-
-// usageArgs makes the errors of a check of arguments errors of usage.
-func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usageError{err}
-		}
-		return nil
-	}
-}
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-
+// newRoot returns dcib with all its verbs.
+func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "dcib",
 		Short: "A data centre in a box",
@@ -59,14 +41,53 @@ func main() {
 		SilenceErrors:    true,
 	}
 	root.AddCommand(verbs()...)
-	if err := root.ExecuteContext(ctx); err != nil {
-		if !errors.Is(err, errSilent) {
-			fmt.Fprintf(os.Stderr, "dcib: %v\n", err)
-		}
-		code := 1
-		if errors.As(err, &usageError{}) {
-			code = 2
-		}
-		os.Exit(code) //nolint:gocritic // stop only unhooks the signals of a process that ends.
+	strict(root)
+	return root
+}
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// run runs dcib with the arguments and returns the exit status.
+func run(args []string) int {
+	ctx, stop := context.WithCancelCause(context.Background())
+	defer stop(nil)
+	out := &output{to: os.Stdout}
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(out)
+	watchSignals(stop)
+
+	err := root.ExecuteContext(ctx)
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("cannot print: %w", out.err)
 	}
+	if err == nil {
+		return 0
+	}
+	if !errors.Is(err, errSilent) {
+		fmt.Fprintf(os.Stderr, "dcib: %v\n", err)
+	}
+	var ended signalError
+	switch {
+	case errors.As(context.Cause(ctx), &ended):
+		return ended.status()
+	case errors.As(err, &usageError{}):
+		return 2
+	}
+	return 1
+}
+
+// output writes to a file and keeps the first error, since most writers of text drop it.
+type output struct {
+	to  io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.to.Write(p)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
 }

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -25,7 +29,7 @@ func TestScripts(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"maas": maasCmd},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"maas": maasCmd, "status": statusCmd},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("DOCS", docs)
 			setUpMAAS(e)
@@ -41,4 +45,21 @@ func TestScripts(t *testing.T) {
 			return os.CopyFS(filepath.Join(e.WorkDir, "fixture"), os.DirFS(fixture))
 		},
 	})
+}
+
+// statusCmd is `status N PROGRAM ARG…`: the program has to end with that exit status.
+func statusCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N PROGRAM ARG…")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		got = strconv.Itoa(exit.ExitCode())
+	} else if err != nil {
+		ts.Fatalf("cannot run %s: %v", args[1], err)
+	}
+	if got != args[0] {
+		ts.Fatalf("%s ended with status %s, expected %s", strings.Join(args[1:], " "), got, args[0])
+	}
 }
