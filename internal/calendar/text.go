@@ -226,8 +226,12 @@ func parseDays(text string) (Days, error) {
 	return Days{first, last}, err
 }
 
+// farLength is longer than any bound on a length. Each part of a length is cut to it, so that no
+// sum of parts overflows a time.Duration.
+const farLength = 1000 * 24 * time.Hour
+
 // parseLength reads "8h", "1d12h", "90m" or RFC 5545's "PT8H", "P1D": days and weeks are by
-// the clock, the rest is exact.
+// the clock, the rest is exact. A part longer than farLength is returned as farLength.
 func parseLength(text string) (nominal, exact time.Duration, ok bool) {
 	m := lengthText().FindStringSubmatch(strings.TrimSpace(text))
 	if m == nil {
@@ -235,7 +239,7 @@ func parseLength(text string) (nominal, exact time.Duration, ok bool) {
 	}
 	part := func(i int, unit time.Duration) time.Duration {
 		n, _ := strconv.Atoi(m[i]) // digits, or nothing
-		return time.Duration(n) * unit
+		return time.Duration(min(n, int(farLength/unit)+1)) * unit
 	}
 	nominal = part(1, 7*24*time.Hour) + part(2, 24*time.Hour)
 	exact = part(3, time.Hour) + part(4, time.Minute) + part(5, time.Second)

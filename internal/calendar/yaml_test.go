@@ -8,9 +8,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/dcib/dcib/internal/calendar"
-
 	"github.com/dcib/dcib/internal/document"
 )
 
@@ -107,6 +107,10 @@ func TestRefusals(t *testing.T) {
 		"duration":              {window("{rrule: FREQ=DAILY, dtstart: 2026-01-01, duration: long}"), []string{`windows[0].duration is "long"`}},
 		"no duration":           {window("{rrule: FREQ=DAILY, dtstart: 2026-01-01, duration: 0h}"), []string{`windows[0].duration is "0h"`}},
 		"too long":              {window("{rrule: FREQ=DAILY, dtstart: 2026-01-01, duration: 32d}"), []string{`windows[0].duration is "32d"`}},
+		"duration, wraps":       {window("{rrule: FREQ=DAILY, dtstart: 2026-01-01, duration: 30501w}"), []string{`windows[0].duration is "30501w"`, "at most 31d"}},
+		"duration, parts":       {window("{rrule: FREQ=DAILY, dtstart: 2026-01-01, duration: 999999w999999d999999h}"), []string{"at most 31d"}},
+		"stay, wraps":           {"pets:\n- name: p\n  min-stay: 999999w", []string{`line 3: pets.p.min-stay is "999999w"`, "at most 31d"}},
+		"return, wraps":         {"pets:\n- name: p\n  latest-return: 20000w", []string{`line 3: pets.p.latest-return is "20000w"`, "at most 7d"}},
 		"ics":                   {"pets:\n- name: p\n  windows:\n  - ics: |\n      BEGIN:VCALENDAR\n      BEGIN:VEVENT\n      END:VEVENT\n      END:VCALENDAR\n", []string{"line 6: pets.p.windows[0].ics the event has no DTSTART"}},
 		"ics and a rule":        {window("{ics: x, rrule: FREQ=DAILY}"), []string{"has more than the calendar"}},
 		"window of parts":       {window("{weekly: Mon}"), []string{"line 4: pets.p.windows[0].weekly is not known here"}},
@@ -130,6 +134,20 @@ func TestRefusals(t *testing.T) {
 			assert.Less(t, len(err.Error()), 4096, "a status line must stay readable")
 		})
 	}
+}
+
+// No number of weeks, days or hours beyond the bound is taken for a short length.
+func TestLengthsDoNotOverflow(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		unit := rapid.SampledFrom([]string{"w", "d", "h", "m", "s"}).Draw(t, "unit")
+		n := rapid.IntRange(0, 999_999).Draw(t, "n")
+		seconds := map[string]int{"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}[unit] * n
+		text := fmt.Sprintf("pets: [{name: p, min-stay: %d%s}]", n, unit)
+		_, err := calendar.Parse([]byte(text))
+		if fits := seconds <= 31*86400; fits != (err == nil) {
+			t.Fatalf("%s: %v", text, err)
+		}
+	})
 }
 
 func TestParseWindow(t *testing.T) {
