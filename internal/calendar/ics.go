@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -19,8 +20,8 @@ import (
 // ParseCalendar reads an .ics calendar (RFC 5545): each event is a window. Times without a
 // zone are in zone. The error is a document.Problems; there are no windows then.
 //
-// An event that is cancelled or does not block time (TRANSP:TRANSPARENT) is none. One that
-// replaces an occurrence of another (RECURRENCE-ID) does so.
+// An event that is cancelled, does not block time (TRANSP:TRANSPARENT) or was revised is none, and
+// only what says so is read of it. One that replaces an occurrence of another (RECURRENCE-ID) does so.
 func ParseCalendar(text []byte, zone *time.Location) ([]Window, error) {
 	if len(text) > MaxBytes {
 		return nil, document.Problems{{Line: 1, Says: fmt.Sprintf("the calendar is %d bytes long", len(text)), Want: fmt.Sprintf("at most %d", MaxBytes)}}
@@ -29,34 +30,8 @@ func ParseCalendar(text []byte, zone *time.Location) ([]Window, error) {
 		return nil, document.Problems{{Line: 1, Says: "the calendar is not in UTF-8"}}
 	}
 	events, problems := splitEvents(text)
-	var windows []Window
-	type moved struct {
-		*event
-		at stamp
-	}
-	masters, replaced := map[string]int{}, []moved{}
-	for _, e := range events {
-		w, id, err := e.read(zone)
-		if err != nil {
-			problems = append(problems, *err)
-			continue
-		}
-		if id != nil {
-			replaced = append(replaced, moved{e, *id})
-		}
-		if e.text("STATUS") == "CANCELLED" || e.text("TRANSP") == "TRANSPARENT" {
-			continue
-		}
-		if id == nil && e.text("UID") != "" {
-			masters[e.text("UID")] = len(windows)
-		}
-		windows = append(windows, w)
-	}
-	for _, m := range replaced {
-		if i, ok := masters[m.text("UID")]; ok {
-			windows[i].exclude(m.at, zone)
-		}
-	}
+	windows, more := readEvents(events, zone)
+	problems = append(problems, more...)
 	if len(events) == 0 && len(problems) == 0 {
 		problems = document.Problems{{Line: 1, Says: "the calendar has no events", Want: "VEVENTs"}}
 	}
@@ -76,6 +51,7 @@ type property struct {
 type event struct {
 	line       int
 	properties map[string][]property
+	revision   revision
 }
 
 func (e *event) text(name string) string {
@@ -83,6 +59,126 @@ func (e *event) text(name string) string {
 		return strings.TrimSpace(ps[0].Value)
 	}
 	return ""
+}
+
+// is reports whether a property has one of the values that RFC 5545 enumerates for it, which are
+// compared without case (section 2).
+func (e *event) is(name, value string) bool { return strings.EqualFold(e.text(name), value) }
+
+// key is what revisions of an event have in common: its UID and, where it replaces an occurrence
+// of a series, which one.
+type key struct {
+	uid string
+	at  time.Time // a moment, or the midnight in UTC of a date
+	day bool
+	one bool // it replaces an occurrence
+}
+
+// readEvents makes windows of events. Of the revisions of one event only the last counts (RFC 5545,
+// section 3.8.7.4; RFC 5546, section 2.1.5): it has the highest SEQUENCE and, of those, the latest
+// DTSTAMP. Events that have both in common are all read.
+func readEvents(events []*event, zone *time.Location) (windows []Window, problems document.Problems) {
+	keys := make([]key, len(events))
+	at := make([]*stamp, len(events)) // the occurrence that an event replaces
+	last := map[key]*event{}
+	for i, e := range events {
+		var problem *document.Problem
+		if at[i], problem = e.readReplaces(); problem == nil {
+			problem = e.readRevision()
+		}
+		if problem != nil {
+			problems = append(problems, *problem)
+			continue
+		}
+		k := key{uid: e.text("UID")}
+		if s := at[i]; s != nil {
+			k.at, k.day, k.one = s.wall, s.day, true
+			if !s.day {
+				k.at = instant(s.wall, cmp.Or(s.zone, zone)).UTC()
+			}
+		}
+		keys[i] = k
+		if l := last[k]; l == nil || e.revision.compare(l.revision) > 0 {
+			last[k] = e
+		}
+	}
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	series := map[string][]int{} // windows of events with a UID that replace no occurrence
+	counts := func(i int) bool {
+		e, k := events[i], keys[i]
+		return k.uid == "" || e.revision.compare(last[k].revision) == 0
+	}
+	for i, e := range events {
+		if !counts(i) || e.is("STATUS", "CANCELLED") || e.is("TRANSP", "TRANSPARENT") {
+			continue
+		}
+		if all := last[key{uid: keys[i].uid}]; keys[i].one && keys[i].uid != "" && all != nil && all.is("STATUS", "CANCELLED") && e.revision.sequence <= all.revision.sequence {
+			continue // the series was cancelled, and this with it
+		}
+		w, problem := e.read(zone)
+		if problem != nil {
+			problems = append(problems, *problem)
+			continue
+		}
+		if keys[i].uid != "" && at[i] == nil {
+			series[keys[i].uid] = append(series[keys[i].uid], len(windows))
+		}
+		windows = append(windows, w)
+	}
+	for i := range events {
+		if at[i] == nil || !counts(i) {
+			continue
+		}
+		for _, n := range series[keys[i].uid] {
+			windows[n].exclude(*at[i], zone)
+		}
+	}
+	return windows, problems
+}
+
+// revision orders the revisions of an event.
+type revision struct {
+	sequence int
+	stamp    time.Time // DTSTAMP
+}
+
+func (r revision) compare(other revision) int {
+	return cmp.Or(cmp.Compare(r.sequence, other.sequence), r.stamp.Compare(other.stamp))
+}
+
+// readRevision reads SEQUENCE and DTSTAMP. A DTSTAMP that is no time in UTC is not heeded.
+func (e *event) readRevision() *document.Problem {
+	if ps := e.properties["SEQUENCE"]; len(ps) > 0 {
+		var err error
+		if e.revision.sequence, err = strconv.Atoi(e.text("SEQUENCE")); err != nil || e.revision.sequence < 0 {
+			return new(document.At(ps[0].line, "SEQUENCE", "is "+document.Quote(ps[0].Value), "a number from 0 on"))
+		}
+	}
+	e.revision.stamp, _ = time.Parse(rrule.DateTimeFormat, e.text("DTSTAMP"))
+	return nil
+}
+
+// readReplaces reads which occurrence of a series an event replaces; nil is none.
+func (e *event) readReplaces() (*stamp, *document.Problem) {
+	ps := e.properties["RECURRENCE-ID"]
+	switch {
+	case len(ps) == 0:
+		return nil, nil
+	case len(ps) > 1:
+		return nil, new(document.At(ps[1].line, "RECURRENCE-ID", "is there twice in the event", "it once"))
+	case len(ps[0].ICalParameters["RANGE"]) > 0:
+		return nil, new(document.At(ps[0].line, "RECURRENCE-ID", "has a RANGE, which is not supported", "single occurrences"))
+	}
+	stamps, err := ps[0].stamps()
+	if err == nil && len(stamps) != 1 {
+		err = errors.New("is not one time")
+	}
+	if err != nil {
+		return nil, new(document.At(ps[0].line, "RECURRENCE-ID", err.Error(), ""))
+	}
+	return &stamps[0], nil
 }
 
 // splitEvents finds the events in a calendar. The library reads single lines here, not the
@@ -186,13 +282,18 @@ func (w *Window) exclude(s stamp, floating *time.Location) {
 	}
 }
 
-// read makes a window of an event. replaces is the occurrence of another event that it
-// takes the place of.
-func (e *event) read(floating *time.Location) (w Window, replaces *stamp, problem *document.Problem) {
-	fail := func(line int, name, says, want string) (Window, *stamp, *document.Problem) {
-		return Window{}, nil, new(document.At(line, name, says, want))
+// read makes a window of an event.
+func (e *event) read(floating *time.Location) (w Window, problem *document.Problem) {
+	fail := func(line int, name, says, want string) (Window, *document.Problem) {
+		return Window{}, new(document.At(line, name, says, want))
 	}
-	for _, name := range []string{"DTSTART", "DTEND", "DURATION", "RRULE", "RECURRENCE-ID"} {
+	if len(e.properties["RECURRENCE-ID"]) > 0 {
+		// It is one occurrence. Some programs write the rule of its series beside it.
+		for _, name := range []string{"RRULE", "RDATE", "EXDATE", "EXRULE"} {
+			delete(e.properties, name)
+		}
+	}
+	for _, name := range []string{"DTSTART", "DTEND", "DURATION", "RRULE"} {
 		if ps := e.properties[name]; len(ps) > 1 {
 			return fail(ps[1].line, name, "is there twice in the event", "it once")
 		}
@@ -215,10 +316,10 @@ func (e *event) read(floating *time.Location) (w Window, replaces *stamp, proble
 	w.zone = start.zone
 	w.text = cmp.Or(shorten(e.text("SUMMARY")), "event") + " (" + start.String() + ")"
 	if problem := e.readLength(&w, start, floating); problem != nil {
-		return Window{}, nil, problem
+		return Window{}, problem
 	}
 	if w.starts, problem = e.readStarts(start, floating); problem != nil {
-		return Window{}, nil, problem
+		return Window{}, problem
 	}
 	for _, p := range e.properties["EXDATE"] {
 		stamps, err := p.stamps()
@@ -229,20 +330,7 @@ func (e *event) read(floating *time.Location) (w Window, replaces *stamp, proble
 			w.exclude(s, floating)
 		}
 	}
-	if ps := e.properties["RECURRENCE-ID"]; len(ps) > 0 {
-		if len(ps[0].ICalParameters["RANGE"]) > 0 {
-			return fail(ps[0].line, "RECURRENCE-ID", "has a RANGE, which is not supported", "single occurrences")
-		}
-		stamps, err := ps[0].stamps()
-		if err == nil && len(stamps) != 1 {
-			err = errors.New("is not one time")
-		}
-		if err != nil {
-			return fail(ps[0].line, "RECURRENCE-ID", err.Error(), "")
-		}
-		replaces = &stamps[0]
-	}
-	return w, replaces, nil
+	return w, nil
 }
 
 // readLength finds how long an event is. DTEND is where the clock stands at the end of each

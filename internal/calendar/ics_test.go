@@ -51,6 +51,39 @@ func TestCalendars(t *testing.T) {
 			"Sat 2026-05-02 10:00 +0900 to Sat 2026-05-02 11:00 +0900"}},
 		"what does not block time": {ics("DTSTART:20260501T100000\nDURATION:PT1H\nTRANSP:TRANSPARENT", "DTSTART:20260502T100000Z\nDURATION:P1D"), []string{
 			"Sat 2026-05-02 10:00 +0000 to Sun 2026-05-03 10:00 +0000"}},
+		"a revision takes the place of what it revises": {ics("UID:w1\nSEQUENCE:0\nDTSTART:20260310T100000Z\nDTEND:20260310T110000Z",
+			"UID:w1\nSEQUENCE:1\nDTSTART:20260310T140000Z\nDTEND:20260310T150000Z"), []string{
+			"Tue 2026-03-10 14:00 +0000 to Tue 2026-03-10 15:00 +0000"}},
+		"a revision that comes first, with more digits": {ics("UID:w1\nSEQUENCE:10\nDTSTART:20260310T140000Z\nDTEND:20260310T150000Z",
+			"UID:w1\nSEQUENCE:9\nDTSTART:20260310T100000Z\nDTEND:20260310T110000Z"), []string{
+			"Tue 2026-03-10 14:00 +0000 to Tue 2026-03-10 15:00 +0000"}},
+		"a revision of the same number is the later one": {ics("UID:w1\nDTSTAMP:20260302T000000Z\nDTSTART:20260310T140000Z\nDURATION:PT1H",
+			"UID:w1\nDTSTAMP:20260301T000000Z\nDTSTART:20260310T100000Z\nDURATION:PT1H"), []string{
+			"Tue 2026-03-10 14:00 +0000 to Tue 2026-03-10 15:00 +0000"}},
+		"a revision that cancels": {ics("UID:w1\nDTSTART:20260310T100000Z\nDTEND:20260310T110000Z",
+			"UID:w1\nSEQUENCE:1\nDTSTART:20260310T100000Z\nSTATUS:CANCELLED"), []string{}},
+		"a revision of one occurrence": {ics(weekly, "UID:a\nRECURRENCE-ID;TZID=Europe/Berlin:20260508T210000\nSEQUENCE:1\nDTSTART:20260509T100000Z\nDURATION:PT1H",
+			"UID:a\nRECURRENCE-ID:20260508T190000Z\nSEQUENCE:2\nDTSTART:20260509T120000Z\nDURATION:PT1H"), []string{
+			"Fri 2026-05-01 21:00 +0200 to Sat 2026-05-02 05:00 +0200",
+			"Sat 2026-05-09 12:00 +0000 to Sat 2026-05-09 13:00 +0000",
+			"Fri 2026-05-15 21:00 +0200 to Sat 2026-05-16 05:00 +0200",
+			"Fri 2026-05-22 21:00 +0200 to Sat 2026-05-23 05:00 +0200"}},
+		"a series that is cancelled with its single occurrences": {ics("UID:a\nSEQUENCE:2\nDTSTART:20260508T190000Z\nSTATUS:CANCELLED",
+			"UID:a\nSEQUENCE:1\nRECURRENCE-ID:20260508T190000Z\nDTSTART:20260509T120000Z\nDURATION:PT1H"), []string{}},
+		"events without a UID are no revisions": {ics("SEQUENCE:1\nDTSTART:20260310T140000Z\nDURATION:PT1H", "DTSTART:20260310T100000Z\nDURATION:PT1H"), []string{
+			"Tue 2026-03-10 10:00 +0000 to Tue 2026-03-10 11:00 +0000",
+			"Tue 2026-03-10 14:00 +0000 to Tue 2026-03-10 15:00 +0000"}},
+		"a replaced occurrence that carries its series' rule": {ics("UID:w2\nDTSTART:20260302T100000Z\nDTEND:20260302T110000Z\nRRULE:FREQ=WEEKLY;UNTIL=20260316T235959Z",
+			"UID:w2\nRECURRENCE-ID:20260309T100000Z\nDTSTART:20260310T140000Z\nDTEND:20260310T150000Z\nRRULE:FREQ=WEEKLY;UNTIL=20260330T235959Z"), []string{
+			"Mon 2026-03-02 10:00 +0000 to Mon 2026-03-02 11:00 +0000",
+			"Tue 2026-03-10 14:00 +0000 to Tue 2026-03-10 15:00 +0000",
+			"Mon 2026-03-16 10:00 +0000 to Mon 2026-03-16 11:00 +0000"}},
+		"a replaced occurrence with more dates of its series": {ics("UID:w2\nRECURRENCE-ID:20260309T100000Z\nDTSTART:20260310T140000Z\nDTEND:20260310T150000Z\nRDATE:20260401T100000Z\nEXDATE:20260310T140000Z"), []string{
+			"Tue 2026-03-10 14:00 +0000 to Tue 2026-03-10 15:00 +0000"}},
+		"status and transparency in any case": {ics("DTSTART:20260501T100000Z\nDURATION:PT1H\nSTATUS:Cancelled", "DTSTART:20260501T100000Z\nDURATION:PT1H\nTRANSP:Transparent"), []string{}},
+		"what is left out need not be right": {ics("DTSTART:20260501T100000Z\nTRANSP:TRANSPARENT", "DTSTART;TZID=Nowhere:20260501T100000\nSTATUS:CANCELLED\nRRULE:x",
+			"UID:a\nDTSTART:20260501T100000Z", "UID:a\nSEQUENCE:1\nDTSTART:20260502T100000Z\nDURATION:PT1H"), []string{
+			"Sat 2026-05-02 10:00 +0000 to Sat 2026-05-02 11:00 +0000"}},
 		"folded lines, alarms, a path before the zone": {ics("DTSTART;TZID=/example.org/20260101/Asia/To\n kyo:20260501T100000\nDURATION:PT1H\nBEGIN:VALARM\nDURATION:PT9H\nDTSTART:x\nEND:VALARM"), []string{
 			"Fri 2026-05-01 10:00 +0900 to Fri 2026-05-01 11:00 +0900"}},
 	} {
@@ -92,6 +125,8 @@ func TestCalendarRefusals(t *testing.T) {
 		"old exceptions":      {ics(start + "DURATION:PT1H\nEXRULE:FREQ=DAILY"), "line 6: EXRULE is not supported"},
 		"periods":             {ics(start + "DURATION:PT1H\nRDATE;VALUE=PERIOD:20260501T100000Z/PT1H"), `line 6: RDATE is a "PERIOD"`},
 		"this and the future": {ics(start + "DURATION:PT1H\nRECURRENCE-ID;RANGE=THISANDFUTURE:20260501T100000Z"), "line 6: RECURRENCE-ID has a RANGE"},
+		"no sequence":         {ics(start + "DURATION:PT1H\nSEQUENCE:one"), `line 6: SEQUENCE is "one", wanted a number`},
+		"two occurrences":     {ics(start + "DURATION:PT1H\nRECURRENCE-ID:20260501T100000Z\nRECURRENCE-ID:20260501T100000Z"), "line 7: RECURRENCE-ID is there twice"},
 		"all at once":         {ics("UID:a", start), "line 3: the event has no DTSTART, wanted one; line 6: the event has no end"},
 	} {
 		t.Run(name, func(t *testing.T) {
