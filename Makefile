@@ -15,6 +15,14 @@ OVERLAYS := $(sort $(wildcard overlays/*.yaml tests/overlays/*.yaml))
 TAGS := libsqlite3
 export GOFLAGS := $(strip $(shell go env GOFLAGS) -tags=$(TAGS))
 
+# What programs print for --version. A charm's is that of the last commit that changed what
+# charms are built of, so that other commits leave the archives as they are.
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+CHARM_SOURCES := charms internal go.mod go.sum
+CHARM_VERSION := $(shell git describe --tags --always $$(git log -1 --format=%H -- $(CHARM_SOURCES)) 2>/dev/null)$(shell \
+	git diff --quiet HEAD -- $(CHARM_SOURCES) 2>/dev/null || echo -dirty)
+STAMP = $(if $(VERSION),-ldflags "-X github.com/dcib/dcib/internal/version.stamped=$(VERSION)")
+
 # The race detector needs a C compiler, which build-deps brings where it can.
 RACE = $(if $(shell command -v gcc),-race)
 FUZZTIME ?= 20s
@@ -28,13 +36,13 @@ help: ## This list
 .PHONY: bin build-deps charms clean
 bin: ## Build bin/dcib and what the tests need
 	@mkdir -p bin
-	@go build -o bin/ ./cmd/dcib ./tests/suite
+	@go build $(STAMP) -o bin/ ./cmd/dcib ./tests/suite
 
 build-deps: bin # The Debian packages that the charms' build-packages name, where they are missing
 	@bin/dcib pack --prepare $(CHARMS)
 
 charms: build-deps ## Pack each charm into dist/<name>.charm
-	@bin/dcib pack --out dist $(CHARMS)
+	@bin/dcib pack --version "$(CHARM_VERSION)" --out dist $(CHARMS)
 
 .PHONY: standins
 standins: ## Write stand-ins for the charms from Charmhub into dist/standins
@@ -62,7 +70,7 @@ box-purge: bin/dcib ## The same, and what was built and downloaded for it
 .PHONY: bin/dcib
 bin/dcib:
 	@mkdir -p bin
-	@go build -o bin/dcib ./cmd/dcib
+	@go build $(STAMP) -o bin/dcib ./cmd/dcib
 
 # ---- checking ----
 

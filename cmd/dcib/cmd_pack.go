@@ -62,7 +62,7 @@ the libraries among them go into the archive as NOTICE.`,
 	}
 	cmd.Flags().StringVar(&out, "out", "dist", "the folder for the archives")
 	cmd.Flags().StringVar(&opts.Arch, "arch", "", "the architecture to build for, as Go spells it (default this machine's)")
-	cmd.Flags().StringVar(&opts.Version, "version", "", "what Juju shows as the charm's version (default none)")
+	cmd.Flags().StringVar(&opts.Version, "version", "", "the charm's version, for Juju and for its programs' --version (default none)")
 	cmd.Flags().BoolVar(&prepare, "prepare", false, "install what building needs, and build nothing")
 	return cmd
 }

@@ -13,6 +13,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dcib/dcib/internal/version"
 )
 
 // verbs are the commands that dcib knows, in the order in which they are listed.
@@ -33,8 +35,9 @@ var errSilent = errors.New("failed")
 // newRoot returns dcib with all its verbs.
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "dcib",
-		Short: "A data centre in a box",
+		Use:     "dcib",
+		Short:   "A data centre in a box",
+		Version: version.String(),
 		// A flag may stand before the verb that is handed all arguments as they are.
 		TraverseChildren: true,
 		SilenceUsage:     true,

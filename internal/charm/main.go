@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"syscall"
 	"time"
 
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/version"
 )
 
 // memoryLimit is how many bytes of heap a charm may have before it collects garbage.
@@ -21,6 +23,9 @@ const memoryLimit = 32 << 20
 // the real hook tools and exits; 1 when the hook failed. Termination is a cancelled
 // context.
 func Main[F, W any](c Charm[F, W]) {
+	if version.Asked(os.Stdout, filepath.Base(os.Args[0]), os.Args[1:]) {
+		return
+	}
 	// A hook is over before collecting garbage pays; a long action still collects.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(memoryLimit)

@@ -11,13 +11,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/dcib/dcib/internal/version"
 )
 
 // build builds the Go program of a part of the charm in dir as a static Linux binary for
 // arch, keeps it at out and returns it. The part may add build tags and environment (one
 // that links C sets CGO_ENABLED there). The workspace is off: what ships is what the charm's
-// own go.mod says. A binary that is up to date is not linked again.
-func build(ctx context.Context, dir string, part Part, arch, out string) ([]byte, error) {
+// own go.mod says; stamp is the version that it has for itself. A binary that is up to date is not linked again.
+func build(ctx context.Context, dir string, part Part, arch, stamp, out string) ([]byte, error) {
 	env := map[string]string{"CGO_ENABLED": "0", "GOWORK": "off"}
 	for _, vars := range part.BuildEnvironment {
 		maps.Copy(env, vars)
@@ -25,6 +27,9 @@ func build(ctx context.Context, dir string, part Part, arch, out string) ([]byte
 	env["GOOS"], env["GOARCH"] = "linux", arch
 
 	ldflags := "-s -w"
+	if stamp != "" {
+		ldflags += " -X " + version.Symbol + "=" + stamp
+	}
 	if env["CGO_ENABLED"] == "1" {
 		ldflags += ` -linkmode external -extldflags "-static"`
 	}

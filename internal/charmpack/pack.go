@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"syscall"
 )
@@ -16,9 +17,13 @@ type Options struct {
 	// Arch is the architecture that the charm will run on, in Go's spelling; empty means
 	// this machine's.
 	Arch string
-	// Version is what Juju shows as the charm's own version; empty leaves it out.
+	// Version is what Juju shows as the charm's own version, and what its programs print for
+	// --version: one word. Empty leaves it out.
 	Version string
 }
+
+// stampable is a version that needs no quotes in the linker's flags.
+var stampable = regexp.MustCompile(`^[A-Za-z0-9.+~_-]*$`)
 
 // Packed is what Pack made.
 type Packed struct {
@@ -35,6 +40,9 @@ type Packed struct {
 func Pack(ctx context.Context, dir, out string, o Options) (Packed, error) {
 	if o.Arch == "" {
 		o.Arch = runtime.GOARCH
+	}
+	if !stampable.MatchString(o.Version) {
+		return Packed{}, fmt.Errorf("cannot pack %s: version %q: expected letters, digits, dots, +, ~, _ and -", dir, o.Version)
 	}
 	src, err := ReadSource(dir)
 	if err != nil {
@@ -74,7 +82,7 @@ func Pack(ctx context.Context, dir, out string, o Options) (Packed, error) {
 		if part.program() != dispatch {
 			bin += "." + part.program()
 		}
-		program, err := build(ctx, dir, part, o.Arch, bin)
+		program, err := build(ctx, dir, part, o.Arch, o.Version, bin)
 		if err != nil {
 			return Packed{}, err
 		}

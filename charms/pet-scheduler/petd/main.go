@@ -1,5 +1,6 @@
 // Petd is the program pet-scheduler: `pet-scheduler daemon DIR` is a unit's daemon,
-// `pet-scheduler simulate` shows what a set of pets would do.
+// `pet-scheduler simulate` shows what a set of pets would do, and
+// `pet-scheduler --version` prints its version.
 package main
 
 import (
@@ -14,12 +15,16 @@ import (
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/charms/pet-scheduler/daemon"
 	"github.com/dcib/dcib/charms/pet-scheduler/pets"
+	"github.com/dcib/dcib/internal/version"
 )
 
 // after is set in a build for the fault suite alone.
 var after func(step string)
 
 func main() {
+	if version.Asked(os.Stdout, "pet-scheduler", os.Args[1:]) {
+		return
+	}
 	if err := command(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
