@@ -642,3 +642,28 @@ func testEachWayIsAskedForOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, map[string]int{"b pet": 1, "c pet": 1}, lxd.ways)
 }
+
+// LXD is killed while it evacuates, before it stops what stays: the drain stops it, and LXD does not
+// mean it to run afterwards. The undrain starts it all the same.
+func TestWhatTheDrainHadToStopRunsAgain(t *testing.T) {
+	lxd := draintest.New("pet", "b")
+	stays := lxd.Add("stays", "pet", true)
+	stays.Evacuate = "stop"
+	d := drainer(lxd)
+	d.Cluster = &dies{lxd}
+	_, err := d.Drain(t.Context(), "pet", false)
+	require.NoError(t, err)
+	require.False(t, stays.Running)
+	require.False(t, stays.Wanted)
+	_, err = d.Undrain(t.Context(), "pet")
+	require.NoError(t, err)
+	require.True(t, stays.Running)
+}
+
+// dies is an LXD that is killed as soon as it begins to evacuate.
+type dies struct{ *draintest.LXD }
+
+func (l *dies) Evacuate(_ context.Context, member string, _ func(string)) error {
+	l.SetStatus(member, drain.Evacuated)
+	return errors.New("LXD has restarted since and has lost it")
+}

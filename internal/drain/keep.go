@@ -19,10 +19,8 @@ func (r *Record) see(view View) {
 		e := &r.Entries[n]
 		i, there := view.find(*e)
 		switch {
-		case !there || i.Unseen:
-			e.Seen = false
-		case e.Stays:
-			e.Seen = !i.Running
+		case !there || i.Unseen || e.Stays:
+			e.Seen = false // what stays was stopped by LXD's evacuation, or by the drain
 		default:
 			e.Seen = i.Member == e.To && i.CloudInit == e.CloudInit && i.Running == e.Ran && i.Frozen == e.Frozen
 		}

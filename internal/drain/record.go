@@ -59,8 +59,8 @@ type Entry struct {
 	// CloudInit and Frozen are those of the instance before it is moved, either way.
 	CloudInit string `json:"cloud-init,omitempty"`
 	Frozen    bool   `json:"frozen,omitempty"`
-	// Seen reports that it was seen where the drain put it, with all that it had, or stopped where it
-	// stays: what differs later was changed by an operator.
+	// Seen reports that it was seen where the drain put it, with all that it had: what differs later
+	// was changed by an operator.
 	Seen bool `json:"seen,omitempty"`
 	// To is where the drain put it; empty until it was seen there.
 	To string `json:"to,omitempty"`

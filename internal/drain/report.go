@@ -73,9 +73,14 @@ func movedAway(view View, member string, record *Record) []Move {
 	moves := make([]Move, 0, len(record.Entries))
 	for _, e := range record.Entries {
 		m := Move{Ref: e.Ref, From: member}
-		if i, there := view.find(e); there {
+		i, there := view.find(e)
+		half, isHalf := view.half(e)
+		switch {
+		case isHalf:
+			m.To, m.State = half.Member, state(half)+", as "+half.Name
+		case there:
 			m.To, m.State = i.Member, state(i)
-		} else {
+		default:
 			m.State = "deleted"
 		}
 		moves = append(moves, m)
@@ -92,9 +97,14 @@ func movedBack(before, after View, member string, record *Record) []Move {
 			m.From = i.Member
 		}
 		i, there := after.find(e)
+		half, isHalf := after.half(e)
 		switch {
+		case isHalf:
+			m.To, m.State = half.Member, state(half)+", as "+half.Name
 		case !there:
 			m.State = "deleted"
+		case e.leftOut(member, i) != "":
+			m.To, m.State = i.Member, state(i)+", left for a later undrain"
 		case i.Member != member && !e.Back:
 			m.To, m.State = i.Member, state(i)+", left where somebody moved it"
 		default:
@@ -106,7 +116,12 @@ func movedBack(before, after View, member string, record *Record) []Move {
 }
 
 func state(i Instance) string {
-	if i.Running {
+	switch {
+	case i.Unseen:
+		return "not known"
+	case i.Frozen:
+		return "frozen"
+	case i.Running:
 		return "running"
 	}
 	return "stopped"
