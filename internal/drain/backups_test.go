@@ -36,7 +36,7 @@ func TestBackupsAreKept(t *testing.T) {
 	}
 
 	// The others leave before a window.
-	d.Others = true
+	d.Others, web.MayStop = true, false
 	_, err = d.Drain(t.Context(), "pet", false)
 	require.ErrorIs(t, err, drain.ErrKept)
 	require.ErrorContains(t, err, "web: has 2 backups")
