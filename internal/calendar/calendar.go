@@ -11,10 +11,7 @@
 // date and time or a later one.
 package calendar
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // Pet is a machine that lends its capacity while its own work does not need it.
 type Pet struct {
@@ -59,12 +56,26 @@ type Transition struct {
 // not happen.
 type Skip struct{ From, To time.Time }
 
-// How far the calendar looks. A pet whose windows leave no gap for longer than reach is
+// How far the calendar looks. A pet whose windows leave no gap for longer than its reach is
 // told a Start and an End that far away; they move on as time does.
 const (
-	horizon = 50 * 366 * 24 * time.Hour // for a window that comes next
-	reach   = 400 * 24 * time.Hour      // for what is one with a window
+	horizon  = 50 * 366 * 24 * time.Hour // for a window that comes next
+	farReach = 400 * 24 * time.Hour      // for what is one with a window
+	// The reach of a pet whose windows start very often is shorter: as far as they start so
+	// many times. So the work for one answer has a bound that is not that of the text times
+	// that of the days.
+	reachStarts = 250_000
 )
+
+// reach returns how far to look for what is one with a window.
+func (p *Pet) reach() time.Duration {
+	daily := 1
+	for i := range p.Windows {
+		daily += p.Windows[i].starts.daily()
+	}
+	const day = 24 * time.Hour
+	return day * time.Duration(min(int(farReach/day), reachStarts/daily))
+}
 
 // Span gives the first stretch of own time that ends after t: the one that t is in, or
 // else the next one. ok is false when there is none in the next 50 years.
@@ -85,16 +96,6 @@ func (p *Pet) Next(t time.Time) (next Transition, ok bool) {
 	return Transition{At: span.End, Span: span}, true
 }
 
-// Between gives the stretches of own time of which some part lies in [from, to), in order.
-func (p *Pet) Between(from, to time.Time) []Span {
-	var spans []Span
-	span, more, ok := p.span(from)
-	for ; ok && span.Start.Before(to); span, ok = more() {
-		spans = append(spans, span)
-	}
-	return spans
-}
-
 // SkipNext gives what to add to Skips so that the next stretch of own time which has not
 // begun at now does not happen, and that stretch; ok is false when there is none.
 func (p *Pet) SkipNext(now time.Time) (skip Skip, skipped Span, ok bool) {
@@ -105,125 +106,38 @@ func (p *Pet) SkipNext(now time.Time) (skip Skip, skipped Span, ok bool) {
 	return Skip{From: span.Start, To: span.End}, span, ok
 }
 
-// span is Span; more gives the stretches that follow.
-func (p *Pet) span(t time.Time) (Span, func() (Span, bool), bool) {
+// span is Span; more returns the stretches that follow.
+func (p *Pet) span(t time.Time) (span Span, more func() (Span, bool), ok bool) {
 	// Own time that ends after t may be one with windows that ended before: look back far
 	// enough to see the gap before it.
 	back := p.MinStay + p.LatestReturn.Before + 24*time.Hour
 	for i := range p.Windows {
 		back = max(back, p.Windows[i].length()+p.MinStay)
 	}
+	reach := max(back, p.reach())
 	for ; ; back *= 4 {
-		since := t.Add(-min(back, reach))
-		more := p.merge(since, t)
-		span, ok := more()
-		if ok && span.End.After(t) && back < reach && !span.Return.Add(-p.MinStay).After(since) {
+		m := p.merge(t.Add(-min(back, reach)), t, reach)
+		m.mayAbandon = back < reach
+		span, ok = m.next()
+		if m.abandoned {
 			continue
 		}
+		m.mayAbandon = false
 		for ok && !span.End.After(t) {
-			span, ok = more()
+			span, ok = m.next()
 		}
-		return span, more, ok
+		return span, m.next, ok
 	}
 }
 
-// occurrence is one time that a window is open.
-type occurrence struct {
-	start, end time.Time
-	window     *Window
-}
-
-// merge gives what the windows' occurrences that end after since amount to, one stretch at
-// a time. One that overlaps since may lack what came before.
-func (p *Pet) merge(since, t time.Time) func() (Span, bool) {
-	type head struct {
-		occurrence
-		next func() (occurrence, bool)
+// Between gives the stretches of own time of which some part lies in [from, to), in order.
+func (p *Pet) Between(from, to time.Time) []Span {
+	var spans []Span
+	span, more, ok := p.span(from)
+	for ; ok && span.Start.Before(to); span, ok = more() {
+		spans = append(spans, span)
 	}
-	var heads []head
-	for i := range p.Windows {
-		next := p.occurrences(&p.Windows[i], since, t.Add(horizon))
-		if o, ok := next(); ok {
-			heads = append(heads, head{o, next})
-		}
-	}
-	pop := func() {
-		first := 0
-		for i := range heads {
-			if heads[i].start.Before(heads[first].start) {
-				first = i
-			}
-		}
-		heads[0], heads[first] = heads[first], heads[0]
-	}
-	advance := func() {
-		var ok bool
-		if heads[0].occurrence, ok = heads[0].next(); !ok {
-			heads = slices.Delete(heads, 0, 1)
-		}
-	}
-	return func() (Span, bool) {
-		if len(heads) == 0 {
-			return Span{}, false
-		}
-		pop()
-		o := heads[0].occurrence
-		span := Span{Return: p.LatestReturn.of(o.start, p.Zone), Start: o.start, End: o.end}
-		windows := []*Window{o.window}
-		for advance(); len(heads) > 0; advance() {
-			pop()
-			o := heads[0].occurrence
-			back := p.LatestReturn.of(o.start, p.Zone)
-			gap := back.Sub(span.End)
-			if gap > 0 && gap >= p.MinStay || o.start.Sub(t) > reach && o.start.Sub(span.Start) > reach {
-				break
-			}
-			if back.Before(span.Return) {
-				span.Return = back
-			}
-			if o.end.After(span.End) {
-				span.End = o.end
-			}
-			if !slices.Contains(windows, o.window) {
-				windows = append(windows, o.window)
-			}
-		}
-		for _, w := range windows {
-			span.Windows = append(span.Windows, w.text)
-		}
-		return span, true
-	}
-}
-
-// occurrences gives a window's occurrences that end after since and start before until, in
-// order, without those that an exception or a skip takes away.
-func (p *Pet) occurrences(w *Window, since, until time.Time) func() (occurrence, bool) {
-	zone := w.zone
-	if zone == nil {
-		zone = p.Zone
-	}
-	next := w.starts.from(wallOf(since.Add(-w.exact), zone).Add(-w.nominal), wallOf(until, zone))
-	return func() (occurrence, bool) {
-		for {
-			wall, ok := next()
-			if !ok {
-				return occurrence{}, false
-			}
-			if w.excluded(wall) || slices.ContainsFunc(p.Exceptions, func(d Days) bool { return d.has(wall) }) {
-				continue
-			}
-			o := occurrence{window: w}
-			o.end = instant(wall.Add(w.nominal), zone).Add(w.exact)
-			if !o.end.After(since) {
-				continue
-			}
-			o.start = instant(wall, zone)
-			if !o.start.Before(o.end) || slices.ContainsFunc(p.Skips, func(s Skip) bool { return s.has(o.start) }) {
-				continue
-			}
-			return o, true
-		}
-	}
+	return spans
 }
 
 func (s Skip) has(start time.Time) bool { return !start.Before(s.From) && start.Before(s.To) }

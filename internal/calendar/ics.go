@@ -135,6 +135,9 @@ func readEvents(events []*event, zone *time.Location) (windows []Window, problem
 			windows[n].exclude(*at[i], zone)
 		}
 	}
+	for i := range windows {
+		windows[i].not, windows[i].notDays = sortDates(windows[i].not), sortDates(windows[i].notDays)
+	}
 	return windows, problems
 }
 
@@ -400,6 +403,8 @@ func (e *event) readStarts(start stamp, floating *time.Location) (series, *docum
 
 // both is two series in one.
 type both struct{ a, b series }
+
+func (s both) daily() int { return s.a.daily() + s.b.daily() }
 
 func (s both) from(first, limit time.Time) func() (time.Time, bool) {
 	nextA, nextB := s.a.from(first, limit), s.b.from(first, limit)

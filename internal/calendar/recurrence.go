@@ -170,6 +170,10 @@ func (r *recurrence) spellOut() {
 
 var weekdays = [7]rrule.Weekday{rrule.SU, rrule.MO, rrule.TU, rrule.WE, rrule.TH, rrule.FR, rrule.SA}
 
+func (r *recurrence) daily() int {
+	return len(r.option.Byhour) * len(r.option.Byminute) * len(r.option.Bysecond)
+}
+
 func (r *recurrence) from(first, limit time.Time) func() (time.Time, bool) {
 	if first.Before(r.start) {
 		first = r.start

@@ -37,5 +37,33 @@ func instant(wall time.Time, zone *time.Location) time.Time {
 	}
 }
 
+// hands is instant for many times of one zone: it keeps the stretch of time in which the clock's
+// offset was last the same. The zero value with a zone is ready for use.
+type hands struct {
+	zone     *time.Location
+	from, to time.Time // the offset is the same in [from, to); both zero before the first use
+	offset   time.Duration
+}
+
+// instant returns what the function instant does.
+func (h *hands) instant(wall time.Time) time.Time {
+	// As instant begins, a day before any zone shows wall.
+	t := wall.Add(-24 * time.Hour)
+	if !t.Before(h.from) {
+		if at := wall.Add(-h.offset); at.Before(h.to) {
+			return at.In(h.zone)
+		}
+	}
+	at := instant(wall, h.zone)
+	local := t.In(h.zone)
+	_, offset := local.Zone()
+	h.offset = time.Duration(offset) * time.Second
+	h.from, h.to = local.ZoneBounds()
+	if h.to.IsZero() {
+		h.to = at.Add(horizon)
+	}
+	return at
+}
+
 // midnight gives the beginning of a wall-clock time's day.
 func midnight(wall time.Time) time.Time { return wall.Truncate(24 * time.Hour) }

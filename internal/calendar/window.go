@@ -21,7 +21,7 @@ type Window struct {
 	// An occurrence ends where the clock shows nominal more than at its start, and then
 	// exact later.
 	nominal, exact time.Duration
-	// Starts that do not happen: single ones, and whole days.
+	// Starts that do not happen: single ones, and whole days. Both are in order.
 	not     []time.Time
 	notDays []time.Time
 }
@@ -32,13 +32,21 @@ func (w Window) String() string { return w.text }
 func (w *Window) length() time.Duration { return w.nominal + w.exact }
 
 func (w *Window) excluded(wall time.Time) bool {
-	return slices.ContainsFunc(w.not, wall.Equal) || len(w.notDays) > 0 && slices.ContainsFunc(w.notDays, midnight(wall).Equal)
+	return in(w.not, wall) || len(w.notDays) > 0 && in(w.notDays, midnight(wall))
+}
+
+// in reports whether sorted times have one.
+func in(times []time.Time, t time.Time) bool {
+	_, found := slices.BinarySearchFunc(times, t, time.Time.Compare)
+	return found
 }
 
 // series are the wall-clock times at which a window starts.
 type series interface {
 	// from gives those in [first, limit], one at a time and in order.
 	from(first, limit time.Time) func() (time.Time, bool)
+	// daily returns how many there are in a day at most; 0 is a fixed number in all.
+	daily() int
 }
 
 // weekly starts at a time of day on some days of the week.
@@ -46,6 +54,8 @@ type weekly struct {
 	days [7]bool // by time.Weekday
 	at   time.Duration
 }
+
+func (weekly) daily() int { return 1 }
 
 func (s weekly) from(first, limit time.Time) func() (time.Time, bool) {
 	day := midnight(first)
@@ -62,6 +72,8 @@ func (s weekly) from(first, limit time.Time) func() (time.Time, bool) {
 
 // dates are single starts, sorted.
 type dates []time.Time
+
+func (dates) daily() int { return 0 }
 
 func (s dates) from(first, limit time.Time) func() (time.Time, bool) {
 	i, _ := slices.BinarySearchFunc(s, first, time.Time.Compare)

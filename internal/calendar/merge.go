@@ -1,0 +1,185 @@
+package calendar
+
+import (
+	"cmp"
+	"container/heap"
+	"slices"
+	"time"
+)
+
+// occurrence is one time that a window is open.
+type occurrence struct{ start, end time.Time }
+
+// merger makes stretches of own time of the occurrences of a pet's windows, in order.
+type merger struct {
+	pet      *Pet
+	since, t time.Time
+	reach    time.Duration
+	heads    []*occurrences // a heap: the window that starts next is the first
+	named    []int          // by window: the last stretch that it is part of
+	stretch  int            // how many stretches have begun
+	// mayAbandon says to stop at a stretch that t is in and of which the beginning may lie before
+	// since; abandoned reports that this was done.
+	mayAbandon, abandoned bool
+	steps                 int // starts looked at and compared: what an answer takes
+}
+
+// merge returns what makes stretches of the occurrences that end after since. A stretch that
+// overlaps since may lack what came before.
+func (p *Pet) merge(since, t time.Time, reach time.Duration) *merger {
+	m := &merger{pet: p, since: since, t: t, reach: reach, named: make([]int, len(p.Windows))}
+	exceptions := slices.Clone(p.Exceptions)
+	slices.SortFunc(exceptions, func(a, b Days) int { return a.First.Compare(b.First) })
+	for i := range p.Windows {
+		o := p.occurrences(i, exceptions, since, t.Add(horizon))
+		if o.next(m) {
+			m.heads = append(m.heads, o)
+		}
+	}
+	heap.Init(m)
+	return m
+}
+
+// Len, Less, Swap, Push and Pop are heap.Interface.
+func (m *merger) Len() int { return len(m.heads) }
+
+// Less puts what starts first first, and of those the window that was written first.
+func (m *merger) Less(i, j int) bool {
+	m.steps++
+	a, b := m.heads[i], m.heads[j]
+	return cmp.Or(a.start.Compare(b.start), a.index-b.index) < 0
+}
+
+// Swap swaps two heads.
+func (m *merger) Swap(i, j int) { m.heads[i], m.heads[j] = m.heads[j], m.heads[i] }
+
+// Push is not used: windows only come to their end.
+func (m *merger) Push(any) {}
+
+// Pop drops the last head.
+func (m *merger) Pop() any {
+	last := len(m.heads) - 1
+	m.heads = m.heads[:last]
+	return nil
+}
+
+// advance goes on to the occurrence that starts next.
+func (m *merger) advance() {
+	if m.heads[0].next(m) {
+		heap.Fix(m, 0)
+	} else {
+		heap.Pop(m)
+	}
+}
+
+// next returns the next stretch of own time; ok is false after the last.
+func (m *merger) next() (span Span, ok bool) {
+	if len(m.heads) == 0 {
+		return Span{}, false
+	}
+	p := m.pet
+	first := m.heads[0]
+	span = Span{Return: p.LatestReturn.of(first.start, p.Zone), Start: first.start, End: first.end}
+	m.stretch++
+	m.name(&span, first)
+	for {
+		if m.mayAbandon && span.End.After(m.t) && !span.Return.Add(-p.MinStay).After(m.since) {
+			m.abandoned = true
+			return Span{}, false
+		}
+		m.advance()
+		if len(m.heads) == 0 {
+			return span, true
+		}
+		o := m.heads[0]
+		// What starts within the stretch is part of it, whenever the pet has to be empty for it.
+		if o.start.After(span.End) || o.start.Sub(m.t) > m.reach {
+			back := p.LatestReturn.of(o.start, p.Zone)
+			gap := back.Sub(span.End)
+			if gap > 0 && gap >= p.MinStay || o.start.Sub(m.t) > m.reach && o.start.Sub(span.Start) > m.reach {
+				return span, true
+			}
+		}
+		if o.end.After(span.End) {
+			span.End = o.end
+		}
+		m.name(&span, o)
+	}
+}
+
+// name notes that a window is part of a stretch.
+func (m *merger) name(span *Span, o *occurrences) {
+	if m.named[o.index] != m.stretch {
+		m.named[o.index] = m.stretch
+		span.Windows = append(span.Windows, o.window.text)
+	}
+}
+
+// occurrences are those of one window, without those that an exception or a skip takes away. They
+// are at one of them at a time.
+type occurrences struct {
+	occurrence
+	index          int
+	window         *Window
+	starts         func() (time.Time, bool)
+	since          time.Time
+	atStart, atEnd hands  // the clock at starts and at ends
+	exceptions     []Days // those that may still come, by their first day
+	skips          []Skip
+}
+
+// occurrences returns those of a window that end after since and start before until, before the
+// first of them. exceptions are in order.
+func (p *Pet) occurrences(index int, exceptions []Days, since, until time.Time) *occurrences {
+	w := &p.Windows[index]
+	zone := cmp.Or(w.zone, p.Zone)
+	return &occurrences{
+		index: index, window: w, since: since, exceptions: exceptions, skips: p.Skips,
+		atStart: hands{zone: zone}, atEnd: hands{zone: zone},
+		starts: w.starts.from(wallOf(since.Add(-w.exact), zone).Add(-w.nominal), wallOf(until, zone)),
+	}
+}
+
+// next goes on to the next occurrence; it reports whether there is one.
+func (o *occurrences) next(m *merger) bool {
+	for {
+		m.steps++
+		wall, ok := o.starts()
+		if !ok {
+			return false
+		}
+		if o.window.excluded(wall) || o.excepted(wall) {
+			continue
+		}
+		o.end = o.atEnd.instant(wall.Add(o.window.nominal)).Add(o.window.exact)
+		if !o.end.After(o.since) {
+			continue
+		}
+		o.start = o.atStart.instant(wall)
+		if !o.start.Before(o.end) || slices.ContainsFunc(o.skips, func(s Skip) bool { return s.has(o.start) }) {
+			continue
+		}
+		return true
+	}
+}
+
+// excepted reports whether a start lies on a day that is excepted. Starts come in order, so what
+// is over is dropped.
+func (o *occurrences) excepted(wall time.Time) bool {
+	if len(o.exceptions) == 0 {
+		return false
+	}
+	day := midnight(wall)
+	for len(o.exceptions) > 0 && o.exceptions[0].Last.Before(day) {
+		o.exceptions = o.exceptions[1:]
+	}
+	for _, d := range o.exceptions {
+		if d.First.After(day) {
+			break
+		}
+		if d.has(wall) {
+			return true
+		}
+	}
+	return false
+}
