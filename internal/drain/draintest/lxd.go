@@ -224,7 +224,7 @@ func (l *LXD) SetCloudInit(_ context.Context, ref drain.Ref, id string) error {
 func (l *LXD) Freeze(_ context.Context, ref drain.Ref, _ string) error {
 	return l.change("freeze", ref, func(i *drain.Instance) error {
 		if !i.Running {
-			return errors.New("The instance isn't running")
+			return errors.New("the instance isn't running")
 		}
 		i.Frozen = true
 		return nil
@@ -235,7 +235,7 @@ func (l *LXD) Freeze(_ context.Context, ref drain.Ref, _ string) error {
 func (l *LXD) Rename(_ context.Context, ref drain.Ref, name string) error {
 	return l.change("rename", ref, func(i *drain.Instance) error {
 		if i.Running {
-			return errors.New("Renaming of running instance not allowed")
+			return errors.New("renaming of running instance not allowed")
 		}
 		l.another(i)
 		i.Name, i.Half = name, false
@@ -347,7 +347,7 @@ func (l *LXD) run(i *drain.Instance) error {
 	}
 	for _, use := range i.Uses {
 		if !l.Room[i.Member].Has[use.Wants] {
-			return fmt.Errorf("Failed to start device %q: %s does not exist", use.Device, use.Wants)
+			return fmt.Errorf("failed to start device %q: %s does not exist", use.Device, use.Wants)
 		}
 	}
 	i.Running, i.Wanted = true, true
@@ -408,7 +408,7 @@ func (l *LXD) RestoreByHand(name string) error {
 				continue
 			}
 			if l.offline(i) {
-				return errors.New("Failed to connect to source: connection refused")
+				return errors.New("failed to connect to source: connection refused")
 			}
 			if err := l.fails("move", i.Ref); err != nil {
 				return err
@@ -491,7 +491,7 @@ func (l *LXD) land(i *drain.Instance, to string) error {
 		return errors.New("it is there already")
 	}
 	if l.Backup[i.Ref] > 0 {
-		return errors.New("Migration API failure: Instance has backups")
+		return errors.New("migration API failure: Instance has backups")
 	}
 	l.another(i)
 	// The rename is the last that a move does.
