@@ -42,6 +42,7 @@ is laid over each of the bundles, in order.`,
 				problems []charmlint.Problem
 				charms   = map[string]charm.Charm{}
 				checked  int
+				files    = charmlint.Files{Stdin: cmd.InOrStdin()}
 			)
 			for _, path := range paths {
 				kind, path, err := charmlint.KindOf(path)
@@ -56,7 +57,7 @@ is laid over each of the bundles, in order.`,
 				case charmlint.CharmArchive:
 					ch, found = charmlint.Archive(path)
 				case charmlint.BundleFile:
-					under, err := charmlint.Over(path)
+					under, err := files.Over(path)
 					if err != nil {
 						return usageError{err}
 					}
@@ -72,8 +73,8 @@ is laid over each of the bundles, in order.`,
 			if len(overlays) > 0 && len(bundles) == 0 {
 				return usagef("cannot check overlays: expected a bundle to lay them over")
 			}
-			for _, files := range bundles {
-				for _, p := range charmlint.Bundle(files[0], files[1:], charms) {
+			for _, under := range bundles {
+				for _, p := range files.Bundle(under[0], under[1:], charms) {
 					if !slices.Contains(problems, p) { // one bundle may lie under several overlays
 						problems = append(problems, p)
 					}

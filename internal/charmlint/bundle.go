@@ -24,13 +24,18 @@ import (
 // folder ../charms/<name> beside the archive's, or else with the archive itself. A charm from
 // Charmhub is checked against the catalogue; what that does not know is taken at its word,
 // and a note says so.
-func Bundle(path string, overlays []string, ours map[string]charm.Charm) []Problem {
-	b := &bundle{file: strings.Join(append([]string{path}, overlays...), " + "), ours: ours}
+func (fs *Files) Bundle(path string, overlays []string, ours map[string]charm.Charm) []Problem {
+	b := &bundle{file: strings.Join(append([]string{path}, overlays...), " + "), files: fs, ours: ours}
 	var docs []place
 	for _, file := range append([]string{path}, overlays...) {
-		more, err := documents(file)
+		text, err := fs.read(file)
 		if err != nil {
 			b.problems = append(b.problems, Problem{File: file, Says: "cannot read bundle: " + oneLine(err)})
+			continue
+		}
+		more, err := documents(file, text)
+		if err != nil {
+			b.problems = append(b.problems, notYAML(file, text, err))
 		}
 		docs = append(docs, more...)
 	}
@@ -63,6 +68,7 @@ func oneLine(err error) string {
 
 type bundle struct {
 	file     string // all of them
+	files    *Files
 	ours     map[string]charm.Charm
 	m        merged
 	known    map[string]facts // by application: those whose charm we know
@@ -161,7 +167,9 @@ func (b *bundle) resolve() {
 			b.readLocal(name, short, ref, e.value)
 			continue
 		}
-		b.lookUp(name, strings.TrimPrefix(ref, "ch:"), e.value, where)
+		if charmName, ok := b.reference(ref, e.value, where); ok {
+			b.lookUp(name, charmName, e.value, where)
+		}
 	}
 }
 
@@ -217,12 +225,15 @@ func own(ch charm.Charm) facts {
 	return f
 }
 
-// lookUp takes the charm from the catalogue.
+// lookUp takes the charm from the catalogue. Of a charm or a track that the catalogue does not
+// have nothing is known, which a note says.
 func (b *bundle) lookUp(app, name string, at place, field string) {
-	channel := b.m.apps[app].fields["channel"]
-	words := channel.value.text()
+	channel := b.m.apps[app].fields["channel"].value
+	words := channel.text()
 	if words == "" {
 		b.at(at, field).say("expected a channel beside it: another day's default is another charm")
+	} else if !b.checkChannel(channel, "applications."+app+".channel") {
+		return
 	}
 	c, tracks, ok := catalog.Find(name, words)
 	if len(tracks) == 0 {
@@ -232,22 +243,13 @@ func (b *bundle) lookUp(app, name string, at place, field string) {
 			return
 		}
 		names = append(names, slices.Collect(maps.Keys(b.ours))...)
-		f := b.at(at, field).near(name, names)
-		if f.p.Near == "" {
-			f = f.note()
-		}
-		f.say("the catalogue has no charm %s", name)
+		b.at(at, field).near(name, names).note().say("the catalogue has no charm %s", name)
 		return
 	}
 	if !ok {
-		b.at(channel.value, "applications."+app+".channel").near(catalog.Track(words), tracks).
-			say("expected a track that the catalogue has for charm %s (%s), got %s", name, strings.Join(slices.Sorted(slices.Values(tracks)), ", "), words)
-	} else if words != "" {
-		risk := words[strings.LastIndex(words, "/")+1:]
-		if risk != catalog.Track(words) && !slices.Contains(catalog.Risks, risk) && strings.Count(words, "/") < 2 {
-			b.at(channel.value, "applications."+app+".channel").near(risk, catalog.Risks).
-				say("expected track/risk with a risk of %s, got %s", strings.Join(catalog.Risks, ", "), words)
-		}
+		b.at(channel, "applications."+app+".channel").near(catalog.Track(words), tracks).note().
+			say("the catalogue has no such track of charm %s (it has %s)", name, strings.Join(slices.Sorted(slices.Values(tracks)), ", "))
+		return
 	}
 	ch, err := c.Juju()
 	if err != nil {

@@ -85,7 +85,7 @@ func ours(t *testing.T) map[string]charm.Charm {
 }
 
 func TestBundleIsGood(t *testing.T) {
-	assert.Empty(t, lines(charmlint.Bundle(write(t, "b.yaml", goodBundle), nil, ours(t))))
+	assert.Empty(t, lines(new(charmlint.Files).Bundle(write(t, "b.yaml", goodBundle), nil, ours(t))))
 }
 
 // Each fault is seeded into a good bundle, and has to be found in its line (that of the
@@ -97,12 +97,18 @@ func TestBundleFaults(t *testing.T) {
 		{"text for a number", "floor: 2", "floor: two # HERE", `web.options.floor: expected int, got "two"`, ""},
 		{"a number for text", "profile: testing", "profile: 7 # HERE", "db.options.profile: expected string, got 7: put it in quotes", ""},
 		{"yes for text", "greeting: hello", "greeting: yes # HERE", "web.options.greeting: expected string, got", ""},
-		{"unknown charm", "charm: ceph-mon", "charm: ceph-mom # HERE", "the catalogue has no charm ceph-mom", "ceph-mon"},
+		{"charm of the charm store", "charm: ceph-mon", "charm: cs:~openstack/ceph-mon-55 # HERE", "mon.charm: expected the charm's name on Charmhub: Juju 3 and later know no charm store (cs:)", "ceph-mon"},
+		{"revision in the charm's name", "charm: ceph-mon", "charm: ch:ceph-mon-12 # HERE", "mon.charm: expected the name alone, and a field revision: 12 beside it", "ceph-mon"},
+		{"charm that is no reference", "charm: ceph-mon", "charm: 'github:ceph-mon' # HERE", "mon.charm: expected the charm's name on Charmhub, or the path of an archive", ""},
+		{"charm with a user", "charm: ceph-mon", "charm: ~me/ceph-mon # HERE", "mon.charm: expected the charm's name on Charmhub", ""},
 		{"archive that is nowhere", "../dist/fixture.charm", "../dist/fixtrue.charm # HERE", "applications.web.charm: expected an archive at", "fixture"},
 		{"no channel", "    channel: 16/stable\n", "", "expected a channel beside it", ""},
 		{"channel of a local charm", "    num_units: 3\n", "    num_units: 3\n    channel: stable # HERE\n", "applications.web.channel: expected none", ""},
-		{"unknown track", "16/stable", "61/stable # HERE", "expected a track that the catalogue has for charm postgresql (14, 16), got 61/stable", "16"},
-		{"unknown risk", "16/stable", "16/stabel # HERE", "expected track/risk", "stable"},
+		{"unknown risk", "16/stable", "16/stabel # HERE", "expected a risk of stable, candidate, beta, edge", "stable"},
+		{"unknown risk with a branch", "16/stable", "16/stabel/fix # HERE", "expected a risk of stable, candidate, beta, edge", "stable"},
+		{"unknown risk of an unknown charm", "saas:\n", "  odd: {charm: odd, channel: 1/stabel} # HERE\nsaas:\n", "applications.odd.channel: expected a risk of", "stable"},
+		{"channel with an empty part", "16/stable", "16/ # HERE", "expected [track/]risk[/branch], got 16/", ""},
+		{"channel of four parts", "16/stable", "16/stable/a/b # HERE", "expected [track/]risk[/branch]", ""},
 		{"base that the charm does not run on", "    num_units: 3\n", "    num_units: 3\n    base: ubuntu@20.04/stable # HERE\n", "applications.web.base: expected a base of charm fixture (", "ubuntu@22.04"},
 		{"base that is none", "ubuntu@24.04/stable", "noble # HERE", "expected a base such as", ""},
 		{"another base than the principal's", "charm: opentelemetry-collector\n", "charm: opentelemetry-collector\n    base: ubuntu@22.04/stable # HERE\n", "it lives on web, whose base is ubuntu@24.04", "ubuntu@24.04"},
@@ -150,7 +156,7 @@ func TestBundleFaults(t *testing.T) {
 			require.Contains(t, goodBundle, tc.old, "the seed fits")
 			text := strings.Replace(goodBundle, tc.old, tc.new, 1)
 			path := write(t, "b.yaml", text)
-			problems := charmlint.Bundle(path, nil, ours(t))
+			problems := new(charmlint.Files).Bundle(path, nil, ours(t))
 			i := slices.IndexFunc(problems, func(p charmlint.Problem) bool { return strings.Contains(p.String(), tc.want) })
 			require.GreaterOrEqual(t, i, 0, "found %s", lines(problems))
 			found := problems[i]
@@ -189,12 +195,13 @@ func TestBundleOverlays(t *testing.T) {
 		{"puts machines in the place of machines", "machines: {'0': }", "there is no machine 1", 9},
 		{"a base for all is not heard", "default-base: ubuntu@22.04/stable", "Juju ignores it in an overlay", 1},
 		{"a second document", "applications: {web: {num_units: 4}}\n---\napplications:\n  web:\n    options: {flor: 1}\n", "applications.web.options.flor", 5},
-		{"not YAML", "a: [", "cannot read bundle", 0},
+		{"not YAML", "a: 1\nb: [", "cannot read bundle: yaml: did not find", 2},
 		{"a list", "[]", "expected a bundle's fields", 1},
+		{"an anchor that there is not", "a: 1\nb: [*x]", "unknown anchor 'x' referenced", 2},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			path, overlay := write(t, "b.yaml", goodBundle), write(t, "o.yaml", tc.overlay+"\n")
-			problems := charmlint.Bundle(path, []string{overlay}, ours(t))
+			problems := new(charmlint.Files).Bundle(path, []string{overlay}, ours(t))
 			if tc.want == "" {
 				assert.Empty(t, lines(problems))
 				return
@@ -209,10 +216,99 @@ func TestBundleOverlays(t *testing.T) {
 	}
 }
 
+// What is not wrong is not said to be: each change of the good bundle has no problem, and the
+// notes that it names.
+func TestBundleTakes(t *testing.T) {
+	for _, tc := range []struct{ name, old, new, note string }{
+		{"a charm whose name resembles another", "saas:\n", "  nfs: {charm: ceph-nfs, channel: squid/stable, num_units: 1}\nsaas:\n", "the catalogue has no charm ceph-nfs (nearest: ceph-fs)"},
+		{"a track that the catalogue does not have", "channel: 16/stable", "channel: 18/edge\n    base: ubuntu@26.04", "applications.db.channel: the catalogue has no such track of charm postgresql"},
+		{"a branch", "16/stable", "16/stable/fix-1", ""},
+		{"a risk and a branch", "16/stable", "stable/fix-1", ""},
+		{"a risk alone", "16/stable", "stable", ""},
+		{"an alias of a constraint", "constraints: cores=4", "constraints: cpu-cores=4", ""},
+		{"merged mappings", "    channel: 16/stable\n    num_units: 1\n", "    <<: [*a, *b]\n", ""},
+		{"fields of Charmhub", "default-base:", "name: my-bundle\ndocs: https://x\nissues: https://x\nsource: https://x\nwebsite: [https://x]\ndefault-base:", ""},
+		{"a field that Juju ignores", "default-base:", "zebra: 1\ndefault-base:", "zebra: Juju ignores this field"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			require.Contains(t, goodBundle, tc.old, "the seed fits")
+			text := "variables: [&a {channel: 16/stable}, &b {num_units: 1, channel: 2/stable}]\n" + strings.Replace(goodBundle, tc.old, tc.new, 1)
+			problems := new(charmlint.Files).Bundle(write(t, "b.yaml", text), nil, ours(t))
+			if tc.note == "" {
+				assert.Empty(t, lines(problems))
+				return
+			}
+			require.Len(t, problems, 1, lines(problems))
+			assert.True(t, problems[0].Note)
+			assert.Contains(t, problems[0].String(), tc.note)
+		})
+	}
+}
+
+// Facts of one track are not applied to another.
+func TestBundleOtherTrack(t *testing.T) {
+	text := "default-base: ubuntu@26.04\napplications:\n  mon: {charm: ceph-mon, channel: tentacle/edge, num_units: 3, options: {new-option: 1}}\n"
+	problems := new(charmlint.Files).Bundle(write(t, "b.yaml", text), nil, nil)
+	require.Len(t, problems, 1, lines(problems))
+	assert.True(t, problems[0].Note)
+	assert.Equal(t, 3, problems[0].Line)
+}
+
+// A field of another type, which Juju leaves out, is a problem of its line, and what follows
+// from leaving it out is none.
+func TestBundleTypes(t *testing.T) {
+	const text = "applications:\n  rsa:\n    charm: easyrsa\n    channel: 1.35/stable\n    base: ubuntu@22.04\n"
+	for name, tc := range map[string]struct {
+		more, want string
+		line       int
+	}{
+		"a place for a list":        {"    num_units: 1\n    to: '0'\nmachines: {'0': {}}\n", `applications.rsa.to: expected a list, got "0"`, 7},
+		"a list for a channel":      {"    constraints: [mem=4G]\n", "applications.rsa.constraints: expected a plain value, got a list or a mapping", 6},
+		"a mapping for a list":      {"relations: {a: b}\n", "relations: expected a list", 6},
+		"a list for machines":       {"machines: [a]\n", "machines: expected a mapping", 6},
+		"a mapping for annotations": {"    annotations: {a: {b: c}}\n", "cannot unmarshal", 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			problems := new(charmlint.Files).Bundle(write(t, "b.yaml", text+tc.more), nil, nil)
+			require.Len(t, problems, 1, lines(problems))
+			assert.Contains(t, problems[0].String(), tc.want)
+			assert.Equal(t, tc.line, problems[0].Line)
+			assert.False(t, problems[0].Note)
+		})
+	}
+}
+
+// What follows from a problem is not another one.
+func TestBundleSaysTheFirstAlone(t *testing.T) {
+	for name, tc := range map[string]struct{ old, new, want string }{
+		"an end left out":                     {"[osd:mon, mon:osd]", "[osd, 'mon:osd']", "expected osd:endpoint"},
+		"an end of a subordinate left out":    {"[otel:juju-info, web:juju-info]\n  - [otel:cos-agent, mon:cos-agent]", "[otel, 'web:juju-info']", "expected otel:endpoint"},
+		"an application that there is not":    {"[osd:mon, mon:osd]", "[osd:mon, 'mno:osd']", "there is no application"},
+		"a container that Juju does not make": {"lxd:1", "lxc:1", "Juju 4 makes no containers of type lxc"},
+		"a container of another type":         {"lxd:1", "kvm:1", "no containers of type kvm"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Contains(t, goodBundle, tc.old, "the seed fits")
+			problems := new(charmlint.Files).Bundle(write(t, "b.yaml", strings.Replace(goodBundle, tc.old, tc.new, 1)), nil, ours(t))
+			require.Len(t, problems, 1, lines(problems))
+			assert.Contains(t, problems[0].String(), tc.want)
+		})
+	}
+}
+
+// Mappings that are merged into each other, and into themselves, end.
+func TestBundleMergesEnd(t *testing.T) {
+	text := "a0: &a0 {x: 1}\n"
+	for i := range 60 {
+		text += fmt.Sprintf("a%d: &a%d {<<: [*a%d, *a%d, *a%d]}\n", i+1, i+1, i, i, i)
+	}
+	assert.NotEmpty(t, new(charmlint.Files).Bundle(write(t, "b.yaml", text+"applications: {<<: *a60}\n"), nil, nil))
+}
+
 // A charm that nobody knows is taken at its word, and a note says so.
 func TestBundleUnknownCharm(t *testing.T) {
 	path := write(t, "b.yaml", strings.Replace(goodBundle, "saas:\n", "  odd: {charm: wordpress, channel: latest/stable, num_units: 1, options: {x: 1}}\nsaas:\n", 1)+"\n")
-	problems := charmlint.Bundle(path, nil, ours(t))
+	problems := new(charmlint.Files).Bundle(path, nil, ours(t))
 	require.Len(t, problems, 1, lines(problems))
 	assert.True(t, problems[0].Note)
 	assert.Contains(t, problems[0].String(), "note: applications.odd.charm: the catalogue has no charm wordpress")
@@ -223,8 +319,8 @@ func TestBundleReadsArchives(t *testing.T) {
 	p, err := charmpack.Pack(t.Context(), fixture, t.TempDir(), charmpack.Options{})
 	require.NoError(t, err)
 	text := "applications: {web: {charm: %s, options: {%s: 2}}}"
-	assert.Empty(t, lines(charmlint.Bundle(write(t, "b.yaml", fmt.Sprintf(text, p.Path, "floor")), nil, nil)))
-	assert.Contains(t, lines(charmlint.Bundle(write(t, "b.yaml", fmt.Sprintf(text, p.Path, "flor")), nil, nil)), "has no such option (nearest: floor)")
+	assert.Empty(t, lines(new(charmlint.Files).Bundle(write(t, "b.yaml", fmt.Sprintf(text, p.Path, "floor")), nil, nil)))
+	assert.Contains(t, lines(new(charmlint.Files).Bundle(write(t, "b.yaml", fmt.Sprintf(text, p.Path, "flor")), nil, nil)), "has no such option (nearest: floor)")
 }
 
 // Our own bundles and overlays are right, each over what its first lines name.
@@ -238,13 +334,13 @@ func TestOwnBundles(t *testing.T) {
 	require.NotEmpty(t, files)
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
-			under, err := charmlint.Over(file)
+			under, err := new(charmlint.Files).Over(file)
 			require.NoError(t, err)
 			if filepath.Base(filepath.Dir(file)) == "overlays" {
 				require.NotEmpty(t, under, "a line # over: says what it is laid over")
 			}
 			all := append(under, file)
-			assert.Empty(t, lines(charmlint.Bundle(all[0], all[1:], nil)))
+			assert.Empty(t, lines(new(charmlint.Files).Bundle(all[0], all[1:], nil)))
 		})
 	}
 }
@@ -271,7 +367,7 @@ func TestOwnCombinations(t *testing.T) {
 				}
 				paths = append(paths, filepath.Join("../..", dir, name+".yaml"))
 			}
-			assert.Empty(t, lines(charmlint.Bundle(paths[0], paths[1:], nil)))
+			assert.Empty(t, lines(new(charmlint.Files).Bundle(paths[0], paths[1:], nil)))
 		})
 	}
 }
@@ -283,14 +379,14 @@ func TestOver(t *testing.T) {
 		"":                                          nil,
 	} {
 		path := write(t, "o.yaml", text)
-		under, err := charmlint.Over(path)
+		under, err := new(charmlint.Files).Over(path)
 		require.NoError(t, err)
 		require.Len(t, under, len(want))
 		for i := range want {
 			assert.Equal(t, filepath.Join(filepath.Dir(path), want[i]), under[i])
 		}
 	}
-	_, err := charmlint.Over("nowhere.yaml")
+	_, err := new(charmlint.Files).Over("nowhere.yaml")
 	require.Error(t, err)
 }
 
@@ -311,7 +407,7 @@ func FuzzBundle(f *testing.F) {
 	f.Add("applications: &a {<<: *a}\nrelations: &r [*r]\n")
 	f.Add("a: &a {b: 1}\napplications:\n  <<: *a\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		charmlint.Bundle(write(t, "b.yaml", text), nil, nil)
+		new(charmlint.Files).Bundle(write(t, "b.yaml", text), nil, nil)
 	})
 }
 

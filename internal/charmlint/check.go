@@ -1,7 +1,6 @@
 package charmlint
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -92,7 +91,7 @@ func (b *bundle) constraints(e entry, at string) {
 	if err := verifyConstraints(e.value.text()); err != nil {
 		f := b.at(e.value, at+".constraints")
 		for c := range strings.FieldsSeq(e.value.text()) {
-			if key, _, _ := strings.Cut(c, "="); constraintShapes[key] == nil {
+			if key, _, _ := strings.Cut(c, "="); constraintShapes[key] == nil && constraintAliases[key] == "" {
 				f = f.near(key, slices.Collect(maps.Keys(constraintShapes)))
 			}
 		}
@@ -259,12 +258,19 @@ type related struct {
 	pairs map[string]bool
 	used  map[string]int      // application:endpoint
 	lives map[string][]string // subordinate to its principals
+	// Applications with a relation that could not be read: what they lack cannot be told.
+	unclear map[string]bool
 }
 
 func (b *bundle) checkRelations() {
-	rel := related{pairs: map[string]bool{}, used: map[string]int{}, lives: map[string][]string{}}
+	rel := related{pairs: map[string]bool{}, used: map[string]int{}, lives: map[string][]string{}, unclear: map[string]bool{}}
 	for i, r := range b.m.relations {
-		b.checkRelation(r, fmt.Sprintf("relations[%d]", i), &rel)
+		if !b.checkRelation(r, fmt.Sprintf("relations[%d]", i), &rel) {
+			for _, item := range r.items() {
+				app, _, _ := strings.Cut(item.text(), ":")
+				rel.unclear[app] = true
+			}
+		}
 	}
 	for _, name := range b.appNames() {
 		f, ok := b.known[name]
@@ -273,7 +279,7 @@ func (b *bundle) checkRelations() {
 		}
 		app := b.m.apps[name]
 		for _, ep := range f.required {
-			if rel.used[name+":"+ep] == 0 {
+			if rel.used[name+":"+ep] == 0 && !rel.unclear[name] {
 				r, _ := f.relation(ep)
 				b.at(app.key, "applications."+name).is(b.partner(name, r)).say("expected a relation of its endpoint %s (%s): charm %s does not come up without", ep, r.Interface, f.Meta().Name)
 			}
@@ -283,7 +289,7 @@ func (b *bundle) checkRelations() {
 				b.at(app.key, "applications."+name).say("endpoint %s has %d relations: charm %s takes %d", ep, rel.used[name+":"+ep], f.Meta().Name, r.Limit)
 			}
 		}
-		if f.Meta().Subordinate && len(rel.lives[name]) == 0 {
+		if f.Meta().Subordinate && len(rel.lives[name]) == 0 && !rel.unclear[name] {
 			b.at(app.key, "applications."+name).say("charm %s is a subordinate: expected a relation to the application that it lives on", f.Meta().Name)
 		}
 		for _, p := range rel.lives[name] {
@@ -312,29 +318,30 @@ func fit(a, b charm.Relation) bool {
 	return a.Interface == b.Interface && (a.Role == charm.RoleProvider && b.Role == charm.RoleRequirer || a.Role == charm.RoleRequirer && b.Role == charm.RoleProvider)
 }
 
-func (b *bundle) checkRelation(r place, field string, rel *related) {
+// checkRelation checks a relation and reports whether it is sound.
+func (b *bundle) checkRelation(r place, field string, rel *related) bool {
 	items := r.items()
 	if len(items) != 2 || items[0].text() == "" || items[1].text() == "" {
 		b.at(r, field).say("expected two ends, as [application:endpoint, application:endpoint]")
-		return
+		return false
 	}
 	ends := [2]end{}
 	for i, item := range items {
 		e, ok := b.end(item, field)
 		if !ok {
-			return
+			return false
 		}
 		ends[i] = e
 	}
 	x, y := ends[0], ends[1]
 	if x.app == y.app {
 		b.at(r, field).say("an application cannot be related with itself")
-		return
+		return false
 	}
 	key := strings.Join(slices.Sorted(slices.Values([]string{x.app + ":" + x.endpoint, y.app + ":" + y.endpoint})), " ")
 	if rel.pairs[key] {
 		b.at(r, field).say("%s and %s are related twice", items[0].text(), items[1].text())
-		return
+		return false
 	}
 	rel.pairs[key] = true
 	sound := true
@@ -364,32 +371,33 @@ func (b *bundle) checkRelation(r place, field string, rel *related) {
 		if sound {
 			b.at(r, field).say("both ends are in other models: expected an application of this one")
 		}
-		return
+		return false
 	}
 	if x.relation != nil && y.relation != nil {
 		switch p, q := x.relation, y.relation; {
 		case p.Interface != q.Interface:
 			b.at(r, field).is(b.suggest(x, y)).say("%s is %s, %s is %s: expected the same interface", items[0].text(), p.Interface, items[1].text(), q.Interface)
-			return
+			return false
 		case p.Role == q.Role:
 			b.at(r, field).is(b.suggest(x, y)).say("both ends %s %s: expected one that provides it and one that requires it", roleVerb[p.Role], p.Interface)
-			return
+			return false
 		}
 	}
-	b.checkScope(r, field, x, y, rel)
+	return b.checkScope(r, field, x, y, rel)
 }
 
 var roleVerb = map[charm.RelationRole]string{charm.RoleProvider: "provide", charm.RoleRequirer: "require"}
 
-// checkScope checks a relation that is between units of one machine.
-func (b *bundle) checkScope(r place, field string, x, y end, rel *related) {
+// checkScope checks a relation that may be between units of one machine, and reports whether
+// it is sound.
+func (b *bundle) checkScope(r place, field string, x, y end, rel *related) bool {
 	container := func(e end) bool { return e.relation != nil && e.relation.Scope == charm.ScopeContainer }
 	if !container(x) && !container(y) {
-		return
+		return true
 	}
 	if b.m.saas[x.app] != nil || b.m.saas[y.app] != nil {
 		b.at(r, field).say("it is between units of one machine, so both have to be in this model")
-		return
+		return false
 	}
 	subordinate := func(e end) bool { return e.facts != nil && e.facts.Meta().Subordinate }
 	switch {
@@ -399,7 +407,9 @@ func (b *bundle) checkScope(r place, field string, x, y end, rel *related) {
 		rel.lives[y.app] = append(rel.lives[y.app], x.app)
 	case x.facts != nil && y.facts != nil:
 		b.at(r, field).say("it is between units of one machine: expected one end to be a subordinate")
+		return false
 	}
+	return true
 }
 
 // end reads one end of a relation.
@@ -516,6 +526,9 @@ func (b *bundle) checkPlacement() {
 		}
 		for _, p := range places {
 			up, err := charm.ParsePlacement(p.text())
+			if id := p.text()[strings.LastIndex(p.text(), ":")+1:]; err != nil || up.Machine != "" {
+				used[id] = true // also where the container is none that Juju makes
+			}
 			switch {
 			case err != nil:
 				b.at(p, field).say("expected a machine, lxd:machine, an application or application/unit, got %q", p.text())
@@ -538,7 +551,6 @@ func (b *bundle) checkPlacement() {
 				if _, ok := b.m.machines[up.Machine]; !ok {
 					b.at(p, field).say("there is no machine %s: the bundle has %s", up.Machine, list(b.m.machines.names()))
 				}
-				used[up.Machine] = true
 			}
 		}
 	}
@@ -590,53 +602,5 @@ func (b *bundle) checkCycles(on map[string][]string) {
 		if !done[name] {
 			walk([]string{name})
 		}
-	}
-}
-
-// askJuju lets Juju's library merge and verify the files, for what the checks above leave
-// out. It names no lines.
-func (b *bundle) askJuju(files []string) {
-	say := func(format string, args ...any) {
-		b.problems = append(b.problems, Problem{File: b.file, Says: fmt.Sprintf(format, args...)})
-	}
-	var sources []charm.BundleDataSource
-	for _, file := range files {
-		src, err := charm.LocalBundleDataSource(file)
-		if err != nil {
-			say("cannot read bundle %s: %v", file, err)
-			return
-		}
-		for _, part := range src.Parts() {
-			if part.UnmarshallError != nil {
-				say("Juju takes it with --force only: %s", oneLine(part.UnmarshallError))
-			}
-		}
-		sources = append(sources, src)
-	}
-	data, err := charm.ReadAndMergeBundleData(sources...)
-	if err != nil {
-		say("Juju cannot merge it: %v", err)
-		return
-	}
-	// The library asks for charms by the text of the field charm, which can be a path.
-	charms := map[string]charm.Charm{}
-	for name, app := range data.Applications {
-		app.Charm, app.Revision = name, nil
-		if f, ok := b.known[name]; ok {
-			charms[name] = f.Charm
-		} else {
-			charms[name] = newStandIn(name)
-		}
-	}
-	addStandIns(data, charms)
-	err = data.VerifyWithCharms(verifyConstraints, verifyStorage, verifyDevices, charms)
-	var many *charm.VerificationError
-	switch {
-	case errors.As(err, &many):
-		for _, e := range many.Errors {
-			say("%v", e)
-		}
-	case err != nil:
-		say("%v", err)
 	}
 }

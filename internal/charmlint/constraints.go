@@ -41,11 +41,18 @@ var constraintShapes = map[string]*regexp.Regexp{
 	"zones":              anything,
 }
 
+// constraintAliases are older names that Juju still takes, with those that it has now.
+var constraintAliases = map[string]string{"cpu-cores": "cores"}
+
 // verifyConstraints checks a machine's constraints, such as "cores=4 mem=8G".
 func verifyConstraints(s string) error {
 	seen := map[string]bool{}
 	for _, f := range strings.Fields(s) {
 		key, value, ok := strings.Cut(f, "=")
+		given := key
+		if name, ok := constraintAliases[key]; ok {
+			key = name
+		}
 		shape := constraintShapes[key]
 		switch {
 		case !ok:
@@ -55,7 +62,7 @@ func verifyConstraints(s string) error {
 		case seen[key]:
 			return fmt.Errorf("constraint %q is given twice", key)
 		case value != "" && !shape.MatchString(value):
-			return fmt.Errorf("bad value %q for constraint %q", value, key)
+			return fmt.Errorf("bad value %q for constraint %q", value, given)
 		}
 		seen[key] = true
 	}

@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -71,31 +72,38 @@ type table map[string]entry
 func (t table) names() []string { return slices.Sorted(maps.Keys(t)) }
 
 // table returns the entries of a mapping; nil for anything else.
-func (p place) table() table { return p.tableTo(maxMerges) }
+func (p place) table() table { return p.tableTo(map[*yaml.Node]table{}) }
 
-// maxMerges is how deep mappings are taken into each other (<<: *anchor), since one can name
-// itself there.
-const maxMerges = 8
-
-func (p place) tableTo(merges int) table {
+// tableTo returns the entries of a mapping with those that are merged into it, by a mapping or
+// by a list of them (<<: [*a, *b]), of which the first one that has a key counts. It looks into
+// each mapping once: one can name itself there.
+func (p place) tableTo(seen map[*yaml.Node]table) table {
 	if !p.is() || p.Kind != yaml.MappingNode {
 		return nil
 	}
+	if t, ok := seen[p.Node]; ok {
+		return t
+	}
 	t := table{}
+	seen[p.Node] = nil
+	var merged []place
 	for i := 0; i+1 < len(p.Content); i += 2 {
-		key, value := p.Content[i], follow(p.Content[i+1])
+		key, value := p.Content[i], place{p.file, follow(p.Content[i+1])}
 		if key.Tag == "!!merge" {
-			if merges > 0 {
-				for name, e := range (place{p.file, value}).tableTo(merges - 1) {
-					if _, ok := t[name]; !ok {
-						t[name] = e
-					}
-				}
-			}
+			merged = append(merged, value)
+			merged = append(merged, value.items()...)
 			continue
 		}
-		t[key.Value] = entry{place{p.file, key}, place{p.file, value}}
+		t[key.Value] = entry{place{p.file, key}, value}
 	}
+	for _, m := range merged {
+		for name, e := range m.tableTo(seen) {
+			if _, ok := t[name]; !ok {
+				t[name] = e
+			}
+		}
+	}
+	seen[p.Node] = t
 	return t
 }
 
@@ -106,12 +114,8 @@ func follow(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// documents reads a file's YAML documents.
-func documents(path string) ([]place, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
+// documents reads the YAML documents of a file's text.
+func documents(path string, data []byte) ([]place, error) {
 	var docs []place
 	for d := yaml.NewDecoder(bytes.NewReader(data)); ; {
 		var n yaml.Node
@@ -128,14 +132,35 @@ func documents(path string) ([]place, error) {
 	}
 }
 
+var (
+	errorLine     = regexp.MustCompile(`^(?:yaml: )*line ([0-9]+): `)
+	unknownAnchor = regexp.MustCompile(`^yaml: unknown anchor '([^']+)' referenced$`)
+)
+
+// notYAML is the problem of a file that the YAML library cannot read. The line is in the
+// library's text, or, for an anchor that there is not, that of its first use.
+func notYAML(path string, data []byte, err error) Problem {
+	p := Problem{File: path, Says: "cannot read bundle: " + oneLine(err)}
+	if m := errorLine.FindStringSubmatch(oneLine(err)); m != nil {
+		p.Line, _ = strconv.Atoi(m[1])
+		p.Says = "cannot read bundle: yaml: " + strings.TrimPrefix(oneLine(err), m[0])
+	} else if m := unknownAnchor.FindStringSubmatch(oneLine(err)); m != nil {
+		use := regexp.MustCompile(`\*` + regexp.QuoteMeta(m[1]) + `(?:[\s,\]}]|$)`)
+		if at := use.FindIndex(data); at != nil {
+			p.Line = 1 + bytes.Count(data[:at[0]], []byte("\n"))
+		}
+	}
+	return p
+}
+
 // Over reads what an overlay is to be laid over, from the comments that it begins with:
 //
 //	# over: ../bundles/dcib.yaml ceph.yaml
 //
 // It returns the bundle and the overlays under this one, as paths; none for a file without
 // such a line.
-func Over(path string) ([]string, error) {
-	data, err := os.ReadFile(path)
+func (fs *Files) Over(path string) ([]string, error) {
+	data, err := fs.read(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot check %s: %w", path, err)
 	}

@@ -29,14 +29,41 @@ type application struct {
 
 // The fields that a bundle has, of which those that are mappings.
 var (
-	topFields  = []string{"bundle", "applications", "machines", "saas", "series", "default-base", "relations", "tags", "description"}
-	appFields  = append([]string{"charm", "channel", "revision", "series", "base", "num_units", "scale", "to", "placement", "expose", "constraints", "plan", "trust"}, appMaps...)
-	appMaps    = []string{"resources", "exposed-endpoints", "options", "annotations", "storage", "devices", "bindings", "offers"}
-	machFields = []string{"constraints", "annotations", "series", "base"}
-	saasFields = []string{"url"}
-	offFields  = []string{"endpoints", "acl"}
-	expFields  = []string{"expose-to-spaces", "expose-to-cidrs"}
+	topFields = []string{"bundle", "applications", "machines", "saas", "series", "default-base", "relations", "tags", "description"}
+	// What charmcraft, Charmhub and the tests of OpenStack's charms want in a bundle, and
+	// variables, a place for YAML anchors. Juju ignores them.
+	otherFields = []string{"name", "title", "summary", "docs", "issues", "source", "website", "contact", "maintainers", "variables", "local_overlay_enabled"}
+	appFields   = append([]string{"charm", "channel", "revision", "series", "base", "num_units", "scale", "to", "placement", "expose", "constraints", "plan", "trust"}, appMaps...)
+	appMaps     = []string{"resources", "exposed-endpoints", "options", "annotations", "storage", "devices", "bindings", "offers"}
+	machFields  = []string{"constraints", "annotations", "series", "base"}
+	saasFields  = []string{"url"}
+	offFields   = []string{"endpoints", "acl"}
+	expFields   = []string{"expose-to-spaces", "expose-to-cidrs"}
 )
+
+// The shapes that Juju wants of fields; it leaves out a field with another one. Those of
+// appMaps are checked where they are merged.
+var (
+	topShapes = map[string]yaml.Kind{
+		"bundle": yaml.ScalarNode, "default-base": yaml.ScalarNode, "description": yaml.ScalarNode, "applications": yaml.MappingNode,
+		"machines": yaml.MappingNode, "saas": yaml.MappingNode, "relations": yaml.SequenceNode, "tags": yaml.SequenceNode,
+	}
+	appShapes = map[string]yaml.Kind{
+		"to": yaml.SequenceNode, "charm": yaml.ScalarNode, "channel": yaml.ScalarNode, "base": yaml.ScalarNode,
+		"placement": yaml.ScalarNode, "constraints": yaml.ScalarNode, "plan": yaml.ScalarNode,
+	}
+	shapeNames = map[yaml.Kind]string{yaml.ScalarNode: "a plain value", yaml.MappingNode: "a mapping", yaml.SequenceNode: "a list"}
+)
+
+// shapes notes the fields of t that have another shape than Juju wants.
+func (b *bundle) shapes(t table, at string, want map[string]yaml.Kind) {
+	for _, name := range t.names() {
+		kind, ok := want[name]
+		if v := t[name].value; ok && v.is() && v.Kind != kind {
+			b.at(v, strings.TrimPrefix(at+"."+name, ".")).say("expected %s, got %s", shapeNames[kind], shown(v))
+		}
+	}
+}
 
 // merge lays the documents over each other. It notes what is wrong with one by itself.
 func (b *bundle) merge(docs []place) {
@@ -48,7 +75,8 @@ func (b *bundle) merge(docs []place) {
 			continue
 		}
 		top := doc.table()
-		b.fields(top, "", topFields)
+		b.topFields(top)
+		b.shapes(top, "", topShapes)
 		for _, name := range top.names() {
 			e := top[name]
 			if i > 0 && slices.Contains([]string{"default-base", "tags", "description"}, name) {
@@ -90,6 +118,7 @@ func (b *bundle) mergeApps(apps place, first bool) {
 		}
 		fields := e.value.table()
 		b.fields(fields, at, appFields)
+		b.shapes(fields, at, appShapes)
 		if old == nil {
 			old = &application{name: name, key: e.key, fields: table{}, maps: map[string]table{}}
 			b.m.apps[name] = old
@@ -148,6 +177,23 @@ func (b *bundle) unrelate(name string) {
 			return app == name
 		})
 	})
+}
+
+// topFields is fields for a bundle's own. A note says which others Juju ignores, unless one is
+// a slip of the pen.
+func (b *bundle) topFields(top table) {
+	known := slices.Concat(topFields, otherFields)
+	for _, name := range top.names() {
+		switch f := b.at(top[name].key, name).near(name, known); {
+		case slices.Contains(known, name):
+		case name == "services":
+			f.is("applications").say("Juju knows no such field any more")
+		case f.p.Near != "":
+			f.say("Juju knows no such field")
+		default:
+			f.note().say("Juju ignores this field")
+		}
+	}
 }
 
 // fields notes those of t that Juju does not know.

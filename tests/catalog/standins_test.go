@@ -46,10 +46,10 @@ func TestStandIns(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, overlays)
 	for _, overlay := range overlays {
-		under, err := charmlint.Over(overlay)
+		under, err := new(charmlint.Files).Over(overlay)
 		require.NoError(t, err)
 		require.NotEmpty(t, under)
-		for _, p := range charmlint.Bundle(under[0], append(under[1:], overlay), nil) {
+		for _, p := range new(charmlint.Files).Bundle(under[0], append(under[1:], overlay), nil) {
 			t.Error(p)
 		}
 		bundle, err := charm.LocalBundleDataSource(under[0])
