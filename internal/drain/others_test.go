@@ -24,6 +24,7 @@ func crowded(pet, others int64) *draintest.LXD {
 	}
 	lxd.Room = map[string]drain.Room{"pet": room(pet), "b": room(others), "c": room(others)}
 	lxd.Room["pet"].Has["bridge br0"] = true
+	lxd.Room["pet"].Pools["no such"] = 100 * gib // elsewhere
 	for n := range 3 {
 		lxd.Add(fmt.Sprintf("plain%d", n), "pet", true)
 	}
