@@ -393,7 +393,11 @@ func (e *event) readStarts(start stamp, floating *time.Location) (series, *docum
 		return sortDates(at), nil
 	}
 	zone := cmp.Or(start.zone, floating)
-	rule, err := newRecurrence(rules[0].Value, start.wall, func(t time.Time) time.Time { return wallOf(t, zone) })
+	rule, err := newRecurrence(rules[0].Value, start.wall, true, func(t time.Time) time.Time { return wallOf(t, zone) })
+	if errors.Is(err, errNever) {
+		// DTSTART is the first occurrence all the same.
+		return sortDates(at), nil
+	}
 	if err != nil {
 		return nil, new(document.At(rules[0].line, "RRULE", document.Quote(rules[0].Value)+" "+err.Error(), ""))
 	}

@@ -84,6 +84,14 @@ func TestCalendars(t *testing.T) {
 		"what is left out need not be right": {ics("DTSTART:20260501T100000Z\nTRANSP:TRANSPARENT", "DTSTART;TZID=Nowhere:20260501T100000\nSTATUS:CANCELLED\nRRULE:x",
 			"UID:a\nDTSTART:20260501T100000Z", "UID:a\nSEQUENCE:1\nDTSTART:20260502T100000Z\nDURATION:PT1H"), []string{
 			"Sat 2026-05-02 10:00 +0000 to Sat 2026-05-02 11:00 +0000"}},
+		"a rule that ends before DTSTART": {ics("DTSTART:20260501T100000Z\nDURATION:PT1H\nRRULE:FREQ=WEEKLY;UNTIL=20260401T000000Z"), []string{
+			"Fri 2026-05-01 10:00 +0000 to Fri 2026-05-01 11:00 +0000"}},
+		"DTSTART counts, also where the rule does not have it": {ics("DTSTART:20260501T100000Z\nDURATION:PT1H\nRRULE:FREQ=WEEKLY;BYDAY=MO;COUNT=3"), []string{
+			"Fri 2026-05-01 10:00 +0000 to Fri 2026-05-01 11:00 +0000",
+			"Mon 2026-05-04 10:00 +0000 to Mon 2026-05-04 11:00 +0000",
+			"Mon 2026-05-11 10:00 +0000 to Mon 2026-05-11 11:00 +0000"}},
+		"DTSTART is all that a count of one leaves": {ics("DTSTART:20260501T100000Z\nDURATION:PT1H\nRRULE:FREQ=WEEKLY;BYDAY=MO;COUNT=1"), []string{
+			"Fri 2026-05-01 10:00 +0000 to Fri 2026-05-01 11:00 +0000"}},
 		"folded lines, alarms, a path before the zone": {ics("DTSTART;TZID=/example.org/20260101/Asia/To\n kyo:20260501T100000\nDURATION:PT1H\nBEGIN:VALARM\nDURATION:PT9H\nDTSTART:x\nEND:VALARM"), []string{
 			"Fri 2026-05-01 10:00 +0900 to Fri 2026-05-01 11:00 +0900"}},
 	} {

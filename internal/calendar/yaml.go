@@ -268,7 +268,7 @@ func (r *reader) rule(at string, node *yaml.Node, parts map[string]*yaml.Node, z
 	if len(r.Problems) > before {
 		return Window{}, false
 	}
-	starts, err := newRecurrence(rule, start, func(t time.Time) time.Time { return wallOf(t, zone) })
+	starts, err := newRecurrence(rule, start, false, func(t time.Time) time.Time { return wallOf(t, zone) })
 	if err != nil {
 		r.Add(parts["rrule"], at+".rrule", document.Quote(rule)+" "+err.Error(), "")
 		return Window{}, false
