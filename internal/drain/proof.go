@@ -66,6 +66,8 @@ func ProveUndrained(view View, name string, record *Record) []Doubt {
 		switch {
 		case isHalf && e.Back:
 			doubts = append(doubts, Doubt{e.Ref, halfMoved(half)})
+		case there && !i.Unseen && i.Member != name && i.Origin == name:
+			doubts = append(doubts, Doubt{i.Ref, "would come back when LXD restores " + name + ": its volatile.evacuate.origin is still set"})
 		case !there || !e.Back || e.leftOut(name, i) != "":
 		case i.Unseen:
 			doubts = append(doubts, Doubt{i.Ref, "cannot be seen: LXD on " + name + " does not answer"})
