@@ -146,6 +146,7 @@ func TestWhatLastsIsFewLines(t *testing.T) {
 		c.Pets = fmt.Sprintf("pets:\n- {name: big, member: m1, windows: [%q]}\n", open())
 	})
 	u.pet(0, "big", state("drained"))
+	u.shown(0) // it was late until then
 	u.away.Store(true)
 	_, err := u.client(0).Order(t.Context(), control.Request{Pet: "m2", Kind: store.Drain})
 	require.NoError(t, err)
