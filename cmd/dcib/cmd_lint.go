@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/juju/charm/v12"
@@ -31,7 +32,7 @@ A bundle's charms are looked for among those that are named with it, in the fold
 
 An overlay says in a comment at its beginning what it is to be laid over, relative to itself
 (# over: ../bundles/dcib.yaml ceph.yaml); so it can be named like a bundle. Every --overlay
-is laid over each of the bundles, in order.`,
+is laid over each of the bundles, in order. A bundle or an overlay may be -, for standard input.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, paths []string) error {
 			if err := oneOf("format", format, "text", "json"); err != nil {
@@ -42,6 +43,7 @@ is laid over each of the bundles, in order.`,
 				problems []charmlint.Problem
 				charms   = map[string]charm.Charm{}
 				checked  int
+				seen     = map[charmlint.Problem]bool{}
 				files    = charmlint.Files{Stdin: cmd.InOrStdin()}
 			)
 			for _, path := range paths {
@@ -75,18 +77,22 @@ is laid over each of the bundles, in order.`,
 			}
 			for _, under := range bundles {
 				for _, p := range files.Bundle(under[0], under[1:], charms) {
-					if !slices.Contains(problems, p) { // one bundle may lie under several overlays
+					if !seen[p] { // one bundle may lie under several overlays
+						seen[p] = true
 						problems = append(problems, p)
 					}
 				}
 			}
-			bad := 0
+			bad, width := 0, 0
+			if terminal(os.Stderr) {
+				width = lintWidth
+			}
 			for _, p := range problems {
 				if !p.Note {
 					bad++
 				}
 				if format == "text" {
-					fmt.Fprintln(cmd.ErrOrStderr(), p.Text(lintWidth))
+					fmt.Fprintln(cmd.ErrOrStderr(), p.Text(width))
 				}
 			}
 			if format == "json" {

@@ -22,6 +22,7 @@ func TestSignalsEndVerbs(t *testing.T) {
 	require.NoError(t, err)
 	for name, args := range map[string][]string{
 		"pets":    {"pets", "-"},
+		"lint":    {"lint", "-"},
 		"profile": {"profile", "-"},
 		"apply":   {"maas", "apply", "-"},
 		"key":     {"maas", "machines", "--api-key-file", "-"},

@@ -26,8 +26,8 @@ import (
 // and a note says so.
 func (fs *Files) Bundle(path string, overlays []string, ours map[string]charm.Charm) []Problem {
 	b := &bundle{file: strings.Join(append([]string{path}, overlays...), " + "), files: fs, ours: ours}
-	var docs []place
-	for _, file := range append([]string{path}, overlays...) {
+	var docs, base []place
+	for i, file := range append([]string{path}, overlays...) {
 		text, err := fs.read(file)
 		if err != nil {
 			b.problems = append(b.problems, Problem{File: file, Says: "cannot read bundle: " + oneLine(err)})
@@ -38,6 +38,9 @@ func (fs *Files) Bundle(path string, overlays []string, ours map[string]charm.Ch
 			b.problems = append(b.problems, notYAML(file, text, err))
 		}
 		docs = append(docs, more...)
+		if i == 0 {
+			base = more
+		}
 	}
 	if len(b.problems) > 0 {
 		return b.problems
@@ -46,6 +49,9 @@ func (fs *Files) Bundle(path string, overlays []string, ours map[string]charm.Ch
 		return []Problem{{File: path, Says: "cannot read bundle: it is empty"}}
 	}
 	b.merge(docs)
+	if len(overlays) == 0 && b.isOverlay() {
+		return b.problems
+	}
 	b.resolve()
 	b.checkTop()
 	b.checkApplications()
@@ -55,10 +61,63 @@ func (fs *Files) Bundle(path string, overlays []string, ours map[string]charm.Ch
 	if !slices.ContainsFunc(b.problems, func(p Problem) bool { return !p.Note }) {
 		b.askJuju(append([]string{path}, overlays...))
 	}
+	if len(overlays) > 0 && len(base) > 0 {
+		b.checkAlone(path, base)
+	}
 	slices.SortStableFunc(b.problems, func(p, q Problem) int {
 		return cmp.Or(strings.Compare(p.File, q.File), p.Line-q.Line)
 	})
 	return slices.Compact(b.problems)
+}
+
+// checkAlone checks the bundle without its overlays, as Juju verifies it before it reads them:
+// each application has a charm, and nothing refers to what is in an overlay only.
+func (b *bundle) checkAlone(path string, docs []place) {
+	alone := &bundle{file: path, files: b.files, ours: b.ours, known: map[string]facts{}, alone: true}
+	alone.merge(docs)
+	for _, name := range alone.appNames() {
+		if app := alone.m.apps[name]; app.fields["charm"].value.text() == "" {
+			alone.at(app.key, "applications."+name).say("expected a field charm")
+		}
+	}
+	alone.checkTop()
+	alone.checkApplications()
+	alone.checkRelations()
+	alone.checkPlacement()
+	if len(alone.problems) == 0 {
+		alone.askJuju([]string{path})
+	}
+	type spot struct {
+		file, field string
+		line        int
+	}
+	said := map[spot]bool{}
+	for _, p := range b.problems {
+		said[spot{p.File, p.Field, p.Line}] = true
+	}
+	for _, p := range alone.problems {
+		if !p.Note && !said[spot{p.File, p.Field, p.Line}] {
+			p.Says += ": Juju verifies the bundle without its overlays first"
+			b.problems = append(b.problems, p)
+		}
+	}
+}
+
+// isOverlay reports whether most applications have no charm, so that this is an overlay that
+// was named without its bundle, and says what to do.
+func (b *bundle) isOverlay() bool {
+	missing := 0
+	for _, app := range b.m.apps {
+		if app.fields["charm"].value.text() == "" {
+			missing++
+		}
+	}
+	if missing < 2 || 2*missing <= len(b.m.apps) {
+		return false
+	}
+	b.problems = []Problem{{File: b.file, Says: fmt.Sprintf("expected a bundle, but %d of %d applications have no charm: name an overlay with --overlay, or "+
+		"what it is laid over in a comment at its beginning (# over: BUNDLE)", missing, len(b.m.apps))}}
+	return true
 }
 
 // oneLine returns an error's text without the decoder's line breaks.
@@ -72,7 +131,9 @@ type bundle struct {
 	ours     map[string]charm.Charm
 	m        merged
 	known    map[string]facts // by application: those whose charm we know
+	read     map[string]facts // from the catalogue, by name and track
 	problems []Problem
+	alone    bool // without its overlays, and without what is known of charms
 }
 
 // facts are what is known of an application's charm.
@@ -251,10 +312,17 @@ func (b *bundle) lookUp(app, name string, at place, field string) {
 			say("the catalogue has no such track of charm %s (it has %s)", name, strings.Join(slices.Sorted(slices.Values(tracks)), ", "))
 		return
 	}
-	ch, err := c.Juju()
-	if err != nil {
-		b.at(at, field).say("%v", err)
-		return
+	key := name + " " + catalog.Track(words)
+	if _, ok := b.read[key]; !ok {
+		ch, err := c.Juju()
+		if err != nil {
+			b.at(at, field).say("%v", err)
+			return
+		}
+		if b.read == nil {
+			b.read = map[string]facts{}
+		}
+		b.read[key] = facts{Charm: ch, required: c.Required}
 	}
-	b.known[app] = facts{Charm: ch, required: c.Required}
+	b.known[app] = b.read[key]
 }

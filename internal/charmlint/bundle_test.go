@@ -195,6 +195,7 @@ func TestBundleOverlays(t *testing.T) {
 		{"puts machines in the place of machines", "machines: {'0': }", "there is no machine 1", 9},
 		{"a base for all is not heard", "default-base: ubuntu@22.04/stable", "Juju ignores it in an overlay", 1},
 		{"a second document", "applications: {web: {num_units: 4}}\n---\napplications:\n  web:\n    options: {flor: 1}\n", "applications.web.options.flor", 5},
+		{"adds what the bundle refers to", "applications: {late: {charm: fixture, num_units: 1}}\nrelations: []", "", 0},
 		{"not YAML", "a: 1\nb: [", "cannot read bundle: yaml: did not find", 2},
 		{"a list", "[]", "expected a bundle's fields", 1},
 		{"an anchor that there is not", "a: 1\nb: [*x]", "unknown anchor 'x' referenced", 2},
@@ -252,6 +253,44 @@ func TestBundleOtherTrack(t *testing.T) {
 	require.Len(t, problems, 1, lines(problems))
 	assert.True(t, problems[0].Note)
 	assert.Equal(t, 3, problems[0].Line)
+}
+
+// Juju verifies a bundle before it reads the overlays.
+func TestBundleAlone(t *testing.T) {
+	const overlay = "applications:\n  disks: {charm: ceph-osd, channel: squid/stable, num_units: 3}\nrelations: [[mon:osd, disks:mon]]\n"
+	const mon = "default-base: ubuntu@24.04\napplications:\n  mon: {charm: ceph-mon, channel: squid/stable, num_units: 3}\n"
+	for name, tc := range map[string]struct {
+		base, overlay, want string
+		line                int
+	}{
+		"good":                        {mon, overlay, "", 0},
+		"relation to the overlay":     {mon + "relations:\n- [mon:osd, disks:mon]\n", strings.Replace(overlay, "[[mon:osd, disks:mon]]", "[]", 1), `relations[0]: there is no application "disks": Juju verifies`, 5},
+		"place on the overlay's":      {strings.Replace(mon, "num_units: 3", "num_units: 1, to: [disks]", 1), overlay, `applications.mon.to: there is no application "disks": Juju verifies`, 3},
+		"machine for the overlay":     {mon + "machines: {'0': {}}\n", strings.Replace(overlay, "num_units: 3", "num_units: 1, to: ['0']", 1), "machines.0: nothing is placed on it: Juju verifies", 4},
+		"charm in the overlay":        {mon + "  disks: {num_units: 3}\n", overlay, "applications.disks: expected a field charm: Juju verifies", 4},
+		"an end that the charm tells": {strings.Replace(mon, "applications:\n", "relations: [[mon, 'x:y']]\napplications:\n  x: {charm: odd, channel: 1/stable, num_units: 1}\n", 1), "applications:\n  x:\n" + overlay[len("applications:\n"):], "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base, over := write(t, "b.yaml", tc.base), write(t, "o.yaml", tc.overlay)
+			problems := new(charmlint.Files).Bundle(base, []string{over}, ours(t))
+			if tc.want == "" {
+				assert.Empty(t, lines(problems))
+				return
+			}
+			require.Len(t, problems, 1, lines(problems))
+			assert.Contains(t, problems[0].String(), tc.want)
+			assert.Equal(t, base, problems[0].File)
+			assert.Equal(t, tc.line, problems[0].Line)
+		})
+	}
+}
+
+// An overlay that is checked without a bundle is told how to name it, once.
+func TestBundleIsAnOverlay(t *testing.T) {
+	path := write(t, "o.yaml", "applications:\n  a: {num_units: 1}\n  b: {num_units: 1}\nrelations: [[a:x, c:y]]\n")
+	problems := new(charmlint.Files).Bundle(path, nil, nil)
+	require.Len(t, problems, 1, lines(problems))
+	assert.Contains(t, problems[0].String(), "--overlay")
 }
 
 // A field of another type, which Juju leaves out, is a problem of its line, and what follows
@@ -398,6 +437,9 @@ func TestProblemText(t *testing.T) {
 	}
 	assert.Contains(t, text, "\n    ")
 	assert.Equal(t, strings.Fields(p.String()), strings.Fields(text))
+	assert.Equal(t, p.String(), p.Text(0))
+	p = charmlint.Problem{File: "my  bundle.yaml", Line: 1, Says: "x"}
+	assert.Equal(t, "my  bundle.yaml:1: x", p.Text(80))
 }
 
 // Whatever is in a file, checking it ends with problems at worst.
@@ -420,6 +462,8 @@ func TestKindOf(t *testing.T) {
 		bundle:                                charmlint.BundleFile,
 		filepath.Dir(bundle):                  charmlint.BundleFile,
 		write(t, "x.txt", ""):                 0,
+		write(t, "x.YAML", ""):                charmlint.BundleFile,
+		"-":                                   charmlint.BundleFile,
 		t.TempDir():                           0,
 		filepath.Join(t.TempDir(), "nowhere"): 0,
 	} {

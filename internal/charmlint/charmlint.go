@@ -40,15 +40,20 @@ func (p Problem) String() string {
 	return s
 }
 
-// Text returns the problem in lines of at most width characters, unless a word is longer;
-// those after the first are indented.
+// Text returns the problem in lines of at most width characters, unless a word or the file's
+// name is longer; those after the first are indented. Width 0 is one line.
 func (p Problem) Text(width int) string {
+	line := p.String()
+	if width == 0 {
+		return line
+	}
 	var text strings.Builder
-	used := 0
-	for i, word := range strings.Fields(p.String()) {
+	text.WriteString(p.File)
+	used := utf8.RuneCountInString(p.File)
+	for i, word := range strings.Fields(line[len(p.File):]) {
 		switch n := utf8.RuneCountInString(word); {
-		case i == 0:
-			used = n
+		case i == 0: // the line, with the colons
+			used += n
 		case used+1+n > width:
 			text.WriteString("\n    ")
 			used = 4 + n
@@ -72,9 +77,12 @@ const (
 )
 
 // KindOf tells what lies at path: a charm folder (with charmcraft.yaml), a charm archive
-// (*.charm) or a bundle (a YAML file, or a folder with bundle.yaml). It returns the path
+// (*.charm) or a bundle (a YAML file, a pipe, StdinName, or a folder with bundle.yaml). It returns the path
 // to read, too.
 func KindOf(path string) (Kind, string, error) {
+	if path == StdinName {
+		return BundleFile, path, nil
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return 0, "", fmt.Errorf("cannot check %s: %w", path, err)
@@ -88,12 +96,12 @@ func KindOf(path string) (Kind, string, error) {
 		}
 		return 0, "", fmt.Errorf("cannot check %s: expected charmcraft.yaml or bundle.yaml in it", path)
 	}
-	switch {
+	switch ext := strings.ToLower(filepath.Ext(path)); {
 	case filepath.Base(path) == "charmcraft.yaml":
 		return CharmDir, filepath.Dir(path), nil
 	case strings.HasSuffix(path, ".charm"):
 		return CharmArchive, path, nil
-	case strings.HasSuffix(path, ".yaml"), strings.HasSuffix(path, ".yml"):
+	case ext == ".yaml", ext == ".yml", info.Mode()&os.ModeNamedPipe != 0:
 		return BundleFile, path, nil
 	}
 	return 0, "", fmt.Errorf("cannot check %s: expected a charm folder, a .charm archive or a bundle's .yaml", path)

@@ -426,7 +426,7 @@ func (b *bundle) end(p place, field string) (end, bool) {
 	}
 	if f, ok := b.known[app]; ok {
 		e.facts = &f
-	} else if !has {
+	} else if !has && !b.alone {
 		b.at(p, field).say("expected %s:endpoint: a guess is not the same in every release", app)
 	}
 	return e, true

@@ -78,6 +78,9 @@ func (b *bundle) askJuju(files []string) {
 		}
 	}
 	addStandIns(data, charms)
+	if b.alone {
+		charms = nil // as Juju does it at this point
+	}
 	err = data.VerifyWithCharms(verifyConstraints, verifyStorage, verifyDevices, charms)
 	var many *charm.VerificationError
 	switch {
