@@ -144,6 +144,9 @@ func (f Facts) mine() map[string]string {
 	}
 	if migrated := f.Mine[keyMigrated]; migrated != "" {
 		mine[keyMigrated] = migrated
+		if f.Connection != nil && !f.embedded() && migrated == f.addressed() {
+			mine[keyMigrated] = f.wants() // before the primary moves
+		}
 	}
 	return mine
 }

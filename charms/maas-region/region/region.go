@@ -101,6 +101,7 @@ type Facts struct {
 	Conf      map[string]any
 
 	Connection *database.Connection // nil while it is not known
+	Server     string               // the relation that the database comes by; empty for an embedded one
 	Unknown    string               // why not
 	Asks       string               // the relation in which the database has to be asked for yet
 	Listening  bool                 // somebody listens there
@@ -156,14 +157,20 @@ func (f Facts) url() string {
 	return ""
 }
 
-// wants is what has to be migrated: this version of MAAS, on this database.
+// wants is what has to be migrated: this version of MAAS, on this database. A database over a
+// relation is known by the relation, not by an address: PostgreSQL's primary moves.
 func (f Facts) wants() string {
-	c := f.Connection
-	at := net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
-	if f.embedded() {
-		at = f.Shared[keyKeeper]
+	at := f.Shared[keyKeeper]
+	if !f.embedded() {
+		at = "relation " + f.Server
 	}
-	return f.Packages[node.RegionPackage].Version + " on " + at + "/" + c.Name
+	return f.Packages[node.RegionPackage].Version + " on " + at + "/" + f.Connection.Name
+}
+
+// addressed is what earlier versions of this charm wrote for wants: with the primary's address.
+func (f Facts) addressed() string {
+	c := f.Connection
+	return f.Packages[node.RegionPackage].Version + " on " + net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) + "/" + c.Name
 }
 
 // conf is what regiond.conf has to have.
@@ -329,6 +336,7 @@ func (f *Facts) observeServer(ctx context.Context, w *World) error {
 		f.Problems = append(f.Problems, fmt.Sprintf("option database is %s: juju integrate %s:%s postgresql", Relation, f.App, Database))
 		return nil
 	}
+	f.Server = ids[0]
 	// As upstream's charm names it.
 	name := strings.ReplaceAll(f.App, "-", "_") + "_db"
 	f.Unknown = "waiting for relation " + Database + " to name a database"
@@ -405,13 +413,16 @@ func (f *Facts) observeReadiness(ctx context.Context, w *World) {
 
 // migrated tells whether some unit has migrated the database to what is installed here.
 func (f *Facts) migrated(w *World) bool {
-	want := f.wants()
+	want := []string{f.wants()}
+	if !f.embedded() {
+		want = append(want, f.addressed())
+	}
 	for _, other := range f.Others {
-		if other[keyMigrated] == want {
+		if slices.Contains(want, other[keyMigrated]) {
 			return true
 		}
 	}
-	return f.Mine[keyMigrated] == want || w.migrated == want
+	return slices.Contains(want, f.Mine[keyMigrated]) || w.migrated == f.wants()
 }
 
 // clients are the addresses of the other units.

@@ -219,6 +219,47 @@ func TestADatabaseOverARelation(t *testing.T) {
 	require.Contains(t, message, "it does not move by itself")
 }
 
+// The PostgreSQL charm writes another address when another of its units becomes primary. The
+// data is the same: nothing has to be migrated, and no region waits for the keeper.
+func TestRegionsFollowThePrimaryWithoutTheKeeper(t *testing.T) {
+	for _, written := range []string{"", pkgVersion + " on 10.0.9.9:5432/maas_region_db"} { // by an earlier version of the charm
+		s := fresh(t, 3)
+		r := s.server("hunter2")
+		s.settle()
+		if written != "" {
+			s.peers.Databags[unit0][keyMigrated] = written
+			s.settle()
+		}
+		s.dbs["10.0.9.10"], s.dbs["10.0.9.9"] = s.dbs["10.0.9.9"], nil
+		r.Databags["postgresql"]["endpoints"] = "10.0.9.10:5432"
+		for range 2 {
+			for _, unit := range []string{unit1, "maas-region/2"} {
+				status, message := s.hook(unit)
+				require.Equal(t, "active", status, message)
+				require.True(t, s.machines[unit].Running["maas-regiond"])
+				require.Contains(t, s.machines[unit].Text(node.RegionConf), "10.0.9.10")
+			}
+		}
+		s.settle() // the keeper is back
+		require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+		require.Equal(t, 1, s.dbs["10.0.9.10"].upgrades)
+	}
+}
+
+// Another PostgreSQL is another database.
+func TestAnotherDatabaseIsMigrated(t *testing.T) {
+	s := fresh(t, 2)
+	first := s.server("hunter2")
+	s.settle()
+	s.juju.Unrelate(first)
+	s.server("hunter2")
+	s.settle()
+	require.Equal(t, 1, s.dbs["10.0.9.9"].upgrades)
+	for _, unit := range s.units() {
+		require.Equal(t, "active", s.juju.Units[unit].Status, s.juju.Units[unit].Message)
+	}
+}
+
 func TestAPasswordThatMAASDoesNotQuoteIsRefused(t *testing.T) {
 	for _, password := range []string{"hunter2@x", "a:hunter2", "hunter2/", "%hunter2", "hunter2?", "hunter2#"} {
 		s := fresh(t, 1)

@@ -26,6 +26,8 @@ type Juju struct {
 	Relations []*Relation
 	Secrets   map[string]map[string]string // content by id; a test's own are granted to everybody
 
+	related int // relations made so far
+
 	owners map[string]string          // the application that made a secret
 	grants map[string]map[string]bool // by a secret's id, the applications that may read it
 }
@@ -81,8 +83,9 @@ func (j *Juju) Relate(a, b string) *Relation {
 		app, endpoint, _ := strings.Cut(s, ":")
 		return Side{app, endpoint}
 	}
-	r := &Relation{ID: len(j.Relations), Sides: [2]Side{side(a), side(b)}, Databags: map[string]map[string]string{}}
+	r := &Relation{ID: j.related, Sides: [2]Side{side(a), side(b)}, Databags: map[string]map[string]string{}}
 	j.Relations = append(j.Relations, r)
+	j.related++ // Juju uses no id twice
 	return r
 }
 
