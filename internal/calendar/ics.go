@@ -44,7 +44,8 @@ func ParseCalendar(text []byte, zone *time.Location) ([]Window, error) {
 // property is a line of an event.
 type property struct {
 	*ics.BaseProperty
-	line int
+	line  int
+	zones *zones
 }
 
 // event is a VEVENT.
@@ -122,6 +123,9 @@ func readEvents(events []*event, zone *time.Location) (windows []Window, problem
 			problems = append(problems, *problem)
 			continue
 		}
+		if w.length() == 0 {
+			continue // a reminder: it blocks no time
+		}
 		if keys[i].uid != "" && at[i] == nil {
 			series[keys[i].uid] = append(series[keys[i].uid], len(windows))
 		}
@@ -132,7 +136,10 @@ func readEvents(events []*event, zone *time.Location) (windows []Window, problem
 			continue
 		}
 		for _, n := range series[keys[i].uid] {
-			windows[n].exclude(*at[i], zone)
+			if err := windows[n].exclude(*at[i], zone); err != nil {
+				problems = append(problems, document.At(events[i].properties["RECURRENCE-ID"][0].line, "RECURRENCE-ID", err.Error(), ""))
+				break
+			}
 		}
 	}
 	for i := range windows {
@@ -184,59 +191,94 @@ func (e *event) readReplaces() (*stamp, *document.Problem) {
 	return &stamps[0], nil
 }
 
+// read are the properties that count, and with them BEGIN and END. All others are passed over, whatever
+// programs write in them.
+var read = map[string]bool{
+	"BEGIN": true, "END": true, "UID": true, "SEQUENCE": true, "DTSTAMP": true, "SUMMARY": true, "STATUS": true, "TRANSP": true,
+	"DTSTART": true, "DTEND": true, "DURATION": true, "RRULE": true, "RDATE": true, "EXDATE": true, "EXRULE": true, "RECURRENCE-ID": true,
+	"TZID": true, "TZOFFSETFROM": true, "TZOFFSETTO": true,
+}
+
 // splitEvents finds the events in a calendar. The library reads single lines here, not the
-// whole: it does not say in which line something was wrong.
+// whole: it does not say in which line something was wrong. There are no events where the calendar is
+// cut off or a line is none: what follows from that is no problem of its own.
 func splitEvents(text []byte) (events []*event, problems document.Problems) {
-	var open []string // components that have begun
-	var current *event
-	add := func(line int, says, want string) {
-		problems = append(problems, document.Problem{Line: line, Says: says, Want: want})
+	var open []string              // components that have begun
+	var current, observance *event // the VEVENT, and the part of a VTIMEZONE, that has begun
+	var tzid string                // of the VTIMEZONE that has begun
+	var observances []*event       // of the VTIMEZONE that has begun
+	known := &zones{map[string][]*event{}, map[string]*time.Location{}}
+	fail := func(line int, says, want string) ([]*event, document.Problems) {
+		return nil, document.Problems{{Line: line, Says: says, Want: want}}
 	}
 	lines := unfold(text)
 	for _, l := range lines {
+		end := strings.IndexAny(l.text, ":;")
+		if end < 1 {
+			return fail(l.number, "is "+document.Quote(l.text), "NAME:value, as in an .ics file")
+		}
+		name := strings.ToUpper(strings.TrimSpace(l.text[:end]))
+		if len(open) == 0 && name != "BEGIN" {
+			return fail(l.number, "is "+document.Quote(l.text), "BEGIN:VCALENDAR")
+		}
+		if !read[name] {
+			continue
+		}
 		p, err := ics.ParseProperty(ics.ContentLine(l.text))
 		if err != nil || p == nil {
-			add(l.number, "is "+document.Quote(l.text), "NAME:value, as in an .ics file")
-			return events, problems
+			return fail(l.number, "is "+document.Quote(l.text), "NAME:value, as in an .ics file")
 		}
-		name, value := strings.ToUpper(p.IANAToken), strings.ToUpper(strings.TrimSpace(p.Value))
+		value := strings.ToUpper(strings.TrimSpace(p.Value))
+		within := ""
+		if len(open) > 0 {
+			within = open[len(open)-1]
+		}
 		switch {
 		case name == "BEGIN":
 			if len(open) == 0 && value != "VCALENDAR" {
-				add(l.number, "begins with "+document.Quote(value), "BEGIN:VCALENDAR")
-				return events, problems
+				return fail(l.number, "begins with "+document.Quote(value), "BEGIN:VCALENDAR")
 			}
 			open = append(open, value)
-			if value == "VEVENT" && current == nil {
+			switch {
+			case value == "VEVENT" && current == nil:
 				current = &event{line: l.number, properties: map[string][]property{}}
 				events = append(events, current)
+			case value == "VTIMEZONE":
+				tzid, observances = "", nil
+			case value != "STANDARD" && value != "DAYLIGHT":
+				observance = nil
+			case within == "VTIMEZONE":
+				observance = &event{line: l.number, properties: map[string][]property{}}
+				observances = append(observances, observance)
 			}
 		case name == "END":
-			if len(open) == 0 || open[len(open)-1] != value {
-				add(l.number, "ends "+document.Quote(value)+", which is not what was begun last", "")
-				return events, problems
+			if within != value {
+				return fail(l.number, "ends "+document.Quote(value)+", which is not what was begun last", "")
 			}
-			if open = open[:len(open)-1]; value == "VEVENT" {
+			open = open[:len(open)-1]
+			switch value {
+			case "VEVENT":
 				current = nil
+			case "VTIMEZONE":
+				known.described[tzid] = observances
 			}
-		case len(open) == 0:
-			add(l.number, "is "+document.Quote(l.text), "BEGIN:VCALENDAR")
-			return events, problems
-		case open[len(open)-1] == "VEVENT":
-			current.properties[name] = append(current.properties[name], property{p, l.number})
+		case within == "VEVENT" && current != nil:
+			current.properties[name] = append(current.properties[name], property{p, l.number, known})
+		case within == "VTIMEZONE" && name == "TZID":
+			tzid = strings.TrimSpace(p.Value)
+		case observance != nil && len(open) > 1 && open[len(open)-2] == "VTIMEZONE":
+			observance.properties[name] = append(observance.properties[name], property{p, l.number, known})
 		}
 	}
-	if len(open) > 0 {
-		add(lines[len(lines)-1].number, "the calendar ends within "+open[len(open)-1], "END:"+open[len(open)-1])
+	switch {
+	case len(lines) == 0:
+		return fail(1, "the calendar is empty", "BEGIN:VCALENDAR")
+	case len(open) > 0:
+		return fail(lines[len(lines)-1].number, "the calendar ends within "+open[len(open)-1], "END:"+open[len(open)-1])
+	case len(events) > maxEntries:
+		return fail(events[maxEntries].line, fmt.Sprintf("the calendar has %d events", len(events)), fmt.Sprintf("at most %d", maxEntries))
 	}
-	if len(lines) == 0 {
-		add(1, "the calendar is empty", "BEGIN:VCALENDAR")
-	}
-	if len(events) > maxEntries {
-		add(events[maxEntries].line, fmt.Sprintf("the calendar has %d events", len(events)), fmt.Sprintf("at most %d", maxEntries))
-		return events[:maxEntries], problems
-	}
-	return events, problems
+	return events, nil
 }
 
 type contentLine struct {
@@ -248,6 +290,7 @@ type contentLine struct {
 func unfold(text []byte) []contentLine {
 	var lines []contentLine
 	number := 0
+	text = bytes.TrimPrefix(text, []byte("\ufeff")) // a byte order mark
 	for raw := range bytes.SplitSeq(text, []byte("\n")) {
 		number++
 		raw = bytes.TrimSuffix(raw, []byte("\r"))
@@ -276,13 +319,34 @@ func (s stamp) in(zone, floating *time.Location) time.Time {
 	return wallOf(instant(s.wall, cmp.Or(s.zone, floating)), cmp.Or(zone, floating))
 }
 
+// asDay returns the date that a time stands for where whole days are meant: midnight as it is written,
+// or by the clock of the reader's zone. ok is false for other times.
+func (s stamp) asDay(floating *time.Location) (day stamp, ok bool) {
+	for _, wall := range []time.Time{s.wall, s.in(floating, floating)} {
+		if midnight(wall).Equal(wall) {
+			return stamp{wall: wall, day: true}, true
+		}
+	}
+	return s, false
+}
+
+// errWithinDay says that a time does not go with whole days.
+var errWithinDay = errors.New("is a time within a day and DTSTART a date, wanted a date")
+
 // exclude takes a start, or a day, out of a window.
-func (w *Window) exclude(s stamp, floating *time.Location) {
+func (w *Window) exclude(s stamp, floating *time.Location) error {
+	if w.days {
+		var ok bool
+		if s, ok = s.asDay(floating); !ok {
+			return errWithinDay
+		}
+	}
 	if s.day {
 		w.notDays = append(w.notDays, s.wall)
 	} else {
 		w.not = append(w.not, s.in(w.zone, floating))
 	}
+	return nil
 }
 
 // read makes a window of an event.
@@ -316,7 +380,7 @@ func (e *event) read(floating *time.Location) (w Window, problem *document.Probl
 		return fail(p.line, "DTSTART", err.Error(), "")
 	}
 	start := stamps[0]
-	w.zone = start.zone
+	w.zone, w.days = start.zone, start.day
 	w.text = cmp.Or(shorten(e.text("SUMMARY")), "event") + " (" + start.String() + ")"
 	if problem := e.readLength(&w, start, floating); problem != nil {
 		return Window{}, problem
@@ -330,7 +394,9 @@ func (e *event) read(floating *time.Location) (w Window, problem *document.Probl
 			return fail(p.line, "EXDATE", err.Error(), "")
 		}
 		for _, s := range stamps {
-			w.exclude(s, floating)
+			if err := w.exclude(s, floating); err != nil {
+				return fail(p.line, "EXDATE", err.Error(), "")
+			}
 		}
 	}
 	return w, nil
@@ -367,7 +433,10 @@ func (e *event) readLength(w *Window, start stamp, floating *time.Location) *doc
 	default:
 		return new(document.At(line, "the event", "has no end", "DTEND or DURATION"))
 	}
-	if w.length() <= 0 {
+	if w.length() == 0 && start.day {
+		w.nominal = 24 * time.Hour // the day that it ends on, as many programs write it
+	}
+	if w.length() < 0 {
 		return new(document.At(line, "the event", "ends before it has begun", "an end after its start"))
 	}
 	if err := w.tooLong(); err != nil {
@@ -385,6 +454,12 @@ func (e *event) readStarts(start stamp, floating *time.Location) (series, *docum
 			return nil, new(document.At(p.line, "RDATE", err.Error(), ""))
 		}
 		for _, s := range stamps {
+			if start.day {
+				var ok bool
+				if s, ok = s.asDay(floating); !ok {
+					return nil, new(document.At(p.line, "RDATE", errWithinDay.Error(), ""))
+				}
+			}
 			at = append(at, s.in(start.zone, floating))
 		}
 	}
@@ -436,8 +511,8 @@ func (p property) stamps() ([]stamp, error) {
 	for name, values := range p.ICalParameters {
 		switch value := strings.Join(values, ","); strings.ToUpper(name) {
 		case "TZID":
-			if zone = zoneOf(value); zone == nil {
-				return nil, fmt.Errorf("is in the zone %s, wanted %s", document.Quote(value), wantZone)
+			if zone = p.zones.of(value); zone == nil {
+				return nil, fmt.Errorf("is in the zone %s, wanted %s, or a VTIMEZONE of that name", document.Quote(value), wantZone)
 			}
 		case "VALUE":
 			if v := strings.ToUpper(value); v != "DATE" && v != "DATE-TIME" {
@@ -451,6 +526,8 @@ func (p property) stamps() ([]stamp, error) {
 		var err error
 		text = strings.TrimSpace(text)
 		switch len(text) {
+		case 0:
+			continue // no date
 		case len(rrule.DateFormat):
 			s.day, s.zone = true, nil
 			s.wall, err = time.Parse(rrule.DateFormat, text)
@@ -478,20 +555,6 @@ func (s stamp) String() string {
 		return s.wall.Format(time.DateOnly)
 	}
 	return s.wall.Format("2006-01-02 15:04")
-}
-
-// zoneOf finds the zone of a TZID; some programs write a path of their own before its name.
-func zoneOf(tzid string) *time.Location {
-	parts := strings.Split(strings.Trim(tzid, `"/`), "/")
-	for i := range parts {
-		if zone := loadZone(strings.Join(parts[i:], "/")); zone != nil {
-			return zone
-		}
-		if !strings.HasPrefix(tzid, "/") {
-			break
-		}
-	}
-	return nil
 }
 
 // shorten makes a summary fit a line.

@@ -11,6 +11,17 @@ import (
 	"github.com/dcib/dcib/internal/calendar"
 )
 
+// zoned makes a calendar with a VTIMEZONE of a name and with these parts, and one event.
+func zoned(name, parts, event string) string {
+	text := ics(event)
+	zone := strings.ReplaceAll("BEGIN:VTIMEZONE\nTZID:"+name+"\n"+parts+"\nEND:VTIMEZONE\n", "\n", "\r\n")
+	return strings.Replace(text, "BEGIN:VEVENT", zone+"BEGIN:VEVENT", 1)
+}
+
+// centralEurope is how Windows describes the clocks of central Europe.
+const centralEurope = "BEGIN:STANDARD\nDTSTART:16010101T030000\nTZOFFSETFROM:+0200\nTZOFFSETTO:+0100\nRRULE:FREQ=YEARLY;INTERVAL=1;BYDAY=-1SU;BYMONTH=10\nEND:STANDARD\n" +
+	"BEGIN:DAYLIGHT\nDTSTART:16010101T020000\nTZOFFSETFROM:+0100\nTZOFFSETTO:+0200\nRRULE:FREQ=YEARLY;INTERVAL=1;BYDAY=-1SU;BYMONTH=3\nEND:DAYLIGHT"
+
 // ics makes a calendar of events, each the lines within a VEVENT.
 func ics(events ...string) string {
 	text := "BEGIN:VCALENDAR\nVERSION:2.0\n"
@@ -92,6 +103,27 @@ func TestCalendars(t *testing.T) {
 			"Mon 2026-05-11 10:00 +0000 to Mon 2026-05-11 11:00 +0000"}},
 		"DTSTART is all that a count of one leaves": {ics("DTSTART:20260501T100000Z\nDURATION:PT1H\nRRULE:FREQ=WEEKLY;BYDAY=MO;COUNT=1"), []string{
 			"Fri 2026-05-01 10:00 +0000 to Fri 2026-05-01 11:00 +0000"}},
+		"an end that is the start: no time": {ics("DTSTART:20260501T100000Z\nDTEND:20260501T100000Z", "DTSTART:20260501T100000Z\nDURATION:PT0S"), []string{}},
+		"a day that ends when it begins": {ics("DTSTART;VALUE=DATE:20260501\nDTEND;VALUE=DATE:20260501"), []string{
+			"Fri 2026-05-01 00:00 +0900 to Sat 2026-05-02 00:00 +0900"}},
+		"an occurrence that is replaced by no time": {ics("UID:a\nDTSTART:20260501T100000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;COUNT=2", "UID:a\nRECURRENCE-ID:20260502T100000Z\nDTSTART:20260502T100000Z\nDTEND:20260502T100000Z"), []string{
+			"Fri 2026-05-01 10:00 +0000 to Fri 2026-05-01 11:00 +0000"}},
+		"names that RFC 5545 does not have": {"\ufeff" + ics("X-LOTUS-CHILD_UID:1\nX-WHAT?;a b:c\nDTSTART:20260501T100000Z\nDURATION:PT1H"), []string{
+			"Fri 2026-05-01 10:00 +0000 to Fri 2026-05-01 11:00 +0000"}},
+		"exceptions that are none": {ics("DTSTART:20260501T100000Z\nDURATION:PT1H\nEXDATE:\nRDATE:"), []string{
+			"Fri 2026-05-01 10:00 +0000 to Fri 2026-05-01 11:00 +0000"}},
+		"whole days, and an exception that is midnight as written": {ics("DTSTART;VALUE=DATE:20260310\nRRULE:FREQ=DAILY;COUNT=3\nEXDATE:20260311T000000Z"), []string{
+			"Tue 2026-03-10 00:00 +0900 to Wed 2026-03-11 00:00 +0900", "Thu 2026-03-12 00:00 +0900 to Fri 2026-03-13 00:00 +0900"}},
+		"whole days, and an exception that is midnight by the clock": {ics("DTSTART;VALUE=DATE:20260310\nRRULE:FREQ=DAILY;COUNT=3\nEXDATE:20260310T150000Z"), []string{
+			"Tue 2026-03-10 00:00 +0900 to Wed 2026-03-11 00:00 +0900", "Thu 2026-03-12 00:00 +0900 to Fri 2026-03-13 00:00 +0900"}},
+		"a Windows zone": {ics("DTSTART;TZID=W. Europe Standard Time:20260501T210000\nDTEND;TZID=\"GMT Standard Time\":20260501T210000"), []string{
+			"Fri 2026-05-01 21:00 +0200 to Fri 2026-05-01 22:00 +0200"}},
+		"a zone that the calendar describes": {zoned("Mine\\, of work", centralEurope, "DTSTART;TZID=\"Mine, of work\":20260328T210000\nDURATION:PT1H\nRRULE:FREQ=DAILY;COUNT=2"), []string{
+			"Sat 2026-03-28 21:00 +0100 to Sat 2026-03-28 22:00 +0100",
+			"Sun 2026-03-29 21:00 +0200 to Sun 2026-03-29 22:00 +0200"}},
+		"an IANA zone is not what the calendar describes": {zoned("Asia/Tokyo", centralEurope, "DTSTART;TZID=Asia/Tokyo:20260328T210000\nDURATION:PT1H"), []string{
+			"Sat 2026-03-28 21:00 +0900 to Sat 2026-03-28 22:00 +0900"}},
+		"components within components": {ics("DTSTART:20260501T100000Z\nDURATION:PT1H\nBEGIN:VEVENT\nDTSTART:x\nEND:VEVENT\nUID:a"), nil},
 		"folded lines, alarms, a path before the zone": {ics("DTSTART;TZID=/example.org/20260101/Asia/To\n kyo:20260501T100000\nDURATION:PT1H\nBEGIN:VALARM\nDURATION:PT9H\nDTSTART:x\nEND:VALARM"), []string{
 			"Fri 2026-05-01 10:00 +0900 to Fri 2026-05-01 11:00 +0900"}},
 	} {
@@ -99,6 +131,9 @@ func TestCalendars(t *testing.T) {
 			tokyo, err := time.LoadLocation("Asia/Tokyo")
 			require.NoError(t, err)
 			windows, err := calendar.ParseCalendar([]byte(c.text), tokyo)
+			if c.want == nil {
+				return // it has to be read without a panic
+			}
 			require.NoError(t, err)
 			p := &calendar.Pet{Zone: tokyo, Windows: windows}
 			assert.Equal(t, c.want, show(p.Between(day(t, "2026-01-01"), day(t, "2027-01-01"))))
@@ -127,7 +162,13 @@ func TestCalendarRefusals(t *testing.T) {
 		"too long":            {ics(start + "DURATION:P40D"), "line 5: the event is longer than 31 days"},
 		"date and time":       {ics(start + "DTEND;VALUE=DATE:20260502"), "line 5: DTEND is a date and DTSTART a time"},
 		"no such day":         {ics("DTSTART:20260230T100000Z\nDURATION:PT1H"), `line 4: DTSTART is "20260230T100000Z"`},
-		"no such zone":        {ics("DTSTART;TZID=W. Europe Standard Time:20260501T100000\nDURATION:PT1H"), `line 4: DTSTART is in the zone "W. Europe Standard Time", wanted a zone of the IANA database`},
+		"no such zone":        {ics("DTSTART;TZID=Nowhere Standard Time:20260501T100000\nDURATION:PT1H"), `line 4: DTSTART is in the zone "Nowhere Standard Time", wanted a zone of the IANA database, such as Europe/Berlin, or a VTIMEZONE of that name`},
+		"no zone":             {zoned("Mine", "BEGIN:STANDARD\nDTSTART:16010101T030000\nTZOFFSETFROM:+0200\nTZOFFSETTO:+9900\nEND:STANDARD", "DTSTART;TZID=Mine:20260501T100000\nDURATION:PT1H"), `DTSTART is in the zone "Mine", wanted`},
+		"a time in a day":     {ics("UID:a\nDTSTART;VALUE=DATE:20260310\nRRULE:FREQ=DAILY;COUNT=3\nEXDATE:20260311T100000Z"), "line 7: EXDATE is a time within a day and DTSTART a date, wanted a date"},
+		"a date in a day":     {ics("UID:a\nDTSTART;VALUE=DATE:20260310\nRDATE:20260311T100000Z"), "line 6: RDATE is a time within a day"},
+		"one time in a day":   {ics("UID:a\nDTSTART;VALUE=DATE:20260310\nRRULE:FREQ=DAILY;COUNT=3", "UID:a\nRECURRENCE-ID:20260311T100000Z\nDTSTART;VALUE=DATE:20260320"), "line 10: RECURRENCE-ID is a time within a day"},
+		"a line without name": {ics(start + "DURATION:PT1H\n;x=y:z"), `line 6: is ";x=y:z", wanted NAME:value`},
+		"a broken parameter":  {ics(start + "DTEND;TZID:20260501T110000Z"), `line 5: is "DTEND;TZID:20260501T110000Z", wanted NAME:value`},
 		"year":                {ics("DTSTART:00010101T000000Z\nDURATION:PT1H"), "line 4: DTSTART has the year 1"},
 		"rule":                {ics(start + "DURATION:PT1H\nRRULE:FREQ=HOURLY"), "line 6: RRULE \"FREQ=HOURLY\" has FREQ=HOURLY"},
 		"old exceptions":      {ics(start + "DURATION:PT1H\nEXRULE:FREQ=DAILY"), "line 6: EXRULE is not supported"},

@@ -22,8 +22,6 @@ type recurrence struct {
 	start  time.Time     // DTSTART
 	until  time.Time     // the last start, if not zero
 	times  []time.Duration
-	// synchronized is whether DTSTART is one of the rule's own occurrences.
-	synchronized bool
 }
 
 var rulePart = regexp.MustCompile(`^[A-Z]+=[-+,A-Z0-9]+$`)
@@ -77,8 +75,7 @@ func newRecurrence(rule string, start time.Time, startCounts bool, untilUTC func
 	if !ok {
 		return r, errNever
 	}
-	r.synchronized = last.Equal(start)
-	if startCounts && !r.synchronized && count > 0 {
+	if startCounts && !last.Equal(start) && count > 0 {
 		if count--; count == 0 {
 			return r, errNever
 		}

@@ -18,6 +18,7 @@ type Window struct {
 	text   string
 	zone   *time.Location // nil: the pet's
 	starts series
+	days   bool // it is whole days of a calendar, which dates take out
 	// An occurrence ends where the clock shows nominal more than at its start, and then
 	// exact later.
 	nominal, exact time.Duration

@@ -337,7 +337,7 @@ func (r *reader) zone(at string, node *yaml.Node) *time.Location {
 	}
 	zone, ok := r.zones[text]
 	if !ok {
-		zone = loadZone(text)
+		zone = Zone(text)
 		r.zones[text] = zone
 	}
 	if zone == nil {
@@ -348,15 +348,3 @@ func (r *reader) zone(at string, node *yaml.Node) *time.Location {
 }
 
 const wantZone = "a zone of the IANA database, such as Europe/Berlin"
-
-// loadZone finds a zone; nil when there is none of that name.
-func loadZone(name string) *time.Location {
-	if name == "" || name == "Local" {
-		return nil // what Go takes for "wherever I run"
-	}
-	zone, err := time.LoadLocation(name)
-	if err != nil {
-		return nil
-	}
-	return zone
-}
