@@ -95,6 +95,12 @@ func TestRealZones(t *testing.T) {
 			"Tue 2026-05-12 22:00 +0000 to Wed 2026-05-13 02:00 +0000",
 			"Wed 2026-05-13 22:00 +0000 to Thu 2026-05-14 02:00 +0000",
 			"Fri 2026-05-15 22:00 +0000 to Sat 2026-05-16 02:00 +0000"}},
+		"an end that is no later is on the next day": {"UTC", "Fri 21:00–21:00", "2026-05-09", "2026-05-10", []string{
+			"Fri 2026-05-08 21:00 +0000 to Sat 2026-05-09 21:00 +0000"}},
+		"an end that is no later is on the next day, once": {"UTC", "2026-05-08 21:00–21:00", "2026-05-09", "2026-05-10", []string{
+			"Fri 2026-05-08 21:00 +0000 to Sat 2026-05-09 21:00 +0000"}},
+		"an end on the day that it starts on": {"UTC", "Fri 21:00–Fri 22:00", "2026-05-08", "2026-05-10", []string{
+			"Fri 2026-05-08 21:00 +0000 to Fri 2026-05-08 22:00 +0000"}},
 		"days over the week's end": {"UTC", "saturday-mon 8:00-9:00", "2026-05-09", "2026-05-16", []string{
 			"Sat 2026-05-09 08:00 +0000 to Sat 2026-05-09 09:00 +0000",
 			"Sun 2026-05-10 08:00 +0000 to Sun 2026-05-10 09:00 +0000",

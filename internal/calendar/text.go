@@ -80,7 +80,7 @@ func (w *Window) weekly(days, start, endDay, end string) error {
 	}
 	w.starts, w.nominal = weekly{on, at}, until-at
 	switch last, ok := parseWeekday(endDay); {
-	case endDay == "" && w.nominal < 0:
+	case endDay == "" && w.nominal <= 0:
 		w.nominal += 24 * time.Hour
 	case endDay == "":
 	case !ok:
@@ -89,12 +89,11 @@ func (w *Window) weekly(days, start, endDay, end string) error {
 		return errors.New("starts on several days, wanted no day at its end, or one window for each")
 	default:
 		w.nominal += time.Duration((last-first+7)%7) * 24 * time.Hour
-		if w.nominal < 0 {
-			w.nominal += 7 * 24 * time.Hour
+		if w.nominal <= 0 {
+			// The end of the day before next week's would fit, and is hardly ever meant.
+			next := time.Weekday((first + 1) % 7).String()[:3]
+			return fmt.Errorf("ends on the day that it starts on, and not after its start; wanted %s %s, or a rule with a duration", next, end)
 		}
-	}
-	if w.nominal == 0 {
-		return errors.New("ends when it starts, wanted another end (00:00-24:00 is a whole day)")
 	}
 	return nil
 }
