@@ -178,6 +178,22 @@ func (c Controller) State() string {
 	return ""
 }
 
+// Trouble lists what MAAS says is wrong with a rack: "dead" or "degraded" where its rackd is,
+// and each other service with that status. It is empty for one that is in order.
+func (c Controller) Trouble() []string {
+	var all []string
+	for _, s := range c.Services {
+		switch {
+		case s.Status != "dead" && s.Status != "degraded":
+		case s.Name == "rackd":
+			all = append([]string{s.Status}, all...)
+		default:
+			all = append(all, s.Name+" "+s.Status)
+		}
+	}
+	return all
+}
+
 // Racks lists the rack controllers, those that are regions too included.
 func (c *Client) Racks(ctx context.Context) ([]Controller, error) {
 	var all []Controller

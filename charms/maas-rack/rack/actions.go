@@ -17,6 +17,9 @@ func Status(_ context.Context, f Facts, w World, _ charm.Call) (map[string]strin
 	if !f.Active {
 		services = "not running: journalctl -u " + service
 	}
+	if len(f.Down) > 0 {
+		services += "; " + down(f.Down) + ": journalctl -u " + f.Down[0]
+	}
 	p := Plan(f)
 	var todo []string
 	for _, step := range p.Steps {

@@ -54,6 +54,10 @@ func Plan(f Facts) charm.Plan[World] {
 	if f.SystemID == "" {
 		return said(charm.Waitingf("waiting for the region at %s to take this rack in (journalctl -u maas-rackd)", f.Offer.URL), steps...)
 	}
+	if len(f.Down) > 0 {
+		steps = append(steps, startBeside{f.Down})
+		return said(charm.Waitingf("rack %s of %s: %s: look at journalctl -u %s (tried again by the next hook)", f.SystemID, f.Offer.URL, down(f.Down), f.Down[0]), steps...)
+	}
 	return said(charm.Active("rack %s of %s", f.SystemID, f.Offer.URL), steps...)
 }
 
@@ -156,6 +160,28 @@ func (start) Apply(ctx context.Context, w World) error {
 		return charm.Blocked("%s: look at journalctl -u %s (tried again by itself)", err, service)
 	}
 	w.Wait(ctx, func() bool { return w.Text(node.SystemIDFile) != "" })
+	return nil
+}
+
+// down says which services do not run.
+func down(services []string) string {
+	if len(services) == 1 {
+		return services[0] + " does not run"
+	}
+	return strings.Join(services, ", ") + " do not run"
+}
+
+// startBeside starts services that rackd starts again, too, every 30 seconds.
+type startBeside struct{ services []string }
+
+func (s startBeside) Name() string { return "start " + strings.Join(s.services, ", ") }
+
+func (s startBeside) Apply(ctx context.Context, w World) error {
+	for _, name := range s.services {
+		if _, err := w.Run.Run(ctx, "systemctl", "start", name); err != nil {
+			return charm.Waiting("%s: %s: look at journalctl -u %s (tried again by the next hook)", down(s.services), err, name)
+		}
+	}
 	return nil
 }
 

@@ -5,7 +5,9 @@ package rack
 import (
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/dcib/dcib/internal/apt"
@@ -57,7 +59,8 @@ type Facts struct {
 	Copied   bool // what identity there is, is another machine's
 	SameName bool
 	Recorded bool
-	Active   bool // the service runs
+	Active   bool     // the service runs
+	Down     []string // services of the rack besides it that should run, and do not
 }
 
 // Observe gathers the facts and changes nothing.
@@ -90,9 +93,40 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 	f.URLs = f.Offered && !node.Differs(conf, f.conf())
 	f.Once, f.Enrolled = has != "", f.Offered && (f.Colocated || has == f.Secret)
 	f.SystemID, f.Recorded = w.Text(node.SystemIDFile), w.Recorded()
-	f.Active = len(w.Inactive(ctx, service)) == 0
+	f.Down = w.Inactive(ctx, append([]string{service}, w.expected()...)...)
+	if f.Active = !slices.Contains(f.Down, service); !f.Active {
+		f.Down = nil // rackd starts them
+	}
 	f.Copied, f.SameName, err = w.Copied()
 	return f, err
+}
+
+// supervised are the services that rackd starts once it has enrolled (AlwaysOnService in
+// src/provisioningserver/service_monitor.py). Since MAAS 3.5 the agent serves boot files and
+// power, and since 3.7 it configures DHCP. Older lines have fewer.
+var supervised = []string{"maas-agent", "maas-http"}
+
+// dhcp are the DHCP servers, each with the configuration that it has only on a rack that serves
+// DHCP.
+var dhcp = map[string]string{"maas-dhcpd": "var/lib/maas/dhcpd.conf", "maas-dhcpd6": "var/lib/maas/dhcpd6.conf"}
+
+// expected lists the services that should run besides rackd on a rack that has enrolled.
+func (w World) expected() []string {
+	var names []string
+	has := func(name string) bool {
+		return w.Has("usr/lib/systemd/system/"+name+".service") || w.Has("lib/systemd/system/"+name+".service")
+	}
+	for _, name := range supervised {
+		if has(name) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(dhcp)) {
+		if has(name) && w.Text(dhcp[name]) != "" {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // hexadecimal is what MAAS's secret is (src/provisioningserver/security.py).

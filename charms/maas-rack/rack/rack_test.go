@@ -2,6 +2,7 @@ package rack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -65,7 +66,9 @@ func (s *site) started(service string) error {
 		s.racks = append(s.racks, m.Hostname)
 	}
 	m.Put(node.SystemIDFile, fmt.Sprintf("rack%d", at))
-	return nil
+	m.Put("etc/maas/agent.yaml", "system_id: x")
+	m.Put("var/lib/maas/http/nginx.conf", "http {}")
+	return errors.Join(m.Start("maas-agent"), m.Start("maas-http"))
 }
 
 // relate is the region's side.
@@ -312,6 +315,29 @@ func TestARackBesideARegion(t *testing.T) {
 	require.False(t, m.Running["maas-rackd"])
 	require.Equal(t, secret, m.Text(node.SecretFile), "what is the region's stays")
 	require.Equal(t, "rack0", m.Text(node.SystemIDFile))
+}
+
+// A rack whose agent or web server is dead boots no machine: it is not active.
+func TestARackWithDeadServicesSaysSo(t *testing.T) {
+	for _, name := range []string{"maas-agent", "maas-http", "maas-dhcpd"} {
+		s := ready(t)
+		m := s.machine
+		m.Put("var/lib/maas/dhcpd.conf", "subnet")
+		m.Running["maas-dhcpd"], m.Running[name] = true, false
+		m.Fails["start "+name] = "Job for " + name + ".service failed"
+		status, message := s.hook(t)
+		require.Equal(t, "waiting", status, message)
+		require.Contains(t, message, name+" does not run")
+		require.Contains(t, message, "journalctl -u "+name)
+		require.Contains(t, s.act(t, "status", nil).Results["rackd"], name+" does not run")
+		clear(m.Fails)
+		status, message = s.hook(t)
+		require.Equal(t, "active", status, message)
+		require.True(t, m.Running[name])
+	}
+	// Without a configuration no DHCP server runs, and none has to.
+	s := ready(t)
+	require.False(t, s.machine.Running["maas-dhcpd"])
 }
 
 func TestIdentity(t *testing.T) {

@@ -121,7 +121,11 @@ func Plan(f Facts) charm.Plan[*World] {
 	case f.Leader && f.Shared[keyAdmin] != f.Config.Admin && f.Password == "":
 		return said(charm.Waitingf("waiting for Juju to note the administrator's password"))
 	case f.Leader:
-		return said(charm.Active("MAAS %s at %s, %d racks related", f.Version, f.url(), len(f.Present)))
+		text := fmt.Sprintf("MAAS %s at %s, %d racks related", f.Version, f.url(), len(f.Present))
+		if len(f.Trouble) > 0 {
+			text += "; " + strings.Join(f.Trouble, "; ")
+		}
+		return said(charm.Active("%s", text))
 	}
 	return said(charm.Active("MAAS %s at %s", f.Version, f.url()))
 }

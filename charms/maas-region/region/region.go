@@ -127,6 +127,7 @@ type Facts struct {
 	Present map[string]Rack  // by unit, as Juju names it here
 	Known   map[string]Rack  // as remembered
 	Alike   []string         // what is wrong with racks, like two that MAAS takes for one
+	Trouble []string         // racks that MAAS lists as dead or degraded, in words
 }
 
 // offer is what a relation's racks are told now.
@@ -240,7 +241,34 @@ func Observe(ctx context.Context, event hooktool.Event, w *World) (f Facts, err 
 	if err := f.observeAdmin(ctx, w); err != nil {
 		return f, err
 	}
-	return f, f.observeRacks(ctx, w)
+	if err := f.observeRacks(ctx, w); err != nil {
+		return f, err
+	}
+	f.observeTrouble(ctx, w)
+	return f, nil
+}
+
+// observeTrouble asks MAAS which racks are dead or degraded. Without an administrator, or where
+// MAAS does not answer, nothing is known: the plan says so already.
+func (f *Facts) observeTrouble(ctx context.Context, w *World) {
+	if len(f.Present) == 0 || f.Version == "" || f.Shared[keyAdmin] != f.Config.Admin {
+		return
+	}
+	c, err := w.client(ctx)
+	var racks []maas.Controller
+	if err == nil {
+		racks, err = c.Racks(ctx)
+	}
+	if err != nil {
+		f.Trouble = []string{"cannot see whether they run: " + err.Error()}
+		return
+	}
+	for _, r := range racks {
+		if wrong := r.Trouble(); len(wrong) > 0 {
+			f.Trouble = append(f.Trouble, fmt.Sprintf("%s (%s): %s", r.Hostname, r.SystemID, strings.Join(wrong, ", ")))
+		}
+	}
+	slices.Sort(f.Trouble)
 }
 
 // services lists those that the installed packages have.

@@ -588,6 +588,21 @@ func TestRacks(t *testing.T) {
 	require.Equal(t, "active", s.juju.Units[unit0].Status)
 }
 
+// A related rack counts for nothing when MAAS has lost it.
+func TestDeadAndDegradedRacksAreNamed(t *testing.T) {
+	s := ready(t, 1)
+	s.relate(maascontroller.Rack{Unit: "maas-rack/0", FQDN: "rack0", SystemID: "aaa"}, maascontroller.Rack{Unit: "maas-rack/1", FQDN: "rack1", SystemID: "bbb"})
+	s.settle()
+	require.Equal(t, "MAAS 3.7.3 at http://10.0.0.1:5240/MAAS, 2 racks related", s.juju.Units[unit0].Message)
+	s.maas.Racks[0].Dead = true
+	s.maas.Racks[1].Services = map[string]string{"rackd": "degraded", "agent": "dead"}
+	_, message := s.hook(unit0)
+	require.Contains(t, message, "2 racks related; rack0 (aaa): dead; rack1 (bbb): degraded, agent dead")
+	s.maas.Racks[0].Dead, s.maas.Racks[1].Services = false, nil
+	_, message = s.hook(unit0)
+	require.NotContains(t, message, "rack0")
+}
+
 func TestRacksThatMAASTakesForOneAreNamed(t *testing.T) {
 	s := ready(t, 1)
 	r := s.relate(maascontroller.Rack{Unit: "maas-rack/0", FQDN: "rack0", SystemID: "aaa"})

@@ -4,6 +4,7 @@
 package maastest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -20,6 +21,8 @@ type Controller struct {
 	SystemID, Hostname string
 	Dead               bool
 	OnlyDHCP           bool // the only rack that serves DHCP on some VLAN
+	// Services are those of a rack whose status is not the usual one, by name.
+	Services map[string]string
 }
 
 // Selection is an image that is to be imported.
@@ -192,6 +195,13 @@ func (r *Region) tagsOf(systemID string) []string {
 	return names
 }
 
+// rackServices are what MAAS lists of a rack (src/maasserver/models/service.py), with the status
+// that each has on a rack without DHCP.
+var rackServices = [][2]string{
+	{"agent", "running"}, {"dhcpd", "off"}, {"dhcpd6", "off"}, {"dns_rack", "off"}, {"http", "running"}, {"ntp_rack", "running"},
+	{"proxy_rack", "running"}, {"rackd", "running"}, {"syslog_rack", "running"}, {"tftp", "running"},
+}
+
 func (r *Region) controllers(list []*Controller, racks bool) []any {
 	all := []any{}
 	for _, c := range list {
@@ -211,14 +221,18 @@ func (r *Region) controllers(list []*Controller, racks bool) []any {
 			"resource_uri": root + uri + c.SystemID + "/",
 		}
 		if racks { // a region alone lists no services
-			status := "running"
-			if c.Dead {
-				status = "dead"
+			services := []any{}
+			for _, name := range rackServices {
+				status := cmp.Or(c.Services[name[0]], name[1])
+				switch {
+				case name[0] == "rackd" && c.Dead:
+					status = "dead"
+				case c.Dead:
+					status = "unknown" // MAAS hears of them from rackd
+				}
+				services = append(services, map[string]any{"name": name[0], "status": status, "status_info": ""})
 			}
-			one["service_set"] = []any{
-				map[string]any{"name": "rackd", "status": status, "status_info": ""},
-				map[string]any{"name": "dhcpd", "status": "off", "status_info": ""},
-			}
+			one["service_set"] = services
 		}
 		all = append(all, one)
 	}

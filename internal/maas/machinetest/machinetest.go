@@ -74,8 +74,14 @@ func (m *Machine) Put(name, text string) {
 // Text gives a file's content, trimmed; "" when there is none.
 func (m *Machine) Text(name string) string { return m.Node().Text(name) }
 
+// conditions are the files without which systemd passes over a service in silence.
+var conditions = map[string]string{"maas-agent": "etc/maas/agent.yaml", "maas-http": "var/lib/maas/http/nginx.conf"}
+
 // Start starts a service, as systemd does it.
 func (m *Machine) Start(service string) error {
+	if file := conditions[service]; file != "" && m.Text(file) == "" {
+		return nil
+	}
 	if m.Node().Has("run/systemd/system/" + service + ".service") {
 		return fmt.Errorf("unit %s.service is masked", service)
 	}
@@ -204,6 +210,9 @@ func (m *Machine) configure(pkg, version string) {
 			_ = m.Start("maas-regiond")
 		}
 	case node.RackPackage:
+		for _, service := range []string{"maas-rackd", "maas-agent", "maas-http", "maas-dhcpd"} {
+			m.Put("usr/lib/systemd/system/"+service+".service", "")
+		}
 		if m.Text(node.RackConf) == "" {
 			m.Put(node.RackConf, "maas_url: [http://localhost:5240/MAAS]\n")
 		}
@@ -245,6 +254,9 @@ func (m *Machine) systemctl(args []string) error {
 		case "stop", "disable":
 			if args[0] == "stop" || slices.Contains(args, "--now") {
 				m.Running[name] = false
+				if name == "maas-rackd" { // the agent is bound to it
+					m.Running["maas-agent"] = false
+				}
 			}
 		}
 	}

@@ -103,13 +103,16 @@ func keep(answer rackAnswer) error {
 			return err
 		}
 	}
+	// On a machine that is a region, too, there is an identity before there is an agent.
+	if agent := "system_id: " + answer.SystemID; text(agentConf) != agent {
+		if err := write(agentConf, agent+"\n"); err != nil {
+			return err
+		}
+	}
 	if text(idFile) == answer.SystemID {
 		return nil
 	}
 	if err := write(uuidFile, answer.UUID); err != nil {
-		return err
-	}
-	if err := write(agentConf, "system_id: "+answer.SystemID+"\n"); err != nil {
 		return err
 	}
 	return write(idFile, answer.SystemID)
