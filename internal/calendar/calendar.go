@@ -11,7 +11,11 @@
 // date and time or a later one.
 package calendar
 
-import "time"
+import (
+	"time"
+
+	"github.com/dcib/dcib/internal/wallclock"
+)
 
 // Pet is a machine that lends its capacity while its own work does not need it.
 type Pet struct {
@@ -157,10 +161,10 @@ func (r Return) of(start time.Time, zone *time.Location) time.Time {
 	if !r.OnClock {
 		return start.Add(-r.Before)
 	}
-	day := midnight(wallOf(start, zone))
-	at := instant(day.Add(r.Clock), zone)
+	day := wallclock.Midnight(wallclock.Of(start, zone))
+	at := wallclock.Instant(day.Add(r.Clock), zone)
 	if at.After(start) {
-		at = instant(day.AddDate(0, 0, -1).Add(r.Clock), zone)
+		at = wallclock.Instant(day.AddDate(0, 0, -1).Add(r.Clock), zone)
 	}
 	return at
 }
@@ -169,7 +173,7 @@ func (r Return) of(start time.Time, zone *time.Location) time.Time {
 type Days struct{ First, Last time.Time }
 
 func (d Days) has(wall time.Time) bool {
-	day := midnight(wall)
+	day := wallclock.Midnight(wall)
 	return !day.Before(d.First) && !day.After(d.Last)
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/teambition/rrule-go"
 
 	"github.com/dcib/dcib/internal/document"
+	"github.com/dcib/dcib/internal/wallclock"
 )
 
 // ParseCalendar reads an .ics calendar (RFC 5545): each event is a window. Times without a
@@ -95,7 +96,7 @@ func readEvents(events []*event, zone *time.Location) (windows []Window, problem
 		if s := at[i]; s != nil {
 			k.at, k.day, k.one = s.wall, s.day, true
 			if !s.day {
-				k.at = instant(s.wall, cmp.Or(s.zone, zone)).UTC()
+				k.at = wallclock.Instant(s.wall, cmp.Or(s.zone, zone)).UTC()
 			}
 		}
 		keys[i] = k
@@ -316,14 +317,14 @@ func (s stamp) in(zone, floating *time.Location) time.Time {
 	if s.day || s.zone == zone {
 		return s.wall
 	}
-	return wallOf(instant(s.wall, cmp.Or(s.zone, floating)), cmp.Or(zone, floating))
+	return wallclock.Of(wallclock.Instant(s.wall, cmp.Or(s.zone, floating)), cmp.Or(zone, floating))
 }
 
 // asDay returns the date that a time stands for where whole days are meant: midnight as it is written,
 // or by the clock of the reader's zone. ok is false for other times.
 func (s stamp) asDay(floating *time.Location) (day stamp, ok bool) {
 	for _, wall := range []time.Time{s.wall, s.in(floating, floating)} {
-		if midnight(wall).Equal(wall) {
+		if wallclock.Midnight(wall).Equal(wall) {
 			return stamp{wall: wall, day: true}, true
 		}
 	}
@@ -468,7 +469,7 @@ func (e *event) readStarts(start stamp, floating *time.Location) (series, *docum
 		return sortDates(at), nil
 	}
 	zone := cmp.Or(start.zone, floating)
-	rule, err := newRecurrence(rules[0].Value, start.wall, true, func(t time.Time) time.Time { return wallOf(t, zone) })
+	rule, err := newRecurrence(rules[0].Value, start.wall, true, func(t time.Time) time.Time { return wallclock.Of(t, zone) })
 	if errors.Is(err, errNever) {
 		// DTSTART is the first occurrence all the same.
 		return sortDates(at), nil

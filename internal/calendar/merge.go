@@ -5,6 +5,8 @@ import (
 	"container/heap"
 	"slices"
 	"time"
+
+	"github.com/dcib/dcib/internal/wallclock"
 )
 
 // occurrence is one time that a window is open.
@@ -123,8 +125,8 @@ type occurrences struct {
 	window         *Window
 	starts         func() (time.Time, bool)
 	since          time.Time
-	atStart, atEnd hands  // the clock at starts and at ends
-	exceptions     []Days // those that may still come, by their first day
+	atStart, atEnd *wallclock.Hands // the clock at starts and at ends
+	exceptions     []Days           // those that may still come, by their first day
 	skips          []Skip
 }
 
@@ -135,8 +137,8 @@ func (p *Pet) occurrences(index int, exceptions []Days, since, until time.Time) 
 	zone := cmp.Or(w.zone, p.Zone)
 	return &occurrences{
 		index: index, window: w, since: since, exceptions: exceptions, skips: p.Skips,
-		atStart: hands{zone: zone}, atEnd: hands{zone: zone},
-		starts: w.starts.from(wallOf(since.Add(-w.exact), zone).Add(-w.nominal), wallOf(until, zone)),
+		atStart: wallclock.NewHands(zone), atEnd: wallclock.NewHands(zone),
+		starts: w.starts.from(wallclock.Of(since.Add(-w.exact), zone).Add(-w.nominal), wallclock.Of(until, zone)),
 	}
 }
 
@@ -151,11 +153,11 @@ func (o *occurrences) next(m *merger) bool {
 		if o.window.excluded(wall) || o.excepted(wall) {
 			continue
 		}
-		o.end = o.atEnd.instant(wall.Add(o.window.nominal)).Add(o.window.exact)
+		o.end = o.atEnd.Instant(wall.Add(o.window.nominal)).Add(o.window.exact)
 		if !o.end.After(o.since) {
 			continue
 		}
-		o.start = o.atStart.instant(wall)
+		o.start = o.atStart.Instant(wall)
 		if !o.start.Before(o.end) || slices.ContainsFunc(o.skips, func(s Skip) bool { return s.has(o.start) }) {
 			continue
 		}
@@ -169,7 +171,7 @@ func (o *occurrences) excepted(wall time.Time) bool {
 	if len(o.exceptions) == 0 {
 		return false
 	}
-	day := midnight(wall)
+	day := wallclock.Midnight(wall)
 	for len(o.exceptions) > 0 && o.exceptions[0].Last.Before(day) {
 		o.exceptions = o.exceptions[1:]
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/teambition/rrule-go"
 
 	"github.com/dcib/dcib/internal/document"
+	"github.com/dcib/dcib/internal/wallclock"
 )
 
 // recurrence starts by a rule of RFC 5545, section 3.3.10, on wall-clock times; the zone's rules come
@@ -244,7 +245,7 @@ func (r *recurrence) intervals(at time.Time) int {
 // interval.)
 func (r *recurrence) interval(n int) time.Time {
 	n *= r.option.Interval
-	begin := midnight(r.start)
+	begin := wallclock.Midnight(r.start)
 	switch r.option.Freq {
 	case rrule.DAILY:
 		return begin.AddDate(0, 0, n)

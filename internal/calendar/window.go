@@ -3,6 +3,8 @@ package calendar
 import (
 	"slices"
 	"time"
+
+	"github.com/dcib/dcib/internal/wallclock"
 )
 
 // Bounds on windows, so that looking ahead stays cheap.
@@ -33,7 +35,7 @@ func (w Window) String() string { return w.text }
 func (w *Window) length() time.Duration { return w.nominal + w.exact }
 
 func (w *Window) excluded(wall time.Time) bool {
-	return in(w.not, wall) || len(w.notDays) > 0 && in(w.notDays, midnight(wall))
+	return in(w.not, wall) || len(w.notDays) > 0 && in(w.notDays, wallclock.Midnight(wall))
 }
 
 // in reports whether sorted times have one.
@@ -59,7 +61,7 @@ type weekly struct {
 func (weekly) daily() int { return 1 }
 
 func (s weekly) from(first, limit time.Time) func() (time.Time, bool) {
-	day := midnight(first)
+	day := wallclock.Midnight(first)
 	return func() (time.Time, bool) {
 		for ; !day.After(limit); day = day.Add(24 * time.Hour) {
 			if at := day.Add(s.at); s.days[day.Weekday()] && !at.Before(first) && !at.After(limit) {

@@ -10,6 +10,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/dcib/dcib/internal/document"
+	"github.com/dcib/dcib/internal/wallclock"
 )
 
 // Bounds on what is read, so that nobody's text can hurt who reads it.
@@ -268,7 +269,7 @@ func (r *reader) rule(at string, node *yaml.Node, parts map[string]*yaml.Node, z
 	if len(r.Problems) > before {
 		return Window{}, false
 	}
-	starts, err := newRecurrence(rule, start, false, func(t time.Time) time.Time { return wallOf(t, zone) })
+	starts, err := newRecurrence(rule, start, false, func(t time.Time) time.Time { return wallclock.Of(t, zone) })
 	if err != nil {
 		r.Add(parts["rrule"], at+".rrule", document.Quote(rule)+" "+err.Error(), "")
 		return Window{}, false

@@ -79,7 +79,7 @@ type transition struct {
 
 const (
 	maxTransitions = 2000           // of one part of a VTIMEZONE
-	maxOffset      = 16 * time.Hour // see instant
+	maxOffset      = 16 * time.Hour // see wallclock.Instant
 )
 
 // makeZone makes a zone of a VTIMEZONE (RFC 5545, section 3.6.5); nil when its parts cannot be read.
