@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,7 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dcib/dcib/internal/calendar"
+	"github.com/dcib/dcib/internal/document"
 	"github.com/dcib/dcib/internal/timetable"
+	"github.com/dcib/dcib/internal/wallclock"
 )
 
 // maxPetsDays is how many days dcib pets shows at most.
@@ -45,7 +48,11 @@ drains begin, is for the actions list-pets and plan.`,
 			}
 			pets, err := calendar.Parse(text)
 			if err != nil {
-				return fmt.Errorf("cannot use the pets of %s:\n  %s", args[0], strings.ReplaceAll(err.Error(), "; ", "\n  "))
+				lines := []string{err.Error()}
+				if problems := (document.Problems{}); errors.As(err, &problems) {
+					lines = problems.Lines()
+				}
+				return fmt.Errorf("cannot use the pets of %s:\n  %s", args[0], strings.Join(lines, "\n  "))
 			}
 			table := timetable.Table{First: time.Now(), Days: days, Busy: "its own work", Free: "lends"}
 			where := time.UTC
@@ -53,21 +60,24 @@ drains begin, is for the actions list-pets and plan.`,
 				where = pets[0].Zone
 			}
 			if zone != "" {
-				if where, err = time.LoadLocation(zone); err != nil || zone == "Local" {
+				if where = calendar.Zone(zone); where == nil {
 					return usagef("cannot show pets: --zone is %q: wanted a zone of the IANA database, such as Europe/Berlin", zone)
 				}
 			}
 			table.First = table.First.In(where)
 			if from != "" {
-				if table.First, err = time.ParseInLocation(time.DateOnly, from, where); err != nil {
+				day, err := time.Parse(time.DateOnly, from)
+				if err != nil {
 					return usagef("cannot show pets: --from is %q: wanted a date such as 2026-03-29", from)
 				}
+				table.First = wallclock.Instant(day, where)
 			}
+			all := table.Span()
 			shown := []petSpans{}
 			for _, p := range pets {
 				one := petSpans{Pet: p.Name, Spans: []petSpan{}}
 				row := timetable.Row{Name: p.Name}
-				for _, s := range p.Between(table.Span().From, table.Span().To) {
+				for _, s := range p.Between(all.From, all.To) {
 					one.Spans = append(one.Spans, petSpan{s.Start.In(where), s.End.In(where), s.Return.In(where), s.Windows})
 					row.Busy = append(row.Busy, timetable.Span{From: s.Start, To: s.End})
 				}

@@ -51,7 +51,11 @@ type Problems []Problem
 const maxShown = 20
 
 // Error lists the first of them.
-func (ps Problems) Error() string {
+func (ps Problems) Error() string { return strings.Join(ps.Lines(), "; ") }
+
+// Lines returns the first of them, each as one line, and a line that says how many more there are. A
+// problem may itself have "; " in it, such as a rule that it quotes.
+func (ps Problems) Lines() []string {
 	var lines []string
 	for i, p := range ps {
 		if i == maxShown {
@@ -60,7 +64,7 @@ func (ps Problems) Error() string {
 		}
 		lines = append(lines, p.String())
 	}
-	return strings.Join(lines, "; ")
+	return lines
 }
 
 // Err gives the problems as an error in the order of lines, and of paths where no line is

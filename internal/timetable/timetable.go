@@ -5,8 +5,11 @@ package timetable
 import (
 	"encoding/xml"
 	"fmt"
+	"sort"
 	"strings"
 	"time"
+
+	"github.com/dcib/dcib/internal/wallclock"
 )
 
 // Row is one thing and when it is busy.
@@ -33,21 +36,46 @@ const (
 	perLine   = 7  // days beside each other
 )
 
-// midnight is the beginning of a day of the table, or what the clock shows first on it.
-func (t Table) midnight(day int) time.Time { return t.at(day, 0) }
-
-func (t Table) at(day, hour int) time.Time {
-	y, m, d := t.First.Date()
-	return time.Date(y, m, d+day, hour, 0, 0, 0, t.First.Location())
+// grid is where the days of a table begin.
+type grid struct {
+	zone  *time.Location
+	days  []time.Time // midnights by the clock, as wallclock has them; the last is no longer shown
+	begin []time.Time // the moments at which they begin: a midnight that is skipped is when the clock shows more
 }
 
+// grid returns where the days of the table begin. A day that the zone left out is none of them.
+func (t Table) grid() grid {
+	g := grid{zone: t.First.Location()}
+	y, m, d := t.First.Date()
+	for day := time.Date(y, m, d, 0, 0, 0, 0, time.UTC); len(g.days) <= max(0, t.Days); day = day.AddDate(0, 0, 1) {
+		if at := wallclock.Instant(day, g.zone); at.Before(wallclock.Instant(day.AddDate(0, 0, 1), g.zone)) {
+			g.days, g.begin = append(g.days, day), append(g.begin, at)
+		}
+	}
+	return g
+}
+
+// cell returns a mark's part of a day.
+func (g grid) cell(day, n int) Span {
+	at := func(hour int) time.Time {
+		return wallclock.Instant(g.days[day].Add(time.Duration(hour)*time.Hour), g.zone)
+	}
+	return Span{at(n * 24 / cells), at((n + 1) * 24 / cells)}
+}
+
+func (g grid) span() Span { return Span{g.begin[0], g.begin[len(g.begin)-1]} }
+
 // Span is all the time that the table shows.
-func (t Table) Span() Span { return Span{t.midnight(0), t.midnight(t.Days)} }
+func (t Table) Span() Span { return t.grid().span() }
 
 // within is how much of a stretch is busy.
 func (r Row) within(s Span) time.Duration {
 	var sum time.Duration
-	for _, b := range r.Busy {
+	first := sort.Search(len(r.Busy), func(i int) bool { return r.Busy[i].To.After(s.From) })
+	for _, b := range r.Busy[first:] {
+		if !b.From.Before(s.To) {
+			break
+		}
 		if part := b.clip(s); part.To.After(part.From) {
 			sum += part.To.Sub(part.From)
 		}
@@ -80,11 +108,12 @@ func (t Table) Text() string {
 		return ""
 	}
 	var b strings.Builder
+	g := t.grid()
 	for week := 0; week < t.Days; week += perLine {
 		days := min(perLine, t.Days-week)
 		fmt.Fprintf(&b, "%-*s", nameWidth, "")
 		for day := week; day < week+days; day++ {
-			fmt.Fprintf(&b, " %-*s", cells, t.midnight(day).Format("Mon _2"))
+			fmt.Fprintf(&b, " %-*s", cells, g.days[day].Format("Mon _2"))
 		}
 		trim(&b)
 		for _, r := range t.Rows {
@@ -92,7 +121,7 @@ func (t Table) Text() string {
 			for day := week; day < week+days; day++ {
 				b.WriteByte(' ')
 				for cell := range cells {
-					s := Span{t.at(day, cell*24/cells), t.at(day, (cell+1)*24/cells)}
+					s := g.cell(day, cell)
 					b.WriteRune(mark(r.within(s), s.To.Sub(s.From)))
 				}
 			}
@@ -154,16 +183,14 @@ const (
 // SVG draws the table as a picture in which every busy stretch stands where it is, with its
 // times to read when one points at it.
 func (t Table) SVG() string {
-	all := t.Span()
+	g := t.grid()
+	all := g.span()
 	// What the marks mean needs the width of three days.
 	width, height := left+max(t.Days, 4)*dayWidth+10, top+len(t.Rows)*rowHeight+bottom
 	// Days are equally wide, also those on which clocks change.
 	x := func(at time.Time) float64 {
-		day := 0
-		for day < t.Days-1 && !at.Before(t.midnight(day+1)) {
-			day++
-		}
-		from, to := t.midnight(day), t.midnight(day+1)
+		day := min(sort.Search(t.Days, func(day int) bool { return at.Before(g.begin[day+1]) }), t.Days-1)
+		from, to := g.begin[day], g.begin[day+1]
 		return left + dayWidth*(float64(day)+float64(at.Sub(from))/float64(to.Sub(from)))
 	}
 	var b strings.Builder
@@ -171,7 +198,7 @@ func (t Table) SVG() string {
 	line(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="%s" font-size="13" fill="%s">`, width, height, pictureFont, colourText)
 	line(`  <rect width="%d" height="%d" fill="#ffffff"/>`, width, height)
 	for day := range t.Days {
-		line(`  <text x="%d" y="22">%s</text>`, left+day*dayWidth+4, t.midnight(day).Format("Mon 2 Jan"))
+		line(`  <text x="%d" y="22">%s</text>`, left+day*dayWidth+4, g.days[day].Format("Mon 2 Jan"))
 	}
 	for i, r := range t.Rows {
 		y := top + i*rowHeight + (rowHeight-barHeight)/2

@@ -75,6 +75,30 @@ func TestClocksChange(t *testing.T) {
 	assert.Equal(t, 25*time.Hour, autumn.Span().To.Sub(autumn.Span().From))
 }
 
+// Where midnight is skipped, and where a day is left out, each day is shown once, under its own name.
+func TestSkippedMidnights(t *testing.T) {
+	for _, c := range []struct{ zone, first, want, from, to string }{
+		{"America/Santiago", "2026-09-06", "Sun  6   Mon  7   Tue  8", "2026-09-06 01:00", "2026-09-09 00:00"},
+		{"America/Havana", "2026-03-08", "Sun  8   Mon  9   Tue 10", "2026-03-08 01:00", "2026-03-11 00:00"},
+		{"Atlantic/Azores", "2026-03-28", "Sat 28   Sun 29   Mon 30", "2026-03-28 00:00", "2026-03-31 00:00"},
+		{"America/Sao_Paulo", "2018-11-03", "Sat  3   Sun  4   Mon  5", "2018-11-03 00:00", "2018-11-06 00:00"},
+		{"Pacific/Apia", "2011-12-29", "Thu 29   Sat 31   Sun  1", "2011-12-29 00:00", "2012-01-02 00:00"},
+		{"Asia/Beirut", "2026-03-29", "Sun 29   Mon 30   Tue 31", "2026-03-29 01:00", "2026-04-01 00:00"},
+	} {
+		t.Run(c.zone, func(t *testing.T) {
+			zone, err := time.LoadLocation(c.zone)
+			require.NoError(t, err)
+			day, err := time.ParseInLocation("2006-01-02 15:04", c.first+" 12:00", zone)
+			require.NoError(t, err)
+			table := timetable.Table{First: day, Days: 3, Rows: []timetable.Row{{Name: "p"}}}
+			header, _, _ := strings.Cut(table.Text(), "\n")
+			assert.Equal(t, c.want, strings.TrimSpace(header))
+			const layout = "2006-01-02 15:04"
+			assert.Equal(t, []string{c.from, c.to}, []string{table.Span().From.Format(layout), table.Span().To.Format(layout)})
+		})
+	}
+}
+
 // A picture is well-formed XML, whatever the names, and every bar lies in the table.
 func TestSVG(t *testing.T) {
 	first := table(t, "2026-03-27", 1).First
