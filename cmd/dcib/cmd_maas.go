@@ -40,7 +40,7 @@ could read. With the charm:
 	cmd.PersistentFlags().StringVar(&m.url, "url", "", "MAAS's address, like http://maas.example:5240/MAAS")
 	cmd.PersistentFlags().StringVar(&m.keyFile, "api-key-file", "", "a file with the API key; - for the standard input")
 	cmd.PersistentFlags().StringVar(&m.format, "format", "text", "text or json")
-	cmd.AddCommand(newMaasMachinesCmd(&m), newMaasApplyCmd(&m), newMaasCommissionCmd(&m), newMaasDeployCmd(&m))
+	cmd.AddCommand(newMaasMachinesCmd(&m), newMaasApplyCmd(&m), newMaasCheckCmd(&m), newMaasCommissionCmd(&m), newMaasDeployCmd(&m))
 	return cmd
 }
 

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
-	"github.com/dcib/dcib/internal/document"
 	"github.com/dcib/dcib/internal/maas/fleet"
 )
 
@@ -27,41 +25,9 @@ and their traits; FILE may then be left out.
 The format of the declaration is in docs/reference/machines.md.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
-			if len(files) == 0 && pets == "" {
-				return usagef("cannot tell what machines are to be like: give a declaration, or --pets")
-			}
-			var declared fleet.Declaration
-			var wanted []fleet.Pet
-			from := append(files, pets)
-			if m.keyFile == "-" {
-				from = append(from, "-")
-			}
-			inputs := 0
-			for _, path := range from {
-				if path == "-" {
-					inputs++
-				}
-			}
-			if inputs > 1 {
-				return usagef("cannot read two things from the standard input: name files for all but one")
-			}
-			if len(files) > 0 {
-				text, err := readFile(cmd.InOrStdin(), files[0])
-				if err != nil {
-					return usagef("cannot read the declaration: %w", err)
-				}
-				if declared, err = fleet.Parse(text); err != nil {
-					return said(cmd, "the declaration", files[0], err)
-				}
-			}
-			if pets != "" {
-				text, err := readFile(cmd.InOrStdin(), pets)
-				if err != nil {
-					return usagef("cannot read the pets: %w", err)
-				}
-				if wanted, err = fleet.ParsePets(text); err != nil {
-					return fmt.Errorf("cannot use the pets in %s: %w", pets, err)
-				}
+			declared, wanted, err := m.declaration(cmd, files, pets)
+			if err != nil {
+				return err
 			}
 			c, err := m.open(cmd)
 			if err != nil {
@@ -113,18 +79,6 @@ The format of the declaration is in docs/reference/machines.md.`,
 	cmd.Flags().StringVar(&pets, "pets", "", "a file with the pets that pet-scheduler takes, whose machines are tagged")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "show what would be done, and do nothing")
 	return cmd
-}
-
-// said shows what is wrong with a declaration, each thing on a line of its own.
-func said(cmd *cobra.Command, what, path string, err error) error {
-	var problems document.Problems
-	if !errors.As(err, &problems) {
-		return err
-	}
-	for _, p := range problems {
-		fmt.Fprint(cmd.ErrOrStderr(), fleet.Item(path+":", p.String()))
-	}
-	return fmt.Errorf("cannot use %s: %d problem(s)", what, len(problems))
 }
 
 // maasApplied is what came of a declaration, as programs read it.

@@ -24,6 +24,7 @@ func TestSignalsEndVerbs(t *testing.T) {
 		"pets":    {"pets", "-"},
 		"lint":    {"lint", "-"},
 		"profile": {"profile", "-"},
+		"check":   {"maas", "check", "-"},
 		"apply":   {"maas", "apply", "-"},
 		"key":     {"maas", "machines", "--api-key-file", "-"},
 		"deploy":  {"maas", "deploy", "--user-data", "-", "x"},

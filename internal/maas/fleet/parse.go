@@ -49,9 +49,13 @@ type Match struct {
 
 // Fits tells whether a machine is meant.
 func (m Match) Fits(one Machine) bool {
-	for pattern, value := range map[*string]string{&m.Hostname: one.Hostname, &m.Pool: one.Pool, &m.Zone: one.Zone, &m.Architecture: one.Architecture} {
-		// MAAS's architectures are amd64/generic: who writes amd64 means any of them.
-		if value, _, _ = strings.Cut(value, "/"); *pattern != "" && !glob(*pattern, value) {
+	architecture := one.Architecture
+	if !strings.Contains(m.Architecture, "/") {
+		// MAAS's architectures are amd64/generic: amd64 means any of them.
+		architecture, _, _ = strings.Cut(architecture, "/")
+	}
+	for pattern, value := range map[*string]string{&m.Hostname: one.Hostname, &m.Pool: one.Pool, &m.Zone: one.Zone, &m.Architecture: architecture} {
+		if *pattern != "" && !glob(*pattern, value) {
 			return false
 		}
 	}
@@ -209,11 +213,51 @@ func (r *reader) tags(at string, node *yaml.Node) []WantedTag {
 			return
 		}
 		r.mapping(at, value, map[string]func(string, *yaml.Node){
-			"comment": free(&tag.Comment), "definition": free(&tag.Definition), "kernel-options": free(&tag.KernelOptions),
+			"comment": free(&tag.Comment), "kernel-options": free(&tag.KernelOptions),
+			"definition": func(at string, n *yaml.Node) {
+				free(&tag.Definition)(at, n)
+				if tag.Definition != nil {
+					if open := unclosed(*tag.Definition); open != "" {
+						r.Add(n, at, "is "+document.Quote(*tag.Definition)+", in which "+open+" has no counterpart", "an XPath expression")
+					}
+				}
+			},
 		})
 		all = append(all, tag)
 	})
 	return all
+}
+
+// unclosed returns the first bracket or quote of an XPath expression that has no counterpart;
+// empty where all have one. MAAS checks the rest.
+func unclosed(xpath string) string {
+	closes := map[rune]rune{']': '[', ')': '('}
+	var open []rune
+	var quote rune
+	for _, c := range xpath {
+		switch {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '"' || c == '\'':
+			quote = c
+		case c == '[' || c == '(':
+			open = append(open, c)
+		case closes[c] != 0:
+			if len(open) == 0 || open[len(open)-1] != closes[c] {
+				return string(c)
+			}
+			open = open[:len(open)-1]
+		}
+	}
+	switch {
+	case quote != 0:
+		return string(quote)
+	case len(open) > 0:
+		return string(open[len(open)-1])
+	}
+	return ""
 }
 
 func (r *reader) group(at string, node *yaml.Node) Group {
@@ -245,10 +289,29 @@ func (r *reader) group(at string, node *yaml.Node) Group {
 		},
 		"storage": func(at string, n *yaml.Node) { g.Storage = r.storage(at, n) },
 	})
+	r.ports(at, node, g)
 	if !matched && node.Kind == yaml.MappingNode {
 		r.Add(node, at, "has no match", `which machines are meant, such as match: {hostname: "node*"}`)
 	}
 	return g
+}
+
+// ports adds a problem where an interface is in two bonds, or in a bond and in a bridge.
+func (r *reader) ports(at string, node *yaml.Node, g Group) {
+	bond := map[string]string{}
+	for i, b := range g.Bonds {
+		for _, name := range b.Interfaces {
+			if other, ok := bond[name]; ok && name != "" {
+				r.Add(node, fmt.Sprintf("%s.bonds[%d].interfaces", at, i), "has "+document.Quote(name)+", which bond "+document.Quote(other)+" has", "each interface once")
+			}
+			bond[name] = b.Name
+		}
+	}
+	for i, b := range g.Bridges {
+		if other, ok := bond[b.On.Name]; ok && b.On.Name != "" {
+			r.Add(node, fmt.Sprintf("%s.bridges[%d].on", at, i), "is "+document.Quote(b.On.Name)+", which is in a bond", "the bond, "+document.Quote(other))
+		}
+	}
 }
 
 func (r *reader) match(at string, node *yaml.Node) Match {
@@ -267,6 +330,11 @@ func (r *reader) match(at string, node *yaml.Node) Match {
 		"tags":     func(at string, n *yaml.Node) { m.Tags = r.names(at, n, isTag, wantTag) },
 		"not-tags": func(at string, n *yaml.Node) { m.NotTags = r.names(at, n, isTag, wantTag) },
 	})
+	for _, tag := range m.Tags {
+		if tag != "" && slices.Contains(m.NotTags, tag) {
+			r.Add(node, at, "has "+document.Quote(tag)+" in tags and in not-tags, so that no machine fits", "one of them")
+		}
+	}
 	if node.Kind == yaml.MappingNode && len(node.Content) == 0 {
 		r.Add(node, at, "is empty", `which machines are meant; hostname: "*" is all`)
 	}
@@ -300,10 +368,11 @@ func (r *reader) bond(at string, node *yaml.Node) Bond {
 
 func (r *reader) bridge(at string, node *yaml.Node) Bridge {
 	b := Bridge{Mode: "auto", Params: map[string]string{}}
+	var inside []func(netip.Prefix) // checks of the addresses, for when the subnet was read
 	r.mapping(at, node, map[string]func(string, *yaml.Node){
 		"name":   func(at string, n *yaml.Node) { b.Name = r.name(at, n, isLink, wantLink) },
 		"on":     func(at string, n *yaml.Node) { b.On = r.on(at, n) },
-		"subnet": func(at string, n *yaml.Node) { b.Subnet = r.text(at, n, wantSubnet) },
+		"subnet": func(at string, n *yaml.Node) { b.Subnet = r.subnet(at, n) },
 		"mode":   func(at string, n *yaml.Node) { b.Mode = strings.ReplaceAll(r.choice(at, n, linkModes), "-", "_") },
 		"addresses": func(at string, n *yaml.Node) {
 			b.Addresses = map[string]string{}
@@ -314,7 +383,20 @@ func (r *reader) bridge(at string, node *yaml.Node) Bridge {
 				if text != "" && err != nil {
 					r.Add(value, at+"."+key.Value, "is "+document.Quote(text), want)
 				}
+				for other, used := range b.Addresses {
+					if err == nil && used == address.String() {
+						r.Add(value, at+"."+key.Value, "is "+document.Quote(text)+", as that of "+other, "another")
+					}
+				}
 				b.Addresses[key.Value] = address.String()
+				if err == nil {
+					at := at + "." + key.Value
+					inside = append(inside, func(subnet netip.Prefix) {
+						if !subnet.Contains(address) {
+							r.Add(value, at, "is "+document.Quote(text), "an address in "+subnet.Masked().String())
+						}
+					})
+				}
 			})
 		},
 		"type": func(at string, n *yaml.Node) { b.Params["bridge_type"] = r.choice(at, n, []string{"standard", "ovs"}) },
@@ -322,6 +404,11 @@ func (r *reader) bridge(at string, node *yaml.Node) Bridge {
 		"mtu":  func(at string, n *yaml.Node) { b.Params["mtu"] = r.number(at, n, 552, 65535) },
 	})
 	r.needs(at, node, "name", wantLink)
+	if subnet, err := netip.ParsePrefix(b.Subnet); err == nil {
+		for _, check := range inside {
+			check(subnet)
+		}
+	}
 	if b.Addresses != nil && b.Mode != "static" {
 		r.Add(node, at, "has addresses, but its mode is "+strings.ReplaceAll(b.Mode, "_", "-"), "mode: static")
 	}
@@ -329,6 +416,20 @@ func (r *reader) bridge(at string, node *yaml.Node) Bridge {
 }
 
 const wantSubnet = "a subnet by its CIDR or its name in MAAS, such as 10.0.0.0/24"
+
+// subnet reads a subnet's CIDR or name. What looks like a CIDR has to be one that MAAS can have.
+func (r *reader) subnet(at string, node *yaml.Node) string {
+	text := r.text(at, node, wantSubnet)
+	address, bits, ok := strings.Cut(text, "/")
+	if _, err := netip.ParseAddr(address); !ok || err != nil || strings.Trim(bits, "0123456789") != "" {
+		return text
+	}
+	if _, err := netip.ParsePrefix(text); err != nil {
+		r.Add(node, at, "is "+document.Quote(text), wantSubnet)
+		return ""
+	}
+	return text
+}
 
 func (r *reader) on(at string, node *yaml.Node) On {
 	var o On
@@ -340,7 +441,7 @@ func (r *reader) on(at string, node *yaml.Node) On {
 	}
 	r.mapping(at, node, map[string]func(string, *yaml.Node){
 		"fabric": func(at string, n *yaml.Node) { o.Fabric = r.text(at, n, "a fabric's name in MAAS") },
-		"subnet": func(at string, n *yaml.Node) { o.Subnet = r.text(at, n, wantSubnet) },
+		"subnet": func(at string, n *yaml.Node) { o.Subnet = r.subnet(at, n) },
 	})
 	if len(node.Content) != 2 {
 		r.Add(node, at, fmt.Sprintf("has %d keys", len(node.Content)/2), "fabric or subnet")

@@ -75,9 +75,31 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// A name that has a slash in it is no CIDR, and an architecture may be written as MAAS has it.
+func TestParseTakes(t *testing.T) {
+	d, err := fleet.Parse([]byte("tags: {a: {definition: '//node[contains(@id, \"]\")]'}}\nmachines:\n" +
+		"- match: {architecture: amd64/generic}\n  bridges:\n  - {name: br0, subnet: rack/7, mode: static, addresses: {a: 10.0.1.5}}\n" +
+		"- match: {architecture: amd64}\n- match: {architecture: amd64/hwe}\n"))
+	require.NoError(t, err)
+	one := fleet.Machine{Architecture: "amd64/generic"}
+	require.True(t, d.Groups[0].Match.Fits(one))
+	require.True(t, d.Groups[1].Match.Fits(one))
+	require.False(t, d.Groups[2].Match.Fits(one))
+}
+
 func TestParseRefuses(t *testing.T) {
 	group := func(lines string) string { return "machines:\n- match: {hostname: a}\n" + lines }
 	for text, want := range map[string]string{
+		group("  bridges:\n  - name: br0\n    mode: static\n    addresses: {a: 10.0.1.5}\n    subnet: 10.0.0.0/24"): `line 6: machines[0].bridges[0].addresses.a is "10.0.1.5", wanted an address in 10.0.0.0/24`,
+		group("  bridges:\n  - {name: br0, mode: static, addresses: {a: 10.0.0.5, b: 10.0.0.5}}"):                   `line 4: machines[0].bridges[0].addresses.b is "10.0.0.5", as that of a, wanted another`,
+		group("  bridges:\n  - {name: br0, subnet: 10.0.0.0/33}"):                                                   `line 4: machines[0].bridges[0].subnet is "10.0.0.0/33", wanted a subnet`,
+		group("  bridges:\n  - {name: br0, on: {subnet: 'fd00::/129'}}"):                                            `line 4: machines[0].bridges[0].on.subnet is "fd00::/129"`,
+		"machines:\n- match: {tags: [x], not-tags: [x]}":                                                            `line 2: machines[0].match has "x" in tags and in not-tags`,
+		"tags:\n  a: {definition: '//node['}":                                                                       `line 2: tags.a.definition is "//node[", in which [ has no counterpart`,
+		"tags:\n  a: {definition: '//node)'}":                                                                       `line 2: tags.a.definition is "//node)", in which ) has no counterpart`,
+		"tags:\n  a: {definition: '//node[@id=\"]'}":                                                                `in which " has no counterpart`,
+		group("  bonds:\n  - {name: b0, interfaces: [a, b]}\n  - {name: b1, interfaces: [b, c]}"):                   `machines[0].bonds[1].interfaces has "b", which bond "b0" has, wanted each interface once`,
+		group("  bonds:\n  - {name: b0, interfaces: [a, b]}\n  bridges:\n  - {name: br0, on: b}"):                   `machines[0].bridges[0].on is "b", which is in a bond, wanted the bond, "b0"`,
 		"machines: [":                         "line 1: the text is not YAML",
 		"a: b\n---\nc: d":                     "line 2: a second YAML document begins, wanted one",
 		"\xff":                                "line 1: the text is not in UTF-8",

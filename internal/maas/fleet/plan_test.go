@@ -175,7 +175,7 @@ func TestWhatCannotBe(t *testing.T) {
 	bare := machine(2, "Ready")
 	bare.Interfaces, bare.Disks = nil, nil
 	r := region(busy, bare)
-	r.Subnets = append(r.Subnets, maastest.Subnet{ID: 3, CIDR: "10.2.0.0/24", VLAN: 5001})
+	r.Subnets = append(r.Subnets, maastest.Subnet{ID: 3, Name: "second", CIDR: "10.2.0.0/24", VLAN: 5001})
 	r.Tags, r.TagInfo = map[string][]string{"auto": {}}, map[string]maastest.Tag{"auto": {Definition: "//node"}}
 	c := serve(t, r)
 	for declared, want := range map[string]string{
@@ -190,7 +190,7 @@ func TestWhatCannotBe(t *testing.T) {
 		"bridges: [{name: br0, on: {fabric: lab}, mode: dhcp}]":                                                       "node1: bridge br0 is to be on the interface on fabric lab: there is none: name one (on: eno1)",
 		"bridges: [{name: br0, on: {subnet: 10.0.0.1/24}}]":                                                           "node1: bridge br0 is to be on the interface on subnet 10.0.0.1/24: there are eno1 and eno2: name one (on: eno1)",
 		"bridges: [{name: br9, on: eno3, mode: link-up}]":                                                             "node1: br9 is to have no address, and has a link to 10.1.0.0/24 (auto): take it away in MAAS",
-		"bridges: [{name: br0, subnet: 10.0.0.0/24, mode: static, addresses: {node1: 10.2.0.1}}]":                     "node1: bridge br0 is to have 10.2.0.1, which is not in subnet 10.0.0.0/24",
+		"bridges: [{name: br0, subnet: second, mode: static, addresses: {node1: 10.0.0.7}}]":                          "node1: bridge br0 is to have 10.0.0.7, which is not in subnet 10.2.0.0/24",
 		"bonds: [{name: b0, interfaces: [eno2, eno3]}]":                                                               "node1: eno3 is in br9 already, and cannot be in bond b0: delete that in MAAS, or declare it so",
 		"bonds: [{name: b0, interfaces: [eno2, eno4]}]":                                                               "node1: the interfaces of bond b0 (eno2 and eno4) are on different VLANs: put them on one in MAAS",
 		"bonds: [{name: b0, interfaces: [eno2, eth7]}]":                                                               "node1: has no interface eth7 for bond b0: it has eno1, eno2, eno3 and eno4",

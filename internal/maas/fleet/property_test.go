@@ -110,7 +110,11 @@ func TestAppliedPlansToNothing(t *testing.T) {
 		r := drawRegion(rt)
 		text := drawDeclaration(rt)
 		d, err := fleet.Parse([]byte(text))
-		require.NoError(rt, err, text)
+		if err != nil {
+			// What is left of it was drawn sensible: only these two can be told without MAAS.
+			require.Regexp(rt, "wanted an address in|wanted the bond", err, text)
+			return
+		}
 		var pets []fleet.Pet
 		for n := range rapid.IntRange(0, 3).Draw(rt, "pets") {
 			pets = append(pets, fleet.Pet{Hostname: fmt.Sprintf("node%d", n), Traits: []string{some(rt, "trait", "gpu", "big.memory", "a")}})
