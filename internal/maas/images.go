@@ -34,7 +34,8 @@ func ParseSelection(text string) (Selection, error) {
 }
 
 // Select has MAAS know that it is to have these images, from its first source, and tells
-// whether anything changed. Selections that it has besides stay.
+// whether anything changed. Selections that it has besides stay. MAAS refuses (400) an image that it has
+// not found in the source's stream yet; the others are selected all the same.
 func (c *Client) Select(ctx context.Context, want []Selection) (changed bool, err error) {
 	var sources []struct {
 		ID int `json:"id"`
@@ -53,6 +54,7 @@ func (c *Client) Select(ctx context.Context, want []Selection) (changed bool, er
 	if err := c.do(ctx, http.MethodGet, path, nil, nil, &has); err != nil {
 		return false, err
 	}
+	var refused error
 	for _, s := range want {
 		form := url.Values{"os": {s.OS}, "release": {s.Release}, "arches": s.Arches, "subarches": {"*"}, "labels": {"*"}}
 		method, at, missing := http.MethodPost, path, true
@@ -70,12 +72,20 @@ func (c *Client) Select(ctx context.Context, want []Selection) (changed bool, er
 		if !missing {
 			continue
 		}
-		if err := c.do(ctx, method, at, nil, form, nil); err != nil {
-			return changed, fmt.Errorf("cannot select image %s: %w", s, err)
+		err := c.do(ctx, method, at, nil, form, nil)
+		if err != nil {
+			err = fmt.Errorf("cannot select image %s: %w", s, err)
 		}
-		changed = true
+		switch {
+		case err == nil:
+			changed = true
+		case !IsStatus(err, http.StatusBadRequest):
+			return changed, err
+		case refused == nil:
+			refused = err
+		}
 	}
-	return changed, nil
+	return changed, refused
 }
 
 // Import has MAAS fetch the images that are selected. It returns at once; see Importing.

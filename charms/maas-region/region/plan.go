@@ -167,9 +167,10 @@ func leaving(f Facts) charm.Plan[*World] {
 	return p
 }
 
-// leading is what the leader does once the region answers.
+// leading is what the leader does once the region answers. Racks need nothing of what MAAS may
+// refuse, so they come first; what MAAS may refuse is tried each by itself.
 func leading(f Facts) []charm.Step[*World] {
-	var steps []charm.Step[*World]
+	steps := enrolling(f)
 	if f.Shared[keyAdmin] != f.Config.Admin {
 		if f.Password == "" {
 			if f.Config.AdminPassword == "" && f.Shared[keyPassword] == "" {
@@ -179,9 +180,28 @@ func leading(f Facts) []charm.Step[*World] {
 		}
 		steps = append(steps, createAdmin{f.Peers, f.Config.Admin, f.Password})
 	}
-	if digest := f.Config.digest(); f.Shared[keySettings] != digest {
-		steps = append(steps, set{f.Peers, digest, f.Config})
+	var asked each
+	settings, images := f.Config.settingsDigest(), f.Config.imagesDigest()
+	if f.Shared[keySettings] != f.Config.digest() || f.Shared[keyImages] != "" { // of an earlier version: one digest for both
+		if f.Shared[keySettings] != settings {
+			asked.of = append(asked.of, []charm.Step[*World]{set{f.Peers, settings, f.Config}})
+		}
 	}
+	if gone := striking(f); len(gone) > 0 {
+		asked.of = append(asked.of, gone)
+	}
+	if f.Shared[keyImages] != images && (images == "" || f.Shared[keySettings] != f.Config.digest() || f.Shared[keyImages] != "") {
+		asked.of = append(asked.of, []charm.Step[*World]{selectImages{f.Peers, images, f.Config}})
+	}
+	if len(asked.of) > 0 {
+		steps = append(steps, asked)
+	}
+	return steps
+}
+
+// enrolling is what the racks of each relation are told.
+func enrolling(f Facts) []charm.Step[*World] {
+	var steps []charm.Step[*World]
 	for _, id := range slices.Sorted(maps.Keys(f.Offers)) {
 		told := f.Offers[id]
 		want := maascontroller.Offer{URL: f.url(), Regions: f.hostnames(), SecretID: told.id}
@@ -194,6 +214,14 @@ func leading(f Facts) []charm.Step[*World] {
 			steps = append(steps, tellRacks{id, want, f.Secret, told})
 		}
 	}
+	if known := f.known(); !maps.Equal(known, f.Known) {
+		steps = append(steps, remember{f.Peers, "remember which racks there are", known})
+	}
+	return steps
+}
+
+// known are the racks that there are or were.
+func (f Facts) known() map[string]Rack {
 	known := maps.Clone(f.Known)
 	for unit, r := range f.Present {
 		if r.SystemID == "" && known[unit].Hostname == r.Hostname {
@@ -201,9 +229,13 @@ func leading(f Facts) []charm.Step[*World] {
 		}
 		known[unit] = r
 	}
-	if !maps.Equal(known, f.Known) {
-		steps = append(steps, remember{f.Peers, "remember which racks there are", known})
-	}
+	return known
+}
+
+// striking deletes the racks whose units have gone.
+func striking(f Facts) []charm.Step[*World] {
+	var steps []charm.Step[*World]
+	known := f.known()
 	stay := maps.Clone(known)
 	for _, unit := range slices.Sorted(maps.Keys(known)) {
 		if _, here := f.Present[unit]; !here {
@@ -229,8 +261,27 @@ func (f Facts) hostnames() []string {
 	return slices.Compact(all)
 }
 
-// digest tells one set of MAAS's settings from another. They are set when the options
-// change, and not each time they are different: an operator may change them in MAAS, too.
+// settingsDigest tells one set of MAAS's settings from another; "" for none. They are set when
+// the options change, and not each time they are different: an operator may change them in
+// MAAS, too.
+func (c Config) settingsDigest() string {
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(c.Settings)) {
+		fmt.Fprintf(&text, "%s=%s\n", name, c.Settings[name])
+	}
+	return digest(text.String())
+}
+
+// imagesDigest is the same for the images.
+func (c Config) imagesDigest() string {
+	var text strings.Builder
+	for _, s := range c.Images {
+		fmt.Fprintln(&text, s)
+	}
+	return digest(text.String())
+}
+
+// digest is that of both, which earlier versions of this charm wrote.
 func (c Config) digest() string {
 	var text strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(c.Settings)) {
@@ -239,10 +290,14 @@ func (c Config) digest() string {
 	for _, s := range c.Images {
 		fmt.Fprintln(&text, s)
 	}
-	if text.Len() == 0 {
+	return digest(text.String())
+}
+
+func digest(text string) string {
+	if text == "" {
 		return ""
 	}
-	sum := sha256.Sum256([]byte(text.String()))
+	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:8])
 }
 
@@ -289,6 +344,12 @@ type (
 		relation, digest string
 		config           Config
 	}
+	selectImages struct {
+		relation, digest string
+		config           Config
+	}
+	// each takes several groups of steps; one that fails keeps no other from being taken.
+	each          struct{ of [][]charm.Step[*World] }
 	makeEnrolment struct{ peers, relation, secret string }
 	tellRacks     struct {
 		relation string

@@ -62,6 +62,7 @@ const (
 	keyPassword = "admin-secret"
 	keyAdmin    = "admin"
 	keySettings = "settings"
+	keyImages   = "images"
 	keyRacks    = "racks"
 
 	keyAddress  = "address"

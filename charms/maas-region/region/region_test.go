@@ -543,6 +543,51 @@ func TestSettings(t *testing.T) {
 	require.Len(t, problems, 1)
 }
 
+// A new MAAS knows no image for some minutes, and one without a way to the stream never does.
+// Nor does a refused setting keep racks from being enrolled, others from being set, or racks
+// that have left in MAAS.
+func TestWhatMAASRefusesKeepsNothingElseFromBeingDone(t *testing.T) {
+	s := ready(t, 1)
+	r := s.relate(maascontroller.Rack{Unit: "maas-rack/0", FQDN: "rack0", SystemID: "aaa"})
+	s.maas.Unread = true
+	config := s.juju.Config["maas-region"]
+	config["boot-resources"], config["ntp-servers"], config["http-proxy"] = "ubuntu/noble/amd64", "ntp.example", "http://proxy.example:3128"
+	s.settle()
+	unit := s.juju.Units[unit0]
+	require.Equal(t, "waiting", unit.Status, unit.Message)
+	require.Contains(t, unit.Message, "MAAS does not know an image of option boot-resources yet")
+	require.NotEmpty(t, r.Databags["maas-region"]["maas_secret_id"], "the rack is told")
+	require.Equal(t, "ntp.example", s.maas.Config["ntp_servers"])
+	s.maas.Config["ntp_servers"] = "by hand"
+
+	s.maas.Refuses = map[string]bool{"http_proxy": true}
+	config["http-proxy"], config["dns-forwarders"] = "http://other.example:3128", "1.1.1.1"
+	s.stopped("rack0")
+	s.juju.RemoveUnit("maas-rack/0")
+	s.settle()
+	require.Equal(t, "blocked", unit.Status, unit.Message)
+	require.Contains(t, unit.Message, "cannot set http_proxy")
+	require.Equal(t, "1.1.1.1", s.maas.Config["upstream_dns"])
+	require.Empty(t, s.maas.Racks, "struck off")
+	s.maas.Refuses, s.maas.Unread = nil, false
+	s.settle()
+	require.Equal(t, "active", unit.Status, unit.Message)
+	require.Equal(t, "http://other.example:3128", s.maas.Config["http_proxy"])
+	require.Len(t, s.maas.Selections, 1)
+	require.Equal(t, 1, s.maas.Imports)
+
+	// One digest for both is what earlier versions wrote: nothing is set again.
+	parsed, problems := ParseConfig(config)
+	require.Empty(t, problems)
+	s.peers.Databags["maas-region"][keySettings] = parsed.digest()
+	delete(s.peers.Databags["maas-region"], keyImages)
+	s.maas.Config["ntp_servers"] = "by hand"
+	s.settle()
+	require.Equal(t, "active", unit.Status, unit.Message)
+	require.Equal(t, "by hand", s.maas.Config["ntp_servers"])
+	require.Equal(t, 1, s.maas.Imports)
+}
+
 func TestRacks(t *testing.T) {
 	s := ready(t, 1)
 	r := s.relate(

@@ -64,7 +64,7 @@ func restore(ctx context.Context, f Facts, w *World, call charm.Call) (map[strin
 		return nil, fmt.Errorf("cannot restore MAAS's files: %w", err)
 	}
 	// It has another administrator, and other settings, than those that are remembered.
-	if err := w.Tools.RelationSetApp(ctx, f.Peers, map[string]string{keyAdmin: "", keySettings: ""}); err != nil {
+	if err := w.Tools.RelationSetApp(ctx, f.Peers, map[string]string{keyAdmin: "", keySettings: "", keyImages: ""}); err != nil {
 		return nil, err
 	}
 	if err := (start{}).Apply(ctx, w); err != nil {

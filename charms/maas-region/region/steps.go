@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -261,36 +262,99 @@ func (w *World) client(ctx context.Context) (*maas.Client, error) {
 	return maas.New(w.API, w.key)
 }
 
+func (s each) Name() string {
+	var names []string
+	for _, steps := range s.of {
+		for _, step := range steps {
+			names = append(names, step.Name())
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// Apply takes all groups and returns the first error; the others are logged.
+func (s each) Apply(ctx context.Context, w *World) error {
+	var first error
+	for _, steps := range s.of {
+		for _, step := range steps {
+			err := step.Apply(ctx, w)
+			if err == nil {
+				continue
+			}
+			if first != nil {
+				_ = w.Tools.Log(ctx, "WARNING", step.Name()+": "+err.Error())
+			}
+			if first == nil {
+				first = err
+			}
+			break
+		}
+	}
+	return first
+}
+
 func (set) Name() string { return "set what the options say in MAAS" }
 
 func (s set) Apply(ctx context.Context, w *World) error {
 	if err := s.apply(ctx, w); err != nil {
 		if maas.IsStatus(err, http.StatusBadRequest) {
-			return charm.Blocked("%s: look at options http-proxy, ntp-servers, dns-forwarders and boot-resources (tried again by itself)", err)
+			return charm.Blocked("%s: look at options http-proxy, ntp-servers and dns-forwarders (tried again by itself)", err)
 		}
 		return retried(err)
 	}
 	return w.Tools.RelationSetApp(ctx, s.relation, map[string]string{keySettings: s.digest})
 }
 
+// apply sets all settings, also where MAAS refuses one. The proxy is first: MAAS fetches by it.
 func (s set) apply(ctx context.Context, w *World) error {
 	c, err := w.client(ctx)
 	if err != nil {
 		return err
 	}
-	for name, value := range s.config.Settings {
-		if err := c.SetConfig(ctx, name, value); err != nil {
+	names := slices.Sorted(maps.Keys(s.config.Settings))
+	if at := slices.Index(names, "http_proxy"); at > 0 {
+		names = slices.Insert(slices.Delete(names, at, at+1), 0, "http_proxy")
+	}
+	var refused error
+	for _, name := range names {
+		err := c.SetConfig(ctx, name, s.config.Settings[name])
+		if err != nil && !maas.IsStatus(err, http.StatusBadRequest) {
 			return err
 		}
+		if err != nil && refused == nil {
+			refused = fmt.Errorf("cannot set %s: %w", name, err)
+		}
 	}
+	return refused
+}
+
+func (selectImages) Name() string { return "select the images of option boot-resources" }
+
+func (s selectImages) Apply(ctx context.Context, w *World) error {
+	if err := s.apply(ctx, w); err != nil {
+		if maas.IsStatus(err, http.StatusBadRequest) {
+			// MAAS refuses what it has not read in its source's stream, and it reads that some
+			// minutes after it was made (BootSourceSelectionForm.clean in MAAS's source).
+			return charm.Waiting("MAAS does not know an image of option boot-resources yet: %s: check the option, and that MAAS reaches its source of images (tried again by the next hook)", err)
+		}
+		return retried(err)
+	}
+	return w.Tools.RelationSetApp(ctx, s.relation, map[string]string{keyImages: s.digest})
+}
+
+func (s selectImages) apply(ctx context.Context, w *World) error {
 	if len(s.config.Images) == 0 {
 		return nil
 	}
-	changed, err := c.Select(ctx, s.config.Images)
-	if err != nil || !changed {
+	c, err := w.client(ctx)
+	if err != nil {
 		return err
 	}
-	return c.Import(ctx)
+	changed, err := c.Select(ctx, s.config.Images)
+	if changed {
+		err = errors.Join(err, c.Import(ctx))
+	}
+	return err
 }
 
 func (s makeEnrolment) Name() string { return "keep a secret for the racks of " + s.relation }

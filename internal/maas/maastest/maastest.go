@@ -49,7 +49,9 @@ type Region struct {
 	TagInfo    map[string]Tag      // what else they have, by name
 	Config     map[string]string
 	Selections []Selection
-	NoSources  bool // no source of images
+	NoSources  bool            // no source of images
+	Unread     bool            // the source's stream was not read yet: no image is known
+	Refuses    map[string]bool // settings that are refused, by name
 	Imports    int
 	// Deleted, if set, is told of a rack that was connected when it was deleted: such a
 	// rack forgets the secret and restarts.
@@ -130,6 +132,10 @@ func (r *Region) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case parts[0] == "tags":
 		r.tags(w, req, id, op)
 	case request == "POST maas" && op == "set_config":
+		if name := req.Form.Get("name"); r.Refuses[name] {
+			refuse(w, http.StatusBadRequest, `{"value": ["Enter a valid value."]}`)
+			return
+		}
 		if r.Config == nil {
 			r.Config = map[string]string{}
 		}
@@ -363,6 +369,9 @@ func (r *Region) selections(w http.ResponseWriter, req *http.Request, rest []str
 		}
 	}
 	switch {
+	case r.Unread && req.Method != http.MethodGet:
+		// BootSourceSelectionForm.clean in MAAS's source.
+		refuse(w, http.StatusBadRequest, fmt.Sprintf(`{"__all__": ["OS %s with release %s has no available images for download"]}`, req.Form.Get("os"), req.Form.Get("release")))
 	case len(rest) == 0 && req.Method == http.MethodGet:
 		answer(w, slices.Concat([]Selection{}, r.Selections))
 	case len(rest) == 0 && req.Method == http.MethodPost:
