@@ -118,10 +118,10 @@ func (p *Pet) span(t time.Time) (span Span, more func() (Span, bool), ok bool) {
 	for i := range p.Windows {
 		back = max(back, p.Windows[i].length()+p.MinStay)
 	}
-	reach := max(back, p.reach())
-	for ; ; back *= 4 {
-		m := p.merge(t.Add(-min(back, reach)), t, reach)
-		m.mayAbandon = back < reach
+	reach := p.reach()
+	for far := max(back, reach); ; back *= 4 {
+		m := p.merge(t.Add(-min(back, far)), t, reach)
+		m.mayAbandon = back < far
 		span, ok = m.next()
 		if m.abandoned {
 			continue

@@ -2,7 +2,6 @@ package calendar
 
 import (
 	"cmp"
-	"container/heap"
 	"slices"
 	"time"
 
@@ -38,40 +37,46 @@ func (p *Pet) merge(since, t time.Time, reach time.Duration) *merger {
 			m.heads = append(m.heads, o)
 		}
 	}
-	heap.Init(m)
+	for i := len(m.heads)/2 - 1; i >= 0; i-- {
+		m.sink(i)
+	}
 	return m
 }
 
-// Len, Less, Swap, Push and Pop are heap.Interface.
-func (m *merger) Len() int { return len(m.heads) }
-
-// Less puts what starts first first, and of those the window that was written first.
-func (m *merger) Less(i, j int) bool {
+// before reports whether one head comes before another: what starts first, and of those the window that
+// was written first.
+func (m *merger) before(a, b *occurrences) bool {
 	m.steps++
-	a, b := m.heads[i], m.heads[j]
-	return cmp.Or(a.start.Compare(b.start), a.index-b.index) < 0
+	return a.key < b.key || a.key == b.key && a.index < b.index
 }
 
-// Swap swaps two heads.
-func (m *merger) Swap(i, j int) { m.heads[i], m.heads[j] = m.heads[j], m.heads[i] }
-
-// Push is not used: windows only come to their end.
-func (m *merger) Push(any) {}
-
-// Pop drops the last head.
-func (m *merger) Pop() any {
-	last := len(m.heads) - 1
-	m.heads = m.heads[:last]
-	return nil
+// sink puts the head at i in its place in the heap. (container/heap calls each comparison and swap
+// through an interface, which takes longer than they do.)
+func (m *merger) sink(i int) {
+	for {
+		least := 2*i + 1
+		if least >= len(m.heads) {
+			return
+		}
+		if right := least + 1; right < len(m.heads) && m.before(m.heads[right], m.heads[least]) {
+			least = right
+		}
+		if !m.before(m.heads[least], m.heads[i]) {
+			return
+		}
+		m.heads[i], m.heads[least] = m.heads[least], m.heads[i]
+		i = least
+	}
 }
 
 // advance goes on to the occurrence that starts next.
 func (m *merger) advance() {
-	if m.heads[0].next(m) {
-		heap.Fix(m, 0)
-	} else {
-		heap.Pop(m)
+	if !m.heads[0].next(m) {
+		last := len(m.heads) - 1
+		m.heads[0] = m.heads[last]
+		m.heads = m.heads[:last]
 	}
+	m.sink(0)
 }
 
 // next returns the next stretch of own time; ok is false after the last.
@@ -121,6 +126,7 @@ func (m *merger) name(span *Span, o *occurrences) {
 // are at one of them at a time.
 type occurrences struct {
 	occurrence
+	key            int64 // start, to compare
 	index          int
 	window         *Window
 	starts         func() (time.Time, bool)
@@ -161,6 +167,7 @@ func (o *occurrences) next(m *merger) bool {
 		if !o.start.Before(o.end) || slices.ContainsFunc(o.skips, func(s Skip) bool { return s.has(o.start) }) {
 			continue
 		}
+		o.key = o.start.UnixNano()
 		return true
 	}
 }

@@ -26,10 +26,9 @@ func crowded(t testing.TB, windows int) *Pet {
 func steps(p *Pet, t time.Time) int {
 	total := 0
 	back := 24 * time.Hour
-	for ; ; back *= 4 {
-		reach := max(24*time.Hour, p.reach())
-		m := p.merge(t.Add(-min(back, reach)), t, reach)
-		m.mayAbandon = back < reach
+	for far := max(back, p.reach()); ; back *= 4 {
+		m := p.merge(t.Add(-min(back, far)), t, p.reach())
+		m.mayAbandon = back < far
 		_, _ = m.next()
 		total += m.steps
 		if !m.abandoned {

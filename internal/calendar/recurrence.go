@@ -217,6 +217,10 @@ func (r *recurrence) from(first, limit time.Time) func() (time.Time, bool) {
 			if begin.After(limit) {
 				return time.Time{}, false
 			}
+			if later, skip := r.skip(begin); skip {
+				n = max(n+1, r.intervals(later))
+				continue
+			}
 			set = r.expand(begin, set[:0])
 			left = set
 			n++
@@ -256,6 +260,15 @@ func (r *recurrence) interval(n int) time.Time {
 	default:
 		return time.Date(begin.Year()+n, 1, 1, 0, 0, 0, 0, time.UTC)
 	}
+}
+
+// skip reports whether an interval lies in a month that does not count, and where to go on.
+func (r *recurrence) skip(begin time.Time) (later time.Time, skip bool) {
+	if r.option.Freq < rrule.WEEKLY || len(r.option.Bymonth) == 0 || slices.Contains(r.option.Bymonth, int(begin.Month())) {
+		return time.Time{}, false
+	}
+	later = time.Date(begin.Year(), begin.Month()+1, 1, 0, 0, 0, 0, time.UTC)
+	return later, r.option.Freq == rrule.DAILY || !begin.AddDate(0, 0, 6).After(later.AddDate(0, 0, -1))
 }
 
 // expand appends the starts of the interval that begins at begin to set.
