@@ -92,7 +92,7 @@ func (w *Window) weekly(days, start, endDay, end string) error {
 		if w.nominal <= 0 {
 			// The end of the day before next week's would fit, and is hardly ever meant.
 			next := time.Weekday((first + 1) % 7).String()[:3]
-			return fmt.Errorf("ends on the day that it starts on, and not after its start; wanted %s %s, or a rule with a duration", next, end)
+			return fmt.Errorf("ends on the day that it starts on, and not after its start, wanted %s %s, or a rule with a duration", next, end)
 		}
 	}
 	return nil
