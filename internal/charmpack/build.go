@@ -22,7 +22,13 @@ import (
 func build(ctx context.Context, dir string, part Part, arch, stamp, out string) ([]byte, error) {
 	env := map[string]string{"CGO_ENABLED": "0", "GOWORK": "off"}
 	for _, vars := range part.BuildEnvironment {
-		maps.Copy(env, vars)
+		for name, value := range vars {
+			expanded, err := expand(ctx, value)
+			if err != nil {
+				return nil, fmt.Errorf("cannot build the %s of %s: build-environment: %s: %w", part.program(), dir, name, err)
+			}
+			env[name] = expanded
+		}
 	}
 	env["GOOS"], env["GOARCH"] = "linux", arch
 
@@ -61,6 +67,22 @@ func build(ctx context.Context, dir string, part Part, arch, stamp, out string) 
 		return nil, fmt.Errorf("cannot use the %s of %s: %w", part.program(), dir, err)
 	}
 	return data, nil
+}
+
+// expand returns a value of build-environment as charmcraft has it: a shell expands what is
+// behind a $ in it.
+func expand(ctx context.Context, value string) (string, error) {
+	if !strings.Contains(value, "$") {
+		return value, nil
+	}
+	cmd := exec.CommandContext(ctx, "sh", "-c", `printf %s "`+value+`"`)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("cannot expand %q: %w: %s", value, err, strings.TrimSpace(said.String()))
+	}
+	return string(out), nil
 }
 
 // CheckStatic returns an error unless data is an ELF executable that needs no dynamic
