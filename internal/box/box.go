@@ -233,7 +233,7 @@ func (b *builder) preflight(ctx context.Context, deploys bool) error {
 		}
 	}
 	f.SubIDs = !slices.Contains(missing, "lxd")
-	if !juju {
+	if !juju && !f.Ubuntu {
 		f.GoProxyErr = preflight.GoProxy(ctx)
 	}
 	return preflight.Error(preflight.Check(f))

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,7 +35,8 @@ func Observe(home string) Facts {
 		}
 	}
 	_, err := exec.LookPath("apt-get")
-	f.Debian = err == nil
+	f.OS, f.Debian, f.Ubuntu = system(text("/etc/os-release"))
+	f.Debian = f.Debian && err == nil
 	if out, err := exec.Command("go", "env", "GOVERSION").Output(); err == nil {
 		f.Go = strings.TrimSpace(string(out))
 	}
@@ -74,6 +77,21 @@ func text(path string) string {
 		return ""
 	}
 	return string(data)
+}
+
+// system reads os-release (os-release(5)): the system's name for people, and whether it is
+// Debian or made of Debian, or Ubuntu or made of that.
+func system(release string) (name string, debian, ubuntu bool) {
+	fields := map[string]string{}
+	for line := range strings.Lines(release) {
+		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			fields[key] = strings.Trim(value, `"'`)
+		}
+	}
+	is := append(strings.Fields(fields["ID_LIKE"]), fields["ID"])
+	ubuntu = slices.Contains(is, "ubuntu")
+	debian = slices.Contains(is, "debian") && !ubuntu
+	return cmp.Or(fields["PRETTY_NAME"], fields["ID"], "an unknown system"), debian, ubuntu
 }
 
 func exists(path string) bool {

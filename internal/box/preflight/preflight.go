@@ -38,7 +38,9 @@ type Facts struct {
 	Filesystems string // /proc/filesystems
 	Modules     bool   // the kernel can load modules, so more filesystems may appear
 	LoopControl bool   // /dev/loop-control is there
-	Debian      bool   // apt-get is there
+	OS          string // the system's name, for people
+	Debian      bool   // it is Debian or made of it, and has apt-get
+	Ubuntu      bool   // it is Ubuntu or made of it: its LXD and Juju are snaps
 	Go          string // the go command's version, "" when there is none
 	SubnetErr   error  // why no subnet can be had
 	MirrorErr   error  // why packages cannot be downloaded, though some must be
@@ -82,7 +84,7 @@ func Check(f Facts) []Problem {
 	if f.UserNS <= 0 {
 		add("boot a kernel with CONFIG_USER_NS, and raise sysctl user.max_user_namespaces", "no user namespaces: containers cannot be unprivileged")
 	}
-	if f.SubIDs && !f.Snap {
+	if f.SubIDs && !f.Snap && !f.Ubuntu {
 		for _, file := range []struct{ name, text string }{{"/etc/subuid", f.SubUID}, {"/etc/subgid", f.SubGID}} {
 			if n := rootRange(file.text); n < MinIDs {
 				add(fmt.Sprintf("write root:100000:10000001 into %s", file.name), "%s gives root %d ids, and containers in containers need %d", file.name, n, MinIDs)
@@ -100,10 +102,14 @@ func Check(f Facts) []Problem {
 			add("boot a kernel with btrfs", "no btrfs, which the pool is made of")
 		}
 	}
-	if !f.Debian && !f.Snap {
-		add("use Debian 12 or 13, or Ubuntu with the snaps juju and lxd", "no apt-get: this is no Debian")
+	switch {
+	case f.Snap || f.Debian:
+	case f.Ubuntu:
+		add("snap install lxd, snap install juju", "the snaps lxd and juju are not both installed, from which the box on %s is made", f.OS)
+	default:
+		add("use Debian 12 or 13, or Ubuntu with the snaps juju and lxd", "%s is not Debian or has no apt-get", f.OS)
 	}
-	if f.Go == "" && !f.Snap {
+	if f.Go == "" && !f.Snap && !f.Ubuntu {
 		add("install Go 1.26 or newer and put it into PATH", "no go command: Juju's commands must be built")
 	}
 	if f.SubnetErr != nil {

@@ -13,7 +13,7 @@ func good() Facts {
 	return Facts{
 		Arch: "amd64", Memory: 20 * gib, Disk: 80 * gib, Home: "/var/lib/dcib", UserNS: 1000,
 		SubUID: "_lxd:100000:10000001\nroot:100000:10000001\n", SubGID: "root:100000:10000001\n", SubIDs: true,
-		Cgroups: true, Filesystems: "nodev\ttmpfs\n\text4\n\tbtrfs\n", LoopControl: true, Debian: true, Go: "go1.26.0", Driver: "btrfs",
+		Cgroups: true, Filesystems: "nodev\ttmpfs\n\text4\n\tbtrfs\n", LoopControl: true, OS: "Debian GNU/Linux 12", Debian: true, Go: "go1.26.0", Driver: "btrfs",
 	}
 }
 
@@ -36,11 +36,15 @@ func TestCheck(t *testing.T) {
 		"cgroup":        {func(f *Facts) { f.Cgroups = false }, "no memory cgroup"},
 		"loop":          {func(f *Facts) { f.LoopControl = false }, "no loop devices"},
 		"btrfs":         {func(f *Facts) { f.Filesystems = "\text4\n" }, "no btrfs"},
-		"apt":           {func(f *Facts) { f.Debian = false }, "no apt-get"},
-		"go":            {func(f *Facts) { f.Go = "" }, "no go command"},
-		"subnet":        {func(f *Facts) { f.SubnetErr = errors.New("10.1.1.0/24 is in use by eth0") }, "in use by eth0: name a free one with --subnet"},
-		"mirror":        {func(f *Facts) { f.MirrorErr = errors.New("no route") }, "packages cannot be downloaded: no route"},
-		"proxy":         {func(f *Facts) { f.GoProxyErr = errors.New("no route") }, "Go modules cannot be downloaded: no route"},
+		"apt":           {func(f *Facts) { f.Debian = false }, "Debian GNU/Linux 12 is not Debian or has no apt-get"},
+		"another":       {func(f *Facts) { f.Debian, f.OS = false, "Fedora Linux 42" }, "Fedora Linux 42 is not Debian"},
+		"ubuntu": {func(f *Facts) {
+			f.Debian, f.Ubuntu, f.OS, f.Go, f.SubUID = false, true, "Ubuntu 24.04.1 LTS", "", ""
+		}, "the snaps lxd and juju are not both installed, from which the box on Ubuntu 24.04.1 LTS is made: snap install lxd"},
+		"go":     {func(f *Facts) { f.Go = "" }, "no go command"},
+		"subnet": {func(f *Facts) { f.SubnetErr = errors.New("10.1.1.0/24 is in use by eth0") }, "in use by eth0: name a free one with --subnet"},
+		"mirror": {func(f *Facts) { f.MirrorErr = errors.New("no route") }, "packages cannot be downloaded: no route"},
+		"proxy":  {func(f *Facts) { f.GoProxyErr = errors.New("no route") }, "Go modules cannot be downloaded: no route"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := good()
@@ -59,6 +63,20 @@ func TestCheckAllowsWhatComesLater(t *testing.T) {
 	f.Warm, f.Disk = true, 15*gib
 	f.Filesystems, f.Modules = "\text4\n", true
 	require.Empty(t, Check(f))
+}
+
+func TestSystem(t *testing.T) {
+	for release, want := range map[string][3]any{
+		"PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\n":            {"Debian GNU/Linux 12 (bookworm)", true, false},
+		"PRETTY_NAME=\"Ubuntu 24.04.1 LTS\"\nID=ubuntu\nID_LIKE=debian\n":        {"Ubuntu 24.04.1 LTS", false, true},
+		"PRETTY_NAME='Linux Mint 22'\nID=linuxmint\nID_LIKE=\"ubuntu debian\"\n": {"Linux Mint 22", false, true},
+		"ID=raspbian\nID_LIKE=debian\n":                                          {"raspbian", true, false},
+		"ID=fedora\n":                                                            {"fedora", false, false},
+		"":                                                                       {"an unknown system", false, false},
+	} {
+		name, debian, ubuntu := system(release)
+		require.Equal(t, want, [3]any{name, debian, ubuntu}, release)
+	}
 }
 
 func TestErrorSaysAllAtOnce(t *testing.T) {
