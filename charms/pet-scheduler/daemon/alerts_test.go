@@ -142,11 +142,8 @@ func TestClock(t *testing.T) {
 // While LXD cannot be reached that is said, and not with each try.
 func TestWhatLastsIsFewLines(t *testing.T) {
 	u := newUnits(t, 1)
-	u.configure(func(c *control.Config) {
-		c.Pets = fmt.Sprintf("pets:\n- {name: big, member: m1, windows: [%q]}\n", open())
-	})
-	u.pet(0, "big", state("drained"))
-	u.shown(0) // it was late until then
+	u.configure(func(c *control.Config) { c.Pets = "pets:\n- {name: big, member: m1}\n" })
+	u.pet(0, "big", state("lent"))
 	u.away.Store(true)
 	_, err := u.client(0).Order(t.Context(), control.Request{Pet: "m2", Kind: store.Drain})
 	require.NoError(t, err)
