@@ -403,7 +403,7 @@ func act(ctx context.Context, facts Facts, world World, call charm.Call, kind st
 		return map[string]string{"member": pet, "plan": p.String()}, p.Err()
 	}
 	start := time.Now()
-	d := drain.Drainer{Cluster: facts.LXD, Journal: facts.LXD, By: facts.Unit, Progress: call.Progress, Lanes: drain.NewLanes(drain.AtOnce, drain.Apart)}
+	d := drain.Drainer{Cluster: facts.LXD, Journal: facts.LXD, By: facts.Unit, Progress: call.Progress, Insist: true, Lanes: drain.NewLanes(drain.AtOnce, drain.Apart)}
 	report, err := apply(ctx, d, pet)
 	results := map[string]string{"member": pet}
 	if report.Plan.Refusal == "" {
