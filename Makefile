@@ -33,7 +33,7 @@ help: ## This list
 
 # ---- building ----
 
-.PHONY: bin build-deps charms clean
+.PHONY: bin build-deps charms clean install
 bin: ## Build bin/dcib and what the tests need
 	@mkdir -p bin
 	@go build $(STAMP) -o bin/ ./cmd/dcib ./tests/suite
@@ -43,6 +43,11 @@ build-deps: bin # The Debian packages that the charms' build-packages name, wher
 
 charms: build-deps ## Pack each charm into dist/<name>.charm
 	@bin/dcib pack --version "$(CHARM_VERSION)" --out dist $(CHARMS)
+
+PREFIX ?= /usr/local
+install: bin/dcib ## Install dcib into PREFIX/bin (default /usr/local); DESTDIR goes before it
+	@install -d "$(DESTDIR)$(PREFIX)/bin"
+	@install -m 755 bin/dcib "$(DESTDIR)$(PREFIX)/bin/dcib"
 
 .PHONY: standins
 standins: ## Write stand-ins for the charms from Charmhub into dist/standins
