@@ -210,7 +210,9 @@ func (s *site) dbupgrade(m *machinetest.Machine, address string) error {
 	if err != nil {
 		return fmt.Errorf("cannot run maas-region: %w", err)
 	}
-	require.False(s.t, m.Running["maas-regiond"], "the region runs while its database is migrated")
+	for _, service := range services {
+		require.False(s.t, m.Running[service], "%s runs while its database is migrated", service)
+	}
 	for unit, other := range s.machines {
 		if from := s.juju.Units[unit]; from != nil && other.Running["maas-regiond"] && other.Dpkg[node.RegionPackage][1] != m.Dpkg[node.RegionPackage][1] {
 			if on, err := s.mine(other, from.Address); err == nil && on == d {

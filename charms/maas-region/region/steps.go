@@ -130,11 +130,19 @@ func (s configure) Apply(ctx context.Context, w *World) error {
 	return retried(w.SetConf(node.RegionConf, s.conf))
 }
 
-// stop stops the region; the last to start is the first to go.
+// stop stops the region. regiond is first: it starts the others again that it finds stopped
+// (service_monitor in MAAS's source), and one that runs on would do so with the old code.
 func (w *World) stop(ctx context.Context) error {
-	has := slices.Clone(w.services())
-	slices.Reverse(has)
-	return w.Stop(ctx, has...)
+	has := w.services()
+	for range 2 {
+		if err := w.Stop(ctx, has...); err != nil {
+			return err
+		}
+		if len(w.Inactive(ctx, has...)) == len(has) {
+			return nil
+		}
+	}
+	return charm.Waiting("cannot stop MAAS: one of %s runs again: look at journalctl -u maas-regiond (tried again by the next hook)", strings.Join(has, ", "))
 }
 
 func (s migrate) Name() string {

@@ -254,6 +254,9 @@ func (m *Machine) systemctl(args []string) error {
 		case "stop", "disable":
 			if args[0] == "stop" || slices.Contains(args, "--now") {
 				m.Running[name] = false
+				if m.Running["maas-regiond"] && strings.HasPrefix(name, "maas-temporal") {
+					m.Running[name] = true // regiond starts it again
+				}
 				if name == "maas-rackd" { // the agent is bound to it
 					m.Running["maas-agent"] = false
 				}
