@@ -111,6 +111,12 @@ func (s *site) add(n int) string {
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
+		for _, region := range s.maas.Regions { // a region is alive while its process is
+			region.Dead = true
+			for _, m := range s.machines {
+				region.Dead = region.Dead && !(m.Running["maas-regiond"] && m.Text(node.SystemIDFile) == region.SystemID)
+			}
+		}
 		s.maas.ServeHTTP(w, req)
 	}))
 	s.servers = append(s.servers, server)
@@ -231,7 +237,10 @@ func (s *site) cli(m *machinetest.Machine, address string, args []string, input 
 	if err != nil || d.schema == "" {
 		return "", errors.New("cannot run maas: no such table")
 	}
-	name := args[2]
+	name := args[len(args)-1]
+	if len(args) > 2 {
+		name = args[2]
+	}
 	switch args[0] {
 	case "apikey":
 		if d.users[name] == "" {
@@ -247,6 +256,17 @@ func (s *site) cli(m *machinetest.Machine, address string, args []string, input 
 			return "", errors.New("cannot run maas: A user with the email " + args[4] + " already exists.")
 		}
 		defer m.Gate.Effect("create " + name)()
+		d.users[name] = lines[0]
+		return "", nil
+	case "changepassword":
+		lines := strings.Split(input, "\n")
+		require.Len(s.t, lines, 3)
+		require.Equal(s.t, lines[0], lines[1])
+		name = args[1]
+		if d.users[name] == "" {
+			return "", errors.New("cannot run maas: user '" + name + "' does not exist")
+		}
+		defer m.Gate.Effect("change password of " + name)()
 		d.users[name] = lines[0]
 		return "", nil
 	}

@@ -146,6 +146,9 @@ func (f Facts) mine() map[string]string {
 	if p := f.Packages[node.RegionPackage]; p.Installed() {
 		mine[keyVersion] = p.Version
 	}
+	if f.SystemID != "" && !f.Copied {
+		mine[keySystemID] = f.SystemID
+	}
 	if migrated := f.Mine[keyMigrated]; migrated != "" {
 		mine[keyMigrated] = migrated
 		if f.Connection != nil && !f.embedded() && migrated == f.addressed() {
@@ -178,7 +181,10 @@ func leading(f Facts) []charm.Step[*World] {
 			}
 			return steps
 		}
-		steps = append(steps, createAdmin{f.Peers, f.Config.Admin, f.Password})
+		steps = append(steps, createAdmin{f.Peers, f.Config.Admin, f.Password, f.Shared[keyRestored] != ""})
+	}
+	if f.Shared[keyRestored] != "" && f.SystemID != "" {
+		steps = append(steps, adopt{f.Peers, f.SystemID})
 	}
 	var asked each
 	settings, images := f.Config.settingsDigest(), f.Config.imagesDigest()
@@ -188,6 +194,9 @@ func leading(f Facts) []charm.Step[*World] {
 		}
 	}
 	if gone := striking(f); len(gone) > 0 {
+		asked.of = append(asked.of, gone)
+	}
+	if gone := deleting(f); len(gone) > 0 {
 		asked.of = append(asked.of, gone)
 	}
 	if f.Shared[keyImages] != images && (images == "" || f.Shared[keySettings] != f.Config.digest() || f.Shared[keyImages] != "") {
@@ -230,6 +239,45 @@ func (f Facts) known() map[string]Rack {
 		known[unit] = r
 	}
 	return known
+}
+
+// deleting deletes the regions whose units have gone, or have another identity. MAAS counts an
+// image as complete when each region that it lists has it, and asks all of them in each sync
+// (src/maastemporalworker/workflow/bootresource.py): a dead one ends that.
+func deleting(f Facts) []charm.Step[*World] {
+	now := map[string]Region{}
+	if id := f.Mine[keySystemID]; id != "" && id == f.SystemID && !f.Copied {
+		now[id] = Region{f.Unit, f.Hostname}
+	}
+	silent := map[string]bool{} // units that have not said who they are
+	for unit, other := range f.Others {
+		if id := other[keySystemID]; id != "" {
+			now[id] = Region{unit, other[keyHostname]}
+		} else {
+			silent[unit] = true
+		}
+	}
+	if len(now) == 0 || f.Mine[keySystemID] != f.SystemID || f.Shared[keyRestored] != "" {
+		return nil // not all is known yet
+	}
+	known := maps.Clone(f.Regions)
+	maps.Copy(known, now)
+	var steps []charm.Step[*World]
+	if !maps.Equal(known, f.Regions) {
+		steps = append(steps, rememberRegions{f.Peers, "remember which regions there are", known})
+	}
+	stay := maps.Clone(known)
+	for _, id := range slices.Sorted(maps.Keys(known)) {
+		if _, here := now[id]; here || silent[known[id].Unit] {
+			continue
+		}
+		delete(stay, id)
+		steps = append(steps, deleteRegion{id, known[id]})
+	}
+	if !maps.Equal(stay, known) {
+		steps = append(steps, rememberRegions{f.Peers, "forget the regions that have left", stay})
+	}
+	return steps
 }
 
 // striking deletes the racks whose units have gone.
@@ -339,8 +387,22 @@ type (
 	stop         struct{}
 	refuse       struct{}
 	makePassword struct{ admin string }
-	createAdmin  struct{ relation, name, password string }
-	set          struct {
+	// createAdmin sets the password of one that there is already where reset says so.
+	createAdmin struct {
+		relation, name, password string
+		reset                    bool
+	}
+	// adopt finds the regions that a restored database brought along.
+	adopt        struct{ relation, own string }
+	deleteRegion struct {
+		id     string
+		region Region
+	}
+	rememberRegions struct {
+		relation, what string
+		regions        map[string]Region
+	}
+	set struct {
 		relation, digest string
 		config           Config
 	}

@@ -64,11 +64,14 @@ const (
 	keySettings = "settings"
 	keyImages   = "images"
 	keyRacks    = "racks"
+	keyRegions  = "regions"
+	keyRestored = "restored" // a backup was restored, and MAAS's users and regions are others
 
 	keyAddress  = "address"
 	keyHostname = "hostname"
 	keyVersion  = "version"
 	keyMigrated = "migrated"
+	keySystemID = "system-id"
 )
 
 // keyOf is where the id of the secret for a relation's racks is kept, until they are told.
@@ -77,6 +80,12 @@ func keyOf(relation string) string { return "enroll-" + strings.ReplaceAll(relat
 // Rack is a rack as the region's charm remembers it.
 type Rack struct {
 	SystemID string `json:"system_id"`
+	Hostname string `json:"hostname"`
+}
+
+// Region is a region controller as the leader remembers it.
+type Region struct {
+	Unit     string `json:"unit"` // empty for one of no unit, to be deleted
 	Hostname string `json:"hostname"`
 }
 
@@ -124,11 +133,12 @@ type Facts struct {
 	Password string // the administrator's, while it is to be made; secret
 
 	// Of the leader.
-	Offers  map[string]offer // by relation
-	Present map[string]Rack  // by unit, as Juju names it here
-	Known   map[string]Rack  // as remembered
-	Alike   []string         // what is wrong with racks, like two that MAAS takes for one
-	Trouble []string         // racks that MAAS lists as dead or degraded, in words
+	Offers  map[string]offer  // by relation
+	Present map[string]Rack   // by unit, as Juju names it here
+	Known   map[string]Rack   // as remembered
+	Alike   []string          // what is wrong with racks, like two that MAAS takes for one
+	Regions map[string]Region // by system id, as remembered
+	Trouble []string          // racks that MAAS lists as dead or degraded, in words
 }
 
 // offer is what a relation's racks are told now.
@@ -495,6 +505,12 @@ func (f *Facts) observeRacks(ctx context.Context, w *World) error {
 	if text := f.Shared[keyRacks]; text != "" {
 		if err := json.Unmarshal([]byte(text), &f.Known); err != nil {
 			return fmt.Errorf("cannot read which racks there were: key %s of the peer relation: %w", keyRacks, err)
+		}
+	}
+	f.Regions = map[string]Region{}
+	if text := f.Shared[keyRegions]; text != "" {
+		if err := json.Unmarshal([]byte(text), &f.Regions); err != nil {
+			return fmt.Errorf("cannot read which regions there were: key %s of the peer relation: %w", keyRegions, err)
 		}
 	}
 	ids, err := w.Tools.RelationIDs(ctx, Racks)

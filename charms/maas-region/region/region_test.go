@@ -200,6 +200,7 @@ func TestADatabaseOverARelation(t *testing.T) {
 	s.clear(t)
 
 	// The unit that migrates goes: another does.
+	s.machines[unit0].Running = map[string]bool{}
 	s.juju.RemoveUnit(unit0)
 	s.juju.Leaders["maas-region"] = unit1
 	s.settle()
@@ -769,10 +770,74 @@ func TestBackupAndRestore(t *testing.T) {
 	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "that is no backup")
 	params["path"] = path
 	m.Dpkg[node.RegionPackage] = [2]string{"installed", "1:3.8.0-0ubuntu1"}
-	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "it is of MAAS 3.7.3, and this is 3.8.0")
+	s.settle()
+	require.Empty(t, s.act(t, unit0, "restore", params).Failure, "an older one is migrated")
+	require.Equal(t, "1:3.8.0-0ubuntu1", s.dbs["10.0.0.1"].schema)
+	m.Dpkg[node.RegionPackage] = [2]string{"installed", "1:3.7.2-0ubuntu1"}
+	s.dbs["10.0.0.1"].schema = "1:3.7.2-0ubuntu1"
+	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "it is of MAAS 3.7.3, and this is 3.7.2")
 	s.clear(t)
 	s = ready(t, 2)
 	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "the other units")
+}
+
+func TestVersionsAreCompared(t *testing.T) {
+	ordered := []string{"3.5.10", "3.7.0~beta1", "3.7.0~rc1", "3.7.0", "3.7.3", "3.10.0"}
+	for n, a := range ordered {
+		for k, b := range ordered {
+			require.Equal(t, n > k, newer(a, b), "%s, %s", a, b)
+		}
+	}
+}
+
+// MAAS syncs images only when each region that it lists does its part.
+func TestARegionThatLeavesIsDeleted(t *testing.T) {
+	s := ready(t, 3)
+	s.settle()
+	require.Len(t, s.maas.Regions, 3)
+	// Its machine runs on: MAAS refuses, and the leader says so.
+	s.juju.RemoveUnit("maas-region/2")
+	s.settle()
+	require.Equal(t, "waiting", s.juju.Units[unit0].Status)
+	require.Contains(t, s.juju.Units[unit0].Message, "region region2 (reg2) of maas-region/2 has left; MAAS syncs no images until it is deleted")
+	s.machines["maas-region/2"].Running = map[string]bool{}
+	s.settle()
+	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+	require.Len(t, s.maas.Regions, 2)
+
+	// The new identity of a unit leaves the old one behind.
+	m := s.machines[unit1]
+	m.Hostname = "another"
+	require.Empty(t, s.act(t, unit1, "renew-identity", map[string]any{"force": true}).Failure)
+	s.settle()
+	require.Len(t, s.maas.Regions, 2)
+	require.Empty(t, s.act(t, unit0, "import-boot-resources", nil).Failure)
+	require.Equal(t, 1, s.maas.Synced)
+}
+
+// A backup that is restored elsewhere makes this the region that it was made on; its other
+// regions, and the administrator's password, are not what they were.
+func TestRestoreInAnotherApplication(t *testing.T) {
+	old := ready(t, 1)
+	saved := old.act(t, unit0, "backup", nil)
+	require.Empty(t, saved.Failure)
+
+	s := newSite(t, nil, t.TempDir())
+	t.Cleanup(s.close)
+	s.add(0)
+	s.settle()
+	s.machines[unit0].Hostname = "elsewhere"
+	s.maas.Regions = []*maastest.Controller{{SystemID: "reg0", Hostname: "region0"}, {SystemID: "reg7", Hostname: "region7"}}
+	s.machines[unit0].Put(node.SystemIDFile, "reg9")
+	require.Empty(t, s.act(t, unit0, "restore", map[string]any{"path": saved.Results["path"], "force": true}).Failure)
+	require.Equal(t, "reg0", s.machines[unit0].Text(node.SystemIDFile))
+	s.settle()
+	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+	require.Len(t, s.maas.Regions, 1)
+	require.Equal(t, "reg0", s.maas.Regions[0].SystemID)
+	id := s.peers.Databags["maas-region"][keyPassword]
+	require.Equal(t, s.juju.Secrets[id]["password"], s.dbs["10.0.0.1"].users["admin"], "what the secret says")
+	s.clear(t)
 }
 
 // entries reads a backup.
@@ -965,8 +1030,9 @@ func TestACopyBecomesARegionOfItsOwn(t *testing.T) {
 	m.Hostname, m.MAC, m.Running = "copy0", "00:16:3e:00:00:0f", map[string]bool{}
 	s.settle()
 	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
-	require.Len(t, s.maas.Regions, 2, "not merged with the original")
-	require.Equal(t, "reg1", m.Text(node.SystemIDFile))
+	require.Equal(t, "reg1", m.Text(node.SystemIDFile), "not merged with the original")
+	require.Len(t, s.maas.Regions, 1, "the unit's former identity is deleted")
+	require.Equal(t, "reg1", s.maas.Regions[0].SystemID)
 }
 
 func TestCrashes(t *testing.T) {

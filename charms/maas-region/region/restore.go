@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -43,8 +45,9 @@ func restore(ctx context.Context, f Facts, w *World, call charm.Call) (map[strin
 	if err != nil {
 		return nil, fmt.Errorf("cannot restore MAAS from %s: %w", path, err)
 	}
-	if has := f.Packages[node.RegionPackage].Version; version(about.Version) != version(has) {
-		return nil, fmt.Errorf("cannot restore MAAS from %s: it is of MAAS %s, and this is %s: install that one (option source)", path, version(about.Version), version(has))
+	// The migration that follows takes an older database to this version; none goes back.
+	if has := f.Packages[node.RegionPackage].Version; newer(version(about.Version), version(has)) {
+		return nil, fmt.Errorf("cannot restore MAAS from %s: it is of MAAS %s, and this is %s: install that one or a later one (option source)", path, version(about.Version), version(has))
 	}
 	if !call.Bool("force") {
 		return nil, fmt.Errorf("cannot restore MAAS from %s: what MAAS at %s knows now would be lost (machines, users, settings): force=true does it", path, f.url())
@@ -63,14 +66,46 @@ func restore(ctx context.Context, f Facts, w *World, call charm.Call) (map[strin
 	if err := w.restoreFiles(files); err != nil {
 		return nil, fmt.Errorf("cannot restore MAAS's files: %w", err)
 	}
+	if systemID.MatchString(about.SystemID) {
+		// This is that region now, which has the images; others of the backup are deleted.
+		if err := w.Write(node.SystemIDFile, about.SystemID, true); err != nil {
+			return nil, fmt.Errorf("cannot restore MAAS: %w", err)
+		}
+	}
 	// It has another administrator, and other settings, than those that are remembered.
-	if err := w.Tools.RelationSetApp(ctx, f.Peers, map[string]string{keyAdmin: "", keySettings: "", keyImages: ""}); err != nil {
+	if err := w.Tools.RelationSetApp(ctx, f.Peers, map[string]string{keyAdmin: "", keySettings: "", keyImages: "", keyRestored: "true"}); err != nil {
 		return nil, err
 	}
 	if err := (start{}).Apply(ctx, w); err != nil {
 		return nil, err
 	}
 	return map[string]string{"restored": path, "was": about.URL, "is": f.url()}, nil
+}
+
+// systemID matches the ids that MAAS makes up.
+var systemID = regexp.MustCompile(`^[0-9a-z]{1,64}$`)
+
+// newer reports whether version a of MAAS, like 3.7.0~rc1, is later than version b.
+func newer(a, b string) bool {
+	baseA, suffixA, preA := strings.Cut(a, "~")
+	baseB, suffixB, preB := strings.Cut(b, "~")
+	partsA, partsB := strings.Split(baseA, "."), strings.Split(baseB, ".")
+	number := func(parts []string, n int) int {
+		if n >= len(parts) {
+			return 0
+		}
+		value, _ := strconv.Atoi(parts[n])
+		return value
+	}
+	for n := range max(len(partsA), len(partsB)) {
+		if x, y := number(partsA, n), number(partsB, n); x != y {
+			return x > y
+		}
+	}
+	if preA != preB {
+		return preB // what has a suffix comes before what has none
+	}
+	return suffixA > suffixB
 }
 
 // restoreFiles puts back what is not in the database. Secret and certificates are: the

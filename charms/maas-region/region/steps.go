@@ -1,6 +1,7 @@
 package region
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -229,7 +230,14 @@ func (s makePassword) Apply(ctx context.Context, w *World) error {
 func (s createAdmin) Name() string { return "make administrator " + s.name }
 
 func (s createAdmin) Apply(ctx context.Context, w *World) error {
-	if err := w.createAdmin(ctx, s.name, s.name+"@maas", "", s.password); err != nil && !strings.Contains(err.Error(), "already exists") {
+	err := w.createAdmin(ctx, s.name, s.name+"@maas", "", s.password)
+	if err != nil && strings.Contains(err.Error(), "already exists") {
+		if err = nil; s.reset {
+			// As a restored backup has it; it is to be what the secret says.
+			_, err = w.Run.Feed(ctx, []byte(s.password+"\n"+s.password+"\n"), "maas", "changepassword", s.name)
+		}
+	}
+	if err != nil {
 		return retried(err)
 	}
 	return w.Tools.RelationSetApp(ctx, s.relation, map[string]string{keyAdmin: s.name})
@@ -448,6 +456,64 @@ func (s strike) find(ctx context.Context, c *maas.Client) ([]maas.Controller, er
 
 // alive reports whether MAAS is connected to a rack.
 func alive(c maas.Controller) bool { return c.State() == "running" || c.State() == "degraded" }
+
+func (adopt) Name() string { return "find the regions that the backup brought along" }
+
+func (s adopt) Apply(ctx context.Context, w *World) error {
+	c, err := w.client(ctx)
+	if err != nil {
+		return retried(err)
+	}
+	list, err := c.Regions(ctx)
+	if err != nil {
+		return retried(err)
+	}
+	regions := map[string]Region{}
+	for _, r := range list {
+		if r.SystemID != s.own {
+			regions[r.SystemID] = Region{Hostname: r.Hostname}
+		}
+	}
+	text, err := json.Marshal(regions)
+	if err != nil {
+		return err
+	}
+	return w.Tools.RelationSetApp(ctx, s.relation, map[string]string{keyRegions: string(text), keyRestored: ""})
+}
+
+func (s deleteRegion) Name() string {
+	return "delete region " + s.region.Hostname + " (" + s.id + ") of " + cmp.Or(s.region.Unit, "no unit")
+}
+
+// Apply deletes a region. MAAS refuses until another region has seen that its processes ended.
+func (s deleteRegion) Apply(ctx context.Context, w *World) error {
+	c, err := w.client(ctx)
+	if err != nil {
+		return retried(err)
+	}
+	if err = c.DeleteRegion(ctx, s.id); maas.IsStatus(err, http.StatusBadRequest) {
+		limited, cancel := context.WithTimeout(ctx, stopTime)
+		w.Wait(limited, func() bool {
+			err = c.DeleteRegion(limited, s.id)
+			return !maas.IsStatus(err, http.StatusBadRequest)
+		})
+		cancel()
+	}
+	if maas.IsStatus(err, http.StatusBadRequest) {
+		return charm.Waiting("%s: region %s (%s) of %s has left; MAAS syncs no images until it is deleted: stop its services if its machine still runs (tried again by the next hook)", err, s.region.Hostname, s.id, cmp.Or(s.region.Unit, "no unit"))
+	}
+	return retried(err)
+}
+
+func (s rememberRegions) Name() string { return s.what }
+
+func (s rememberRegions) Apply(ctx context.Context, w *World) error {
+	text, err := json.Marshal(s.regions)
+	if err != nil {
+		return err
+	}
+	return w.Tools.RelationSetApp(ctx, s.relation, map[string]string{keyRegions: string(text)})
+}
 
 func (s remember) Name() string { return s.what }
 

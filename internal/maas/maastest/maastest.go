@@ -53,6 +53,7 @@ type Region struct {
 	Unread     bool            // the source's stream was not read yet: no image is known
 	Refuses    map[string]bool // settings that are refused, by name
 	Imports    int
+	Synced     int // imports that reached all regions: a dead one that is listed ends them
 	// Deleted, if set, is told of a rack that was connected when it was deleted: such a
 	// rack forgets the secret and restarts.
 	Deleted func(systemID string) `json:"-"`
@@ -150,6 +151,9 @@ func (r *Region) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		answer(w, value)
 	case request == "POST boot-resources" && op == "import":
 		r.Imports++
+		if !slices.ContainsFunc(r.Regions, func(c *Controller) bool { return c.Dead }) {
+			r.Synced++
+		}
 		text(w, "Import of boot resources started")
 	case request == "GET boot-resources" && op == "is_importing":
 		answer(w, r.Imports > 0)

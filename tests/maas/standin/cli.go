@@ -103,7 +103,7 @@ func dbupgrade(ctx context.Context) error {
 
 // maas is the command maas, as far as it works on the database.
 func maas(ctx context.Context, args []string) error {
-	if len(args) == 0 || args[0] != "createadmin" && args[0] != "apikey" {
+	if len(args) == 0 || args[0] != "createadmin" && args[0] != "apikey" && args[0] != "changepassword" {
 		return fmt.Errorf("nothing stands in for maas %s", strings.Join(args, " "))
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
@@ -140,7 +140,20 @@ func maas(ctx context.Context, args []string) error {
 		}
 		*password = twice[0]
 	}
+	if args[0] == "changepassword" {
+		*user = flags.Arg(0)
+	}
 	sum := sha256.Sum256([]byte(*user + *password))
+	if args[0] == "changepassword" {
+		changed, err := db.ExecContext(ctx, `UPDATE maasserver_user SET password = $2 WHERE username = $1`, *user, hex.EncodeToString(sum[:]))
+		if err != nil {
+			return err
+		}
+		if n, err := changed.RowsAffected(); err != nil || n == 0 {
+			return errors.Join(err, fmt.Errorf("user '%s' does not exist", *user))
+		}
+		return nil
+	}
 	key := rand.Text()[:18] + ":" + rand.Text()[:18] + ":" + rand.Text() + rand.Text()[:6]
 	_, err = db.ExecContext(ctx, `INSERT INTO maasserver_user VALUES ($1, $2, $3, $4)`, *user, *email, hex.EncodeToString(sum[:]), key)
 	var refused *pq.Error
