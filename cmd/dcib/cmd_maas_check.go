@@ -31,7 +31,7 @@ Whether the machines, subnets and disks exist is for dcib maas apply --dry-run.`
 				return err
 			}
 			m.say(cmd, "good", fmt.Sprintf("%d tag(s), %d group(s) of machines, %d pet(s)", len(declared.Tags), len(declared.Groups), len(wanted)))
-			return m.print(cmd, []maasProblem{})
+			return m.print(cmd, []shownProblem{})
 		},
 	}
 	cmd.Flags().StringVar(&pets, "pets", "", "a file with the pets that pet-scheduler takes")
@@ -78,23 +78,15 @@ func (m *maasAccess) declaration(cmd *cobra.Command, files []string, pets string
 	return declared, wanted, nil
 }
 
-// maasProblem is what is wrong with a declaration, as programs read it.
-type maasProblem struct {
-	Line int    `json:"line"`
-	Path string `json:"path"`
-	Says string `json:"says"`
-	Want string `json:"want,omitempty"`
-}
-
 // said shows what is wrong with a declaration, each thing on a line of its own.
 func (m *maasAccess) said(cmd *cobra.Command, what, path string, err error) error {
 	var problems document.Problems
 	if !errors.As(err, &problems) {
 		return err
 	}
-	shown := []maasProblem{}
+	shown := []shownProblem{}
 	for _, p := range problems {
-		shown = append(shown, maasProblem(p))
+		shown = append(shown, shownProblem(p))
 		if m.format == "json" {
 			continue
 		}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dcib/dcib/internal/calendar"
-	"github.com/dcib/dcib/internal/document"
 	"github.com/dcib/dcib/internal/timetable"
 	"github.com/dcib/dcib/internal/wallclock"
 )
@@ -48,11 +46,7 @@ drains begin, is for the actions list-pets and plan.`,
 			}
 			pets, err := calendar.Parse(text)
 			if err != nil {
-				lines := []string{err.Error()}
-				if problems := (document.Problems{}); errors.As(err, &problems) {
-					lines = problems.Lines()
-				}
-				return fmt.Errorf("cannot use the pets of %s:\n  %s", args[0], strings.Join(lines, "\n  "))
+				return refused(cmd.OutOrStdout(), format, "the pets of "+args[0], err)
 			}
 			table := timetable.Table{First: time.Now(), Days: days, Busy: "its own work", Free: "lends"}
 			where := time.UTC
