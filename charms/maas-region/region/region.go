@@ -188,6 +188,13 @@ func (f Facts) addressed() string {
 // conf is what regiond.conf has to have.
 func (f Facts) conf() map[string]any {
 	conf := f.Connection.Conf()
+	if url, _ := f.Conf["vault_url"].(string); url != "" {
+		// With Vault regiond moves these out of the file each time that it starts
+		// (migrate_db_credentials_if_necessary in src/maasserver/start_up.py).
+		for _, key := range []string{"database_user", "database_pass", "database_name"} {
+			delete(conf, key)
+		}
+	}
 	conf["maas_url"] = f.url()
 	return conf
 }

@@ -781,6 +781,19 @@ func TestBackupAndRestore(t *testing.T) {
 	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "the other units")
 }
 
+// With Vault regiond takes the database's credentials out of regiond.conf when it starts; they
+// are neither missed nor written to the disk again.
+func TestCredentialsInVaultStayThere(t *testing.T) {
+	c := &database.Connection{Host: "10.0.9.9", Port: 5432, Name: "maas", User: "maas", Password: "hunter2"}
+	f := Facts{Connection: c, Config: Config{URL: "http://maas.example:5240/MAAS"}}
+	require.Equal(t, "hunter2", f.conf()["database_pass"])
+	f.Conf = map[string]any{"vault_url": "https://vault.example:8200", "database_host": "10.0.9.9", "database_port": 5432, "maas_url": "http://maas.example:5240/MAAS"}
+	require.False(t, node.Differs(f.Conf, f.conf()))
+	require.NotContains(t, f.conf(), "database_pass")
+	c.Host = "10.0.9.10"
+	require.True(t, node.Differs(f.Conf, f.conf()))
+}
+
 func TestVersionsAreCompared(t *testing.T) {
 	ordered := []string{"3.5.10", "3.7.0~beta1", "3.7.0~rc1", "3.7.0", "3.7.3", "3.10.0"}
 	for n, a := range ordered {
