@@ -233,3 +233,11 @@ func FuzzParseSource(f *testing.F) {
 		}
 	})
 }
+
+func TestTheModelsProxiesAreForAddAptRepository(t *testing.T) {
+	juju := map[string]string{"JUJU_CHARM_HTTPS_PROXY": "http://proxy.example:3128", "JUJU_CHARM_NO_PROXY": "10.0.0.0/8", "https_proxy": "other"}
+	require.Equal(t, []string{
+		"https_proxy=http://proxy.example:3128", "HTTPS_PROXY=http://proxy.example:3128", "no_proxy=10.0.0.0/8", "NO_PROXY=10.0.0.0/8",
+	}, Proxies(func(name string) string { return juju[name] }))
+	require.Empty(t, Proxies(func(string) string { return "" }))
+}

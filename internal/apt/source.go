@@ -124,6 +124,19 @@ func (s Source) String() string {
 	return "what the machine has"
 }
 
+// Proxies returns the variables (NAME=VALUE) that make add-apt-repository use the model's
+// proxies. It does not read APT's settings, and in hooks Juju names them JUJU_CHARM_HTTP_PROXY,
+// JUJU_CHARM_HTTPS_PROXY and JUJU_CHARM_NO_PROXY. get is os.Getenv outside tests.
+func Proxies(get func(string) string) []string {
+	var all []string
+	for _, name := range []string{"http_proxy", "https_proxy", "no_proxy"} {
+		if value := get("JUJU_CHARM_" + strings.ToUpper(name)); value != "" {
+			all = append(all, name+"="+value, strings.ToUpper(name)+"="+value)
+		}
+	}
+	return all
+}
+
 // Sources is the machine's list of sources, as far as it is ours: what carries Name.
 type Sources struct {
 	Run  command.Runner

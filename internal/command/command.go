@@ -42,6 +42,8 @@ const killDelay = 3 * time.Second
 type System struct {
 	// Limits is how long programs may run, by their names; "" is for all others.
 	Limits map[string]time.Duration
+	// Environment has further variables (NAME=VALUE) for programs, by their names.
+	Environment map[string][]string
 }
 
 // Run implements Runner.
@@ -82,6 +84,7 @@ func (s System) run(ctx context.Context, input io.Reader, name string, args []st
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_SUSPEND=1", "LC_ALL=C.UTF-8")
+	cmd.Env = append(cmd.Env, s.Environment[name]...)
 	var stdout, stderr strings.Builder
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = input, &stdout, &stderr
 	// Without a terminal, who wants a password reads it from its input. The session is also

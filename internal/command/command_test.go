@@ -91,3 +91,13 @@ func TestBackgroundChildIsNotWaitedFor(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL), "it lives")
 }
+
+func TestAProgramHasItsOwnVariables(t *testing.T) {
+	run := System{Environment: map[string][]string{"env": {"https_proxy=http://proxy.example:3128"}}}
+	out, err := run.Run(t.Context(), "env")
+	require.NoError(t, err)
+	require.Contains(t, out, "https_proxy=http://proxy.example:3128\n")
+	out, err = run.Run(t.Context(), "sh", "-c", "env")
+	require.NoError(t, err)
+	require.NotContains(t, out, "proxy.example")
+}

@@ -73,7 +73,8 @@ const MigrationLimit = time.Hour
 func Here() Machine {
 	// An empty name is seen as what it is where it matters.
 	hostname, _ := os.Hostname()
-	return Machine{Run: command.System{Limits: limits}, Root: "/", Hostname: hostname, MACs: Interfaces}
+	run := command.System{Limits: limits, Environment: map[string][]string{"add-apt-repository": apt.Proxies(os.Getenv)}}
+	return Machine{Run: run, Root: "/", Hostname: hostname, MACs: Interfaces}
 }
 
 // Interfaces lists the addresses of the machine's network interfaces, sorted, without those
@@ -261,6 +262,18 @@ func (m Machine) Copied() (copied, sameName bool, err error) {
 		}
 	}
 	return true, was.Hostname == m.Hostname, nil
+}
+
+// Renamed reports whether the identity was recorded on a machine of another host name that has
+// a network address of this one, and returns that name. It may be a copy with the original's
+// addresses (hwaddr set on its device, as Juju does on machines of MAAS), or the original.
+func (m Machine) Renamed() (was string, renamed bool) {
+	id, ok := m.recorded()
+	if !ok || id.Hostname == m.Hostname {
+		return "", false
+	}
+	copied, _, err := m.Copied()
+	return id.Hostname, err == nil && !copied
 }
 
 // Recorded tells whether the record is of the identity that this machine has.
