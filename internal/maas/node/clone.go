@@ -84,11 +84,16 @@ func (m Machine) agents() []string {
 
 // RenewIfCopied is what the helper does when the machine starts. A copy loses its identity
 // as a controller, and its Juju agent, which is the original's. A copy that has the
-// original's host name is not let into MAAS: the error then keeps its services down.
+// original's host name, or its network address under another name, is not let into MAAS: the
+// error then keeps its services down.
 func (m Machine) RenewIfCopied(ctx context.Context) error {
 	copied, sameName, err := m.Copied()
-	if err != nil || !copied {
+	if err != nil {
 		return err
+	}
+	original, renamed := m.Renamed()
+	if !copied && !renamed {
+		return nil
 	}
 	// First, so that no second agent speaks for the original's unit.
 	if m.Has("etc/cloud") {
@@ -103,6 +108,9 @@ func (m Machine) RenewIfCopied(ctx context.Context) error {
 		if _, err := m.Run.Run(ctx, "systemctl", "stop", "--no-block", agent); err != nil {
 			return err
 		}
+	}
+	if renamed {
+		return fmt.Errorf("cannot start MAAS here: this machine has the identity and a network address of %s, and is named %s: where it is a copy, unset hwaddr on its network device; where it is the original, name it %s again, remove /%s and systemctl enable %s; then restart it", original, m.Hostname, original, cloudConfig, strings.Join(m.agents(), " "))
 	}
 	if sameName {
 		return fmt.Errorf("cannot start MAAS on this copy: it has the original's host name %s, and MAAS would take the two for one: hostnamectl set-hostname NAME, and restart it", m.Hostname)

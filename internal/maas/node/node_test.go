@@ -94,6 +94,15 @@ func TestACopyIsNoticed(t *testing.T) {
 	require.Equal(t, "abc123", m.Text(SystemIDFile))
 	require.False(t, m.Has(cloudConfig))
 
+	// A copy that has the original's addresses, under another name: it stays down.
+	p.ran, m.Hostname = nil, "rack9"
+	require.ErrorContains(t, m.RenewIfCopied(t.Context()), "unset hwaddr")
+	require.Equal(t, "abc123", m.Text(SystemIDFile))
+	require.Contains(t, p.ran, "systemctl disable jujud-machine-7.service")
+	require.Contains(t, p.ran, "systemctl stop --no-block jujud-machine-7.service")
+	require.True(t, m.Has(cloudConfig))
+	m.Hostname = "rack0"
+
 	// A copy that has the name still.
 	m.MACs = func() ([]string, error) { return []string{"00:16:3e:00:00:02"}, nil }
 	require.ErrorContains(t, m.RenewIfCopied(t.Context()), "hostnamectl set-hostname")
