@@ -27,7 +27,7 @@ func (c *Client) with(ctx context.Context, what string, ask func(api *client.Cli
 	case err == nil:
 		return nil
 	case b.refused != nil:
-		return fmt.Errorf("cannot %s: %w", what, &Error{b.refused.Status, c.complaint([]byte(b.refused.Said))})
+		return fmt.Errorf("cannot %s: %w", what, &Error{b.refused.Status, c.complaint([]byte(b.refused.Said)), b.refused.Location})
 	case ctx.Err() != nil:
 		return fmt.Errorf("cannot %s: %w", what, context.Cause(ctx))
 	}
@@ -57,7 +57,7 @@ func (b *bound) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	b.refused = nil
 	if answer.StatusCode >= 300 {
-		b.refused = &Error{answer.StatusCode, string(text)}
+		b.refused = &Error{answer.StatusCode, string(text), answer.Header.Get("Location")}
 	}
 	answer.Header.Del("Retry-After")
 	answer.Body = io.NopCloser(bytes.NewReader(text))

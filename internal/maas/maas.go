@@ -7,8 +7,11 @@
 package maas
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -43,7 +46,10 @@ func New(address, key string) (*Client, error) {
 	c := &Client{
 		root: strings.TrimSuffix(at.String(), "/") + "/api/2.0/",
 		// A region is asked directly: the machine's proxy is for archives.
-		http: &http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true}},
+		http: &http.Client{
+			Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
 	}
 	if key == "" {
 		return c, nil
@@ -57,6 +63,37 @@ func New(address, key string) (*Client, error) {
 	return c, nil
 }
 
+// Pin has the client take that server certificate (PEM, the server's own first) and no other,
+// whatever name it is for.
+func (c *Client) Pin(certificate []byte) error {
+	block, _ := pem.Decode(certificate)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return errors.New("cannot use MAAS's certificate: it is no PEM: look at maas config-tls")
+	}
+	c.http.Transport = &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: true, // the certificate itself is compared
+		VerifyConnection: func(s tls.ConnectionState) error {
+			if !bytes.Equal(s.PeerCertificates[0].Raw, block.Bytes) {
+				return errors.New("the server has another certificate than MAAS wrote on this machine")
+			}
+			return nil
+		},
+	}}
+	return nil
+}
+
+// Secure returns the https:// URL that MAAS redirects the API to once it has TLS; "" where it
+// redirects to none.
+func (c *Client) Secure(ctx context.Context) string {
+	var moved *Error
+	err := c.do(ctx, http.MethodGet, "version/", nil, nil, new(string))
+	if !errors.As(err, &moved) || !strings.HasPrefix(moved.Location, "https://") {
+		return ""
+	}
+	return strings.TrimSuffix(moved.Location, "/api/2.0/version/")
+}
+
 // keyPart is a part of a key: letters and digits, as MAAS makes them.
 var keyPart = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
 
@@ -64,6 +101,8 @@ var keyPart = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
 type Error struct {
 	Status int    // HTTP's
 	Said   string // its own words
+	// Location is where a redirection leads to. None is followed: a POST would become a GET.
+	Location string
 }
 
 func (e *Error) Error() string { return fmt.Sprintf("MAAS answers %d: %s", e.Status, e.Said) }
@@ -109,7 +148,7 @@ func (c *Client) do(ctx context.Context, method, path string, query, form url.Va
 		return fmt.Errorf("cannot read MAAS's answer to %s: %w", what, err)
 	}
 	if answer.StatusCode >= 300 {
-		return fmt.Errorf("cannot ask MAAS (%s): %w", what, &Error{answer.StatusCode, c.complaint(text)})
+		return fmt.Errorf("cannot ask MAAS (%s): %w", what, &Error{answer.StatusCode, c.complaint(text), answer.Header.Get("Location")})
 	}
 	switch into := into.(type) {
 	case nil:

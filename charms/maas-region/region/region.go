@@ -8,11 +8,13 @@
 package region
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -305,7 +307,7 @@ func (w *World) version(ctx context.Context) string {
 	// A hook does not wait long for one that hangs.
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	c, err := maas.New(w.API, "")
+	c, err := w.connect(ctx, "")
 	if err != nil {
 		return ""
 	}
@@ -314,6 +316,36 @@ func (w *World) version(ctx context.Context) string {
 		return ""
 	}
 	return version
+}
+
+// certificate is the one that regiond serves the API with once MAAS has TLS
+// (src/maasserver/regiondservices/http.py).
+const certificate = "var/lib/maas/http/certs/regiond-proxy.pem"
+
+// connect makes a client of this unit's region. With TLS (maas config-tls enable) MAAS redirects
+// the API to another port of the same machine, and the certificate is for MAAS's name.
+func (w *World) connect(ctx context.Context, key string) (*maas.Client, error) {
+	c, err := maas.New(w.API, key)
+	if err != nil || w.Text(certificate) == "" {
+		return c, err
+	}
+	to := c.Secure(ctx)
+	if to == "" {
+		return c, nil
+	}
+	at, err := url.Parse(to)
+	if err != nil {
+		return nil, err
+	}
+	here, err := url.Parse(w.API)
+	if err != nil {
+		return nil, err
+	}
+	at.Host = net.JoinHostPort(here.Hostname(), cmp.Or(at.Port(), "443"))
+	if c, err = maas.New(at.String(), key); err != nil {
+		return nil, err
+	}
+	return c, c.Pin([]byte(w.Text(certificate)))
 }
 
 func (f *Facts) observePeers(ctx context.Context, w *World) error {

@@ -275,7 +275,7 @@ func (w *World) client(ctx context.Context) (*maas.Client, error) {
 			return nil, err
 		}
 	}
-	return maas.New(w.API, w.key)
+	return w.connect(ctx, w.key)
 }
 
 func (s each) Name() string {
