@@ -198,6 +198,11 @@ func (f Facts) conf() map[string]any {
 		}
 	}
 	conf["maas_url"] = f.url()
+	if at := net.ParseIP(f.Address); at != nil && at.To4() != nil {
+		// What Temporal's servers reach each other at. MAAS looks maas_url up otherwise, which may
+		// be a name that this machine does not know, or an address that moves.
+		conf["broadcast_address"] = f.Address
+	}
 	return conf
 }
 

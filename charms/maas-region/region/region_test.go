@@ -68,6 +68,7 @@ func TestOneRegion(t *testing.T) {
 	conf, err := m.Node().Conf(node.RegionConf)
 	require.NoError(t, err)
 	require.Equal(t, "localhost", conf["database_host"])
+	require.Equal(t, "10.0.0.1", conf["broadcast_address"])
 	for _, line := range m.Ran {
 		if _, packages, ok := strings.Cut(line, " install "); ok {
 			for _, p := range strings.Fields(packages) {
