@@ -21,15 +21,11 @@ import (
 // own go.mod says; stamp is the version that it has for itself. A binary that is up to date is not linked again.
 func build(ctx context.Context, dir string, part Part, arch, stamp, out string) ([]byte, error) {
 	env := map[string]string{"CGO_ENABLED": "0", "GOWORK": "off"}
-	for _, vars := range part.BuildEnvironment {
-		for name, value := range vars {
-			expanded, err := expand(ctx, value)
-			if err != nil {
-				return nil, fmt.Errorf("cannot build the %s of %s: build-environment: %s: %w", part.program(), dir, name, err)
-			}
-			env[name] = expanded
-		}
+	own, err := part.Environment(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot build the %s of %s: %w", part.program(), dir, err)
 	}
+	maps.Copy(env, own)
 	env["GOOS"], env["GOARCH"] = "linux", arch
 
 	ldflags := "-s -w"
@@ -67,6 +63,21 @@ func build(ctx context.Context, dir string, part Part, arch, stamp, out string) 
 		return nil, fmt.Errorf("cannot use the %s of %s: %w", part.program(), dir, err)
 	}
 	return data, nil
+}
+
+// Environment returns the part's build-environment, expanded.
+func (p Part) Environment(ctx context.Context) (map[string]string, error) {
+	env := map[string]string{}
+	for _, vars := range p.BuildEnvironment {
+		for name, value := range vars {
+			expanded, err := expand(ctx, value)
+			if err != nil {
+				return nil, fmt.Errorf("build-environment: %s: %w", name, err)
+			}
+			env[name] = expanded
+		}
+	}
+	return env, nil
 }
 
 // expand returns a value of build-environment as charmcraft has it: a shell expands what is

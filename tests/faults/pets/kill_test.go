@@ -45,10 +45,10 @@ func faulty(t *testing.T) string {
 	cmd := exec.Command("go", "build", "-o", out, "-tags", strings.Join(append(part.BuildTags, "faults"), ","),
 		`-ldflags=-s -w -linkmode external -extldflags "-static"`, "./petd")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOWORK=off", "GOFLAGS=")
-	for _, variables := range part.BuildEnvironment {
-		for name, value := range variables {
-			cmd.Env = append(cmd.Env, name+"="+value)
-		}
+	variables, err := part.Environment(t.Context())
+	require.NoError(t, err)
+	for name, value := range variables {
+		cmd.Env = append(cmd.Env, name+"="+value)
 	}
 	said, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(said))
