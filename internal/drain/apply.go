@@ -130,7 +130,7 @@ func (d Drainer) drain(ctx context.Context, member string, look func(context.Con
 func (d Drainer) wake(ctx context.Context, view View, record *Record, stranded func(Entry, Instance) bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	d.wakeHalves(ctx, view, record, func(e Entry) bool { return e.Start || e.Ran && !e.Back })
+	d.wakeHalves(ctx, view, record)
 	for _, e := range record.Entries {
 		if i, there := view.find(e); there && !i.Running && !i.Unseen && stranded(e, i) {
 			d.say("starting %s, which could not leave, on %s again", i.Ref, i.Member)

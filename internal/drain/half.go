@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // half finds what LXD has left of an entry's instance under a temporary name.
@@ -11,12 +12,11 @@ func (v View) half(e Entry) (i Instance, ok bool) {
 	if _, there := v.find(e); there || e.ID == "" {
 		return Instance{}, false
 	}
-	for _, i := range v.Halves {
-		if i.ID == e.ID {
-			return i, true
-		}
+	n := slices.IndexFunc(v.Halves, func(i Instance) bool { return i.ID == e.ID })
+	if n < 0 {
+		return Instance{}, false
 	}
-	return Instance{}, false
+	return v.Halves[n], true
 }
 
 // halfMoved says that of an instance.
@@ -26,7 +26,7 @@ func halfMoved(i Instance) string {
 
 // finish gives what LXD left under a temporary name its own again, and reports whether there was any.
 // One that runs is stopped for it, and not again before its entry says so. What cannot be renamed is
-// told, and is a Doubt to whoever looks next.
+// reported, and is a Doubt of the next proof.
 func (d Drainer) finish(ctx context.Context, view View, member string) bool {
 	some := false
 	for _, e := range view.Records[member].Entries {
@@ -56,11 +56,10 @@ func (d Drainer) rename(ctx context.Context, e Entry, i Instance) error {
 	return err
 }
 
-// wakeHalves starts what was stopped for a move and cannot be renamed, under the name that it has:
-// better so than not at all.
-func (d Drainer) wakeHalves(ctx context.Context, view View, record *Record, runs func(Entry) bool) {
+// wakeHalves starts what was stopped for a move and cannot be renamed, under its temporary name.
+func (d Drainer) wakeHalves(ctx context.Context, view View, record *Record) {
 	for _, e := range record.Entries {
-		if i, ok := view.half(e); ok && !i.Running && runs(e) {
+		if i, ok := view.half(e); ok && !i.Running && (e.Start || e.Ran && !e.Back) {
 			d.say("starting %s, which is %s, on %s", i.Ref, e.Ref, i.Member)
 			if err := d.start(ctx, e, i, i.Member); err != nil {
 				d.say("%s", err)

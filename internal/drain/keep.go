@@ -18,12 +18,9 @@ func (r *Record) see(view View) {
 	for n := range r.Entries {
 		e := &r.Entries[n]
 		i, there := view.find(*e)
-		switch {
-		case !there || i.Unseen || e.Stays:
-			e.Seen = false // what stays was stopped by LXD's evacuation, or by the drain
-		default:
-			e.Seen = i.Member == e.To && i.CloudInit == e.CloudInit && i.Running == e.Ran && i.Frozen == e.Frozen
-		}
+		// What stays was stopped by LXD's evacuation, or by the drain.
+		e.Seen = there && !i.Unseen && !e.Stays &&
+			i.Member == e.To && i.CloudInit == e.CloudInit && i.Running == e.Ran && i.Frozen == e.Frozen
 	}
 }
 
