@@ -339,6 +339,28 @@ func (x *Exec) withContent(ctx context.Context, name string, content map[string]
 	return x.run(ctx, nil, tool, append(args, "--file", fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd))...)
 }
 
+// OpenedPorts implements Tools.
+func (x *Exec) OpenedPorts(ctx context.Context) ([]string, error) {
+	var ports []string
+	if err := x.read(ctx, &ports, "opened-ports"); err != nil {
+		return nil, err
+	}
+	sort.Strings(ports)
+	return ports, nil
+}
+
+// OpenPort implements Tools.
+func (x *Exec) OpenPort(ctx context.Context, port string) error {
+	_, err := x.run(ctx, nil, "open-port", "--", port)
+	return err
+}
+
+// ClosePort implements Tools.
+func (x *Exec) ClosePort(ctx context.Context, port string) error {
+	_, err := x.run(ctx, nil, "close-port", "--", port)
+	return err
+}
+
 // StatusSet implements Tools. What the status is already is not written again: a write goes to
 // the controller's database, for each unit after each hook, and to read is cheaper by far.
 func (x *Exec) StatusSet(ctx context.Context, status, message string) error {

@@ -75,6 +75,16 @@ type Tools interface {
 	// ones, and passes over the grant without a word.
 	GrantSecret(ctx context.Context, id, relation string) error
 
+	// OpenedPorts lists the ports that the unit had open when the hook began, as "80/tcp" or
+	// "8080-8088/udp", sorted.
+	OpenedPorts(ctx context.Context) ([]string, error)
+	// OpenPort opens a port, written as in OpenedPorts, for all endpoints. It has an effect while the
+	// application is exposed, and once the hook succeeds. It is an error where another unit on the
+	// same machine has a port open that overlaps.
+	OpenPort(ctx context.Context, port string) error
+	// ClosePort closes a port; one that is not open is no error.
+	ClosePort(ctx context.Context, port string) error
+
 	// StatusSet sets the unit's workload status: active, blocked, waiting or maintenance.
 	StatusSet(ctx context.Context, status, message string) error
 	// VersionSet sets the version of the workload that `juju status` shows.

@@ -13,6 +13,7 @@ import (
 	"maps"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 
 	"github.com/dcib/dcib/internal/hooktool"
@@ -41,6 +42,8 @@ type Unit struct {
 	Dying           bool // it goes away: Juju does not mean to keep it
 	Log             []string
 	Storage         map[string][]string // where a storage's instances are, by its name
+	Machine         string              // units with the same one share a machine; empty is one of its own
+	Ports           []string            // that are open
 }
 
 // Relation joins two endpoints; a peer relation has the same application on both.
@@ -106,6 +109,12 @@ func (j *Juju) Hook(unit string) (tools *Tools, commit func()) {
 	return t, func() {
 		if j.Secrets == nil {
 			j.Secrets = map[string]map[string]string{}
+		}
+		t.unit.Ports = slices.DeleteFunc(t.unit.Ports, func(p string) bool { return slices.Contains(t.closed, p) })
+		for _, p := range t.opened {
+			if !slices.Contains(t.unit.Ports, p) {
+				t.unit.Ports = append(t.unit.Ports, p)
+			}
 		}
 		maps.Copy(j.Secrets, t.secrets)
 		if j.owners == nil {
@@ -174,6 +183,8 @@ type Tools struct {
 	secrets  map[string]map[string]string // written by this hook
 	made     map[string]string            // of these, what is new, and whose it is
 	granted  [][2]string                  // secret and application
+	opened   []string                     // ports
+	closed   []string
 
 	// Params are the running action's parameters.
 	Params map[string]any
@@ -188,7 +199,9 @@ type Tools struct {
 var _ hooktool.Tools = (*Tools)(nil)
 
 // Wrote tells whether there is anything for commit to do.
-func (t *Tools) Wrote() bool { return len(t.writes) > 0 || len(t.secrets) > 0 || len(t.granted) > 0 }
+func (t *Tools) Wrote() bool {
+	return len(t.writes) > 0 || len(t.secrets) > 0 || len(t.granted) > 0 || len(t.opened) > 0 || len(t.closed) > 0
+}
 
 // Config implements hooktool.Tools.
 func (t *Tools) Config(context.Context) (map[string]any, error) {
@@ -372,6 +385,71 @@ func (t *Tools) Granted(_ context.Context, id string) (bool, error) {
 		return false, fmt.Errorf("cannot run secret-info-get: secret %q not found: %w", id, hooktool.ErrNotFound)
 	}
 	return len(t.juju.grants[id]) > 0, nil
+}
+
+// OpenedPorts implements hooktool.Tools.
+func (t *Tools) OpenedPorts(context.Context) ([]string, error) {
+	return slices.Sorted(slices.Values(t.unit.Ports)), nil
+}
+
+// OpenPort implements hooktool.Tools.
+func (t *Tools) OpenPort(_ context.Context, port string) error {
+	wanted, err := parsePort(port)
+	if err != nil {
+		return err
+	}
+	t.closed = slices.DeleteFunc(t.closed, func(p string) bool { return p == port })
+	if slices.Contains(t.unit.Ports, port) || slices.Contains(t.opened, port) {
+		return nil
+	}
+	for _, other := range t.juju.Units {
+		open := other.Ports
+		if other == t.unit {
+			open = append(slices.Clone(open), t.opened...)
+		} else if other.Machine == "" || other.Machine != t.unit.Machine {
+			continue
+		}
+		for _, p := range open {
+			if has, _ := parsePort(p); has.protocol == wanted.protocol && has.from <= wanted.to && wanted.from <= has.to {
+				return fmt.Errorf("cannot run open-port: cannot open %s (unit %q): port range conflicts with %s (unit %q)", port, t.unit.Name, p, other.Name)
+			}
+		}
+	}
+	t.opened = append(t.opened, port)
+	return nil
+}
+
+// ClosePort implements hooktool.Tools.
+func (t *Tools) ClosePort(_ context.Context, port string) error {
+	if _, err := parsePort(port); err != nil {
+		return err
+	}
+	t.opened = slices.DeleteFunc(t.opened, func(p string) bool { return p == port })
+	t.closed = append(t.closed, port)
+	return nil
+}
+
+// ports is a range of ports.
+type ports struct {
+	from, to int
+	protocol string
+}
+
+// parsePort reads a port as open-port takes it.
+func parsePort(text string) (ports, error) {
+	numbers, protocol, _ := strings.Cut(text, "/")
+	from, to, isRange := strings.Cut(numbers, "-")
+	if !isRange {
+		to = from
+	}
+	p := ports{protocol: protocol}
+	var err, also error
+	p.from, err = strconv.Atoi(from)
+	p.to, also = strconv.Atoi(to)
+	if err != nil || also != nil || p.from < 1 || p.to > 65535 || p.from > p.to || protocol != "tcp" && protocol != "udp" {
+		return ports{}, fmt.Errorf("cannot run open-port: invalid port %q", text)
+	}
+	return p, nil
 }
 
 // StatusSet implements hooktool.Tools.
