@@ -39,6 +39,9 @@ type Plan[W any] struct {
 	Status Status
 	// Version is the workload's version for `juju status`; empty leaves it as it is.
 	Version string
+	// Ports are what the workload listens on for others, as "80/tcp" or "8080-8088/udp". They are
+	// opened, and the unit's other ports are closed; nil leaves all as they are.
+	Ports []string
 }
 
 // Charm is one charm: facts of type F about a world of type W.
@@ -187,6 +190,12 @@ func (c Charm[F, W]) run(ctx context.Context, event hooktool.Event, tools hookto
 	return steps, errors.Join(err, tell(ctx, func(ctx context.Context) error {
 		if message != "" {
 			_ = tools.Log(ctx, level, clip(message, logSize))
+		}
+		if plan.Ports != nil {
+			// No reason to fail a hook: another unit on the machine may have one of them.
+			if err := hooktool.SetPorts(ctx, tools, plan.Ports); err != nil {
+				_ = tools.Log(ctx, "WARNING", clip(err.Error(), logSize))
+			}
 		}
 		return report(ctx, tools, plan.Status, plan.Version)
 	}))

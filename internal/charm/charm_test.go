@@ -163,3 +163,32 @@ func TestMessagesHaveABound(t *testing.T) {
 		}
 	}
 }
+
+func TestPortsOfThePlanAreOpened(t *testing.T) {
+	w := &counter{}
+	juju := hooktooltest.New()
+	unit := juju.AddUnit("c/0", "10.0.0.1")
+	other := juju.AddUnit("d/0", "10.0.0.1")
+	unit.Machine, other.Machine, other.Ports = "1", "1", []string{"53/udp"}
+	c := counting(w)
+	var ports []string
+	c.Plan = func(counter) charm.Plan[*counter] {
+		return charm.Plan[*counter]{Status: charm.Active("ready"), Ports: ports}
+	}
+	hook := func() {
+		tools, commit := juju.Hook("c/0")
+		require.NoError(t, c.Run(context.Background(), hooktool.Event{Unit: "c/0", Hook: "update-status"}, tools))
+		commit()
+	}
+	ports = []string{"53/udp", "80/tcp"}
+	hook()
+	require.Equal(t, []string{"80/tcp"}, unit.Ports)
+	require.Equal(t, "active ready", unit.Status+" "+unit.Message, "a port that another unit has fails no hook")
+	require.Contains(t, strings.Join(unit.Log, "\n"), "WARNING cannot run open-port: cannot open 53/udp")
+	ports = nil
+	hook()
+	require.Equal(t, []string{"80/tcp"}, unit.Ports, "a plan without ports leaves them")
+	ports = []string{}
+	hook()
+	require.Empty(t, unit.Ports)
+}
