@@ -49,7 +49,7 @@ func (s apartStep) Bound() time.Duration {
 }
 
 // merged is a status with what ended components in this hook: one that is blocked goes over one
-// that waits, and that over an active one.
+// that waits, and that over one that works or is active.
 func merged(status charm.Status, ended map[string]charm.Status) charm.Status {
 	for _, level := range []charm.Level{charm.LevelBlocked, charm.LevelWaiting} {
 		var messages []string

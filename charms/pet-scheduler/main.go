@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 	_ "time/tzdata" // option pets names zones; a machine may have no database of them
 
@@ -82,16 +83,19 @@ func observe(ctx context.Context, event hooktool.Event, w world) (f facts, err e
 func plan(f facts) charm.Plan[world] {
 	if f.Service.Leaving {
 		// It makes nothing that it would leave behind.
-		return charm.Plan[world]{Steps: charm.Lift(service.Plan(f.Service), world.servicePart), Status: charm.Active("leaving")}
+		return charm.Plan[world]{Steps: charm.Lift(service.Plan(f.Service), world.servicePart), Status: charm.Maintenancef("leaving")}
 	}
 	p := pets.Plan(f.Pets)
 	if err := cmp.Or(f.Service.Crowded(), f.Service.BadOptions()); err != nil {
 		p.Status = charm.Blockedf("%s", err)
 	}
 	p.Status = pets.Alerted(p.Status, f.Alerts)
+	daemon := service.Plan(f.Service)
+	if p.Status.Level == charm.LevelActive && slices.Contains(daemon, charm.Step[service.World](service.Run{})) {
+		p.Status = charm.Maintenancef("starting the daemon")
+	}
 	return charm.Plan[world]{
-		Steps: append(charm.Lift(p.Steps, world.petsPart),
-			charm.Lift(service.Plan(f.Service), world.servicePart)...),
+		Steps:  append(charm.Lift(p.Steps, world.petsPart), charm.Lift(daemon, world.servicePart)...),
 		Status: p.Status,
 	}
 }

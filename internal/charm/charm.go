@@ -35,7 +35,8 @@ type Step[W any] interface {
 type Plan[W any] struct {
 	// Steps are applied in order; the first that fails ends the round.
 	Steps []Step[W]
-	// Status is true of the facts; it is reported when no step is left to do.
+	// Status is true of the facts; it is reported when no step is left to do. One of
+	// LevelMaintenance says what the steps do, and is reported before them too.
 	Status Status
 	// Version is the workload's version for `juju status`; empty leaves it as it is.
 	Version string
@@ -97,8 +98,8 @@ type Level string
 const (
 	LevelActive      Level = "active"
 	LevelBlocked     Level = "blocked"     // an operator has to do something
-	LevelWaiting     Level = "waiting"     // somebody else is expected to do something
-	LevelMaintenance Level = "maintenance" // the charm is doing something
+	LevelWaiting     Level = "waiting"     // another unit or service is expected to do something
+	LevelMaintenance Level = "maintenance" // the charm is doing something itself
 )
 
 // Status is a workload status with the message that the operator reads.
@@ -107,7 +108,7 @@ type Status struct {
 	Message string
 }
 
-// Active, Blockedf and Waitingf make statuses.
+// Active, Blockedf, Waitingf and Maintenancef make statuses.
 func Active(format string, args ...any) Status {
 	return Status{LevelActive, fmt.Sprintf(format, args...)}
 }
@@ -120,6 +121,11 @@ func Blockedf(format string, args ...any) Status {
 // Waitingf is the status of a unit that waits for somebody else; the message says for whom.
 func Waitingf(format string, args ...any) Status {
 	return Status{LevelWaiting, fmt.Sprintf(format, args...)}
+}
+
+// Maintenancef is the status of a unit that works; the message says on what, like "installing LXD".
+func Maintenancef(format string, args ...any) Status {
+	return Status{LevelMaintenance, fmt.Sprintf(format, args...)}
 }
 
 // statusError is an error that is the unit's status rather than a failed hook.
@@ -207,6 +213,7 @@ func (c Charm[F, W]) converge(ctx context.Context, event hooktool.Event, tools h
 	limits := c.Deadlines.orDefaults()
 	left := budget{limits.Steps}
 	var plan Plan[W]
+	var working Status // the last one that was reported before its steps
 	for range rounds {
 		facts, err := c.observe(ctx, event, world)
 		if err != nil {
@@ -220,6 +227,12 @@ func (c Charm[F, W]) converge(ctx context.Context, event hooktool.Event, tools h
 			}
 			fresh++
 			applied[step.Name()] = true
+			if plan.Status.Level == LevelMaintenance && plan.Status != working {
+				// Juju shows it at once. A step may take minutes, so a failure to report is not the
+				// hook's: what is reported at its end counts.
+				working = plan.Status
+				_ = report(ctx, tools, working, "")
+			}
 			_ = tools.Log(ctx, "INFO", step.Name())
 			if err := apply(ctx, &left, step, world); err != nil {
 				var late *deadlineError
@@ -300,7 +313,7 @@ func clip(message string, size int) string {
 	return message[:end] + cut + message[begin:]
 }
 
-// report is the one place that writes status.
+// report is the one place that writes status: before long work and at the end.
 func report(ctx context.Context, tools hooktool.Tools, status Status, version string) error {
 	var err error
 	if version != "" {

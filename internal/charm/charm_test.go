@@ -89,6 +89,38 @@ func TestAStepThatChangesNothingIsTakenOnce(t *testing.T) {
 	require.Equal(t, "still waiting", unit.Message)
 }
 
+// A unit that works says so before its steps, once for each thing; one that waits does not.
+func TestWorkIsReportedBeforeItsSteps(t *testing.T) {
+	for name, test := range map[string]struct {
+		status func(have int) charm.Status
+		fail   error
+		said   []string
+	}{
+		"maintenance": {func(have int) charm.Status { return charm.Maintenancef("counting") }, nil, []string{"maintenance counting", "active at 3"}},
+		"each":        {func(have int) charm.Status { return charm.Maintenancef("after %d", have) }, nil, []string{"maintenance after 0", "maintenance after 1", "maintenance after 2", "active at 3"}},
+		"waiting":     {func(have int) charm.Status { return charm.Waitingf("counting") }, nil, []string{"active at 3"}},
+		"fails":       {func(have int) charm.Status { return charm.Maintenancef("counting") }, charm.Waiting("for you"), []string{"maintenance counting", "waiting for you"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &counter{want: 3, fail: test.fail}
+			c := counting(w)
+			plan := c.Plan
+			c.Plan = func(f counter) charm.Plan[*counter] {
+				p := plan(f)
+				if len(p.Steps) > 0 {
+					p.Status = test.status(f.have)
+				}
+				return p
+			}
+			juju := hooktooltest.New()
+			unit := juju.AddUnit("c/0", "")
+			tools, _ := juju.Hook("c/0")
+			require.NoError(t, c.Run(context.Background(), hooktool.Event{Hook: "start", Unit: "c/0"}, tools))
+			require.Equal(t, test.said, unit.Said)
+		})
+	}
+}
+
 func TestAPlanThatNeverSettlesIsAnError(t *testing.T) {
 	_, unit, err := run(t, &counter{want: 100}, hooktool.Event{Hook: "install"}, nil)
 	require.ErrorContains(t, err, "cannot settle")

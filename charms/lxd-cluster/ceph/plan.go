@@ -84,7 +84,7 @@ func (f Facts) planPool(steps *[]charm.Step[World]) charm.Status {
 		}
 	}
 	*steps = append(*steps, step)
-	return charm.Waitingf("creating storage pool %s (ceph)", f.PoolName)
+	return charm.Maintenancef("creating storage pool %s (ceph)", f.PoolName)
 }
 
 // Pending says what is still missing: of a unit that has to join, the configuration that

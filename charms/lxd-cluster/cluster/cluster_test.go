@@ -101,6 +101,12 @@ func TestThreeMachinesBecomeOneCluster(t *testing.T) {
 		require.Equal(t, "active", m.juju.Units[unit].Status, m.juju.Units[unit].Message)
 	}
 	require.Len(t, m.w.issued, 2, "one token for each joiner, none in vain")
+	require.Contains(t, m.juju.Units["lxd-cluster/0"].Said, "maintenance founding the cluster", "a unit says what it works on")
+	for _, unit := range m.units()[1:] {
+		require.Contains(t, m.juju.Units[unit].Said, "maintenance preparing to join")
+		require.Contains(t, m.juju.Units[unit].Said, "maintenance joining the cluster")
+		require.NotContains(t, m.juju.Units[unit].Said, "maintenance founding the cluster")
+	}
 
 	m.add(3)
 	m.settle(4)

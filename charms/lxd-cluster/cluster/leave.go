@@ -122,10 +122,10 @@ func (f Facts) tookPart() bool {
 // leave plans the way out of the cluster.
 func (f Facts) leave() ([]charm.Step[World], charm.Status) {
 	if f.Departure.Stuck != "" {
-		return []charm.Step[World]{unstick{f.Unit, f.Departure.Stuck}}, charm.Status{Level: charm.LevelMaintenance, Message: "leaving the cluster"}
+		return []charm.Step[World]{unstick{f.Unit, f.Departure.Stuck}}, charm.Maintenancef("leaving the cluster")
 	}
 	if f.dismantles() {
-		return f.dismantle(), charm.Status{Level: charm.LevelMaintenance, Message: "leaving the cluster"}
+		return f.dismantle(), charm.Maintenancef("leaving the cluster")
 	}
 	var steps []charm.Step[World]
 	address := f.Mine.Wish.Address
@@ -139,9 +139,9 @@ func (f Facts) leave() ([]charm.Step[World], charm.Status) {
 		steps = append(steps, farewell{f.Relation})
 	}
 	if f.LXD.Clustered {
-		return steps, charm.Status{Level: charm.LevelMaintenance, Message: "going; this machine's LXD stays as it is"}
+		return steps, charm.Maintenancef("going; this machine's LXD stays as it is")
 	}
-	return steps, charm.Status{Level: charm.LevelMaintenance, Message: "left the cluster"}
+	return steps, charm.Maintenancef("left the cluster")
 }
 
 func (f Facts) dismantle() []charm.Step[World] {

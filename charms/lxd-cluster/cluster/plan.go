@@ -168,7 +168,7 @@ func (f Facts) asFounder() ([]charm.Step[World], charm.Status) {
 		steps = append(steps, createBridge{f.Config.Bridge, f.Config.BridgeAddress})
 	}
 	steps = append(steps, found{f.Hostname})
-	return steps, charm.Waitingf("founding the cluster")
+	return steps, charm.Maintenancef("founding the cluster")
 }
 
 // asJoiner tells this unit's wish and uses the offer that was made to it.
@@ -190,16 +190,16 @@ func (f Facts) asJoiner() ([]charm.Step[World], charm.Status) {
 		return f.tell(wish), charm.Waitingf("cannot join yet: %s", f.Pending)
 	}
 	if f.JoinKey == "" {
-		return []charm.Step[World]{makeKey{}}, charm.Waitingf("preparing to join")
+		return []charm.Step[World]{makeKey{}}, charm.Maintenancef("preparing to join")
 	}
 	wish.Key = f.JoinKey
 	steps := f.tell(wish)
 	if len(f.LXD.Owned) > 0 && f.mayWipe(wish) {
-		return append(steps, f.wipes()...), charm.Waitingf("emptying this machine's LXD, to join the cluster")
+		return append(steps, f.wipes()...), charm.Maintenancef("emptying this machine's LXD, to join the cluster")
 	}
 	for _, unit := range f.sortedPeers() {
 		if offer := f.Peers[unit].Offer; offer.Fits(wish, f.Now) {
-			return append(steps, join{f.Relation, wish, offer, f.Config.Storage, f.parents()}), charm.Waitingf("joining the cluster")
+			return append(steps, join{f.Relation, wish, offer, f.Config.Storage, f.parents()}), charm.Maintenancef("joining the cluster")
 		}
 	}
 	return steps, charm.Waitingf("waiting for a join token from the cluster's members (%s)", f.clusterUnit())

@@ -188,6 +188,7 @@ func TestAMachineWithoutLXDGetsOne(t *testing.T) {
 			m.juju.Config["lxd-cluster"] = map[string]any{"source": c.source, "channel": c.channel}
 			status, message := m.hook()
 			require.Equal(t, "active", status, message)
+			require.Equal(t, []string{"maintenance installing LXD", "active "}, m.juju.Units["lxd-cluster/0"].Said)
 			require.Equal(t, c.ran, m.ran)
 			m.hook()
 			require.Equal(t, c.ran, m.ran, "and then there is nothing to do")

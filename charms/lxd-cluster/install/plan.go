@@ -33,9 +33,9 @@ func Plan(f Facts) charm.Plan[World] {
 	case f.fromSnap() && !f.Snapd:
 		return said(charm.Blockedf("cannot install LXD: option source is snap, and this machine has no snapd: install it (apt-get install snapd), or set source=apt"))
 	case f.fromSnap():
-		return said(charm.Waitingf("installing LXD"), installSnap{c.channel()})
+		return said(charm.Maintenancef("installing LXD"), installSnap{c.channel()})
 	}
-	return said(charm.Waitingf("installing LXD"), installPackage{})
+	return said(charm.Maintenancef("installing LXD"), installPackage{})
 }
 
 var startHint = map[string]string{Snap: "snap start lxd", Apt: "systemctl restart lxd.socket"}

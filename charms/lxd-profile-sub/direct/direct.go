@@ -127,7 +127,7 @@ func Plan(f Facts, wanted profile.Profile, wrong error) charm.Plan[*World] {
 	var plan charm.Plan[*World]
 	name, exists := f.ours()
 	if f.Self.Leaving {
-		return charm.Plan[*World]{Steps: f.leave(name, exists), Status: charm.Active("")}
+		return charm.Plan[*World]{Steps: f.leave(name, exists), Status: charm.Maintenancef("taking profile %s back", name)}
 	}
 	own, ok := f.Instances[f.Self.Instance]
 	switch {

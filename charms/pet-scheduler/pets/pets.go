@@ -269,7 +269,7 @@ func status(facts Facts) charm.Status {
 	case facts.BadOffer != "":
 		return charm.Blockedf("%s", facts.BadOffer)
 	case !facts.Offered:
-		return charm.Waitingf("waiting for the LXD cluster to say where it is")
+		return charm.Waitingf("waiting for LXD's address from relation lxd (%s)", facts.Relation)
 	case facts.Unreachable != "":
 		return charm.Waitingf("%s", facts.Unreachable)
 	case !facts.Trusted:

@@ -109,7 +109,7 @@ func TestStatus(t *testing.T) {
 	require.Equal(t, "blocked: no LXD cluster: relate lxd to lxd-cluster:https", s.hook())
 
 	s.relation = s.juju.Relate("pet-scheduler:lxd", "lxd-cluster:https")
-	require.Equal(t, "waiting: waiting for the LXD cluster to say where it is", s.hook())
+	require.Equal(t, "waiting: waiting for LXD's address from relation lxd (lxd:0)", s.hook())
 	bag := s.relation.Databags["pet-scheduler/0"]
 	request, ok, err := lxdhttps.DecodeRequest(bag)
 	require.NoError(t, err)

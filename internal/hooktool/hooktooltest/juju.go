@@ -41,6 +41,7 @@ type Unit struct {
 	Starting        bool // it has not entered its relations yet
 	Dying           bool // it goes away: Juju does not mean to keep it
 	Log             []string
+	Said            []string            // all statuses that it has set, "active ready"
 	Storage         map[string][]string // where a storage's instances are, by its name
 	Machine         string              // units with the same one share a machine; empty is one of its own
 	Ports           []string            // that are open
@@ -455,6 +456,7 @@ func parsePort(text string) (ports, error) {
 // StatusSet implements hooktool.Tools.
 func (t *Tools) StatusSet(_ context.Context, status, message string) error {
 	t.unit.Status, t.unit.Message = status, message
+	t.unit.Said = append(t.unit.Said, status+" "+message)
 	return nil
 }
 

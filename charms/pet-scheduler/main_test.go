@@ -1,0 +1,34 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/charms/pet-scheduler/pets"
+	"github.com/dcib/dcib/charms/pet-scheduler/service"
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/store/dqlite"
+)
+
+// A unit whose daemon does not run is not active: it starts it.
+func TestAUnitThatStartsItsDaemonSaysSo(t *testing.T) {
+	f := facts{
+		Pets: pets.Facts{Made: true, Relation: "lxd:1", Offered: true, Trusted: true},
+		Service: service.Facts{
+			Unit: "pet-scheduler/0", Relation: "cluster:0", Founder: "pet-scheduler/0", Secret: "secret:1",
+			Published: map[string]string{"address": "10.0.0.1:17666"}, Address: "10.0.0.1:17666",
+			Certificate: dqlite.Certificate{Certificate: "c", Key: "k"},
+		},
+	}
+	require.Equal(t, charm.Maintenancef("starting the daemon"), plan(f).Status)
+
+	f.Service.Installed, f.Service.Running, f.Service.Permitted = true, true, true
+	require.Equal(t, charm.LevelActive, plan(f).Status.Level)
+
+	f.Service.Running, f.Pets.Trusted = false, false
+	require.Equal(t, charm.LevelWaiting, plan(f).Status.Level, "what another unit has to do goes over it")
+
+	f.Service.Leaving = true
+	require.Equal(t, charm.Maintenancef("leaving"), plan(f).Status)
+}
