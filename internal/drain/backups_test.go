@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/drain/draintest"
+	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
 // LXD deletes an instance's backups when it moves it: it is not moved.

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/drain/draintest"
+	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
 // Whatever LXD places while a drain is under way, it places elsewhere; afterwards the

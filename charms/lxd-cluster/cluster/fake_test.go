@@ -10,8 +10,8 @@ import (
 
 	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/drain/draintest"
 	"github.com/dcib/dcib/internal/lxd"
+	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
 // lxdWorld is a few machines' LXD in memory, with the rules of LXD's own that matter here:

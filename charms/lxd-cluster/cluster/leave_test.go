@@ -16,10 +16,10 @@ import (
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/drain/draintest"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
+	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
 // lastHooks are the hooks that Juju 3.6 and 4 run for a unit that goes away: it departs

@@ -13,7 +13,7 @@ import (
 	lxdclient "github.com/canonical/lxd/client"
 	"github.com/canonical/lxd/shared/api"
 
-	"github.com/dcib/dcib/internal/drain/lxdlayer"
+	drainlxd "github.com/dcib/dcib/internal/drain/lxd"
 	"github.com/dcib/dcib/internal/lxd"
 )
 
@@ -423,11 +423,11 @@ func (s *Socket) Guests(ctx context.Context) (Guests, error) {
 	if _, _, err := s.server.GetServer(); err != nil {
 		return nil, fmt.Errorf("cannot ask this machine's LXD what it can do: %w", err)
 	}
-	return guests{lxdlayer.Cluster{Server: s.server.InstanceServer}}, nil
+	return guests{drainlxd.Cluster{Server: s.server.InstanceServer}}, nil
 }
 
 // guests implements Guests.
-type guests struct{ lxdlayer.Cluster }
+type guests struct{ drainlxd.Cluster }
 
 // lookEvery is how often LXD is asked whether what takes effect behind its answer has.
 const lookEvery = 200 * time.Millisecond

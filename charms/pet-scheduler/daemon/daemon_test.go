@@ -19,9 +19,9 @@ import (
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/drain/draintest"
 	"github.com/dcib/dcib/internal/store"
 	"github.com/dcib/dcib/internal/store/dqlite"
+	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
 const within = 30 * time.Second

@@ -9,10 +9,10 @@ import (
 
 	"github.com/dcib/dcib/charms/pet-scheduler/access"
 	"github.com/dcib/dcib/internal/charm/crashtest"
-	"github.com/dcib/dcib/internal/drain/draintest"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
+	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
 // Every hook is killed at every point on the way to a cluster that trusts the unit. The

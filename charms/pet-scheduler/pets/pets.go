@@ -19,7 +19,7 @@ import (
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/drain/lxdlayer"
+	drainlxd "github.com/dcib/dcib/internal/drain/lxd"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 	"github.com/dcib/dcib/internal/store"
@@ -68,7 +68,7 @@ func Open(event hooktool.Event, tools hooktool.Tools) World {
 			if err != nil {
 				return nil, err
 			}
-			return cluster{lxdlayer.Cluster{Server: server}}, nil
+			return cluster{drainlxd.Cluster{Server: server}}, nil
 		},
 	}
 }
@@ -88,10 +88,10 @@ func Reach(ctx context.Context, dir, member string, offer lxdhttps.Offer, may fu
 	if err != nil {
 		return nil, err
 	}
-	return cluster{lxdlayer.Cluster{Server: near(member), Near: near}}, nil
+	return cluster{drainlxd.Cluster{Server: near(member), Near: near}}, nil
 }
 
-type cluster struct{ lxdlayer.Cluster }
+type cluster struct{ drainlxd.Cluster }
 
 // Glance implements LXD. An untrusted client is refused the list of members.
 func (c cluster) Glance() (Glance, error) {
@@ -102,8 +102,8 @@ func (c cluster) Glance() (Glance, error) {
 	if err != nil {
 		return Glance{}, fmt.Errorf("cannot list LXD's cluster members: %w", err)
 	}
-	records, err := lxdlayer.RecordsOf(members)
-	return Glance{Trusted: true, Members: lxdlayer.MembersOf(members), Records: records}, err
+	records, err := drainlxd.RecordsOf(members)
+	return Glance{Trusted: true, Members: drainlxd.MembersOf(members), Records: records}, err
 }
 
 // Prepare implements LXD.

@@ -10,10 +10,10 @@ import (
 
 	"github.com/dcib/dcib/charms/pet-scheduler/access"
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/drain/draintest"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
+	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
 // lxd is a cluster that trusts or does not.

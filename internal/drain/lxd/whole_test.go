@@ -1,4 +1,4 @@
-package lxdlayer_test
+package drainlxd_test
 
 import (
 	"encoding/json"
@@ -18,8 +18,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/drain/draintest"
-	"github.com/dcib/dcib/internal/drain/lxdlayer"
+	drainlxd "github.com/dcib/dcib/internal/drain/lxd"
+	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
 // whole is an LXD cluster at the level of its API, with whole instances. It does to them what LXD
@@ -321,7 +321,7 @@ func TestAnInstanceIsTheSameAfterwards(t *testing.T) {
 		}
 		members, _ := w.GetClusterMembers()
 
-		cluster := lxdlayer.Cluster{Server: w}
+		cluster := drainlxd.Cluster{Server: w}
 		d := drain.Drainer{Cluster: cluster, Journal: cluster, By: "pet-scheduler/0"}
 		if rapid.Bool().Draw(t, "lanes") {
 			d.Lanes = drain.NewLanes(1, 0)

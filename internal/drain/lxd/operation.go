@@ -1,4 +1,4 @@
-package lxdlayer
+package drainlxd
 
 import (
 	"context"

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/drain/draintest"
+	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
 // An instance that was launched in a cluster group stays in it: on members of the group, also on

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/drain/draintest"
+	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
 // slow is a cluster whose moves take a while. It notes when each was begun, and how many were

@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/drain/draintest"
+	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
 // crowded is a cluster with rooms of that many GiB and processors, and three plain instances on pet.

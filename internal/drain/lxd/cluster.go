@@ -1,9 +1,9 @@
-// Package lxdlayer is a LXD cluster as package drain wants it: its members, its instances,
+// Package drainlxd is a LXD cluster as package drain wants it: its members, its instances,
 // and the journal, which is kept in the members' own config.
 //
 // It speaks to LXD 5.0 and later. Where the client library asks for API extensions that
 // 5.0 lacks although the call is older, the call is made by hand.
-package lxdlayer
+package drainlxd
 
 import (
 	"context"

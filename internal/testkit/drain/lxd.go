@@ -300,7 +300,7 @@ func (l *LXD) EvacuateByHand(name string) error {
 
 func (l *LXD) evacuate(i *drain.Instance, from string) error {
 	ran := i.Running
-	// lxdlayer has LXD stop what has backups.
+	// drainlxd has LXD stop what has backups.
 	spared := l.Backup[i.Ref] > 0 && (i.Evacuate == "" || i.Evacuate == "auto")
 	migrate := !spared && (i.Evacuate == "migrate" || i.Evacuate == "live-migrate" || i.Evacuate != "stop" && len(i.Ties) == 0 && !l.held(i))
 	if ran && !(migrate && i.Live) {
