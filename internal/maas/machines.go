@@ -84,7 +84,7 @@ func machine(m *entity.Machine) fleet.Machine {
 	for _, d := range m.BlockDeviceSet {
 		disk := fleet.Disk{
 			ID: d.ID, Name: d.Name, Virtual: d.Type == "virtual", Size: d.Size, Filesystem: d.Filesystem.FSType, Mount: d.Filesystem.MountPoint,
-			Partitioned: d.PartitionTableType != "",
+			Partitioned: d.PartitionTableType != "", Tags: d.Tags,
 		}
 		for _, p := range d.Partitions {
 			disk.Partitions = append(disk.Partitions, fleet.Partition{Size: p.Size, Filesystem: p.FileSystem.FSType, Mount: p.FileSystem.MountPoint})
@@ -198,6 +198,22 @@ func (c *Client) SetStorageLayout(ctx context.Context, id, layout string, params
 	fields := form(params)
 	fields.Set("storage_layout", layout)
 	return c.do(ctx, http.MethodPost, "machines/"+url.PathEscape(id)+"/", op("set_storage_layout"), fields, nil)
+}
+
+// AddDiskTag implements fleet.API.
+func (c *Client) AddDiskTag(ctx context.Context, id string, disk int, tag string) error {
+	return c.with(ctx, "give a disk tag "+tag, func(api *client.Client) error {
+		_, err := api.BlockDevice.AddTag(id, disk, tag)
+		return err
+	})
+}
+
+// RemoveDiskTag implements fleet.API.
+func (c *Client) RemoveDiskTag(ctx context.Context, id string, disk int, tag string) error {
+	return c.with(ctx, "take tag "+tag+" from a disk", func(api *client.Client) error {
+		_, err := api.BlockDevice.RemoveTag(id, disk, tag)
+		return err
+	})
 }
 
 // Commission implements fleet.API.

@@ -39,7 +39,7 @@ func TestMachinesNetwork(t *testing.T) {
 	require.Equal(t, 11, m.Boot)
 	require.Equal(t, fleet.Link{ID: 21, Mode: "auto", Subnet: 1, CIDR: "10.0.0.0/24"}, m.Interfaces[0].Links[0])
 	require.Equal(t, 31, m.BootDisk)
-	require.Equal(t, fleet.Disk{ID: 32, Name: "sdb", Size: 50e9}, m.Disks[1])
+	require.Equal(t, fleet.Disk{ID: 32, Name: "sdb", Size: 50e9, Tags: []string{"ssd"}}, m.Disks[1])
 
 	require.NoError(t, c.CreateBond(t.Context(), "m1", "bond0", []int{11, 12}, map[string]string{"bond_mode": "802.3ad", "mtu": "9000"}))
 	has, err := c.Interfaces(t.Context(), "m1")
@@ -124,10 +124,22 @@ func TestMachinesStorage(t *testing.T) {
 	refusal("flat", map[string]string{"boot_size": "512000000"}, 400, "Size is too small")
 	refusal("flat", map[string]string{"root_device": "77"}, 400, "not a valid root_device")
 	refusal("bcache", map[string]string{"cache_device": "31"}, 400, "not a valid cache_device")
-	r.Machines[0].Disks[1].Tags = nil
+	refusal("bcache", map[string]string{"cache_size": "60000000000"}, 400, "Size is too large")
+	refusal("bcache", map[string]string{"cache_size": "1000"}, 400, "Size is too small")
+	refusal("bcache", map[string]string{"cache_size": "10000000000", "cache_no_part": "true"}, 400, "at the same time")
+	require.NoError(t, c.AddDiskTag(t.Context(), "m1", 32, "fast"))
+	require.NoError(t, c.AddDiskTag(t.Context(), "m1", 32, "fast"))
+	require.NoError(t, c.RemoveDiskTag(t.Context(), "m1", 32, "ssd"))
+	require.NoError(t, c.RemoveDiskTag(t.Context(), "m1", 32, "ssd"))
+	_, m := layout()
+	require.Equal(t, []string{"fast"}, m.Disks[1].Tags)
+	err := c.AddDiskTag(t.Context(), "m1", 77, "fast")
+	require.True(t, maas.IsStatus(err, 404), err)
 	refusal("bcache", nil, 400, "doesn't have an available cache device")
 	r.Machines[0].Status = "Allocated"
 	refusal("flat", nil, 409, "not Ready")
+	err = c.RemoveDiskTag(t.Context(), "m1", 32, "fast")
+	require.True(t, maas.IsStatus(err, 409), err)
 	r.Machines[0].Status, r.Machines[0].Disks = "Ready", nil
 	refusal("flat", nil, 400, "missing a boot disk")
 }

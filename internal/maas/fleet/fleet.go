@@ -78,6 +78,7 @@ type Disk struct {
 	Mount       string
 	Partitioned bool
 	Partitions  []Partition
+	Tags        []string
 }
 
 // Partition is a part of a disk.

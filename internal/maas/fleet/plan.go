@@ -231,6 +231,10 @@ func (p *planner) machine(m Machine, d Declaration) {
 			storage = append(storage, *g.Storage)
 		}
 	}
+	if left := leftTag(m); len(left.Lend)+len(left.Take) > 0 {
+		n.steps = append(n.steps, RestoreDiskTags{n.target(), left})
+		n.machine.Disks = left.undone(m.Disks)
+	}
 	for _, b := range bonds {
 		n.bond(b)
 	}
@@ -606,7 +610,11 @@ func (n *network) storage(s Storage) {
 		return
 	}
 	if why != "" {
-		n.steps = append(n.steps, SetStorage{n.target(), s.Layout, params, why})
+		set := SetStorage{Target: n.target(), Layout: s.Layout, Params: params, Was: why}
+		if s.CacheDevice != "" {
+			set.Tag = cacheTag(n.machine, s.CacheDevice)
+		}
+		n.steps = append(n.steps, set)
 	}
 }
 

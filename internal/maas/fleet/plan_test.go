@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
@@ -257,6 +258,99 @@ func TestStorageByHand(t *testing.T) {
 	steps, notes := titles(plan(t, c, parse(t, "machines:\n- match: {hostname: node1}\n  storage: {layout: flat}\n")))
 	require.Empty(t, steps)
 	require.Empty(t, notes)
+}
+
+// MAAS ignores cache_device, and takes the smallest disk with tag ssd that it does not boot from.
+// The wanted one becomes the cache in the first of three applies, and the disks have their tags
+// afterwards: Juju's constraints go by them.
+func TestCacheDevice(t *testing.T) {
+	disks := func(sdb, sdc, sdd []string) []maastest.Disk {
+		return []maastest.Disk{
+			{ID: 11, Name: "sda", Size: 100e9, Tags: []string{"ssd"}}, {ID: 12, Name: "sdb", Size: 50e9, Tags: sdb},
+			{ID: 13, Name: "sdc", Size: 60e9, Tags: sdc}, {ID: 14, Name: "sdd", Size: 50e9, Tags: sdd},
+		}
+	}
+	ssd, rotary := []string{"sata", "ssd"}, []string{"rotary"}
+	for name, one := range map[string]struct {
+		disks []maastest.Disk
+		step  string
+	}{
+		"another one is smaller": {disks(ssd, ssd, rotary), " (tag ssd is on sdc alone meanwhile)"},
+		"others have the tag":    {disks(ssd, rotary, ssd), " (tag ssd is on sdc alone meanwhile)"},
+		"none has the tag":       {disks(rotary, rotary, rotary), " (tag ssd is on sdc alone meanwhile)"},
+		"MAAS takes it":          {disks(rotary, ssd, rotary), ""},
+	} {
+		for _, layout := range []string{"bcache, cache-device: sdc", "bcache, cache-device: sdc, cache-no-part: true", "bcache, cache-device: sdc, cache-size: 10GiB"} {
+			r := region(machine(1, "Ready"))
+			r.Machines[0].Disks = slices.Clone(one.disks)
+			c := serve(t, r)
+			d := parse(t, "machines:\n- match: {hostname: node1}\n  storage: {layout: "+layout+"}\n")
+			steps, _ := titles(plan(t, c, d))
+			require.Equal(t, []string{"node1: set storage layout bcache: it has blank" + one.step}, steps, name)
+			for range 3 {
+				require.NoError(t, apply(t, c, plan(t, c, d)), name)
+				steps, notes := titles(plan(t, c, d))
+				require.Empty(t, steps, name)
+				require.Empty(t, notes, name)
+				sdc := r.Machines[0].Disks[2]
+				require.True(t, sdc.Filesystem == "bcache-cache" || len(sdc.Partitions) == 1 && sdc.Partitions[0].Filesystem == "bcache-cache", name)
+			}
+			for k, d := range one.disks {
+				require.ElementsMatch(t, d.Tags, r.Machines[0].Disks[k].Tags, "%s: tags of %s", name, d.Name)
+			}
+		}
+	}
+	// A refusal leaves the tags as they were, too.
+	r := region(machine(1, "Ready"))
+	r.Machines[0].Disks = disks(ssd, rotary, ssd)
+	c := serve(t, r)
+	d := parse(t, "machines:\n- match: {hostname: node1}\n  storage: {layout: bcache, cache-device: sdc, root-size: 200GB}\n")
+	require.ErrorContains(t, apply(t, c, plan(t, c, d)), "Size is too large")
+	for k, d := range disks(ssd, rotary, ssd) {
+		require.ElementsMatch(t, d.Tags, r.Machines[0].Disks[k].Tags, d.Name)
+	}
+}
+
+// Wherever the apply is killed, the next one ends with the wanted cache and the tags as they were,
+// also where the declaration wants no cache any more.
+func TestCacheDeviceKilled(t *testing.T) {
+	const wanted = "machines:\n- match: {hostname: node1}\n  storage: {layout: bcache, cache-device: sdc}\n"
+	for _, then := range []string{wanted, "machines:\n- match: {hostname: node1}\n  storage: {layout: flat}\n", "machines:\n- match: {hostname: none}\n  tags: [a]\n"} {
+		for after := 0; ; after++ {
+			r := region(machine(1, "Ready"))
+			before := []maastest.Disk{{ID: 11, Name: "sda", Size: 100e9}, {ID: 12, Name: "sdb", Size: 50e9, Tags: []string{"ssd"}}, {ID: 13, Name: "sdc", Size: 60e9, Tags: []string{"rotary"}}}
+			r.Machines[0].Disks = slices.Clone(before)
+			ctx, kill := context.WithCancel(t.Context())
+			changes, killed := 0, false
+			c := serve(t, r, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				if req.Method != http.MethodGet && ctx.Err() == nil {
+					if changes == after {
+						killed = true
+						kill()
+						panic(http.ErrAbortHandler)
+					}
+					changes++
+				}
+				r.ServeHTTP(w, req)
+			}))
+			_ = fleet.Apply(ctx, c, plan(t, c, parse(t, wanted)).Steps, func(fleet.Step, error) {})
+			kill()
+			d := parse(t, then)
+			require.NoError(t, apply(t, c, plan(t, c, d)), "killed after %d changes", after)
+			steps, _ := titles(plan(t, c, d))
+			require.Empty(t, steps, "killed after %d changes", after)
+			if then == wanted {
+				require.Equal(t, "bcache-cache", r.Machines[0].Disks[2].Partitions[0].Filesystem, "killed after %d changes", after)
+			}
+			for k, d := range before {
+				require.ElementsMatch(t, d.Tags, r.Machines[0].Disks[k].Tags, "killed after %d changes: tags of %s", after, d.Name)
+			}
+			if !killed {
+				require.Greater(t, after, 5)
+				break
+			}
+		}
+	}
 }
 
 // A machine that somebody takes between plan and apply is left to them, and the others are

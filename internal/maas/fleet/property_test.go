@@ -31,7 +31,9 @@ func drawRegion(t *rapid.T) *maastest.Region {
 		m := machine(n, some(t, "status", "New", "Ready", "Ready", "Ready", "Deployed", "Allocated", "Broken", "Commissioning", "Failed testing"))
 		m.Pool = some(t, "pool", "default", "lab")
 		m.Interfaces = m.Interfaces[:rapid.IntRange(0, 4).Draw(t, "cards")]
-		m.Disks = m.Disks[:rapid.IntRange(0, 2).Draw(t, "disks")]
+		m.Disks = append(m.Disks, maastest.Disk{ID: n*10 + 3, Name: "sdc", Size: int64(rapid.SampledFrom([]int{40e9, 50e9, 60e9}).Draw(t, "size"))})
+		m.Disks[2].Tags = rapid.SampledFrom([][]string{nil, {"ssd"}, {"rotary"}}).Draw(t, "disk tags")
+		m.Disks = m.Disks[:rapid.IntRange(0, 3).Draw(t, "disks")]
 		if len(m.Disks) > 0 {
 			switch some(t, "storage by hand", "", "", "partition", "raid", "formatted") {
 			case "partition":
@@ -98,7 +100,7 @@ func drawDeclaration(t *rapid.T) string {
 		}
 		if rapid.Bool().Draw(t, "stored") {
 			text += "  storage: {layout: " + some(t, "storage", "flat", "lvm", "blank", "bcache", "flat, boot-size: 1GiB, root-size: 20GB", "flat, root-device: sdb",
-				"lvm, vg-name: vg, lv-size: 10GiB", "lvm, lv-name: x, root-size: 30GiB", "bcache, cache-device: sdb, cache-size: 10GiB", "bcache, cache-no-part: true, cache-mode: writeback", "lvm, replace: true") + "}\n"
+				"lvm, vg-name: vg, lv-size: 10GiB", "lvm, lv-name: x, root-size: 30GiB", "bcache, cache-device: sdb, cache-size: 10GiB", "bcache, cache-device: sdc", "bcache, cache-no-part: true, cache-mode: writeback", "lvm, replace: true") + "}\n"
 		}
 	}
 	return text

@@ -26,6 +26,10 @@ type API interface {
 	Link(ctx context.Context, id string, of int, link Link) error
 	Unlink(ctx context.Context, id string, of, link int) error
 	SetStorageLayout(ctx context.Context, id, layout string, params map[string]string) error
+	// AddDiskTag gives a disk a tag, and RemoveDiskTag takes it away; MAAS does so with machines
+	// that are Ready. One that is there, or is not, is no error.
+	AddDiskTag(ctx context.Context, id string, disk int, tag string) error
+	RemoveDiskTag(ctx context.Context, id string, disk int, tag string) error
 
 	Commission(ctx context.Context, id string, o CommissionOptions) error
 	Deploy(ctx context.Context, id string, o DeployOptions) error
@@ -119,12 +123,14 @@ type (
 		Interface string
 		Link      Link
 	}
-	// SetStorage sets a storage layout; Was is in what the machine's differs.
+	// SetStorage sets a storage layout; Was is in what the machine's differs, Tag what becomes of
+	// the disks' tags meanwhile.
 	SetStorage struct {
 		Target
 		Layout string
 		Params map[string]string
 		Was    string
+		Tag    CacheTag
 	}
 )
 
@@ -293,7 +299,11 @@ func (s Unlink) Apply(ctx context.Context, api API) error {
 
 // Name implements Step.
 func (s SetStorage) Name() string {
-	return fmt.Sprintf("set storage layout %s: %s", s.Layout, s.Was)
+	name := fmt.Sprintf("set storage layout %s: %s", s.Layout, s.Was)
+	if s.Tag.Disk != "" {
+		name += fmt.Sprintf(" (tag %s is on %s alone meanwhile)", ssdTag, s.Tag.Disk)
+	}
+	return name
 }
 
 // Apply implements Step.
@@ -301,7 +311,11 @@ func (s SetStorage) Apply(ctx context.Context, api API) error {
 	if err := s.ready(ctx, api); err != nil {
 		return err
 	}
-	return api.SetStorageLayout(ctx, s.ID, s.Layout, s.Params)
+	err := s.Tag.move(ctx, api, s.ID)
+	if err == nil {
+		err = api.SetStorageLayout(ctx, s.ID, s.Layout, s.Params)
+	}
+	return errors.Join(err, s.Tag.undo(ctx, api, s.ID)) // also when MAAS refuses
 }
 
 // Title is a step's name with the machine that it is about.

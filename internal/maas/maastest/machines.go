@@ -424,6 +424,10 @@ func (r *Region) ofNode(w http.ResponseWriter, req *http.Request, parts []string
 		answer(w, all)
 		return
 	}
+	if len(parts) == 3 && parts[1] == "blockdevices" && req.Method == http.MethodPost {
+		r.tagDisk(w, req, m, parts[2], op)
+		return
+	}
 	if len(parts) < 2 || parts[1] != "interfaces" || len(parts) > 3 {
 		refuse(w, http.StatusNotFound, "Not Found")
 		return
@@ -462,6 +466,30 @@ func (r *Region) ofNode(w http.ResponseWriter, req *http.Request, parts []string
 		answered(w, shown, r.unlink(m, i, req.Form.Get("id")))
 	default:
 		refuse(w, http.StatusBadRequest, "Unrecognised signature: method="+req.Method+" op="+op)
+	}
+}
+
+// tagDisk gives a disk a tag, or takes it away (src/maasserver/api/blockdevices.py).
+func (r *Region) tagDisk(w http.ResponseWriter, req *http.Request, m *Machine, id, op string) {
+	at := slices.IndexFunc(m.Disks, func(d Disk) bool { return strconv.Itoa(d.ID) == id })
+	tag := req.PostForm.Get("tag")
+	switch {
+	case at < 0:
+		refuse(w, http.StatusNotFound, "No BlockDevice matches the given query.")
+	case op != "add_tag" && op != "remove_tag":
+		refuse(w, http.StatusBadRequest, "Unrecognised signature: method="+req.Method+" op="+op)
+	case m.Status != "Ready":
+		refuse(w, http.StatusConflict, "Cannot update block device because the machine is not Ready.")
+	case tag == "":
+		refuse(w, http.StatusBadRequest, "No provided tag!")
+	default:
+		d := &m.Disks[at]
+		tags := slices.DeleteFunc(slices.Clone(d.Tags), func(has string) bool { return has == tag })
+		if op == "add_tag" {
+			tags = append(tags, tag)
+		}
+		d.Tags = tags
+		answer(w, m.disk(d))
 	}
 }
 
@@ -803,14 +831,27 @@ func (r *Region) layout(m *Machine, name string, param func(string) string) erro
 			Filesystem: "ext4", Mount: "/",
 		})
 	case "bcache":
-		var cache *Disk
+		// What is asked for is checked, and then not used: get_cache_device compares a number
+		// with the form's text (3.5 to 3.8).
 		if param("cache_device") != "" {
-			var err error
-			if cache, err = disk("cache_device", 1); err != nil {
+			if _, err := disk("cache_device", 1); err != nil {
 				return err
 			}
-		} else if at := slices.IndexFunc(disks[1:], func(d Disk) bool { return slices.Contains(d.Tags, "ssd") }); at >= 0 {
-			cache = &disks[at+1]
+		}
+		var cache *Disk
+		for k := range disks[1:] {
+			if d := &disks[k+1]; slices.Contains(d.Tags, "ssd") && (cache == nil || d.Size < cache.Size) {
+				cache = d
+			}
+		}
+		switch n := size("cache_size"); {
+		case param("cache_size") != "" && param("cache_no_part") == "true":
+			const both = "Cannot use cache_size and cache_no_part at the same time."
+			return invalid{"cache_size": {both}, "cache_no_part": {both}}
+		case param("cache_size") != "" && cache != nil && n > cache.Size:
+			return invalid{"cache_size": {fmt.Sprintf("Size is too large. Maximum size is %d.", cache.Size)}}
+		case param("cache_size") != "" && n < align:
+			return invalid{"cache_size": {fmt.Sprintf("Size is too small. Minimum size is %d.", align)}}
 		}
 		if cache == nil {
 			return bad("Failed to configure storage layout 'bcache': Node doesn't have an available cache device to setup bcache.")
