@@ -22,8 +22,9 @@ import (
 	"time"
 )
 
-// timeout bounds one request; MAAS answers lists of many machines slowly.
-const timeout = time.Minute
+// timeout bounds one request. listTimeout is that for the list of machines, which is long in a
+// large MAAS; MAAS's own proxy waits 15 minutes (regiond.nginx.conf.template).
+const timeout, listTimeout = time.Minute, 5 * time.Minute
 
 // maxAnswer bounds what is read of an answer, in bytes.
 const maxAnswer = 256 << 20
@@ -34,6 +35,8 @@ type Client struct {
 	auth string // the header; empty for nobody
 	key  []string
 	http *http.Client
+	// how long the answer to one request may take
+	limit, listLimit time.Duration
 }
 
 // New gives a client for the region at address (like http://10.0.0.1:5240/MAAS). The key is
@@ -44,7 +47,8 @@ func New(address, key string) (*Client, error) {
 		return nil, fmt.Errorf("cannot use MAAS at %q: wanted a URL like http://maas.example:5240/MAAS", address)
 	}
 	c := &Client{
-		root: strings.TrimSuffix(at.String(), "/") + "/api/2.0/",
+		root:  strings.TrimSuffix(at.String(), "/") + "/api/2.0/",
+		limit: timeout, listLimit: listTimeout,
 		// A region is asked directly: the machine's proxy is for archives.
 		http: &http.Client{
 			Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true},

@@ -46,7 +46,7 @@ func (c *Client) Fleet(ctx context.Context) (fleet.State, error) {
 // Machines lists the machines, by host name.
 func (c *Client) Machines(ctx context.Context) ([]fleet.Machine, error) {
 	var all []fleet.Machine
-	err := c.with(ctx, "list MAAS's machines", func(api *client.Client) error {
+	err := c.within(ctx, c.listLimit, "list MAAS's machines", func(api *client.Client) error {
 		machines, err := api.Machines.Get(&entity.MachinesParams{})
 		if err != nil {
 			return err

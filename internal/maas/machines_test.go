@@ -3,6 +3,7 @@ package maas_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -189,6 +190,31 @@ func TestMachinesDoNotWaitForMAAS(t *testing.T) {
 	require.True(t, maas.IsStatus(err, 503), err)
 	require.NotContains(t, err.Error(), "secret3")
 	require.Less(t, time.Since(began), 5*time.Second)
+
+	// Each request has its time, however many there are: one for each machine with a bcache.
+	r := ready()
+	r.Machines[0].CacheMode = "writeback"
+	for n := range 9 {
+		m := r.Machines[0]
+		m.SystemID, m.Hostname = fmt.Sprintf("n%d", n), fmt.Sprintf("more%d", n)
+		r.Machines = append(r.Machines, m)
+	}
+	const each = 100 * time.Millisecond
+	r.Version, r.Keys = "3.7.3", []string{key}
+	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		time.Sleep(each) // what is tested is a time limit
+		r.ServeHTTP(w, request)
+	}))
+	t.Cleanup(slow.Close)
+	c, err = maas.New(slow.URL+"/MAAS", key)
+	require.NoError(t, err)
+	c.Limit(8 * each)
+	machines, err := c.Machines(t.Context())
+	require.NoError(t, err)
+	require.Len(t, machines, 10)
+	c.Limit(each / 10)
+	_, err = c.Machines(t.Context())
+	require.EqualError(t, err, "cannot list MAAS's machines: MAAS does not answer within 10ms")
 
 	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) { <-request.Context().Done() }))
 	t.Cleanup(hangs.Close)
