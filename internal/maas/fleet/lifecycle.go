@@ -69,6 +69,25 @@ func Select(all []Machine, names []string) ([]Machine, error) {
 	return found, nil
 }
 
+// advice says what to do first with a machine that can be neither commissioned nor deployed, by
+// status: what MAAS's actions take (src/maasserver/node_action.py), and where a test leads to
+// (src/maasserver/node_status.py).
+var advice = func() map[string]string {
+	of := map[string]string{"Exiting rescue mode": "wait until it has left rescue mode"}
+	for text, statuses := range map[string][]string{
+		"release it first":                                                 {FailedDeployment, "Releasing failed", "Failed disk erasing"},
+		"wait until it is released":                                        {"Releasing", "Disk erasing"},
+		"end its rescue mode in MAAS first":                                {"Rescue mode", "Entering rescue mode", "Failed to enter rescue mode", "Failed to exit rescue mode"},
+		"test it in MAAS first: it is Ready when it passes":                {"Missing", "Retired"},
+		"test it again in MAAS, or override its failed tests there, first": {"Failed testing"},
+	} {
+		for _, status := range statuses {
+			of[status] = text
+		}
+	}
+	return of
+}()
+
 // Commissionable decides who of some machines is commissioned. MAAS takes what is New, Failed
 // commissioning, Ready or Broken (src/maasserver/node_action.py in its source).
 func Commissionable(machines []Machine, o CommissionOptions) []Decision {
@@ -83,8 +102,12 @@ func Commissionable(machines []Machine, o CommissionOptions) []Decision {
 			}
 		case Commissioning, Testing:
 			d.Verdict = Skip
+		case Allocated, Deployed:
+			d.Verdict, d.Why = Error, d.Why+": release it first"
+		case Deploying:
+			d.Verdict, d.Why = Error, d.Why+": wait until it is Deployed, or abort that in MAAS, and release it first"
 		default:
-			d.Verdict, d.Why = Error, "is "+m.Status+": release it first"
+			d.Verdict, d.Why = Error, d.Why+": "+cmp.Or(advice[m.Status], "it has to be New, Failed commissioning, Ready or Broken")
 		}
 		all = append(all, d)
 	}
@@ -110,10 +133,8 @@ func Deployable(machines []Machine, user string) []Decision {
 			}
 		case New, FailedCommissioning, Broken:
 			d.Verdict, d.Why = Error, d.Why+": commission it first"
-		case FailedDeployment:
-			d.Verdict, d.Why = Error, d.Why+": release it first"
 		default:
-			d.Verdict, d.Why = Error, d.Why+": it has to be Ready"
+			d.Verdict, d.Why = Error, d.Why+": "+cmp.Or(advice[m.Status], "it has to be Ready")
 		}
 		all = append(all, d)
 	}

@@ -388,6 +388,37 @@ func TestTakenMeanwhile(t *testing.T) {
 	require.ErrorContains(t, err, "apply again to carry on")
 }
 
+// For each status of MAAS: what is done, or what to do first.
+func TestAdvice(t *testing.T) {
+	const (
+		release, rescue = "release it first", "end its rescue mode in MAAS first"
+		test, wait      = "test it in MAAS first: it is Ready when it passes", "wait until it is released"
+		failed          = "test it again in MAAS, or override its failed tests there, first"
+	)
+	for status, want := range map[string][2]string{
+		"New": {"", "commission it first"}, "Commissioning": {"", "it has to be Ready"}, "Failed commissioning": {"", "commission it first"},
+		"Missing": {test, test}, "Ready": {"", ""}, "Reserved": {"it has to be New, Failed commissioning, Ready or Broken", "it has to be Ready"},
+		"Deployed": {release, ""}, "Retired": {test, test}, "Broken": {"", "commission it first"},
+		"Deploying": {"wait until it is Deployed, or abort that in MAAS, and release it first", ""}, "Allocated": {release, ""},
+		"Failed deployment": {release, release}, "Releasing": {wait, wait}, "Releasing failed": {release, release}, "Disk erasing": {wait, wait},
+		"Failed disk erasing": {release, release}, "Rescue mode": {rescue, rescue}, "Entering rescue mode": {rescue, rescue},
+		"Failed to enter rescue mode": {rescue, rescue}, "Exiting rescue mode": {"wait until it has left rescue mode", "wait until it has left rescue mode"},
+		"Failed to exit rescue mode": {rescue, rescue}, "Testing": {"", "it has to be Ready"}, "Failed testing": {failed, failed},
+	} {
+		m := []fleet.Machine{{Status: status, Owner: "admin"}}
+		for k, d := range []fleet.Decision{
+			fleet.Commissionable(m, fleet.CommissionOptions{Force: true})[0], fleet.Deployable(m, "admin")[0],
+		} {
+			if want[k] == "" {
+				require.NotEqual(t, fleet.Error, d.Verdict, status)
+				continue
+			}
+			require.Equal(t, fleet.Error, d.Verdict, status)
+			require.Equal(t, "is "+status+": "+want[k], d.Why)
+		}
+	}
+}
+
 func TestLifecycle(t *testing.T) {
 	var all []maastest.Machine
 	for n, status := range []string{"New", "Ready", "Broken", "Commissioning", "Deployed", "Allocated", "Failed deployment"} {
