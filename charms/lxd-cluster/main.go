@@ -168,6 +168,13 @@ func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err 
 }
 
 func plan(f facts) charm.Plan[*world] {
+	p := work(f)
+	p.Ports = f.ports()
+	return p
+}
+
+// work is the plan without the ports.
+func work(f facts) charm.Plan[*world] {
 	p := cluster.Plan(f.Cluster)
 	if f.Cluster.Departure != nil {
 		// The relations that a leaving unit sees go do not go: the other units have them.

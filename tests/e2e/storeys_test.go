@@ -460,6 +460,7 @@ func listeners(t *testing.T) []string {
 			require.Equal(t, "active\n", box.Inside(t, machine, "systemctl is-active lxd-cluster-wake.socket"))
 		}
 		require.NotRegexp(t, "cannot|Failed", calls(t, machine), unit)
+		require.Contains(t, box.Juju(t, "exec", "-m", "metal", "--unit", unit, "--", "opened-ports"), "8443/tcp")
 	}
 	return units
 }
