@@ -97,6 +97,7 @@ func plan(f facts) charm.Plan[world] {
 	return charm.Plan[world]{
 		Steps:  append(charm.Lift(p.Steps, world.petsPart), charm.Lift(daemon, world.servicePart)...),
 		Status: p.Status,
+		Ports:  f.Service.Ports(),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/charms/pet-scheduler/pets"
 	"github.com/dcib/dcib/charms/pet-scheduler/service"
 	"github.com/dcib/dcib/internal/charm"
@@ -26,9 +27,16 @@ func TestAUnitThatStartsItsDaemonSaysSo(t *testing.T) {
 	f.Service.Installed, f.Service.Running, f.Service.Permitted = true, true, true
 	require.Equal(t, charm.LevelActive, plan(f).Status.Level)
 
+	f.Service.Configured, f.Service.Config = true, control.Config{Address: "10.0.0.1:17666"}
+	require.Equal(t, []string{"17666/tcp"}, plan(f).Ports)
+
 	f.Service.Running, f.Pets.Trusted = false, false
 	require.Equal(t, charm.LevelWaiting, plan(f).Status.Level, "what another unit has to do goes over it")
 
 	f.Service.Leaving = true
 	require.Equal(t, charm.Maintenancef("leaving"), plan(f).Status)
+	require.Nil(t, plan(f).Ports)
+
+	f.Service.Leaving, f.Service.Other = false, "pet-scheduler/1"
+	require.Equal(t, []string{}, plan(f).Ports, "the port is the other unit's")
 }

@@ -278,6 +278,18 @@ func (f Facts) Crowded() error {
 	return fmt.Errorf("%s is on this machine, and a machine has one unit of pet-scheduler: remove %s and add a unit on a machine of its own", f.Other, f.Unit)
 }
 
+// Ports are those that the other units reach, as charm.Plan has them: the one of this unit's node of
+// the store, once its daemon has been configured. Nil is that it is not known, since the unit leaves.
+func (f Facts) Ports() []string {
+	if f.Leaving {
+		return nil
+	}
+	if _, own, err := net.SplitHostPort(f.Config.Address); err == nil && f.Configured && f.Other == "" {
+		return []string{own + "/tcp"}
+	}
+	return []string{}
+}
+
 // BadOptions says what is wrong with the charm's options, nil when nothing is. The daemon
 // then goes on with those it had.
 func (f Facts) BadOptions() error {
