@@ -31,6 +31,7 @@ const maxAnswer = 256 << 20
 
 // Client talks to one region as one user. It is made by New.
 type Client struct {
+	at   string // …/MAAS/
 	root string // …/MAAS/api/2.0/
 	auth string // the header; empty for nobody
 	key  []string
@@ -46,8 +47,9 @@ func New(address, key string) (*Client, error) {
 	if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" {
 		return nil, fmt.Errorf("cannot use MAAS at %q: wanted a URL like http://maas.example:5240/MAAS", address)
 	}
+	base := strings.TrimSuffix(at.String(), "/") + "/"
 	c := &Client{
-		root:  strings.TrimSuffix(at.String(), "/") + "/api/2.0/",
+		at: base, root: base + "api/2.0/",
 		limit: timeout, listLimit: listTimeout,
 		// A region is asked directly: the machine's proxy is for archives.
 		http: &http.Client{
@@ -98,6 +100,16 @@ func (c *Client) Secure(ctx context.Context) string {
 	return strings.TrimSuffix(moved.Location, "/api/2.0/version/")
 }
 
+// Lives reports whether regiond answers, also where TLS keeps the API from this address: MAAS answers
+// racks without TLS (src/maasserver/templates/http/regiond.nginx.conf.template), and nginx, which
+// stands in front of regiond, answers everything else by itself then.
+func (c *Client) Lives(ctx context.Context) bool {
+	var info struct {
+		EventLoops map[string]any `json:"eventloops"`
+	}
+	return c.send(ctx, http.MethodGet, c.at+"rpc/", "GET rpc/", nil, &info) == nil && info.EventLoops != nil
+}
+
 // keyPart is a part of a key: letters and digits, as MAAS makes them.
 var keyPart = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
 
@@ -124,7 +136,11 @@ func (c *Client) do(ctx context.Context, method, path string, query, form url.Va
 	if len(query) > 0 {
 		at += "?" + query.Encode()
 	}
-	what := method + " " + path
+	return c.send(ctx, method, at, method+" "+path, form, into)
+}
+
+// send is do for any address; what names the request in errors.
+func (c *Client) send(ctx context.Context, method, at, what string, form url.Values, into any) error {
 	var body io.Reader
 	if form != nil {
 		body = strings.NewReader(form.Encode())

@@ -114,7 +114,7 @@ func getAPIEndpoint(_ context.Context, f Facts, _ *World, _ charm.Call) (map[str
 	if f.Peers == "" || f.url() == "" {
 		return nil, errors.New("cannot tell the API's address: the units have not agreed on it: see their status")
 	}
-	return map[string]string{"api-url": f.url()}, nil
+	return map[string]string{"api-url": f.endpoint()}, nil
 }
 
 func listControllers(ctx context.Context, f Facts, w *World, _ charm.Call) (map[string]string, error) {

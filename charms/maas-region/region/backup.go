@@ -28,9 +28,9 @@ const (
 	confDir  = "etc/maas"
 )
 
-// The folders that backup and restore work in, below StateDir. What a killed action leaves in
-// one has the whole database; the next hook removes it.
-var workDirs = []string{".backup-*", ".restore-*"}
+// The folders that backup, restore and config-tls work in, below StateDir. What a killed one leaves
+// has the whole database, or a key; the next hook removes it.
+var workDirs = []string{".backup-*", ".restore-*", ".tls-*"}
 
 // backupName matches the names of backups in StateDir. They sort by their time.
 var backupName = regexp.MustCompile(`^maas-[0-9]{8}T[0-9]{6}Z\.tar\.gz$`)

@@ -26,6 +26,7 @@ type Config struct {
 	URL           string // empty: made of an address
 	Admin         string
 	AdminPassword string // the id of a Juju secret; empty: one is made up
+	TLS           string // the id of a Juju secret with a certificate; empty: TLS is not the charm's
 	Database      string
 	Settings      map[string]string // MAAS's own, by its names
 	Images        []maas.Selection
@@ -47,7 +48,7 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	list := func(option string) []string {
 		return strings.FieldsFunc(text(option), func(r rune) bool { return r == ',' || r == ' ' || r == '\n' || r == '\t' })
 	}
-	c := Config{URL: strings.TrimSuffix(text("maas-url"), "/"), Admin: text("admin-username"), AdminPassword: text("admin-password"), Database: text("database"), Settings: map[string]string{}}
+	c := Config{URL: strings.TrimSuffix(text("maas-url"), "/"), Admin: text("admin-username"), AdminPassword: text("admin-password"), TLS: text("tls-secret"), Database: text("database"), Settings: map[string]string{}}
 	var err error
 	if c.Source, err = apt.ParseSource(text("source")); err != nil {
 		problemf("option source: %s", err)

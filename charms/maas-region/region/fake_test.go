@@ -39,6 +39,7 @@ type db struct {
 	schema   string            // the version that it was migrated to
 	users    map[string]string // passwords
 	upgrades int
+	tls      *issued // what MAAS serves its API with; nil without TLS
 }
 
 // site is a model with region units on their machines, and the MAAS that they make.
@@ -52,11 +53,16 @@ type site struct {
 	worlds   map[string]string               // the API's address, by unit
 	dbs      map[string]*db                  // by address
 	maas     *maastest.Region
-	secret   string // MAAS's
-	made     int    // passwords made up
-	deaf     bool   // PostgreSQL listens on localhost alone, until it starts again
-	waits    func() // what happens while a hook waits
+	secret   string          // MAAS's
+	made     int             // passwords made up
+	deaf     bool            // PostgreSQL listens on localhost alone, until it starts again
+	waits    func()          // what happens while a hook waits
+	limits   []time.Duration // of the waits that had one of their own; 0 for those that had none
 	servers  []*httptest.Server
+	handlers map[string]http.Handler     // of regiond, by unit
+	secure   map[string]*httptest.Server // where nginx serves the API with TLS, by address
+	dead     bool                        // no region answers
+	torn     bool                        // nginx does not take a new certificate
 }
 
 // stopped is a rack whose unit has stopped it, as it does before it leaves.
@@ -69,7 +75,7 @@ func (s *site) stopped(hostname string) {
 func newSite(t require.TestingT, gate *crashtest.Gate, dir string) *site {
 	s := &site{
 		t: t, dir: dir, gate: gate, juju: hooktooltest.New(), machines: map[string]*machinetest.Machine{}, worlds: map[string]string{},
-		dbs: map[string]*db{}, maas: &maastest.Region{Version: "3.7.3", Keys: []string{apiKey}}, secret: mainSecret,
+		dbs: map[string]*db{}, handlers: map[string]http.Handler{}, secure: map[string]*httptest.Server{}, maas: &maastest.Region{Version: "3.7.3", Keys: []string{apiKey}}, secret: mainSecret,
 	}
 	s.juju.Config["maas-region"] = map[string]any{
 		"source": "ppa:maas/3.7", "maas-url": "", "admin-username": "admin", "database": Embedded,
@@ -106,8 +112,11 @@ func (s *site) add(n int) string {
 		"pg_dump":    s.dump(address),
 		"pg_restore": s.dump(address),
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if !m.Running["maas-regiond"] || s.reach(m, address) != nil {
+	s.handlers[unit] = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.TLS == nil && s.redirects(m, address, w, req) {
+			return
+		}
+		if s.dead || !m.Running["maas-regiond"] || s.reach(m, address) != nil {
 			w.WriteHeader(http.StatusBadGateway)
 			return
 		}
@@ -118,7 +127,8 @@ func (s *site) add(n int) string {
 			}
 		}
 		s.maas.ServeHTTP(w, req)
-	}))
+	})
+	server := httptest.NewServer(s.handlers[unit])
 	s.servers = append(s.servers, server)
 	s.machines[unit], s.worlds[unit] = m, server.URL+"/MAAS"
 	return unit
@@ -237,6 +247,9 @@ func (s *site) cli(m *machinetest.Machine, address string, args []string, input 
 	if err != nil || d.schema == "" {
 		return "", errors.New("cannot run maas: no such table")
 	}
+	if args[0] == "config-tls" {
+		return "", s.configTLS(m, d, args[1:])
+	}
 	name := args[len(args)-1]
 	if len(args) > 2 {
 		name = args[2]
@@ -327,6 +340,7 @@ func (s *site) started(m *machinetest.Machine, address, service string) error {
 		m.Put(node.SystemIDFile, s.maas.Regions[at].SystemID)
 		m.Put(node.SecretFile, s.secret)
 		m.Put("var/lib/maas/temporal/production.yaml", "rendered")
+		s.configureNginx(m, address, d)
 	case "maas-temporal":
 		if m.Text("var/lib/maas/temporal/production.yaml") == "" {
 			return errors.New("no configuration yet")
@@ -354,7 +368,12 @@ func (s *site) charm() charm.Charm[Facts, *World] {
 					}
 					return errors.New("connection refused")
 				},
-				Wait: func(_ context.Context, done func() bool) {
+				Wait: func(ctx context.Context, done func() bool) {
+					limit := time.Duration(0)
+					if at, ok := ctx.Deadline(); ok && time.Until(at) < 2*time.Minute {
+						limit = time.Until(at)
+					}
+					s.limits = append(s.limits, limit)
 					if s.waits != nil {
 						s.waits()
 						done()

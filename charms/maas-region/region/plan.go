@@ -106,8 +106,11 @@ func Plan(f Facts) charm.Plan[*World] {
 		}
 		steps, stopped = append(steps, migrate{f}), true
 	}
-	if stopped || len(f.Inactive) > 0 || f.Version == "" {
+	if stopped || len(f.Inactive) > 0 || !f.Lives {
 		return said(charm.Waitingf("MAAS does not answer yet (journalctl -u maas-regiond)"), start{})
+	}
+	if f.Version == "" {
+		return said(charm.Waitingf("MAAS runs, and the charm cannot use its API: %s (tried again by the next hook)", f.Failure))
 	}
 	if f.SystemID != "" && !f.Recorded {
 		steps = append(steps, recordIdentity{})
@@ -120,14 +123,16 @@ func Plan(f Facts) charm.Plan[*World] {
 		return said(charm.Blockedf("%s", strings.Join(f.Alike, "; ")))
 	case f.Leader && f.Shared[keyAdmin] != f.Config.Admin && f.Password == "":
 		return said(charm.Waitingf("waiting for Juju to note the administrator's password"))
+	case f.TLSProblem != "":
+		return said(charm.Blockedf("%s", f.TLSProblem))
 	case f.Leader:
-		text := fmt.Sprintf("MAAS %s at %s, %d racks related", f.Version, f.url(), len(f.Present))
+		text := fmt.Sprintf("MAAS %s at %s, %d racks related", f.Version, f.endpoint(), len(f.Present))
 		if len(f.Trouble) > 0 {
 			text += "; " + strings.Join(f.Trouble, "; ")
 		}
 		return said(charm.Active("%s", text))
 	}
-	return said(charm.Active("MAAS %s at %s", f.Version, f.url()))
+	return said(charm.Active("MAAS %s at %s", f.Version, f.endpoint()))
 }
 
 // unmigrated says what a unit waits for that may not touch the database yet.
@@ -201,6 +206,9 @@ func leading(f Facts) []charm.Step[*World] {
 	}
 	if f.Shared[keyImages] != images && (images == "" || f.Shared[keySettings] != f.Config.digest() || f.Shared[keyImages] != "") {
 		asked.of = append(asked.of, []charm.Step[*World]{selectImages{f.Peers, images, f.Config}})
+	}
+	if secured := securing(f); len(secured) > 0 {
+		asked.of = append(asked.of, secured)
 	}
 	if len(asked.of) > 0 {
 		steps = append(steps, asked)

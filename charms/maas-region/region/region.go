@@ -8,13 +8,11 @@
 package region
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,6 +65,7 @@ const (
 	keyImages   = "images"
 	keyRacks    = "racks"
 	keyRegions  = "regions"
+	keyTLS      = "tls"      // the digest of the certificate that option tls-secret had MAAS serve
 	keyRestored = "restored" // a backup was restored, and MAAS's users and regions are others
 
 	keyAddress  = "address"
@@ -123,7 +122,7 @@ type Facts struct {
 	Unusable   string // why its configuration cannot be changed, for an operator
 	Migrated   bool
 
-	Version  string   // that the region answers with; empty when it does not answer
+	Answer            // how the region answers
 	Inactive []string // services that should run
 	Runs     bool     // some service does
 	Secret   string   // MAAS's, for racks; secret
@@ -141,6 +140,9 @@ type Facts struct {
 	Alike   []string          // what is wrong with racks, like two that MAAS takes for one
 	Regions map[string]Region // by system id, as remembered
 	Trouble []string          // racks that MAAS lists as dead or degraded, in words
+
+	TLS        *Certificate // that option tls-secret names; nil without
+	TLSProblem string       // why that cannot be used
 }
 
 // offer is what a relation's racks are told now.
@@ -255,7 +257,7 @@ func Observe(ctx context.Context, event hooktool.Event, w *World) (f Facts, err 
 	has := w.services()
 	f.Inactive = w.Inactive(ctx, has...)
 	f.Runs = len(f.Inactive) < len(has)
-	f.Version = w.version(ctx)
+	f.Answer = w.answer(ctx)
 	if f.Connection != nil {
 		f.observeReadiness(ctx, w)
 	}
@@ -270,6 +272,7 @@ func Observe(ctx context.Context, event hooktool.Event, w *World) (f Facts, err 
 		return f, err
 	}
 	f.observeTrouble(ctx, w)
+	f.observeTLS(ctx, w)
 	return f, nil
 }
 
@@ -305,52 +308,6 @@ func (w *World) services() []string {
 		}
 	}
 	return has
-}
-
-// version gives what the region answers with; "" when it does not.
-func (w *World) version(ctx context.Context) string {
-	// A hook does not wait long for one that hangs.
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	c, err := w.connect(ctx, "")
-	if err != nil {
-		return ""
-	}
-	version, err := c.Version(ctx)
-	if err != nil {
-		return ""
-	}
-	return version
-}
-
-// certificate is the one that regiond serves the API with once MAAS has TLS
-// (src/maasserver/regiondservices/http.py).
-const certificate = "var/lib/maas/http/certs/regiond-proxy.pem"
-
-// connect makes a client of this unit's region. With TLS (maas config-tls enable) MAAS redirects
-// the API to another port of the same machine, and the certificate is for MAAS's name.
-func (w *World) connect(ctx context.Context, key string) (*maas.Client, error) {
-	c, err := maas.New(w.API, key)
-	if err != nil || w.Text(certificate) == "" {
-		return c, err
-	}
-	to := c.Secure(ctx)
-	if to == "" {
-		return c, nil
-	}
-	at, err := url.Parse(to)
-	if err != nil {
-		return nil, err
-	}
-	here, err := url.Parse(w.API)
-	if err != nil {
-		return nil, err
-	}
-	at.Host = net.JoinHostPort(here.Hostname(), cmp.Or(at.Port(), "443"))
-	if c, err = maas.New(at.String(), key); err != nil {
-		return nil, err
-	}
-	return c, c.Pin([]byte(w.Text(certificate)))
 }
 
 func (f *Facts) observePeers(ctx context.Context, w *World) error {

@@ -3,12 +3,8 @@ package region
 import (
 	"archive/tar"
 	"compress/gzip"
-	"encoding/pem"
 	"errors"
 	"io"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -797,33 +793,6 @@ func TestCredentialsInVaultStayThere(t *testing.T) {
 	require.NotContains(t, f.conf(), "database_pass")
 	c.Host = "10.0.9.10"
 	require.True(t, node.Differs(f.Conf, f.conf()))
-}
-
-// With TLS MAAS answers its old port with 301, and its certificate is for a name of its own.
-func TestARegionWithTLS(t *testing.T) {
-	s := ready(t, 1)
-	m := s.machines[unit0]
-	secure := httptest.NewTLSServer(s.maas)
-	t.Cleanup(secure.Close)
-	_, port, err := net.SplitHostPort(secure.Listener.Addr().String())
-	require.NoError(t, err)
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		http.Redirect(w, req, "https://maas.example:"+port+req.URL.RequestURI(), http.StatusMovedPermanently)
-	}))
-	t.Cleanup(front.Close)
-	s.worlds[unit0] = front.URL + "/MAAS"
-	pinned := func(der []byte) string {
-		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	}
-	m.Put(certificate, pinned(secure.Certificate().Raw))
-	s.juju.Config["maas-region"]["ntp-servers"] = "ntp.example"
-	s.settle()
-	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
-	require.Equal(t, "ntp.example", s.maas.Config["ntp_servers"])
-	require.Empty(t, s.act(t, unit0, "list-machines", nil).Failure)
-	m.Put(certificate, pinned([]byte("another")))
-	s.hook(unit0)
-	require.Equal(t, "waiting", s.juju.Units[unit0].Status, "another certificate is not trusted")
 }
 
 func TestVersionsAreCompared(t *testing.T) {

@@ -170,6 +170,10 @@ func (w *World) masked() bool {
 	return slices.ContainsFunc(services, func(s string) bool { return w.Has("run/systemd/system/" + s + ".service") })
 }
 
+// idleTime is how long a hook waits for a region that it has not started: its machine may have
+// restarted just before.
+const idleTime = 30 * time.Second
+
 func (start) Name() string { return "start MAAS" }
 
 func (start) Apply(ctx context.Context, w *World) error {
@@ -179,10 +183,20 @@ func (start) Apply(ctx context.Context, w *World) error {
 			return err
 		}
 	}
+	started := false
+	wait := func() {
+		limited := ctx
+		if !started {
+			var cancel context.CancelFunc
+			limited, cancel = context.WithTimeout(ctx, idleTime)
+			defer cancel()
+		}
+		w.Wait(limited, func() bool { return w.answer(limited).Lives })
+	}
 	for n, service := range w.services() {
 		if n == 2 {
 			// regiond writes what Temporal reads, some time after it has started.
-			w.Wait(ctx, func() bool { return w.version(ctx) != "" })
+			wait()
 		}
 		if len(w.Inactive(ctx, service)) == 0 {
 			continue
@@ -190,8 +204,9 @@ func (start) Apply(ctx context.Context, w *World) error {
 		if _, err := w.Run.Run(ctx, "systemctl", "enable", "--now", service); err != nil {
 			return charm.Waiting("%s: look at journalctl -u %s (tried again by itself)", err, service)
 		}
+		started = true
 	}
-	w.Wait(ctx, func() bool { return w.version(ctx) != "" })
+	wait()
 	return nil
 }
 

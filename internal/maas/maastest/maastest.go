@@ -81,6 +81,16 @@ var tagName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,256}$`)
 func (r *Region) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if req.URL.Path == "/MAAS/rpc/" && req.Method == http.MethodGet { // for racks (src/maasserver/views/rpc.py)
+		loops := map[string]any{}
+		for _, c := range r.Regions {
+			if !c.Dead {
+				loops[c.Hostname+":pid=1"] = []any{[]any{"127.0.0.1", 5250}}
+			}
+		}
+		answer(w, map[string]any{"eventloops": loops})
+		return
+	}
 	path, ok := strings.CutPrefix(req.URL.Path, root)
 	// Django's URLs end in a slash.
 	if !ok || !strings.HasSuffix(path, "/") {
