@@ -15,27 +15,27 @@ const gib = 1 << 30
 // reason says what each has, and the word that overrides it.
 func TestRoomElsewhere(t *testing.T) {
 	for name, test := range map[string]struct {
-		needs   drain.Needs
+		needs   drain.Requirements
 		verdict drain.Verdict
 		says    string
 	}{
-		"all there":    {drain.Needs{Memory: 4 * gib, CPUs: 4, Pool: "local", Disk: 10 * gib}, drain.Okay, "stops, moves to another member and starts there"},
-		"no limits":    {drain.Needs{}, drain.Okay, ""},
-		"memory":       {drain.Needs{Memory: 64 * gib}, drain.Error, "b has 32GiB of memory, not 64GiB, c has 16GiB of memory, not 64GiB; force=true moves it all the same"},
-		"processors":   {drain.Needs{CPUs: 16}, drain.Error, "b has 8 processors, not 16, c has 4 processors, not 16; force=true"},
-		"pool":         {drain.Needs{Pool: "fast"}, drain.Error, "b has no storage pool fast, c has no storage pool fast; force=true"},
-		"one lacks it": {drain.Needs{Memory: 20 * gib, CPUs: 8}, drain.Warning, "b has 12GiB of memory free, c has"},
-		"memory free":  {drain.Needs{Memory: 14 * gib}, drain.Warning, "may be too full for all that its limits let it use: b has 12GiB of memory free, c has 8GiB of memory free"},
-		"pool's space": {drain.Needs{Pool: "local", Disk: 200 * gib}, drain.Warning, "b has 100GiB free in pool local, c has 50GiB free in pool local"},
+		"all there":    {drain.Requirements{Memory: 4 * gib, CPUs: 4, Pool: "local", Disk: 10 * gib}, drain.Okay, "stops, moves to another member and starts there"},
+		"no limits":    {drain.Requirements{}, drain.Okay, ""},
+		"memory":       {drain.Requirements{Memory: 64 * gib}, drain.Error, "b has 32GiB of memory, not 64GiB, c has 16GiB of memory, not 64GiB; force=true moves it all the same"},
+		"processors":   {drain.Requirements{CPUs: 16}, drain.Error, "b has 8 processors, not 16, c has 4 processors, not 16; force=true"},
+		"pool":         {drain.Requirements{Pool: "fast"}, drain.Error, "b has no storage pool fast, c has no storage pool fast; force=true"},
+		"one lacks it": {drain.Requirements{Memory: 20 * gib, CPUs: 8}, drain.Warning, "b has 12GiB of memory free, c has"},
+		"memory free":  {drain.Requirements{Memory: 14 * gib}, drain.Warning, "may be too full for all that its limits let it use: b has 12GiB of memory free, c has 8GiB of memory free"},
+		"pool's space": {drain.Requirements{Pool: "local", Disk: 200 * gib}, drain.Warning, "b has 100GiB free in pool local, c has 50GiB free in pool local"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			lxd := draintest.New("pet", "b", "c")
-			lxd.Add("c1", "pet", true).Needs = test.needs
-			lxd.Room = map[string]drain.Room{
-				"b": {Memory: 32 * gib, Free: 12 * gib, CPUs: 8, Pools: map[string]int64{"local": 100 * gib}},
-				"c": {Memory: 16 * gib, Free: 8 * gib, CPUs: 4, Pools: map[string]int64{"local": 50 * gib}},
+			lxd.Add("c1", "pet", true).Requirements = test.needs
+			lxd.Capacity = map[string]drain.Capacity{
+				"b": {Memory: 32 * gib, FreeMemory: 12 * gib, CPUs: 8, Pools: map[string]int64{"local": 100 * gib}},
+				"c": {Memory: 16 * gib, FreeMemory: 8 * gib, CPUs: 4, Pools: map[string]int64{"local": 50 * gib}},
 			}
-			view, err := drain.Survey(t.Context(), lxd, lxd, "pet")
+			view, err := drain.ObserveWithCapacity(t.Context(), lxd, lxd, "pet")
 			require.NoError(t, err)
 			plan := drain.PlanDrain(view, "pet", false)
 			require.Equal(t, test.verdict, plan.Items[0].Verdict, plan.Items[0].Reason)
@@ -58,14 +58,14 @@ func TestRoomElsewhere(t *testing.T) {
 // What stands still needs a pool, and no memory.
 func TestRoomForWhatIsStopped(t *testing.T) {
 	lxd := draintest.New("pet", "b")
-	lxd.Add("c1", "pet", false).Needs = drain.Needs{Memory: 64 * gib, Pool: "local"}
-	lxd.Room = map[string]drain.Room{"b": {Memory: gib, Pools: map[string]int64{"local": -1}}}
+	lxd.Add("c1", "pet", false).Requirements = drain.Requirements{Memory: 64 * gib, Pool: "local"}
+	lxd.Capacity = map[string]drain.Capacity{"b": {Memory: gib, Pools: map[string]int64{"local": -1}}}
 	_, err := drainer(lxd).Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
 
 	lxd = draintest.New("pet", "b")
-	lxd.Add("c1", "pet", false).Needs.Pool = "local"
-	lxd.Room = map[string]drain.Room{"b": {Pools: map[string]int64{}}}
+	lxd.Add("c1", "pet", false).Requirements.Pool = "local"
+	lxd.Capacity = map[string]drain.Capacity{"b": {Pools: map[string]int64{}}}
 	_, err = drainer(lxd).Drain(t.Context(), "pet", false)
 	require.ErrorContains(t, err, "b has no storage pool local")
 }
@@ -73,13 +73,13 @@ func TestRoomForWhatIsStopped(t *testing.T) {
 // Each goes where it fits, though another member has fewer instances.
 func TestRoomDecidesWhereTo(t *testing.T) {
 	lxd := draintest.New("pet", "b", "c")
-	lxd.Add("small", "pet", true).Needs.Memory = gib
-	lxd.Add("large", "pet", true).Needs.Memory = 20 * gib
+	lxd.Add("small", "pet", true).Requirements.Memory = gib
+	lxd.Add("large", "pet", true).Requirements.Memory = 20 * gib
 	lxd.Add("busy", "b", true)
 	lxd.Add("busier", "b", true)
-	lxd.Room = map[string]drain.Room{"b": {Memory: 32 * gib, Free: 24 * gib}, "c": {Memory: 16 * gib, Free: 16 * gib}}
+	lxd.Capacity = map[string]drain.Capacity{"b": {Memory: 32 * gib, FreeMemory: 24 * gib}, "c": {Memory: 16 * gib, FreeMemory: 16 * gib}}
 	d := drainer(lxd)
-	d.Lanes = drain.NewLanes(1, 0)
+	d.Limiter = drain.NewMoveLimiter(1, 0)
 	_, err := d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
 	require.Equal(t, "b", lxd.Find(ref("large")).Member)

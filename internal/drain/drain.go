@@ -41,33 +41,35 @@ type Member struct {
 	Name   string
 	Status MemberStatus
 	// Runs are the architectures of the instances that it can run.
-	Runs []string
+	Architectures []string
 	// Scheduler is its scheduler.instance: "" (as "all"), "all", "group" or "manual".
 	Scheduler string
 	// Groups are the cluster groups that it is in.
 	Groups []string
 	// Votes and StandsBy tell its part in LXD's database, Controls that it is in the control plane
 	// (LXD 6.9), which alone may vote where three members or more are.
-	Votes, StandsBy, Controls bool
+	Voter, Standby, ControlPlane bool
 	// Until is when it has to be empty itself, if that is soon: it gets instances only where no
 	// member that is later has room for them. Zero is not soon.
-	Until time.Time
+	EmptyBy time.Time
 }
 
 // manual is the scheduler.instance of a member on which LXD places nothing by itself.
-const manual = "manual"
+const schedulerManual = "manual"
 
 // Takes tells whether LXD places any instance there by itself, unless the member is
 // evacuated.
-func (m Member) Takes() bool { return m.Scheduler != manual && m.Scheduler != "group" }
+func (m Member) AcceptsInstances() bool {
+	return m.Scheduler != schedulerManual && m.Scheduler != "group"
+}
 
 // takes reports whether LXD places an instance of that cluster group there; "" is an instance of
 // none.
-func (m Member) takes(group string) bool {
+func (m Member) accepts(group string) bool {
 	if group == "" {
-		return m.Takes()
+		return m.AcceptsInstances()
 	}
-	return m.Scheduler != manual && slices.Contains(m.Groups, group)
+	return m.Scheduler != schedulerManual && slices.Contains(m.Groups, group)
 }
 
 // Ref names an instance.
@@ -94,10 +96,10 @@ type Instance struct {
 	Member string // where it is
 	// Half reports that LXD has it under a temporary name: a move put it on its member, deleted what
 	// was elsewhere, and then failed, or was killed, before it gave it its name back.
-	Half bool
+	HalfMoved bool
 	// Unseen reports that only its name and member are known: the member is Offline, or its LXD
 	// does not answer. All other fields are empty then, and nothing may be concluded from them.
-	Unseen       bool
+	Unobserved   bool
 	Running      bool
 	Architecture string
 	// Group is the cluster group that it was launched in (volatile.cluster.group, LXD 5.21.5 and
@@ -106,11 +108,11 @@ type Instance struct {
 	// CloudInit is the id by which cloud-init inside knows the instance
 	// (volatile.cloud-init.instance-id). LXD makes another with each move, and cloud-init then takes
 	// the next start for the first: it makes new SSH host keys and runs the user data again.
-	CloudInit string
-	Frozen    bool // it runs, and is frozen
-	Needs     Needs
-	Ephemeral bool // LXD deletes it when it stops
-	Live      bool // LXD can move it while it runs
+	CloudInitID  string
+	Frozen       bool // it runs, and is frozen
+	Requirements Requirements
+	Ephemeral    bool // LXD deletes it when it stops
+	LiveMovable  bool // LXD can move it while it runs
 	// Evacuate is its cluster.evacuate: "" (as "auto"), "migrate", "live-migrate", "stop".
 	Evacuate string
 	// MayStop tells that, when it cannot move, it may be stopped where it is, whatever its
@@ -118,15 +120,15 @@ type Instance struct {
 	MayStop bool
 	// Ties are the devices that keep it on its member when Evacuate is "auto": LXD does not move
 	// them, and nothing is known of a counterpart elsewhere.
-	Ties []string
+	LocalDevices []string
 	// Uses are the devices that need something of the host, which other members may have: it
 	// moves to these only.
-	Uses []Use
+	HostDevices []HostDevice
 	// Origin is the member that an evacuation took it from (volatile.evacuate.origin).
 	Origin string
 	// Wanted tells that LXD means it to run (volatile.last_state.power is RUNNING): it
 	// stands still because of an evacuation and not because somebody stopped it.
-	Wanted bool
+	ShouldRun bool
 }
 
 // Cluster is what this package asks of a LXD cluster. Each method returns when what it
@@ -137,7 +139,7 @@ type Cluster interface {
 	// Instances lists the instances of all projects.
 	Instances(ctx context.Context) ([]Instance, error)
 	// Rooms gives the members' room, by name, as far as those instances ask for it.
-	Rooms(ctx context.Context, instances []Instance) (map[string]Room, error)
+	Capacities(ctx context.Context, instances []Instance) (map[string]Capacity, error)
 	// Processors tells how many processors a member has; 0 is not known.
 	Processors(ctx context.Context, member string) int
 	// Backups counts the backups of those instances that have any: LXD refuses to move them, and its
@@ -145,10 +147,10 @@ type Cluster interface {
 	Backups(ctx context.Context, instances []Instance) (map[Ref]int, error)
 	// AsksForVoters reports whether LXD refuses to evacuate a member whose vote its database needs,
 	// and to evacuate two members at a time.
-	AsksForVoters(ctx context.Context) (bool, error)
+	ChecksVoters(ctx context.Context) (bool, error)
 	// Settle waits until no evacuation or restore of the member is under way, begun by
 	// whomever.
-	Settle(ctx context.Context, member string) error
+	WaitIdle(ctx context.Context, member string) error
 	// Evacuate has LXD evacuate the member; progress gets LXD's own words. Where LXD evacuates one
 	// member at a time it waits for its turn.
 	Evacuate(ctx context.Context, member string, progress func(string)) error
@@ -157,17 +159,17 @@ type Cluster interface {
 	Restore(ctx context.Context, member string, progress func(string)) error
 	// Reopen has LXD restore the member without touching any instance. It fails with
 	// errors.ErrUnsupported where LXD cannot.
-	Reopen(ctx context.Context, member string) error
+	RestoreWithoutInstances(ctx context.Context, member string) error
 	// Reach waits until LXD on one member can hand an instance to another, and makes ready what
 	// it takes to Start one there. After LXD was started anew on either that is so only once
 	// they have heard of each other, up to ten seconds later.
-	Reach(ctx context.Context, from, to string) error
+	WaitReachable(ctx context.Context, from, to string) error
 	// SetOrigin sets an instance's Origin; "" takes it away.
 	SetOrigin(ctx context.Context, instance Ref, origin string) error
 	// SetGroup sets an instance's Group.
 	SetGroup(ctx context.Context, instance Ref, group string) error
 	// SetCloudInit sets an instance's CloudInit.
-	SetCloudInit(ctx context.Context, instance Ref, id string) error
+	SetCloudInitID(ctx context.Context, instance Ref, id string) error
 	// Freeze freezes an instance that runs; Member is as in Start.
 	Freeze(ctx context.Context, instance Ref, member string) error
 	// Start starts an instance. Member is where it is, as far as is known: LXD is quickest when
@@ -177,7 +179,7 @@ type Cluster interface {
 	Stop(ctx context.Context, instance Ref) error
 	// Landed waits until no move of an instance is under way, begun by whomever, and gives
 	// the member that it is on.
-	Landed(ctx context.Context, instance Ref) (member string, err error)
+	WaitMoved(ctx context.Context, instance Ref) (member string, err error)
 	// Move moves an instance to another member; live tells that it runs on meanwhile, else
 	// it has to be stopped. No move of it may be under way.
 	Move(ctx context.Context, instance Ref, member string, live bool) error
@@ -193,7 +195,7 @@ type Cluster interface {
 }
 
 // ErrInSteps is returned by Relocate where Stop, Move and Start have to be asked for.
-var ErrInSteps = errors.New("cannot stop, move and start in one")
+var ErrNotRelocatable = errors.New("cannot stop, move and start in one")
 
 // ErrConflict is returned (wrapped) by a Journal when somebody else wrote first.
 var ErrConflict = errors.New("somebody else changed it first")
@@ -211,22 +213,22 @@ type Journal interface {
 
 // View is what plans and proofs are made from.
 type View struct {
-	Members   []Member
-	Instances []Instance
-	Halves    []Instance // those that are Half; they are not among Instances
-	Records   map[string]Record
-	Rooms     map[string]Room // nil when nobody asked, see Survey
+	Members    []Member
+	Instances  []Instance
+	HalfMoved  []Instance // those that are Half; they are not among Instances
+	Records    map[string]Record
+	Capacities map[string]Capacity // nil when nobody asked, see Survey
 	// Backups is what Cluster.Backups returns; nil when nobody asked.
 	Backups map[Ref]int
 	// AsksForVoters is what Cluster.AsksForVoters reports; false when nobody asked.
-	AsksForVoters bool
+	ChecksVoters bool
 	// Now is when the view was made, for what is not to be tried again before some time; zero has
 	// all tried.
 	Now time.Time
 }
 
 // Look observes a cluster and its journal.
-func Look(ctx context.Context, cluster Cluster, journal Journal) (View, error) {
+func Observe(ctx context.Context, cluster Cluster, journal Journal) (View, error) {
 	var view View
 	var err error
 	if view.Members, err = cluster.Members(ctx); err != nil {
@@ -236,11 +238,11 @@ func Look(ctx context.Context, cluster Cluster, journal Journal) (View, error) {
 		return View{}, err
 	}
 	for _, i := range view.Instances {
-		if i.Half {
-			view.Halves = append(view.Halves, i)
+		if i.HalfMoved {
+			view.HalfMoved = append(view.HalfMoved, i)
 		}
 	}
-	view.Instances = slices.DeleteFunc(view.Instances, func(i Instance) bool { return i.Half })
+	view.Instances = slices.DeleteFunc(view.Instances, func(i Instance) bool { return i.HalfMoved })
 	view.Records, err = journal.Records(ctx)
 	return view, err
 }
@@ -256,7 +258,7 @@ func (v View) Member(name string) (m Member, ok bool) {
 }
 
 // names lists the members' names.
-func (v View) names() string {
+func (v View) memberNames() string {
 	names := make([]string, len(v.Members))
 	for i, m := range v.Members {
 		names[i] = m.Name
@@ -265,7 +267,7 @@ func (v View) names() string {
 }
 
 // on lists the instances that are located on a member.
-func (v View) on(member string) []Instance {
+func (v View) instancesOn(member string) []Instance {
 	var there []Instance
 	for _, i := range v.Instances {
 		if i.Member == member {
@@ -278,7 +280,7 @@ func (v View) on(member string) []Instance {
 // find finds the instance of an entry; ok is false when it was deleted.
 func (v View) find(e Entry) (i Instance, ok bool) {
 	for _, i := range v.Instances {
-		if e.is(i) {
+		if e.matches(i) {
 			return i, true
 		}
 	}
@@ -289,7 +291,7 @@ func (v View) find(e Entry) (i Instance, ok bool) {
 // architecture, an empty one matches all, and that have what its devices use and may have it: those first that have room for it, of these those
 // that need not be empty soon, or latest, and of these the one with the fewest instances, those
 // that are coming included.
-func (v View) hosts(from string, i Instance, coming map[string]int) []Member {
+func (v View) targets(from string, i Instance, coming map[string]int) []Member {
 	load := map[string]int{}
 	maps.Copy(load, coming)
 	for _, i := range v.Instances {
@@ -297,20 +299,20 @@ func (v View) hosts(from string, i Instance, coming map[string]int) []Member {
 	}
 	var hosts []Member
 	for _, m := range v.Members {
-		if m.Name != from && m.Status == Online && m.takes(i.Group) && !v.Rooms[m.Name].Bars[i.Project] && (i.Architecture == "" || slices.Contains(m.Runs, i.Architecture)) && v.lacks(m.Name, i) == "" {
+		if m.Name != from && m.Status == Online && m.accepts(i.Group) && !v.Capacities[m.Name].DeniedProjects[i.Project] && (i.Architecture == "" || slices.Contains(m.Architectures, i.Architecture)) && v.missingOn(m.Name, i) == "" {
 			hosts = append(hosts, m)
 		}
 	}
 	slices.SortFunc(hosts, func(a, b Member) int {
-		return cmp.Or(roomiest(v, i.Needs, a, b), lasting(a, b), load[a.Name]-load[b.Name], strings.Compare(a.Name, b.Name))
+		return cmp.Or(compareByFit(v, i.Requirements, a, b), compareByNextDrain(a, b), load[a.Name]-load[b.Name], strings.Compare(a.Name, b.Name))
 	})
 	return hosts
 }
 
 // lasting compares two members: the one comes first that can have instances for longer.
-func lasting(a, b Member) int {
-	if a.Until.IsZero() || b.Until.IsZero() {
-		return a.Until.Compare(b.Until)
+func compareByNextDrain(a, b Member) int {
+	if a.EmptyBy.IsZero() || b.EmptyBy.IsZero() {
+		return a.EmptyBy.Compare(b.EmptyBy)
 	}
-	return b.Until.Compare(a.Until)
+	return b.EmptyBy.Compare(a.EmptyBy)
 }

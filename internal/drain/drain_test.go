@@ -22,9 +22,9 @@ func drainer(lxd *draintest.LXD) drain.Drainer {
 	return drain.Drainer{Cluster: lxd, Journal: lxd, By: "pet-scheduler/0", Now: func() time.Time { return noon }}
 }
 
-func look(t *testing.T, lxd *draintest.LXD) drain.View {
+func observe(t *testing.T, lxd *draintest.LXD) drain.View {
 	t.Helper()
-	view, err := drain.Look(t.Context(), lxd, lxd)
+	view, err := drain.Observe(t.Context(), lxd, lxd)
 	require.NoError(t, err)
 	return view
 }
@@ -53,13 +53,13 @@ func TestThereAndBack(t *testing.T) {
 	require.Equal(t, []string{"c1: pet → c (running)", "c2: pet → b (stopped)", "lab/c4: pet → c (running)"}, moves(report))
 	require.Equal(t, 3, report.Moved())
 	require.Equal(t, drain.Evacuated, lxd.Status("pet"))
-	require.Equal(t, drain.Drained, look(t, lxd).Records["pet"].Phase)
+	require.Equal(t, drain.Drained, observe(t, lxd).Records["pet"].Phase)
 
 	report, err = d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
 	require.True(t, report.Plan.Done)
 	require.Equal(t, "pet is drained already, since 2026-01-02 12:00 UTC", report.Plan.String())
-	require.Equal(t, 1, lxd.Evacuates)
+	require.Equal(t, 1, lxd.Evacuations)
 
 	report, err = d.Undrain(t.Context(), "pet")
 	require.NoError(t, err)
@@ -90,7 +90,7 @@ func TestRefusals(t *testing.T) {
 		}, "cannot drain pet: no other member is Online"},
 		"last that takes":  {func(l *draintest.LXD) { l.Member[1].Scheduler, l.Member[2].Scheduler = "manual", "group" }, "cannot drain pet: no other member is Online and takes"},
 		"operator's":       {func(l *draintest.LXD) { _ = l.EvacuateByHand("pet") }, "cannot drain pet: it was evacuated, but not by pet-scheduler"},
-		"tied":             {func(l *draintest.LXD) { l.Instance[0].Ties = []string{"disk data"} }, "c1: is tied to this member by disk data; force=true, or on-immovable: stop of its pet, stops it there"},
+		"tied":             {func(l *draintest.LXD) { l.Instance[0].LocalDevices = []string{"disk data"} }, "c1: is tied to this member by disk data; force=true, or on-immovable: stop of its pet, stops it there"},
 		"ephemeral":        {func(l *draintest.LXD) { l.Instance[0].Ephemeral = true }, "c1: is ephemeral: it is deleted when it stops; force=true"},
 		"no such hardware": {func(l *draintest.LXD) { l.Instance[0].Architecture = "s390x" }, "c1: no other member is Online, takes instances and runs s390x; force=true"},
 	} {
@@ -119,12 +119,12 @@ func TestUndrainIsNotForAnOperatorsEvacuation(t *testing.T) {
 func TestWhatCannotMoveIsStoppedWhereThatIsAllowed(t *testing.T) {
 	lxd := draintest.New("pet", "b")
 	lxd.Add("stop", "pet", true).Evacuate = "stop"
-	lxd.Add("tied", "pet", true).Ties = []string{"gpu gpu0"}
-	lxd.Add("idle", "pet", false).Ties = []string{"gpu gpu0"}
+	lxd.Add("tied", "pet", true).LocalDevices = []string{"gpu gpu0"}
+	lxd.Add("idle", "pet", false).LocalDevices = []string{"gpu gpu0"}
 	lxd.Add("alien", "pet", true).Architecture = "s390x"
 	d := drainer(lxd)
 
-	plan := drain.PlanDrain(look(t, lxd), "pet", false)
+	plan := drain.PlanDrain(observe(t, lxd), "pet", false)
 	require.Equal(t, []drain.Verdict{drain.Warning, drain.Error, drain.Skip, drain.Error},
 		[]drain.Verdict{plan.Items[0].Verdict, plan.Items[1].Verdict, plan.Items[2].Verdict, plan.Items[3].Verdict})
 	require.Error(t, plan.Err())
@@ -243,7 +243,7 @@ func TestRelocate(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			lxd := draintest.New("pet", "b")
-			lxd.InOne = true
+			lxd.Relocates = true
 			lxd.Add("c1", "pet", true)
 			lxd.Add("idle", "pet", false)
 			lxd.Fail = func(call string, r drain.Ref) error {
@@ -263,7 +263,7 @@ func TestRelocate(t *testing.T) {
 				return calls
 			}
 			d := drainer(lxd)
-			d.Lanes = drain.NewLanes(1, 0)
+			d.Limiter = drain.NewMoveLimiter(1, 0)
 			_, err := d.Drain(t.Context(), "pet", false)
 			require.NoError(t, err)
 			require.Equal(t, c.drain, asked())
@@ -286,25 +286,25 @@ type unheard struct {
 	to string
 }
 
-func (l *unheard) Landed(ctx context.Context, ref drain.Ref) (string, error) {
+func (l *unheard) WaitMoved(ctx context.Context, ref drain.Ref) (string, error) {
 	if l.to != "" {
 		l.Find(ref).Member, l.to = l.to, ""
 	}
-	return l.LXD.Landed(ctx, ref)
+	return l.LXD.WaitMoved(ctx, ref)
 }
 
 // Whoever carries on waits for what LXD does for somebody who is gone, and does not do it again.
 func TestWhatLXDStillMovesIsLeftToIt(t *testing.T) {
 	lxd := &unheard{draintest.New("pet", "b", "c"), "c"}
-	lxd.InOne = true
+	lxd.Relocates = true
 	lxd.Add("c1", "pet", true)
-	lxd.Life = 7 // it dies with the origin set
-	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: drain.NewLanes(1, 0)}
+	lxd.CallsLeft = 7 // it dies with the origin set
+	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: drain.NewMoveLimiter(1, 0)}
 	_, err := d.Drain(t.Context(), "pet", false)
 	require.ErrorIs(t, err, draintest.ErrKilled)
 	require.NotEmpty(t, lxd.Journal)
 	require.Equal(t, "pet", lxd.Find(ref("c1")).Member)
-	lxd.Life, lxd.Calls = -1, nil
+	lxd.CallsLeft, lxd.Calls = -1, nil
 	_, err = d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
 	require.Equal(t, "c", lxd.Find(ref("c1")).Member)
@@ -331,7 +331,7 @@ func TestUndrainGoesOnWithTheOthers(t *testing.T) {
 	require.Equal(t, "pet", lxd.Find(ref("c1")).Member)
 	require.Equal(t, drain.Online, lxd.Status("pet"))
 	lxd.Fail = nil
-	d.Insist = true
+	d.RetryNow = true
 	_, err = d.Undrain(t.Context(), "pet")
 	require.NoError(t, err)
 	require.Equal(t, "pet", lxd.Find(ref("stuck")).Member)
@@ -388,7 +388,7 @@ func TestTimeRunsOut(t *testing.T) {
 }
 
 func TestRecordText(t *testing.T) {
-	r := drain.Record{Phase: drain.Drained, By: "pet-scheduler/0", Since: noon, Run: 2,
+	r := drain.Record{Phase: drain.Drained, By: "pet-scheduler/0", Since: noon, Runs: 2,
 		Entries: []drain.Entry{{Ref: ref("c1"), ID: "1", Ran: true, To: "b"}}}
 	text := r.Encode()
 	require.Equal(t, `{"phase":"drained","by":"pet-scheduler/0","since":"2026-01-02T12:00:00Z","run":2,"instances":[{"project":"default","name":"c1","id":"1","ran":true,"to":"b"}]}`, text)
@@ -422,16 +422,16 @@ func (l *together) Instances(ctx context.Context) ([]drain.Instance, error) {
 	return l.LXD.Instances(ctx)
 }
 
-func (l *together) Rooms(ctx context.Context, instances []drain.Instance) (map[string]drain.Room, error) {
+func (l *together) Capacities(ctx context.Context, instances []drain.Instance) (map[string]drain.Capacity, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.LXD.Rooms(ctx, instances)
+	return l.LXD.Capacities(ctx, instances)
 }
 
-func (l *together) AsksForVoters(ctx context.Context) (bool, error) {
+func (l *together) ChecksVoters(ctx context.Context) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.LXD.AsksForVoters(ctx)
+	return l.LXD.ChecksVoters(ctx)
 }
 
 func (l *together) SetGroup(ctx context.Context, ref drain.Ref, group string) error {
@@ -440,10 +440,10 @@ func (l *together) SetGroup(ctx context.Context, ref drain.Ref, group string) er
 	return l.LXD.SetGroup(ctx, ref, group)
 }
 
-func (l *together) SetCloudInit(ctx context.Context, ref drain.Ref, id string) error {
+func (l *together) SetCloudInitID(ctx context.Context, ref drain.Ref, id string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.LXD.SetCloudInit(ctx, ref, id)
+	return l.LXD.SetCloudInitID(ctx, ref, id)
 }
 
 func (l *together) Rename(ctx context.Context, ref drain.Ref, name string) error {
@@ -476,16 +476,16 @@ func (l *together) Write(ctx context.Context, member string, before, after *drai
 	return l.LXD.Write(ctx, member, before, after)
 }
 
-func (l *together) Settle(ctx context.Context, member string) error {
+func (l *together) WaitIdle(ctx context.Context, member string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.LXD.Settle(ctx, member)
+	return l.LXD.WaitIdle(ctx, member)
 }
 
-func (l *together) Reach(ctx context.Context, from, to string) error {
+func (l *together) WaitReachable(ctx context.Context, from, to string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.LXD.Reach(ctx, from, to)
+	return l.LXD.WaitReachable(ctx, from, to)
 }
 
 func (l *together) Stop(ctx context.Context, ref drain.Ref) error {
@@ -535,7 +535,7 @@ func testParallel(t *testing.T) {
 	for n := range 8 {
 		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
 	}
-	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: drain.NewLanes(4, drain.Apart)}
+	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: drain.NewMoveLimiter(4, drain.DefaultStartSpacing)}
 	report, err := d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
 	require.Equal(t, 8, report.Moved())
@@ -561,11 +561,11 @@ func TestUndoneAnywhere(t *testing.T) {
 			lxd.Add(name, "pet", true)
 		}
 		d := drainer(lxd)
-		d.Lanes = drain.NewLanes(1, 0)
-		lxd.Life = life
+		d.Limiter = drain.NewMoveLimiter(1, 0)
+		lxd.CallsLeft = life
 		_, err := d.Drain(t.Context(), "pet", false)
-		lxd.Life = -1
-		require.Equal(t, err == nil, lxd.Status("pet") == drain.Evacuated && look(t, lxd).Records["pet"].Phase == drain.Drained)
+		lxd.CallsLeft = -1
+		require.Equal(t, err == nil, lxd.Status("pet") == drain.Evacuated && observe(t, lxd).Records["pet"].Phase == drain.Drained)
 		_, err = d.Undrain(t.Context(), "pet")
 		require.NoError(t, err)
 		require.Empty(t, lxd.Journal)
@@ -586,14 +586,14 @@ func TestUnreachable(t *testing.T) {
 		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
 	}
 	d := drainer(lxd)
-	d.Lanes = drain.NewLanes(1, 0)
-	lxd.Silent = map[string]bool{"b": true}
+	d.Limiter = drain.NewMoveLimiter(1, 0)
+	lxd.Unreachable = map[string]bool{"b": true}
 	_, err := d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
 	for _, i := range lxd.Instance {
 		require.Equal(t, "c", i.Member)
 	}
-	lxd.Silent = map[string]bool{"c": true}
+	lxd.Unreachable = map[string]bool{"c": true}
 	lxd.Calls = nil
 	_, err = d.Undrain(t.Context(), "pet")
 	require.ErrorContains(t, err, "cannot reach LXD on pet from c")
@@ -603,7 +603,7 @@ func TestUnreachable(t *testing.T) {
 	for _, i := range lxd.Instance {
 		require.True(t, i.Running)
 	}
-	lxd.Silent = nil
+	lxd.Unreachable = nil
 	_, err = d.Undrain(t.Context(), "pet")
 	require.NoError(t, err)
 	for _, i := range lxd.Instance {
@@ -617,11 +617,11 @@ type asked struct {
 	ways map[string]int
 }
 
-func (l *asked) Reach(ctx context.Context, from, to string) error {
+func (l *asked) WaitReachable(ctx context.Context, from, to string) error {
 	l.mu.Lock()
 	l.ways[from+" "+to]++
 	l.mu.Unlock()
-	return l.together.Reach(ctx, from, to)
+	return l.together.WaitReachable(ctx, from, to)
 }
 
 // Whether LXD reaches a member is asked before the first instance that goes there is stopped, and
@@ -633,7 +633,7 @@ func testEachWayIsAskedForOnce(t *testing.T) {
 	for n := range 8 {
 		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
 	}
-	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: drain.NewLanes(4, drain.Apart)}
+	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: drain.NewMoveLimiter(4, drain.DefaultStartSpacing)}
 	_, err := d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
 	require.Equal(t, map[string]int{"pet b": 1, "pet c": 1}, lxd.ways)
@@ -654,7 +654,7 @@ func TestWhatTheDrainHadToStopRunsAgain(t *testing.T) {
 	_, err := d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
 	require.False(t, stays.Running)
-	require.False(t, stays.Wanted)
+	require.False(t, stays.ShouldRun)
 	_, err = d.Undrain(t.Context(), "pet")
 	require.NoError(t, err)
 	require.True(t, stays.Running)

@@ -13,18 +13,18 @@ import (
 // the member. What could not be moved runs on where it is, and is named in the error. As long as it
 // works there is a record of the member that is Evacuating: it can be called again after it was
 // killed, and Undrain undoes what was done by then.
-func (d Drainer) MoveHeld(ctx context.Context, view View, member string) error {
-	before := recorded(view, member)
+func (d Drainer) MoveBeforeEvacuation(ctx context.Context, view View, member string) error {
+	before := recordOf(view, member)
 	record := &Record{Phase: Draining, By: d.By, Since: d.now(), Evacuating: true}
 	if before != nil {
 		record = before.clone()
-		record.Run++
+		record.Runs++
 	}
-	for _, i := range view.on(member) {
+	for _, i := range view.instancesOn(member) {
 		entry := record.entry(i)
-		if entry == nil && view.Held(i) && immovable(view, i) == "" {
+		if entry == nil && view.StoppedByEvacuation(i) && moveBlocker(view, i) == "" {
 			e := Entry{Ref: i.Ref, ID: i.ID, Ran: i.Running}
-			e.note(i)
+			e.noteVolatile(i)
 			record.Entries = append(record.Entries, e)
 		} else if entry != nil {
 			entry.Ran = entry.Ran || i.Running
@@ -60,7 +60,7 @@ func (d Drainer) MoveHeld(ctx context.Context, view View, member string) error {
 
 // settled has what ran run, wherever it is, and in its cluster group.
 func (d Drainer) settled(ctx context.Context, member string, record *Record) error {
-	view, err := Look(ctx, d.Cluster, d.Journal)
+	view, err := Observe(ctx, d.Cluster, d.Journal)
 	if err != nil {
 		return err
 	}

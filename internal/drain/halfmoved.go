@@ -8,19 +8,19 @@ import (
 )
 
 // half finds what LXD has left of an entry's instance under a temporary name.
-func (v View) half(e Entry) (i Instance, ok bool) {
+func (v View) halfMoved(e Entry) (i Instance, ok bool) {
 	if _, there := v.find(e); there || e.ID == "" {
 		return Instance{}, false
 	}
-	n := slices.IndexFunc(v.Halves, func(i Instance) bool { return i.ID == e.ID })
+	n := slices.IndexFunc(v.HalfMoved, func(i Instance) bool { return i.ID == e.ID })
 	if n < 0 {
 		return Instance{}, false
 	}
-	return v.Halves[n], true
+	return v.HalfMoved[n], true
 }
 
 // halfMoved says that of an instance.
-func halfMoved(i Instance) string {
+func describeHalfMoved(i Instance) string {
 	return fmt.Sprintf("is on %s as %s: LXD has moved it and could not rename it; see whether a volume of its own name is left there", i.Member, i.Name)
 }
 
@@ -30,8 +30,8 @@ func halfMoved(i Instance) string {
 func (d Drainer) finish(ctx context.Context, view View, member string) bool {
 	some := false
 	for _, e := range view.Records[member].Entries {
-		i, ok := view.half(e)
-		if !ok || i.Running && !d.Insist && d.now().Before(e.Again) {
+		i, ok := view.halfMoved(e)
+		if !ok || i.Running && !d.RetryNow && d.now().Before(e.RetryAfter) {
 			continue
 		}
 		some = true
@@ -59,7 +59,7 @@ func (d Drainer) rename(ctx context.Context, e Entry, i Instance) error {
 // wakeHalves starts what was stopped for a move and cannot be renamed, under its temporary name.
 func (d Drainer) wakeHalves(ctx context.Context, view View, record *Record) {
 	for _, e := range record.Entries {
-		if i, ok := view.half(e); ok && !i.Running && (e.Start || e.Ran && !e.Back) {
+		if i, ok := view.halfMoved(e); ok && !i.Running && (e.StartAfter || e.Ran && !e.Returning) {
 			d.say("starting %s, which is %s, on %s", i.Ref, e.Ref, i.Member)
 			if err := d.start(ctx, e, i, i.Member); err != nil {
 				d.say("%s", err)

@@ -16,11 +16,11 @@ import (
 func TestWhatLXDCouldNotRename(t *testing.T) {
 	for _, inOne := range []bool{false, true} {
 		lxd := draintest.New("pet", "b")
-		lxd.InOne = inOne
+		lxd.Relocates = inOne
 		web := lxd.Add("web", "pet", true)
 		lxd.Add("db", "pet", true)
 		d := drainer(lxd)
-		d.Lanes = drain.NewLanes(1, 0)
+		d.Limiter = drain.NewMoveLimiter(1, 0)
 		_, err := d.Drain(t.Context(), "pet", false)
 		require.NoError(t, err)
 
@@ -59,7 +59,7 @@ func TestWhatLXDCouldNotRenameOnItsWayOut(t *testing.T) {
 	lxd := draintest.New("pet", "b")
 	web := lxd.Add("web", "pet", true)
 	d := drainer(lxd)
-	d.Lanes = drain.NewLanes(1, 0)
+	d.Limiter = drain.NewMoveLimiter(1, 0)
 	lxd.Fail = func(call string, _ drain.Ref) error {
 		if call == "rename" {
 			return errors.New("directory not empty")

@@ -10,19 +10,19 @@ import (
 // members may have as well: a nic on a bridge of the host. LXD's own evacuation stops such an
 // instance (CanMigrate of its devices, lxd 5.0.2, lxd/device); an explicit move to a member that
 // has the counterpart works.
-type Use struct {
-	Device string // kind and name, as in Instance.Ties: "nic eth0"
-	Wants  string // what a member must have, as Room.Has lists it: "bridge br0"
+type HostDevice struct {
+	Device   string // kind and name, as in Instance.Ties: "nic eth0"
+	Resource string // what a member must have, as Room.Has lists it: "bridge br0"
 }
 
 // lacks returns why a member cannot have an instance because of what its devices use: what it
 // does not have, or that this is not known. It is empty when the member has all of it.
-func (v View) lacks(member string, i Instance) string {
-	has := v.Rooms[member].Has
+func (v View) missingOn(member string, i Instance) string {
+	has := v.Capacities[member].HostResources
 	var lacks []string
-	for _, use := range i.Uses {
-		if !has[use.Wants] && !slices.Contains(lacks, use.Wants) {
-			lacks = append(lacks, use.Wants)
+	for _, use := range i.HostDevices {
+		if !has[use.Resource] && !slices.Contains(lacks, use.Resource) {
+			lacks = append(lacks, use.Resource)
 		}
 	}
 	switch {
@@ -37,24 +37,24 @@ func (v View) lacks(member string, i Instance) string {
 // Held reports whether LXD's own evacuation stops an instance where it is although another member
 // may have it: cluster.evacuate leaves it to LXD, and a device uses something of the member that
 // LXD does not manage.
-func (v View) Held(i Instance) bool {
-	return i.auto() && slices.ContainsFunc(i.Uses, func(use Use) bool {
-		return !v.Rooms[i.Member].Managed[use.Wants]
+func (v View) StoppedByEvacuation(i Instance) bool {
+	return i.evacuatesByDefault() && slices.ContainsFunc(i.HostDevices, func(use HostDevice) bool {
+		return !v.Capacities[i.Member].ManagedResources[use.Resource]
 	})
 }
 
 // dies reports whether a running ephemeral instance may be deleted when its member is emptied:
 // all but those that LXD moves while they run. One that LXD's own evacuation would stop is among
 // them: should its move fail, that evacuation would be the next to come.
-func (v View) dies(i Instance) bool {
-	return i.Ephemeral && (!i.Live || immovable(v, i) != "" || v.Held(i))
+func (v View) deletedOnStop(i Instance) bool {
+	return i.Ephemeral && (!i.LiveMovable || moveBlocker(v, i) != "" || v.StoppedByEvacuation(i))
 }
 
 // Lost lists the running instances of a member that are deleted when it is evacuated.
-func (v View) Lost(member string) []Ref {
+func (v View) DeletedByEvacuation(member string) []Ref {
 	var lost []Ref
-	for _, i := range v.on(member) {
-		if i.Running && v.dies(i) {
+	for _, i := range v.instancesOn(member) {
+		if i.Running && v.deletedOnStop(i) {
 			lost = append(lost, i.Ref)
 		}
 	}
@@ -62,16 +62,16 @@ func (v View) Lost(member string) []Ref {
 }
 
 // auto reports whether an instance leaves it to LXD whether it moves: cluster.evacuate.
-func (i Instance) auto() bool { return i.Evacuate == "" || i.Evacuate == "auto" }
+func (i Instance) evacuatesByDefault() bool { return i.Evacuate == "" || i.Evacuate == "auto" }
 
 // unfit says of each member that would take an instance, but for what its devices use, what that
 // member lacks, its name before sep: "c has no bridge br0". It is empty when there is none.
-func (v View) unfit(i Instance, sep string) string {
+func (v View) unsuitableTargets(i Instance, sep string) string {
 	bare := i
-	bare.Uses = nil
+	bare.HostDevices = nil
 	var all []string
-	for _, m := range v.hosts(i.Member, bare, nil) {
-		if why := v.lacks(m.Name, i); why != "" {
+	for _, m := range v.targets(i.Member, bare, nil) {
+		if why := v.missingOn(m.Name, i); why != "" {
 			all = append(all, m.Name+sep+why)
 		}
 	}
@@ -80,11 +80,11 @@ func (v View) unfit(i Instance, sep string) string {
 }
 
 // homeless says why no member can have an instance; it is to be asked where hosts has none.
-func (v View) homeless(i Instance) string {
-	if unfit := v.unfit(i, " "); unfit != "" {
-		devices := make([]string, len(i.Uses))
-		for n, use := range i.Uses {
-			devices[n] = fmt.Sprintf("%s uses %s", use.Device, use.Wants)
+func (v View) noTargetReason(i Instance) string {
+	if unfit := v.unsuitableTargets(i, " "); unfit != "" {
+		devices := make([]string, len(i.HostDevices))
+		for n, use := range i.HostDevices {
+			devices[n] = fmt.Sprintf("%s uses %s", use.Device, use.Resource)
 		}
 		return fmt.Sprintf("%s of the host, and %s", strings.Join(devices, ", "), unfit)
 	}
@@ -93,7 +93,7 @@ func (v View) homeless(i Instance) string {
 		of = " of cluster group " + i.Group
 	}
 	for _, m := range v.Members {
-		if v.Rooms[m.Name].Bars[i.Project] && m.Name != i.Member {
+		if v.Capacities[m.Name].DeniedProjects[i.Project] && m.Name != i.Member {
 			of += fmt.Sprintf(" that project %s may use (restricted.cluster.groups)", i.Project)
 			break
 		}

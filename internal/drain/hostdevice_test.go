@@ -12,23 +12,23 @@ import (
 	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
-var onBr0 = []drain.Use{{Device: "nic eth0", Wants: "bridge br0"}}
+var onBr0 = []drain.HostDevice{{Device: "nic eth0", Resource: "bridge br0"}}
 
 // bridged is a cluster of those members, of which some have bridge br0 of their host.
 func bridged(members []string, with ...string) *draintest.LXD {
 	lxd := draintest.New(members...)
-	lxd.Room = map[string]drain.Room{}
+	lxd.Capacity = map[string]drain.Capacity{}
 	for _, name := range members {
-		lxd.Room[name] = drain.Room{Has: map[string]bool{}}
+		lxd.Capacity[name] = drain.Capacity{HostResources: map[string]bool{}}
 	}
 	for _, name := range with {
-		lxd.Room[name].Has["bridge br0"] = true
+		lxd.Capacity[name].HostResources["bridge br0"] = true
 	}
 	return lxd
 }
 
-func survey(t require.TestingT, lxd *draintest.LXD) drain.View {
-	view, err := drain.Survey(context.Background(), lxd, lxd, "pet")
+func observeWithCapacity(t require.TestingT, lxd *draintest.LXD) drain.View {
+	view, err := drain.ObserveWithCapacity(context.Background(), lxd, lxd, "pet")
 	require.NoError(t, err)
 	return view
 }
@@ -41,22 +41,22 @@ func TestABridgeOfTheHostTiesNothing(t *testing.T) {
 			lxd := bridged([]string{"pet", "b", "c"}, "pet", "b")
 			for _, policy := range []string{"", "auto", "migrate"} {
 				i := lxd.Add("web"+policy, "pet", true)
-				i.Uses, i.Evacuate = onBr0, policy
+				i.HostDevices, i.Evacuate = onBr0, policy
 			}
-			lxd.Add("idle", "pet", false).Uses = onBr0
-			lxd.Instance[0].Needs.Memory = gib // more than is free
-			for name, room := range lxd.Room {
+			lxd.Add("idle", "pet", false).HostDevices = onBr0
+			lxd.Instance[0].Requirements.Memory = gib // more than is free
+			for name, room := range lxd.Capacity {
 				room.Memory = 2 * gib
-				lxd.Room[name] = room
+				lxd.Capacity[name] = room
 			}
 			for n := range 3 {
 				lxd.Add(fmt.Sprintf("b%d", n), "b", true) // else c would not have the fewest
 			}
 			d := drainer(lxd)
 			if slots {
-				d.Lanes = drain.NewLanes(1, 0)
+				d.Limiter = drain.NewMoveLimiter(1, 0)
 			}
-			plan := drain.PlanDrain(survey(t, lxd), "pet", false)
+			plan := drain.PlanDrain(observeWithCapacity(t, lxd), "pet", false)
 			require.NoError(t, plan.Err())
 			require.Contains(t, plan.String(), "warning web: moves to another member, which may be too full for all that its limits let it use: b has 0B of memory free; not to c, which has no bridge br0")
 			require.Contains(t, plan.String(), "okay    webauto: stops, moves to another member and starts there; not to c, which has no bridge br0")
@@ -80,12 +80,12 @@ func TestABridgeOfTheHostTiesNothing(t *testing.T) {
 // reason names device, bridge and members.
 func TestABridgeThatNoOtherMemberHas(t *testing.T) {
 	lxd := bridged([]string{"pet", "b", "c"}, "pet")
-	lxd.Room["c"] = drain.Room{}
-	lxd.Add("web", "pet", true).Uses = onBr0
+	lxd.Capacity["c"] = drain.Capacity{}
+	lxd.Add("web", "pet", true).HostDevices = onBr0
 	_, err := drainer(lxd).Drain(t.Context(), "pet", false)
 	require.ErrorContains(t, err, "web: nic eth0 uses bridge br0 of the host, and b has no bridge br0, c could not be asked whether it has bridge br0; force=true")
 	require.Empty(t, lxd.Calls)
-	_, err = drainer(lxd).Leave(t.Context(), "pet")
+	_, err = drainer(lxd).DrainForRemoval(t.Context(), "pet")
 	require.ErrorContains(t, err, "b has no bridge br0")
 	require.Empty(t, lxd.Calls)
 
@@ -100,10 +100,10 @@ func TestABridgeThatNoOtherMemberHas(t *testing.T) {
 
 func TestAMemberOnABridgeOfTheHostLeaves(t *testing.T) {
 	lxd := bridged([]string{"pet", "b", "c"}, "pet", "c")
-	lxd.Add("web", "pet", true).Uses = onBr0
-	lxd.Add("idle", "pet", false).Uses = onBr0
+	lxd.Add("web", "pet", true).HostDevices = onBr0
+	lxd.Add("idle", "pet", false).HostDevices = onBr0
 	lxd.Add("busy", "c", true)
-	_, err := drainer(lxd).Leave(t.Context(), "pet")
+	_, err := drainer(lxd).DrainForRemoval(t.Context(), "pet")
 	require.NoError(t, err)
 	for _, i := range lxd.Instance {
 		require.Equal(t, "c", i.Member)
@@ -115,17 +115,17 @@ func TestAMemberOnABridgeOfTheHostLeaves(t *testing.T) {
 func TestAnEphemeralInstanceOnABridgeOfTheHost(t *testing.T) {
 	lxd := bridged([]string{"pet", "b"}, "pet", "b")
 	runner := lxd.Add("runner", "pet", true)
-	runner.Uses, runner.Ephemeral, runner.Live = onBr0, true, true
-	require.Equal(t, []drain.Ref{ref("runner")}, survey(t, lxd).Lost("pet"))
+	runner.HostDevices, runner.Ephemeral, runner.LiveMovable = onBr0, true, true
+	require.Equal(t, []drain.Ref{ref("runner")}, observeWithCapacity(t, lxd).DeletedByEvacuation("pet"))
 	_, err := drainer(lxd).Drain(t.Context(), "pet", false)
 	require.ErrorContains(t, err, "runner: is ephemeral")
-	_, err = drainer(lxd).Leave(t.Context(), "pet")
+	_, err = drainer(lxd).DrainForRemoval(t.Context(), "pet")
 	require.ErrorContains(t, err, "is ephemeral")
 	require.Empty(t, lxd.Calls)
 
 	// LXD moves what is on a bridge that it manages.
-	lxd.Room["pet"] = drain.Room{Has: lxd.Room["pet"].Has, Managed: lxd.Room["pet"].Has}
-	require.Empty(t, survey(t, lxd).Lost("pet"))
+	lxd.Capacity["pet"] = drain.Capacity{HostResources: lxd.Capacity["pet"].HostResources, ManagedResources: lxd.Capacity["pet"].HostResources}
+	require.Empty(t, observeWithCapacity(t, lxd).DeletedByEvacuation("pet"))
 }
 
 // A plan never sends an instance to a member that lacks what its devices use, whatever else is there.
@@ -137,29 +137,29 @@ func TestNoMemberWithoutWhatItUsesGetsAnInstance(t *testing.T) {
 		for _, m := range members {
 			for _, thing := range things {
 				if m == "pet" || rapid.Bool().Draw(t, m+" has "+thing) {
-					lxd.Room[m].Has[thing] = true
+					lxd.Capacity[m].HostResources[thing] = true
 				}
 			}
 		}
 		for n := range rapid.IntRange(1, 6).Draw(t, "instances") {
 			i := lxd.Add(fmt.Sprintf("c%d", n), "pet", rapid.Bool().Draw(t, "runs"))
 			i.Evacuate = rapid.SampledFrom([]string{"", "auto", "stop"}).Draw(t, "evacuate")
-			i.Live = rapid.Bool().Draw(t, "live")
+			i.LiveMovable = rapid.Bool().Draw(t, "live")
 			for _, thing := range things {
 				if rapid.IntRange(0, 2).Draw(t, "uses "+thing) == 0 {
-					i.Uses = append(i.Uses, drain.Use{Device: "device " + thing, Wants: thing})
+					i.HostDevices = append(i.HostDevices, drain.HostDevice{Device: "device " + thing, Resource: thing})
 				}
 			}
 		}
 		d := drainer(lxd)
 		if rapid.Bool().Draw(t, "slots") {
-			d.Lanes = drain.NewLanes(1, 0)
+			d.Limiter = drain.NewMoveLimiter(1, 0)
 		}
 		_, err := d.Drain(t.Context(), "pet", true)
 		require.NoError(t, err)
 		for _, i := range lxd.Instance {
-			for _, use := range i.Uses {
-				require.True(t, lxd.Room[i.Member].Has[use.Wants], "%s on %s", i.Ref, i.Member)
+			for _, use := range i.HostDevices {
+				require.True(t, lxd.Capacity[i.Member].HostResources[use.Resource], "%s on %s", i.Ref, i.Member)
 			}
 		}
 	})
@@ -172,16 +172,16 @@ func TestMovingWhatLXDWouldStopMayBeKilledAtEachCall(t *testing.T) {
 		for life := range 40 {
 			lxd := bridged([]string{"pet", "b", "c"}, "pet", "b")
 			lxd.Member[1].Groups = []string{"web"}
-			lxd.Add("web", "pet", true).Uses = onBr0
-			lxd.Add("idle", "pet", false).Uses = onBr0
+			lxd.Add("web", "pet", true).HostDevices = onBr0
+			lxd.Add("idle", "pet", false).HostDevices = onBr0
 			lxd.Add("free", "pet", true)
 			lxd.Instance[0].Group = "web"
 			d := drainer(lxd)
-			move := func() error { return d.MoveHeld(t.Context(), survey(t, lxd), "pet") }
-			view := survey(t, lxd)
-			lxd.Life = life
-			_ = d.MoveHeld(t.Context(), view, "pet")
-			lxd.Life = -1
+			move := func() error { return d.MoveBeforeEvacuation(t.Context(), observeWithCapacity(t, lxd), "pet") }
+			view := observeWithCapacity(t, lxd)
+			lxd.CallsLeft = life
+			_ = d.MoveBeforeEvacuation(t.Context(), view, "pet")
+			lxd.CallsLeft = -1
 			home := "b"
 			if undone {
 				if len(lxd.Journal) == 0 {
@@ -194,7 +194,7 @@ func TestMovingWhatLXDWouldStopMayBeKilledAtEachCall(t *testing.T) {
 				require.NoError(t, move())
 			}
 			require.Empty(t, lxd.Journal)
-			require.Zero(t, lxd.Evacuates)
+			require.Zero(t, lxd.Evacuations)
 			for _, i := range lxd.Instance {
 				require.Equal(t, i.Name != "idle", i.Running, "%s after %d calls", i.Ref, life)
 				if i.Name != "free" {

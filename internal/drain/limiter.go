@@ -9,8 +9,8 @@ import (
 
 // What NewLanes is given where nobody says otherwise.
 const (
-	AtOnce = 4
-	Apart  = 7 * time.Second / 4
+	DefaultMaxMoves     = 4
+	DefaultStartSpacing = 7 * time.Second / 4
 )
 
 // processorsOfMove is how many processors a move gets: as many as LXD 5.0.2 keeps busy with a small
@@ -21,7 +21,7 @@ const processorsOfMove = 1.4
 
 // alone is how far apart they set out at most. Instances differ: what comes after one that took an
 // hour may take a second, and belong to a pet that is wanted sooner.
-const alone = 10 * time.Second
+const maxStartSpacing = 10 * time.Second
 
 // Lanes are what instances move on: they bound how many are on their way at a time, for all
 // Drainers that have the same Lanes.
@@ -35,67 +35,67 @@ const alone = 10 * time.Second
 // others are moved, and few are down only because they wait for their turn at LXD.
 //
 // And no instance is moved onto a member that one of them is emptying.
-type Lanes struct {
+type MoveLimiter struct {
 	mu      sync.Mutex
-	lanes   int
+	slots   int
 	free    int
-	waiting []*turn // who is first comes first
+	waiting []*waiter // who is first comes first
 
-	next time.Time     // when the next one may set out
-	gap  time.Duration // between two
+	nextStart time.Time     // when the next one may set out
+	spacing   time.Duration // between two
 
-	emptying map[string]int // members that are being emptied
-	bound    map[string]int // instances on their way to each member
-	landed   chan struct{}  // closed when one of them has come there
+	blocked  map[string]int // members that are being emptied
+	reserved map[string]int // instances on their way to each member
+	released chan struct{}  // closed when one of them has come there
 }
 
 // turn is somebody who waits for a lane.
-type turn struct {
-	by   time.Time
-	came chan struct{} // closed when they have it
+type waiter struct {
+	deadline time.Time
+	granted  chan struct{} // closed when they have it
 }
 
 // whenever is by when something has to be done for which nobody said it.
-var whenever = time.Unix(1<<40, 0)
+var noDeadline = time.Unix(1<<40, 0)
 
 // NewLanes gives lanes for that many instances at a time, at least one. As long as it is not
 // known how long moves take, they set out that far apart.
-func NewLanes(atOnce int, apart time.Duration) *Lanes {
+func NewMoveLimiter(atOnce int, apart time.Duration) *MoveLimiter {
 	atOnce = max(1, atOnce)
-	return &Lanes{
-		lanes: atOnce, free: atOnce, gap: apart,
-		emptying: map[string]int{}, bound: map[string]int{}, landed: make(chan struct{}),
+	return &MoveLimiter{
+		slots: atOnce, free: atOnce, spacing: apart,
+		blocked: map[string]int{}, reserved: map[string]int{}, released: make(chan struct{}),
 	}
 }
 
 // count is how many there are: without any, one thing is done after another.
-func (l *Lanes) count() int {
+func (l *MoveLimiter) slotCount() int {
 	if l == nil {
 		return 1
 	}
-	return l.lanes
+	return l.slots
 }
 
 // enter waits for a lane, for something that has to be done by then, and for the moment to set
 // out. It gives false, and no lane, when the context ends before.
-func (l *Lanes) enter(ctx context.Context, by time.Time) bool {
-	if !l.lane(ctx, by) {
+func (l *MoveLimiter) acquire(ctx context.Context, by time.Time) bool {
+	if !l.acquireSlot(ctx, by) {
 		return false
 	}
 	l.mu.Lock()
 	now := time.Now()
-	wait := l.next.Sub(now)
-	if l.lanes == 1 {
+	wait := l.nextStart.Sub(now)
+	if l.slots == 1 {
 		wait = 0
 	}
-	l.next = now.Add(max(0, wait) + l.gap)
+	l.nextStart = now.Add(max(0, wait) + l.spacing)
 	l.mu.Unlock()
 	select {
 	case <-time.After(wait):
 	case <-ctx.Done():
 	}
 	if ctx.Err() != nil {
-		l.leave()
+		l.release()
 		return false
 	}
 	return true
@@ -103,28 +103,28 @@ func (l *Lanes) enter(ctx context.Context, by time.Time) bool {
 
 // expect says how far apart they may be expected to set out, by what is known of the member; 0 is not
 // known. Those that are under way know better.
-func (l *Lanes) expect(apart time.Duration) {
+func (l *MoveLimiter) setInitialSpacing(apart time.Duration) {
 	if l == nil || apart <= 0 {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.free == l.lanes {
-		l.gap = min(apart, alone)
+	if l.free == l.slots {
+		l.spacing = min(apart, maxStartSpacing)
 	}
 }
 
 // lane waits for a lane.
-func (l *Lanes) lane(ctx context.Context, by time.Time) bool {
+func (l *MoveLimiter) acquireSlot(ctx context.Context, by time.Time) bool {
 	l.mu.Lock()
 	if l.free > 0 {
 		l.free--
 		l.mu.Unlock()
 		return true
 	}
-	mine := &turn{by, make(chan struct{})}
-	at, _ := slices.BinarySearchFunc(l.waiting, by, func(t *turn, by time.Time) int {
-		if t.by.After(by) {
+	mine := &waiter{by, make(chan struct{})}
+	at, _ := slices.BinarySearchFunc(l.waiting, by, func(t *waiter, by time.Time) int {
+		if t.deadline.After(by) {
 			return 1
 		}
 		return -1 // of equals who came first
@@ -132,7 +132,7 @@ func (l *Lanes) lane(ctx context.Context, by time.Time) bool {
 	l.waiting = slices.Insert(l.waiting, at, mine)
 	l.mu.Unlock()
 	select {
-	case <-mine.came:
+	case <-mine.granted:
 		return true
 	case <-ctx.Done():
 	}
@@ -143,38 +143,38 @@ func (l *Lanes) lane(ctx context.Context, by time.Time) bool {
 	}
 	l.mu.Unlock()
 	if at < 0 {
-		l.leave() // it came in the same moment
+		l.release() // it came in the same moment
 	}
 	return false
 }
 
 // leave gives the lane to the next.
-func (l *Lanes) leave() {
+func (l *MoveLimiter) release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.waiting) == 0 {
 		l.free++
 		return
 	}
-	close(l.waiting[0].came)
+	close(l.waiting[0].granted)
 	l.waiting = slices.Delete(l.waiting, 0, 1)
 }
 
 // share is how far apart instances set out, as a share of what the stop and the move of one take.
-const share = 3. / 8
+const spacingRatio = 3. / 8
 
 // aside is what a drain does before the first sets out and after the last is there.
-const aside = time.Second
+const fixedOverhead = time.Second
 
 // ApartBy gives how far apart instances are expected to set out, by an earlier drain or undrain of the
 // same member: how long it took and how many it moved; 0 when that tells nothing. It is for the first
 // of a drain only, until moves have shown it.
-func ApartBy(took time.Duration, moved int) time.Duration {
-	if took <= aside || moved < 1 {
+func EstimateSpacing(took time.Duration, moved int) time.Duration {
+	if took <= fixedOverhead || moved < 1 {
 		return 0
 	}
-	both := float64(took-aside) / (1 + share*float64(moved-1))
-	return min(time.Duration(share*both), alone)
+	both := float64(took-fixedOverhead) / (1 + spacingRatio*float64(moved-1))
+	return min(time.Duration(spacingRatio*both), maxStartSpacing)
 }
 
 // took tells how long a stop and the move after it have taken, on a member with so many processors;
@@ -186,31 +186,31 @@ func ApartBy(took time.Duration, moved int) time.Duration {
 //
 // Each counts for a quarter: instances that set out too soon after one another take longer for it, and
 // the next should not set out too far apart because of them.
-func (l *Lanes) took(stop, move time.Duration, processors int) {
+func (l *MoveLimiter) observeMove(stop, move time.Duration, processors int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	abreast := min(max(1, float64(processors)/processorsOfMove), float64(l.lanes))
+	abreast := min(max(1, float64(processors)/processorsOfMove), float64(l.slots))
 	over := func(d time.Duration) time.Duration {
 		return time.Duration(float64(d) / abreast).Round(time.Millisecond)
 	}
 	both := stop + move
-	gap := min(max(over(move), min(time.Duration(share*float64(both)), over(both))), move*3/2, alone)
-	l.gap = (3*l.gap + gap) / 4
+	gap := min(max(over(move), min(time.Duration(spacingRatio*float64(both)), over(both))), move*3/2, maxStartSpacing)
+	l.spacing = (3*l.spacing + gap) / 4
 }
 
 // empty says that a member is being emptied, until done is called, and returns when nothing is
 // on its way there any more.
-func (l *Lanes) empty(ctx context.Context, member string) (done func(), err error) {
+func (l *MoveLimiter) blockTarget(ctx context.Context, member string) (done func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.emptying[member]++
+	l.blocked[member]++
 	done = func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.emptying[member]--
+		l.blocked[member]--
 	}
-	for l.bound[member] > 0 {
-		landed := l.landed
+	for l.reserved[member] > 0 {
+		landed := l.released
 		l.mu.Unlock()
 		select {
 		case <-landed:
@@ -218,7 +218,7 @@ func (l *Lanes) empty(ctx context.Context, member string) (done func(), err erro
 		}
 		l.mu.Lock()
 		if err := ctx.Err(); err != nil {
-			l.emptying[member]--
+			l.blocked[member]--
 			return nil, err
 		}
 	}
@@ -226,21 +226,21 @@ func (l *Lanes) empty(ctx context.Context, member string) (done func(), err erro
 }
 
 // bind says that an instance sets out for a member; false is that it must not.
-func (l *Lanes) bind(member string) bool {
+func (l *MoveLimiter) reserveTarget(member string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.emptying[member] > 0 {
+	if l.blocked[member] > 0 {
 		return false
 	}
-	l.bound[member]++
+	l.reserved[member]++
 	return true
 }
 
 // unbind says that it is there, or does not come.
-func (l *Lanes) unbind(member string) {
+func (l *MoveLimiter) releaseTarget(member string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.bound[member]--
-	close(l.landed)
-	l.landed = make(chan struct{})
+	l.reserved[member]--
+	close(l.released)
+	l.released = make(chan struct{})
 }

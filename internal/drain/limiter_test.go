@@ -35,7 +35,7 @@ func (l *slow) Stop(ctx context.Context, ref drain.Ref) error {
 }
 
 func (l *slow) Relocate(ctx context.Context, ref drain.Ref, to string) (time.Duration, error) {
-	if l.InOne {
+	if l.Relocates {
 		l.mu.Lock()
 		l.began = append(l.began, time.Now())
 		l.mu.Unlock()
@@ -65,12 +65,12 @@ func testLanesAreForAllPetsTogether(t *testing.T) {
 			lxd.Add(fmt.Sprintf("c%d-%d", p, n), fmt.Sprintf("p%d", p), true)
 		}
 	}
-	lanes := drain.NewLanes(atOnce, 0)
+	lanes := drain.NewMoveLimiter(atOnce, 0)
 	var working sync.WaitGroup
 	errs := make([]error, pets)
 	for p := range pets {
 		working.Go(func() {
-			d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: lanes}
+			d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: lanes}
 			_, errs[p] = d.Drain(t.Context(), fmt.Sprintf("p%d", p), false)
 		})
 	}
@@ -102,7 +102,7 @@ func testPetsDrainedAtOnce(t *testing.T, few, many int) {
 			lxd.Add(fmt.Sprintf("%s%d", name, n), name, true)
 		}
 	}
-	lanes := drain.NewLanes(4, time.Second)
+	lanes := drain.NewMoveLimiter(4, time.Second)
 	left := func(member string) (n int) {
 		lxd.mu.Lock()
 		defer lxd.mu.Unlock()
@@ -116,7 +116,7 @@ func testPetsDrainedAtOnce(t *testing.T, few, many int) {
 	var working sync.WaitGroup
 	for _, member := range []string{"few", "many"} {
 		working.Go(func() {
-			d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: lanes}
+			d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: lanes}
 			_, err := d.Drain(t.Context(), member, false)
 			assert.NoError(t, err)
 			assert.Zero(t, left(member), "%d and %d: on %s when its drain ends", few, many, member)
@@ -141,7 +141,7 @@ func testLanesGoToWhoIsDueFirst(t *testing.T, stopped bool) {
 		lxd.Add(fmt.Sprintf("p%d", n), "patient", true)
 		lxd.Add(fmt.Sprintf("u%d", n), "urgent", true)
 	}
-	lanes := drain.NewLanes(2, 0)
+	lanes := drain.NewMoveLimiter(2, 0)
 	took := map[string]time.Duration{}
 	var mu sync.Mutex
 	var working sync.WaitGroup
@@ -153,7 +153,7 @@ func testLanesGoToWhoIsDueFirst(t *testing.T, stopped bool) {
 				time.AfterFunc(5*time.Minute/2, cancel)
 			}
 			began := time.Now()
-			d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: lanes, Before: before}
+			d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: lanes, Deadline: before}
 			_, err := d.Drain(ctx, member, false)
 			assert.Equal(t, stopped && member == "patient", err != nil, "%s: %v", member, err)
 			mu.Lock()
@@ -208,16 +208,16 @@ func TestLanesAreNotEnteredAllAtOnce(t *testing.T) {
 func testLanesAreNotEnteredAllAtOnce(t *testing.T, inOne bool, processors int, ends, takes, want time.Duration) {
 	const instances = 60
 	lxd := &slow{together: together{LXD: draintest.New("pet", "b", "c")}, ends: ends, takes: takes}
-	lxd.CPUs, lxd.InOne = processors, inOne
+	lxd.CPUs, lxd.Relocates = processors, inOne
 	for n := range instances {
 		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
 	}
-	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: drain.NewLanes(8, drain.Apart)}
+	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: drain.NewMoveLimiter(8, drain.DefaultStartSpacing)}
 	_, err := d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
 	require.Len(t, lxd.began, instances)
 	apart := func(n int) time.Duration { return lxd.began[n].Sub(lxd.began[n-1]) }
-	require.Equal(t, drain.Apart, apart(1), "as long as it is not known how long a move takes")
+	require.Equal(t, drain.DefaultStartSpacing, apart(1), "as long as it is not known how long a move takes")
 	for n := instances - 10; n < instances; n++ {
 		require.InDelta(t, want.Seconds(), apart(n).Seconds(), 0.1)
 	}
@@ -244,7 +244,7 @@ func TestLanesBeginAsTheLastDrainTells(t *testing.T) {
 						lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
 					}
 					start := time.Now()
-					d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: drain.NewLanes(4, drain.Apart), Apart: apart}
+					d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: drain.NewMoveLimiter(4, drain.DefaultStartSpacing), StartSpacing: apart}
 					_, err := d.Drain(t.Context(), "pet", false)
 					require.NoError(t, err)
 					return time.Since(start), lxd.began
@@ -252,7 +252,7 @@ func TestLanesBeginAsTheLastDrainTells(t *testing.T) {
 				var apart time.Duration
 				for range 3 { // drains
 					took, _ := drained(apart)
-					apart = drain.ApartBy(took+time.Second, c.instances)
+					apart = drain.EstimateSpacing(took+time.Second, c.instances)
 				}
 				_, began := drained(apart)
 				require.Equal(t, apart, began[1].Sub(began[0]))
@@ -273,10 +273,10 @@ func testLanesWaitNoLongerThanTheContext(t *testing.T) {
 	for n := range 3 {
 		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), drain.Apart/10)
+	ctx, cancel := context.WithTimeout(t.Context(), drain.DefaultStartSpacing/10)
 	defer cancel()
 	began := time.Now()
-	_, err := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Lanes: drain.NewLanes(2, drain.Apart)}.Drain(ctx, "pet", false)
+	_, err := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: drain.NewMoveLimiter(2, drain.DefaultStartSpacing)}.Drain(ctx, "pet", false)
 	require.ErrorContains(t, err, "cannot drain pet in the time given")
-	require.Less(t, time.Since(began), drain.Apart, "its turn was a second later")
+	require.Less(t, time.Since(began), drain.DefaultStartSpacing, "its turn was a second later")
 }

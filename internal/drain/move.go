@@ -26,16 +26,16 @@ func (d Drainer) all(ctx context.Context, jobs []job, because map[Ref]error) {
 		defer mu.Unlock()
 		d.say(format, args...)
 	}
-	if quiet.Lanes == nil {
-		quiet.Lanes = NewLanes(1, 0)
+	if quiet.Limiter == nil {
+		quiet.Limiter = NewMoveLimiter(1, 0)
 	}
 	var working sync.WaitGroup
 	for _, j := range jobs {
-		if !quiet.Lanes.enter(ctx, d.by()) {
+		if !quiet.Limiter.acquire(ctx, d.by()) {
 			break
 		}
 		working.Go(func() {
-			defer quiet.Lanes.leave()
+			defer quiet.Limiter.release()
 			err := j.do(quiet)
 			mu.Lock()
 			defer mu.Unlock()
@@ -47,15 +47,15 @@ func (d Drainer) all(ctx context.Context, jobs []job, because map[Ref]error) {
 
 // by gives by when what is being done has to be done.
 func (d Drainer) by() time.Time {
-	if d.Before.IsZero() {
-		return whenever
+	if d.Deadline.IsZero() {
+		return noDeadline
 	}
-	return d.Before
+	return d.Deadline
 }
 
 // homeless says that no member can have an instance.
-func homeless(view View, i Instance) error {
-	return fmt.Errorf("cannot move %s: %s", i.Ref, view.homeless(i))
+func errNoTarget(view View, i Instance) error {
+	return fmt.Errorf("cannot move %s: %s", i.Ref, view.noTargetReason(i))
 }
 
 // host gives the member that an instance sets out for now: the one that was planned, unless
@@ -65,30 +65,30 @@ func (d Drainer) host(ctx context.Context, view View, member string, i Instance,
 	var unreachable error
 	for to := planned; to != ""; {
 		tried[to] = true
-		if d.Lanes.bind(to) {
+		if d.Limiter.reserveTarget(to) {
 			// Asked once it is bound: a drain of that one may have begun and ended before.
 			members, err := d.Cluster.Members(ctx)
 			view.Members = members
-			if err == nil && slices.ContainsFunc(view.hosts(member, i, nil), func(m Member) bool { return m.Name == to }) {
+			if err == nil && slices.ContainsFunc(view.targets(member, i, nil), func(m Member) bool { return m.Name == to }) {
 				if unreachable = d.reach(ctx, member, to); unreachable == nil {
 					return to, nil
 				}
 				d.say("%s", unreachable)
 			}
-			d.Lanes.unbind(to)
+			d.Limiter.releaseTarget(to)
 			if err != nil {
 				return "", err
 			}
 		}
 		to = ""
-		for _, m := range view.hosts(member, i, nil) {
+		for _, m := range view.targets(member, i, nil) {
 			if !tried[m.Name] {
 				to = m.Name
 				break
 			}
 		}
 	}
-	return "", cmp.Or(unreachable, homeless(view, i))
+	return "", cmp.Or(unreachable, errNoTarget(view, i))
 }
 
 // reach is Cluster.Reach, asked once for each way: LXD makes a connection for it, which costs it
@@ -98,7 +98,7 @@ func (d Drainer) reach(ctx context.Context, from, to string) error {
 	if _, seen := d.reached.Load(way); seen {
 		return nil
 	}
-	err := d.Cluster.Reach(ctx, from, to)
+	err := d.Cluster.WaitReachable(ctx, from, to)
 	if err == nil {
 		d.reached.Store(way, true)
 	}
@@ -118,11 +118,11 @@ func (d Drainer) moveAway(ctx context.Context, member string, e Entry, i Instanc
 // move takes an instance to a member, and starts it there if it has to run.
 func (d Drainer) move(ctx context.Context, e Entry, i Instance, to string, start bool) error {
 	d.say("moving %s from %s to %s", i.Ref, i.Member, to)
-	at, live, shuts := i.Member, i.Running && i.Live, i.Running && !i.Live
+	at, live, shuts := i.Member, i.Running && i.LiveMovable, i.Running && !i.LiveMovable
 	var err error
 	if d.inherited || !shuts {
 		// LXD goes on with a move whose client is gone; where it puts the instance is good.
-		if at, err = d.Cluster.Landed(ctx, i.Ref); err != nil {
+		if at, err = d.Cluster.WaitMoved(ctx, i.Ref); err != nil {
 			return err
 		}
 	}
@@ -131,9 +131,9 @@ func (d Drainer) move(ctx context.Context, e Entry, i Instance, to string, start
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		if !errors.Is(err, ErrInSteps) {
+		if !errors.Is(err, ErrNotRelocatable) {
 			d.say("%s: what is left is done step by step", err)
-			if at, err = d.Cluster.Landed(ctx, i.Ref); err != nil {
+			if at, err = d.Cluster.WaitMoved(ctx, i.Ref); err != nil {
 				return err
 			}
 		}
@@ -156,7 +156,7 @@ func (d Drainer) move(ctx context.Context, e Entry, i Instance, to string, start
 			return err
 		}
 	}
-	d.Lanes.took(moves.Sub(stops), time.Since(moves), d.processors)
+	d.Limiter.observeMove(moves.Sub(stops), time.Since(moves), d.processors)
 	return nil
 }
 
@@ -165,7 +165,7 @@ func (d Drainer) relocate(ctx context.Context, ref Ref, to string) error {
 	began := time.Now()
 	moved, err := d.Cluster.Relocate(ctx, ref, to)
 	if all := time.Since(began); err == nil && 0 < moved && moved <= all {
-		d.Lanes.took(all-moved, moved, d.processors)
+		d.Limiter.observeMove(all-moved, moved, d.processors)
 	}
 	return err
 }

@@ -19,12 +19,12 @@ import (
 // crowded is a cluster with rooms of that many GiB and processors, and three plain instances on pet.
 func crowded(pet, others int64) *draintest.LXD {
 	lxd := draintest.New("pet", "b", "c")
-	room := func(n int64) drain.Room {
-		return drain.Room{Memory: n * gib, Free: n * gib, CPUs: int(n), Pools: map[string]int64{"local": 100 * gib}, Has: map[string]bool{}}
+	room := func(n int64) drain.Capacity {
+		return drain.Capacity{Memory: n * gib, FreeMemory: n * gib, CPUs: int(n), Pools: map[string]int64{"local": 100 * gib}, HostResources: map[string]bool{}}
 	}
-	lxd.Room = map[string]drain.Room{"pet": room(pet), "b": room(others), "c": room(others)}
-	lxd.Room["pet"].Has["bridge br0"] = true
-	lxd.Room["pet"].Pools["no such"] = 100 * gib // elsewhere
+	lxd.Capacity = map[string]drain.Capacity{"pet": room(pet), "b": room(others), "c": room(others)}
+	lxd.Capacity["pet"].HostResources["bridge br0"] = true
+	lxd.Capacity["pet"].Pools["no such"] = 100 * gib // elsewhere
 	for n := range 3 {
 		lxd.Add(fmt.Sprintf("plain%d", n), "pet", true)
 	}
@@ -37,28 +37,30 @@ var extremes = map[string]struct {
 	set   func(*drain.Instance)
 	ended bool
 }{
-	"limits.cpu":                  {func(i *drain.Instance) { i.Needs.CPUs = math.MaxInt32 }, true},
-	"limits.memory":               {func(i *drain.Instance) { i.Needs.Memory = math.MaxInt64 }, true},
-	"size of its root":            {func(i *drain.Instance) { i.Needs.Pool, i.Needs.Disk = "local", math.MaxInt64 }, true},
-	"pool of its root":            {func(i *drain.Instance) { i.Needs.Pool = "no such" }, false},
-	"cluster.evacuate=stop":       {func(i *drain.Instance) { i.Evacuate = "stop" }, true},
-	"cluster.evacuate=migrate":    {func(i *drain.Instance) { i.Evacuate = "migrate" }, true},
-	"cluster.evacuate, unknown":   {func(i *drain.Instance) { i.Evacuate = "never" }, true},
-	"migration.stateful":          {func(i *drain.Instance) { i.Live = true }, true},
-	"live-migrate with a device":  {func(i *drain.Instance) { i.Live, i.Evacuate, i.Ties = true, "live-migrate", []string{"gpu gpu"} }, true},
+	"limits.cpu":                {func(i *drain.Instance) { i.Requirements.CPUs = math.MaxInt32 }, true},
+	"limits.memory":             {func(i *drain.Instance) { i.Requirements.Memory = math.MaxInt64 }, true},
+	"size of its root":          {func(i *drain.Instance) { i.Requirements.Pool, i.Requirements.Disk = "local", math.MaxInt64 }, true},
+	"pool of its root":          {func(i *drain.Instance) { i.Requirements.Pool = "no such" }, false},
+	"cluster.evacuate=stop":     {func(i *drain.Instance) { i.Evacuate = "stop" }, true},
+	"cluster.evacuate=migrate":  {func(i *drain.Instance) { i.Evacuate = "migrate" }, true},
+	"cluster.evacuate, unknown": {func(i *drain.Instance) { i.Evacuate = "never" }, true},
+	"migration.stateful":        {func(i *drain.Instance) { i.LiveMovable = true }, true},
+	"live-migrate with a device": {func(i *drain.Instance) {
+		i.LiveMovable, i.Evacuate, i.LocalDevices = true, "live-migrate", []string{"gpu gpu"}
+	}, true},
 	"ephemeral":                   {func(i *drain.Instance) { i.Ephemeral = true }, false},
-	"ephemeral and tied":          {func(i *drain.Instance) { i.Ephemeral, i.Ties = true, []string{"gpu gpu"} }, false},
-	"a device":                    {func(i *drain.Instance) { i.Ties = []string{"disk data"} }, true},
-	"many devices":                {func(i *drain.Instance) { i.Ties = strings.Split(strings.Repeat("disk d,", 1000), ",") }, true},
-	"a bridge that is nowhere":    {func(i *drain.Instance) { i.Uses = onBr0 }, true},
-	"the same, and migrate":       {func(i *drain.Instance) { i.Uses, i.Evacuate = onBr0, "migrate" }, false},
+	"ephemeral and tied":          {func(i *drain.Instance) { i.Ephemeral, i.LocalDevices = true, []string{"gpu gpu"} }, false},
+	"a device":                    {func(i *drain.Instance) { i.LocalDevices = []string{"disk data"} }, true},
+	"many devices":                {func(i *drain.Instance) { i.LocalDevices = strings.Split(strings.Repeat("disk d,", 1000), ",") }, true},
+	"a bridge that is nowhere":    {func(i *drain.Instance) { i.HostDevices = onBr0 }, true},
+	"the same, and migrate":       {func(i *drain.Instance) { i.HostDevices, i.Evacuate = onBr0, "migrate" }, false},
 	"architecture":                {func(i *drain.Instance) { i.Architecture = "s390x" }, true},
 	"name":                        {func(i *drain.Instance) { i.Name = strings.Repeat("\n", 63) }, true},
 	"volatile.evacuate.origin":    {func(i *drain.Instance) { i.Origin = "pet" }, true},
-	"volatile.last_state.power":   {func(i *drain.Instance) { i.Wanted = false }, true},
+	"volatile.last_state.power":   {func(i *drain.Instance) { i.ShouldRun = false }, true},
 	"volatile.uuid of another":    {func(i *drain.Instance) { i.ID = "id-plain0-0" }, true},
 	"no volatile.uuid":            {func(i *drain.Instance) { i.ID = "" }, true},
-	"boot.autostart, after stop":  {func(i *drain.Instance) { i.Running, i.Wanted = false, true }, true},
+	"boot.autostart, after stop":  {func(i *drain.Instance) { i.Running, i.ShouldRun = false, true }, true},
 	"project of the default name": {func(i *drain.Instance) { i.Project = "" }, true},
 }
 
@@ -76,10 +78,10 @@ func TestNoInstanceKeepsTheOthers(t *testing.T) {
 					i.MayStop = stop
 				}
 				d := drainer(lxd)
-				d.Lanes, d.Others = drain.NewLanes(1, 0), true
-				before := survey(t, lxd)
+				d.Limiter, d.Partial = drain.NewMoveLimiter(1, 0), true
+				before := observeWithCapacity(t, lxd)
 				plan := drain.PlanDrain(before, "pet", false)
-				require.NoError(t, plan.Possible(true))
+				require.NoError(t, plan.Startable(true))
 				report, err := d.Drain(t.Context(), "pet", false)
 				for _, i := range lxd.Instance {
 					if i != odd {
@@ -94,13 +96,13 @@ func TestNoInstanceKeepsTheOthers(t *testing.T) {
 					require.Equal(t, drain.Evacuated, lxd.Status("pet"))
 					require.False(t, odd.Member == "pet" && odd.Running)
 				} else {
-					require.ErrorIs(t, err, drain.ErrKept)
+					require.ErrorIs(t, err, drain.ErrPartial)
 					require.ErrorContains(t, err, odd.Ref.String())
 					require.Equal(t, "pet", odd.Member)
 					require.Equal(t, ran, odd.Running)
 					require.Equal(t, drain.Online, lxd.Status("pet"))
 					require.Equal(t, "manual", lxd.Member[0].Scheduler, "nothing new is placed there")
-					require.Equal(t, []drain.Ref{odd.Ref}, look(t, lxd).Kept("pet"))
+					require.Equal(t, []drain.Ref{odd.Ref}, observe(t, lxd).KeptRunning("pet"))
 				}
 				require.Len(t, report.Moves, 4)
 
@@ -121,18 +123,18 @@ func TestADrainOfTheOthersIsCarriedOnWith(t *testing.T) {
 	lxd := crowded(16, 16)
 	lxd.Instance[0].Evacuate = "stop"
 	tied := lxd.Add("tied", "pet", true)
-	tied.Ties = []string{"disk data"}
+	tied.LocalDevices = []string{"disk data"}
 	d := drainer(lxd)
-	d.Others = true
+	d.Partial = true
 	for range 3 {
 		_, err := d.Drain(t.Context(), "pet", false)
-		require.ErrorIs(t, err, drain.ErrKept)
+		require.ErrorIs(t, err, drain.ErrPartial)
 		require.ErrorContains(t, err, "cannot empty pet: the others have moved, these run on: tied: is tied to this member by disk data; force=true")
 	}
-	require.Zero(t, lxd.Evacuates)
+	require.Zero(t, lxd.Evacuations)
 	require.False(t, lxd.Find(ref("plain0")).Running, "what says so is stopped all the same")
 	lxd.Add("new", "pet", true)
-	tied.Ties = nil
+	tied.LocalDevices = nil
 	_, err := d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
 	require.Equal(t, drain.Evacuated, lxd.Status("pet"))
@@ -143,8 +145,8 @@ func TestADrainOfTheOthersIsCarriedOnWith(t *testing.T) {
 		require.True(t, i.Running, "%s", i.Ref)
 	}
 
-	tied.Ties = []string{"disk data"}
-	d.Others = false
+	tied.LocalDevices = []string{"disk data"}
+	d.Partial = false
 	calls := len(lxd.Calls)
 	_, err = d.Drain(t.Context(), "pet", false)
 	require.ErrorContains(t, err, "nothing was changed")
@@ -154,7 +156,7 @@ func TestADrainOfTheOthersIsCarriedOnWith(t *testing.T) {
 // A failure of the others' moves is told as in any drain.
 func TestADrainOfTheOthersThatFails(t *testing.T) {
 	lxd := crowded(16, 16)
-	lxd.Add("tied", "pet", true).Ties = []string{"disk data"}
+	lxd.Add("tied", "pet", true).LocalDevices = []string{"disk data"}
 	lxd.Fail = func(call string, r drain.Ref) error {
 		if call == "move" && r.Name == "plain1" {
 			return errors.New("pool is full")
@@ -162,7 +164,7 @@ func TestADrainOfTheOthersThatFails(t *testing.T) {
 		return nil
 	}
 	d := drainer(lxd)
-	d.Others = true
+	d.Partial = true
 	_, err := d.Drain(t.Context(), "pet", false)
 	require.ErrorContains(t, err, "plain1: is still on pet: ")
 	require.ErrorContains(t, err, "pool is full")
@@ -181,14 +183,14 @@ func TestALimitIsNoNeedBeyondWhatTheMemberHas(t *testing.T) {
 	}{{16, 16, drain.Okay}, {8, 16, drain.Okay}, {64, 16, drain.Error}} {
 		lxd := crowded(c.here, c.there)
 		odd := lxd.Add("odd", "pet", true)
-		odd.Needs = drain.Needs{Memory: math.MaxInt64, CPUs: math.MaxInt32}
-		item := drain.PlanDrain(survey(t, lxd), "pet", false).Items[3]
+		odd.Requirements = drain.Requirements{Memory: math.MaxInt64, CPUs: math.MaxInt32}
+		item := drain.PlanDrain(observeWithCapacity(t, lxd), "pet", false).Items[3]
 		require.Equal(t, c.verdict, item.Verdict, item.Reason)
 		if c.verdict != drain.Error {
 			continue
 		}
 		odd.MayStop = true
-		item = drain.PlanDrain(survey(t, lxd), "pet", false).Items[3]
+		item = drain.PlanDrain(observeWithCapacity(t, lxd), "pet", false).Items[3]
 		require.Equal(t, drain.Warning, item.Verdict)
 		require.Contains(t, item.Reason, "moves to another member, as the pet's on-immovable says, though none can run it")
 		// It goes, and where it cannot start there it is no failure, and runs again at home.
@@ -199,7 +201,7 @@ func TestALimitIsNoNeedBeyondWhatTheMemberHas(t *testing.T) {
 			return nil
 		}
 		d := drainer(lxd)
-		d.Lanes = drain.NewLanes(1, 0)
+		d.Limiter = drain.NewMoveLimiter(1, 0)
 		_, err := d.Drain(t.Context(), "pet", false)
 		require.NoError(t, err)
 		require.False(t, odd.Running)
@@ -237,14 +239,14 @@ func TestOnePlanOfEachInstance(t *testing.T) {
 		}
 		force := rapid.Bool().Draw(t, "force")
 		plans := func() (map[drain.Ref]drain.Item, map[drain.Ref]drain.Item) {
-			view := survey(t, lxd)
+			view := observeWithCapacity(t, lxd)
 			items, leaving := map[drain.Ref]drain.Item{}, map[drain.Ref]drain.Item{}
 			plan := drain.PlanDrain(view, "pet", force)
 			require.Equal(t, plan, drain.PlanDrain(view, "pet", force), "the same view has the same plan")
 			for _, item := range plan.Items {
 				items[item.Ref] = item
 			}
-			for _, item := range drain.PlanLeave(view, "pet").Items {
+			for _, item := range drain.PlanRemoval(view, "pet").Items {
 				leaving[item.Ref] = item
 			}
 			return items, leaving
@@ -262,16 +264,16 @@ func TestOnePlanOfEachInstance(t *testing.T) {
 
 		// What a plan came to is planned again as it is: nothing is left to do.
 		d := drainer(lxd)
-		d.Lanes, d.Others = drain.NewLanes(1, 0), true
+		d.Limiter, d.Partial = drain.NewMoveLimiter(1, 0), true
 		if _, err := d.Drain(context.Background(), "pet", force); err != nil {
-			require.ErrorIs(t, err, drain.ErrKept)
+			require.ErrorIs(t, err, drain.ErrPartial)
 			calls := len(lxd.Calls)
 			_, again := d.Drain(context.Background(), "pet", force)
-			require.ErrorIs(t, again, drain.ErrKept)
+			require.ErrorIs(t, again, drain.ErrPartial)
 			require.Len(t, lxd.Calls, calls)
 			return
 		}
-		require.True(t, drain.PlanDrain(survey(t, lxd), "pet", force).Done)
+		require.True(t, drain.PlanDrain(observeWithCapacity(t, lxd), "pet", force).Done)
 	})
 }
 
@@ -281,10 +283,10 @@ func TestADrainOfTheOthersMayBeKilledAtEachCall(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		lxd := crowded(rapid.Int64Range(1, 64).Draw(t, "pet"), rapid.Int64Range(1, 64).Draw(t, "others"))
 		if rapid.Bool().Draw(t, "b has the bridge") {
-			lxd.Room["b"].Has["bridge br0"] = true
+			lxd.Capacity["b"].HostResources["bridge br0"] = true
 		}
 		lxd.Member[0].Groups, lxd.Member[1].Groups = []string{"gpu"}, []string{"gpu"}
-		lxd.InOne = rapid.Bool().Draw(t, "in one")
+		lxd.Relocates = rapid.Bool().Draw(t, "in one")
 		stop := rapid.Bool().Draw(t, "stop")
 		for n := range rapid.IntRange(1, 4).Draw(t, "instances") {
 			i := lxd.Add(fmt.Sprintf("c%d", n), "pet", rapid.Bool().Draw(t, "runs"))
@@ -294,20 +296,20 @@ func TestADrainOfTheOthersMayBeKilledAtEachCall(t *testing.T) {
 		}
 		before := map[drain.Ref]drain.Instance{}
 		for _, i := range lxd.Instance {
-			i.MayStop, i.Wanted = stop, i.Running
+			i.MayStop, i.ShouldRun = stop, i.Running
 			before[i.Ref] = *i
 		}
 		d := drainer(lxd)
-		d.Lanes, d.Others = drain.NewLanes(1, 0), true
+		d.Limiter, d.Partial = drain.NewMoveLimiter(1, 0), true
 		killed := func(action func() error) (err error) {
 			for try := 0; ; try++ {
 				require.Less(t, try, 30, "it never ends: %s", err)
-				lxd.Life = -1
+				lxd.CallsLeft = -1
 				if try < 20 {
-					lxd.Life = rapid.IntRange(0, 40).Draw(t, "life")
+					lxd.CallsLeft = rapid.IntRange(0, 40).Draw(t, "life")
 				}
-				if err = action(); err == nil || errors.Is(err, drain.ErrKept) {
-					lxd.Life = -1
+				if err = action(); err == nil || errors.Is(err, drain.ErrPartial) {
+					lxd.CallsLeft = -1
 					return err
 				}
 			}
@@ -317,7 +319,7 @@ func TestADrainOfTheOthersMayBeKilledAtEachCall(t *testing.T) {
 			was := before[i.Ref]
 			switch {
 			case i.Member == "pet" && i.Running:
-				require.ErrorIs(t, err, drain.ErrKept)
+				require.ErrorIs(t, err, drain.ErrPartial)
 				require.ErrorContains(t, err, i.Ref.String())
 			case i.Member != "pet":
 				require.Equal(t, was.Running, i.Running, "%s", i.Ref)

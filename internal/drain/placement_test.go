@@ -26,7 +26,7 @@ func TestNothingIsPlacedOnAMemberThatIsBeingEmptied(t *testing.T) {
 			}
 			var placed []string
 			lxd.Fail = func(string, drain.Ref) error {
-				placed = append(placed, lxd.Place())
+				placed = append(placed, lxd.PlaceNew())
 				return nil
 			}
 			_, err := drainer(lxd).Drain(t.Context(), "pet", false)
@@ -34,7 +34,7 @@ func TestNothingIsPlacedOnAMemberThatIsBeingEmptied(t *testing.T) {
 			require.NotEmpty(t, placed)
 			require.NotContains(t, placed, "pet")
 			require.Equal(t, was, pet.Scheduler, "and as it was, once it is evacuated")
-			require.Equal(t, "b", lxd.Place())
+			require.Equal(t, "b", lxd.PlaceNew())
 
 			_, err = drainer(lxd).Undrain(t.Context(), "pet")
 			require.NoError(t, err)
@@ -58,9 +58,9 @@ func TestADrainThatIsUndoneGivesPlacementBack(t *testing.T) {
 		_, err := drainer(lxd).Drain(t.Context(), "pet", false)
 		require.Error(t, err)
 		require.Equal(t, "manual", pet.Scheduler, "it is still being emptied")
-		record := look(t, lxd).Records["pet"]
-		require.True(t, record.Closed)
-		require.Equal(t, "all", record.Was)
+		record := observe(t, lxd).Records["pet"]
+		require.True(t, record.Cordoned)
+		require.Equal(t, "all", record.PreviousScheduler)
 
 		want := "all"
 		if operator != "" {
@@ -120,7 +120,7 @@ func TestTwoPetsAreNotMovedOntoEachOther(t *testing.T) {
 }
 
 func TestPlacement(t *testing.T) {
-	open, closed := &drain.Record{}, &drain.Record{Closed: true, Was: "all"}
+	open, closed := &drain.Record{}, &drain.Record{Cordoned: true, PreviousScheduler: "all"}
 	for _, test := range []struct {
 		now           string
 		before, after *drain.Record
@@ -136,11 +136,11 @@ func TestPlacement(t *testing.T) {
 		{"", open, nil, ""},
 		{"manual", open, nil, "manual"},
 	} {
-		got, err := drain.Placement(test.now, test.before, test.after)
+		got, err := drain.SchedulerFor(test.now, test.before, test.after)
 		require.NoError(t, err)
 		require.Equal(t, test.want, got, "%v", test)
 	}
-	_, err := drain.Placement("group", nil, closed)
+	_, err := drain.SchedulerFor("group", nil, closed)
 	require.ErrorIs(t, err, drain.ErrConflict, "an operator changed it since the drain was planned")
 }
 
@@ -163,14 +163,14 @@ func TestADrainSparesMembersThatAreDueSoon(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			lxd := draintest.New("pet", "later", "soon")
-			lxd.Member[1].Until, lxd.Member[2].Until = c.later, c.soon
+			lxd.Member[1].EmptyBy, lxd.Member[2].EmptyBy = c.later, c.soon
 			for n := range 6 {
-				lxd.Add(fmt.Sprintf("c%d", n), "pet", true).Needs.Memory = 8 << 30
+				lxd.Add(fmt.Sprintf("c%d", n), "pet", true).Requirements.Memory = 8 << 30
 			}
-			room := func(free int64) drain.Room { return drain.Room{Memory: 64 << 30, Free: free << 30} }
-			lxd.Room = map[string]drain.Room{"soon": room(60), "later": room(c.free)}
+			room := func(free int64) drain.Capacity { return drain.Capacity{Memory: 64 << 30, FreeMemory: free << 30} }
+			lxd.Capacity = map[string]drain.Capacity{"soon": room(60), "later": room(c.free)}
 			d := drainer(lxd)
-			d.Lanes = drain.NewLanes(1, 0)
+			d.Limiter = drain.NewMoveLimiter(1, 0)
 			_, err := d.Drain(t.Context(), "pet", false)
 			require.NoError(t, err)
 			on := map[string]int{}

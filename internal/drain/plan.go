@@ -79,18 +79,18 @@ func refused(verb, member, format string, args ...any) Plan {
 }
 
 // unable says why a member cannot be worked on at all; empty when it can.
-func unable(view View, name string) string {
+func memberBlocker(view View, name string) string {
 	member, ok := view.Member(name)
 	switch {
 	case !ok:
-		return fmt.Sprintf("LXD has no member of that name: its members are %s", view.names())
+		return fmt.Sprintf("LXD has no member of that name: its members are %s", view.memberNames())
 	case member.Status == Offline:
 		return "it is Offline: bring its LXD back first (its instances can be seen, not moved)"
 	case member.Status != Online && member.Status != Evacuated:
 		return fmt.Sprintf("it is %s: see `lxc cluster show %s`", member.Status, name)
 	}
-	for _, i := range view.on(name) {
-		if i.Unseen {
+	for _, i := range view.instancesOn(name) {
+		if i.Unobserved {
 			return fmt.Sprintf("its LXD does not say what %s does: wait until it answers, or see `systemctl status lxd` there", i.Ref)
 		}
 	}
@@ -101,25 +101,25 @@ func unable(view View, name string) string {
 // cannot move are stopped where they are, ephemeral ones are deleted by LXD when they
 // stop. It is pure; who and when are filled in by Drainer.
 func PlanDrain(view View, name string, force bool) Plan {
-	if why := unable(view, name); why != "" {
+	if why := memberBlocker(view, name); why != "" {
 		return refused("drain", name, "%s", why)
 	}
 	member, _ := view.Member(name)
 	record, drainedBefore := view.Records[name]
-	there := view.on(name)
+	there := view.instancesOn(name)
 	switch {
 	case drainedBefore && record.Phase == Returning:
-		record = record.again(view, name)
+		record = record.resumeDrain(view, name)
 	case drainedBefore && record.Phase == Drained && member.Status == Online:
 		// An operator restored it by hand: that drain is history.
 		drainedBefore = false
 	case !drainedBefore && member.Status == Evacuated:
 		return refused("drain", name, "it was evacuated, but not by pet-scheduler, and stays its operator's: `lxc cluster restore %s` first", name)
 	}
-	if len(view.hosts(name, Instance{}, nil)) == 0 && member.Status == Online {
+	if len(view.targets(name, Instance{}, nil)) == 0 && member.Status == Online {
 		return refused("drain", name, "no other member is Online and takes instances: the cluster would have nowhere to run anything")
 	}
-	if why := view.Unevacuable(name); why != "" {
+	if why := view.EvacuationRefusal(name); why != "" {
 		return refused("drain", name, "%s", why)
 	}
 
@@ -133,7 +133,7 @@ func PlanDrain(view View, name string, force bool) Plan {
 		plan.record = &Record{}
 		for _, i := range view.Instances {
 			if i.Origin == name && i.Member != name {
-				plan.record.Strangers = append(plan.record.Strangers, i.Ref)
+				plan.record.ForeignOrigins = append(plan.record.ForeignOrigins, i.Ref)
 			}
 		}
 	}
@@ -147,27 +147,27 @@ func PlanDrain(view View, name string, force bool) Plan {
 			*entry = Entry{Ref: i.Ref, ID: i.ID}
 		}
 		entry.Ran = entry.Ran || i.Running
-		entry.note(i)
+		entry.noteVolatile(i)
 		i.Group = entry.Group
-		item, fate := judge(view, i, entry.Ran, force)
-		entry.Stays, entry.Kept = fate == stays, false
+		item, fate := evaluate(view, i, entry.Ran, force)
+		entry.Stays, entry.KeptRunning = fate == stays, false
 		// LXD's evacuation leaves what it would move live, and has no member for, running.
-		stopped := fate == stays && i.Running && (i.Live || member.Status == Evacuated)
-		entry.Loose = entry.Loose || fate == loose || stopped
-		if losing := view.losing(i); losing != "" && fate != stays && item.Verdict != Error {
+		stopped := fate == stays && i.Running && (i.LiveMovable || member.Status == Evacuated)
+		entry.MayStayStopped = entry.MayStayStopped || fate == loose || stopped
+		if losing := view.deletedBackups(i); losing != "" && fate != stays && item.Verdict != Error {
 			item.Verdict, item.Reason = Warning, item.Reason+losing
 		}
 		plan.Items = append(plan.Items, item)
 	}
-	if drainedBefore && record.Phase == Drained && empty(view, name, &record) {
+	if drainedBefore && record.Phase == Drained && isEmpty(view, name, &record) {
 		plan.Done, plan.Items = true, nil
 		plan.Note = fmt.Sprintf("%s is drained already, since %s", name, record.Since.UTC().Format("2006-01-02 15:04 UTC"))
 		return plan
 	}
 	plan.record.Phase = Draining
 	plan.Note = fmt.Sprintf("drain %s: %s", name, count(len(there), "instance"))
-	if member.Status == Online && !plan.record.Closed {
-		plan.record.Closed, plan.record.Was = true, member.Scheduler
+	if member.Status == Online && !plan.record.Cordoned {
+		plan.record.Cordoned, plan.record.PreviousScheduler = true, member.Scheduler
 		plan.Note += ", and no new ones are placed there"
 	}
 	if drainedBefore {
@@ -187,33 +187,33 @@ const (
 
 // judge says what a drain does to one instance. It looks at nothing but that instance and what the
 // members are: another instance's limits, devices or names do not change it.
-func judge(view View, i Instance, ran, force bool) (item Item, f fate) {
+func evaluate(view View, i Instance, ran, force bool) (item Item, f fate) {
 	item.Ref = i.Ref
 	say := func(v Verdict, f fate, format string, args ...any) (Item, fate) {
 		item.Verdict, item.Reason = v, fmt.Sprintf(format, args...)
 		return item, f
 	}
-	why, not := immovable(view, i), view.unfit(i, ", which ")
+	why, not := moveBlocker(view, i), view.unsuitableTargets(i, ", which ")
 	if not != "" {
 		not = "; not to " + not
 	}
-	hosts := view.hosts(i.Member, i, nil)
-	i.Needs = view.needs(i, ran)
-	lacking, tight := cramped(view, hosts, i, Room.lacks), cramped(view, hosts, i, Room.tight)
-	astray := !i.auto() && i.Evacuate != "stop" && view.unfit(i, " ") != ""
+	hosts := view.targets(i.Member, i, nil)
+	i.Requirements = view.requirementsOf(i, ran)
+	lacking, tight := explainShortage(view, hosts, i, Capacity.missing), explainShortage(view, hosts, i, Capacity.shortOf)
+	astray := !i.evacuatesByDefault() && i.Evacuate != "stop" && view.unsuitableTargets(i, " ") != ""
 	allows := "as force=true asks"
 	if !force && i.MayStop {
 		allows = "as the pet's on-immovable says"
 	}
-	poolless := cramped(view, hosts, Instance{Needs: Needs{Pool: i.Needs.Pool}}, Room.lacks) != ""
+	poolless := explainShortage(view, hosts, Instance{Requirements: Requirements{Pool: i.Requirements.Pool}}, Capacity.missing) != ""
 	switch {
-	case ran && view.dies(i) && !force:
+	case ran && view.deletedOnStop(i) && !force:
 		return say(Error, leaves, "is ephemeral: it is deleted when it stops; force=true lets that happen")
 	case why != "" && astray && !ran:
 		return say(Skip, stays, "%s: it stays, or LXD's evacuation moves it, stopped as it is", why)
 	case why != "" && astray:
 		return say(Error, leaves, "%s; LXD's evacuation would move it there all the same: move it, or set cluster.evacuate=stop on it", why)
-	case ran && view.dies(i):
+	case ran && view.deletedOnStop(i):
 		fate := leaves
 		if why != "" {
 			fate = stays
@@ -227,10 +227,10 @@ func judge(view View, i Instance, ran, force bool) (item Item, f fate) {
 		return say(Warning, leaves, "moves to another member, which may be too full for all that its limits let it use: %s%s", tight, not)
 	case why == "" && !ran:
 		return say(Okay, leaves, "moves to another member, stopped as it is%s", not)
-	case why == "" && i.Live:
+	case why == "" && i.LiveMovable:
 		return say(Okay, leaves, "moves to another member while it runs%s", not)
 	case why == "":
-		return say(Okay, leaves, "stops, moves to another member and starts there%s%s", frozen(i), not)
+		return say(Okay, leaves, "stops, moves to another member and starts there%s%s", frozenSuffix(i), not)
 	case !ran:
 		return say(Skip, stays, "%s: it stays, stopped as it is", why)
 	case i.Evacuate == "stop":
@@ -242,7 +242,7 @@ func judge(view View, i Instance, ran, force bool) (item Item, f fate) {
 }
 
 // frozen is for the end of what a plan says of an instance that is frozen.
-func frozen(i Instance) string {
+func frozenSuffix(i Instance) string {
 	if i.Frozen {
 		return ", frozen as it is"
 	}
@@ -250,23 +250,23 @@ func frozen(i Instance) string {
 }
 
 // immovable says why LXD does not move an instance; empty when it does.
-func immovable(view View, i Instance) string {
+func moveBlocker(view View, i Instance) string {
 	switch {
 	case i.Evacuate == "stop":
 		return "its cluster.evacuate is stop"
-	case i.auto() && len(i.Ties) > 0:
-		return "is tied to this member by " + strings.Join(i.Ties, ", ")
-	case i.auto() && view.Backups[i.Ref] > 0:
+	case i.evacuatesByDefault() && len(i.LocalDevices) > 0:
+		return "is tied to this member by " + strings.Join(i.LocalDevices, ", ")
+	case i.evacuatesByDefault() && view.Backups[i.Ref] > 0:
 		return fmt.Sprintf("has %s, which LXD deletes when it moves it: export or delete them, or set cluster.evacuate=migrate on it", count(view.Backups[i.Ref], "backup"))
-	case len(view.hosts(i.Member, i, nil)) == 0:
-		return view.homeless(i)
+	case len(view.targets(i.Member, i, nil)) == 0:
+		return view.noTargetReason(i)
 	}
 	return ""
 }
 
 // empty tells whether a drained member holds nothing but what stays there, stopped.
-func empty(view View, member string, record *Record) bool {
-	return !slices.ContainsFunc(view.on(member), func(i Instance) bool {
+func isEmpty(view View, member string, record *Record) bool {
+	return !slices.ContainsFunc(view.instancesOn(member), func(i Instance) bool {
 		entry := record.entry(i)
 		return entry == nil || !entry.Stays || i.Running
 	})

@@ -27,7 +27,7 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 			i := lxd.Add(fmt.Sprintf("c%d", n), member("on"), rapid.Bool().Draw(t, "runs"))
 			i.Evacuate = rapid.SampledFrom([]string{"", "", "", "auto", "migrate", "stop"}).Draw(t, "evacuate")
 			if rapid.IntRange(0, 4).Draw(t, "tied") == 0 {
-				i.Ties = []string{"disk data"}
+				i.LocalDevices = []string{"disk data"}
 			}
 			i.Origin = rapid.SampledFrom([]string{"", "", "", "b", "pet"}).Draw(t, "origin")
 		}
@@ -44,17 +44,17 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 		d := drainer(lxd)
 		clock := noon
 		d.Now = func() time.Time { return clock }
-		lxd.Skips = rapid.Bool().Draw(t, "skips")
-		lxd.InOne = rapid.Bool().Draw(t, "in one")
+		lxd.RestoresWithoutInstances = rapid.Bool().Draw(t, "skips")
+		lxd.Relocates = rapid.Bool().Draw(t, "in one")
 		if rapid.Bool().Draw(t, "lanes") {
-			d.Lanes = drain.NewLanes(1, 0)
+			d.Limiter = drain.NewMoveLimiter(1, 0)
 		}
 
 		// again runs an action, killed at random, until it comes to its end.
 		again := func(hosts []string, action func() error) {
 			for try := 0; ; try++ {
 				require.Less(t, try, 30, "it never ends")
-				lxd.Life, lxd.Fail = -1, nil
+				lxd.CallsLeft, lxd.Fail = -1, nil
 				clock = clock.Add(7 * time.Hour)
 				for _, host := range hosts {
 					lxd.SetStatus(host, drain.Online)
@@ -63,7 +63,7 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 					if len(hosts) > 0 && rapid.IntRange(0, 3).Draw(t, "offline") == 0 {
 						lxd.SetStatus(rapid.SampledFrom(hosts).Draw(t, "host"), drain.Offline)
 					}
-					lxd.Life = rapid.IntRange(0, 40).Draw(t, "life")
+					lxd.CallsLeft = rapid.IntRange(0, 40).Draw(t, "life")
 					if fault := rapid.IntRange(0, 9).Draw(t, "fault"); fault < 3 {
 						left := rapid.IntRange(1, 4).Draw(t, "faults")
 						lxd.Fail = func(call string, _ drain.Ref) error {
@@ -76,7 +76,7 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 					}
 				}
 				if err := action(); err == nil {
-					lxd.Life, lxd.Fail = -1, nil
+					lxd.CallsLeft, lxd.Fail = -1, nil
 					return
 				}
 				if rapid.IntRange(0, 9).Draw(t, "operator") == 0 {
@@ -97,7 +97,7 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 				require.Equal(t, was.Member, i.Member, "%s was none of our business", i.Ref)
 				require.Equal(t, was.Running, i.Running)
 			case i.Member == "pet":
-				require.True(t, i.Evacuate == "stop" || i.Evacuate != "migrate" && len(i.Ties) > 0, "%s could have moved", i.Ref)
+				require.True(t, i.Evacuate == "stop" || i.Evacuate != "migrate" && len(i.LocalDevices) > 0, "%s could have moved", i.Ref)
 				require.False(t, i.Running)
 			default:
 				require.Equal(t, was.Running, i.Running)
@@ -121,11 +121,11 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 				}
 			case 2:
 				if i.Running { // LXD refuses to stop what has stopped
-					touched[i.Ref], i.Running, i.Wanted = "stopped", false, false
+					touched[i.Ref], i.Running, i.ShouldRun = "stopped", false, false
 				}
 			case 3:
 				if i.Member != "pet" {
-					touched[i.Ref], i.Running, i.Wanted = "started", true, true
+					touched[i.Ref], i.Running, i.ShouldRun = "started", true, true
 				}
 			}
 		}

@@ -24,11 +24,11 @@ type Record struct {
 	Phase Phase     `json:"phase"`
 	By    string    `json:"by"`    // who drains: a unit's name
 	Since time.Time `json:"since"` // when it began
-	Run   int       `json:"run"`   // how many actions worked on it, this one included
+	Runs  int       `json:"run"`   // how many actions worked on it, this one included
 	// Closed tells that LXD places nothing new on the member, because of this drain, until
 	// it is evacuated; Was is its scheduler.instance before.
-	Closed bool   `json:"closed,omitempty"`
-	Was    string `json:"scheduler,omitempty"`
+	Cordoned          bool   `json:"closed,omitempty"`
+	PreviousScheduler string `json:"scheduler,omitempty"`
 	// Evacuating tells that it is not a drain but the beginning of an evacuation, see
 	// Drainer.MoveHeld.
 	Evacuating bool `json:"evacuating,omitempty"`
@@ -36,7 +36,7 @@ type Record struct {
 	Entries []Entry `json:"instances"`
 	// Strangers are instances that were elsewhere when the drain began although their
 	// Origin names the member: not ours to bring back.
-	Strangers []Ref `json:"strangers,omitempty"`
+	ForeignOrigins []Ref `json:"strangers,omitempty"`
 }
 
 // Entry is what a drain did to one instance.
@@ -49,32 +49,32 @@ type Entry struct {
 	Stays bool `json:"stays,omitempty"`
 	// Kept tells that it stays and is not stopped either, so that the member cannot be emptied
 	// while the others leave: see Drainer.Others.
-	Kept bool `json:"kept,omitempty"`
+	KeptRunning bool `json:"kept,omitempty"`
 	// Loose tells that it may stand still because of the drain where LXD does not mean it to run:
 	// no other member has what its limits ask for, or it was stopped without an evacuation. That
 	// does not count as a failure of the drain, and the undrain starts it.
-	Loose bool `json:"loose,omitempty"`
+	MayStayStopped bool `json:"loose,omitempty"`
 	// Group is its cluster group before, which LXD forgets when it moves.
 	Group string `json:"group,omitempty"`
 	// CloudInit and Frozen are those of the instance before it is moved, either way.
-	CloudInit string `json:"cloud-init,omitempty"`
-	Frozen    bool   `json:"frozen,omitempty"`
+	CloudInitID string `json:"cloud-init,omitempty"`
+	Frozen      bool   `json:"frozen,omitempty"`
 	// Seen reports that it was seen where the drain put it, with all that it had: what differs later
 	// was changed by an operator.
-	Seen bool `json:"seen,omitempty"`
+	Verified bool `json:"seen,omitempty"`
 	// To is where the drain put it; empty until it was seen there.
 	To string `json:"to,omitempty"`
 	// Back tells that an undrain has begun to bring it back; Start, that it has to run
 	// afterwards. They are written before it is stopped for the way.
-	Back  bool `json:"back,omitempty"`
-	Start bool `json:"start,omitempty"`
+	Returning  bool `json:"back,omitempty"`
+	StartAfter bool `json:"start,omitempty"`
 	// Failed is how many undrains could not move it back, each with all attempts, since it was last
 	// moved; Again is before when it is not stopped for another, Why what LXD said.
-	Failed int       `json:"failed,omitempty"`
-	Again  time.Time `json:"again,omitzero"`
-	Why    string    `json:"why,omitempty"`
+	FailedReturns int       `json:"failed,omitempty"`
+	RetryAfter    time.Time `json:"again,omitzero"`
+	LastError     string    `json:"why,omitempty"`
 
-	left string // why this undrain leaves it where it is, until a later one
+	postponed string // why this undrain leaves it where it is, until a later one
 }
 
 // How long an instance whose move back failed is left alone, where it runs: each try stops it.
@@ -84,36 +84,36 @@ const (
 )
 
 // failed writes down that it could not be moved back.
-func (e *Entry) failed(now time.Time, why error) {
-	e.Failed++
+func (e *Entry) noteFailure(now time.Time, why error) {
+	e.FailedReturns++
 	wait := lastRetry
-	if e.Failed < 8 {
-		wait = min(lastRetry, firstRetry<<(e.Failed-1))
+	if e.FailedReturns < 8 {
+		wait = min(lastRetry, firstRetry<<(e.FailedReturns-1))
 	}
-	e.Again, e.Why = now.Add(wait), shorten(why.Error())
+	e.RetryAfter, e.LastError = now.Add(wait), shorten(why.Error())
 }
 
 // longest is how much of LXD's words is kept in a record.
-const longest = 300
+const maxErrorBytes = 300
 
 // shorten returns a text in one line, of at most so many bytes.
 func shorten(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
-	if len(text) > longest {
-		text = strings.ToValidUTF8(text[:longest], "") + "…"
+	if len(text) > maxErrorBytes {
+		text = strings.ToValidUTF8(text[:maxErrorBytes], "") + "…"
 	}
 	return text
 }
 
 // is tells whether i is the entry's instance and not a later one of the same name.
-func (e Entry) is(i Instance) bool {
+func (e Entry) matches(i Instance) bool {
 	return e.Ref == i.Ref && (e.ID == "" || i.ID == "" || e.ID == i.ID)
 }
 
 // entry finds the entry of an instance; nil when it has none.
 func (r *Record) entry(i Instance) *Entry {
 	for n := range r.Entries {
-		if r.Entries[n].is(i) {
+		if r.Entries[n].matches(i) {
 			return &r.Entries[n]
 		}
 	}
@@ -122,11 +122,11 @@ func (r *Record) entry(i Instance) *Entry {
 
 // Kept lists the instances on a member that keep it from being emptied, as far as its drain was
 // told to move the others all the same.
-func (v View) Kept(member string) []Ref {
+func (v View) KeptRunning(member string) []Ref {
 	record := v.Records[member]
 	var kept []Ref
-	for _, i := range v.on(member) {
-		if e := record.entry(i); e != nil && e.Kept && record.Phase == Draining {
+	for _, i := range v.instancesOn(member) {
+		if e := record.entry(i); e != nil && e.KeptRunning && record.Phase == Draining {
 			kept = append(kept, i.Ref)
 		}
 	}
@@ -137,13 +137,13 @@ func (v View) Kept(member string) []Ref {
 func (r *Record) clone() *Record {
 	c := *r
 	c.Entries = append([]Entry(nil), r.Entries...)
-	c.Strangers = append([]Ref(nil), r.Strangers...)
+	c.ForeignOrigins = append([]Ref(nil), r.ForeignOrigins...)
 	return &c
 }
 
 // again is the record of an undrain that did not come to its end, for a drain that follows: what is
 // still away is where a drain has put it, and what ran has to run again after the next undrain.
-func (r Record) again(view View, member string) Record {
+func (r Record) resumeDrain(view View, member string) Record {
 	next := *r.clone()
 	next.Phase, next.Entries = Draining, nil
 	for _, e := range r.Entries {
@@ -151,36 +151,36 @@ func (r Record) again(view View, member string) Record {
 		if !there {
 			continue
 		}
-		if e.Back {
-			e.Ran = e.Start
+		if e.Returning {
+			e.Ran = e.StartAfter
 		}
 		e.To = ""
 		if i.Member != member {
 			e.To = i.Member
 		}
-		e.Back, e.Start, e.Seen, e.Failed, e.Again, e.Why = false, false, false, 0, time.Time{}, ""
+		e.Returning, e.StartAfter, e.Verified, e.FailedReturns, e.RetryAfter, e.LastError = false, false, false, 0, time.Time{}, ""
 		next.Entries = append(next.Entries, e)
 	}
 	return next
 }
 
 // reopen ends what Closed says.
-func (r *Record) reopen() { r.Closed, r.Was = false, "" }
+func (r *Record) uncordon() { r.Cordoned, r.PreviousScheduler = false, "" }
 
 // Placement gives the scheduler.instance of a member whose record changes from before to
 // after, where it is now: manual from when the drain begins; afterwards what it was before,
 // unless an operator has set another meanwhile. Written together with the record it
 // cannot be lost, whenever the writer dies. It fails with ErrConflict when now is not what
 // the drain was planned with.
-func Placement(now string, before, after *Record) (string, error) {
-	closed, close := before != nil && before.Closed, after != nil && after.Closed
+func SchedulerFor(now string, before, after *Record) (string, error) {
+	closed, close := before != nil && before.Cordoned, after != nil && after.Cordoned
 	switch {
-	case close && !closed && now != after.Was:
+	case close && !closed && now != after.PreviousScheduler:
 		return "", fmt.Errorf("scheduler.instance has become %q: %w", now, ErrConflict)
 	case close && !closed:
-		return manual, nil
-	case closed && !close && now == manual:
-		return before.Was, nil
+		return schedulerManual, nil
+	case closed && !close && now == schedulerManual:
+		return before.PreviousScheduler, nil
 	}
 	return now, nil
 }

@@ -15,17 +15,17 @@ func TestAMemberThatLeavesIsEmptied(t *testing.T) {
 	lxd := draintest.New("pet", "b", "c")
 	lxd.Add("runs", "pet", true)
 	lxd.Add("stopped", "pet", false)
-	_, err := drainer(lxd).Leave(t.Context(), "pet")
+	_, err := drainer(lxd).DrainForRemoval(t.Context(), "pet")
 	require.NoError(t, err)
 	for _, i := range lxd.Instance {
 		require.NotEqual(t, "pet", i.Member)
 		require.Equal(t, i.Name == "runs", i.Running, i.Name)
 	}
-	view := look(t, lxd)
-	require.True(t, drain.PlanLeave(view, "pet").Done)
-	require.ElementsMatch(t, []drain.Ref{ref("runs"), ref("stopped")}, view.Strays("pet"))
+	view := observe(t, lxd)
+	require.True(t, drain.PlanRemoval(view, "pet").Done)
+	require.ElementsMatch(t, []drain.Ref{ref("runs"), ref("stopped")}, view.ForeignOrigins("pet"))
 	t.Run("and again is no error", func(t *testing.T) {
-		_, err := drainer(lxd).Leave(t.Context(), "pet")
+		_, err := drainer(lxd).DrainForRemoval(t.Context(), "pet")
 		require.NoError(t, err)
 	})
 }
@@ -33,16 +33,16 @@ func TestAMemberThatLeavesIsEmptied(t *testing.T) {
 // The member goes, whatever there is elsewhere.
 func TestAMemberThatLeavesAsksForNoRoom(t *testing.T) {
 	lxd := draintest.New("pet", "b")
-	lxd.Add("large", "pet", true).Needs.Memory = 2 << 30
-	lxd.Room = map[string]drain.Room{"b": {Memory: 1 << 30}}
-	_, err := drainer(lxd).Leave(t.Context(), "pet")
+	lxd.Add("large", "pet", true).Requirements.Memory = 2 << 30
+	lxd.Capacity = map[string]drain.Capacity{"b": {Memory: 1 << 30}}
+	_, err := drainer(lxd).DrainForRemoval(t.Context(), "pet")
 	require.NoError(t, err)
 	require.Equal(t, "b", lxd.Find(ref("large")).Member)
 }
 
 func TestAMemberThatCannotBeEmptiedIsLeftAsItIs(t *testing.T) {
 	for want, tie := range map[string]func(*draintest.LXD, *drain.Instance){
-		"tied to this member by disk data": func(_ *draintest.LXD, i *drain.Instance) { i.Ties = []string{"disk data"} },
+		"tied to this member by disk data": func(_ *draintest.LXD, i *drain.Instance) { i.LocalDevices = []string{"disk data"} },
 		"its cluster.evacuate is stop":     func(_ *draintest.LXD, i *drain.Instance) { i.Evacuate = "stop" },
 		"is ephemeral":                     func(_ *draintest.LXD, i *drain.Instance) { i.Ephemeral = true },
 		"no other member is Online":        func(l *draintest.LXD, _ *drain.Instance) { l.SetStatus("b", drain.Offline) },
@@ -51,7 +51,7 @@ func TestAMemberThatCannotBeEmptiedIsLeftAsItIs(t *testing.T) {
 			lxd := draintest.New("pet", "b")
 			lxd.Add("free", "pet", true)
 			tie(lxd, lxd.Add("kept", "pet", true))
-			_, err := drainer(lxd).Leave(t.Context(), "pet")
+			_, err := drainer(lxd).DrainForRemoval(t.Context(), "pet")
 			require.ErrorContains(t, err, "kept")
 			require.ErrorContains(t, err, want)
 			require.Empty(t, lxd.Calls, "nothing was stopped")
@@ -63,8 +63,8 @@ func TestAMemberThatCannotBeEmptiedIsLeftAsItIs(t *testing.T) {
 // it along.
 func TestAStoppedInstanceThatIsTiedIsNotLost(t *testing.T) {
 	lxd := draintest.New("pet", "b")
-	lxd.Add("kept", "pet", false).Ties = []string{"disk data"}
-	_, err := drainer(lxd).Leave(t.Context(), "pet")
+	lxd.Add("kept", "pet", false).LocalDevices = []string{"disk data"}
+	_, err := drainer(lxd).DrainForRemoval(t.Context(), "pet")
 	require.ErrorContains(t, err, "kept")
 }
 
@@ -74,7 +74,7 @@ func TestAnOperatorsEvacuatedMemberLeaves(t *testing.T) {
 	lxd.SetStatus("b", drain.Offline)
 	require.NoError(t, lxd.EvacuateByHand("pet")) // stops it and finds no place
 	lxd.SetStatus("b", drain.Online)
-	_, err := drainer(lxd).Leave(t.Context(), "pet")
+	_, err := drainer(lxd).DrainForRemoval(t.Context(), "pet")
 	require.NoError(t, err)
 	require.Equal(t, "b", lxd.Find(ref("runs")).Member)
 	require.True(t, lxd.Find(ref("runs")).Running)
@@ -96,11 +96,11 @@ func TestALeaveMayBeKilledAtEachCall(t *testing.T) {
 			ran[arrived.Ref] = true
 		}
 		for range rapid.IntRange(0, 8).Draw(t, "kills") {
-			lxd.Life = rapid.IntRange(0, 30).Draw(t, "life")
-			_, _ = drainer(lxd).Leave(t.Context(), "pet")
+			lxd.CallsLeft = rapid.IntRange(0, 30).Draw(t, "life")
+			_, _ = drainer(lxd).DrainForRemoval(t.Context(), "pet")
 		}
-		lxd.Life = -1
-		_, err := drainer(lxd).Leave(t.Context(), "pet")
+		lxd.CallsLeft = -1
+		_, err := drainer(lxd).DrainForRemoval(t.Context(), "pet")
 		require.NoError(t, err)
 		require.Len(t, lxd.Instance, len(ran))
 		for _, i := range lxd.Instance {

@@ -42,8 +42,8 @@ func (r Report) Moved() int {
 }
 
 // failed is the error of a drain or an undrain whose proof has doubts.
-func (d Drainer) failed(ctx context.Context, verb, member string, doubts []Doubt, because map[Ref]error, next string) error {
-	what := lines(doubts, because)
+func (d Drainer) failed(ctx context.Context, verb, member string, doubts []Violation, because map[Ref]error, next string) error {
+	what := joinViolations(doubts, because)
 	if doubts[0].Ref != (Ref{}) && because[Ref{}] != nil {
 		what += "\n" + because[Ref{}].Error()
 	}
@@ -74,12 +74,12 @@ func movedAway(view View, member string, record *Record) []Move {
 	for _, e := range record.Entries {
 		m := Move{Ref: e.Ref, From: member}
 		i, there := view.find(e)
-		half, isHalf := view.half(e)
+		half, isHalf := view.halfMoved(e)
 		switch {
 		case isHalf:
-			m.To, m.State = half.Member, state(half)+", as "+half.Name
+			m.To, m.State = half.Member, stateOf(half)+", as "+half.Name
 		case there:
-			m.To, m.State = i.Member, state(i)
+			m.To, m.State = i.Member, stateOf(i)
 		default:
 			m.State = "deleted"
 		}
@@ -97,27 +97,27 @@ func movedBack(before, after View, member string, record *Record) []Move {
 			m.From = i.Member
 		}
 		i, there := after.find(e)
-		half, isHalf := after.half(e)
+		half, isHalf := after.halfMoved(e)
 		switch {
 		case isHalf:
-			m.To, m.State = half.Member, state(half)+", as "+half.Name
+			m.To, m.State = half.Member, stateOf(half)+", as "+half.Name
 		case !there:
 			m.State = "deleted"
-		case e.leftOut(member, i) != "":
-			m.To, m.State = i.Member, state(i)+", left for a later undrain"
-		case i.Member != member && !e.Back:
-			m.To, m.State = i.Member, state(i)+", left where somebody moved it"
+		case e.postponement(member, i) != "":
+			m.To, m.State = i.Member, stateOf(i)+", left for a later undrain"
+		case i.Member != member && !e.Returning:
+			m.To, m.State = i.Member, stateOf(i)+", left where somebody moved it"
 		default:
-			m.To, m.State = i.Member, state(i)
+			m.To, m.State = i.Member, stateOf(i)
 		}
 		moves = append(moves, m)
 	}
 	return moves
 }
 
-func state(i Instance) string {
+func stateOf(i Instance) string {
 	switch {
-	case i.Unseen:
+	case i.Unobserved:
 		return "not known"
 	case i.Frozen:
 		return "frozen"

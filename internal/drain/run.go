@@ -23,24 +23,24 @@ type Drainer struct {
 	By string
 	// Before is when it has to be done: of several Drainers on the same Lanes the one that is
 	// due first goes first. Zero is that nobody said, and after all others.
-	Before time.Time
+	Deadline time.Time
 	// Now gives the time; nil is time.Now.
 	Now func() time.Time
 	// Progress gets a line for each thing done; nil drops them.
 	Progress func(format string, args ...any)
 	// Lanes are what instances are moved on, before LXD's evacuation, which moves one after
 	// another; nil leaves them to that.
-	Lanes *Lanes
+	Limiter *MoveLimiter
 	// Insist has an undrain move what an earlier one could not, without the pause after that: an
 	// operator asks for it.
-	Insist bool
+	RetryNow bool
 	// Apart is how far apart instances are expected to set out on them, see ApartBy; zero is not known.
-	Apart time.Duration
+	StartSpacing time.Duration
 
 	// Others has a drain move what it can although some instances may neither move nor be
 	// stopped: these run on where they are, the member is not evacuated but takes nothing new, and
 	// the drain ends with an error that wraps ErrKept and names them. Else nothing is changed.
-	Others bool
+	Partial bool
 
 	inherited  bool      // somebody was at it before: LXD may still do what that one asked for
 	processors int       // of the member; 0 is not known
@@ -51,20 +51,20 @@ type Drainer struct {
 // that did not come to its end. With force it does what loses something, see PlanDrain.
 // The context bounds it; whatever the error, it can be called again.
 func (d Drainer) Drain(ctx context.Context, member string, force bool) (Report, error) {
-	return d.drain(ctx, member, Survey, force, "run drain again to carry on, or undrain to bring back what has moved")
+	return d.drain(ctx, member, ObserveWithCapacity, force, "run drain again to carry on, or undrain to bring back what has moved")
 }
 
 // drain is Drain, planned from what look sees; advice is what an operator may do next when it
 // fails.
 func (d Drainer) drain(ctx context.Context, member string, look func(context.Context, Cluster, Journal, string) (View, error), force bool, advice string) (Report, error) {
-	if d.Lanes != nil {
-		done, err := d.Lanes.empty(ctx, member)
+	if d.Limiter != nil {
+		done, err := d.Limiter.blockTarget(ctx, member)
 		if err != nil {
 			return Report{}, fmt.Errorf("cannot drain %s: instances are on their way there: %w", member, err)
 		}
 		defer done()
 	}
-	if err := d.Cluster.Settle(ctx, member); err != nil {
+	if err := d.Cluster.WaitIdle(ctx, member); err != nil {
 		return Report{}, err
 	}
 	view, err := look(ctx, d.Cluster, d.Journal, member)
@@ -76,26 +76,26 @@ func (d Drainer) drain(ctx context.Context, member string, look func(context.Con
 			return Report{}, err
 		}
 	}
-	rooms := view.Rooms
+	rooms := view.Capacities
 	plan := PlanDrain(view, member, force)
 	report := Report{Plan: plan}
-	others := d.Others && plan.keep()
+	others := d.Partial && plan.markKept()
 	if err := plan.Err(); err != nil && !others || plan.Done {
 		return report, err
 	}
-	d.Others = others
+	d.Partial = others
 	next := plan.record
 	if next.By == "" {
 		next.By, next.Since = d.By, d.now()
 	}
-	next.Run++ // whoever was at it notices at its next write
-	d.inherited = next.Run > 1
-	record, err := d.write(ctx, member, recorded(view, member), next)
+	next.Runs++ // whoever was at it notices at its next write
+	d.inherited = next.Runs > 1
+	record, err := d.write(ctx, member, recordOf(view, member), next)
 	if err != nil {
 		return report, err
 	}
 	d.processors = d.Cluster.Processors(ctx, member)
-	d.Lanes.expect(d.Apart)
+	d.Limiter.setInitialSpacing(d.StartSpacing)
 	if others {
 		return d.drainOthers(ctx, member, view, record, report)
 	}
@@ -106,22 +106,22 @@ func (d Drainer) drain(ctx context.Context, member string, look func(context.Con
 		if view, record, err = d.track(ctx, member, record); err != nil {
 			return report, d.interrupted(ctx, "drain", member, err)
 		}
-		view.Rooms = rooms
+		view.Capacities = rooms
 		report.Moves = movedAway(view, member, record)
 		grouped := d.regroup(ctx, view, member, record)
-		doubts := ProveDrained(view, member, record)
+		doubts := VerifyDrained(view, member, record)
 		if len(doubts) == 0 && (grouped || attempt == attempts) {
 			break
 		}
 		if attempt == attempts || ctx.Err() != nil {
-			d.wake(ctx, view, record, stuckOn(member))
+			d.wake(ctx, view, record, stoppedOn(member))
 			return report, d.failed(ctx, "drain", member, doubts, because, advice)
 		}
 	}
 	next = record.clone()
 	next.Phase = Drained
-	next.see(view)
-	next.reopen() // on an evacuated member LXD places nothing anyway
+	next.markVerified(view)
+	next.uncordon() // on an evacuated member LXD places nothing anyway
 	_, err = d.write(ctx, member, record, next)
 	return report, err
 }
@@ -132,7 +132,7 @@ func (d Drainer) wake(ctx context.Context, view View, record *Record, stranded f
 	defer cancel()
 	d.wakeHalves(ctx, view, record)
 	for _, e := range record.Entries {
-		if i, there := view.find(e); there && !i.Running && !i.Unseen && stranded(e, i) {
+		if i, there := view.find(e); there && !i.Running && !i.Unobserved && stranded(e, i) {
 			d.say("starting %s, which could not leave, on %s again", i.Ref, i.Member)
 			if err := d.start(ctx, e, i, i.Member); err != nil {
 				d.say("%s", err)
@@ -142,7 +142,7 @@ func (d Drainer) wake(ctx context.Context, view View, record *Record, stranded f
 }
 
 // stuckOn selects what a drain has stopped and could not move away from a member.
-func stuckOn(member string) func(Entry, Instance) bool {
+func stoppedOn(member string) func(Entry, Instance) bool {
 	return func(e Entry, i Instance) bool { return i.Member == member && e.Ran && !e.Stays }
 }
 
@@ -151,8 +151,8 @@ func (d Drainer) drainOnce(ctx context.Context, member string, view View, record
 	clear(because)
 	if m, _ := view.Member(member); m.Status == Online {
 		// LXD's evacuation stops what uses something of the host, or moves it to any member.
-		if d.Lanes != nil || slices.ContainsFunc(view.on(member), func(i Instance) bool { return len(i.Uses) > 0 }) {
-			if d.Lanes != nil {
+		if d.Limiter != nil || slices.ContainsFunc(view.instancesOn(member), func(i Instance) bool { return len(i.HostDevices) > 0 }) {
+			if d.Limiter != nil {
 				view = d.mark(ctx, member, view, record)
 			}
 			// Whatever fails here, or came meanwhile, LXD's evacuation moves after it. What
@@ -165,13 +165,13 @@ func (d Drainer) drainOnce(ctx context.Context, member string, view View, record
 		}
 		d.say("evacuating %s", member)
 		because[Ref{}] = d.Cluster.Evacuate(ctx, member, func(line string) { d.say("%s", line) })
-		rooms := view.Rooms
+		rooms := view.Capacities
 		var err error
-		if view, err = Look(ctx, d.Cluster, d.Journal); err != nil {
+		if view, err = Observe(ctx, d.Cluster, d.Journal); err != nil {
 			because[Ref{}] = errors.Join(because[Ref{}], err)
 			return
 		}
-		view.Rooms = rooms
+		view.Capacities = rooms
 		if m, _ := view.Member(member); m.Status != Evacuated {
 			return // LXD put it back Online, because of the error; all is tried again
 		}
@@ -188,7 +188,7 @@ func (d Drainer) mark(ctx context.Context, member string, view View, record *Rec
 	view.Instances = slices.Clone(view.Instances)
 	_ = d.origins(ctx, view, member, func(i Instance) bool {
 		e := record.entry(i)
-		return i.Member == member && i.Origin == "" && e != nil && !e.Stays && !e.Kept
+		return i.Member == member && i.Origin == "" && e != nil && !e.Stays && !e.KeptRunning
 	})
 	return view
 }
@@ -197,7 +197,7 @@ func (d Drainer) mark(ctx context.Context, member string, view View, record *Rec
 // error is the first.
 func (d Drainer) origins(ctx context.Context, view View, origin string, of func(Instance) bool) error {
 	var setting errgroup.Group
-	setting.SetLimit(d.Lanes.count())
+	setting.SetLimit(d.Limiter.slotCount())
 	for n := range view.Instances {
 		if i := &view.Instances[n]; of(*i) {
 			setting.Go(func() error {
@@ -218,12 +218,12 @@ func (d Drainer) leaving(ctx context.Context, view View, member string, record *
 	var jobs []job
 	add := func(ref Ref, do func(Drainer) error) { jobs = append(jobs, job{ref, do}) }
 	coming := map[string]int{} // instances that go to each member
-	view.Rooms = maps.Clone(view.Rooms)
+	view.Capacities = maps.Clone(view.Capacities)
 	for n := range record.Entries {
 		e := &record.Entries[n]
 		i, there := view.find(*e)
 		switch {
-		case !there || e.Kept:
+		case !there || e.KeptRunning:
 		case i.Member != member && e.Ran && !i.Running && i.Origin != "" && (e.To == "" || e.To == i.Member):
 			add(i.Ref, func(d Drainer) error {
 				d.say("starting %s on %s", i.Ref, i.Member)
@@ -237,26 +237,26 @@ func (d Drainer) leaving(ctx context.Context, view View, member string, record *
 				d.say("stopping %s, which cannot move", i.Ref)
 				return d.Cluster.Stop(ctx, i.Ref)
 			})
-		case i.Member == member && !e.Stays && !stops && d.Lanes == nil && len(i.Uses) == 0 && !d.Others:
+		case i.Member == member && !e.Stays && !stops && d.Limiter == nil && len(i.HostDevices) == 0 && !d.Partial:
 			// LXD's evacuation moves it.
 		case i.Member == member && !e.Stays:
-			i.Needs = view.needs(i, e.Ran)
-			hosts := view.hosts(member, i, coming)
+			i.Requirements = view.requirementsOf(i, e.Ran)
+			hosts := view.targets(member, i, coming)
 			if len(hosts) == 0 {
-				add(i.Ref, func(Drainer) error { return homeless(view, i) })
+				add(i.Ref, func(Drainer) error { return errNoTarget(view, i) })
 				break
 			}
 			to, start := hosts[0].Name, e.Ran
 			coming[to]++
-			if room, known := view.Rooms[to]; known {
-				view.Rooms[to] = room.with(i.Needs)
+			if room, known := view.Capacities[to]; known {
+				view.Capacities[to] = room.minus(i.Requirements)
 			}
 			add(i.Ref, func(d Drainer) error {
 				to, err := d.host(ctx, view, member, i, to)
 				if err != nil {
 					return err
 				}
-				defer d.Lanes.unbind(to)
+				defer d.Limiter.releaseTarget(to)
 				return d.moveAway(ctx, member, *e, i, to, start)
 			})
 		}
@@ -266,17 +266,17 @@ func (d Drainer) leaving(ctx context.Context, view View, member string, record *
 
 // track looks again and writes down where things have got to.
 func (d Drainer) track(ctx context.Context, member string, record *Record) (View, *Record, error) {
-	view, err := Look(ctx, d.Cluster, d.Journal)
+	view, err := Observe(ctx, d.Cluster, d.Journal)
 	if err != nil {
 		return view, record, err
 	}
 	next := record.clone()
 	next.track(view, member)
-	for _, i := range view.on(member) {
+	for _, i := range view.instancesOn(member) {
 		if next.entry(i) == nil {
 			// It came while the member was being emptied.
 			e := Entry{Ref: i.Ref, ID: i.ID, Ran: i.Running}
-			e.note(i)
+			e.noteVolatile(i)
 			next.Entries = append(next.Entries, e)
 		}
 	}
@@ -288,7 +288,7 @@ func (d Drainer) track(ctx context.Context, member string, record *Record) (View
 }
 
 // recorded gives the member's record as it was seen; nil when there is none.
-func recorded(view View, member string) *Record {
+func recordOf(view View, member string) *Record {
 	if r, ok := view.Records[member]; ok {
 		return &r
 	}

@@ -10,19 +10,19 @@ import (
 // Undrain brings back what a drain moved and returns when it was seen back. It carries on
 // with an undrain that did not come to its end, and undoes a drain that did not.
 func (d Drainer) Undrain(ctx context.Context, member string) (Report, error) {
-	if err := d.Cluster.Settle(ctx, member); err != nil {
+	if err := d.Cluster.WaitIdle(ctx, member); err != nil {
 		return Report{}, err
 	}
-	view, err := SurveyBack(ctx, d.Cluster, d.Journal, member)
+	view, err := ObserveForUndrain(ctx, d.Cluster, d.Journal, member)
 	if err != nil {
 		return Report{}, err
 	}
 	if d.finish(ctx, view, member) {
-		if view, err = SurveyBack(ctx, d.Cluster, d.Journal, member); err != nil {
+		if view, err = ObserveForUndrain(ctx, d.Cluster, d.Journal, member); err != nil {
 			return Report{}, err
 		}
 	}
-	if !d.Insist {
+	if !d.RetryNow {
 		view.Now = d.now()
 	}
 	plan := PlanUndrain(view, member)
@@ -31,26 +31,26 @@ func (d Drainer) Undrain(ctx context.Context, member string) (Report, error) {
 		return report, err
 	}
 	// First what is to run again is written down: from here on it may be stopped.
-	plan.record.Run++
-	was := recorded(view, member)
+	plan.record.Runs++
+	was := recordOf(view, member)
 	d.inherited = was.Phase != Drained
 	record, err := d.write(ctx, member, was, plan.record)
 	if err != nil {
 		return report, err
 	}
 	d.processors = d.Cluster.Processors(ctx, member)
-	d.Lanes.expect(d.Apart)
+	d.Limiter.setInitialSpacing(d.StartSpacing)
 	before := view
 	because := map[Ref]error{}
 	for attempt := 1; ; attempt++ {
 		d.undrainOnce(ctx, member, view, record, because)
 		d.inherited = true
-		if view, err = Look(ctx, d.Cluster, d.Journal); err != nil {
+		if view, err = Observe(ctx, d.Cluster, d.Journal); err != nil {
 			return report, d.interrupted(ctx, "undrain", member, err)
 		}
 		grouped := d.regroup(ctx, view, member, record)
 		report.Moves = movedBack(before, view, member, record)
-		doubts := ProveUndrained(view, member, record)
+		doubts := VerifyUndrained(view, member, record)
 		if len(doubts) == 0 && (grouped || attempt == attempts) {
 			break
 		}
@@ -58,7 +58,7 @@ func (d Drainer) Undrain(ctx context.Context, member string) (Report, error) {
 			return report, d.giveUp(ctx, member, view, record, doubts, because)
 		}
 	}
-	left := record.left(view, member)
+	left := record.postponed(view, member)
 	if len(left) == 0 {
 		_, err = d.write(ctx, member, record, nil)
 		return report, err
@@ -66,16 +66,16 @@ func (d Drainer) Undrain(ctx context.Context, member string) (Report, error) {
 	if _, err := d.write(ctx, member, record, record.remainder(view, member)); err != nil {
 		return report, err
 	}
-	return report, fmt.Errorf("cannot bring all back to %s yet: the others are there, run undrain again later: %s", member, indent(lines(left, nil)))
+	return report, fmt.Errorf("cannot bring all back to %s yet: the others are there, run undrain again later: %s", member, indent(joinViolations(left, nil)))
 }
 
 // giveUp ends an undrain that has failed. What was stopped for a move that failed runs on where it
 // is; for how long it is left alone there is written down. Where a move failed before anything was
 // stopped, the next may be tried at once.
-func (d Drainer) giveUp(ctx context.Context, member string, view View, record *Record, doubts []Doubt, because map[Ref]error) error {
+func (d Drainer) giveUp(ctx context.Context, member string, view View, record *Record, doubts []Violation, because map[Ref]error) error {
 	failure := d.failed(ctx, "undrain", member, doubts, because, "run undrain again to carry on")
 	d.wake(ctx, view, record, func(e Entry, i Instance) bool {
-		return i.Member != member && e.Back && e.Start && ours(view, e, i)
+		return i.Member != member && e.Returning && e.StartAfter && placedByDrain(view, e, i)
 	})
 	if ctx.Err() != nil {
 		return failure
@@ -83,10 +83,10 @@ func (d Drainer) giveUp(ctx context.Context, member string, view View, record *R
 	next := record.clone()
 	for n := range next.Entries {
 		e := &next.Entries[n]
-		if i, there := view.find(*e); there && i.Member != member && e.left == "" && e.Start && !i.Running && !i.Unseen && because[i.Ref] != nil {
-			e.failed(d.now(), because[i.Ref])
-		} else if i, half := view.half(*e); half {
-			e.failed(d.now(), errors.New(halfMoved(i)))
+		if i, there := view.find(*e); there && i.Member != member && e.postponed == "" && e.StartAfter && !i.Running && !i.Unobserved && because[i.Ref] != nil {
+			e.noteFailure(d.now(), because[i.Ref])
+		} else if i, half := view.halfMoved(*e); half {
+			e.noteFailure(d.now(), errors.New(describeHalfMoved(i)))
 		}
 	}
 	if _, err := d.write(ctx, member, record, next); err != nil {
@@ -100,10 +100,10 @@ func (r *Record) remainder(view View, member string) *Record {
 	next := r.clone()
 	next.Entries = slices.DeleteFunc(next.Entries, func(e Entry) bool {
 		i, there := view.find(e)
-		if _, half := view.half(e); half {
+		if _, half := view.halfMoved(e); half {
 			return false
 		}
-		return !there || i.Member == member || e.leftOut(member, i) == ""
+		return !there || i.Member == member || e.postponement(member, i) == ""
 	})
 	return next
 }
@@ -118,7 +118,7 @@ func (d Drainer) undrainOnce(ctx context.Context, member string, view View, reco
 	// nothing names it, and the moves are made here. What was here all the time names it only
 	// when a drain did not come to its end.
 	because[Ref{}] = d.origins(ctx, view, "", func(i Instance) bool {
-		return !i.Unseen && i.Origin == member && (record.entry(i) != nil || m.Status == Evacuated && i.Member != member)
+		return !i.Unobserved && i.Origin == member && (record.entry(i) != nil || m.Status == Evacuated && i.Member != member)
 	})
 	if because[Ref{}] != nil {
 		return
@@ -127,11 +127,11 @@ func (d Drainer) undrainOnce(ctx context.Context, member string, view View, reco
 		if err := d.restore(ctx, member, view); err != nil {
 			because[Ref{}] = err
 			// An LXD that cannot restore while a host does not answer takes instances all the same.
-			if !unseen(view, member) {
+			if !anyUnobserved(view, member) {
 				return
 			}
 		}
-		after, err := Look(ctx, d.Cluster, d.Journal)
+		after, err := Observe(ctx, d.Cluster, d.Journal)
 		if err != nil {
 			because[Ref{}] = errors.Join(because[Ref{}], err)
 			return
@@ -143,20 +143,20 @@ func (d Drainer) undrainOnce(ctx context.Context, member string, view View, reco
 		e := &record.Entries[n]
 		i, there := view.find(*e)
 		switch {
-		case !there || !e.Back || i.Unseen || e.left != "":
-		case i.Member == member && e.Start && !i.Running:
+		case !there || !e.Returning || i.Unobserved || e.postponed != "":
+		case i.Member == member && e.StartAfter && !i.Running:
 			jobs = append(jobs, job{i.Ref, func(d Drainer) error {
 				d.say("starting %s on %s", i.Ref, member)
 				return d.start(ctx, *e, i, member)
 			}})
 		case i.Member == member && e.Frozen && i.Running && !i.Frozen:
 			jobs = append(jobs, job{i.Ref, func(d Drainer) error { return d.Cluster.Freeze(ctx, i.Ref, member) }})
-		case i.Member != member && ours(view, *e, i):
+		case i.Member != member && placedByDrain(view, *e, i):
 			jobs = append(jobs, job{i.Ref, func(d Drainer) error {
 				if err := d.reach(ctx, i.Member, member); err != nil {
 					return err
 				}
-				return d.move(ctx, *e, i, member, e.Start)
+				return d.move(ctx, *e, i, member, e.StartAfter)
 			}})
 		}
 	}
@@ -164,8 +164,8 @@ func (d Drainer) undrainOnce(ctx context.Context, member string, view View, reco
 }
 
 // unseen reports whether nothing is known of an instance on another member.
-func unseen(view View, member string) bool {
-	return slices.ContainsFunc(view.Instances, func(i Instance) bool { return i.Unseen && i.Member != member })
+func anyUnobserved(view View, member string) bool {
+	return slices.ContainsFunc(view.Instances, func(i Instance) bool { return i.Unobserved && i.Member != member })
 }
 
 // restore makes a member Online again. While an instance elsewhere cannot be seen, and may name the
@@ -173,8 +173,8 @@ func unseen(view View, member string) bool {
 // lxd/api_cluster.go).
 func (d Drainer) restore(ctx context.Context, member string, view View) error {
 	d.say("restoring %s", member)
-	if unseen(view, member) {
-		if err := d.Cluster.Reopen(ctx, member); !errors.Is(err, errors.ErrUnsupported) {
+	if anyUnobserved(view, member) {
+		if err := d.Cluster.RestoreWithoutInstances(ctx, member); !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
 	}

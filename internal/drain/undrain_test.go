@@ -43,7 +43,7 @@ func TestWhatCannotComeBackRunsOn(t *testing.T) {
 	for _, inOne := range []bool{false, true} {
 		t.Run(fmt.Sprintf("in one: %t", inOne), func(t *testing.T) {
 			lxd, d := drained(t)
-			lxd.InOne = inOne
+			lxd.Relocates = inOne
 			now := noon
 			d.Now = func() time.Time { return now }
 			lxd.Fail = func(call string, r drain.Ref) error {
@@ -82,7 +82,7 @@ func TestWhatCannotComeBackRunsOn(t *testing.T) {
 			}
 
 			// An operator who asks for it does not wait.
-			d.Insist, lxd.Fail = true, nil
+			d.RetryNow, lxd.Fail = true, nil
 			_, err = d.Undrain(t.Context(), "pet")
 			require.NoError(t, err)
 			require.Equal(t, "pet", web.Member)
@@ -95,17 +95,17 @@ func TestWhatCannotComeBackRunsOn(t *testing.T) {
 // What is known to stand in the way is said before anything is stopped.
 func TestWhatStandsInTheWayIsSaidBefore(t *testing.T) {
 	for name, c := range map[string]struct {
-		room drain.Room
+		room drain.Capacity
 		why  string
 	}{
-		"no pool":   {drain.Room{Pools: map[string]int64{"other": -1}}, "web: stays on b: pet has no storage pool local"},
-		"no bridge": {drain.Room{Pools: map[string]int64{"local": -1}, Has: map[string]bool{}}, "web: stays on b: pet has no bridge br0"},
+		"no pool":   {drain.Capacity{Pools: map[string]int64{"other": -1}}, "web: stays on b: pet has no storage pool local"},
+		"no bridge": {drain.Capacity{Pools: map[string]int64{"local": -1}, HostResources: map[string]bool{}}, "web: stays on b: pet has no bridge br0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			lxd, d := drained(t)
 			web := lxd.Find(ref("web"))
-			web.Needs, web.Uses = drain.Needs{Pool: "local"}, []drain.Use{{Device: "nic eth0", Wants: "bridge br0"}}
-			lxd.Room = map[string]drain.Room{"pet": c.room}
+			web.Requirements, web.HostDevices = drain.Requirements{Pool: "local"}, []drain.HostDevice{{Device: "nic eth0", Resource: "bridge br0"}}
+			lxd.Capacity = map[string]drain.Capacity{"pet": c.room}
 			before := stops(lxd, "web")
 			_, err := d.Undrain(t.Context(), "pet")
 			require.ErrorContains(t, err, c.why)
@@ -113,7 +113,7 @@ func TestWhatStandsInTheWayIsSaidBefore(t *testing.T) {
 			require.True(t, web.Running)
 			require.Equal(t, "pet", lxd.Find(ref("db")).Member)
 
-			lxd.Room = map[string]drain.Room{"pet": {Pools: map[string]int64{"local": -1}, Has: map[string]bool{"bridge br0": true}}}
+			lxd.Capacity = map[string]drain.Capacity{"pet": {Pools: map[string]int64{"local": -1}, HostResources: map[string]bool{"bridge br0": true}}}
 			_, err = d.Undrain(t.Context(), "pet")
 			require.NoError(t, err)
 			require.Equal(t, "pet", web.Member)
@@ -128,9 +128,9 @@ func TestAFullPoolIsNotTriedAgain(t *testing.T) {
 	now := noon
 	d.Now = func() time.Time { return now }
 	web := lxd.Find(ref("web"))
-	web.Needs = drain.Needs{Pool: "local", Disk: 2 << 30}
+	web.Requirements = drain.Requirements{Pool: "local", Disk: 2 << 30}
 	pool := func(free int64) {
-		lxd.Room = map[string]drain.Room{"pet": {Pools: map[string]int64{"local": free}}}
+		lxd.Capacity = map[string]drain.Capacity{"pet": {Pools: map[string]int64{"local": free}}}
 	}
 	pool(1 << 30) // what it may use is not what it uses: it may go well
 	lxd.Fail = func(call string, r drain.Ref) error {
@@ -143,7 +143,7 @@ func TestAFullPoolIsNotTriedAgain(t *testing.T) {
 	require.ErrorContains(t, err, "no space left on device")
 	before := stops(lxd, "web")
 	now = now.Add(99 * time.Hour)
-	d.Insist = false
+	d.RetryNow = false
 	_, err = d.Undrain(t.Context(), "pet")
 	require.ErrorContains(t, err, "web: stays on b and runs: its move back failed (no space left on device), and pet has 1GiB free in pool local")
 	require.Equal(t, before, stops(lxd, "web"))
@@ -159,10 +159,10 @@ func TestAHostIsOfflineDuringAnUndrain(t *testing.T) {
 	for _, skips := range []bool{true, false} {
 		t.Run(fmt.Sprintf("restore can skip instances: %t", skips), func(t *testing.T) {
 			lxd, d := drained(t)
-			lxd.Skips = skips
-			d.Insist = true
+			lxd.RestoresWithoutInstances = skips
+			d.RetryNow = true
 			lxd.SetStatus("b", drain.Offline)
-			plan := drain.PlanUndrain(look(t, lxd), "pet")
+			plan := drain.PlanUndrain(observe(t, lxd), "pet")
 			require.NoError(t, plan.Err())
 			require.Contains(t, plan.String(), "web: is on b, whose LXD does not answer: it comes back once it does")
 			for range 2 {
@@ -194,7 +194,7 @@ func TestAHostIsOfflineDuringAnUndrain(t *testing.T) {
 // A window that comes while an undrain has not come to its end is kept.
 func TestADrainFollowsAnUndrainThatHasNotEnded(t *testing.T) {
 	lxd, d := drained(t)
-	lxd.Skips = true
+	lxd.RestoresWithoutInstances = true
 	lxd.SetStatus("b", drain.Offline)
 	_, err := d.Undrain(t.Context(), "pet")
 	require.ErrorContains(t, err, "web: is on b")
@@ -217,12 +217,12 @@ func TestADrainFollowsAnUndrainThatHasNotEnded(t *testing.T) {
 func TestAMemberThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 	view := drain.View{
 		Members:   []drain.Member{{Name: "pet", Status: drain.Online}, {Name: "b", Status: drain.Online}},
-		Instances: []drain.Instance{{Ref: ref("web"), Member: "pet", Unseen: true}},
+		Instances: []drain.Instance{{Ref: ref("web"), Member: "pet", Unobserved: true}},
 	}
 	const why = "its LXD does not say what web does"
 	require.ErrorContains(t, drain.PlanDrain(view, "pet", true).Err(), why)
 	require.ErrorContains(t, drain.PlanUndrain(view, "pet").Err(), why)
-	require.ErrorContains(t, drain.PlanLeave(view, "pet").Err(), why)
+	require.ErrorContains(t, drain.PlanRemoval(view, "pet").Err(), why)
 }
 
 // TestLXDIsLostAtEachCall has the LXD of a member, or the client, die before each call of a drain
@@ -245,7 +245,7 @@ func TestLXDIsLostAtEachCall(t *testing.T) {
 			}
 		}}
 	}
-	killed := loss{"the client", func(lxd *draintest.LXD) { lxd.Life = 0 }, func(lxd *draintest.LXD) { lxd.Life = -1 }}
+	killed := loss{"the client", func(lxd *draintest.LXD) { lxd.CallsLeft = 0 }, func(lxd *draintest.LXD) { lxd.CallsLeft = -1 }}
 	for _, lost := range []loss{offline("pet"), offline("b"), offline("c"), killed} {
 		for _, verb := range []string{"drain", "undrain"} {
 			for _, lanes := range []bool{false, true} {
@@ -256,14 +256,14 @@ func TestLXDIsLostAtEachCall(t *testing.T) {
 						for n := range 4 {
 							lxd.Add(fmt.Sprintf("c%d", n), "pet", n != 3)
 						}
-						lxd.Instance[0].CloudInit, lxd.Instance[0].Frozen = "first", true
-						lxd.Instance[1].CloudInit = "second"
-						lxd.Instance[3].CloudInit = "fourth"
-						lxd.InOne = lanes
+						lxd.Instance[0].CloudInitID, lxd.Instance[0].Frozen = "first", true
+						lxd.Instance[1].CloudInitID = "second"
+						lxd.Instance[3].CloudInitID = "fourth"
+						lxd.Relocates = lanes
 						d := drainer(lxd)
-						d.Insist = true
+						d.RetryNow = true
 						if lanes {
-							d.Lanes = drain.NewLanes(1, 0)
+							d.Limiter = drain.NewMoveLimiter(1, 0)
 						}
 						run := func(verb string) error {
 							if verb == "drain" {
@@ -277,7 +277,7 @@ func TestLXDIsLostAtEachCall(t *testing.T) {
 							require.NoError(t, run("drain"))
 						}
 						first, hit := 0, false
-						lxd.Before = func(calls int) {
+						lxd.BeforeCall = func(calls int) {
 							if first == 0 {
 								first = calls
 							}
@@ -287,7 +287,7 @@ func TestLXDIsLostAtEachCall(t *testing.T) {
 							}
 						}
 						err := run(verb)
-						lxd.Before = nil
+						lxd.BeforeCall = nil
 						if !hit {
 							require.NoError(t, err)
 							break
@@ -307,10 +307,10 @@ func TestLXDIsLostAtEachCall(t *testing.T) {
 							require.Equal(t, "pet", i.Member, "%s at %d: %s\n%s", verb, at, i.Ref, strings.Join(lxd.Calls, "\n"))
 							require.Equal(t, n != 3, i.Running, "%s at %d: %s\n%s", verb, at, i.Ref, strings.Join(lxd.Calls, "\n"))
 							require.Equal(t, n == 0, i.Frozen, "%s at %d: %s\n%s", verb, at, i.Ref, strings.Join(lxd.Calls, "\n"))
-							require.Equal(t, []string{"first", "second", "", "fourth"}[n], i.CloudInit, "%s at %d: %s\n%s", verb, at, i.Ref, strings.Join(lxd.Calls, "\n"))
+							require.Equal(t, []string{"first", "second", "", "fourth"}[n], i.CloudInitID, "%s at %d: %s\n%s", verb, at, i.Ref, strings.Join(lxd.Calls, "\n"))
 						}
 						if lanes && lost.what == killed.what {
-							for _, boot := range lxd.Boots {
+							for _, boot := range lxd.Starts {
 								require.Contains(t, []string{"c0 first", "c1 second", "c2 "}, boot, "%s at %d\n%s", verb, at, strings.Join(lxd.Calls, "\n"))
 							}
 						}

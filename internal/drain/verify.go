@@ -6,13 +6,13 @@ import (
 )
 
 // Doubt is something that keeps a drain or an undrain from being true.
-type Doubt struct {
+type Violation struct {
 	Ref    Ref // empty when it is about the member itself
 	Reason string
 }
 
 // String gives the doubt as a line for an operator.
-func (d Doubt) String() string {
+func (d Violation) String() string {
 	if d.Ref == (Ref{}) {
 		return d.Reason
 	}
@@ -21,33 +21,33 @@ func (d Doubt) String() string {
 
 // ProveDrained gives what keeps a member from being drained: it has to be Evacuated, hold
 // nothing but what stays there stopped, and what ran has to run elsewhere.
-func ProveDrained(view View, name string, record *Record) []Doubt {
-	var doubts []Doubt
+func VerifyDrained(view View, name string, record *Record) []Violation {
+	var doubts []Violation
 	if m, _ := view.Member(name); m.Status != Evacuated {
-		doubts = append(doubts, Doubt{Reason: fmt.Sprintf("%s is %s, wanted Evacuated", name, m.Status)})
+		doubts = append(doubts, Violation{Reason: fmt.Sprintf("%s is %s, wanted Evacuated", name, m.Status)})
 	}
-	for _, i := range view.on(name) {
+	for _, i := range view.instancesOn(name) {
 		e := record.entry(i)
 		switch {
 		case e == nil || !e.Stays:
-			doubts = append(doubts, Doubt{i.Ref, "is still on " + name})
+			doubts = append(doubts, Violation{i.Ref, "is still on " + name})
 		case i.Running:
-			doubts = append(doubts, Doubt{i.Ref, "still runs on " + name})
+			doubts = append(doubts, Violation{i.Ref, "still runs on " + name})
 		}
 	}
 	for _, e := range record.Entries {
 		i, there := view.find(e)
-		if half, ok := view.half(e); ok {
-			doubts = append(doubts, Doubt{e.Ref, halfMoved(half)})
+		if half, ok := view.halfMoved(e); ok {
+			doubts = append(doubts, Violation{e.Ref, describeHalfMoved(half)})
 		}
-		if !there || i.Member == name || !e.Ran || i.Unseen || e.To != "" && e.To != i.Member {
+		if !there || i.Member == name || !e.Ran || i.Unobserved || e.To != "" && e.To != i.Member {
 			continue
 		}
 		switch {
-		case !i.Running && !e.Loose:
-			doubts = append(doubts, Doubt{i.Ref, "does not run on " + i.Member})
+		case !i.Running && !e.MayStayStopped:
+			doubts = append(doubts, Violation{i.Ref, "does not run on " + i.Member})
 		case i.Running && e.Frozen && !i.Frozen && i.Origin == name:
-			doubts = append(doubts, Doubt{i.Ref, "is not frozen on " + i.Member + " as it was"})
+			doubts = append(doubts, Violation{i.Ref, "is not frozen on " + i.Member + " as it was"})
 		}
 	}
 	return doubts
@@ -55,28 +55,28 @@ func ProveDrained(view View, name string, record *Record) []Doubt {
 
 // ProveUndrained gives what keeps a member from being undrained: it has to be Online, and
 // what comes back has to be there, running if it has to.
-func ProveUndrained(view View, name string, record *Record) []Doubt {
-	var doubts []Doubt
+func VerifyUndrained(view View, name string, record *Record) []Violation {
+	var doubts []Violation
 	if m, _ := view.Member(name); m.Status != Online {
-		doubts = append(doubts, Doubt{Reason: fmt.Sprintf("%s is %s, wanted Online", name, m.Status)})
+		doubts = append(doubts, Violation{Reason: fmt.Sprintf("%s is %s, wanted Online", name, m.Status)})
 	}
 	for _, e := range record.Entries {
 		i, there := view.find(e)
-		half, isHalf := view.half(e)
+		half, isHalf := view.halfMoved(e)
 		switch {
-		case isHalf && e.Back:
-			doubts = append(doubts, Doubt{e.Ref, halfMoved(half)})
-		case there && !i.Unseen && i.Member != name && i.Origin == name:
-			doubts = append(doubts, Doubt{i.Ref, "would come back when LXD restores " + name + ": its volatile.evacuate.origin is still set"})
-		case !there || !e.Back || e.leftOut(name, i) != "":
-		case i.Unseen:
-			doubts = append(doubts, Doubt{i.Ref, "cannot be seen: LXD on " + name + " does not answer"})
-		case i.Member != name && ours(view, e, i):
-			doubts = append(doubts, Doubt{i.Ref, "is still on " + i.Member})
-		case i.Member == name && e.Start && !i.Running:
-			doubts = append(doubts, Doubt{i.Ref, "does not run"})
-		case i.Member == name && e.Start && e.Frozen && !i.Frozen:
-			doubts = append(doubts, Doubt{i.Ref, "is not frozen as it was"})
+		case isHalf && e.Returning:
+			doubts = append(doubts, Violation{e.Ref, describeHalfMoved(half)})
+		case there && !i.Unobserved && i.Member != name && i.Origin == name:
+			doubts = append(doubts, Violation{i.Ref, "would come back when LXD restores " + name + ": its volatile.evacuate.origin is still set"})
+		case !there || !e.Returning || e.postponement(name, i) != "":
+		case i.Unobserved:
+			doubts = append(doubts, Violation{i.Ref, "cannot be seen: LXD on " + name + " does not answer"})
+		case i.Member != name && placedByDrain(view, e, i):
+			doubts = append(doubts, Violation{i.Ref, "is still on " + i.Member})
+		case i.Member == name && e.StartAfter && !i.Running:
+			doubts = append(doubts, Violation{i.Ref, "does not run"})
+		case i.Member == name && e.StartAfter && e.Frozen && !i.Frozen:
+			doubts = append(doubts, Violation{i.Ref, "is not frozen as it was"})
 		}
 	}
 	return doubts
@@ -84,26 +84,26 @@ func ProveUndrained(view View, name string, record *Record) []Doubt {
 
 // leftOut says why an undrain of a member leaves an instance where it is, until a later one; empty
 // when it does not.
-func (e Entry) leftOut(name string, i Instance) string {
-	if e.left == "" && i.Unseen && i.Member != name {
-		return unseenOn(i.Member)
+func (e Entry) postponement(name string, i Instance) string {
+	if e.postponed == "" && i.Unobserved && i.Member != name {
+		return unobservedReason(i.Member)
 	}
-	return e.left
+	return e.postponed
 }
 
 // unseenOn is why an instance on a member that does not answer does not come back.
-func unseenOn(member string) string {
+func unobservedReason(member string) string {
 	return fmt.Sprintf("is on %s, whose LXD does not answer: it comes back once it does", member)
 }
 
 // left lists the instances that an undrain of a member has left where they are until a later one,
 // and why. The record has to stay as long as there are any.
-func (r *Record) left(view View, name string) []Doubt {
-	var left []Doubt
+func (r *Record) postponed(view View, name string) []Violation {
+	var left []Violation
 	for _, e := range r.Entries {
 		if i, there := view.find(e); there && i.Member != name {
-			if why := e.leftOut(name, i); why != "" {
-				left = append(left, Doubt{i.Ref, why})
+			if why := e.postponement(name, i); why != "" {
+				left = append(left, Violation{i.Ref, why})
 			}
 		}
 	}
@@ -111,7 +111,7 @@ func (r *Record) left(view View, name string) []Doubt {
 }
 
 // lines joins doubts, with the error that LXD gave for each where there is one.
-func lines(doubts []Doubt, because map[Ref]error) string {
+func joinViolations(doubts []Violation, because map[Ref]error) string {
 	text := make([]string, len(doubts))
 	for n, d := range doubts {
 		text[n] = d.String()

@@ -7,20 +7,20 @@ import (
 
 // note writes down what LXD changes about an instance when it is moved. What was noted before
 // stays: a move may have changed it since.
-func (e *Entry) note(i Instance) {
+func (e *Entry) noteVolatile(i Instance) {
 	e.Group = cmp.Or(i.Group, e.Group)
-	e.CloudInit = cmp.Or(e.CloudInit, i.CloudInit)
+	e.CloudInitID = cmp.Or(e.CloudInitID, i.CloudInitID)
 	e.Frozen = e.Frozen || i.Frozen
 }
 
 // see notes which instances have what they had, where they are now.
-func (r *Record) see(view View) {
+func (r *Record) markVerified(view View) {
 	for n := range r.Entries {
 		e := &r.Entries[n]
 		i, there := view.find(*e)
 		// What stays was stopped by LXD's evacuation, or by the drain.
-		e.Seen = there && !i.Unseen && !e.Stays &&
-			i.Member == e.To && i.CloudInit == e.CloudInit && i.Running == e.Ran && i.Frozen == e.Frozen
+		e.Verified = there && !i.Unobserved && !e.Stays &&
+			i.Member == e.To && i.CloudInitID == e.CloudInitID && i.Running == e.Ran && i.Frozen == e.Frozen
 	}
 }
 
@@ -28,8 +28,8 @@ func (r *Record) see(view View) {
 // that it had for cloud-init, and frozen if it was.
 func (d Drainer) start(ctx context.Context, e Entry, i Instance, member string) error {
 	// Asked again where the view is from before a move.
-	if e.CloudInit != "" && (i.CloudInit != e.CloudInit || i.Member != member) {
-		if err := d.Cluster.SetCloudInit(ctx, i.Ref, e.CloudInit); err != nil {
+	if e.CloudInitID != "" && (i.CloudInitID != e.CloudInitID || i.Member != member) {
+		if err := d.Cluster.SetCloudInitID(ctx, i.Ref, e.CloudInitID); err != nil {
 			return err
 		}
 	}
@@ -51,7 +51,7 @@ func (d Drainer) regroup(ctx context.Context, view View, member string, record *
 	all := true
 	for _, e := range record.Entries {
 		i, there := view.find(e)
-		if !there || i.Unseen || i.Member != e.To && (i.Member != member || !e.Back) {
+		if !there || i.Unobserved || i.Member != e.To && (i.Member != member || !e.Returning) {
 			continue
 		}
 		if e.Group != "" && i.Group == "" {
@@ -60,8 +60,8 @@ func (d Drainer) regroup(ctx context.Context, view View, member string, record *
 				all = false
 			}
 		}
-		if e.CloudInit != "" && i.CloudInit != e.CloudInit {
-			if err := d.Cluster.SetCloudInit(ctx, i.Ref, e.CloudInit); err != nil {
+		if e.CloudInitID != "" && i.CloudInitID != e.CloudInitID {
+			if err := d.Cluster.SetCloudInitID(ctx, i.Ref, e.CloudInitID); err != nil {
 				d.say("%s", err)
 				all = false
 			}

@@ -19,7 +19,7 @@ func TestClusterGroups(t *testing.T) {
 				lxd := draintest.New("pet", "b", "c")
 				lxd.Member[0].Groups, lxd.Member[1].Groups = []string{"default", "gpu"}, []string{"default", "gpu"}
 				lxd.Member[1].Scheduler = scheduler
-				lxd.InOne = true
+				lxd.Relocates = true
 				lxd.Add("learner", "pet", true).Group = "gpu"
 				lxd.Add("idle", "pet", false).Group = "gpu"
 				lxd.Add("plain", "pet", true)
@@ -28,7 +28,7 @@ func TestClusterGroups(t *testing.T) {
 				}
 				d := drainer(lxd)
 				if slots {
-					d.Lanes = drain.NewLanes(1, 0)
+					d.Limiter = drain.NewMoveLimiter(1, 0)
 				}
 				if !slots && scheduler != "" {
 					lxd.Member[1].Scheduler = "" // LXD's own evacuation leaves such members out
@@ -52,13 +52,13 @@ func TestClusterGroups(t *testing.T) {
 
 	// A project may be restricted to members of some groups.
 	lxd := draintest.New("pet", "b", "c")
-	lxd.Room = map[string]drain.Room{"b": {Bars: map[string]bool{"lab": true}}}
+	lxd.Capacity = map[string]drain.Capacity{"b": {DeniedProjects: map[string]bool{"lab": true}}}
 	lxd.Add("lab", "pet", true).Project = "lab"
 	for n := range 3 {
 		lxd.Add(fmt.Sprintf("busy%d", n), "c", true)
 	}
 	d := drainer(lxd)
-	d.Lanes = drain.NewLanes(1, 0)
+	d.Limiter = drain.NewMoveLimiter(1, 0)
 	lxd.SetStatus("c", drain.Offline)
 	_, err := d.Drain(t.Context(), "pet", false)
 	require.ErrorContains(t, err, "lab/lab: no other member that project lab may use (restricted.cluster.groups) is Online")

@@ -13,18 +13,18 @@ import (
 // the member a majority of those that are left, or another member has to be able to become a voter
 // in its place. One that is evacuated cannot, nor one outside of the control plane where there is
 // one.
-func (v View) Unevacuable(name string) string {
+func (v View) EvacuationRefusal(name string) string {
 	target, _ := v.Member(name)
-	if !v.AsksForVoters || !target.Votes || target.Status != Online {
+	if !v.ChecksVoters || !target.Voter || target.Status != Online {
 		return ""
 	}
 	voters, online, controls := 0, 0, 0
 	var offline, standby []string
 	for _, m := range v.Members {
-		if m.Controls && m.Name != name {
+		if m.ControlPlane && m.Name != name {
 			controls++
 		}
-		if m.Votes {
+		if m.Voter {
 			voters++
 			if m.Status == Offline {
 				offline = append(offline, m.Name)
@@ -34,7 +34,7 @@ func (v View) Unevacuable(name string) string {
 		}
 	}
 	for _, m := range v.Members {
-		if m.StandsBy && m.Status == Online && (controls < 3 || m.Controls) {
+		if m.Standby && m.Status == Online && (controls < 3 || m.ControlPlane) {
 			standby = append(standby, m.Name)
 		}
 	}

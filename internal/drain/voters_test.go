@@ -11,12 +11,12 @@ import (
 
 // What LXD 6.9 would refuse is refused before anything moves, with what to do.
 func TestVoters(t *testing.T) {
-	voter := drain.Member{Status: drain.Online, Votes: true}
-	standby := drain.Member{Status: drain.Online, StandsBy: true}
+	voter := drain.Member{Status: drain.Online, Voter: true}
+	standby := drain.Member{Status: drain.Online, Standby: true}
 	spare := drain.Member{Status: drain.Online}
 	off := func(m drain.Member) drain.Member { m.Status = drain.Offline; return m }
 	evacuated := func(m drain.Member) drain.Member { m.Status = drain.Evacuated; return m }
-	control := func(m drain.Member) drain.Member { m.Controls = true; return m }
+	control := func(m drain.Member) drain.Member { m.ControlPlane = true; return m }
 	for name, c := range map[string]struct {
 		pet    drain.Member
 		others []drain.Member
@@ -38,13 +38,13 @@ func TestVoters(t *testing.T) {
 			names := []string{"pet", "m1", "m2", "m3", "m4", "m5"}[:1+len(c.others)]
 			lxd := draintest.New(names...)
 			for n, m := range append([]drain.Member{c.pet}, c.others...) {
-				m.Name, m.Runs = names[n], []string{"x86_64"}
+				m.Name, m.Architectures = names[n], []string{"x86_64"}
 				lxd.Member[n] = m
 			}
 			lxd.Add("c1", "pet", true)
 			d := drainer(lxd)
-			d.Lanes = drain.NewLanes(1, 0)
-			lxd.Voters = true
+			d.Limiter = drain.NewMoveLimiter(1, 0)
+			lxd.VoterCheck = true
 			_, err := d.Drain(t.Context(), "pet", true)
 			if c.why == "" {
 				require.NoError(t, err)
@@ -52,12 +52,12 @@ func TestVoters(t *testing.T) {
 			}
 			require.ErrorContains(t, err, "cannot drain pet: LXD would refuse to evacuate it: its database has")
 			require.ErrorContains(t, err, c.why)
-			_, err = d.Leave(t.Context(), "pet")
+			_, err = d.DrainForRemoval(t.Context(), "pet")
 			require.ErrorContains(t, err, c.why)
 			require.Empty(t, lxd.Calls)
 			require.Empty(t, lxd.Journal)
 
-			lxd.Voters = false
+			lxd.VoterCheck = false
 			_, err = d.Drain(t.Context(), "pet", true)
 			require.NoError(t, err, "earlier versions do not ask")
 		})

@@ -33,18 +33,18 @@ func Evacuate(ctx context.Context, f Facts, w World, call charm.Call) (map[strin
 		return nil, fmt.Errorf("cannot evacuate %s: no other member is Online to take its instances", s.name)
 	}
 	var lost []string
-	for _, i := range s.before.Lost(s.name) {
+	for _, i := range s.before.DeletedByEvacuation(s.name) {
 		lost = append(lost, i.String())
 	}
 	if len(lost) > 0 {
 		return nil, fmt.Errorf("cannot evacuate %s: LXD would stop and thereby delete its ephemeral instances %s: stop or delete them first, or have pet-scheduler drain it with force=true", s.name, strings.Join(lost, ", "))
 	}
-	if why := s.before.Unevacuable(s.name); why != "" {
+	if why := s.before.EvacuationRefusal(s.name); why != "" {
 		return nil, fmt.Errorf("cannot evacuate %s: %s", s.name, why)
 	}
 	return s.change(ctx, drain.Evacuated, func(ctx context.Context, member string, progress func(string)) error {
 		d := drain.Drainer{Cluster: s.guests, Journal: s.guests, By: f.Unit, Now: w.Now, Progress: func(format string, args ...any) { progress(fmt.Sprintf(format, args...)) }}
-		if err := d.MoveHeld(ctx, s.before, member); err != nil {
+		if err := d.MoveBeforeEvacuation(ctx, s.before, member); err != nil {
 			return err
 		}
 		return s.guests.Evacuate(ctx, member, progress)
@@ -66,7 +66,7 @@ func Restore(ctx context.Context, f Facts, w World, call charm.Call) (map[string
 		if _, err := d.Undrain(ctx, s.name); err != nil {
 			return nil, err
 		}
-		after, err := drain.Look(ctx, s.guests, s.guests)
+		after, err := drain.Observe(ctx, s.guests, s.guests)
 		return s.results(after, drain.Online), err
 	}
 	return s.change(ctx, drain.Online, s.guests.Restore)
@@ -94,10 +94,10 @@ func (f Facts) memberState(ctx context.Context, w World, verb string, call charm
 		return nil, err
 	}
 	// An earlier run may have been killed while LXD works on.
-	if err := s.guests.Settle(ctx, s.name); err != nil {
+	if err := s.guests.WaitIdle(ctx, s.name); err != nil {
 		return nil, err
 	}
-	if s.before, err = drain.Survey(ctx, s.guests, s.guests, s.name); err != nil {
+	if s.before, err = drain.ObserveWithCapacity(ctx, s.guests, s.guests, s.name); err != nil {
 		return nil, err
 	}
 	if record, drained := s.before.Records[s.name]; drained && !record.Evacuating {
@@ -119,7 +119,7 @@ func (s *memberState) change(ctx context.Context, want drain.MemberStatus, do fu
 	}
 	s.call.Progress("%s: LXD begins to %s it, with %d instances on it", s.name, s.verb, len(s.on(s.before)))
 	did := do(ctx, s.name, func(line string) { s.call.Progress("%s: %s", s.name, line) })
-	after, err := drain.Look(ctx, s.guests, s.guests)
+	after, err := drain.Observe(ctx, s.guests, s.guests)
 	if err != nil {
 		return nil, errors.Join(did, err)
 	}
@@ -167,10 +167,10 @@ func Settled(ctx context.Context, w World, member string) (drain.MemberStatus, [
 	if err != nil {
 		return "", nil, err
 	}
-	if err := guests.Settle(ctx, member); err != nil {
+	if err := guests.WaitIdle(ctx, member); err != nil {
 		return "", nil, err
 	}
-	view, err := drain.Look(ctx, guests, guests)
+	view, err := drain.Observe(ctx, guests, guests)
 	if err != nil {
 		return "", nil, err
 	}
@@ -197,7 +197,7 @@ func (s *memberState) results(after drain.View, status drain.MemberStatus) map[s
 		if from, there := where[i.Ref]; there && from != i.Member {
 			moved = append(moved, fmt.Sprintf("%s from %s to %s", i.Ref, from, i.Member))
 		}
-		if i.Member == s.name && !i.Running && i.Wanted {
+		if i.Member == s.name && !i.Running && i.ShouldRun {
 			stopped = append(stopped, i.Ref.String())
 		}
 	}

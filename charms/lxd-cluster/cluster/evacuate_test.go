@@ -31,7 +31,7 @@ func on(member string) map[string]any { return map[string]any{"member": member} 
 func TestEvacuateAndRestore(t *testing.T) {
 	m := formed(t, 3)
 	tied := m.inside().Add("tied", hostOf(1), true)
-	tied.Ties = []string{"gpu gpu"}
+	tied.LocalDevices = []string{"gpu gpu"}
 
 	did := m.changeState(t, "evacuate", on(hostOf(1)))
 	require.Empty(t, did.Failure)
@@ -45,7 +45,7 @@ func TestEvacuateAndRestore(t *testing.T) {
 	did = m.changeState(t, "evacuate", on(hostOf(1)))
 	require.Empty(t, did.Failure, "again is no error")
 	require.Equal(t, map[string]string{"member": "1-host", "status": "evacuated", "instances": "1", "stopped": "tied"}, did.Results)
-	require.Equal(t, 1, m.inside().Evacuates)
+	require.Equal(t, 1, m.inside().Evacuations)
 
 	did = m.changeState(t, "restore", on(hostOf(1)))
 	require.Empty(t, did.Failure)
@@ -60,13 +60,13 @@ func TestEvacuateAndRestore(t *testing.T) {
 func TestAnOperationIsLostAndItsWorkDone(t *testing.T) {
 	m := formed(t, 3)
 	for _, verb := range []string{"evacuate", "restore"} {
-		m.inside().End = fmt.Errorf("cannot %s: %w", verb, lxd.ErrOperationLost)
+		m.inside().LostError = fmt.Errorf("cannot %s: %w", verb, lxd.ErrOperationLost)
 		did := m.changeState(t, verb, on(hostOf(1)))
 		require.Empty(t, did.Failure)
 		require.NotEmpty(t, did.Results["moved"])
-		m.inside().End = nil
+		m.inside().LostError = nil
 	}
-	m.inside().End = errors.New("no more disk")
+	m.inside().LostError = errors.New("no more disk")
 	require.Contains(t, m.changeState(t, "evacuate", on(hostOf(1))).Failure, "no more disk")
 }
 
@@ -78,7 +78,7 @@ func TestEvacuateAndRestoreRefuse(t *testing.T) {
 		require.Contains(t, did.Failure, says)
 		require.Contains(t, did.Failure, "cannot "+verb)
 		require.Empty(t, did.Results)
-		require.Zero(t, m.inside().Evacuates)
+		require.Zero(t, m.inside().Evacuations)
 	}
 	for _, verb := range []string{"evacuate", "restore"} {
 		refuses(verb, "nowhere", "its members are 0-host, 1-host")
@@ -111,16 +111,16 @@ func TestEvacuateAndRestoreRefuse(t *testing.T) {
 // back with the others; nothing ephemeral is left to LXD to delete.
 func TestWhatIsOnABridgeOfTheHostIsEvacuatedToo(t *testing.T) {
 	m := formed(t, 3)
-	has := drain.Room{Has: map[string]bool{"bridge br0": true}}
-	m.inside().Room = map[string]drain.Room{hostOf(1): has, hostOf(2): has, hostOf(0): {Has: map[string]bool{}}}
+	has := drain.Capacity{HostResources: map[string]bool{"bridge br0": true}}
+	m.inside().Capacity = map[string]drain.Capacity{hostOf(1): has, hostOf(2): has, hostOf(0): {HostResources: map[string]bool{}}}
 	for _, name := range []string{"a1", "stopped1"} {
-		m.inside().Find(drain.Ref{Project: "default", Name: name}).Uses = []drain.Use{{Device: "nic eth0", Wants: "bridge br0"}}
+		m.inside().Find(drain.Ref{Project: "default", Name: name}).HostDevices = []drain.HostDevice{{Device: "nic eth0", Resource: "bridge br0"}}
 	}
 	runner := m.inside().Add("runner", hostOf(1), true)
-	runner.Ephemeral, runner.Live, runner.Uses = true, true, []drain.Use{{Device: "nic eth0", Wants: "bridge br0"}}
+	runner.Ephemeral, runner.LiveMovable, runner.HostDevices = true, true, []drain.HostDevice{{Device: "nic eth0", Resource: "bridge br0"}}
 	did := m.changeState(t, "evacuate", on(hostOf(1)))
 	require.Contains(t, did.Failure, "delete its ephemeral instances runner")
-	require.Zero(t, m.inside().Evacuates)
+	require.Zero(t, m.inside().Evacuations)
 	m.inside().Delete(runner.Ref)
 
 	fails := true
@@ -132,7 +132,7 @@ func TestWhatIsOnABridgeOfTheHostIsEvacuatedToo(t *testing.T) {
 	}
 	did = m.changeState(t, "evacuate", on(hostOf(1)))
 	require.Contains(t, did.Failure, "no space left")
-	require.Zero(t, m.inside().Evacuates, "LXD would stop it")
+	require.Zero(t, m.inside().Evacuations, "LXD would stop it")
 	require.True(t, m.inside().Find(drain.Ref{Project: "default", Name: "a1"}).Running)
 
 	fails = false
@@ -153,21 +153,21 @@ func TestAnEvacuationThatWasKilledEarly(t *testing.T) {
 	for _, next := range []string{"evacuate", "restore", "drain"} {
 		t.Run(next, func(t *testing.T) {
 			m := formed(t, 3)
-			has := drain.Room{Has: map[string]bool{"bridge br0": true}}
-			m.inside().Room = map[string]drain.Room{hostOf(1): has, hostOf(2): has, hostOf(0): {Has: map[string]bool{}}}
+			has := drain.Capacity{HostResources: map[string]bool{"bridge br0": true}}
+			m.inside().Capacity = map[string]drain.Capacity{hostOf(1): has, hostOf(2): has, hostOf(0): {HostResources: map[string]bool{}}}
 			a1 := m.inside().Find(drain.Ref{Project: "default", Name: "a1"})
-			a1.Uses = []drain.Use{{Device: "nic eth0", Wants: "bridge br0"}}
-			view, err := drain.Survey(t.Context(), m.inside(), m.inside(), hostOf(1))
+			a1.HostDevices = []drain.HostDevice{{Device: "nic eth0", Resource: "bridge br0"}}
+			view, err := drain.ObserveWithCapacity(t.Context(), m.inside(), m.inside(), hostOf(1))
 			require.NoError(t, err)
 			m.inside().Fail = func(call string, i drain.Ref) error {
 				if call == "move" {
-					m.inside().Life = 0
+					m.inside().CallsLeft = 0
 				}
 				return nil
 			}
 			d := drain.Drainer{Cluster: m.inside(), Journal: m.inside(), By: "lxd-cluster/0"}
-			require.ErrorIs(t, d.MoveHeld(t.Context(), view, hostOf(1)), draintest.ErrKilled)
-			m.inside().Fail, m.inside().Life = nil, -1
+			require.ErrorIs(t, d.MoveBeforeEvacuation(t.Context(), view, hostOf(1)), draintest.ErrKilled)
+			m.inside().Fail, m.inside().CallsLeft = nil, -1
 			require.False(t, a1.Running)
 			require.Len(t, m.inside().Journal, 1)
 
@@ -219,7 +219,7 @@ func TestWhatLXDLeftHalfDoneIsNoSuccess(t *testing.T) {
 	require.Contains(t, did.Failure, "cannot evacuate 1-host to the end")
 	require.Contains(t, did.Failure, "still runs there: a1, b1: action restore member=1-host first")
 	require.Equal(t, "evacuated", did.Results["status"])
-	require.Zero(t, inside.Evacuates)
+	require.Zero(t, inside.Evacuations)
 
 	require.Empty(t, m.changeState(t, "restore", on(hostOf(1))).Failure)
 	require.Empty(t, m.changeState(t, "evacuate", on(hostOf(1))).Failure)

@@ -250,7 +250,7 @@ func (l *fakeLXD) located() *draintest.LXD {
 	}
 	inside.Member = nil
 	for _, m := range *l.members {
-		inside.Member = append(inside.Member, drain.Member{Name: m.Name, Status: drain.MemberStatus(m.Status), Runs: []string{"x86_64"}})
+		inside.Member = append(inside.Member, drain.Member{Name: m.Name, Status: drain.MemberStatus(m.Status), Architectures: []string{"x86_64"}})
 	}
 	return inside
 }

@@ -97,7 +97,7 @@ func (f *Facts) lookBack(ctx context.Context, event hooktool.Event, w World) err
 		return err
 	}
 	d := f.Departure
-	if d.View, err = drain.Survey(ctx, guests, guests, f.LXD.Member); err != nil {
+	if d.View, err = drain.ObserveWithCapacity(ctx, guests, guests, f.LXD.Member); err != nil {
 		return err
 	}
 	d.Volumes, err = guests.Volumes(ctx, f.LXD.Member)
@@ -146,7 +146,7 @@ func (f Facts) leave() ([]charm.Step[World], charm.Status) {
 
 func (f Facts) dismantle() []charm.Step[World] {
 	d, member := f.Departure, f.LXD.Member
-	plan := drain.PlanLeave(d.View, member)
+	plan := drain.PlanRemoval(d.View, member)
 	if reasons := d.stays(plan); len(reasons) > 0 {
 		return []charm.Step[World]{stay{f.Unit, member, reasons}}
 	}
@@ -154,7 +154,7 @@ func (f Facts) dismantle() []charm.Step[World] {
 		return []charm.Step[World]{empty{member, f.Unit}}
 	}
 	var steps []charm.Step[World]
-	if strays := d.View.Strays(member); len(strays) > 0 {
+	if strays := d.View.ForeignOrigins(member); len(strays) > 0 {
 		steps = append(steps, release{member, strays})
 	}
 	if !slices.ContainsFunc(f.LXD.Members, func(m Member) bool { return m.Name != member && m.Live() && m.Voter }) {
@@ -212,7 +212,7 @@ func (s empty) Apply(ctx context.Context, w World) error {
 	_, err = drain.Drainer{
 		Cluster: guests, Journal: guests, By: s.by, Now: w.Now,
 		Progress: func(format string, args ...any) { _ = w.Tools.Log(ctx, "INFO", fmt.Sprintf(format, args...)) },
-	}.Leave(ctx, s.member)
+	}.DrainForRemoval(ctx, s.member)
 	return err
 }
 

@@ -139,7 +139,7 @@ func TestAUnitThatLeavesTakesBackWhatItTold(t *testing.T) {
 
 func TestNobodyWaitsForAUnitThatCannotLeave(t *testing.T) {
 	m := formed(t, 2)
-	m.inside().Find(drain.Ref{Project: "default", Name: "a0"}).Ties = []string{"disk data"}
+	m.inside().Find(drain.Ref{Project: "default", Name: "a0"}).LocalDevices = []string{"disk data"}
 	require.Error(t, m.leave("lxd-cluster/0"), "it stays the lowest-numbered member")
 	joiner := m.add(2)
 	for range 4 {
@@ -184,7 +184,7 @@ func TestAnApplicationThatGoesLeavesTheClusterAsItIs(t *testing.T) {
 func TestWhatCannotMoveKeepsTheUnit(t *testing.T) {
 	m := formed(t, 3)
 	tied := m.inside().Find(drain.Ref{Project: "default", Name: "a1"})
-	tied.Ties = []string{"disk data"}
+	tied.LocalDevices = []string{"disk data"}
 	m.w.volumes[hostOf(1)] = []string{"volume data (pool local, project default)"}
 	err := m.leave("lxd-cluster/1")
 	for _, word := range []string{"a1", "disk data", "volume data", "lxc move", "juju remove-unit --force lxd-cluster/1"} {
@@ -195,7 +195,7 @@ func TestWhatCannotMoveKeepsTheUnit(t *testing.T) {
 	requireKept(t, m.inside(), 9)
 	require.Equal(t, "Online", (*m.lxds["lxd-cluster/0"].members)[1].Status, "nothing was begun")
 
-	tied.Ties, m.w.volumes = nil, map[string][]string{}
+	tied.LocalDevices, m.w.volumes = nil, map[string][]string{}
 	require.NoError(t, m.leave("lxd-cluster/1"), "and it goes once nothing holds it")
 	requireKept(t, m.inside(), 9)
 }
@@ -203,10 +203,10 @@ func TestWhatCannotMoveKeepsTheUnit(t *testing.T) {
 // A unit leaves whose instances are on a bridge of its host, where another member has that bridge.
 func TestABridgeOfTheHostKeepsNoUnit(t *testing.T) {
 	m := formed(t, 3)
-	has := drain.Room{Has: map[string]bool{"bridge br0": true}}
-	m.inside().Room = map[string]drain.Room{hostOf(1): has, hostOf(2): has, hostOf(0): {Has: map[string]bool{}}}
+	has := drain.Capacity{HostResources: map[string]bool{"bridge br0": true}}
+	m.inside().Capacity = map[string]drain.Capacity{hostOf(1): has, hostOf(2): has, hostOf(0): {HostResources: map[string]bool{}}}
 	for _, name := range []string{"a1", "b1", "stopped1"} {
-		m.inside().Find(drain.Ref{Project: "default", Name: name}).Uses = []drain.Use{{Device: "nic eth0", Wants: "bridge br0"}}
+		m.inside().Find(drain.Ref{Project: "default", Name: name}).HostDevices = []drain.HostDevice{{Device: "nic eth0", Resource: "bridge br0"}}
 	}
 	require.NoError(t, m.leave("lxd-cluster/1"))
 	requireKept(t, m.inside(), 9)

@@ -16,45 +16,45 @@ import (
 // What a tenant may ask for its instances keeps no unit, or says in the hook that fails what it is and
 // how the unit goes all the same; each hook ends.
 func TestNoTenantKeepsAUnitFromLeaving(t *testing.T) {
-	rooms := map[string]drain.Room{}
+	rooms := map[string]drain.Capacity{}
 	for n := range 3 {
-		rooms[hostOf(n)] = drain.Room{Memory: 8 << 30, Free: 1 << 30, CPUs: 4, Pools: map[string]int64{"local": 1 << 30}, Has: map[string]bool{}}
+		rooms[hostOf(n)] = drain.Capacity{Memory: 8 << 30, FreeMemory: 1 << 30, CPUs: 4, Pools: map[string]int64{"local": 1 << 30}, HostResources: map[string]bool{}}
 	}
 	long := strings.Repeat("n", 63)
 	for name, c := range map[string]struct {
 		tenant func(m *model, i *drain.Instance)
 		stays  []string // what the error says; none for a unit that leaves
 	}{
-		"memory that no host has":      {func(_ *model, i *drain.Instance) { i.Needs.Memory = math.MaxInt64 }, nil},
-		"processors without end":       {func(_ *model, i *drain.Instance) { i.Needs.CPUs = math.MaxInt32 }, nil},
-		"a root disk without end":      {func(_ *model, i *drain.Instance) { i.Needs.Pool, i.Needs.Disk = "local", math.MaxInt64 }, nil},
+		"memory that no host has":      {func(_ *model, i *drain.Instance) { i.Requirements.Memory = math.MaxInt64 }, nil},
+		"processors without end":       {func(_ *model, i *drain.Instance) { i.Requirements.CPUs = math.MaxInt32 }, nil},
+		"a root disk without end":      {func(_ *model, i *drain.Instance) { i.Requirements.Pool, i.Requirements.Disk = "local", math.MaxInt64 }, nil},
 		"the longest name":             {func(_ *model, i *drain.Instance) { i.Name = long }, nil},
 		"a name like a flag":           {func(_ *model, i *drain.Instance) { i.Name = "--force" }, nil},
 		"another project":              {func(_ *model, i *drain.Instance) { i.Project = long }, nil},
 		"no identity":                  {func(_ *model, i *drain.Instance) { i.ID = "" }, nil},
-		"stopped, though it is to run": {func(_ *model, i *drain.Instance) { i.Running, i.Wanted = false, true }, nil},
+		"stopped, though it is to run": {func(_ *model, i *drain.Instance) { i.Running, i.ShouldRun = false, true }, nil},
 		"300 instances": {func(m *model, _ *drain.Instance) {
 			for n := range 300 {
 				m.inside().Add(fmt.Sprintf("many%d", n), hostOf(1), n%2 == 0)
 			}
 		}, nil},
 		"a device that another member has": {func(m *model, i *drain.Instance) {
-			i.Uses = []drain.Use{{Device: "nic eth0", Wants: "bridge br0"}}
-			m.inside().Room[hostOf(2)].Has["bridge br0"] = true
+			i.HostDevices = []drain.HostDevice{{Device: "nic eth0", Resource: "bridge br0"}}
+			m.inside().Capacity[hostOf(2)].HostResources["bridge br0"] = true
 		}, nil},
-		"a device of this host": {func(_ *model, i *drain.Instance) { i.Ties = []string{"unix-char kmsg"} }, []string{"instance tenant is tied to this member by unix-char kmsg", "lxc move NAME --target MEMBER", "juju remove-unit --force lxd-cluster/1"}},
+		"a device of this host": {func(_ *model, i *drain.Instance) { i.LocalDevices = []string{"unix-char kmsg"} }, []string{"instance tenant is tied to this member by unix-char kmsg", "lxc move NAME --target MEMBER", "juju remove-unit --force lxd-cluster/1"}},
 		"a thousand devices": {func(_ *model, i *drain.Instance) {
 			for n := range 1000 {
-				i.Ties = append(i.Ties, fmt.Sprintf("unix-char %s%d", long, n))
+				i.LocalDevices = append(i.LocalDevices, fmt.Sprintf("unix-char %s%d", long, n))
 			}
 		}, []string{"instance tenant is tied", "juju remove-unit --force lxd-cluster/1"}},
 		"ephemeral": {func(_ *model, i *drain.Instance) { i.Ephemeral = true }, []string{"instance tenant is ephemeral", "juju remove-unit --force lxd-cluster/1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := formed(t, 3)
-			m.inside().Room = rooms
+			m.inside().Capacity = rooms
 			for _, room := range rooms {
-				clear(room.Has)
+				clear(room.HostResources)
 			}
 			c.tenant(m, m.inside().Add("tenant", hostOf(1), true))
 			instances, began := len(m.inside().Instance), time.Now()
@@ -80,7 +80,7 @@ func TestNoTenantKeepsAUnitFromLeaving(t *testing.T) {
 func TestNoTenantKeepsAMachineFromJoining(t *testing.T) {
 	m := formed(t, 2)
 	tenant := m.inside().Add(strings.Repeat("n", 63), hostOf(0), true)
-	tenant.Needs.Memory, tenant.Needs.CPUs, tenant.Ties, tenant.Ephemeral = math.MaxInt64, math.MaxInt32, []string{"disk /"}, true
+	tenant.Requirements.Memory, tenant.Requirements.CPUs, tenant.LocalDevices, tenant.Ephemeral = math.MaxInt64, math.MaxInt32, []string{"disk /"}, true
 	third := m.add(2)
 	m.settle(6)
 	require.True(t, m.lxds[third].local.Clustered, m.juju.Units[third].Message)

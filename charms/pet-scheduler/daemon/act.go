@@ -46,8 +46,8 @@ func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
 	w := &acting{Daemon: d, store: a, busy: map[string]context.CancelCauseFunc{}, waits: map[string]time.Duration{}}
 	defer w.working.Wait()
 	d.prepare()
-	if d.lanes == nil {
-		d.lanes = drain.NewLanes(drain.AtOnce, drain.Apart)
+	if d.limiter == nil {
+		d.limiter = drain.NewMoveLimiter(drain.DefaultMaxMoves, drain.DefaultStartSpacing)
 	}
 	var err error
 	if w.alerts, err = a.Alerts(ctx); err != nil && ctx.Err() == nil {

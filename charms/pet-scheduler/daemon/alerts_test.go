@@ -44,9 +44,9 @@ func TestAlertsAreShown(t *testing.T) {
 	u := newUnits(t, 2)
 	ref := func(name string) drain.Ref { return drain.Ref{Project: "default", Name: name} }
 	u.lxd.mu.Lock()
-	u.lxd.inner.Find(ref("c1")).Ties = []string{"gpu gpu0"}
-	u.lxd.inner.Find(ref("c2")).Ties = []string{"gpu gpu0"}
-	u.lxd.inner.Find(ref("c3")).Ties = []string{"gpu gpu0"}
+	u.lxd.inner.Find(ref("c1")).LocalDevices = []string{"gpu gpu0"}
+	u.lxd.inner.Find(ref("c2")).LocalDevices = []string{"gpu gpu0"}
+	u.lxd.inner.Find(ref("c3")).LocalDevices = []string{"gpu gpu0"}
 	u.lxd.mu.Unlock()
 	u.configure(func(c *control.Config) {
 		c.Pets = fmt.Sprintf("pets:\n- {name: big, member: m1, windows: [%q]}\n", open())
@@ -60,7 +60,7 @@ func TestAlertsAreShown(t *testing.T) {
 
 	u.lxd.mu.Lock()
 	for _, name := range []string{"c1", "c2", "c3"} {
-		u.lxd.inner.Find(ref(name)).Ties = nil
+		u.lxd.inner.Find(ref(name)).LocalDevices = nil
 	}
 	u.lxd.mu.Unlock()
 	for n := range u.dirs {

@@ -170,7 +170,7 @@ func TestCalendar(t *testing.T) {
 // the window, it runs on and is named, and all come back.
 func TestOneInstanceKeepsNoOthersInAWindow(t *testing.T) {
 	u := newUnits(t, 1)
-	u.lxd.inner.Find(drain.Ref{Project: "default", Name: "c2"}).Ties = []string{"gpu gpu0"}
+	u.lxd.inner.Find(drain.Ref{Project: "default", Name: "c2"}).LocalDevices = []string{"gpu gpu0"}
 	before := u.places()
 	u.configure(func(c *control.Config) {
 		c.Pets = fmt.Sprintf("pets:\n- name: big\n  member: m1\n  windows: [%q]\n", soon())
@@ -248,9 +248,9 @@ func TestPast(t *testing.T) {
 func TestImmovable(t *testing.T) {
 	u := newUnits(t, 1)
 	on := func(name string) *drain.Instance { return u.lxd.inner.Find(drain.Ref{Project: "default", Name: name}) }
-	on("c1").Ties = []string{"gpu gpu0"}
+	on("c1").LocalDevices = []string{"gpu gpu0"}
 	on("c2").Architecture = "s390x"
-	on("other").Ties = []string{"gpu gpu0"} // is elsewhere
+	on("other").LocalDevices = []string{"gpu gpu0"} // is elsewhere
 	before := u.places()
 	order := func(pet, what string) store.Run {
 		u.configure(func(c *control.Config) {

@@ -39,15 +39,15 @@ type Daemon struct {
 	// LXD, when it has been made: there tests kill the daemon.
 	After func(step string)
 
-	unit  string
-	notes *lograte.Limiter // writes to Log
-	now   func() time.Time // the machine's clock; nil is time.Now
-	herds herds
-	lanes *drain.Lanes  // for all pets together; nil gives the usual ones
-	pokes chan struct{} // somebody changed what the acting unit decides on
-	node  atomic.Pointer[member]
-	store atomic.Pointer[store.Store] // nil as long as it is not open
-	shown atomic.Pointer[[]string]    // the store's certificates that are in force, by fingerprint
+	unit    string
+	notes   *lograte.Limiter // writes to Log
+	now     func() time.Time // the machine's clock; nil is time.Now
+	herds   herds
+	limiter *drain.MoveLimiter // for all pets together; nil gives the usual ones
+	pokes   chan struct{}      // somebody changed what the acting unit decides on
+	node    atomic.Pointer[member]
+	store   atomic.Pointer[store.Store] // nil as long as it is not open
+	shown   atomic.Pointer[[]string]    // the store's certificates that are in force, by fingerprint
 }
 
 // member is this unit's node.

@@ -53,8 +53,8 @@ func (l lxd) Instances(ctx context.Context) (i []drain.Instance, err error) {
 	return i, err
 }
 
-func (l lxd) Rooms(ctx context.Context, instances []drain.Instance) (r map[string]drain.Room, err error) {
-	err = l.do(func() error { r, err = l.inner.Rooms(ctx, instances); return err })
+func (l lxd) Capacities(ctx context.Context, instances []drain.Instance) (r map[string]drain.Capacity, err error) {
+	err = l.do(func() error { r, err = l.inner.Capacities(ctx, instances); return err })
 	return r, err
 }
 
@@ -72,8 +72,8 @@ func (l lxd) Write(ctx context.Context, member string, before, after *drain.Reco
 	return l.do(func() error { return l.inner.Write(ctx, member, before, after) })
 }
 
-func (l lxd) Settle(ctx context.Context, member string) error {
-	return l.do(func() error { return l.inner.Settle(ctx, member) })
+func (l lxd) WaitIdle(ctx context.Context, member string) error {
+	return l.do(func() error { return l.inner.WaitIdle(ctx, member) })
 }
 
 func (l lxd) Evacuate(ctx context.Context, member string, progress func(string)) error {
@@ -84,20 +84,20 @@ func (l lxd) Restore(ctx context.Context, member string, progress func(string)) 
 	return l.do(func() error { return l.inner.Restore(ctx, member, progress) })
 }
 
-func (l lxd) Reopen(ctx context.Context, member string) error {
-	return l.do(func() error { return l.inner.Reopen(ctx, member) })
+func (l lxd) RestoreWithoutInstances(ctx context.Context, member string) error {
+	return l.do(func() error { return l.inner.RestoreWithoutInstances(ctx, member) })
 }
 
-func (l lxd) Reach(ctx context.Context, from, to string) error {
-	return l.do(func() error { return l.inner.Reach(ctx, from, to) })
+func (l lxd) WaitReachable(ctx context.Context, from, to string) error {
+	return l.do(func() error { return l.inner.WaitReachable(ctx, from, to) })
 }
 
 func (l lxd) SetGroup(ctx context.Context, ref drain.Ref, group string) error {
 	return l.do(func() error { return l.inner.SetGroup(ctx, ref, group) })
 }
 
-func (l lxd) SetCloudInit(ctx context.Context, ref drain.Ref, id string) error {
-	return l.do(func() error { return l.inner.SetCloudInit(ctx, ref, id) })
+func (l lxd) SetCloudInitID(ctx context.Context, ref drain.Ref, id string) error {
+	return l.do(func() error { return l.inner.SetCloudInitID(ctx, ref, id) })
 }
 
 func (l lxd) Rename(ctx context.Context, ref drain.Ref, name string) error {
@@ -113,8 +113,8 @@ func (l lxd) Backups(ctx context.Context, instances []drain.Instance) (n map[dra
 	return n, err
 }
 
-func (l lxd) AsksForVoters(ctx context.Context) (asks bool, err error) {
-	err = l.do(func() error { asks, err = l.inner.AsksForVoters(ctx); return err })
+func (l lxd) ChecksVoters(ctx context.Context) (asks bool, err error) {
+	err = l.do(func() error { asks, err = l.inner.ChecksVoters(ctx); return err })
 	return asks, err
 }
 
@@ -130,8 +130,8 @@ func (l lxd) Stop(ctx context.Context, ref drain.Ref) error {
 	return l.do(func() error { return l.inner.Stop(ctx, ref) })
 }
 
-func (l lxd) Landed(ctx context.Context, ref drain.Ref) (member string, err error) {
-	err = l.do(func() error { member, err = l.inner.Landed(ctx, ref); return err })
+func (l lxd) WaitMoved(ctx context.Context, ref drain.Ref) (member string, err error) {
+	err = l.do(func() error { member, err = l.inner.WaitMoved(ctx, ref); return err })
 	return member, err
 }
 
@@ -200,8 +200,8 @@ func (u *units) start(n int) {
 	done := make(chan error, 1)
 	go func() {
 		d := Daemon{
-			Dir:   u.dirs[n],
-			lanes: drain.NewLanes(drain.AtOnce, 0),
+			Dir:     u.dirs[n],
+			limiter: drain.NewMoveLimiter(drain.DefaultMaxMoves, 0),
 			Connect: func(context.Context, control.Config, string, func() error) (Cluster, error) {
 				if n := u.asked.Add(1); u.away.Load() {
 					return nil, fmt.Errorf("cannot reach LXD: read 10.0.0.1:%d: connection reset", 40000+n)
@@ -451,7 +451,7 @@ func TestDeathAtEachCall(t *testing.T) {
 		cluster.died = die
 		d := Daemon{
 			unit:    unit,
-			lanes:   drain.NewLanes(drain.AtOnce, 0),
+			limiter: drain.NewMoveLimiter(drain.DefaultMaxMoves, 0),
 			Connect: func(context.Context, control.Config, string, func() error) (Cluster, error) { return cluster, nil },
 			Log:     func(string, ...any) {},
 		}
@@ -484,10 +484,10 @@ func TestDeathAtEachCall(t *testing.T) {
 				lead("pet-scheduler/0", cluster, ended(id+"-before"))
 			}
 			require.NoError(t, s.AddOrder(ctx, store.Order{ID: id, Pet: "m1", Kind: kind}))
-			cluster.inner.Life = calls
+			cluster.inner.CallsLeft = calls
 			lead("pet-scheduler/0", cluster, ended(id))
-			died := cluster.inner.Life == 0
-			cluster.inner.Life = -1
+			died := cluster.inner.CallsLeft == 0
+			cluster.inner.CallsLeft = -1
 			lead("pet-scheduler/1", cluster, ended(id))
 
 			run, _, err := s.Run(ctx, id)

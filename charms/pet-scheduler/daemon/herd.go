@@ -253,7 +253,7 @@ func (h *herd) factsOf(pet *calendar.Pet, view drain.View, p past, r rules, now 
 		f.Window = schedule.Window{Return: span.Return.In(pet.Zone), Start: span.Start.In(pet.Zone), End: span.End.In(pet.Zone)}
 	}
 	f.State = stateOf(view, pet, p, f.Window.Start)
-	for _, kept := range view.Kept(pet.Member) {
+	for _, kept := range view.KeptRunning(pet.Member) {
 		f.Kept = append(f.Kept, kept.String())
 	}
 	member, _ := view.Member(pet.Member)
@@ -398,5 +398,5 @@ func (d *Daemon) look(ctx context.Context, config control.Config) (drain.View, e
 	if err != nil {
 		return drain.View{}, err
 	}
-	return drain.Look(ctx, cluster, cluster)
+	return drain.Observe(ctx, cluster, cluster)
 }

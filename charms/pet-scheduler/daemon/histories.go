@@ -65,7 +65,7 @@ func apart(earlier []store.Run) time.Duration {
 		if run.State != store.Done {
 			continue
 		}
-		if by := drain.ApartBy(run.Ended.Sub(run.Started), run.Moved); by > 0 {
+		if by := drain.EstimateSpacing(run.Ended.Sub(run.Started), run.Moved); by > 0 {
 			all = append(all, by)
 		}
 	}

@@ -18,14 +18,14 @@ func (d *Daemon) begin(ctx context.Context, a *store.Actor, run store.Run, force
 	var view drain.View
 	cluster, err := d.cluster(ctx, a, run, h)
 	if err == nil {
-		view, err = drain.Survey(ctx, cluster, cluster, run.Where())
+		view, err = drain.ObserveWithCapacity(ctx, cluster, cluster, run.Where())
 	}
 	switch {
 	case err == nil:
 		plan := planOf(view, run, force)
 		run.Steps = stepsOf(plan, view, run)
 		run.Instances = instances(view, run.Where())
-		err = plan.Possible(others(run))
+		err = plan.Startable(others(run))
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		err = fmt.Errorf("cannot %s %s in time: %w", run.Kind, run.Pet, err)
 	default:
@@ -73,12 +73,12 @@ func (d *Daemon) carryOn(ctx context.Context, a *store.Actor, run store.Run) err
 // stays open for whoever acts next. The context bounds the run.
 func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, force bool, cluster Cluster) error {
 	watched := &watched{Cluster: cluster, actor: a, run: run, did: d.did}
-	drainer := drain.Drainer{Cluster: watched, Journal: watched, By: d.unit, Before: run.Due, Progress: d.Log, Lanes: d.lanes, Insist: !run.Calendar, Others: others(run)}
+	drainer := drain.Drainer{Cluster: watched, Journal: watched, By: d.unit, Deadline: run.Due, Progress: d.Log, Limiter: d.limiter, RetryNow: !run.Calendar, Partial: others(run)}
 	if !run.Window.IsZero() {
-		drainer.Before = run.Window
+		drainer.Deadline = run.Window
 	}
 	if earlier, err := a.History(ctx, run.Pet, earlierRuns); err == nil { // without it they set out as on a new unit
-		drainer.Apart = apart(earlier)
+		drainer.StartSpacing = apart(earlier)
 	}
 	var report drain.Report
 	var err error
@@ -155,7 +155,7 @@ func planOf(view drain.View, run store.Run, force bool) drain.Plan {
 
 // stepsOf are the instances that a plan does something to.
 func stepsOf(plan drain.Plan, view drain.View, run store.Run) []store.Step {
-	if plan.Done || plan.Possible(others(run)) != nil {
+	if plan.Done || plan.Startable(others(run)) != nil {
 		return nil
 	}
 	var steps []store.Step

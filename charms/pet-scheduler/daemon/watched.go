@@ -21,7 +21,7 @@ type herded struct {
 func (c herded) Members(ctx context.Context) ([]drain.Member, error) {
 	all, err := c.Cluster.Members(ctx)
 	for n := range all {
-		all[n].Until = c.until[all[n].Name]
+		all[n].EmptyBy = c.until[all[n].Name]
 	}
 	return all, err
 }
@@ -133,11 +133,11 @@ func (w *watched) Restore(ctx context.Context, member string, progress func(stri
 }
 
 // Reopen implements drain.Cluster.
-func (w *watched) Reopen(ctx context.Context, member string) error {
+func (w *watched) RestoreWithoutInstances(ctx context.Context, member string) error {
 	if err := w.started(ctx, drain.Ref{}); err != nil {
 		return err
 	}
-	return w.change(w.Cluster.Reopen(ctx, member), "reopen")
+	return w.change(w.Cluster.RestoreWithoutInstances(ctx, member), "reopen")
 }
 
 // SetOrigin implements drain.Cluster.
@@ -157,11 +157,11 @@ func (w *watched) SetGroup(ctx context.Context, ref drain.Ref, group string) err
 }
 
 // SetCloudInit implements drain.Cluster.
-func (w *watched) SetCloudInit(ctx context.Context, ref drain.Ref, id string) error {
+func (w *watched) SetCloudInitID(ctx context.Context, ref drain.Ref, id string) error {
 	if err := w.actor.Check(); err != nil {
 		return err
 	}
-	return w.change(w.Cluster.SetCloudInit(ctx, ref, id), "cloud-init %s", ref.Name)
+	return w.change(w.Cluster.SetCloudInitID(ctx, ref, id), "cloud-init %s", ref.Name)
 }
 
 // Rename implements drain.Cluster.

@@ -88,7 +88,7 @@ func Reach(ctx context.Context, dir, member string, offer lxdhttps.Offer, may fu
 	if err != nil {
 		return nil, err
 	}
-	return cluster{drainlxd.Cluster{Server: near(member), Near: near}}, nil
+	return cluster{drainlxd.Cluster{Server: near(member), MemberClient: near}}, nil
 }
 
 type cluster struct{ drainlxd.Cluster }
@@ -395,7 +395,7 @@ func act(ctx context.Context, facts Facts, world World, call charm.Call, kind st
 		return nil, err
 	}
 	if call.Bool("dry-run") {
-		view, err := drain.Survey(ctx, facts.LXD, facts.LXD, pet)
+		view, err := drain.ObserveWithCapacity(ctx, facts.LXD, facts.LXD, pet)
 		if err != nil {
 			return nil, err
 		}
@@ -403,7 +403,7 @@ func act(ctx context.Context, facts Facts, world World, call charm.Call, kind st
 		return map[string]string{"member": pet, "plan": p.String()}, p.Err()
 	}
 	start := time.Now()
-	d := drain.Drainer{Cluster: facts.LXD, Journal: facts.LXD, By: facts.Unit, Progress: call.Progress, Insist: true, Lanes: drain.NewLanes(drain.AtOnce, drain.Apart)}
+	d := drain.Drainer{Cluster: facts.LXD, Journal: facts.LXD, By: facts.Unit, Progress: call.Progress, RetryNow: true, Limiter: drain.NewMoveLimiter(drain.DefaultMaxMoves, drain.DefaultStartSpacing)}
 	report, err := apply(ctx, d, pet)
 	results := map[string]string{"member": pet}
 	if report.Plan.Refusal == "" {

@@ -136,7 +136,7 @@ func TestStatus(t *testing.T) {
 func TestActions(t *testing.T) {
 	s := related(t)
 	s.lxd.Add("c1", "m1", true)
-	s.lxd.Add("c2", "m1", true).Ties = []string{"gpu gpu0"}
+	s.lxd.Add("c2", "m1", true).LocalDevices = []string{"gpu gpu0"}
 
 	said := s.action("drain", map[string]any{"dry-run": true, "force": true})
 	require.Empty(t, said.Failure)
@@ -206,9 +206,9 @@ func TestActionsSayWhatIsWrong(t *testing.T) {
 func TestAKilledDrainShowsInTheStatus(t *testing.T) {
 	s := related(t)
 	s.lxd.Add("c1", "m1", true)
-	s.lxd.Life = 16 // the evacuation is the last that is asked for
+	s.lxd.CallsLeft = 16 // the evacuation is the last that is asked for
 	require.NotEmpty(t, s.action("drain", nil).Failure)
-	s.lxd.Life = -1
+	s.lxd.CallsLeft = -1
 	require.Equal(t, drain.Evacuated, s.lxd.Status("m1"))
 	require.Equal(t, "active: 3 members, pets drained: m1 (draining)", s.hook())
 	require.Empty(t, s.action("undrain", nil).Failure)

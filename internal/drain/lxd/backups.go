@@ -25,7 +25,7 @@ func (c Cluster) Backups(ctx context.Context, instances []drain.Instance) (map[d
 
 // backups counts the backups of an instance.
 func (c Cluster) backups(i drain.Ref) int {
-	answer, _, err := c.Server.RawQuery(http.MethodGet, address(i, "backups").String(), nil, "")
+	answer, _, err := c.Server.RawQuery(http.MethodGet, instanceURL(i, "backups").String(), nil, "")
 	if err != nil {
 		return 0
 	}

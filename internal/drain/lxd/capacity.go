@@ -18,12 +18,12 @@ import (
 
 // needs reads what an instance may use. A limit in per cent of the member is none: it fits
 // everywhere.
-func needs(i api.Instance) drain.Needs {
-	var n drain.Needs
+func requirementsOf(i api.Instance) drain.Requirements {
+	var n drain.Requirements
 	if memory, err := units.ParseByteSizeString(i.ExpandedConfig["limits.memory"]); err == nil {
 		n.Memory = max(0, memory)
 	}
-	n.CPUs = processors(i.ExpandedConfig["limits.cpu"])
+	n.CPUs = cpuCount(i.ExpandedConfig["limits.cpu"])
 	for _, d := range i.ExpandedDevices {
 		if d["type"] != "disk" || d["path"] != "/" {
 			continue
@@ -38,7 +38,7 @@ func needs(i api.Instance) drain.Needs {
 
 // processors reads limits.cpu: a number, or a set such as "0-3,7", of which a member has to
 // have the highest.
-func processors(limit string) int {
+func cpuCount(limit string) int {
 	if n, err := strconv.Atoi(limit); err == nil {
 		return max(0, n)
 	}
@@ -65,16 +65,16 @@ func (c Cluster) Processors(_ context.Context, member string) int {
 }
 
 // Rooms implements drain.Cluster. A member that cannot be asked has a room that is not known.
-func (c Cluster) Rooms(_ context.Context, instances []drain.Instance) (map[string]drain.Room, error) {
+func (c Cluster) Capacities(_ context.Context, instances []drain.Instance) (map[string]drain.Capacity, error) {
 	resources, uses, sized := false, false, map[string]bool{}
 	for _, i := range instances {
-		resources = resources || i.Needs.Memory > 0 || i.Needs.CPUs > 0
-		for _, use := range i.Uses {
+		resources = resources || i.Requirements.Memory > 0 || i.Requirements.CPUs > 0
+		for _, use := range i.HostDevices {
 			uses = true
-			resources = resources || strings.HasPrefix(use.Wants, "gpu ")
+			resources = resources || strings.HasPrefix(use.Resource, "gpu ")
 		}
-		if i.Needs.Disk > 0 {
-			sized[i.Needs.Pool] = true
+		if i.Requirements.Disk > 0 {
+			sized[i.Requirements.Pool] = true
 		}
 	}
 	if len(instances) == 0 {
@@ -88,9 +88,9 @@ func (c Cluster) Rooms(_ context.Context, instances []drain.Instance) (map[strin
 	if err != nil {
 		return nil, fmt.Errorf("cannot list LXD's storage pools: %w", err)
 	}
-	rooms := map[string]drain.Room{}
+	rooms := map[string]drain.Capacity{}
 	for _, m := range members {
-		rooms[m.ServerName] = drain.Room{Pools: poolsOf(m.ServerName, pools), Bars: map[string]bool{}}
+		rooms[m.ServerName] = drain.Capacity{Pools: poolsOf(m.ServerName, pools), DeniedProjects: map[string]bool{}}
 	}
 	for _, project := range projectsOf(instances) {
 		there, _, err := c.Server.GetProject(project)
@@ -98,7 +98,7 @@ func (c Cluster) Rooms(_ context.Context, instances []drain.Instance) (map[strin
 			return nil, fmt.Errorf("cannot ask LXD for project %s: %w", project, err)
 		}
 		for _, m := range members {
-			rooms[m.ServerName].Bars[project] = bars(there.Config, m.Groups)
+			rooms[m.ServerName].DeniedProjects[project] = denies(there.Config, m.Groups)
 		}
 	}
 	mindsParents, interfaces := false, interfacesOf(instances)
@@ -107,7 +107,7 @@ func (c Cluster) Rooms(_ context.Context, instances []drain.Instance) (map[strin
 		if err != nil {
 			return nil, fmt.Errorf("cannot ask LXD what it is: %w", err)
 		}
-		mindsParents = !slices.Contains(shutsDown, lxd.Environment.ServerVersion)
+		mindsParents = !slices.Contains(shutDownVersions, lxd.Environment.ServerVersion)
 	}
 	var mu sync.Mutex
 	var asking sync.WaitGroup
@@ -134,10 +134,10 @@ func (c Cluster) Rooms(_ context.Context, instances []drain.Instance) (map[strin
 			room := rooms[m.ServerName]
 			if has != nil {
 				room.Memory, room.CPUs = int64(has.Memory.Total), int(has.CPU.Total)
-				room.Free = room.Memory - int64(min(has.Memory.Total, has.Memory.Used))
+				room.FreeMemory = room.Memory - int64(min(has.Memory.Total, has.Memory.Used))
 			}
 			if uses && unknown == nil {
-				room.Has, room.Managed = hasOf(networks, has, mindsParents)
+				room.HostResources, room.ManagedResources = hostResourcesOf(networks, has, mindsParents)
 			}
 			for pool, n := range free {
 				if _, there := room.Pools[pool]; there {
@@ -165,7 +165,7 @@ func projectsOf(instances []drain.Instance) []string {
 
 // bars reports whether the options of a project keep its instances from a member in those cluster
 // groups: LXD refuses to move one there (AllowClusterMember, lxd 6.6, lxd/project/limits).
-func bars(project map[string]string, groups []string) bool {
+func denies(project map[string]string, groups []string) bool {
 	allowed := shared.SplitNTrimSpace(project["restricted.cluster.groups"], ",", -1, true)
 	return shared.IsTrue(project["restricted"]) && len(allowed) > 0 &&
 		!slices.ContainsFunc(groups, func(group string) bool { return slices.Contains(allowed, group) })

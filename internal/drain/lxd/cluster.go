@@ -28,7 +28,7 @@ import (
 type Cluster struct {
 	Server lxdclient.InstanceServer
 	// Near gives a client that asks that member itself; nil leaves it to Server.
-	Near func(member string) lxdclient.InstanceServer
+	MemberClient func(member string) lxdclient.InstanceServer
 }
 
 var (
@@ -37,9 +37,9 @@ var (
 )
 
 // at is the cluster asked at that member, if there is a way to.
-func (c Cluster) at(member string) Cluster {
-	if c.Near != nil {
-		c.Server = c.Near(member)
+func (c Cluster) onMember(member string) Cluster {
+	if c.MemberClient != nil {
+		c.Server = c.MemberClient(member)
 	}
 	return c
 }
@@ -57,26 +57,26 @@ func (c Cluster) Members(context.Context) ([]drain.Member, error) {
 func MembersOf(all []api.ClusterMember) []drain.Member {
 	members := make([]drain.Member, len(all))
 	for n, m := range all {
-		members[n] = member(m)
+		members[n] = memberOf(m)
 	}
 	return members
 }
 
-func member(m api.ClusterMember) drain.Member {
+func memberOf(m api.ClusterMember) drain.Member {
 	return drain.Member{
-		Name:      m.ServerName,
-		Status:    drain.MemberStatus(m.Status),
-		Runs:      runs(m.Architecture),
-		Scheduler: m.Config[scheduler],
-		Groups:    m.Groups,
-		Votes:     slices.Contains(m.Roles, "database") || slices.Contains(m.Roles, "database-leader"),
-		StandsBy:  slices.Contains(m.Roles, "database-standby"),
-		Controls:  slices.Contains(m.Roles, "control-plane"),
+		Name:          m.ServerName,
+		Status:        drain.MemberStatus(m.Status),
+		Architectures: architecturesOf(m.Architecture),
+		Scheduler:     m.Config[schedulerKey],
+		Groups:        m.Groups,
+		Voter:         slices.Contains(m.Roles, "database") || slices.Contains(m.Roles, "database-leader"),
+		Standby:       slices.Contains(m.Roles, "database-standby"),
+		ControlPlane:  slices.Contains(m.Roles, "control-plane"),
 	}
 }
 
 // runs lists the architectures that a machine of one runs.
-func runs(architecture string) []string {
+func architecturesOf(architecture string) []string {
 	all := []string{architecture}
 	id, err := osarch.ArchitectureId(architecture)
 	if err != nil {
@@ -108,16 +108,16 @@ func (c Cluster) Instances(context.Context) ([]drain.Instance, error) {
 	}
 	whole := map[string]bool{} // by volatile.uuid
 	for _, i := range all {
-		whole[i.Config[uuidKey]] = whole[i.Config[uuidKey]] || !halfMoved.MatchString(i.Name)
+		whole[i.Config[uuidKey]] = whole[i.Config[uuidKey]] || !temporaryName.MatchString(i.Name)
 	}
 	instances := make([]drain.Instance, 0, len(all))
 	for _, i := range all {
-		one := instance(i, remote)
-		if halfMoved.MatchString(i.Name) {
+		one := instanceOf(i, remote)
+		if temporaryName.MatchString(i.Name) {
 			if whole[i.Config[uuidKey]] && !one.Running {
 				continue // the half of a move that LXD has not finished
 			}
-			one.Half = one.ID != ""
+			one.HalfMoved = one.ID != ""
 		}
 		instances = append(instances, one)
 	}
@@ -129,39 +129,39 @@ const uuidKey = "volatile.uuid"
 
 // halfMoved is how LXD calls an instance that is still coming to a member: by a number up to 5.0.1,
 // by its UUID since (lxd/instance_post.go; seen with lxd 5.0.2).
-var halfMoved = regexp.MustCompile(`^lxd-move-of-([0-9]+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`)
+var temporaryName = regexp.MustCompile(`^lxd-move-of-([0-9]+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$`)
 
-func instance(i api.Instance, remotePools map[string]bool) drain.Instance {
+func instanceOf(i api.Instance, remotePools map[string]bool) drain.Instance {
 	evacuate := i.ExpandedConfig["cluster.evacuate"]
-	if member, was := sparedBy(i); member != "" {
+	if member, was := savedEvacuate(i); member != "" {
 		evacuate = was
 	}
 	auto := isAuto(evacuate)
-	tied, uses := devices(i.Type, i.ExpandedDevices, remotePools)
+	tied, uses := classifyDevices(i.Type, i.ExpandedDevices, remotePools)
 	return drain.Instance{
 		Ref:          drain.Ref{Project: i.Project, Name: i.Name},
 		ID:           i.Config[uuidKey],
 		Member:       i.Location,
-		Unseen:       i.StatusCode == api.Error && len(i.Config) == 0,
-		Running:      runsNow(i),
+		Unobserved:   i.StatusCode == api.Error && len(i.Config) == 0,
+		Running:      isRunning(i),
 		Frozen:       i.StatusCode == api.Frozen,
-		CloudInit:    i.Config[cloudInitKey],
+		CloudInitID:  i.Config[cloudInitKey],
 		Architecture: i.Architecture,
 		Group:        strings.TrimPrefix(i.Config[groupKey], "@"),
-		Needs:        needs(i),
+		Requirements: requirementsOf(i),
 		Ephemeral:    i.Ephemeral,
-		Live:         evacuate == "live-migrate" || auto && len(tied) == 0 && i.Type == "virtual-machine" && shared.IsTrue(i.ExpandedConfig["migration.stateful"]),
+		LiveMovable:  evacuate == "live-migrate" || auto && len(tied) == 0 && i.Type == "virtual-machine" && shared.IsTrue(i.ExpandedConfig["migration.stateful"]),
 		Evacuate:     evacuate,
-		Ties:         tied,
-		Uses:         uses,
+		LocalDevices: tied,
+		HostDevices:  uses,
 		Origin:       i.Config["volatile.evacuate.origin"],
-		Wanted:       i.Config["volatile.last_state.power"] == "RUNNING",
+		ShouldRun:    i.Config["volatile.last_state.power"] == "RUNNING",
 	}
 }
 
 // runsNow tells whether an instance runs, frozen ones included. LXD says "Error" for what
 // it cannot ask, as on a member that is Offline.
-func runsNow(i api.Instance) bool {
+func isRunning(i api.Instance) bool {
 	return i.StatusCode != api.Stopped && i.StatusCode != api.Error
 }
 
@@ -189,7 +189,7 @@ func (c Cluster) remotePools() (map[string]bool, error) {
 }
 
 // in gives a client for an instance's project.
-func (c Cluster) in(i drain.Ref) lxdclient.InstanceServer {
+func (c Cluster) project(i drain.Ref) lxdclient.InstanceServer {
 	if i.Project == "" {
 		return c.Server
 	}
@@ -200,9 +200,9 @@ func (c Cluster) in(i drain.Ref) lxdclient.InstanceServer {
 // once it is told of what happens there, for which it waits up to ten seconds: lxd 5.0.2,
 // lxd/cluster/connect.go. The one that is made here is about nothing. The connection for Start is
 // made too: made when it is needed, an instance would be down for as long.
-func (c Cluster) Reach(_ context.Context, from, to string) error {
-	c.at(to)
-	if _, _, err := c.at(from).Server.RawQuery(http.MethodGet, api.NewURL().Path("1.0").Target(to).String(), nil, ""); err != nil {
+func (c Cluster) WaitReachable(_ context.Context, from, to string) error {
+	c.onMember(to)
+	if _, _, err := c.onMember(from).Server.RawQuery(http.MethodGet, api.NewURL().Path("1.0").Target(to).String(), nil, ""); err != nil {
 		return fmt.Errorf("cannot reach LXD on %s from %s: %w", to, from, err)
 	}
 	return nil
@@ -212,7 +212,7 @@ func (c Cluster) Reach(_ context.Context, from, to string) error {
 // what the request leaves out, except for the description, which it would empty (lxd 5.0.2 to 6.9,
 // lxd/instance_patch.go).
 func (c Cluster) SetOrigin(_ context.Context, i drain.Ref, origin string) error {
-	return c.set(i, "volatile.evacuate.origin", origin)
+	return c.setConfig(i, "volatile.evacuate.origin", origin)
 }
 
 // groupKey is the instance option that says in which cluster group an instance was launched.
@@ -220,7 +220,7 @@ const groupKey = "volatile.cluster.group"
 
 // SetGroup implements drain.Cluster.
 func (c Cluster) SetGroup(_ context.Context, i drain.Ref, group string) error {
-	return c.set(i, groupKey, group)
+	return c.setConfig(i, groupKey, group)
 }
 
 // cloudInitKey is the instance option by which cloud-init tells a new instance from one that it has
@@ -229,29 +229,29 @@ func (c Cluster) SetGroup(_ context.Context, i drain.Ref, group string) error {
 const cloudInitKey = "volatile.cloud-init.instance-id"
 
 // SetCloudInit implements drain.Cluster.
-func (c Cluster) SetCloudInit(_ context.Context, i drain.Ref, id string) error {
-	return c.set(i, cloudInitKey, id)
+func (c Cluster) SetCloudInitID(_ context.Context, i drain.Ref, id string) error {
+	return c.setConfig(i, cloudInitKey, id)
 }
 
 // Freeze implements drain.Cluster.
 func (c Cluster) Freeze(ctx context.Context, i drain.Ref, member string) error {
-	c = c.at(member)
+	c = c.onMember(member)
 	err := c.power(ctx, i, api.InstanceStatePut{Action: "freeze", Timeout: -1})
 	if err == nil {
 		return nil
 	}
-	if there, _, lost := c.in(i).GetInstance(i.Name); lost == nil && there.StatusCode == api.Frozen {
+	if there, _, lost := c.project(i).GetInstance(i.Name); lost == nil && there.StatusCode == api.Frozen {
 		return nil
 	}
 	return fmt.Errorf("cannot freeze %s: %w", i, err)
 }
 
 // set sets one of an instance's own options; "" unsets it.
-func (c Cluster) set(i drain.Ref, key, value string) error {
-	there, _, err := c.in(i).GetInstance(i.Name)
+func (c Cluster) setConfig(i drain.Ref, key, value string) error {
+	there, _, err := c.project(i).GetInstance(i.Name)
 	if err == nil {
 		patch := map[string]any{"config": map[string]string{key: value}, "description": there.Description}
-		_, _, err = c.Server.RawQuery(http.MethodPatch, address(i).String(), patch, "")
+		_, _, err = c.Server.RawQuery(http.MethodPatch, instanceURL(i).String(), patch, "")
 	}
 	if err != nil {
 		return fmt.Errorf("cannot set %s of %s to %q: %w", key, i, value, err)
@@ -261,12 +261,12 @@ func (c Cluster) set(i drain.Ref, key, value string) error {
 
 // Start implements drain.Cluster.
 func (c Cluster) Start(ctx context.Context, i drain.Ref, member string) error {
-	c = c.at(member)
+	c = c.onMember(member)
 	err := c.power(ctx, i, api.InstanceStatePut{Action: "start", Timeout: -1})
 	if err == nil {
 		return nil
 	}
-	if there, _, lost := c.in(i).GetInstance(i.Name); lost == nil && runsNow(*there) {
+	if there, _, lost := c.project(i).GetInstance(i.Name); lost == nil && isRunning(*there) {
 		return nil
 	}
 	return fmt.Errorf("cannot start %s: %w", i, err)
@@ -274,11 +274,11 @@ func (c Cluster) Start(ctx context.Context, i drain.Ref, member string) error {
 
 // defaultShutdown is how many seconds LXD gives an instance that does not say how long it
 // takes to shut down (boot.host_shutdown_timeout).
-const defaultShutdown = 30
+const defaultShutdownSeconds = 30
 
 // longestShutdown is how many seconds an instance has for it at most, whatever it says: its owner
 // writes that option, and would keep a member from being emptied by it.
-const longestShutdown = 3600
+const maxShutdownSeconds = 3600
 
 // Stop implements drain.Cluster. Only what had its time to shut down is stopped by force. With one
 // of forty LXD 5.0 gives up at once ("shutting down the container failed") although it is on its
@@ -290,19 +290,19 @@ func (c Cluster) Stop(ctx context.Context, i drain.Ref) error {
 
 // stop is Stop of an instance that has been shutting down since then.
 func (c Cluster) stop(ctx context.Context, i drain.Ref, began time.Time) error {
-	for pause := settle / 10; ; pause = min(2*pause, settle) {
-		there, _, err := c.in(i).GetInstance(i.Name)
+	for pause := pollInterval / 10; ; pause = min(2*pause, pollInterval) {
+		there, _, err := c.project(i).GetInstance(i.Name)
 		if err != nil {
 			return fmt.Errorf("cannot stop %s: %w", i, err)
 		}
-		if !runsNow(*there) {
+		if !isRunning(*there) {
 			return nil
 		}
 		timeout, err := strconv.Atoi(there.ExpandedConfig["boot.host_shutdown_timeout"])
 		if err != nil {
-			timeout = defaultShutdown
+			timeout = defaultShutdownSeconds
 		}
-		timeout = min(timeout, longestShutdown)
+		timeout = min(timeout, maxShutdownSeconds)
 		put := api.InstanceStatePut{Action: "stop", Timeout: -1, Force: true}
 		if left := timeout - int(time.Since(began)/time.Second); left > 0 {
 			put = api.InstanceStatePut{Action: "stop", Timeout: left}
@@ -323,13 +323,13 @@ func (c Cluster) stop(ctx context.Context, i drain.Ref, began time.Time) error {
 }
 
 func (c Cluster) power(ctx context.Context, i drain.Ref, put api.InstanceStatePut) error {
-	return c.operate(ctx, http.MethodPut, address(i, "state"), put)
+	return c.operate(ctx, http.MethodPut, instanceURL(i, "state"), put)
 }
 
 // Move implements drain.Cluster.
 func (c Cluster) Move(ctx context.Context, i drain.Ref, member string, live bool) error {
 	post := api.InstancePost{Name: i.Name, Migration: true, Live: live}
-	if err := c.operate(ctx, http.MethodPost, address(i).Target(member), post); err != nil {
+	if err := c.operate(ctx, http.MethodPost, instanceURL(i).Target(member), post); err != nil {
 		return fmt.Errorf("cannot move %s to %s: %w", i, member, err)
 	}
 	return nil
@@ -339,16 +339,16 @@ func (c Cluster) Move(ctx context.Context, i drain.Ref, member string, live bool
 func (c Cluster) Rename(ctx context.Context, i drain.Ref, name string) error {
 	fail := func(err error) error { return fmt.Errorf("cannot rename %s to %s: %w", i, name, err) }
 	// LXD names the instance that it moves by the name that it had.
-	if err := c.settled(ctx, drain.Ref{Project: i.Project, Name: name}); err != nil {
+	if err := c.waitNotMoving(ctx, drain.Ref{Project: i.Project, Name: name}); err != nil {
 		return fail(err)
 	}
-	if _, _, err := c.in(i).GetInstance(i.Name); err != nil {
+	if _, _, err := c.project(i).GetInstance(i.Name); err != nil {
 		if api.StatusErrorCheck(err, http.StatusNotFound) {
 			return nil
 		}
 		return fail(err)
 	}
-	if err := c.operate(ctx, http.MethodPost, address(i), api.InstancePost{Name: name}); err != nil {
+	if err := c.operate(ctx, http.MethodPost, instanceURL(i), api.InstancePost{Name: name}); err != nil {
 		return fail(err)
 	}
 	return nil
@@ -357,33 +357,33 @@ func (c Cluster) Rename(ctx context.Context, i drain.Ref, name string) error {
 // shutsDown are the versions of LXD that have a running instance shut down when it is to be moved,
 // give it defaultShutdown for that, and start it where it was moved to (lxd 5.0.2,
 // lxd/instance_post.go). From 5.0.3 on LXD kills it instead.
-var shutsDown = []string{"5.0.0", "5.0.1", "5.0.2"}
+var shutDownVersions = []string{"5.0.0", "5.0.1", "5.0.2"}
 
 // Relocate implements drain.Cluster. What LXD needs for the move it has ready by the time that the
 // instance has stopped, and two operations less to keep book of.
 func (c Cluster) Relocate(ctx context.Context, i drain.Ref, member string) (time.Duration, error) {
-	there, _, err := c.in(i).GetInstance(i.Name)
+	there, _, err := c.project(i).GetInstance(i.Name)
 	if err != nil {
 		return 0, fmt.Errorf("cannot move %s to %s: %w", i, member, err)
 	}
-	if timeout := there.ExpandedConfig["boot.host_shutdown_timeout"]; !runsNow(*there) || timeout != "" && timeout != strconv.Itoa(defaultShutdown) {
-		return 0, drain.ErrInSteps
+	if timeout := there.ExpandedConfig["boot.host_shutdown_timeout"]; !isRunning(*there) || timeout != "" && timeout != strconv.Itoa(defaultShutdownSeconds) {
+		return 0, drain.ErrNotRelocatable
 	}
 	if c.hasCloudInit(i) {
-		return 0, drain.ErrInSteps
+		return 0, drain.ErrNotRelocatable
 	}
 	server, _, err := c.Server.UseTarget(there.Location).GetServer()
 	if err != nil {
 		return 0, fmt.Errorf("cannot ask LXD on %s what it is: %w", there.Location, err)
 	}
-	if !slices.Contains(shutsDown, server.Environment.ServerVersion) {
-		return 0, drain.ErrInSteps
+	if !slices.Contains(shutDownVersions, server.Environment.ServerVersion) {
+		return 0, drain.ErrNotRelocatable
 	}
 	began := time.Now()
 	if err := c.Move(ctx, i, member, false); err != nil {
-		return 0, errors.Join(err, c.halted(ctx, i, there.Location, began))
+		return 0, errors.Join(err, c.ensureStopped(ctx, i, there.Location, began))
 	}
-	now, _, err := c.in(i).GetInstance(i.Name)
+	now, _, err := c.project(i).GetInstance(i.Name)
 	if err != nil {
 		return 0, nil // it is done all the same
 	}
@@ -395,7 +395,7 @@ func (c Cluster) Relocate(ctx context.Context, i drain.Ref, member string) (time
 // hasCloudInit reports whether cloud-init has set up a running instance, or whether that is not known.
 // LXD starts what it moves in one with another id for it.
 func (c Cluster) hasCloudInit(i drain.Ref) bool {
-	content, _, err := c.in(i).GetInstanceFile(i.Name, "/var/lib/cloud")
+	content, _, err := c.project(i).GetInstanceFile(i.Name, "/var/lib/cloud")
 	if content != nil {
 		_ = content.Close()
 	}
@@ -404,8 +404,8 @@ func (c Cluster) hasCloudInit(i drain.Ref) bool {
 
 // halted has an instance stopped if it is still on that member, where it has been shutting down
 // since then.
-func (c Cluster) halted(ctx context.Context, i drain.Ref, on string, began time.Time) error {
-	at, err := c.Landed(ctx, i)
+func (c Cluster) ensureStopped(ctx context.Context, i drain.Ref, on string, began time.Time) error {
+	at, err := c.WaitMoved(ctx, i)
 	if err != nil || at != on {
 		return err
 	}
@@ -413,7 +413,7 @@ func (c Cluster) halted(ctx context.Context, i drain.Ref, on string, began time.
 }
 
 // again repeats a change that lost a race against another, a few times.
-func again(change func() error) error {
+func retryConflict(change func() error) error {
 	var err error
 	for range 5 {
 		if err = change(); !api.StatusErrorCheck(err, http.StatusPreconditionFailed) {

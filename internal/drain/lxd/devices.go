@@ -15,7 +15,7 @@ import (
 // devices sorts those devices of an instance of that type that keep LXD from moving it when its
 // cluster.evacuate is auto, by LXD's CanMigrate of each kind of device (lxd 5.0.2, lxd/device).
 // Uses are those whose counterpart on another member can be seen, ties are all others.
-func devices(kind string, all map[string]map[string]string, remotePools map[string]bool) (ties []string, uses []drain.Use) {
+func classifyDevices(kind string, all map[string]map[string]string, remotePools map[string]bool) (ties []string, uses []drain.HostDevice) {
 	for name, d := range all {
 		device := d["type"] + " " + name
 		wants, free := "", false
@@ -26,24 +26,24 @@ func devices(kind string, all map[string]map[string]string, remotePools map[stri
 			free = d["path"] == "/" || remotePools[d["pool"]]
 		case "nic":
 			free = d["network"] != "" || d["nictype"] == "ovn"
-			wants = nicWants(d)
+			wants = nicResource(d)
 		case "gpu":
-			wants = gpuWants(kind, d)
+			wants = gpuResource(kind, d)
 		}
 		switch {
 		case free:
 		case wants != "":
-			uses = append(uses, drain.Use{Device: device, Wants: wants})
+			uses = append(uses, drain.HostDevice{Device: device, Resource: wants})
 		default:
 			ties = append(ties, device)
 		}
 	}
-	slices.SortFunc(uses, func(a, b drain.Use) int { return cmp.Compare(a.Device, b.Device) })
-	if len(uses) > mostUses {
-		for _, use := range uses[mostUses:] {
+	slices.SortFunc(uses, func(a, b drain.HostDevice) int { return cmp.Compare(a.Device, b.Device) })
+	if len(uses) > maxHostDevices {
+		for _, use := range uses[maxHostDevices:] {
 			ties = append(ties, use.Device)
 		}
-		uses = uses[:mostUses]
+		uses = uses[:maxHostDevices]
 	}
 	slices.Sort(ties)
 	return ties, uses
@@ -52,7 +52,7 @@ func devices(kind string, all map[string]map[string]string, remotePools map[stri
 // nicWants returns the interface that a nic needs on its member; "" where that is not all that it
 // needs: nictypes physical and sriov take a card, or a part of one, away from the host, and p2p
 // depends on what the operator did with its other end.
-func nicWants(d map[string]string) string {
+func nicResource(d map[string]string) string {
 	switch parent := d["parent"]; {
 	case parent == "":
 		return ""
@@ -67,26 +67,26 @@ func nicWants(d map[string]string) string {
 // gpuWants returns the card that a gpu device needs on its member, where it is named by vendor and
 // product: containers share a card. An address on the bus may be another card there, and one that a
 // virtual machine has is nobody else's.
-func gpuWants(kind string, d map[string]string) string {
+func gpuResource(kind string, d map[string]string) string {
 	named := d["vendorid"] != "" && d["productid"] != "" && d["pci"] == "" && d["id"] == ""
 	if kind != "container" || !named || d["gputype"] != "" && d["gputype"] != "physical" {
 		return ""
 	}
-	return card(d["vendorid"], d["productid"])
+	return gpuName(d["vendorid"], d["productid"])
 }
 
-func card(vendor, product string) string { return "gpu " + vendor + ":" + product }
+func gpuName(vendor, product string) string { return "gpu " + vendor + ":" + product }
 
 // mostUses is how many devices of one instance are looked at: more than that tie it, so that no
 // instance makes many requests of all members.
-const mostUses = 16
+const maxHostDevices = 16
 
 // interfacesOf lists the interfaces of the host that instances use, by name.
 func interfacesOf(instances []drain.Instance) []string {
 	var names []string
 	for _, i := range instances {
-		for _, use := range i.Uses {
-			if kind, name, _ := strings.Cut(use.Wants, " "); kind == "bridge" || kind == "interface" {
+		for _, use := range i.HostDevices {
+			if kind, name, _ := strings.Cut(use.Resource, " "); kind == "bridge" || kind == "interface" {
 				names = append(names, name)
 			}
 		}
@@ -115,7 +115,7 @@ func networksOf(server lxdclient.InstanceServer, names []string) ([]api.Network,
 // hasOf lists what a member has of what devices use, by those networks and interfaces of its host
 // that were asked for, and its hardware; managed is what of it LXD manages on all members, where
 // its evacuation looks at the parents of nics.
-func hasOf(networks []api.Network, hardware *api.Resources, mindsParents bool) (has, managed map[string]bool) {
+func hostResourcesOf(networks []api.Network, hardware *api.Resources, mindsParents bool) (has, managed map[string]bool) {
 	has, managed = map[string]bool{}, map[string]bool{}
 	for _, n := range networks {
 		names := []string{"interface " + n.Name}
@@ -131,7 +131,7 @@ func hasOf(networks []api.Network, hardware *api.Resources, mindsParents bool) (
 	}
 	if hardware != nil {
 		for _, c := range hardware.GPU.Cards {
-			has[card(c.VendorID, c.ProductID)] = true
+			has[gpuName(c.VendorID, c.ProductID)] = true
 		}
 	}
 	return has, managed

@@ -33,34 +33,34 @@ func TestDevices(t *testing.T) {
 		"web":    {"type": "proxy", "listen": "tcp:0.0.0.0:80", "connect": "tcp:127.0.0.1:80"},
 		"off":    {"type": "none"},
 	}
-	ties, uses := devices("container", all, map[string]bool{"fs": true})
+	ties, uses := classifyDevices("container", all, map[string]bool{"fs": true})
 	require.Equal(t, []string{"disk data", "gpu gpu0", "gpu gpu2", "nic eth3", "nic eth4", "nic eth5", "proxy web", "usb dongle"}, ties)
-	require.Equal(t, []drain.Use{
-		{Device: "gpu gpu1", Wants: "gpu 10de:1eb8"}, {Device: "nic eth1", Wants: "bridge br0"},
-		{Device: "nic eth2", Wants: "interface eno1"}, {Device: "nic eth6", Wants: "interface eno1"},
+	require.Equal(t, []drain.HostDevice{
+		{Device: "gpu gpu1", Resource: "gpu 10de:1eb8"}, {Device: "nic eth1", Resource: "bridge br0"},
+		{Device: "nic eth2", Resource: "interface eno1"}, {Device: "nic eth6", Resource: "interface eno1"},
 	}, uses)
-	ties, _ = devices("container", all, nil)
+	ties, _ = classifyDevices("container", all, nil)
 	require.Contains(t, ties, "disk share")
-	ties, _ = devices("virtual-machine", all, nil)
+	ties, _ = classifyDevices("virtual-machine", all, nil)
 	require.Contains(t, ties, "gpu gpu1", "a virtual machine has a card alone")
 
 	clear(all)
-	for n := range 2 * mostUses {
+	for n := range 2 * maxHostDevices {
 		all[fmt.Sprintf("eth%02d", n)] = map[string]string{"type": "nic", "nictype": "bridged", "parent": fmt.Sprint("br", n)}
 	}
-	ties, uses = devices("container", all, nil)
-	require.Len(t, uses, mostUses)
-	require.Len(t, ties, mostUses)
+	ties, uses = classifyDevices("container", all, nil)
+	require.Len(t, uses, maxHostDevices)
+	require.Len(t, ties, maxHostDevices)
 }
 
 // A virtual machine that LXD stops because of a device is not moved while it runs.
 func TestATiedVirtualMachineIsNotLive(t *testing.T) {
 	i := api.Instance{Type: "virtual-machine", ExpandedConfig: map[string]string{"migration.stateful": "true"}}
-	require.True(t, instance(i, nil).Live)
+	require.True(t, instanceOf(i, nil).LiveMovable)
 	i.ExpandedDevices = map[string]map[string]string{"gpu": {"type": "gpu"}}
-	require.False(t, instance(i, nil).Live)
+	require.False(t, instanceOf(i, nil).LiveMovable)
 	i.ExpandedConfig["cluster.evacuate"] = "live-migrate"
-	require.True(t, instance(i, nil).Live, "LXD does not look at devices then")
+	require.True(t, instanceOf(i, nil).LiveMovable, "LXD does not look at devices then")
 }
 
 // hosts is an LXD cluster whose members have interfaces of their own.
@@ -121,9 +121,11 @@ func TestRoomsHave(t *testing.T) {
 			"c": {}, "d": {"br0": bridge},
 		},
 	}
-	use := func(wants string) drain.Instance { return drain.Instance{Uses: []drain.Use{{Wants: wants}}} }
+	use := func(wants string) drain.Instance {
+		return drain.Instance{HostDevices: []drain.HostDevice{{Resource: wants}}}
+	}
 	instances := []drain.Instance{use("bridge br0"), use("bridge br0"), use("interface eno1"), use("bridge lxdbr0"), use("gpu 10de:1eb8")}
-	rooms, err := Cluster{Server: h}.Rooms(t.Context(), instances)
+	rooms, err := Cluster{Server: h}.Capacities(t.Context(), instances)
 	require.NoError(t, err)
 	gpu := map[string]bool{"gpu 10de:1eb8": true}
 	with := func(names ...string) map[string]bool {
@@ -136,22 +138,22 @@ func TestRoomsHave(t *testing.T) {
 		}
 		return has
 	}
-	require.Equal(t, with("bridge br0", "interface br0", "bridge lxdbr0", "interface lxdbr0", "interface eno1"), rooms["a"].Has)
-	require.Equal(t, with("interface br0", "bridge lxdbr0", "interface lxdbr0"), rooms["b"].Has)
-	require.Equal(t, with(), rooms["c"].Has)
-	require.Nil(t, rooms["d"].Has, "not known")
-	require.Empty(t, rooms["a"].Managed, "LXD 5.0.2 does not look at parents")
+	require.Equal(t, with("bridge br0", "interface br0", "bridge lxdbr0", "interface lxdbr0", "interface eno1"), rooms["a"].HostResources)
+	require.Equal(t, with("interface br0", "bridge lxdbr0", "interface lxdbr0"), rooms["b"].HostResources)
+	require.Equal(t, with(), rooms["c"].HostResources)
+	require.Nil(t, rooms["d"].HostResources, "not known")
+	require.Empty(t, rooms["a"].ManagedResources, "LXD 5.0.2 does not look at parents")
 	for asked, n := range h.asked {
 		require.Equal(t, 1, n, asked)
 	}
 
 	h.version = "5.0.3"
-	rooms, err = Cluster{Server: h}.Rooms(t.Context(), instances)
+	rooms, err = Cluster{Server: h}.Capacities(t.Context(), instances)
 	require.NoError(t, err)
-	require.Equal(t, map[string]bool{"bridge lxdbr0": true, "interface lxdbr0": true}, rooms["a"].Managed)
+	require.Equal(t, map[string]bool{"bridge lxdbr0": true, "interface lxdbr0": true}, rooms["a"].ManagedResources)
 
 	clear(h.asked)
-	_, err = Cluster{Server: h}.Rooms(t.Context(), []drain.Instance{{}})
+	_, err = Cluster{Server: h}.Capacities(t.Context(), []drain.Instance{{}})
 	require.NoError(t, err)
 	require.Empty(t, h.asked)
 }

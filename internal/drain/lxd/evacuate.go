@@ -15,7 +15,7 @@ import (
 )
 
 // settle is how often LXD is asked whether an operation has come to its end.
-const settle = time.Second
+const pollInterval = time.Second
 
 // What LXD calls the operations that change a member's state.
 var stateOperations = []string{"Evacuating cluster member", "Restoring cluster member"}
@@ -23,8 +23,8 @@ var stateOperations = []string{"Evacuating cluster member", "Restoring cluster m
 // Settle implements drain.Cluster. An operation goes on in LXD after whoever asked for it
 // is gone, and there is no handle to wait on, so its end is looked for. Then it undoes what an
 // Evacuate that was killed has left behind.
-func (c Cluster) Settle(ctx context.Context, member string) error {
-	tick := time.NewTicker(settle)
+func (c Cluster) WaitIdle(ctx context.Context, member string) error {
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
 		operations, err := lxd.Operations(ctx, c.Server)
@@ -35,7 +35,7 @@ func (c Cluster) Settle(ctx context.Context, member string) error {
 			return op.Location == member && !op.StatusCode.IsFinal() && slices.Contains(stateOperations, op.Description)
 		})
 		if !busy {
-			return c.unspare(ctx, member)
+			return c.undoStopInPlace(ctx, member)
 		}
 		select {
 		case <-tick.C:
@@ -47,9 +47,9 @@ func (c Cluster) Settle(ctx context.Context, member string) error {
 
 // Evacuate implements drain.Cluster.
 func (c Cluster) Evacuate(ctx context.Context, member string, progress func(string)) error {
-	err := c.spare(ctx, member, "evacuate")
+	err := c.stopInPlace(ctx, member, "evacuate")
 	for err == nil {
-		if err = c.turn(ctx, member, progress); err != nil {
+		if err = c.waitForOtherEvacuations(ctx, member, progress); err != nil {
 			break
 		}
 		if err = c.setState(ctx, member, "evacuate", "", progress); err == nil || !strings.Contains(err.Error(), "evacuation is in progress") {
@@ -57,29 +57,29 @@ func (c Cluster) Evacuate(ctx context.Context, member string, progress func(stri
 		}
 		// Another's began in the same moment.
 		select {
-		case <-time.After(settle):
+		case <-time.After(pollInterval):
 			err = nil
 		case <-ctx.Done():
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	return errors.Join(err, c.unspare(ctx, member))
+	return errors.Join(err, c.undoStopInPlace(ctx, member))
 }
 
 // Restore implements drain.Cluster.
 func (c Cluster) Restore(ctx context.Context, member string, progress func(string)) error {
-	err := c.spare(ctx, member, "restore")
+	err := c.stopInPlace(ctx, member, "restore")
 	if err == nil {
 		err = c.setState(ctx, member, "restore", "", progress)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	return errors.Join(err, c.unspare(ctx, member))
+	return errors.Join(err, c.undoStopInPlace(ctx, member))
 }
 
 // Reopen implements drain.Cluster, with mode skip of LXD's restore (5.21.4 and later).
-func (c Cluster) Reopen(ctx context.Context, member string) error {
+func (c Cluster) RestoreWithoutInstances(ctx context.Context, member string) error {
 	server, _, err := c.Server.GetServer()
 	if err != nil {
 		return fmt.Errorf("cannot ask LXD what it can do: %w", err)
@@ -111,7 +111,7 @@ func (c Cluster) setState(ctx context.Context, member, action, mode string, prog
 	err = fmt.Errorf("cannot %s %s: %w", action, member, err)
 	if ctx.Err() == nil {
 		// Perhaps only the connection was lost, and LXD works on.
-		err = errors.Join(err, c.Settle(ctx, member))
+		err = errors.Join(err, c.WaitIdle(ctx, member))
 	}
 	return err
 }

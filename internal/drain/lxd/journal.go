@@ -11,10 +11,10 @@ import (
 
 // Key is the key of a member's config that holds its drain record. It stands in LXD itself,
 // beside the fact that it explains, so it lives exactly as long as the member does.
-const Key = "user.dcib.drain"
+const RecordKey = "user.dcib.drain"
 
 // scheduler is LXD's key beside it that says which instances it places there.
-const scheduler = "scheduler.instance"
+const schedulerKey = "scheduler.instance"
 
 // Records implements drain.Journal.
 func (c Cluster) Records(context.Context) (map[string]drain.Record, error) {
@@ -29,13 +29,13 @@ func (c Cluster) Records(context.Context) (map[string]drain.Record, error) {
 func RecordsOf(members []api.ClusterMember) (map[string]drain.Record, error) {
 	records := map[string]drain.Record{}
 	for _, m := range members {
-		text := m.Config[Key]
+		text := m.Config[RecordKey]
 		if text == "" {
 			continue
 		}
 		record, err := drain.Decode(text)
 		if err != nil {
-			return nil, fmt.Errorf("cannot use %s of member %s (`lxc cluster get %s %s`): %w", Key, m.ServerName, m.ServerName, Key, err)
+			return nil, fmt.Errorf("cannot use %s of member %s (`lxc cluster get %s %s`): %w", RecordKey, m.ServerName, m.ServerName, RecordKey, err)
 		}
 		records[m.ServerName] = record
 	}
@@ -44,15 +44,15 @@ func RecordsOf(members []api.ClusterMember) (map[string]drain.Record, error) {
 
 // Write implements drain.Journal.
 func (c Cluster) Write(_ context.Context, member string, before, after *drain.Record) error {
-	err := again(func() error {
+	err := retryConflict(func() error {
 		there, etag, err := c.Server.GetClusterMember(member)
 		if err != nil {
 			return err
 		}
-		if !same(there.Config[Key], before) {
+		if !sameRecord(there.Config[RecordKey], before) {
 			return drain.ErrConflict
 		}
-		placement, err := drain.Placement(there.Config[scheduler], before, after)
+		placement, err := drain.SchedulerFor(there.Config[schedulerKey], before, after)
 		if err != nil {
 			return err
 		}
@@ -60,24 +60,24 @@ func (c Cluster) Write(_ context.Context, member string, before, after *drain.Re
 		if put.Config == nil {
 			put.Config = map[string]string{}
 		}
-		delete(put.Config, Key)
+		delete(put.Config, RecordKey)
 		if after != nil {
-			put.Config[Key] = after.Encode()
+			put.Config[RecordKey] = after.Encode()
 		}
-		delete(put.Config, scheduler)
+		delete(put.Config, schedulerKey)
 		if placement != "" {
-			put.Config[scheduler] = placement
+			put.Config[schedulerKey] = placement
 		}
 		return c.Server.UpdateClusterMember(member, put, etag)
 	})
 	if err != nil {
-		return fmt.Errorf("cannot write %s of member %s: %w", Key, member, err)
+		return fmt.Errorf("cannot write %s of member %s: %w", RecordKey, member, err)
 	}
 	return nil
 }
 
 // same tells whether text is the record; a text may be older than the way it is written now.
-func same(text string, record *drain.Record) bool {
+func sameRecord(text string, record *drain.Record) bool {
 	if text == "" || record == nil {
 		return text == "" && record == nil
 	}

@@ -75,7 +75,7 @@ func TestLanded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := &server{location: "m1", moving: c.moving, to: c.to}
-			at, err := Cluster{Server: s}.Landed(t.Context(), drain.Ref{Name: "c1"})
+			at, err := Cluster{Server: s}.WaitMoved(t.Context(), drain.Ref{Name: "c1"})
 			require.NoError(t, err)
 			require.Equal(t, c.lands, at)
 			require.Zero(t, s.moving)
@@ -84,7 +84,7 @@ func TestLanded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
 		defer cancel()
-		_, err := Cluster{Server: &server{moving: 9}}.Landed(ctx, drain.Ref{Name: "c1"})
+		_, err := Cluster{Server: &server{moving: 9}}.WaitMoved(ctx, drain.Ref{Name: "c1"})
 		require.EqualError(t, err, "cannot move c1: LXD still moves it for another client: context deadline exceeded")
 	})
 }

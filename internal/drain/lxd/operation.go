@@ -16,6 +16,6 @@ func (c Cluster) operate(ctx context.Context, method string, path *api.URL, body
 }
 
 // address is that of an instance, or of something of it.
-func address(i drain.Ref, of ...string) *api.URL {
+func instanceURL(i drain.Ref, of ...string) *api.URL {
 	return api.NewURL().Path(append([]string{"1.0", "instances", i.Name}, of...)...).Project(i.Project)
 }

@@ -74,7 +74,7 @@ func (m *mover) step() bool {
 	switch {
 	case m.began.IsZero():
 		return true
-	case m.running() && (now >= defaultShutdown*time.Second || m.fails > 0):
+	case m.running() && (now >= defaultShutdownSeconds*time.Second || m.fails > 0):
 		return over("Failed stopping instance")
 	case m.running():
 		return false
@@ -123,11 +123,11 @@ func TestRelocate(t *testing.T) {
 		took    time.Duration // at most
 	}{
 		"it obeys":                {mover: mover{guest: guest{takes: 5 * second}}, running: true, at: "m2", took: 12 * second},
-		"it has longer":           {mover: mover{guest: guest{config: map[string]string{"boot.host_shutdown_timeout": "60"}}}, err: drain.ErrInSteps.Error(), running: true, at: "m1"},
+		"it has longer":           {mover: mover{guest: guest{config: map[string]string{"boot.host_shutdown_timeout": "60"}}}, err: drain.ErrNotRelocatable.Error(), running: true, at: "m1"},
 		"it has as long":          {mover: mover{guest: guest{config: map[string]string{"boot.host_shutdown_timeout": "30"}}}, running: true, at: "m2", took: 7 * second},
-		"LXD would kill it":       {mover: mover{version: "5.0.3"}, err: drain.ErrInSteps.Error(), running: true, at: "m1"},
-		"it has cloud-init":       {mover: mover{cloudInit: true}, err: drain.ErrInSteps.Error(), running: true, at: "m1"},
-		"LXD is not known":        {mover: mover{version: "6.1"}, err: drain.ErrInSteps.Error(), running: true, at: "m1"},
+		"LXD would kill it":       {mover: mover{version: "5.0.3"}, err: drain.ErrNotRelocatable.Error(), running: true, at: "m1"},
+		"it has cloud-init":       {mover: mover{cloudInit: true}, err: drain.ErrNotRelocatable.Error(), running: true, at: "m1"},
+		"LXD is not known":        {mover: mover{version: "6.1"}, err: drain.ErrNotRelocatable.Error(), running: true, at: "m1"},
 		"it does not obey":        {mover: mover{guest: guest{takes: -1}}, err: "Failed stopping instance", at: "m1", forced: true, took: 32 * second},
 		"LXD gives up at once":    {mover: mover{guest: guest{takes: 5 * second, fails: 2}}, err: "Failed stopping instance", at: "m1", took: 7 * second},
 		"it cannot be copied":     {mover: mover{guest: guest{takes: 2 * second}, breaks: "copy"}, err: "no room", at: "m1", took: 4 * second},
@@ -151,7 +151,7 @@ func TestRelocate(t *testing.T) {
 					require.ErrorContains(t, err, c.err)
 				}
 				there, _, _ := m.GetInstance("c1")
-				require.Equal(t, c.running, runsNow(*there))
+				require.Equal(t, c.running, isRunning(*there))
 				require.Equal(t, c.at, there.Location)
 				require.Equal(t, c.forced, m.forced)
 				require.LessOrEqual(t, time.Since(begin), c.took)

@@ -21,25 +21,25 @@ const evacuateKey = "cluster.evacuate"
 // for the time of one evacuation: the member that is evacuated, a space, and the instance's own
 // cluster.evacuate before, if it had one. It is written together with it, so a run that takes over
 // from a killed one can put it back.
-const spareKey = "user.dcib.evacuate"
+const stopInPlaceKey = "user.dcib.evacuate"
 
 // fixed is an API extension of the first LXD whose evacuation survives a disk device without a
 // pool: 6.8. Up to 6.7 it ends with a nil pointer dereference (lxd/device/disk.go, CanMigrate),
 // and the whole LXD of the member with it.
-const fixed = "bulk_operations"
+const survivesPoollessDisks = "bulk_operations"
 
 // isAuto reports whether a cluster.evacuate leaves it to LXD whether the instance moves.
 func isAuto(evacuate string) bool { return evacuate == "" || evacuate == "auto" }
 
 // sparedBy returns what spareKey of an instance says: the member, empty when it is not set, and
 // the instance's own cluster.evacuate before.
-func sparedBy(i api.Instance) (member, was string) {
-	member, was, _ = strings.Cut(i.Config[spareKey], " ")
+func savedEvacuate(i api.Instance) (member, was string) {
+	member, was, _ = strings.Cut(i.Config[stopInPlaceKey], " ")
 	return member, was
 }
 
 // crashes reports whether LXD up to 6.7 dies when it evacuates the instance's member.
-func crashes(i api.Instance) bool {
+func crashesLXD(i api.Instance) bool {
 	for _, d := range i.ExpandedDevices {
 		if d["type"] == "disk" && d["pool"] == "" && d["path"] != "/" {
 			return true
@@ -52,12 +52,12 @@ func crashes(i api.Instance) bool {
 // that have backups, which it would delete, and those over which an evacuation, or a restore, of a
 // member would crash LXD. A newer LXD stops them too when it evacuates: such a disk does not move. A
 // restore asks them only whether they move while they run.
-func (c Cluster) spare(ctx context.Context, member, verb string) error {
+func (c Cluster) stopInPlace(ctx context.Context, member, verb string) error {
 	server, _, err := c.Server.GetServer()
 	if err != nil {
 		return fmt.Errorf("cannot ask LXD what it can do: %w", err)
 	}
-	crash := !slices.Contains(server.APIExtensions, fixed)
+	crash := !slices.Contains(server.APIExtensions, survivesPoollessDisks)
 	all, err := c.Server.GetInstancesAllProjects(api.InstanceTypeAny)
 	if err != nil {
 		return fmt.Errorf("cannot list LXD's instances: %w", err)
@@ -72,15 +72,15 @@ func (c Cluster) spare(ctx context.Context, member, verb string) error {
 		switch {
 		case !asked || !isAuto(i.ExpandedConfig[evacuateKey]):
 			continue
-		case crash && crashes(i):
+		case crash && crashesLXD(i):
 			why = fmt.Sprintf("LXD %s crashes over a disk without a pool, which %s has", server.Environment.ServerVersion, ref)
 		case c.backups(ref) > 0:
 			why = fmt.Sprintf("LXD deletes the backups of %s when it moves it", ref)
 		default:
 			continue
 		}
-		err := c.change(ctx, ref, func(config map[string]string) {
-			config[spareKey] = member + " " + config[evacuateKey]
+		err := c.editConfig(ctx, ref, func(config map[string]string) {
+			config[stopInPlaceKey] = member + " " + config[evacuateKey]
 			config[evacuateKey] = "stop"
 		})
 		if err != nil {
@@ -91,20 +91,20 @@ func (c Cluster) spare(ctx context.Context, member, verb string) error {
 }
 
 // unspare puts back what spare has changed.
-func (c Cluster) unspare(ctx context.Context, member string) error {
+func (c Cluster) undoStopInPlace(ctx context.Context, member string) error {
 	all, err := c.Server.GetInstancesAllProjects(api.InstanceTypeAny)
 	if err != nil {
 		return fmt.Errorf("cannot list LXD's instances: %w", err)
 	}
 	var failed []error
 	for _, i := range all {
-		by, was := sparedBy(i)
+		by, was := savedEvacuate(i)
 		if by != member {
 			continue
 		}
 		ref := drain.Ref{Project: i.Project, Name: i.Name}
-		err := c.change(ctx, ref, func(config map[string]string) {
-			delete(config, spareKey)
+		err := c.editConfig(ctx, ref, func(config map[string]string) {
+			delete(config, stopInPlaceKey)
 			if config[evacuateKey] != "stop" {
 				return // an operator has set another meanwhile
 			}
@@ -121,9 +121,9 @@ func (c Cluster) unspare(ctx context.Context, member string) error {
 }
 
 // change edits an instance's own options, as they are when it is written.
-func (c Cluster) change(ctx context.Context, i drain.Ref, edit func(config map[string]string)) error {
-	server := c.in(i)
-	return again(func() error {
+func (c Cluster) editConfig(ctx context.Context, i drain.Ref, edit func(config map[string]string)) error {
+	server := c.project(i)
+	return retryConflict(func() error {
 		there, etag, err := server.GetInstance(i.Name)
 		if err != nil {
 			return err

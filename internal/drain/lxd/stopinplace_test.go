@@ -167,11 +167,11 @@ func TestEvacuationDoesNotCrashLXD(t *testing.T) {
 	require.Equal(t, "stop", f.instances[0].Config["cluster.evacuate"])
 	f.gone, f.dies = false, false
 	all, _ := f.GetInstancesAllProjects(api.InstanceTypeAny)
-	require.Equal(t, "auto", instance(all[1], nil).Evacuate, "that is what its owner has said")
-	require.NoError(t, Cluster{Server: f}.Settle(t.Context(), "b"))
+	require.Equal(t, "auto", instanceOf(all[1], nil).Evacuate, "that is what its owner has said")
+	require.NoError(t, Cluster{Server: f}.WaitIdle(t.Context(), "b"))
 	require.Equal(t, "stop", f.instances[0].Config["cluster.evacuate"], "another member's")
 	f.instances[1].Config["cluster.evacuate"] = "migrate"
-	require.NoError(t, Cluster{Server: f}.Settle(t.Context(), "pet"))
+	require.NoError(t, Cluster{Server: f}.WaitIdle(t.Context(), "pet"))
 	require.Equal(t, "migrate", f.instances[1].Config["cluster.evacuate"])
 	f.instances[1].Config["cluster.evacuate"] = "auto"
 	after, _ = f.GetInstancesAllProjects(api.InstanceTypeAny)

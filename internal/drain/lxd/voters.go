@@ -14,17 +14,17 @@ import (
 )
 
 // AsksForVoters implements drain.Cluster. No API extension tells it apart that this client knows.
-func (c Cluster) AsksForVoters(context.Context) (bool, error) {
+func (c Cluster) ChecksVoters(context.Context) (bool, error) {
 	server, _, err := c.Server.GetServer()
 	if err != nil {
 		return false, fmt.Errorf("cannot ask LXD what it is: %w", err)
 	}
-	return asksForVoters(server.Environment.ServerVersion), nil
+	return checksVoters(server.Environment.ServerVersion), nil
 }
 
 // asksForVoters reports whether an LXD of that version looks at its voters before an evacuation, and
 // refuses one while another is under way: from 6.9 on.
-func asksForVoters(version string) bool {
+func checksVoters(version string) bool {
 	major, rest, _ := strings.Cut(version, ".")
 	minor, _, _ := strings.Cut(rest, ".")
 	first, err := strconv.Atoi(major)
@@ -36,8 +36,8 @@ func asksForVoters(version string) bool {
 }
 
 // turn waits until no other member is being evacuated, where LXD evacuates one at a time.
-func (c Cluster) turn(ctx context.Context, member string, progress func(string)) error {
-	if asks, err := c.AsksForVoters(ctx); err != nil || !asks {
+func (c Cluster) waitForOtherEvacuations(ctx context.Context, member string, progress func(string)) error {
+	if asks, err := c.ChecksVoters(ctx); err != nil || !asks {
 		return err
 	}
 	for said := ""; ; {
@@ -56,7 +56,7 @@ func (c Cluster) turn(ctx context.Context, member string, progress func(string))
 			progress("waiting for the evacuation of " + other)
 		}
 		select {
-		case <-time.After(settle):
+		case <-time.After(pollInterval):
 		case <-ctx.Done():
 			return fmt.Errorf("cannot evacuate %s: LXD still evacuates %s: %w", member, said, ctx.Err())
 		}

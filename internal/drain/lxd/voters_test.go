@@ -15,7 +15,7 @@ func TestAsksForVoters(t *testing.T) {
 	for version, asks := range map[string]bool{
 		"": false, "5.0.2": false, "5.21.5": false, "5.100": false, "6.6": false, "6.8": false, "6.9": true, "6.10": true, "7.0.1": true, "x.9": false, "6": false,
 	} {
-		require.Equal(t, asks, asksForVoters(version), version)
+		require.Equal(t, asks, checksVoters(version), version)
 	}
 }
 
@@ -45,16 +45,16 @@ func TestAnEvacuationWaitsForItsTurn(t *testing.T) {
 		lxd := busy{version: "6.9", until: begin.Add(time.Minute)}
 		var said []string
 		progress := func(line string) { said = append(said, line) }
-		require.NoError(t, Cluster{Server: lxd}.turn(t.Context(), "a", progress))
+		require.NoError(t, Cluster{Server: lxd}.waitForOtherEvacuations(t.Context(), "a", progress))
 		require.Equal(t, time.Minute, time.Since(begin))
 		require.Equal(t, []string{"waiting for the evacuation of b"}, said)
 
 		lxd.until = time.Now().Add(time.Hour)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute+settle/2)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute+pollInterval/2)
 		defer cancel()
-		require.ErrorContains(t, Cluster{Server: lxd}.turn(ctx, "a", progress), "cannot evacuate a: LXD still evacuates b")
-		require.NoError(t, Cluster{Server: lxd}.turn(t.Context(), "b", progress), "its own is what Settle waits for")
+		require.ErrorContains(t, Cluster{Server: lxd}.waitForOtherEvacuations(ctx, "a", progress), "cannot evacuate a: LXD still evacuates b")
+		require.NoError(t, Cluster{Server: lxd}.waitForOtherEvacuations(t.Context(), "b", progress), "its own is what Settle waits for")
 		lxd.version = "6.8"
-		require.NoError(t, Cluster{Server: lxd}.turn(t.Context(), "a", progress))
+		require.NoError(t, Cluster{Server: lxd}.waitForOtherEvacuations(t.Context(), "a", progress))
 	})
 }

@@ -28,12 +28,12 @@ func concerns(op api.Operation, i drain.Ref) bool {
 	if text, ok := op.Metadata["entity_url"].(string); ok {
 		urls = append(urls, text)
 	}
-	return slices.ContainsFunc(urls, func(text string) bool { return names(text, i) })
+	return slices.ContainsFunc(urls, func(text string) bool { return isURLOf(text, i) })
 }
 
 // names reports whether a URL of LXD's API is that of an instance or of something of it. One without
 // a project, as of LXD 5.0.2, names the instance of that name in any project.
-func names(text string, i drain.Ref) bool {
+func isURLOf(text string, i drain.Ref) bool {
 	u, err := url.Parse(text)
 	if err != nil {
 		return false
@@ -47,11 +47,11 @@ func names(text string, i drain.Ref) bool {
 }
 
 // Landed implements drain.Cluster.
-func (c Cluster) Landed(ctx context.Context, i drain.Ref) (string, error) {
-	if err := c.settled(ctx, i); err != nil {
+func (c Cluster) WaitMoved(ctx context.Context, i drain.Ref) (string, error) {
+	if err := c.waitNotMoving(ctx, i); err != nil {
 		return "", err
 	}
-	there, _, err := c.in(i).GetInstance(i.Name)
+	there, _, err := c.project(i).GetInstance(i.Name)
 	if err != nil {
 		return "", fmt.Errorf("cannot see where %s is: %w", i, err)
 	}
@@ -59,9 +59,9 @@ func (c Cluster) Landed(ctx context.Context, i drain.Ref) (string, error) {
 }
 
 // settled waits until LXD moves an instance no more.
-func (c Cluster) settled(ctx context.Context, i drain.Ref) error {
+func (c Cluster) waitNotMoving(ctx context.Context, i drain.Ref) error {
 	for {
-		operations, err := lxd.Operations(ctx, c.in(i))
+		operations, err := lxd.Operations(ctx, c.project(i))
 		if err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func (c Cluster) settled(ctx context.Context, i drain.Ref) error {
 			return nil
 		}
 		select {
-		case <-time.After(settle):
+		case <-time.After(pollInterval):
 		case <-ctx.Done():
 			return fmt.Errorf("cannot move %s: LXD still moves it for another client: %w", i, ctx.Err())
 		}

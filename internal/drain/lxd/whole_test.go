@@ -324,7 +324,7 @@ func TestAnInstanceIsTheSameAfterwards(t *testing.T) {
 		cluster := drainlxd.Cluster{Server: w}
 		d := drain.Drainer{Cluster: cluster, Journal: cluster, By: "pet-scheduler/0"}
 		if rapid.Bool().Draw(t, "lanes") {
-			d.Lanes = drain.NewLanes(1, 0)
+			d.Limiter = drain.NewMoveLimiter(1, 0)
 		}
 		report, err := d.Drain(t.Context(), "pet", true)
 		require.NoError(t, err)

@@ -39,7 +39,7 @@ func join(a, b map[string]string) func(yield func(string, bool) bool) {
 }
 
 // kept reports whether a volatile option has to stay the same on the way.
-func kept(key string) bool {
+func mustStay(key string) bool {
 	return slices.Contains([]string{"volatile.uuid", "volatile.evacuate.origin", "volatile.cluster.group", "volatile.cloud-init.instance-id", "volatile.base_image"}, key) ||
 		strings.HasSuffix(key, ".hwaddr")
 }
@@ -75,7 +75,7 @@ func flat(i api.InstanceFull) map[string]string {
 
 func config(all map[string]string, name string, options map[string]string) {
 	for key, value := range options {
-		if !strings.HasPrefix(key, "volatile.") || kept(key) {
+		if !strings.HasPrefix(key, "volatile.") || mustStay(key) {
 			all[name+key] = value
 		}
 	}

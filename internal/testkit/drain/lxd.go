@@ -19,36 +19,36 @@ var ErrKilled = errors.New("killed")
 
 // LXD is one cluster. Tests read and change it between calls.
 type LXD struct {
-	Member    []drain.Member
-	Instance  []*drain.Instance
-	Room      map[string]drain.Room // by member; nil is not known
-	Journal   map[string]string     // member → record
-	Calls     []string              // all calls that change something
-	Evacuates int
-	Boots     []string // the instances that were started, each with its id for cloud-init
+	Member      []drain.Member
+	Instance    []*drain.Instance
+	Capacity    map[string]drain.Capacity // by member; nil is not known
+	Journal     map[string]string         // member → record
+	Calls       []string                  // all calls that change something
+	Evacuations int
+	Starts      []string // the instances that were started, each with its id for cloud-init
 
 	// Life is how many more calls the client makes before it is killed; negative is for
 	// ever. An operation that was asked for by then goes on without it.
-	Life int
+	CallsLeft int
 	// Before is called before each call of the client, with how many there were; nil is nothing.
-	Before func(calls int)
-	calls  int
-	ids    int
+	BeforeCall func(calls int)
+	calls      int
+	ids        int
 	// CPUs is how many processors each member has.
 	CPUs int
 	// Silent members cannot be reached by the others.
-	Silent map[string]bool
+	Unreachable map[string]bool
 	// Backup counts the backups of instances. A move is refused where there are any, and an
 	// evacuation deletes them.
-	Backup map[drain.Ref]int
+	BackupCount map[drain.Ref]int
 	// End is the error of an Evacuate and a Restore that LXD has done: their end was not learned.
-	End error
+	LostError error
 	// Skips reports that its restore can leave instances alone.
-	Skips bool
+	RestoresWithoutInstances bool
 	// InOne tells that it is a LXD that stops, moves and starts an instance in one.
-	InOne bool
+	Relocates bool
 	// Voters tells that it is an LXD that refuses an evacuation for its voters.
-	Voters bool
+	VoterCheck bool
 	// Fail gives the error of a call ("start", "stop", "move", "origin") on an instance.
 	Fail func(call string, instance drain.Ref) error
 }
@@ -60,9 +60,9 @@ var (
 
 // New gives a cluster of Online members.
 func New(members ...string) *LXD {
-	l := &LXD{Journal: map[string]string{}, Life: -1}
+	l := &LXD{Journal: map[string]string{}, CallsLeft: -1}
 	for _, name := range members {
-		l.Member = append(l.Member, drain.Member{Name: name, Status: drain.Online, Runs: []string{"x86_64"}})
+		l.Member = append(l.Member, drain.Member{Name: name, Status: drain.Online, Architectures: []string{"x86_64"}})
 	}
 	return l
 }
@@ -74,7 +74,7 @@ func (l *LXD) Add(name, member string, running bool) *drain.Instance {
 		ID:           fmt.Sprintf("id-%s-%d", name, len(l.Calls)),
 		Member:       member,
 		Running:      running,
-		Wanted:       running,
+		ShouldRun:    running,
 		Architecture: "x86_64",
 	}
 	l.Instance = append(l.Instance, i)
@@ -112,21 +112,21 @@ func (l *LXD) member(name string) *drain.Member {
 }
 
 // alive counts a call of the client.
-func (l *LXD) alive() error {
+func (l *LXD) call() error {
 	l.calls++
-	if l.Before != nil {
-		l.Before(l.calls)
+	if l.BeforeCall != nil {
+		l.BeforeCall(l.calls)
 	}
-	if l.Life == 0 {
+	if l.CallsLeft == 0 {
 		return ErrKilled
 	}
-	l.Life--
+	l.CallsLeft--
 	return nil
 }
 
 // Members implements drain.Cluster.
 func (l *LXD) Members(context.Context) ([]drain.Member, error) {
-	return slices.Clone(l.Member), l.alive()
+	return slices.Clone(l.Member), l.call()
 }
 
 // Instances implements drain.Cluster.
@@ -135,10 +135,10 @@ func (l *LXD) Instances(context.Context) ([]drain.Instance, error) {
 	for n, i := range l.Instance {
 		all[n] = *i
 		if l.offline(i) {
-			all[n] = drain.Instance{Ref: i.Ref, Member: i.Member, Unseen: true}
+			all[n] = drain.Instance{Ref: i.Ref, Member: i.Member, Unobserved: true}
 		}
 	}
-	return all, l.alive()
+	return all, l.call()
 }
 
 // offline reports whether an instance is on a member that cannot be asked.
@@ -147,8 +147,8 @@ func (l *LXD) offline(i *drain.Instance) bool {
 }
 
 // Rooms implements drain.Cluster.
-func (l *LXD) Rooms(context.Context, []drain.Instance) (map[string]drain.Room, error) {
-	return l.Room, l.alive()
+func (l *LXD) Capacities(context.Context, []drain.Instance) (map[string]drain.Capacity, error) {
+	return l.Capacity, l.call()
 }
 
 // Processors implements drain.Cluster.
@@ -164,12 +164,12 @@ func (l *LXD) Records(context.Context) (map[string]drain.Record, error) {
 		}
 		records[member] = r
 	}
-	return records, l.alive()
+	return records, l.call()
 }
 
 // Write implements drain.Journal.
 func (l *LXD) Write(_ context.Context, member string, before, after *drain.Record) error {
-	if err := l.alive(); err != nil {
+	if err := l.call(); err != nil {
 		return err
 	}
 	there, ok := l.Journal[member]
@@ -177,7 +177,7 @@ func (l *LXD) Write(_ context.Context, member string, before, after *drain.Recor
 		return fmt.Errorf("cannot write the record of %s: %w", member, drain.ErrConflict)
 	}
 	m := l.member(member)
-	placement, err := drain.Placement(m.Scheduler, before, after)
+	placement, err := drain.SchedulerFor(m.Scheduler, before, after)
 	if err != nil {
 		return fmt.Errorf("cannot write the record of %s: %w", member, err)
 	}
@@ -194,7 +194,7 @@ func (l *LXD) Write(_ context.Context, member string, before, after *drain.Recor
 func (l *LXD) Backups(_ context.Context, instances []drain.Instance) (map[drain.Ref]int, error) {
 	all := map[drain.Ref]int{}
 	for _, i := range instances {
-		if n := l.Backup[i.Ref]; n > 0 {
+		if n := l.BackupCount[i.Ref]; n > 0 {
 			all[i.Ref] = n
 		}
 	}
@@ -202,7 +202,7 @@ func (l *LXD) Backups(_ context.Context, instances []drain.Instance) (map[drain.
 }
 
 // AsksForVoters implements drain.Cluster.
-func (l *LXD) AsksForVoters(context.Context) (bool, error) { return l.Voters, l.alive() }
+func (l *LXD) ChecksVoters(context.Context) (bool, error) { return l.VoterCheck, l.call() }
 
 // SetGroup implements drain.Cluster.
 func (l *LXD) SetGroup(_ context.Context, ref drain.Ref, group string) error {
@@ -213,9 +213,9 @@ func (l *LXD) SetGroup(_ context.Context, ref drain.Ref, group string) error {
 }
 
 // SetCloudInit implements drain.Cluster.
-func (l *LXD) SetCloudInit(_ context.Context, ref drain.Ref, id string) error {
+func (l *LXD) SetCloudInitID(_ context.Context, ref drain.Ref, id string) error {
 	return l.change("cloud-init", ref, func(i *drain.Instance) error {
-		i.CloudInit = id
+		i.CloudInitID = id
 		return nil
 	})
 }
@@ -237,52 +237,52 @@ func (l *LXD) Rename(_ context.Context, ref drain.Ref, name string) error {
 		if i.Running {
 			return errors.New("renaming of running instance not allowed")
 		}
-		l.another(i)
-		i.Name, i.Half = name, false
+		l.newCloudInitID(i)
+		i.Name, i.HalfMoved = name, false
 		return nil
 	})
 }
 
 // another is the id for cloud-init that LXD makes when it renames an instance.
-func (l *LXD) another(i *drain.Instance) {
-	if i.CloudInit != "" {
+func (l *LXD) newCloudInitID(i *drain.Instance) {
+	if i.CloudInitID != "" {
 		l.ids++
-		i.CloudInit = fmt.Sprint("id-", l.ids)
+		i.CloudInitID = fmt.Sprint("id-", l.ids)
 	}
 }
 
 // Settle implements drain.Cluster; operations here end before their call returns.
-func (l *LXD) Settle(context.Context, string) error { return l.alive() }
+func (l *LXD) WaitIdle(context.Context, string) error { return l.call() }
 
 // Reach implements drain.Cluster.
-func (l *LXD) Reach(_ context.Context, from, to string) error {
-	if l.Silent[from] || l.Silent[to] {
+func (l *LXD) WaitReachable(_ context.Context, from, to string) error {
+	if l.Unreachable[from] || l.Unreachable[to] {
 		return fmt.Errorf("cannot reach LXD on %s from %s", to, from)
 	}
-	return l.alive()
+	return l.call()
 }
 
 // Evacuate implements drain.Cluster.
 func (l *LXD) Evacuate(ctx context.Context, name string, progress func(string)) error {
-	if err := l.alive(); err != nil {
+	if err := l.call(); err != nil {
 		return err
 	}
 	err := l.EvacuateByHand(name)
-	if l.Life == 0 {
+	if l.CallsLeft == 0 {
 		return ErrKilled
 	}
-	return cmp.Or(err, l.End)
+	return cmp.Or(err, l.LostError)
 }
 
 // EvacuateByHand is `lxc cluster evacuate`.
 func (l *LXD) EvacuateByHand(name string) error {
 	l.Calls = append(l.Calls, "evacuate "+name)
-	l.Evacuates++
+	l.Evacuations++
 	m := l.member(name)
 	if m.Status == drain.Evacuated {
 		return errors.New("cannot evacuate: Cluster member is already evacuated")
 	}
-	if why := (drain.View{Members: l.Member, AsksForVoters: l.Voters}).Unevacuable(name); why != "" {
+	if why := (drain.View{Members: l.Member, ChecksVoters: l.VoterCheck}).EvacuationRefusal(name); why != "" {
 		return errors.New("cannot evacuate: Insufficient online voters")
 	}
 	m.Status = drain.Evacuated
@@ -301,14 +301,14 @@ func (l *LXD) EvacuateByHand(name string) error {
 func (l *LXD) evacuate(i *drain.Instance, from string) error {
 	ran := i.Running
 	// drainlxd has LXD stop what has backups.
-	spared := l.Backup[i.Ref] > 0 && (i.Evacuate == "" || i.Evacuate == "auto")
-	migrate := !spared && (i.Evacuate == "migrate" || i.Evacuate == "live-migrate" || i.Evacuate != "stop" && len(i.Ties) == 0 && !l.held(i))
-	if ran && !(migrate && i.Live) {
-		if err := l.fails("stop", i.Ref); err != nil {
+	spared := l.BackupCount[i.Ref] > 0 && (i.Evacuate == "" || i.Evacuate == "auto")
+	migrate := !spared && (i.Evacuate == "migrate" || i.Evacuate == "live-migrate" || i.Evacuate != "stop" && len(i.LocalDevices) == 0 && !l.stoppedByEvacuation(i))
+	if ran && !(migrate && i.LiveMovable) {
+		if err := l.injected("stop", i.Ref); err != nil {
 			return err
 		}
-		l.halt(i)
-		i.Wanted = true
+		l.stopInstance(i)
+		i.ShouldRun = true
 		if i.Ephemeral {
 			return fmt.Errorf("cannot migrate %s: not found", i.Ref)
 		}
@@ -323,40 +323,40 @@ func (l *LXD) evacuate(i *drain.Instance, from string) error {
 	if i.Origin == "" {
 		i.Origin = from
 	}
-	if err := l.fails("move", i.Ref); err != nil {
+	if err := l.injected("move", i.Ref); err != nil {
 		return err
 	}
 	i.Member = to
-	delete(l.Backup, i.Ref)
-	l.another(i)
-	if !ran || i.Live {
+	delete(l.BackupCount, i.Ref)
+	l.newCloudInitID(i)
+	if !ran || i.LiveMovable {
 		return nil
 	}
-	return l.run(i)
+	return l.startInstance(i)
 }
 
 // held tells whether LXD's evacuation stops an instance because of what its devices use.
-func (l *LXD) held(i *drain.Instance) bool {
-	return slices.ContainsFunc(i.Uses, func(use drain.Use) bool { return !l.Room[i.Member].Managed[use.Wants] })
+func (l *LXD) stoppedByEvacuation(i *drain.Instance) bool {
+	return slices.ContainsFunc(i.HostDevices, func(use drain.HostDevice) bool { return !l.Capacity[i.Member].ManagedResources[use.Resource] })
 }
 
 // run starts an instance where it is, which has to have what its devices use.
-func (l *LXD) run(i *drain.Instance) error {
-	if err := l.fails("start", i.Ref); err != nil {
+func (l *LXD) startInstance(i *drain.Instance) error {
+	if err := l.injected("start", i.Ref); err != nil {
 		return err
 	}
-	for _, use := range i.Uses {
-		if !l.Room[i.Member].Has[use.Wants] {
-			return fmt.Errorf("failed to start device %q: %s does not exist", use.Device, use.Wants)
+	for _, use := range i.HostDevices {
+		if !l.Capacity[i.Member].HostResources[use.Resource] {
+			return fmt.Errorf("failed to start device %q: %s does not exist", use.Device, use.Resource)
 		}
 	}
-	i.Running, i.Wanted = true, true
-	l.Boots = append(l.Boots, i.Name+" "+i.CloudInit)
+	i.Running, i.ShouldRun = true, true
+	l.Starts = append(l.Starts, i.Name+" "+i.CloudInitID)
 	return nil
 }
 
 // Place is where LXD places a new instance; "" when nowhere.
-func (l *LXD) Place() string { return l.leastLoaded("", "x86_64", "") }
+func (l *LXD) PlaceNew() string { return l.leastLoaded("", "x86_64", "") }
 
 func (l *LXD) leastLoaded(from, architecture, group string) string {
 	load := map[string]int{}
@@ -365,7 +365,7 @@ func (l *LXD) leastLoaded(from, architecture, group string) string {
 	}
 	var hosts []string
 	for _, m := range l.Member {
-		if m.Name != from && m.Status == drain.Online && m.Takes() && slices.Contains(m.Runs, architecture) && (group == "" || slices.Contains(m.Groups, group)) {
+		if m.Name != from && m.Status == drain.Online && m.AcceptsInstances() && slices.Contains(m.Architectures, architecture) && (group == "" || slices.Contains(m.Groups, group)) {
 			hosts = append(hosts, m.Name)
 		}
 	}
@@ -377,14 +377,14 @@ func (l *LXD) leastLoaded(from, architecture, group string) string {
 
 // Restore implements drain.Cluster.
 func (l *LXD) Restore(_ context.Context, name string, _ func(string)) error {
-	if err := l.alive(); err != nil {
+	if err := l.call(); err != nil {
 		return err
 	}
 	err := l.RestoreByHand(name)
-	if l.Life == 0 {
+	if l.CallsLeft == 0 {
 		return ErrKilled
 	}
-	return cmp.Or(err, l.End)
+	return cmp.Or(err, l.LostError)
 }
 
 // RestoreByHand is `lxc cluster restore`.
@@ -397,8 +397,8 @@ func (l *LXD) RestoreByHand(name string) error {
 	m.Status = drain.Online
 	err := func() error {
 		for _, i := range l.Instance {
-			if i.Member == name && i.Wanted && !i.Running {
-				if err := l.run(i); err != nil {
+			if i.Member == name && i.ShouldRun && !i.Running {
+				if err := l.startInstance(i); err != nil {
 					return err
 				}
 			}
@@ -410,7 +410,7 @@ func (l *LXD) RestoreByHand(name string) error {
 			if l.offline(i) {
 				return errors.New("failed to connect to source: connection refused")
 			}
-			if err := l.fails("move", i.Ref); err != nil {
+			if err := l.injected("move", i.Ref); err != nil {
 				return err
 			}
 			i.Member, i.Origin = name, ""
@@ -424,16 +424,16 @@ func (l *LXD) RestoreByHand(name string) error {
 }
 
 // Reopen implements drain.Cluster.
-func (l *LXD) Reopen(_ context.Context, name string) error {
-	if err := l.alive(); err != nil {
+func (l *LXD) RestoreWithoutInstances(_ context.Context, name string) error {
+	if err := l.call(); err != nil {
 		return err
 	}
-	if !l.Skips {
+	if !l.RestoresWithoutInstances {
 		return errors.ErrUnsupported
 	}
 	l.Calls = append(l.Calls, "reopen "+name)
 	l.member(name).Status = drain.Online
-	if l.Life == 0 {
+	if l.CallsLeft == 0 {
 		return ErrKilled
 	}
 	return nil
@@ -449,20 +449,20 @@ func (l *LXD) SetOrigin(_ context.Context, ref drain.Ref, origin string) error {
 
 // Start implements drain.Cluster.
 func (l *LXD) Start(_ context.Context, ref drain.Ref, _ string) error {
-	return l.change("start", ref, l.run)
+	return l.change("start", ref, l.startInstance)
 }
 
 // Stop implements drain.Cluster.
 func (l *LXD) Stop(_ context.Context, ref drain.Ref) error {
 	return l.change("stop", ref, func(i *drain.Instance) error {
-		l.halt(i)
+		l.stopInstance(i)
 		return nil
 	})
 }
 
 // Landed implements drain.Cluster: here a move is over when it was asked for.
-func (l *LXD) Landed(_ context.Context, ref drain.Ref) (string, error) {
-	if err := l.alive(); err != nil {
+func (l *LXD) WaitMoved(_ context.Context, ref drain.Ref) (string, error) {
+	if err := l.call(); err != nil {
 		return "", err
 	}
 	i := l.Find(ref)
@@ -478,25 +478,25 @@ func (l *LXD) Move(_ context.Context, ref drain.Ref, to string, live bool) error
 		if i.Running && !live {
 			return errors.New("it runs")
 		}
-		return l.land(i, to)
+		return l.place(i, to)
 	})
 }
 
 // land puts an instance on a member.
-func (l *LXD) land(i *drain.Instance, to string) error {
+func (l *LXD) place(i *drain.Instance, to string) error {
 	switch {
 	case l.member(to).Status == drain.Offline:
 		return errors.New("target member is offline")
 	case i.Member == to:
 		return errors.New("it is there already")
 	}
-	if l.Backup[i.Ref] > 0 {
+	if l.BackupCount[i.Ref] > 0 {
 		return errors.New("migration API failure: Instance has backups")
 	}
-	l.another(i)
+	l.newCloudInitID(i)
 	// The rename is the last that a move does.
-	if err := l.fails("rename", i.Ref); err != nil {
-		i.Member, i.Name, i.Half = to, "lxd-move-of-"+i.ID, true
+	if err := l.injected("rename", i.Ref); err != nil {
+		i.Member, i.Name, i.HalfMoved = to, "lxd-move-of-"+i.ID, true
 		return err
 	}
 	i.Member, i.Group = to, "" // LXD takes what is moved to a member by its name out of its group
@@ -505,24 +505,24 @@ func (l *LXD) land(i *drain.Instance, to string) error {
 
 // Relocate implements drain.Cluster.
 func (l *LXD) Relocate(_ context.Context, ref drain.Ref, to string) (time.Duration, error) {
-	if i := l.Find(ref); !l.InOne || i != nil && i.CloudInit != "" {
-		return 0, drain.ErrInSteps
+	if i := l.Find(ref); !l.Relocates || i != nil && i.CloudInitID != "" {
+		return 0, drain.ErrNotRelocatable
 	}
 	return 0, l.change("relocate", ref, func(i *drain.Instance) error {
 		// LXD does these by itself, and leaves the instance where one fails.
-		l.halt(i)
-		if err := l.fails("move", ref); err != nil {
+		l.stopInstance(i)
+		if err := l.injected("move", ref); err != nil {
 			return err
 		}
-		if err := l.land(i, to); err != nil {
+		if err := l.place(i, to); err != nil {
 			return err
 		}
-		return l.run(i)
+		return l.startInstance(i)
 	})
 }
 
 func (l *LXD) change(call string, ref drain.Ref, do func(*drain.Instance) error) error {
-	if err := l.alive(); err != nil {
+	if err := l.call(); err != nil {
 		return err
 	}
 	l.Calls = append(l.Calls, call+" "+ref.String())
@@ -534,28 +534,28 @@ func (l *LXD) change(call string, ref drain.Ref, do func(*drain.Instance) error)
 		return fmt.Errorf("cannot %s %s: %s is offline", call, ref, i.Member)
 	}
 	if call != "start" { // run asks
-		if err := l.fails(call, ref); err != nil {
+		if err := l.injected(call, ref); err != nil {
 			return err
 		}
 	}
 	if err := do(i); err != nil {
 		return fmt.Errorf("cannot %s %s: %w", call, ref, err)
 	}
-	if l.Life == 0 {
+	if l.CallsLeft == 0 {
 		return ErrKilled // it was done, but nobody was told
 	}
 	return nil
 }
 
-func (l *LXD) fails(call string, ref drain.Ref) error {
+func (l *LXD) injected(call string, ref drain.Ref) error {
 	if l.Fail == nil {
 		return nil
 	}
 	return l.Fail(call, ref)
 }
 
-func (l *LXD) halt(i *drain.Instance) {
-	i.Running, i.Wanted, i.Frozen = false, false, false
+func (l *LXD) stopInstance(i *drain.Instance) {
+	i.Running, i.ShouldRun, i.Frozen = false, false, false
 	if i.Ephemeral {
 		l.Delete(i.Ref)
 	}
