@@ -1,0 +1,75 @@
+package charmpack_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/charmpack"
+)
+
+// The links of all charms are of one repository: the one that the module is named after.
+func TestLinksOfOurCharms(t *testing.T) {
+	mod, err := os.ReadFile("../../go.mod")
+	require.NoError(t, err)
+	module := regexp.MustCompile(`(?m)^module (\S+)$`).FindSubmatch(mod)
+	require.NotNil(t, module)
+	repository := "https://" + string(module[1])
+	for dir, s := range ourCharms(t) {
+		assert.Equal(t, charmpack.Links{
+			Contact: charmpack.Strings{repository + "/issues"}, Documentation: repository,
+			Issues: charmpack.Strings{repository + "/issues"}, Source: charmpack.Strings{repository}, Website: charmpack.Strings{repository},
+		}, s.Links, dir)
+	}
+}
+
+// A charm that charmcraft builds has the files that one of dcib pack has: charmcraft takes what parts
+// stage, and its go plugin makes programs alone.
+func TestCharmcraftStagesWhatPackShips(t *testing.T) {
+	for dir, s := range ourCharms(t) {
+		staged := map[string]string{} // name to contents
+		for name, part := range s.Parts {
+			if part.Plugin != "dump" {
+				continue
+			}
+			files, ok := part.Rest["stage"].([]any)
+			require.True(t, ok, "%s: part %s stages all of %s", dir, name, part.Source)
+			for _, file := range files {
+				data, err := os.ReadFile(filepath.Join(dir, part.Source, file.(string)))
+				require.NoError(t, err, "part %s", name)
+				staged[file.(string)] = string(data)
+			}
+		}
+		contents, err := charmpack.Contents(dir, s, "amd64")
+		require.NoError(t, err)
+		documents, err := s.Documents("amd64") // charmcraft writes them too
+		require.NoError(t, err)
+		shipped := map[string]string{}
+		for _, f := range contents {
+			if _, ok := documents[f.Name]; !ok {
+				shipped[f.Name] = string(f.Data)
+			}
+		}
+		require.Contains(t, shipped, "LICENSE", dir)
+		assert.Equal(t, shipped, staged, dir)
+	}
+}
+
+// ourCharms are the charms of this repository, by their folders.
+func ourCharms(t *testing.T) map[string]*charmpack.Source {
+	t.Helper()
+	files, err := filepath.Glob("../../charms/*/" + charmpack.SourceFile)
+	require.NoError(t, err)
+	require.Len(t, files, 5)
+	charms := map[string]*charmpack.Source{}
+	for _, file := range files {
+		s, err := charmpack.ReadSource(filepath.Dir(file))
+		require.NoError(t, err)
+		charms[filepath.Dir(file)] = s
+	}
+	return charms
+}
