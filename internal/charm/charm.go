@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -45,7 +46,8 @@ type Plan[W any] struct {
 	Ports []string
 }
 
-// Charm is one charm: facts of type F about a world of type W.
+// Charm is one charm: facts of type F about a world of type W. One with several concerns is
+// made by Compose, and then has no Observe and Plan of its own.
 type Charm[F, W any] struct {
 	// World opens what the charm works on. It must not change anything.
 	World func(event hooktool.Event, tools hooktool.Tools) W
@@ -58,6 +60,9 @@ type Charm[F, W any] struct {
 	// Deadlines bound how long it takes. What is out of time leaves the unit waiting, and
 	// fails a hook after which Juju would take the unit away.
 	Deadlines Deadlines
+
+	components []Component[F, W] // of Compose, in the place of Observe and Plan
+	order      []int             // in which they are observed
 }
 
 // Action does what a user asked for by `juju run`. It gets fresh facts. The results are
@@ -155,9 +160,9 @@ func StatusOf(err error) (status Status, ok bool) {
 	return said.status, true
 }
 
-// rounds bounds how often a hook looks again after it changed something. Plans settle in
-// two or three; more means that steps undo each other.
-const rounds = 8
+// maxPasses bounds how often a hook observes again after it changed something. Plans settle
+// in two or three passes; more means that steps undo each other.
+const maxPasses = 8
 
 // Run runs one event to its end and returns nil when the hook succeeded.
 func (c Charm[F, W]) Run(ctx context.Context, event hooktool.Event, tools hooktool.Tools) error {
@@ -171,88 +176,185 @@ func (c Charm[F, W]) run(ctx context.Context, event hooktool.Event, tools hookto
 	if event.Action != "" {
 		return 0, c.act(ctx, event, tools, world)
 	}
-	plan, steps, err := c.converge(ctx, event, tools, world)
-	level, message := "", ""
-	var said *statusError
-	var late *deadlineError
-	switch {
-	case errors.As(err, &late) && !mustFail(event):
-		plan.Status, err = Waitingf("%s (tried again by the next hook)", err), nil
-		level, message = "WARNING", plan.Status.Message
-	case errors.As(err, &late):
-		// Juju shows "hook failed" in its place, and this again once it succeeds.
-		plan.Status = Blockedf("%s", err)
-		level, message = "ERROR", err.Error()
-	case errors.As(err, &said):
-		plan.Status, err = said.status, nil
-		level, message = "WARNING", plan.Status.Message
-	case isTimeout(err) && !mustFail(event):
-		plan.Status, err = Waitingf("%s (tried again by the next hook)", err), nil
-		level, message = "WARNING", plan.Status.Message
-	case err != nil:
-		plan.Status = Blockedf("%s", err)
-		level, message = "ERROR", err.Error()
-	}
-	return steps, errors.Join(err, tell(ctx, func(ctx context.Context) error {
-		if message != "" {
-			_ = tools.Log(ctx, level, clip(message, logSize))
+	r := reconciliation[F, W]{charm: c, event: event, tools: tools, world: world, applied: map[string]bool{}, ended: map[string]ending{}}
+	err := r.reconcile(ctx)
+	return len(r.applied), errors.Join(err, tell(ctx, func(ctx context.Context) error {
+		for _, line := range r.log {
+			_ = tools.Log(ctx, line[0], clip(line[1], logSize))
 		}
-		if plan.Ports != nil {
+		if r.ports != nil {
 			// No reason to fail a hook: another unit on the machine may have one of them.
-			if err := hooktool.SetPorts(ctx, tools, plan.Ports); err != nil {
+			if err := hooktool.SetPorts(ctx, tools, r.ports); err != nil {
 				_ = tools.Log(ctx, "WARNING", clip(err.Error(), logSize))
 			}
 		}
-		return report(ctx, tools, plan.Status, plan.Version)
+		return report(ctx, tools, r.status, r.version)
 	}))
 }
 
-// converge observes, plans and applies until nothing new is left to do, and counts the steps.
-func (c Charm[F, W]) converge(ctx context.Context, event hooktool.Event, tools hooktool.Tools, world W) (Plan[W], int, error) {
-	applied := map[string]bool{}
-	limits := c.Deadlines.orDefaults()
-	left := budget{limits.Steps}
-	var plan Plan[W]
-	var working Status // the last one that was reported before its steps
-	for range rounds {
-		facts, err := c.observe(ctx, event, world)
-		if err != nil {
-			return plan, len(applied), err
-		}
-		plan = c.Plan(facts)
-		fresh := 0
-		for _, step := range plan.Steps {
-			if applied[step.Name()] {
-				continue
-			}
-			fresh++
-			applied[step.Name()] = true
-			if plan.Status.Level == LevelMaintenance && plan.Status != working {
-				// Juju shows it at once. A step may take minutes, so a failure to report is not the
-				// hook's: what is reported at its end counts.
-				working = plan.Status
-				_ = report(ctx, tools, working, "")
-			}
-			_ = tools.Log(ctx, "INFO", step.Name())
-			if err := apply(ctx, &left, step, world); err != nil {
-				var late *deadlineError
-				if errors.As(err, &late) {
-					return plan, len(applied), err
-				}
-				return plan, len(applied), fmt.Errorf("cannot %s: %w", step.Name(), err)
-			}
-		}
-		if fresh == 0 {
-			return plan, len(applied), nil
-		}
-	}
-	return plan, len(applied), fmt.Errorf("cannot settle: the plan still changes after %d rounds: please report this with the unit's log", rounds)
+// ending is how a component ended in this hook.
+type ending struct {
+	status Status
+	err    error // what the hook fails with; nil when it succeeds
 }
 
-// observe is Observe, within its deadline.
-func (c Charm[F, W]) observe(ctx context.Context, event hooktool.Event, world W) (F, error) {
-	return await(ctx, "observe this machine", c.Deadlines.orDefaults().Observe, world, func(ctx context.Context) (F, error) {
-		return c.Observe(ctx, event, world)
+// end returns how an error ends a hook: Blocked and Waiting are the unit's status, what was out
+// of time leaves it waiting unless Juju would take the unit away then, and any other error
+// fails the hook.
+func end(err error, event hooktool.Event) ending {
+	var late *deadlineError
+	outOfTime := errors.As(err, &late)
+	if status, ok := StatusOf(err); ok && !outOfTime {
+		return ending{status: status}
+	}
+	if (outOfTime || isTimeout(err)) && !mustFail(event) {
+		return ending{status: Waitingf("%s (tried again by the next hook)", err)}
+	}
+	// Juju shows "hook failed" in its place, and this again once it succeeds.
+	return ending{Blockedf("%s", err), err}
+}
+
+// reconciliation is one hook: it observes, plans and applies until nothing new is left to do.
+type reconciliation[F, W any] struct {
+	charm Charm[F, W]
+	event hooktool.Event
+	tools hooktool.Tools
+	world W
+
+	applied map[string]bool   // steps, by component and name
+	ended   map[string]ending // components whose step ended in an error
+	log     [][2]string       // level and message of what ended
+
+	working Status // the last one that was reported before its steps
+
+	status  Status
+	version string
+	ports   []string // nil leaves them as they are
+}
+
+// reconcile returns what the hook fails with.
+func (r *reconciliation[F, W]) reconcile(ctx context.Context) error {
+	left := budget{r.charm.Deadlines.orDefaults().Steps}
+	for range maxPasses {
+		o, err := r.charm.observe(ctx, r.event, r.world)
+		if err != nil {
+			return r.abort(err)
+		}
+		plans := r.charm.planAll(o)
+		whole := joined(plans)
+		if whole.Version != "" {
+			r.version = whole.Version
+		}
+		r.ports = nil
+		if len(o.unseen) == 0 { // or a component's ports would be closed while it cannot be observed
+			r.ports = whole.Ports
+		}
+		before := len(r.applied)
+		for _, p := range plans {
+			if err := r.apply(ctx, &left, p); err != nil {
+				return r.abort(err)
+			}
+		}
+		if len(r.applied) == before {
+			return r.settle(o, plans)
+		}
+	}
+	return r.abort(fmt.Errorf("cannot settle: the plan still changes after %d passes: please report this with the unit's log", maxPasses))
+}
+
+// apply applies the steps of a component that were not applied in this hook. An error of a step ends the
+// component; the error that apply returns ends the hook.
+func (r *reconciliation[F, W]) apply(ctx context.Context, left *budget, p componentPlan[F, W]) error {
+	for _, step := range p.Steps {
+		key := p.Name + "\x00" + step.Name()
+		if r.applied[key] {
+			continue
+		}
+		if r.stopped(p.Name) {
+			return nil
+		}
+		r.applied[key] = true
+		if p.Status.Level == LevelMaintenance && p.Status != r.working {
+			// Juju shows it at once. A step may take minutes, so a failure to report is not the
+			// hook's: what is reported at its end counts.
+			r.working = p.Status
+			_ = report(ctx, r.tools, r.working, "")
+		}
+		_ = r.tools.Log(ctx, "INFO", step.Name())
+		err := apply(ctx, left, step, r.world)
+		if err == nil {
+			continue
+		}
+		var late *deadlineError
+		if errors.As(err, &late) {
+			return err
+		}
+		err = fmt.Errorf("cannot %s: %w", step.Name(), err)
+		if ctx.Err() != nil {
+			return err
+		}
+		r.ended[p.Name] = r.note(err)
+	}
+	return nil
+}
+
+// stopped reports whether a component, or one that it is after, has ended in this hook.
+func (r *reconciliation[F, W]) stopped(name string) bool {
+	if _, ok := r.ended[name]; ok {
+		return true
+	}
+	components, _ := r.charm.all()
+	i := slices.IndexFunc(components, func(c Component[F, W]) bool { return c.Name == name })
+	return slices.ContainsFunc(components[i].After, r.stopped)
+}
+
+// note returns how an error ends a hook, and has it logged.
+func (r *reconciliation[F, W]) note(err error) ending {
+	e := end(err, r.event)
+	if e.err != nil {
+		r.log = append(r.log, [2]string{"ERROR", e.err.Error()})
+	} else {
+		r.log = append(r.log, [2]string{"WARNING", e.status.Message})
+	}
+	return e
+}
+
+// abort ends the hook with an error that concerns all components.
+func (r *reconciliation[F, W]) abort(err error) error {
+	e := r.note(err)
+	r.status = e.status
+	return e.err
+}
+
+// settle ends the hook when no step is left to do: the unit's status is that of all components,
+// and the hook fails with what one of them failed with.
+func (r *reconciliation[F, W]) settle(o observation[F], plans []componentPlan[F, W]) error {
+	own := map[string]Status{}
+	for _, p := range plans {
+		own[p.Name] = p.Status
+	}
+	components, _ := r.charm.all()
+	var statuses []Status
+	var failed []error
+	for _, c := range components {
+		e, over := r.ended[c.Name]
+		if err := o.unseen[c.Name]; err != nil && !over {
+			e, over = r.note(err), true
+		}
+		if over {
+			statuses, failed = append(statuses, e.status), append(failed, e.err)
+		} else {
+			statuses = append(statuses, own[c.Name])
+		}
+	}
+	r.status = Merge(statuses...)
+	return errors.Join(failed...)
+}
+
+// observe is one observation of all components, within its deadline.
+func (c Charm[F, W]) observe(ctx context.Context, event hooktool.Event, world W) (observation[F], error) {
+	return await(ctx, "observe this machine", c.Deadlines.orDefaults().Observe, world, func(ctx context.Context) (observation[F], error) {
+		return c.observeAll(ctx, event, world)
 	})
 }
 
@@ -266,7 +368,10 @@ func (c Charm[F, W]) act(ctx context.Context, event hooktool.Event, tools hookto
 	if err != nil {
 		return err
 	}
-	facts, err := c.observe(ctx, event, world)
+	seen, err := c.observe(ctx, event, world)
+	if err == nil {
+		err = seen.err()
+	}
 	if err != nil {
 		return tell(ctx, func(ctx context.Context) error { return tools.ActionFail(ctx, clip(err.Error(), logSize)) })
 	}
@@ -274,7 +379,7 @@ func (c Charm[F, W]) act(ctx context.Context, event hooktool.Event, tools hookto
 		_ = tools.ActionLog(ctx, fmt.Sprintf(format, args...))
 	}}
 	results, err := await(ctx, "run action "+event.Action, c.Deadlines.orDefaults().Action, world, func(ctx context.Context) (map[string]string, error) {
-		return action(ctx, facts, world, call)
+		return action(ctx, seen.facts, world, call)
 	})
 	return tell(ctx, func(ctx context.Context) error {
 		if len(results) > 0 {
