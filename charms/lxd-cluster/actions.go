@@ -37,7 +37,7 @@ func listRequesters(ctx context.Context, f facts, w *world, call charm.Call) (ma
 
 // showPlan shows the steps that a hook would take now.
 func showPlan(_ context.Context, f facts, _ *world, _ charm.Call) (map[string]string, error) {
-	p := plan(f)
+	p := whole().PlanOf(f)
 	lines := make([]string, len(p.Steps))
 	for i, step := range p.Steps {
 		lines[i] = step.Name()
@@ -52,15 +52,15 @@ func showPlan(_ context.Context, f facts, _ *world, _ charm.Call) (map[string]st
 }
 
 func removeMember(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
-	return cluster.RemoveMember(ctx, f.Cluster, w.cluster(), call)
+	return cluster.RemoveMember(ctx, f.cluster(), w.cluster(), call)
 }
 
 func recoverFromQuorumLoss(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
-	return cluster.RecoverFromQuorumLoss(ctx, f.Cluster, w.cluster(), call)
+	return cluster.RecoverFromQuorumLoss(ctx, f.cluster(), w.cluster(), call)
 }
 
 func startOver(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
-	return cluster.StartOver(ctx, f.Cluster, w.cluster(), call)
+	return cluster.StartOver(ctx, f.cluster(), w.cluster(), call)
 }
 
 func addTrustedClient(ctx context.Context, _ facts, w *world, call charm.Call) (map[string]string, error) {
@@ -72,11 +72,11 @@ func removeTrustedClient(ctx context.Context, _ facts, w *world, call charm.Call
 }
 
 func evacuate(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
-	return cluster.Evacuate(ctx, f.Cluster, w.cluster(), call)
+	return cluster.Evacuate(ctx, f.cluster(), w.cluster(), call)
 }
 
 func restore(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
-	return cluster.Restore(ctx, f.Cluster, w.cluster(), call)
+	return cluster.Restore(ctx, f.cluster(), w.cluster(), call)
 }
 
 func getClientToken(ctx context.Context, _ facts, w *world, call charm.Call) (map[string]string, error) {

@@ -31,5 +31,5 @@ func TestPorts(t *testing.T) {
 		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, c.ports()) })
 	}
 	calls.Wanted = false
-	require.Equal(t, []string{"8443/tcp"}, plan(facts{Cluster: member("10.0.0.1:8443", "", ""), Wake: calls}).Ports, "it is closed when nobody asks for profiles")
+	require.Equal(t, []string{"8443/tcp"}, whole().PlanOf(facts{Cluster: member("10.0.0.1:8443", "", ""), Wake: calls}).Ports, "it is closed when nobody asks for profiles")
 }

@@ -20,52 +20,77 @@ import (
 	"github.com/dcib/dcib/internal/lxd/profiles"
 )
 
-// world is what the charm works on; each room sees its part of it.
+// world is what the charm works on; each component sees its part of it.
 type world struct {
 	sub    sub.World
 	direct direct.World // it remembers what LXD refused in this hook
 }
 
-// facts are what the rooms saw.
+// facts are what the components saw.
 type facts struct {
 	Sub    sub.Facts
 	Direct *direct.Facts // nil where a broker is asked
 }
 
 func main() {
-	charm.Main(charm.Charm[facts, *world]{
-		World: func(_ hooktool.Event, tools hooktool.Tools) *world {
-			return &world{
-				sub:    sub.World{Tools: tools, LXD: sub.DevLXD{Socket: sub.Socket, Proc: "/proc"}, Call: sub.Datagram},
-				direct: direct.World{World: profiles.World{Tools: tools, Now: time.Now}, Open: direct.Open, Pause: pause, Reboot: reboot},
-			}
-		},
-		Observe: observe,
-		Plan:    plan,
-		Actions: map[string]charm.Action[facts, *world]{
-			"show-profile":  part(sub.ShowProfile),
-			"diff":          diff,
-			"apply-restart": applyRestart,
-			"rollback":      rollback,
-		},
-	})
+	c := charm.Compose(components()...)
+	c.World = func(_ hooktool.Event, tools hooktool.Tools) *world {
+		return &world{
+			sub:    sub.World{Tools: tools, LXD: sub.DevLXD{Socket: sub.Socket, Proc: "/proc"}, Call: sub.Datagram},
+			direct: direct.World{World: profiles.World{Tools: tools, Now: time.Now}, Open: direct.Open, Pause: pause, Reboot: reboot},
+		}
+	}
+	c.Actions = map[string]charm.Action[facts, *world]{
+		"show-profile":  part(sub.ShowProfile),
+		"diff":          diff,
+		"apply-restart": applyRestart,
+		"rollback":      rollback,
+	}
+	charm.Main(c)
 }
 
-func observe(ctx context.Context, event hooktool.Event, w *world) (f facts, err error) {
-	if f.Sub, err = sub.Observe(ctx, event, w.sub); err != nil || !f.Sub.Direct() {
-		return f, err
+// components are the concerns of this charm: the request to a broker, or its own way to LXD.
+func components() []charm.Component[facts, *world] {
+	return []charm.Component[facts, *world]{
+		{
+			Name: "brokered",
+			Observe: func(ctx context.Context, event hooktool.Event, w *world, f *facts) (err error) {
+				f.Sub, err = sub.Observe(ctx, event, w.sub)
+				return err
+			},
+			Plan: func(f facts) charm.Plan[*world] {
+				if f.Sub.Direct() {
+					return charm.Plan[*world]{}
+				}
+				p := sub.Plan(f.Sub)
+				return charm.Plan[*world]{Steps: charm.Lift(p.Steps, func(w *world) sub.World { return w.sub }), Status: p.Status}
+			},
+		},
+		{
+			Name: "direct", After: []string{"brokered"},
+			When:    func(f facts) bool { return f.Sub.Direct() },
+			Observe: observeDirect,
+			Plan: func(f facts) charm.Plan[*world] {
+				wanted, err := f.Sub.Options.Wanted()
+				p := direct.Plan(*f.Direct, wanted.Profile, err)
+				return charm.Plan[*world]{Steps: charm.Lift(p.Steps, func(w *world) *direct.World { return &w.direct }), Status: p.Status}
+			},
+		},
 	}
+}
+
+func observeDirect(ctx context.Context, event hooktool.Event, w *world, f *facts) (err error) {
 	self := direct.Self{
 		Unit: event.Unit, Principal: event.Principal, Model: event.Model, ModelUUID: event.ModelUUID,
 		Instance: f.Sub.Self.Instance, Started: f.Sub.Self.Started, Leader: f.Sub.Leader,
 	}
 	if self.Leaving, err = leaving(ctx, event, w.sub.Tools); err != nil {
-		return f, err
+		return err
 	}
 	o := f.Sub.Options
 	d, err := direct.Observe(ctx, self, direct.Options{Endpoint: o.Endpoint, Credential: o.Credential, Project: o.Project}, &w.direct)
 	f.Direct = &d
-	return f, err
+	return err
 }
 
 // principal is the endpoint to the application that this one stands beside.
@@ -80,16 +105,6 @@ func leaving(ctx context.Context, event hooktool.Event, tools hooktool.Tools) (b
 		return false, err
 	}
 	return event.Hook == principal+"-relation-broken" || event.Hook == "stop" || event.Hook == "remove", nil
-}
-
-func plan(f facts) charm.Plan[*world] {
-	if f.Direct == nil {
-		p := sub.Plan(f.Sub)
-		return charm.Plan[*world]{Steps: charm.Lift(p.Steps, func(w *world) sub.World { return w.sub }), Status: p.Status}
-	}
-	wanted, err := f.Sub.Options.Wanted()
-	p := direct.Plan(*f.Direct, wanted.Profile, err)
-	return charm.Plan[*world]{Steps: charm.Lift(p.Steps, func(w *world) *direct.World { return &w.direct }), Status: p.Status}
 }
 
 // part makes an action of the room that asks a broker one of the charm.

@@ -26,7 +26,7 @@ import (
 	"github.com/dcib/dcib/internal/store"
 )
 
-// world is what the charm works on; each room sees its part of it.
+// world is what the charm works on; each component sees its part of it.
 type world struct {
 	pets    pets.World
 	service service.World
@@ -35,7 +35,7 @@ type world struct {
 func (w world) petsPart() pets.World       { return w.pets }
 func (w world) servicePart() service.World { return w.service }
 
-// facts are what the rooms saw.
+// facts are what the components saw.
 type facts struct {
 	Pets    pets.Facts
 	Service service.Facts
@@ -67,37 +67,55 @@ func open(event hooktool.Event, tools hooktool.Tools) world {
 	return w
 }
 
-func observe(ctx context.Context, event hooktool.Event, w world) (f facts, err error) {
-	if f.Pets, err = pets.Observe(ctx, event, w.pets); err != nil {
-		return f, err
-	}
-	if event.Action == "" || event.Action == service.RotateAction { // the other actions are about pets alone
-		if f.Service, err = service.Observe(ctx, w.service, f.Pets.Offer); err != nil {
-			return f, err
-		}
-		f.Alerts, err = control.ReadAlerts(w.pets.Dir)
-	}
-	return f, err
-}
-
-func plan(f facts) charm.Plan[world] {
-	if f.Service.Leaving {
-		// It makes nothing that it would leave behind.
-		return charm.Plan[world]{Steps: charm.Lift(service.Plan(f.Service), world.servicePart), Status: charm.Maintenancef("leaving")}
-	}
-	p := pets.Plan(f.Pets)
-	if err := cmp.Or(f.Service.Crowded(), f.Service.BadOptions()); err != nil {
-		p.Status = charm.Blockedf("%s", err)
-	}
-	p.Status = pets.Alerted(p.Status, f.Alerts)
-	daemon := service.Plan(f.Service)
-	if p.Status.Level == charm.LevelActive && slices.Contains(daemon, charm.Step[service.World](service.Run{})) {
-		p.Status = charm.Maintenancef("starting the daemon")
-	}
-	return charm.Plan[world]{
-		Steps:  append(charm.Lift(p.Steps, world.petsPart), charm.Lift(daemon, world.servicePart)...),
-		Status: p.Status,
-		Ports:  f.Service.Ports(),
+// components are the concerns of this charm. A unit that leaves makes nothing that it would leave
+// behind.
+func components() []charm.Component[facts, world] {
+	return []charm.Component[facts, world]{
+		{
+			Name: "pets", Reads: []string{"service"},
+			Observe: func(ctx context.Context, event hooktool.Event, w world, f *facts) (err error) {
+				f.Pets, err = pets.Observe(ctx, event, w.pets)
+				return err
+			},
+			Plan: func(f facts) charm.Plan[world] {
+				if f.Service.Leaving {
+					return charm.Plan[world]{}
+				}
+				p := pets.Plan(f.Pets)
+				return charm.Plan[world]{
+					Steps:   charm.Lift(p.Steps, world.petsPart),
+					Status:  pets.Alerted(p.Status, f.Alerts),
+					Version: p.Version,
+					Ports:   p.Ports,
+				}
+			},
+		},
+		{
+			Name: "service", After: []string{"pets"},
+			Observe: func(ctx context.Context, event hooktool.Event, w world, f *facts) (err error) {
+				if event.Action != "" && event.Action != service.RotateAction {
+					return nil // the other actions are about pets alone
+				}
+				if f.Service, err = service.Observe(ctx, w.service, f.Pets.Offer); err != nil {
+					return err
+				}
+				f.Alerts, err = control.ReadAlerts(w.pets.Dir)
+				return err
+			},
+			Plan: func(f facts) charm.Plan[world] {
+				steps := service.Plan(f.Service)
+				p := charm.Plan[world]{Steps: charm.Lift(steps, world.servicePart), Ports: f.Service.Ports()}
+				switch err := cmp.Or(f.Service.Crowded(), f.Service.BadOptions()); {
+				case f.Service.Leaving:
+					p.Status = charm.Maintenancef("leaving")
+				case err != nil:
+					p.Status = charm.Blockedf("%s", err)
+				case slices.Contains(steps, charm.Step[service.World](service.Run{})):
+					p.Status = charm.Maintenancef("starting the daemon")
+				}
+				return p
+			},
+		},
 	}
 }
 
@@ -127,12 +145,10 @@ func main() {
 		}
 		return
 	}
-	charm.Main(charm.Charm[facts, world]{
-		World:   open,
-		Observe: observe,
-		Plan:    plan,
-		Actions: actions(),
-		// LXD's members are tried one after the other, three seconds each.
-		Deadlines: charm.Deadlines{Observe: 2 * time.Minute},
-	})
+	c := charm.Compose(components()...)
+	c.World = open
+	c.Actions = actions()
+	// LXD's members are tried one after the other, three seconds each.
+	c.Deadlines = charm.Deadlines{Observe: 2 * time.Minute}
+	charm.Main(c)
 }

@@ -22,21 +22,21 @@ func TestAUnitThatStartsItsDaemonSaysSo(t *testing.T) {
 			Certificate: dqlite.Certificate{Certificate: "c", Key: "k"},
 		},
 	}
-	require.Equal(t, charm.Maintenancef("starting the daemon"), plan(f).Status)
+	require.Equal(t, charm.Maintenancef("starting the daemon"), charm.Compose(components()...).PlanOf(f).Status)
 
 	f.Service.Installed, f.Service.Running, f.Service.Permitted = true, true, true
-	require.Equal(t, charm.LevelActive, plan(f).Status.Level)
+	require.Equal(t, charm.LevelActive, charm.Compose(components()...).PlanOf(f).Status.Level)
 
 	f.Service.Configured, f.Service.Config = true, control.Config{Address: "10.0.0.1:17666"}
-	require.Equal(t, []string{"17666/tcp"}, plan(f).Ports)
+	require.Equal(t, []string{"17666/tcp"}, charm.Compose(components()...).PlanOf(f).Ports)
 
 	f.Service.Running, f.Pets.Trusted = false, false
-	require.Equal(t, charm.LevelWaiting, plan(f).Status.Level, "what another unit has to do goes over it")
+	require.Equal(t, charm.LevelWaiting, charm.Compose(components()...).PlanOf(f).Status.Level, "what another unit has to do goes over it")
 
 	f.Service.Leaving = true
-	require.Equal(t, charm.Maintenancef("leaving"), plan(f).Status)
-	require.Nil(t, plan(f).Ports)
+	require.Equal(t, charm.Maintenancef("leaving"), charm.Compose(components()...).PlanOf(f).Status)
+	require.Nil(t, charm.Compose(components()...).PlanOf(f).Ports)
 
 	f.Service.Leaving, f.Service.Other = false, "pet-scheduler/1"
-	require.Equal(t, []string{}, plan(f).Ports, "the port is the other unit's")
+	require.Equal(t, []string{}, charm.Compose(components()...).PlanOf(f).Ports, "the port is the other unit's")
 }

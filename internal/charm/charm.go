@@ -424,5 +424,8 @@ func report(ctx context.Context, tools hooktool.Tools, status Status, version st
 	if version != "" {
 		err = tools.VersionSet(ctx, version)
 	}
+	if status.Level == "" {
+		return err // it says nothing about the unit
+	}
 	return errors.Join(err, tools.StatusSet(ctx, string(status.Level), clip(status.Message, statusSize)))
 }

@@ -60,7 +60,7 @@ func (c *cluster) charm() charm.Charm[broker.Facts, *broker.World] {
 			return broker.Observe(ctx, event, w, leader)
 		},
 		Plan: func(f broker.Facts) charm.Plan[*broker.World] {
-			return charm.Plan[*broker.World]{Steps: broker.Plan(f), Status: charm.Active("")}
+			return charm.Plan[*broker.World]{Steps: broker.Plan(f).Steps, Status: charm.Active("")}
 		},
 		Actions: map[string]charm.Action[broker.Facts, *broker.World]{"list-requesters": broker.ListRequesters},
 	}
@@ -519,7 +519,7 @@ func TestOnlyOneActs(t *testing.T) {
 	w := &broker.World{} // whoever does not act asks nobody
 	f, err := broker.Observe(t.Context(), hooktool.Event{Unit: "lxd-cluster/1", ModelUUID: here}, w, false)
 	require.NoError(t, err)
-	assert.Empty(t, broker.Plan(f))
+	assert.Empty(t, broker.Plan(f).Steps)
 }
 
 // Killed after any write, in any order of things: the next hook brings it to the end.

@@ -14,10 +14,19 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// Plan says what to do about the facts. What is gone is cleaned up first; then profiles,
+// Plan returns what to do about the facts. Its status is blocked while the policy cannot be read.
+func Plan(f Facts) charm.Plan[*World] {
+	p := charm.Plan[*World]{Steps: f.steps()}
+	if f.PolicyErr != "" {
+		p.Status = charm.Blockedf("%s", f.PolicyErr)
+	}
+	return p
+}
+
+// steps returns the next steps. What is gone is cleaned up first; then profiles,
 // challenges and lists are put right, and what was asked for is restarted; and when nothing
-// of that is left, or LXD would not, everybody is told what is so.
-func Plan(f Facts) []charm.Step[*World] {
+// of that is left, or LXD would not, each requirer is told what is so.
+func (f Facts) steps() []charm.Step[*World] {
 	if !f.Active {
 		return nil
 	}

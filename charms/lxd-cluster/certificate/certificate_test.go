@@ -132,11 +132,9 @@ func over(lxd *fake) charm.Charm[Facts, World] {
 			return Observe(ctx, w, lxd.identity())
 		},
 		Plan: func(f Facts) charm.Plan[World] {
-			steps, problem := Plan(f)
-			if problem != "" {
-				return charm.Plan[World]{Steps: steps, Status: charm.Blockedf("%s", problem)}
-			}
-			return charm.Plan[World]{Steps: steps, Status: charm.Active("")}
+			p := Plan(f)
+			p.Status = charm.Merge(charm.Active(""), p.Status)
+			return p
 		},
 	}
 }

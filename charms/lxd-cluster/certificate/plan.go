@@ -18,42 +18,46 @@ import (
 	"github.com/dcib/dcib/internal/relation/tlscertificates"
 )
 
-// Plan gives the steps that bring LXD the certificate that the authority issues, and what
-// an operator has to mend, "" for nothing. It is pure.
+// Plan returns the steps that bring LXD the certificate that the authority issues. It is pure. Its
+// status has no level unless an operator has to do something.
 //
 // Without the relation LXD keeps the certificate that it has: another one would make its
 // clients mistrust it once more.
-func Plan(f Facts) ([]charm.Step[World], string) {
+func Plan(f Facts) charm.Plan[World] {
+	do := func(steps ...charm.Step[World]) charm.Plan[World] { return charm.Plan[World]{Steps: steps} }
+	blocked := func(format string, args ...any) charm.Plan[World] {
+		return charm.Plan[World]{Status: charm.Blockedf(format, args...)}
+	}
 	switch {
 	case f.Relation == "":
 		if f.Leader && f.Holder != "" {
-			return []charm.Step[World]{name{""}}, ""
+			return do(name{""})
 		}
-		return nil, ""
+		return do()
 	case f.Leader && (f.Holder == "" || f.HolderGone):
-		return []charm.Step[World]{name{f.Unit}}, ""
+		return do(name{f.Unit})
 	case f.Holder != f.Unit:
 		if f.Asked {
-			return []charm.Step[World]{ask{f.Relation, ""}}, ""
+			return do(ask{f.Relation, ""})
 		}
-		return nil, ""
+		return do()
 	case f.CSR == "":
-		return []charm.Step[World]{makeKey{}}, ""
+		return do(makeKey{})
 	case !f.Asked:
-		return []charm.Step[World]{ask{f.Relation, f.CSR}}, ""
+		return do(ask{f.Relation, f.CSR})
 	case f.IssuedErr != "":
-		return nil, fmt.Sprintf("cannot use what relation %s gives: %s: look at the certificate authority, or remove the relation", f.Relation, f.IssuedErr)
+		return blocked("cannot use what relation %s gives: %s: look at the certificate authority, or remove the relation", f.Relation, f.IssuedErr)
 	case f.Issued == nil:
-		return nil, "" // not answered yet; LXD goes on with the one that it has
+		return do() // not answered yet; LXD goes on with the one that it has
 	case f.Issued.Revoked, f.Issued.Due && f.Issued.Fingerprint == f.Current:
 		// Another key is another request, which no authority takes for answered.
-		return []charm.Step[World]{makeKey{}}, ""
+		return do(makeKey{})
 	case f.Issued.Fingerprint == f.Current:
-		return nil, ""
+		return do()
 	case len(f.Offline) > 0:
-		return nil, fmt.Sprintf("cannot give LXD its new certificate: all members must be online, and these are not: %s", strings.Join(f.Offline, ", "))
+		return blocked("cannot give LXD its new certificate: all members must be online, and these are not: %s", strings.Join(f.Offline, ", "))
 	}
-	return []charm.Step[World]{replace{f.Issued.Chain, f.Identity}}, ""
+	return do(replace{f.Issued.Chain, f.Identity})
 }
 
 // name names the holder; "" for nobody.

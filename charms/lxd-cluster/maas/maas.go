@@ -136,15 +136,20 @@ func value(v any) string {
 	return s
 }
 
-// Plan is what is done about the facts, and what an operator has to mend; it is pure.
-func Plan(f Facts) (steps []charm.Step[World], problem string) {
+// Plan returns what is done about the facts. It is pure. Its status has no level unless an operator
+// has to do something.
+func Plan(f Facts) charm.Plan[World] {
+	var steps []charm.Step[World]
+	blocked := func(format string, args ...any) charm.Plan[World] {
+		return charm.Plan[World]{Steps: steps, Status: charm.Blockedf(format, args...)}
+	}
 	switch {
 	case len(f.Problems) > 0:
-		return nil, strings.Join(f.Problems, "; ")
+		return blocked("%s", strings.Join(f.Problems, "; "))
 	case f.Config.wantsNothing || f.Has == nil:
-		return nil, ""
+		return charm.Plan[World]{}
 	case !f.Supported:
-		return nil, fmt.Sprintf("option maas-url is %s: LXD %s has no MAAS integration (6.8 dropped it): have instances on a bridge of the machines' own that MAAS serves (option bridge), where MAAS gives them addresses, and clear the maas- options", f.Config.URL, f.Version)
+		return blocked("option maas-url is %s: LXD %s has no MAAS integration (6.8 dropped it): have instances on a bridge of the machines' own that MAAS serves (option bridge), where MAAS gives them addresses, and clear the maas- options", f.Config.URL, f.Version)
 	}
 	if f.Has[keyMachine] == "" {
 		// One that is there may be an operator's: a machine may have another name in MAAS.
@@ -154,9 +159,9 @@ func Plan(f Facts) (steps []charm.Step[World], problem string) {
 		steps = append(steps, configure{"know the MAAS at " + f.Config.URL, map[string]string{keyURL: f.Config.URL, keyKey: f.Key}})
 	}
 	if subnets := f.subnets(); f.Managed && len(subnets) > 0 {
-		return steps, fmt.Sprintf("option maas-subnet-ipv4 or -ipv6 is set, and LXD manages network %s, where MAAS's subnet is the network's own: lxc network set %s %s; and clear the option, or name a bridge of the machines' own (option bridge)", f.Bridge, f.Bridge, strings.Join(subnets, " "))
+		return blocked("option maas-subnet-ipv4 or -ipv6 is set, and LXD manages network %s, where MAAS's subnet is the network's own: lxc network set %s %s; and clear the option, or name a bridge of the machines' own (option bridge)", f.Bridge, f.Bridge, strings.Join(subnets, " "))
 	}
-	return steps, ""
+	return charm.Plan[World]{Steps: steps}
 }
 
 // subnets lists the options as LXD's own keys.

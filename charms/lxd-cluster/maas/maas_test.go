@@ -86,11 +86,9 @@ func (m *model) charm() charm.Charm[Facts, World] {
 		},
 		Plan: func(f Facts) charm.Plan[World] {
 			m.facts = f
-			steps, problem := Plan(f)
-			if problem != "" {
-				return charm.Plan[World]{Steps: steps, Status: charm.Blockedf("%s", problem)}
-			}
-			return charm.Plan[World]{Steps: steps, Status: charm.Active("")}
+			p := Plan(f)
+			p.Status = charm.Merge(charm.Active(""), p.Status)
+			return p
 		},
 	}
 }

@@ -70,11 +70,9 @@ func over(lxd *fake) charm.Charm[Facts, World] {
 		},
 		Observe: func(ctx context.Context, _ hooktool.Event, w World) (Facts, error) { return Observe(ctx, w) },
 		Plan: func(f Facts) charm.Plan[World] {
-			steps, problem := Plan(f)
-			if problem != "" {
-				return charm.Plan[World]{Steps: steps, Status: charm.Blockedf("%s", problem)}
-			}
-			return charm.Plan[World]{Steps: steps, Status: charm.Active("")}
+			p := Plan(f)
+			p.Status = charm.Merge(charm.Active(""), p.Status)
+			return p
 		},
 	}
 }

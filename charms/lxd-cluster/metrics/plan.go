@@ -12,9 +12,9 @@ import (
 	"github.com/dcib/dcib/internal/relation/prometheusscrape"
 )
 
-// Plan gives the steps that make LXD and the relations agree, and what an operator has to
-// mend, "" for nothing. It is pure.
-func Plan(f Facts) ([]charm.Step[World], string) {
+// Plan returns the steps that make LXD and the relations agree. It is pure. Its status has no level
+// unless an operator has to do something.
+func Plan(f Facts) charm.Plan[World] {
 	var steps []charm.Step[World]
 	wanted := f.reads() && f.Allowed && f.Able
 	open := wanted || f.Open && !f.Ours
@@ -29,7 +29,11 @@ func Plan(f Facts) ([]charm.Step[World], string) {
 		steps = append(steps, f.tellGrafana()...)
 	}
 	steps = append(steps, f.tellAgents(open)...)
-	return steps, f.problem(open)
+	p := charm.Plan[World]{Steps: steps}
+	if problem := f.problem(open); problem != "" {
+		p.Status = charm.Blockedf("%s", problem)
+	}
+	return p
 }
 
 // reads tells whether anybody is there to read metrics.

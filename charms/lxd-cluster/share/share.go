@@ -190,8 +190,8 @@ func open(key *seal.Key, cluster, sealed string) (lxdprofile.CephAccess, error) 
 	return access, nil
 }
 
-// Plan says what to put onto the host, what to take off it, and what to tell the requirers.
-func Plan(f Facts) []charm.Step[World] {
+// Plan returns what to put onto the host, what to take off it, and what to tell the requirers.
+func Plan(f Facts) charm.Plan[World] {
 	var steps []charm.Step[World]
 	wanted := map[string]bool{}
 	for _, r := range f.Relations {
@@ -225,11 +225,11 @@ func Plan(f Facts) []charm.Step[World] {
 			steps = append(steps, remove{cluster})
 		}
 	}
-	return steps
+	return charm.Plan[World]{Steps: steps}
 }
 
-// Leave says what a unit takes off its host when it goes: everything.
-func Leave(f Facts) []charm.Step[World] { return Plan(Facts{Has: f.Has}) }
+// Leave returns what a unit takes off its host when it goes: everything.
+func Leave(f Facts) charm.Plan[World] { return Plan(Facts{Has: f.Has}) }
 
 // loadKey reads this unit's key; nil when there is none. A key that is lost or damaged counts
 // as none: another is made, and the requirers seal to that.

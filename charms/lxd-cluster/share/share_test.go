@@ -152,7 +152,9 @@ func (h *host) charm() charm.Charm[share.Facts, share.World] {
 			return share.Observe(ctx, event, w)
 		},
 		Plan: func(f share.Facts) charm.Plan[share.World] {
-			return charm.Plan[share.World]{Steps: share.Plan(f), Status: charm.Active("")}
+			p := share.Plan(f)
+			p.Status = charm.Active("")
+			return p
 		},
 	}
 }
@@ -385,7 +387,7 @@ func TestTheLaterOfOneNameIsRefused(t *testing.T) {
 	other := relation
 	other.ID = "lxd-profile:1"
 	var names []string
-	for _, step := range share.Plan(share.Facts{SealKey: "k", Relations: []share.Relation{relation, other}, Has: map[string]string{relation.Cluster: access.Digest()}}) {
+	for _, step := range share.Plan(share.Facts{SealKey: "k", Relations: []share.Relation{relation, other}, Has: map[string]string{relation.Cluster: access.Digest()}}).Steps {
 		names = append(names, step.Name())
 		if strings.Contains(step.Name(), "lxd-profile:1") {
 			assert.Contains(t, fmt.Sprintf("%v", step), "another relation has the name dcib-0123456789abcdef")

@@ -179,15 +179,15 @@ func (w World) listening() (bool, error) {
 	return false, nil
 }
 
-// Plan says what to do about the facts.
-func Plan(f Facts) []charm.Step[World] {
+// Plan returns what to do about the facts.
+func Plan(f Facts) (p charm.Plan[World]) {
 	switch {
 	case f.Wanted && f.Address() == "" && f.address() != "":
-		return []charm.Step[World]{listen{f.address()}}
+		p.Steps = append(p.Steps, listen{f.address()})
 	case !f.Wanted && f.Here:
-		return []charm.Step[World]{silence{}}
+		p.Steps = append(p.Steps, silence{})
 	}
-	return nil
+	return p
 }
 
 // listen has systemd listen.

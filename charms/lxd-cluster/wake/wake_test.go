@@ -65,7 +65,7 @@ func (m *machine) hook(t *testing.T, juju *hooktooltest.Juju, site Site) string 
 			address = f.Address()
 			return f, err
 		},
-		Plan: func(f Facts) charm.Plan[World] { return charm.Plan[World]{Steps: Plan(f)} },
+		Plan: Plan,
 	}
 	require.NoError(t, crashtest.Try(nil, juju, c, hooktool.Event{Hook: "update-status", Unit: "lxd-cluster/0"}))
 	return address

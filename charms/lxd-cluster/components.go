@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/dcib/dcib/charms/lxd-cluster/broker"
+	"github.com/dcib/dcib/charms/lxd-cluster/ceph"
+	"github.com/dcib/dcib/charms/lxd-cluster/certificate"
+	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
+	"github.com/dcib/dcib/charms/lxd-cluster/install"
+	"github.com/dcib/dcib/charms/lxd-cluster/maas"
+	"github.com/dcib/dcib/charms/lxd-cluster/metrics"
+	"github.com/dcib/dcib/charms/lxd-cluster/share"
+	"github.com/dcib/dcib/charms/lxd-cluster/trust"
+	"github.com/dcib/dcib/charms/lxd-cluster/wake"
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/hooktool"
+)
+
+// component is one concern of this charm.
+type component = charm.Component[facts, *world]
+
+// components are all concerns of this charm, in the order of their steps. The keys of other
+// models and the listener are first, since a unit that leaves removes them before its LXD leaves the
+// cluster. Everything else is after the cluster, and independent of each other.
+func components() []component {
+	return []component{
+		{
+			Name: "share", After: []string{"cluster", "install"}, When: facts.works,
+			Observe: func(ctx context.Context, event hooktool.Event, w *world, f *facts) (err error) {
+				f.Share, err = share.Observe(ctx, event, w.share())
+				return err
+			},
+			Plan: func(f facts) charm.Plan[*world] {
+				if f.leaves() {
+					return lift(share.Leave(f.Share), (*world).share)
+				}
+				return lift(share.Plan(f.Share), (*world).share)
+			},
+		},
+		{
+			Name: "listener", After: []string{"cluster", "install", "broker"},
+			When: func(f facts) bool { return f.leaves() || f.serves() },
+			Observe: func(_ context.Context, _ hooktool.Event, w *world, f *facts) (err error) {
+				site := wake.Site{}
+				if !f.leaves() {
+					site = wake.Site{Wanted: f.Broker.Active && len(f.Broker.Relations) > 0, LXD: f.Cluster.Address}
+				}
+				f.Wake, err = wake.Observe(w.wake(), site)
+				return err
+			},
+			Plan: func(f facts) charm.Plan[*world] { return lift(wake.Plan(f.Wake), (*world).wake) },
+		},
+		{
+			Name: "cluster", Reads: []string{"install", "ceph", "maas", "listener"},
+			Observe: func(ctx context.Context, event hooktool.Event, w *world, f *facts) (err error) {
+				f.Cluster, err = cluster.Observe(ctx, event, w.cluster())
+				return err
+			},
+			Plan: func(f facts) charm.Plan[*world] {
+				if f.installs() { // no cluster is made of an LXD that was not asked for
+					return charm.Plan[*world]{Ports: f.ports()}
+				}
+				p := lift(cluster.Plan(f.cluster()), (*world).cluster)
+				p.Ports = f.ports()
+				return p
+			},
+		},
+		{
+			Name: "install", After: []string{"cluster"},
+			When: func(f facts) bool { return !f.leaves() && f.Cluster.Stuck == "" },
+			Observe: func(ctx context.Context, _ hooktool.Event, w *world, f *facts) (err error) {
+				if f.Install, err = install.Observe(ctx, w.install()); err != nil {
+					return err
+				}
+				f.Install.Lowered = f.Cluster.Lowered
+				if f.Cluster.LXD.Present {
+					f.Unsafe = install.Advisory(ctx, w.install(), f.Install, f.Cluster.LXD.Version)
+				}
+				return nil
+			},
+			Plan: planInstall,
+		},
+		{
+			// No requirer is granted a share that the hosts do not know.
+			Name: "broker", After: []string{"cluster", "install", "share"}, Reads: []string{"listener"}, When: facts.serves,
+			Observe: func(ctx context.Context, event hooktool.Event, w *world, f *facts) (err error) {
+				f.Broker, err = broker.Observe(ctx, event, w.broker(), f.Cluster.Leader)
+				return err
+			},
+			Plan: func(f facts) charm.Plan[*world] {
+				b := f.Broker
+				b.Calls = f.Wake.Address()
+				return lift(broker.Plan(b), (*world).broker)
+			},
+		},
+		{
+			Name: "metrics", After: []string{"cluster", "install"}, When: facts.serves,
+			Observe: func(ctx context.Context, _ hooktool.Event, w *world, f *facts) (err error) {
+				f.Metrics, err = metrics.Observe(ctx, w.metrics())
+				return err
+			},
+			Plan: func(f facts) charm.Plan[*world] { return lift(metrics.Plan(f.Metrics), (*world).metrics) },
+		},
+		{
+			Name: "certificate", After: []string{"cluster", "install"}, When: facts.serves,
+			Observe: func(ctx context.Context, _ hooktool.Event, w *world, f *facts) (err error) {
+				f.Cert, err = certificate.Observe(ctx, w.certificate(), f.Cluster.LXD.Identity)
+				return err
+			},
+			Plan: func(f facts) charm.Plan[*world] { return lift(certificate.Plan(f.Cert), (*world).certificate) },
+		},
+		{
+			Name: "trust", After: []string{"cluster", "install"}, When: facts.serves,
+			Observe: func(ctx context.Context, _ hooktool.Event, w *world, f *facts) (err error) {
+				f.Trust, err = trust.Observe(ctx, w.trust())
+				return err
+			},
+			Plan: func(f facts) charm.Plan[*world] { return lift(trust.Plan(f.Trust), (*world).trust) },
+		},
+		{
+			Name: "ceph", After: []string{"cluster", "install"},
+			When: func(f facts) bool { return f.works() && (f.leaves() || f.Cluster.LXD.Present) },
+			Observe: func(ctx context.Context, event hooktool.Event, w *world, f *facts) (err error) {
+				if !f.leaves() {
+					f.Ceph, err = ceph.Observe(ctx, w.ceph(), site(event, f.Cluster))
+					return err
+				}
+				if !f.Cluster.LXD.Clustered && !slices.Contains(slices.Collect(maps.Values(f.Cluster.LXD.PoolDrivers)), ceph.Driver) {
+					f.Behind, err = ceph.Behind(w.ceph().Dir, event.App())
+				}
+				return err
+			},
+			Plan: func(f facts) charm.Plan[*world] {
+				if f.leaves() {
+					return charm.Plan[*world]{Steps: charm.Lift(ceph.Leave(f.Behind), (*world).ceph)}
+				}
+				return lift(ceph.Plan(f.Ceph), (*world).ceph)
+			},
+		},
+		{
+			Name: "maas", After: []string{"cluster", "install"}, When: facts.serves,
+			Observe: func(ctx context.Context, event hooktool.Event, w *world, f *facts) (err error) {
+				f.MAAS, err = maas.Observe(ctx, w.maas(), maasSite(event, f.Cluster))
+				return err
+			},
+			Plan: func(f facts) charm.Plan[*world] { return lift(maas.Plan(f.MAAS), (*world).maas) },
+		},
+	}
+}
+
+// planInstall plans the installation of LXD, and says what is known against the LXD that is installed.
+func planInstall(f facts) charm.Plan[*world] {
+	p := install.Plan(f.Install)
+	if f.installs() {
+		return lift(p, (*world).install)
+	}
+	if p.Status.Level == charm.LevelBlocked {
+		return charm.Plan[*world]{Status: p.Status}
+	}
+	var notes []charm.Status
+	if note := f.Install.ModelNote(f.Cluster.LXD.Version); note != "" && f.Cluster.InTurn() {
+		notes = append(notes, charm.Active("%s", note))
+	}
+	if f.Unsafe != "" {
+		notes = append(notes, charm.Active("%s", f.Unsafe))
+	}
+	return charm.Plan[*world]{Status: charm.Merge(notes...)}
+}
+
+// lift makes the plan of a component one of the charm.
+func lift[W any](p charm.Plan[W], part func(*world) W) charm.Plan[*world] {
+	return charm.Plan[*world]{Steps: charm.Lift(p.Steps, part), Status: p.Status, Version: p.Version, Ports: p.Ports}
+}
+
+// leaves reports whether this unit is being removed. The relations that it sees do not go: the other
+// units have them.
+func (f facts) leaves() bool { return f.Cluster.Departure != nil }
+
+// installs reports whether this machine has yet to get the LXD that the options ask for.
+func (f facts) installs() bool {
+	if f.leaves() || f.Cluster.Stuck != "" {
+		return false
+	}
+	level := install.Plan(f.Install).Status.Level
+	return !f.Cluster.LXD.Present && level != "" || !f.Cluster.LXD.Clustered && level == charm.LevelBlocked
+}
+
+// works reports whether this machine's LXD can be worked with.
+func (f facts) works() bool { return f.Cluster.Stuck == "" && !f.installs() }
+
+// serves reports whether this unit is a member of the cluster, and stays.
+func (f facts) serves() bool { return f.works() && !f.leaves() && f.Cluster.LXD.Clustered }
+
+// cluster returns the facts of the cluster, with what other components add to them.
+func (f facts) cluster() cluster.Facts {
+	c := f.Cluster
+	c.Pending, c.NIC = f.Ceph.Pending(), f.MAAS.NIC()
+	return c
+}
