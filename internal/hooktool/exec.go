@@ -144,6 +144,15 @@ func (x *Exec) IsLeader(ctx context.Context) (bool, error) {
 
 // Address implements Tools.
 func (x *Exec) Address(ctx context.Context, endpoint string) (string, error) {
+	all, err := x.Addresses(ctx, endpoint)
+	if err != nil {
+		return "", err
+	}
+	return all[0], nil
+}
+
+// Addresses implements Tools.
+func (x *Exec) Addresses(ctx context.Context, endpoint string) ([]string, error) {
 	var info struct {
 		Bind []struct {
 			Addresses []struct {
@@ -153,20 +162,24 @@ func (x *Exec) Address(ctx context.Context, endpoint string) (string, error) {
 		} `json:"bind-addresses"`
 	}
 	if err := x.read(ctx, &info, "network-get", endpoint); err != nil {
-		return "", err
+		return nil, err
 	}
+	var all []string
 	for _, bind := range info.Bind {
 		for _, a := range bind.Addresses {
 			// Juju 2.9 said "address" too; 3 and 4 say "value".
-			if a.Value != "" {
-				return a.Value, nil
-			}
-			if a.Address != "" {
-				return a.Address, nil
+			switch {
+			case a.Value != "":
+				all = append(all, a.Value)
+			case a.Address != "":
+				all = append(all, a.Address)
 			}
 		}
 	}
-	return "", fmt.Errorf("cannot tell this unit's address: network-get %s names none: wait until Juju knows it", endpoint)
+	if len(all) == 0 {
+		return nil, fmt.Errorf("cannot tell this unit's address: network-get %s names none: wait until Juju knows it", endpoint)
+	}
+	return all, nil
 }
 
 // Units implements Tools.

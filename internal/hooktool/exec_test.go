@@ -194,3 +194,17 @@ func TestEventFromEnvironment(t *testing.T) {
 	_, err = EventFrom(func(string) string { return "" })
 	require.ErrorContains(t, err, "is run by a Juju agent")
 }
+
+func TestAddresses(t *testing.T) {
+	x, dir := newTest(t, Event{})
+	tool(t, dir, "network-get", `echo '{"bind-addresses":[{"addresses":[{"value":"fd00::5"},{"address":"10.0.0.5"}]},{"addresses":[{"value":"10.1.0.5"}]}]}'`)
+	all, err := x.Addresses(context.Background(), "maas")
+	require.NoError(t, err)
+	require.Equal(t, []string{"fd00::5", "10.0.0.5", "10.1.0.5"}, all)
+	first, err := x.Address(context.Background(), "maas")
+	require.NoError(t, err)
+	require.Equal(t, "fd00::5", first)
+	tool(t, dir, "network-get", `echo '{"bind-addresses":[]}'`)
+	_, err = x.Address(context.Background(), "racks")
+	require.ErrorContains(t, err, "network-get racks names none")
+}

@@ -29,6 +29,8 @@ type Tools interface {
 	IsLeader(ctx context.Context) (bool, error)
 	// Address gives the unit's bind address on the space of an endpoint.
 	Address(ctx context.Context, endpoint string) (string, error)
+	// Addresses lists all of the unit's bind addresses there, that of Address first.
+	Addresses(ctx context.Context, endpoint string) ([]string, error)
 
 	// Units lists the units of this application that Juju means to keep, this one and
 	// those that have not come up yet included.

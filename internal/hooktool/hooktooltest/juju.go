@@ -36,6 +36,7 @@ type Juju struct {
 // Unit is what Juju shows of a unit.
 type Unit struct {
 	Name, Address   string
+	MoreAddresses   []string // that the unit has besides
 	Status, Message string
 	Version         string
 	Starting        bool // it has not entered its relations yet
@@ -220,6 +221,15 @@ func (t *Tools) Address(context.Context, string) (string, error) {
 		return "", fmt.Errorf("cannot run network-get: unit %s has no address", t.unit.Name)
 	}
 	return t.unit.Address, nil
+}
+
+// Addresses implements hooktool.Tools.
+func (t *Tools) Addresses(ctx context.Context, endpoint string) ([]string, error) {
+	first, err := t.Address(ctx, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	return append([]string{first}, t.unit.MoreAddresses...), nil
 }
 
 // Units implements hooktool.Tools.
