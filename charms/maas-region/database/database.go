@@ -51,8 +51,12 @@ var unreserved = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
 
 // Check tells whether MAAS can use such a connection. `maas-region dbupgrade` puts user and
 // password into a URL without quoting them (src/maasserver/management/commands/dbupgrade.py,
-// 3.7), so with an @ in it the migration would go elsewhere.
+// 3.7), so with an @ in it the migration would go elsewhere. Nor does it put an IPv6 address into
+// brackets, there or for Temporal (src/maasserver/regiondservices/temporal.py).
 func (c Connection) Check() error {
+	if strings.Contains(c.Host, ":") {
+		return fmt.Errorf("cannot use the database on %s: MAAS puts a host before its port without brackets, so an IPv6 address does not work: have the database's charm use IPv4 or a name (juju bind)", c.Host)
+	}
 	for what, value := range map[string]string{"user": c.User, "password": c.Password, "database's name": c.Name} {
 		if !unreserved.MatchString(value) {
 			return fmt.Errorf("cannot use the database on %s: its %s has characters that MAAS does not quote: wanted letters, digits, - . _ and ~: have the database's charm make another", c.Host, what)

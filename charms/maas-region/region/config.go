@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -56,6 +57,8 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	if c.URL != "" {
 		if err := maascontroller.CheckURL(c.URL); err != nil {
 			problemf("option maas-url is %q: %s", c.URL, err)
+		} else if at, err := url.Parse(c.URL); err == nil && strings.Contains(at.Hostname(), ":") {
+			problemf("option maas-url is %q: MAAS looks its host up as an IPv4 address, and not as an IPv6 address: give a name or an IPv4 address", c.URL)
 		}
 	}
 	if !userName.MatchString(c.Admin) {

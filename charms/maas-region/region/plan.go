@@ -78,7 +78,7 @@ func Plan(f Facts) charm.Plan[*World] {
 		if f.Unusable != "" {
 			return said(charm.Blockedf("%s", f.Unusable))
 		}
-		if f.Down || !f.Listening {
+		if f.Mute || !f.Listening {
 			steps = append(steps, startDatabase{f.Connection.Password})
 		}
 		if !f.Allows {
@@ -107,7 +107,7 @@ func Plan(f Facts) charm.Plan[*World] {
 		steps, stopped = append(steps, migrate{f}), true
 	}
 	if stopped || len(f.Inactive) > 0 || !f.Lives {
-		return said(charm.Waitingf("MAAS does not answer yet (journalctl -u maas-regiond)"), start{})
+		return said(charm.Waitingf("%s", f.silence()), start{})
 	}
 	if f.Version == "" {
 		return said(charm.Waitingf("MAAS runs, and the charm cannot use its API: %s (tried again by the next hook)", f.Failure))
@@ -127,12 +127,26 @@ func Plan(f Facts) charm.Plan[*World] {
 		return said(charm.Blockedf("%s", f.TLSProblem))
 	case f.Leader:
 		text := fmt.Sprintf("MAAS %s at %s, %d racks related", f.Version, f.endpoint(), len(f.Present))
-		if len(f.Trouble) > 0 {
-			text += "; " + strings.Join(f.Trouble, "; ")
-		}
-		return said(charm.Active("%s", text))
+		return said(charm.Active("%s", strings.Join(append([]string{text}, append(f.Trouble, down(f.Down)...)...), "; ")))
 	}
-	return said(charm.Active("MAAS %s at %s", f.Version, f.endpoint()))
+	return said(charm.Active("%s", strings.Join(append([]string{fmt.Sprintf("MAAS %s at %s", f.Version, f.endpoint())}, down(f.Down)...), "; ")))
+}
+
+// silence says why MAAS does not answer on this unit.
+func (f Facts) silence() string {
+	if down := down(append(slices.Clone(f.Inactive), f.Down...)); len(down) > 0 {
+		return strings.Join(down, "; ")
+	}
+	return "maas-regiond runs, and does not answer yet (journalctl -u maas-regiond)"
+}
+
+// down says of each service that it does not run, and where its log is.
+func down(services []string) []string {
+	var all []string
+	for _, s := range services {
+		all = append(all, fmt.Sprintf("%[1]s does not run (journalctl -u %[1]s)", s))
+	}
+	return all
 }
 
 // unmigrated says what a unit waits for that may not touch the database yet.

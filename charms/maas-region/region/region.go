@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -117,13 +118,14 @@ type Facts struct {
 	Asks       string               // the relation in which the database has to be asked for yet
 	Listening  bool                 // somebody listens there
 	Ready      bool                 // role and database are there; on the keeper's own machine
-	Down       bool                 // PostgreSQL does not answer its superuser there
+	Mute       bool                 // PostgreSQL does not answer its superuser there
 	Allows     bool
 	Unusable   string // why its configuration cannot be changed, for an operator
 	Migrated   bool
 
 	Answer            // how the region answers
 	Inactive []string // services that should run
+	Down     []string // services that regiond starts again itself, and that do not run
 	Runs     bool     // some service does
 	Secret   string   // MAAS's, for racks; secret
 	SystemID string
@@ -200,11 +202,9 @@ func (f Facts) conf() map[string]any {
 		}
 	}
 	conf["maas_url"] = f.url()
-	if at := net.ParseIP(f.Address); at != nil && at.To4() != nil {
-		// What Temporal's servers reach each other at. MAAS looks maas_url up otherwise, which may
-		// be a name that this machine does not know, or an address that moves.
-		conf["broadcast_address"] = f.Address
-	}
+	// What Temporal's servers reach each other at. MAAS looks maas_url up otherwise, which may be a
+	// name that this machine does not know, or an address that moves.
+	conf["broadcast_address"] = f.Address
 	return conf
 }
 
@@ -222,6 +222,10 @@ func (f Facts) packages() []string {
 
 // services are a region's, in the order that they start in. Older lines have fewer.
 var services = []string{"maas-regiond", "maas-apiserver", "maas-temporal", "maas-temporal-worker"}
+
+// supervised are services of a region besides, which regiond starts again every 30 seconds
+// (src/maasserver/service_monitor.py): nginx, DNS, time, and the log of machines.
+var supervised = []string{"maas-http", "named", "chrony", "maas-syslog"}
 
 // Observe gathers the facts and changes nothing.
 func Observe(ctx context.Context, event hooktool.Event, w *World) (f Facts, err error) {
@@ -257,6 +261,9 @@ func Observe(ctx context.Context, event hooktool.Event, w *World) (f Facts, err 
 	has := w.services()
 	f.Inactive = w.Inactive(ctx, has...)
 	f.Runs = len(f.Inactive) < len(has)
+	if beside := w.installed(supervised); len(beside) > 0 {
+		f.Down = w.Inactive(ctx, beside...)
+	}
 	f.Answer = w.answer(ctx)
 	if f.Connection != nil {
 		f.observeReadiness(ctx, w)
@@ -300,9 +307,12 @@ func (f *Facts) observeTrouble(ctx context.Context, w *World) {
 }
 
 // services lists those that the installed packages have.
-func (w *World) services() []string {
+func (w *World) services() []string { return w.installed(services) }
+
+// installed returns those of the services that the machine has.
+func (w *World) installed(names []string) []string {
 	var has []string
-	for _, s := range services {
+	for _, s := range names {
 		if w.Has("usr/lib/systemd/system/"+s+".service") || w.Has("lib/systemd/system/"+s+".service") {
 			has = append(has, s)
 		}
@@ -310,13 +320,26 @@ func (w *World) services() []string {
 	return has
 }
 
+// isIPv4 reports whether text is an IPv4 address.
+func isIPv4(text string) bool {
+	at, err := netip.ParseAddr(text)
+	return err == nil && at.Is4()
+}
+
 func (f *Facts) observePeers(ctx context.Context, w *World) error {
 	ids, err := w.Tools.RelationIDs(ctx, Peers)
 	if err != nil || len(ids) == 0 {
 		return err
 	}
-	if f.Address, err = w.Tools.Address(ctx, Racks); err != nil {
+	addresses, err := w.Tools.Addresses(ctx, Racks)
+	if err != nil {
 		return err
+	}
+	f.Address = addresses[0]
+	if at := slices.IndexFunc(addresses, isIPv4); at >= 0 {
+		f.Address = addresses[at]
+	} else {
+		f.Problems = append(f.Problems, fmt.Sprintf("cannot run MAAS on this unit: its address %s of endpoint %s is an IPv6 address, and MAAS's Temporal servers reach each other by IPv4 alone: juju bind %s %s=SPACE, where SPACE has IPv4", f.Address, Racks, f.App, Racks))
 	}
 	if f.Units, err = w.Tools.Units(ctx); err != nil {
 		return err
@@ -445,7 +468,7 @@ func (f *Facts) observeReadiness(ctx context.Context, w *World) {
 			// Asking costs two programs; who answers has a database.
 			var err error
 			f.Ready, err = local.Ready(ctx, f.Connection.Password)
-			f.Down = err != nil
+			f.Mute = err != nil
 		}
 	}
 	f.Migrated = f.migrated(w)
