@@ -786,9 +786,9 @@ func TestBackupAndRestore(t *testing.T) {
 // are neither missed nor written to the disk again.
 func TestCredentialsInVaultStayThere(t *testing.T) {
 	c := &database.Connection{Host: "10.0.9.9", Port: 5432, Name: "maas", User: "maas", Password: "hunter2"}
-	f := Facts{Connection: c, Config: Config{URL: "http://maas.example:5240/MAAS"}}
+	f := Facts{Address: "10.0.0.1", Connection: c, Config: Config{URL: "http://maas.example:5240/MAAS"}}
 	require.Equal(t, "hunter2", f.conf()["database_pass"])
-	f.Conf = map[string]any{"vault_url": "https://vault.example:8200", "database_host": "10.0.9.9", "database_port": 5432, "maas_url": "http://maas.example:5240/MAAS"}
+	f.Conf = map[string]any{"vault_url": "https://vault.example:8200", "database_host": "10.0.9.9", "database_port": 5432, "maas_url": "http://maas.example:5240/MAAS", "broadcast_address": "10.0.0.1"}
 	require.False(t, node.Differs(f.Conf, f.conf()))
 	require.NotContains(t, f.conf(), "database_pass")
 	c.Host = "10.0.9.10"
