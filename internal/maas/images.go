@@ -98,3 +98,22 @@ func (c *Client) Importing(ctx context.Context) (bool, error) {
 	var now bool
 	return now, c.do(ctx, http.MethodGet, "boot-resources/", op("is_importing"), nil, &now)
 }
+
+// UploadedImages lists the images that were uploaded to MAAS, as name/architecture, sorted. MAAS cannot
+// fetch them again.
+func (c *Client) UploadedImages(ctx context.Context) ([]string, error) {
+	var list []struct {
+		Name         string `json:"name"`
+		Architecture string `json:"architecture"` // like amd64/generic
+	}
+	if err := c.do(ctx, http.MethodGet, "boot-resources/", url.Values{"type": {"uploaded"}}, nil, &list); err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, image := range list {
+		arch, _, _ := strings.Cut(image.Architecture, "/")
+		names = append(names, image.Name+"/"+arch)
+	}
+	slices.Sort(names)
+	return names, nil
+}

@@ -139,6 +139,14 @@ func TestImages(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, now)
 
+	uploaded, err := c.UploadedImages(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, uploaded, "those that MAAS fetched can be fetched again")
+	r.Uploaded = []string{"rocky9/amd64", "custom/arm64"}
+	uploaded, err = c.UploadedImages(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"custom/arm64", "rocky9/amd64"}, uploaded)
+
 	r.NoSources = true
 	_, err = c.Select(t.Context(), want)
 	require.ErrorContains(t, err, "no source of images")

@@ -273,6 +273,9 @@ func refreshMAAS(ctx context.Context, f Facts, w *World, call charm.Call) (map[s
 			return nil, err
 		}
 		results["backup"] = saved["path"]
+		if lacks := saved["not-saved"]; lacks != "" {
+			results["not-saved"] = lacks
+		}
 	}
 	call.Progress("stopping MAAS")
 	if err := w.stop(ctx); err != nil {

@@ -13,15 +13,18 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/dcib/dcib/charms/maas-region/database"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/host/atomicfile"
+	"github.com/dcib/dcib/internal/maas"
 	"github.com/dcib/dcib/internal/maas/node"
 )
 
 // What a backup has: the database (MAAS's secret and certificates are in it), MAAS's
-// configuration, and what says what it is. Images are not in it: MAAS fetches them again.
+// configuration, and what says what it is. Images are not in it: MAAS fetches them again, but for
+// those that were uploaded, which are named.
 const (
 	dumpFile = "database.dump"
 	metaFile = "backup.json"
@@ -37,9 +40,10 @@ var backupName = regexp.MustCompile(`^maas-[0-9]{8}T[0-9]{6}Z\.tar\.gz$`)
 
 // meta says what a backup is.
 type meta struct {
-	Version  string `json:"version"` // of the package
-	SystemID string `json:"system_id"`
-	URL      string `json:"url"`
+	Version  string   `json:"version"` // of the package
+	SystemID string   `json:"system_id"`
+	URL      string   `json:"url"`
+	Images   []string `json:"uploaded_images,omitempty"` // that MAAS had, and cannot fetch again
 }
 
 // leftovers lists what killed actions have left: hooks and actions of a unit run one at a
@@ -83,6 +87,10 @@ func backUp(ctx context.Context, f Facts, w *World, call charm.Call) (results ma
 	case keep < 0:
 		return nil, fmt.Errorf("cannot back up MAAS: parameter keep is %d: give how many backups are to stay, or 0 for all", keep)
 	}
+	images, lacks := f.uploadedImages(ctx, w)
+	if lacks != "" {
+		call.Progress("not in this backup: %s", lacks)
+	}
 	work, err := w.workDir(workDirs[0])
 	if err != nil {
 		return nil, fmt.Errorf("cannot back up MAAS: %w", err)
@@ -93,7 +101,7 @@ func backUp(ctx context.Context, f Facts, w *World, call charm.Call) (results ma
 	if err := f.Connection.Dump(ctx, w.Machine, dump); err != nil {
 		return nil, fmt.Errorf("cannot back up MAAS: %w", err)
 	}
-	about, err := json.Marshal(meta{f.Packages[node.RegionPackage].Version, f.SystemID, f.url()})
+	about, err := json.Marshal(meta{f.Packages[node.RegionPackage].Version, f.SystemID, f.url(), images})
 	if err != nil {
 		return nil, err
 	}
@@ -109,12 +117,34 @@ func backUp(ctx context.Context, f Facts, w *World, call charm.Call) (results ma
 		"path": path, "unit": f.Unit, "version": f.Packages[node.RegionPackage].Version,
 		"fetch": fmt.Sprintf("juju ssh --pty=false %s sudo cat %s > %s", f.Unit, path, name),
 	}
+	if lacks != "" {
+		results["not-saved"] = lacks
+	}
 	stay, removed, err := w.prune(keep)
 	if err != nil {
 		return results, fmt.Errorf("cannot remove old backups: %w", err)
 	}
 	results["backups"], results["removed"] = fmt.Sprint(stay), fmt.Sprint(removed)
 	return results, nil
+}
+
+// uploadedImages returns the images that MAAS cannot fetch again, and what an operator has to know of
+// them; both are empty where there are none.
+func (f Facts) uploadedImages(ctx context.Context, w *World) (images []string, lacks string) {
+	err := errors.New("MAAS does not answer")
+	if f.Version != "" {
+		var c *maas.Client
+		if c, err = w.client(ctx); err == nil {
+			images, err = c.UploadedImages(ctx)
+		}
+	}
+	switch {
+	case err != nil:
+		lacks = fmt.Sprintf("images that were uploaded to MAAS, if there are any: %s: keep their files", err)
+	case len(images) > 0:
+		lacks = fmt.Sprintf("images %s: they were uploaded, and MAAS cannot fetch them again: keep their files", strings.Join(images, ", "))
+	}
+	return images, lacks
 }
 
 // prune removes all backups but the newest ones, and counts both.

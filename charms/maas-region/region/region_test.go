@@ -782,6 +782,32 @@ func TestBackupAndRestore(t *testing.T) {
 	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "the other units")
 }
 
+// Images that were uploaded cannot be fetched again: who makes a backup is told of them, and who
+// restores it, before anything is lost.
+func TestBackupNamesTheImagesThatItLacks(t *testing.T) {
+	s := ready(t, 1)
+	saved := s.act(t, unit0, "backup", nil)
+	require.NotContains(t, saved.Results, "not-saved")
+	s.maas.Uploaded = []string{"rocky9/amd64", "custom/arm64"}
+	saved = s.act(t, unit0, "backup", nil)
+	require.Empty(t, saved.Failure)
+	require.Contains(t, saved.Results["not-saved"], "custom/arm64, rocky9/amd64")
+	require.Contains(t, strings.Join(saved.Progress, "\n"), "custom/arm64, rocky9/amd64")
+	params := map[string]any{"path": saved.Results["path"]}
+	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "custom/arm64, rocky9/amd64")
+	params["force"] = true
+	got := s.act(t, unit0, "restore", params)
+	require.Empty(t, got.Failure)
+	require.Contains(t, got.Results["upload-again"], "custom/arm64, rocky9/amd64")
+	s.settle()
+
+	// While MAAS is down nothing is known of them.
+	s.dead = true
+	saved = s.act(t, unit0, "backup", nil)
+	require.Empty(t, saved.Failure)
+	require.Contains(t, saved.Results["not-saved"], "MAAS does not answer")
+}
+
 // With Vault regiond takes the database's credentials out of regiond.conf when it starts; they
 // are neither missed nor written to the disk again.
 func TestCredentialsInVaultStayThere(t *testing.T) {

@@ -49,8 +49,16 @@ func restore(ctx context.Context, f Facts, w *World, call charm.Call) (map[strin
 	if has := f.Packages[node.RegionPackage].Version; newer(version(about.Version), version(has)) {
 		return nil, fmt.Errorf("cannot restore MAAS from %s: it is of MAAS %s, and this is %s: install that one or a later one (option source)", path, version(about.Version), version(has))
 	}
+	upload := ""
+	if len(about.Images) > 0 {
+		upload = fmt.Sprintf("%s: these images were uploaded, and are not in the backup: upload them again where this machine does not have them", strings.Join(about.Images, ", "))
+	}
 	if !call.Bool("force") {
-		return nil, fmt.Errorf("cannot restore MAAS from %s: what MAAS at %s knows now would be lost (machines, users, settings): force=true does it", path, f.url())
+		why := fmt.Sprintf("cannot restore MAAS from %s: what MAAS at %s knows now would be lost (machines, users, settings): force=true does it", path, f.url())
+		if upload != "" {
+			why += "; " + upload
+		}
+		return nil, errors.New(why)
 	}
 	call.Progress("stopping MAAS")
 	if err := w.stop(ctx); err != nil {
@@ -79,7 +87,11 @@ func restore(ctx context.Context, f Facts, w *World, call charm.Call) (map[strin
 	if err := (start{}).Apply(ctx, w); err != nil {
 		return nil, err
 	}
-	return map[string]string{"restored": path, "was": about.URL, "is": f.url()}, nil
+	results := map[string]string{"restored": path, "was": about.URL, "is": f.url()}
+	if upload != "" {
+		results["upload-again"] = upload
+	}
+	return results, nil
 }
 
 // systemID matches the ids that MAAS makes up.

@@ -49,6 +49,7 @@ type Region struct {
 	TagInfo    map[string]Tag      // what else they have, by name
 	Config     map[string]string
 	Selections []Selection
+	Uploaded   []string        // images that were uploaded, as name/architecture
 	NoSources  bool            // no source of images
 	Unread     bool            // the source's stream was not read yet: no image is known
 	Refuses    map[string]bool // settings that are refused, by name
@@ -165,6 +166,8 @@ func (r *Region) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			r.Synced++
 		}
 		text(w, "Import of boot resources started")
+	case request == "GET boot-resources" && op == "" && id == "":
+		r.resources(w, req.URL.Query().Get("type"))
 	case request == "GET boot-resources" && op == "is_importing":
 		answer(w, r.Imports > 0)
 	case request == "GET boot-sources" && id == "":
@@ -407,6 +410,36 @@ func (r *Region) selections(w http.ResponseWriter, req *http.Request, rest []str
 	default:
 		refuse(w, http.StatusNotFound, "Not Found")
 	}
+}
+
+// resources lists the images that MAAS has, selected or uploaded (src/maasserver/api/boot_resources.py).
+func (r *Region) resources(w http.ResponseWriter, kind string) {
+	all := []any{}
+	add := func(kind, name, arch string) {
+		id := len(all) + 1
+		all = append(all, map[string]any{
+			"id": id, "type": kind, "name": name, "architecture": arch, "last_deployed": nil, "subarches": "generic",
+			"resource_uri": fmt.Sprintf("%sboot-resources/%d/", root, id),
+		})
+	}
+	if kind != "" && kind != "all" && kind != "synced" && kind != "uploaded" {
+		refuse(w, http.StatusBadRequest, fmt.Sprintf("'%s' is not a valid boot resource type. Available types: ['synced', 'uploaded']", kind))
+		return
+	}
+	if kind != "uploaded" {
+		for _, s := range r.Selections {
+			for _, arch := range s.Arches {
+				add("Synced", s.OS+"/"+s.Release, arch+"/generic")
+			}
+		}
+	}
+	if kind != "synced" {
+		for _, image := range r.Uploaded {
+			name, arch, _ := strings.Cut(image, "/")
+			add("Uploaded", name, arch+"/generic")
+		}
+	}
+	answer(w, all)
 }
 
 func answer(w http.ResponseWriter, value any) {
