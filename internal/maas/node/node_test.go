@@ -80,13 +80,16 @@ func TestACopyIsNoticed(t *testing.T) {
 	require.NoError(t, m.Write("etc/systemd/system/jujud-machine-7.service", "", false))
 	require.NoError(t, m.Write("etc/systemd/system/jujuagentd-machine-8.service", "", false)) // as Juju 4 calls it
 	require.NoError(t, m.Write("etc/cloud/cloud.cfg", "", false))
+	const original = "0123456789abcdef0123456789abcdef"
+	require.NoError(t, m.Write("etc/machine-id", original+"\n", false))
+	require.NoError(t, m.Write("var/lib/dbus/machine-id", original+"\n", false))
 	require.False(t, m.Recorded())
 	program := filepath.Join(t.TempDir(), "dispatch")
 	require.NoError(t, os.WriteFile(program, []byte("program"), 0o600))
 	require.NoError(t, m.PrepareClone(t.Context(), program))
 	require.True(t, m.Recorded())
 	require.Equal(t, "program", m.Text(helper))
-	require.Contains(t, m.Text(helperUnit), "Before=maas-regiond.service maas-rackd.service maas-apiserver.service cloud-init-local.service jujud-machine-7.service jujuagentd-machine-8.service\n")
+	require.Contains(t, m.Text(helperUnit), "Before=maas-regiond.service maas-rackd.service maas-apiserver.service cloud-init-local.service systemd-networkd.service jujud-machine-7.service jujuagentd-machine-8.service\n")
 	require.Contains(t, p.ran, "systemctl enable dcib-maas-identity.service")
 
 	// The same container, restored or restarted.
@@ -108,8 +111,14 @@ func TestACopyIsNoticed(t *testing.T) {
 	require.ErrorContains(t, m.RenewIfCopied(t.Context()), "hostnamectl set-hostname")
 	require.Equal(t, "abc123", m.Text(SystemIDFile))
 
+	require.Equal(t, original, m.Text("etc/machine-id"), "it may be the original still")
 	p.ran, m.Hostname = nil, "rack1"
 	require.NoError(t, m.RenewIfCopied(t.Context()))
+	// Or the two have one DHCP lease: networkd's client id is made of it.
+	require.Regexp(t, "^[0-9a-f]{32}$", m.Text("etc/machine-id"))
+	require.NotEqual(t, original, m.Text("etc/machine-id"))
+	require.Equal(t, m.Text("etc/machine-id"), m.Text("var/lib/dbus/machine-id"))
+	require.Contains(t, p.ran, "systemctl try-restart --no-block systemd-journald.service")
 	require.Empty(t, m.Text(SystemIDFile))
 	require.Equal(t, "5ec7e7", m.Text(SecretFile), "it comes back to the same MAAS")
 	require.Equal(t, "num_workers: 4", m.Text(RegionConf))
@@ -193,4 +202,29 @@ func TestFoldersOfUserMAAS(t *testing.T) {
 	conf, err := m.Conf(RegionConf)
 	require.NoError(t, err)
 	require.Empty(t, conf)
+}
+
+// A copy has the original's network configuration: with a static address there both would have it.
+func TestAStaticAddressIsNotCopied(t *testing.T) {
+	m, p := machine(t)
+	require.NoError(t, m.Write(SystemIDFile, "abc123\n", true))
+	program := filepath.Join(t.TempDir(), "dispatch")
+	require.NoError(t, os.WriteFile(program, []byte("program"), 0o600))
+	file := "etc/netplan/50-cloud-init.yaml"
+	for _, text := range []string{
+		"network:\n  version: 2\n  ethernets:\n    eth0:\n      addresses: [10.0.0.7/24]\n",
+		"network:\n  bridges:\n    br0: {interfaces: [eth0], dhcp6: true, addresses: [{10.0.0.7/24: {label: a}}]}\n",
+	} {
+		require.NoError(t, m.Write(file, text, false))
+		err := m.PrepareClone(t.Context(), program)
+		require.ErrorContains(t, err, "/etc/netplan/50-cloud-init.yaml")
+		require.ErrorContains(t, err, "10.0.0.7/24")
+		require.ErrorContains(t, err, "juju add-unit")
+		require.False(t, m.Has(helper))
+		require.Empty(t, p.ran)
+	}
+	require.NoError(t, m.Write(file, "network: [", false))
+	require.ErrorContains(t, m.PrepareClone(t.Context(), program), "no YAML")
+	require.NoError(t, m.Write(file, "network:\n  version: 2\n  renderer: networkd\n  ethernets:\n    eth0: {dhcp4: true}\n    lo: {addresses: [127.0.0.5/8]}\n", false))
+	require.NoError(t, m.PrepareClone(t.Context(), program))
 }
