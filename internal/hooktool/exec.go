@@ -25,6 +25,7 @@ type Exec struct {
 	mu    sync.Mutex
 	paths map[string]string
 	reads map[string][]byte
+	set   *unitStatus // what this hook set last
 	calls int
 	spent time.Duration
 }
@@ -236,13 +237,24 @@ func (x *Exec) RelationApp(ctx context.Context, relation string) (string, error)
 }
 
 // RelationGet implements Tools.
+//
+// For a relation that the controller has removed while this unit still lists it (remove-relation
+// --force), Juju 4 answers "relation not found" and Juju 3.6 "permission denied". Every databag
+// but that of the own application can be read by any unit of a relation, so for these both
+// mean that the relation is gone.
+// Source: apiserver/facades/agent/uniter/uniter.go, getRelation in 3.6.11 and
+// readOneRemoteSettings in 4.1-beta2.
 func (x *Exec) RelationGet(ctx context.Context, relation, owner string) (map[string]string, error) {
 	values := map[string]string{}
 	args := []string{"-r", relation, "-", owner}
 	if !strings.Contains(owner, "/") {
 		args = []string{"-r", relation, "--app", "-", owner}
 	}
-	return values, x.read(ctx, &values, "relation-get", args...)
+	err := x.read(ctx, &values, "relation-get", args...)
+	if err != nil && owner != x.event.App() && strings.Contains(err.Error(), "permission denied") {
+		err = fmt.Errorf("%w: the relation is gone: %w", err, ErrNotFound)
+	}
+	return values, err
 }
 
 // RelationSet implements Tools.
@@ -276,7 +288,9 @@ func (x *Exec) Storage(ctx context.Context, name string) ([]string, error) {
 		var one struct {
 			Location string `json:"location"`
 		}
-		if err := x.read(ctx, &one, "storage-get", "-s", id); err != nil {
+		if err := x.read(ctx, &one, "storage-get", "-s", id); notAttached(err) {
+			continue
+		} else if err != nil {
 			return nil, err
 		}
 		if one.Location != "" {
@@ -285,6 +299,16 @@ func (x *Exec) Storage(ctx context.Context, name string) ([]string, error) {
 	}
 	sort.Strings(locations)
 	return locations, nil
+}
+
+// notAttached reports whether storage-get failed because the instance is not attached yet, or no
+// more: storage-list names it from the time that it is asked for until it is removed.
+// Source: StorageAttachmentInfo in Juju 3.6.11, apiserver/common/storagecommon/storage.go, and
+// StorageAttachments in 4.1-beta2, apiserver/facades/agent/uniter/storage.go.
+func notAttached(err error) bool {
+	return err != nil && (errors.Is(err, ErrNotFound) ||
+		strings.Contains(err.Error(), "not provisioned") ||
+		strings.Contains(err.Error(), " missing"))
 }
 
 // Secret implements Tools.
@@ -374,17 +398,31 @@ func (x *Exec) ClosePort(ctx context.Context, port string) error {
 	return err
 }
 
+// unitStatus is what status-get prints.
+type unitStatus struct{ Status, Message string }
+
 // StatusSet implements Tools. What the status is already is not written again: a write goes to
 // the controller's database, for each unit after each hook, and to read is cheaper by far.
 func (x *Exec) StatusSet(ctx context.Context, status, message string) error {
-	var is struct{ Status, Message string }
-	// Not by read: it may be set more than once.
-	out, err := x.run(ctx, nil, "status-get", "--format=json", "--include-data")
-	if err == nil && json.Unmarshal(out, &is) == nil && is.Status == status && is.Message == message {
+	wanted := unitStatus{status, message}
+	if x.set == nil {
+		// The agent keeps the answer for the whole hook, whatever status-set writes meanwhile
+		// (HookContext.UnitStatus in Juju 3.6 and 4), so it is true for the first time only.
+		is := unitStatus{}
+		out, err := x.run(ctx, nil, "status-get", "--format=json", "--include-data")
+		if err == nil && json.Unmarshal(out, &is) == nil {
+			x.set = &is
+		}
+	}
+	if x.set != nil && *x.set == wanted {
 		return nil
 	}
-	_, err = x.run(ctx, nil, "status-set", "--", status, message)
-	return err
+	x.set = &unitStatus{} // nobody knows what it is after a failure
+	if _, err := x.run(ctx, nil, "status-set", "--", status, message); err != nil {
+		return err
+	}
+	x.set = &wanted
+	return nil
 }
 
 // VersionSet implements Tools.

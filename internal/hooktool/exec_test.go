@@ -2,6 +2,7 @@ package hooktool
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -118,6 +119,73 @@ func TestAStatusIsWrittenOnce(t *testing.T) {
 	set, err := os.ReadFile(filepath.Join(dir, "set"))
 	require.NoError(t, err)
 	require.Equal(t, "-- active ready soon\n-- waiting ready\n-- active ready\n", string(set))
+}
+
+// Juju's agent asks for the status once per hook, and answers the same after it was set.
+func TestAStatusThatWasSetIsKnown(t *testing.T) {
+	x, dir := newTest(t, Event{})
+	tool(t, dir, "status-get", `echo '{"status":"active","message":"ready","status-data":{}}'`)
+	tool(t, dir, "status-set", `echo "$@" >>$OUT/set`)
+	require.NoError(t, x.StatusSet(context.Background(), "maintenance", "upgrading"))
+	require.NoError(t, x.StatusSet(context.Background(), "active", "ready"))
+	require.NoError(t, x.StatusSet(context.Background(), "active", "ready"))
+	set, err := os.ReadFile(filepath.Join(dir, "set"))
+	require.NoError(t, err)
+	require.Equal(t, "-- maintenance upgrading\n-- active ready\n", string(set))
+
+	tool(t, dir, "status-set", `exit 1`)
+	require.Error(t, x.StatusSet(context.Background(), "waiting", "for LXD"))
+	tool(t, dir, "status-set", `echo "$@" >>$OUT/set`)
+	require.NoError(t, x.StatusSet(context.Background(), "active", "ready"), "the failure may have come after the write")
+	set, err = os.ReadFile(filepath.Join(dir, "set"))
+	require.NoError(t, err)
+	require.Equal(t, "-- maintenance upgrading\n-- active ready\n-- active ready\n", string(set))
+}
+
+// Juju 3.6 says "permission denied" of a relation that was removed by force.
+func TestARemovedRelationIsNotFound(t *testing.T) {
+	for said, gone := range map[string]bool{
+		"ERROR permission denied":                                   true,
+		"ERROR getting regular relation by key: relation not found": true,
+		"ERROR upstream connection refused":                         false,
+	} {
+		x, dir := newTest(t, Event{Unit: "app/0"})
+		tool(t, dir, "relation-get", `echo '`+said+`' >&2; exit 1`)
+		for _, owner := range []string{"other/3", "other", "app/1", "app/0"} {
+			_, err := x.RelationGet(context.Background(), "maas:4", owner)
+			require.ErrorContains(t, err, said)
+			require.Equal(t, gone, errors.Is(err, ErrNotFound), "%s of %s", said, owner)
+		}
+	}
+	x, dir := newTest(t, Event{Unit: "app/0"})
+	tool(t, dir, "relation-get", `echo 'ERROR permission denied' >&2; exit 1`)
+	_, err := x.RelationGet(context.Background(), "maas:4", "app")
+	require.Error(t, err)
+	require.NotErrorIs(t, err, ErrNotFound, "it may be that this unit leads no more")
+}
+
+// Juju lists storage before it is attached, and until it is removed.
+func TestStorageThatIsNotAttachedIsLeftOut(t *testing.T) {
+	for said, left := range map[string]bool{
+		`storage local/4 not provisioned`:                                                     true, // 3.6
+		`volume for storage "local/4" not provisioned`:                                        true,
+		`storage attachment "local/4" for unit "app/0" not provisioned`:                       true, // 4
+		`mount point for storage attachment "storage-local-4" for unit "app/0" missing`:       true,
+		`block device link for storage attachment "storage-local-4" for unit "app/0" missing`: true,
+		`storage attachment not found for "local/4" "app/0"`:                                  true,
+		`permission denied`: false,
+	} {
+		x, dir := newTest(t, Event{Unit: "app/0"})
+		tool(t, dir, "storage-list", `echo '["local/4","local/3"]'`)
+		tool(t, dir, "storage-get", `case "$*" in *local/3) echo '{"kind":"block","location":"/dev/sdc"}';; *) echo 'ERROR `+said+`' >&2; exit 1;; esac`)
+		locations, err := x.Storage(context.Background(), "local")
+		if left {
+			require.NoError(t, err, said)
+			require.Equal(t, []string{"/dev/sdc"}, locations)
+		} else {
+			require.ErrorContains(t, err, said)
+		}
+	}
 }
 
 func TestASecretIsTheNewestOne(t *testing.T) {

@@ -46,7 +46,8 @@ type Tools interface {
 	RelationApp(ctx context.Context, relation string) (string, error)
 	// RelationGet gives the databag of a unit ("app/0") or an application ("app"). The
 	// own application's databag can be read by its leader only, except in a peer
-	// relation.
+	// relation. ErrNotFound when the owner has never been in the relation, or the relation
+	// is gone.
 	RelationGet(ctx context.Context, relation, owner string) (map[string]string, error)
 	// RelationSet writes to this unit's databag; an empty value deletes its key. Juju
 	// commits it when the hook succeeds.
@@ -55,7 +56,8 @@ type Tools interface {
 	RelationSetApp(ctx context.Context, relation string, values map[string]string) error
 
 	// Storage gives where the instances of one of the charm's storages are on this machine:
-	// a block device or a folder each, sorted; nothing when none is attached.
+	// a block device or a folder each, sorted; nothing when none is attached. Instances that
+	// Juju still attaches, or detaches, are left out.
 	Storage(ctx context.Context, name string) ([]string, error)
 
 	// Secret gives the newest content of a Juju secret, by its id; ErrNotFound when there
