@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
@@ -268,13 +269,27 @@ func (x *Exec) RelationSetApp(ctx context.Context, relation string, values map[s
 }
 
 func (x *Exec) relationSet(ctx context.Context, values map[string]string, args ...string) error {
-	// JSON is YAML, which is what --file reads.
+	// JSON is YAML, which is what --file reads, but for some characters.
 	settings, err := json.Marshal(values)
 	if err != nil {
 		return fmt.Errorf("cannot encode relation settings: %w", err)
 	}
-	_, err = x.run(ctx, settings, "relation-set", append(args, "--file", "-")...)
+	_, err = x.run(ctx, escapeForYAML(settings), "relation-set", append(args, "--file", "-")...)
 	return err
+}
+
+// escapeForYAML escapes the characters in JSON that JSON may hold as they are and YAML may not.
+// https://yaml.org/spec/1.1/#c-printable
+func escapeForYAML(text []byte) []byte {
+	escaped := make([]byte, 0, len(text))
+	for _, r := range string(text) {
+		if r >= 0x7f && r < 0xa0 || r == 0xfeff || r == 0xfffe || r == 0xffff {
+			escaped = fmt.Appendf(escaped, `\u%04x`, r)
+		} else {
+			escaped = utf8.AppendRune(escaped, r)
+		}
+	}
+	return escaped
 }
 
 // Storage implements Tools.

@@ -53,6 +53,17 @@ func TestValuesTravelOnStdin(t *testing.T) {
 	require.Equal(t, `{"k":"`+long+`"}`, string(stdin))
 }
 
+// relation-set reads YAML, which does not take each character that JSON takes.
+func TestDatabagsAreYAML(t *testing.T) {
+	x, dir := newTest(t, Event{})
+	tool(t, dir, "relation-set", `cat >$OUT/stdin`)
+	values := map[string]string{"k": "a\x7fb\u0085c\u009fd\ufeffe\ufffef\uffffg\u00a0\ufffd\U0001f600"}
+	require.NoError(t, x.RelationSet(context.Background(), "cluster:0", values))
+	stdin, err := os.ReadFile(filepath.Join(dir, "stdin"))
+	require.NoError(t, err)
+	require.Equal(t, `{"k":"a\u007fb\u0085c\u009fd\ufeffe\ufffef\uffffg`+"\u00a0\ufffd\U0001f600"+`"}`, string(stdin))
+}
+
 func TestWhatAToolSaysIsTheError(t *testing.T) {
 	x, dir := newTest(t, Event{})
 	tool(t, dir, "relation-get", `echo "ERROR relation not found" >&2; exit 2`)
