@@ -138,7 +138,7 @@ var asks = regexp.MustCompile(`juju run (\S+) (recover-from-quorum-loss|start-ov
 // obey does what an operator does who does what the units say, until all are active.
 func obey(t *testing.T, model string, units int) {
 	t.Helper()
-	done := map[string]bool{}
+	done, refused := map[string]bool{}, map[string]bool{}
 	box.Eventually(t, 6*time.Minute, "all units to be content", func() (bool, string) {
 		active := 0
 		var said []string
@@ -148,17 +148,20 @@ func obey(t *testing.T, model string, units int) {
 				active++
 			}
 			if ask := asks.FindStringSubmatch(u.Workload.Message); ask != nil && !done[ask[0]] {
-				t.Logf("%s: %s says: %s", time.Now().Format(time.TimeOnly), name, u.Workload.Message)
 				params := []string{"force=true"}
 				if ask[3] != "" {
 					params = append(params, strings.TrimSuffix(ask[3], ";"))
 				}
 				if _, err := box.TryAction(t, model, ask[1], ask[2], params...); err != nil {
 					said = append(said, err.Error())
+					if why := name + ": " + err.Error(); !refused[why] {
+						refused[why] = true
+						t.Logf("%s: %s says: %s; the action says: %s", time.Now().Format(time.TimeOnly), name, u.Workload.Message, err)
+					}
 				} else {
 					done[ask[0]] = true
+					t.Logf("%s: %s says: %s; done", time.Now().Format(time.TimeOnly), name, u.Workload.Message)
 				}
-				t.Logf("%s: did %s", time.Now().Format(time.TimeOnly), ask[0])
 			}
 		}
 		return active == units, strings.Join(said, "\n")
