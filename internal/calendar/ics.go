@@ -84,46 +84,69 @@ func readEvents(events []*event, zone *time.Location) (windows []Window, problem
 	if len(problems) > 0 {
 		return nil, problems
 	}
-	series := map[string][]int{} // windows of events with a UID that replace no occurrence
+	current := func(i int) bool {
+		return keys[i].uid == "" || events[i].revision.compare(last[keys[i]].revision) == 0
+	}
 	counts := func(i int) bool {
-		e, k := events[i], keys[i]
-		return k.uid == "" || e.revision.compare(last[k].revision) == 0
+		return current(i) && !events[i].is("STATUS", "CANCELLED") && !events[i].is("TRANSP", "TRANSPARENT")
+	}
+	made := make([]*Window, len(events))
+	add := func(i int) {
+		w, problem := events[i].read(zone)
+		switch {
+		case problem != nil:
+			problems = append(problems, *problem)
+		case w.length() > 0: // else it is a reminder: it blocks no time
+			made[i] = &w
+		}
+	}
+	series := map[string][]*Window{} // of events with a UID that replace no occurrence
+	for i := range events {
+		if at[i] != nil || !counts(i) {
+			continue
+		}
+		if add(i); made[i] != nil && keys[i].uid != "" {
+			series[keys[i].uid] = append(series[keys[i].uid], made[i])
+		}
 	}
 	for i, e := range events {
-		if !counts(i) || e.is("STATUS", "CANCELLED") || e.is("TRANSP", "TRANSPARENT") {
+		if at[i] == nil || !counts(i) || superseded(e, *at[i], last[key{uid: keys[i].uid}], series[keys[i].uid], zone) {
 			continue
 		}
-		if all := last[key{uid: keys[i].uid}]; keys[i].one && keys[i].uid != "" && all != nil && all.is("STATUS", "CANCELLED") && e.revision.sequence <= all.revision.sequence {
-			continue // the series was cancelled, and this with it
-		}
-		w, problem := e.read(zone)
-		if problem != nil {
-			problems = append(problems, *problem)
-			continue
-		}
-		if w.length() == 0 {
-			continue // a reminder: it blocks no time
-		}
-		if keys[i].uid != "" && at[i] == nil {
-			series[keys[i].uid] = append(series[keys[i].uid], len(windows))
-		}
-		windows = append(windows, w)
+		add(i)
 	}
 	for i := range events {
-		if at[i] == nil || !counts(i) {
+		if at[i] == nil || !current(i) {
 			continue
 		}
-		for _, n := range series[keys[i].uid] {
-			if err := windows[n].exclude(*at[i], zone); err != nil {
+		for _, w := range series[keys[i].uid] {
+			if err := w.exclude(*at[i], zone); err != nil {
 				problems = append(problems, document.At(events[i].properties["RECURRENCE-ID"][0].line, "RECURRENCE-ID", err.Error(), ""))
 				break
 			}
 		}
 	}
-	for i := range windows {
-		windows[i].not, windows[i].notDays = sortDates(windows[i].not), sortDates(windows[i].notDays)
+	for _, w := range made {
+		if w != nil {
+			w.not, w.notDays = sortDates(w.not), sortDates(w.notDays)
+			windows = append(windows, *w)
+		}
 	}
 	return windows, problems
+}
+
+// superseded reports whether an event that replaces an occurrence at a time is older than its series,
+// which is cancelled or does not have that occurrence any more. Where both have the same SEQUENCE it is
+// not: some programs write an EXDATE for each occurrence that is replaced.
+func superseded(e *event, at stamp, all *event, series []*Window, floating *time.Location) bool {
+	if all == nil || e.text("UID") == "" || e.revision.sequence > all.revision.sequence {
+		return false
+	}
+	if all.is("STATUS", "CANCELLED") {
+		return true
+	}
+	has := func(w *Window) bool { return w.has(at, floating) }
+	return e.revision.sequence < all.revision.sequence && len(series) > 0 && !slices.ContainsFunc(series, has)
 }
 
 // revision orders the revisions of an event.
@@ -198,6 +221,28 @@ func (s stamp) asDay(floating *time.Location) (day stamp, ok bool) {
 // errWithinDay says that a time does not go with whole days.
 var errWithinDay = errors.New("is a time within a day and DTSTART a date, wanted a date")
 
+// has reports whether a window starts at a time, or on a date. What exclude refuses it has.
+func (w *Window) has(s stamp, floating *time.Location) bool {
+	if w.days {
+		var ok bool
+		if s, ok = s.asDay(floating); !ok {
+			return true
+		}
+	}
+	first := s.in(w.zone, floating)
+	limit := first
+	if s.day {
+		limit = first.Add(24*time.Hour - 1)
+	}
+	next := w.starts.from(first, limit)
+	for at, ok := next(); ok; at, ok = next() {
+		if !w.excluded(at) {
+			return true
+		}
+	}
+	return false
+}
+
 // exclude takes a start, or a day, out of a window.
 func (w *Window) exclude(s stamp, floating *time.Location) error {
 	if w.days {
@@ -264,6 +309,7 @@ func (e *event) read(floating *time.Location) (w Window, problem *document.Probl
 			}
 		}
 	}
+	w.not, w.notDays = sortDates(w.not), sortDates(w.notDays)
 	return w, nil
 }
 
