@@ -199,12 +199,13 @@ type stamp struct {
 	zone *time.Location // nil: whatever the reader's is
 }
 
-// in gives the stamp by the clock of another zone; a date stays what it is.
+// in returns the stamp by the clock of DTSTART's zone. A date stays what it is, and so does a time without
+// a zone: RFC 5545 wants all times of an event in one form (section 3.8.2.2), so it is by that clock.
 func (s stamp) in(zone, floating *time.Location) time.Time {
-	if s.day || s.zone == zone {
+	if s.day || s.zone == nil || s.zone == zone {
 		return s.wall
 	}
-	return wallclock.Of(wallclock.Instant(s.wall, cmp.Or(s.zone, floating)), cmp.Or(zone, floating))
+	return wallclock.Of(wallclock.Instant(s.wall, s.zone), cmp.Or(zone, floating))
 }
 
 // asDay returns the date that a time stands for where whole days are meant: midnight as it is written,
@@ -318,8 +319,6 @@ func (e *event) read(floating *time.Location) (w Window, problem *document.Probl
 func (e *event) readLength(w *Window, start stamp, floating *time.Location) *document.Problem {
 	line := e.line
 	switch ends, lengths := e.properties["DTEND"], e.properties["DURATION"]; {
-	case len(ends) > 0 && len(lengths) > 0:
-		return new(document.At(lengths[0].line, "DURATION", "is there beside DTEND", "one of them"))
 	case len(ends) > 0:
 		line = ends[0].line
 		stamps, err := ends[0].stamps()
@@ -333,6 +332,15 @@ func (e *event) readLength(w *Window, start stamp, floating *time.Location) *doc
 			return new(document.At(line, "DTEND", err.Error(), ""))
 		}
 		w.nominal = stamps[0].in(start.zone, floating).Sub(start.wall)
+		if len(lengths) > 0 {
+			// RFC 5545 has one of them; some programs write both, the length as nothing.
+			zone := cmp.Or(start.zone, floating)
+			passes := wallclock.Instant(start.wall.Add(w.nominal), zone).Sub(wallclock.Instant(start.wall, zone))
+			nominal, exact, ok := parseLength(lengths[0].Value)
+			if length := nominal + exact; !ok || length != 0 && length != w.nominal && length != passes {
+				return new(document.At(lengths[0].line, "DURATION", "is another length than DTEND has", "one of them"))
+			}
+		}
 	case len(lengths) > 0:
 		line = lengths[0].line
 		var ok bool
@@ -439,9 +447,9 @@ func (p property) stamps() ([]stamp, error) {
 		switch len(text) {
 		case 0:
 			continue // no date
-		case len(rrule.DateFormat):
+		case len(rrule.DateFormat), len(rrule.DateFormat) + 1: // some programs write a Z after a date
 			s.day, s.zone = true, nil
-			s.wall, err = time.Parse(rrule.DateFormat, text)
+			s.wall, err = time.Parse(rrule.DateFormat, strings.TrimSuffix(text, "Z"))
 		case len(rrule.DateTimeFormat):
 			s.zone = time.UTC
 			s.wall, err = time.Parse(rrule.DateTimeFormat, text)

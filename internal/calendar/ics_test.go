@@ -97,6 +97,20 @@ func TestCalendars(t *testing.T) {
 			"UID:a\nSEQUENCE:1\nDTSTART:20260501T100000Z\nDURATION:PT1H\nRRULE:FREQ=WEEKLY;COUNT=2\nEXDATE:20260508T100000Z"), []string{
 			"Fri 2026-05-01 10:00 +0000 to Fri 2026-05-01 11:00 +0000",
 			"Sat 2026-05-09 12:00 +0000 to Sat 2026-05-09 13:00 +0000"}},
+		"times without a zone go by the clock of DTSTART": {ics("UID:a\nDTSTART;TZID=Europe/Berlin:20260501T210000\nDTEND:20260501T220000\nRRULE:FREQ=DAILY;COUNT=4\nEXDATE:20260502T210000\nRDATE:20260510T210000",
+			"UID:a\nRECURRENCE-ID:20260503T210000\nDTSTART:20260503T120000Z\nDTEND:20260503T130000"), []string{
+			"Fri 2026-05-01 21:00 +0200 to Fri 2026-05-01 22:00 +0200",
+			"Sun 2026-05-03 12:00 +0000 to Sun 2026-05-03 13:00 +0000",
+			"Mon 2026-05-04 21:00 +0200 to Mon 2026-05-04 22:00 +0200",
+			"Sun 2026-05-10 21:00 +0200 to Sun 2026-05-10 22:00 +0200"}},
+		"a length of nothing, or the same, beside DTEND": {ics("DTSTART:20260501T100000Z\nDTEND:20260501T110000Z\nDURATION:PT0S", "DTSTART:20260502T100000Z\nDTEND:20260503T100000Z\nDURATION:P1D",
+			"DTSTART;VALUE=DATE:20260510\nDTEND;VALUE=DATE:20260511\nDURATION:PT24H"), []string{
+			"Fri 2026-05-01 10:00 +0000 to Fri 2026-05-01 11:00 +0000",
+			"Sat 2026-05-02 10:00 +0000 to Sun 2026-05-03 10:00 +0000",
+			"Sun 2026-05-10 00:00 +0900 to Mon 2026-05-11 00:00 +0900"}},
+		"dates with a Z": {ics("DTSTART;VALUE=DATE:20260510\nDTEND;VALUE=DATE:20260511\nRDATE:20260512Z,20260514Z\nEXDATE:20260514Z"), []string{
+			"Sun 2026-05-10 00:00 +0900 to Mon 2026-05-11 00:00 +0900",
+			"Tue 2026-05-12 00:00 +0900 to Wed 2026-05-13 00:00 +0900"}},
 		"events without a UID are no revisions": {ics("SEQUENCE:1\nDTSTART:20260310T140000Z\nDURATION:PT1H", "DTSTART:20260310T100000Z\nDURATION:PT1H"), []string{
 			"Tue 2026-03-10 10:00 +0000 to Tue 2026-03-10 11:00 +0000",
 			"Tue 2026-03-10 14:00 +0000 to Tue 2026-03-10 15:00 +0000"}},
@@ -172,7 +186,7 @@ func TestCalendarRefusals(t *testing.T) {
 		"no start":            {ics("DTEND:20260501T100000Z"), "line 3: the event has no DTSTART"},
 		"two starts":          {ics(start + start + "DURATION:PT1H"), "line 5: DTSTART is there twice"},
 		"no end":              {ics("UID:a\n" + start + "SUMMARY:x"), "line 3: the event has no end"},
-		"both ends":           {ics(start + "DTEND:20260501T110000Z\nDURATION:PT1H"), "line 6: DURATION is there beside DTEND"},
+		"both ends":           {ics(start + "DTEND:20260501T110000Z\nDURATION:PT2H"), "line 6: DURATION is another length than DTEND has"},
 		"ends before":         {ics(start + "DTEND:20260501T090000Z"), "line 5: the event ends before it has begun"},
 		"negative":            {ics(start + "DURATION:-PT1H"), `line 5: DURATION is "-PT1H"`},
 		"too long":            {ics(start + "DURATION:P40D"), "line 5: the event is longer than 31 days"},
