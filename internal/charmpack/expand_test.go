@@ -3,6 +3,7 @@ package charmpack
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,17 +22,35 @@ func TestExpand(t *testing.T) {
 	assert.ErrorContains(t, err, `cannot expand "$("`)
 }
 
-// pet-scheduler is linked with libuv's static library under either of its names.
-func TestPetSchedulerFindsLibuv(t *testing.T) {
+// petSchedulerFlags returns what pet-scheduler is linked with, as written, and its build-packages.
+func petSchedulerFlags(t *testing.T) (flags string, packages []string) {
+	t.Helper()
 	source, err := ReadSource("../../charms/pet-scheduler")
 	require.NoError(t, err)
-	flags := ""
 	for _, part := range source.goParts() {
 		for _, vars := range part.BuildEnvironment {
 			flags += vars["CGO_LDFLAGS"]
 		}
 	}
 	require.NotEmpty(t, flags)
+	return flags, source.BuildPackages()
+}
+
+// liblz4 of Debian 13 needs libxxhash, whose licence has to be in the NOTICE. libdqlite of Debian 13 has
+// raft in it: it comes first, since the linker takes what an earlier library has from there, and the two
+// must not be mixed.
+func TestPetSchedulerLinksOnDebian13(t *testing.T) {
+	flags, packages := petSchedulerFlags(t)
+	assert.Contains(t, packages, "libxxhash-dev")
+	fields := strings.Fields(flags)
+	assert.Contains(t, fields, "-lxxhash")
+	assert.Contains(t, fields, "-lraft")
+	assert.Less(t, slices.Index(fields, "-ldqlite"), slices.Index(fields, "-lraft"))
+}
+
+// pet-scheduler is linked with libuv's static library under either of its names.
+func TestPetSchedulerFindsLibuv(t *testing.T) {
+	flags, _ := petSchedulerFlags(t)
 	for _, name := range []string{"libuv_a.a", "libuv.a"} {
 		// As gcc does it: the path of a file that is there, else the name.
 		bin := t.TempDir()
