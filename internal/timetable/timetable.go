@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dcib/dcib/internal/wallclock"
 )
@@ -31,7 +32,7 @@ type Table struct {
 }
 
 const (
-	nameWidth = 14 // characters that a terminal of 80 leaves for names beside a week
+	nameWidth = 14 // characters that a terminal of 80 leaves for names beside a week; longer ones have a line
 	cells     = 8  // marks for a day
 	perLine   = 7  // days beside each other
 )
@@ -117,7 +118,13 @@ func (t Table) Text() string {
 		}
 		trim(&b)
 		for _, r := range t.Rows {
-			fmt.Fprintf(&b, "%-*s", nameWidth, shorten(r.Name))
+			name := r.Name
+			if utf8.RuneCountInString(name) > nameWidth {
+				// A name that is cut may be another row's too, as of hosts of one domain.
+				b.WriteString(name + "\n")
+				name = ""
+			}
+			fmt.Fprintf(&b, "%-*s", nameWidth, name)
 			for day := week; day < week+days; day++ {
 				b.WriteByte(' ')
 				for cell := range cells {
@@ -151,14 +158,6 @@ func trim(b *strings.Builder) {
 	b.WriteString(text + "\n")
 }
 
-// shorten makes a name fit its column.
-func shorten(name string) string {
-	if r := []rune(name); len(r) > nameWidth {
-		return string(r[:nameWidth-1]) + "…"
-	}
-	return name
-}
-
 // escape makes a text fit for XML, which has no place for control characters.
 func escape(text string) string {
 	var b strings.Builder
@@ -168,7 +167,9 @@ func escape(text string) string {
 
 // Sizes of the picture, in its own units.
 const (
-	left, top   = 120, 34
+	nameLeft    = 120 // what names of nameWidth need
+	nameRune    = 8   // and each further character
+	top         = 34
 	dayWidth    = 104
 	rowHeight   = 30
 	barHeight   = 18
@@ -185,13 +186,17 @@ const (
 func (t Table) SVG() string {
 	g := t.grid()
 	all := g.span()
+	left := nameLeft
+	for _, r := range t.Rows {
+		left = max(left, nameLeft+nameRune*(utf8.RuneCountInString(r.Name)-nameWidth))
+	}
 	// What the marks mean needs the width of three days.
 	width, height := left+max(t.Days, 4)*dayWidth+10, top+len(t.Rows)*rowHeight+bottom
 	// Days are equally wide, also those on which clocks change.
 	x := func(at time.Time) float64 {
 		day := min(sort.Search(t.Days, func(day int) bool { return at.Before(g.begin[day+1]) }), t.Days-1)
 		from, to := g.begin[day], g.begin[day+1]
-		return left + dayWidth*(float64(day)+float64(at.Sub(from))/float64(to.Sub(from)))
+		return float64(left) + dayWidth*(float64(day)+float64(at.Sub(from))/float64(to.Sub(from)))
 	}
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -202,7 +207,7 @@ func (t Table) SVG() string {
 	}
 	for i, r := range t.Rows {
 		y := top + i*rowHeight + (rowHeight-barHeight)/2
-		line(`  <text x="%d" y="%d" text-anchor="end">%s</text>`, left-10, y+13, escape(shorten(r.Name)))
+		line(`  <text x="%d" y="%d" text-anchor="end">%s</text>`, left-10, y+13, escape(r.Name))
 		line(`  <rect x="%d" y="%d" width="%d" height="%d" fill="%s"/>`, left, y, t.Days*dayWidth, barHeight, colourFree)
 		for _, s := range r.Busy {
 			part := s.clip(all)

@@ -47,14 +47,20 @@ func TestText(t *testing.T) {
 			span(t, "2026-11-20 21:00", "2026-11-21 05:00"),
 			span(t, "2026-11-28 12:00", "2026-12-01 00:00"), // ends after
 		}},
-		timetable.Row{Name: "a-name-that-is-too-long"}).Text()
+		timetable.Row{Name: "node-1.rack-7.example.org"}, timetable.Row{Name: "node-2.rack-7.example.org"}).Text()
 	assert.Equal(t, `               Fri 20   Sat 21   Sun 22   Mon 23   Tue 24   Wed 25   Thu 26
 render-1       █▄·····█ █▄······ ········ ········ ········ ········ ········
-a-name-that-i… ········ ········ ········ ········ ········ ········ ········
+node-1.rack-7.example.org
+               ········ ········ ········ ········ ········ ········ ········
+node-2.rack-7.example.org
+               ········ ········ ········ ········ ········ ········ ········
 
                Fri 27   Sat 28
 render-1       ········ ····████
-a-name-that-i… ········ ········
+node-1.rack-7.example.org
+               ········ ········
+node-2.rack-7.example.org
+               ········ ········
 
                · lends  █ its own work  ▄ a part of three hours (Europe/Berlin)
 `, got)
@@ -121,4 +127,7 @@ func TestSVG(t *testing.T) {
 	})
 	picture := table(t, "2026-11-20", 2, timetable.Row{Name: "p", Busy: []timetable.Span{span(t, "2026-11-20 12:00", "2026-11-21 12:00")}}).SVG()
 	assert.Contains(t, picture, `<rect x="172.0" y="40" width="104.0" height="18" fill="#b4432f"><title>Fri 20 Nov 12:00 – Sat 21 Nov 12:00</title></rect>`)
+	long := table(t, "2026-11-20", 2, timetable.Row{Name: "p"}, timetable.Row{Name: strings.Repeat("n", 63)}).SVG()
+	assert.Contains(t, long, strings.Repeat("n", 63)+"</text>", "no two rows have the same name")
+	assert.Contains(t, long, `<text x="502" y="53" text-anchor="end">p</text>`, "and there is room for it")
 }
