@@ -40,6 +40,7 @@ is laid over each of the bundles, in order. A bundle or an overlay may be -, for
 			}
 			var (
 				bundles  [][]string // each with what is laid over it
+				over     int        // how many of them are overlays, over what they say
 				problems []charmlint.Problem
 				charms   = map[string]charm.Charm{}
 				checked  int
@@ -62,6 +63,9 @@ is laid over each of the bundles, in order. A bundle or an overlay may be -, for
 					under, err := files.Over(path)
 					if err != nil {
 						return usageError{err}
+					}
+					if len(under) > 0 {
+						over++
 					}
 					bundles = append(bundles, slices.Concat(under, []string{path}, overlays))
 					continue
@@ -106,11 +110,12 @@ is laid over each of the bundles, in order. A bundle or an overlay may be -, for
 					return fmt.Errorf("cannot print: %w", err)
 				}
 			}
+			what := fmt.Sprintf("%d charm(s), %d bundle(s), %d overlay(s)", checked, len(bundles)-over, over+len(overlays))
 			if bad > 0 {
-				return fmt.Errorf("cannot pass: %d problem(s) in %d charm(s) and %d bundle(s)", bad, checked, len(bundles))
+				return fmt.Errorf("cannot pass: %d problem(s) in %s", bad, what)
 			}
 			if format == "text" {
-				fmt.Fprintf(cmd.OutOrStdout(), "checked %d charm(s), %d bundle(s) with %d overlay(s): no problem\n", checked, len(bundles), len(overlays))
+				fmt.Fprintf(cmd.OutOrStdout(), "checked %s: no problem\n", what)
 			}
 			return nil
 		},

@@ -35,7 +35,7 @@ func strict(root *cobra.Command) {
 		if check := cmd.Args; check != nil {
 			cmd.Args = func(cmd *cobra.Command, args []string) error {
 				if err := check(cmd, args); err != nil {
-					return usagef("%w: see %s --help", err, cmd.CommandPath())
+					return usagef("%w\nusage: %s\nsee %s --help", err, cmd.UseLine(), cmd.CommandPath())
 				}
 				return nil
 			}
