@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -9,6 +11,8 @@ import (
 	"github.com/dcib/dcib/charms/pet-scheduler/pets"
 	"github.com/dcib/dcib/charms/pet-scheduler/service"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
+	"github.com/dcib/dcib/internal/relation/lxdhttps"
 	"github.com/dcib/dcib/internal/store/dqlite"
 )
 
@@ -40,3 +44,27 @@ func TestAUnitThatStartsItsDaemonSaysSo(t *testing.T) {
 	f.Service.Leaving, f.Service.Other = false, "pet-scheduler/1"
 	require.Equal(t, []string{}, charm.Compose(components()...).PlanOf(f).Ports, "the port is the other unit's")
 }
+
+// The port that the page names as opened is the one that a unit publishes and opens.
+func TestThePortOnThePage(t *testing.T) {
+	text, err := os.ReadFile("../../docs/reference/ports.md")
+	require.NoError(t, err)
+	rows := regexp.MustCompile(`(?m)^\| pet-scheduler \| ([0-9]+/[a-z]+) \|.*\| yes \|[^|]*\|$`).FindAllSubmatch(text, -1)
+	require.Len(t, rows, 1)
+
+	juju := hooktooltest.New()
+	juju.AddUnit("pet-scheduler/0", "10.0.0.1")
+	juju.Relate("pet-scheduler:cluster", "pet-scheduler:cluster")
+	tools, _ := juju.Hook("pet-scheduler/0")
+	f, err := service.Observe(t.Context(), service.World{Unit: "pet-scheduler/0", Dir: t.TempDir(), Tools: tools, Systemd: absent{}}, lxdhttps.Offer{})
+	require.NoError(t, err)
+	f.Configured, f.Config.Address = true, f.Address
+	require.Equal(t, []string{string(rows[0][1])}, f.Ports())
+}
+
+// absent is a machine that has no daemon.
+type absent struct{ service.Systemd }
+
+func (absent) Other() (string, error)   { return "", nil }
+func (absent) Installed() (bool, error) { return false, nil }
+func (absent) Permitted() (bool, error) { return true, nil }

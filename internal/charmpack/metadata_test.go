@@ -1,9 +1,12 @@
 package charmpack_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -72,4 +75,25 @@ func ourCharms(t *testing.T) map[string]*charmpack.Source {
 		charms[filepath.Dir(file)] = s
 	}
 	return charms
+}
+
+// The page of versions names the bases, the architectures and the Juju that each charm declares.
+func TestThePageOfVersions(t *testing.T) {
+	text, err := os.ReadFile("../../docs/reference/versions.md")
+	require.NoError(t, err)
+	row := func(name string) string {
+		m := regexp.MustCompile(`(?m)^\| ` + name + ` \| ([^|]*) \|`).FindSubmatch(text)
+		require.NotNil(t, m, name)
+		return string(m[1])
+	}
+	declared := regexp.MustCompile(`[0-9]+\.[0-9]+|amd64|arm64`).FindAllString(row("base of the machines"), -1)
+	for dir, s := range ourCharms(t) {
+		bases := map[string]bool{}
+		for platform := range s.Platforms {
+			base, arch, _ := strings.Cut(strings.TrimPrefix(platform, "ubuntu@"), ":")
+			bases[base], bases[arch] = true, true
+		}
+		assert.ElementsMatch(t, slices.Collect(maps.Keys(bases)), declared, dir)
+		assert.Equal(t, []any{"juju >= " + row("Juju")[:3]}, s.Assumes, dir)
+	}
 }

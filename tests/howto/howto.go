@@ -100,7 +100,7 @@ type Shell struct {
 	done map[string]bool
 }
 
-// Open prepares to run a page; `juju` and `lxc` are the box's.
+// Open prepares to run a page; `juju` and `lxc` are the box's, and `dcib` is the one in bin.
 func Open(t testing.TB, box testbed.Box, page string, changes []Change) *Shell {
 	t.Helper()
 	if _, err := exec.LookPath("jq"); err != nil {
@@ -123,6 +123,9 @@ func Open(t testing.TB, box testbed.Box, page string, changes []Change) *Shell {
 	}
 	s.path = filepath.Join(s.dir, "path")
 	if err := os.Mkdir(s.path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(box.Repo, "bin/dcib"), filepath.Join(s.path, "dcib")); err != nil {
 		t.Fatal(err)
 	}
 	for _, client := range []string{"juju", "lxc"} {
