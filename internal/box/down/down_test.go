@@ -127,3 +127,23 @@ func TestStepsLookAgain(t *testing.T) {
 	require.ErrorContains(t, err, "1 files: "+p.Dir())
 	require.False(t, errors.Is(err, context.Canceled))
 }
+
+// A process in another mount namespace keeps a box's loop devices busy; it is named.
+func TestUsersOfAFolder(t *testing.T) {
+	proc := t.TempDir()
+	add := func(pid, namespace, comm, mountinfo string) {
+		dir := filepath.Join(proc, pid)
+		require.NoError(t, os.MkdirAll(filepath.Join(dir, "ns"), 0o755))
+		require.NoError(t, os.Symlink(namespace, filepath.Join(dir, "ns", "mnt")))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "comm"), []byte(comm+"\n"), 0o644))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "mountinfo"), []byte(mountinfo), 0o644))
+	}
+	const below = "21 1 7:0 / /home/b/pool rw - btrfs /dev/loop0 rw\n"
+	add("self", "mnt:[1]", "dcib", "")
+	add("7", "mnt:[1]", "sh", below)
+	add("8", "mnt:[2]", "unshare", below)
+	add("9", "mnt:[2]", "postgres", below)
+	add("10", "mnt:[3]", "sleep", "21 1 8:1 / / rw - ext4 /dev/sda rw\n")
+	require.Equal(t, []string{"8 (unshare)"}, usersOf(proc, "/home/b"))
+	require.Empty(t, usersOf(proc, "/home/other"))
+}

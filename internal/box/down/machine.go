@@ -125,8 +125,38 @@ func (k kinder) detach(ctx context.Context, log *change.Log) error {
 				return false, "", fmt.Errorf("cannot detach /dev/%s: %w", l.name, err)
 			}
 		}
-		return false, fmt.Sprintf("waiting for %d loop devices", len(found)), nil
+		why := fmt.Sprintf("waiting for %d loop devices", len(found))
+		if users := usersOf("/proc", k.Place.Dir()); len(users) > 0 {
+			why += ", which these processes have mounted in a mount namespace of their own: " + strings.Join(users, ", ") + ": end them, and run this again"
+		}
+		return false, why, nil
 	})
+}
+
+// usersOf returns the processes below proc ("/proc") that see mounts below a folder which this process
+// does not see, as "PID (program)": one of each mount namespace. A namespace that was made while the
+// folder had mounts keeps copies of them.
+func usersOf(proc, dir string) (users []string) {
+	own, err := os.Readlink(filepath.Join(proc, "self", "ns", "mnt"))
+	if err != nil {
+		return nil
+	}
+	seen := map[string]bool{own: true}
+	folders, _ := filepath.Glob(filepath.Join(proc, "[0-9]*"))
+	for _, folder := range folders {
+		namespace, err := os.Readlink(filepath.Join(folder, "ns", "mnt"))
+		if err != nil || seen[namespace] {
+			continue
+		}
+		seen[namespace] = true
+		mountinfo, err := os.ReadFile(filepath.Join(folder, "mountinfo"))
+		if err != nil || len(mountsBelow(string(mountinfo), dir)) == 0 {
+			continue
+		}
+		name, _ := os.ReadFile(filepath.Join(folder, "comm"))
+		users = append(users, fmt.Sprintf("%s (%s)", filepath.Base(folder), strings.TrimSpace(string(name))))
+	}
+	return users
 }
 
 const sysNet = "/sys/class/net"
