@@ -172,8 +172,8 @@ func TestWhatAnOperatorDidMeanwhileStays(t *testing.T) {
 	require.Equal(t, "pet", lxd.Find(ref("plain")).Member)
 	require.True(t, lxd.Find(ref("plain")).Running)
 	require.Contains(t, moves(report), "gone: pet (deleted)")
-	require.Contains(t, moves(report)[1], "left where somebody moved it")
-	require.Contains(t, report.Plan.String(), " and stays stopped, as somebody stopped it there")
+	require.Contains(t, moves(report)[1], "left where an operator moved it")
+	require.Contains(t, report.Plan.String(), " and stays stopped, as an operator stopped it there")
 	require.Empty(t, lxd.Journal)
 }
 

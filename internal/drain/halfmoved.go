@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// half finds what LXD has left of an entry's instance under a temporary name.
+// halfMoved finds what LXD has left of an entry's instance under a temporary name.
 func (v View) halfMoved(e Entry) (i Instance, ok bool) {
 	if _, there := v.find(e); there || e.ID == "" {
 		return Instance{}, false
@@ -19,50 +19,51 @@ func (v View) halfMoved(e Entry) (i Instance, ok bool) {
 	return v.HalfMoved[n], true
 }
 
-// halfMoved says that of an instance.
+// describeHalfMoved returns what a plan or a violation says of such an instance.
 func describeHalfMoved(i Instance) string {
 	return fmt.Sprintf("is on %s as %s: LXD has moved it and could not rename it; see whether a volume of its own name is left there", i.Member, i.Name)
 }
 
-// finish gives what LXD left under a temporary name its own again, and reports whether there was any.
-// One that runs is stopped for it, and not again before its entry says so. What cannot be renamed is
-// reported, and is a Doubt of the next proof.
-func (d Drainer) finish(ctx context.Context, view View, member string) bool {
-	some := false
-	for _, e := range view.Records[member].Entries {
-		i, ok := view.halfMoved(e)
-		if !ok || i.Running && !d.RetryNow && d.now().Before(e.RetryAfter) {
+// renameHalfMoved gives the record's instances that LXD left under a temporary name their own again,
+// and reports whether there were any. One that runs is stopped for it, and not again before its
+// entry's RetryAfter. What cannot be renamed is reported, and is a Violation when the run is verified.
+func (r *run) renameHalfMoved(ctx context.Context) bool {
+	found := false
+	for _, e := range r.view.Records[r.member].Entries {
+		i, ok := r.view.halfMoved(e)
+		if !ok || i.Running && !r.RetryNow && r.now().Before(e.RetryAfter) {
 			continue
 		}
-		some = true
-		if err := d.rename(ctx, e, i); err != nil {
-			d.say("%s", err)
+		found = true
+		if err := r.rename(ctx, e, i); err != nil {
+			r.say("%s", err)
 		}
 	}
-	return some
+	return found
 }
 
-func (d Drainer) rename(ctx context.Context, e Entry, i Instance) error {
-	d.say("renaming %s on %s to %s", i.Ref, i.Member, e.Ref)
+// rename gives an instance the name of its entry.
+func (r *run) rename(ctx context.Context, e Entry, i Instance) error {
+	r.say("renaming %s on %s to %s", i.Ref, i.Member, e.Ref)
 	if i.Running {
-		if err := d.Cluster.Stop(ctx, i.Ref); err != nil {
+		if err := r.Cluster.Stop(ctx, i.Ref); err != nil {
 			return err
 		}
 	}
-	err := d.Cluster.Rename(ctx, i.Ref, e.Name)
+	err := r.Cluster.Rename(ctx, i.Ref, e.Name)
 	if err != nil && i.Running {
-		err = errors.Join(err, d.start(context.WithoutCancel(ctx), e, i, i.Member))
+		err = errors.Join(err, r.start(context.WithoutCancel(ctx), e, i, i.Member))
 	}
 	return err
 }
 
-// wakeHalves starts what was stopped for a move and cannot be renamed, under its temporary name.
-func (d Drainer) wakeHalves(ctx context.Context, view View, record *Record) {
-	for _, e := range record.Entries {
-		if i, ok := view.halfMoved(e); ok && !i.Running && (e.StartAfter || e.Ran && !e.Returning) {
-			d.say("starting %s, which is %s, on %s", i.Ref, e.Ref, i.Member)
-			if err := d.start(ctx, e, i, i.Member); err != nil {
-				d.say("%s", err)
+// restartHalfMoved starts what was stopped for a move and cannot be renamed, under its temporary name.
+func (r *run) restartHalfMoved(ctx context.Context) {
+	for _, e := range r.record.Entries {
+		if i, ok := r.view.halfMoved(e); ok && !i.Running && (e.StartAfter || e.Ran && !e.Returning) {
+			r.say("starting %s, which is %s, on %s", i.Ref, e.Ref, i.Member)
+			if err := r.start(ctx, e, i, i.Member); err != nil {
+				r.say("%s", err)
 			}
 		}
 	}

@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// ErrKept is returned (wrapped) by a drain that moved the others: see Drainer.Others.
+// ErrPartial is returned (wrapped) by a drain that moved the others: see Drainer.Partial.
 var ErrPartial = errors.New("the others have moved")
 
-// Possible reports whether a drain may begin: with others, see Drainer.Others, it may although some
-// instances can neither move nor be stopped. The error is why not, as that of Err.
-func (p Plan) Startable(others bool) error {
-	if p.Refusal == "" && others {
+// Startable returns nil if a drain may begin: with partial, see Drainer.Partial, it may although some
+// instances can neither move nor be stopped. The error is that of Err.
+func (p Plan) Startable(partial bool) error {
+	if p.Refusal == "" && partial {
 		return nil
 	}
 	return p.Err()
 }
 
-// keep notes in the record which instances keep the member from being emptied, and reports whether
+// markKept notes in the record which instances keep the member from being empty, and reports whether
 // there are any.
 func (p Plan) markKept() bool {
 	if p.Refusal != "" || p.Done {
@@ -45,34 +45,31 @@ func (p Plan) markKept() bool {
 	return any
 }
 
-// drainOthers moves all that is not kept away from a member, and stops what stays there.
-func (d Drainer) drainOthers(ctx context.Context, member string, view View, record *Record, report Report) (Report, error) {
-	rooms, because := view.Capacities, map[Ref]error{}
+// drainPartially moves all that is not kept away from the member, and stops what stays there.
+func (r *run) drainPartially(ctx context.Context, report Report) (Report, error) {
 	var left []Violation
 	for attempt := 1; ; attempt++ {
-		clear(because)
-		view = d.mark(ctx, member, view, record)
-		d.all(ctx, d.leaving(ctx, view, member, record, true), because)
-		d.inherited = true
-		var err error
-		if view, record, err = d.track(ctx, member, record); err != nil {
-			return report, d.interrupted(ctx, "drain", member, err)
+		clear(r.failed)
+		r.setOrigins(ctx)
+		r.runTasks(ctx, r.drainTasks(true))
+		r.resumed = true
+		if err := r.track(ctx); err != nil {
+			return report, r.interrupted(ctx, "drain", err)
 		}
-		view.Capacities = rooms
-		report.Moves = movedAway(view, member, record)
-		grouped := d.regroup(ctx, view, member, record)
-		left = slices.DeleteFunc(VerifyDrained(view, member, record), func(doubt Violation) bool {
-			return doubt.Ref == Ref{} || slices.ContainsFunc(record.Entries, func(e Entry) bool {
-				return e.Ref == doubt.Ref && e.KeptRunning
+		report.Moves = movedAway(r.view, r.member, r.record)
+		restored := r.restoreVolatileKeys(ctx, r.record)
+		left = slices.DeleteFunc(VerifyDrained(r.view, r.member, r.record), func(v Violation) bool {
+			return v.Ref == Ref{} || slices.ContainsFunc(r.record.Entries, func(e Entry) bool {
+				return e.Ref == v.Ref && e.KeptRunning
 			})
 		})
-		if len(left) == 0 && grouped || attempt == attempts || ctx.Err() != nil {
+		if len(left) == 0 && restored || attempt == maxAttempts || ctx.Err() != nil {
 			break
 		}
 	}
 	if len(left) > 0 {
-		d.wake(ctx, view, record, stoppedOn(member))
-		return report, d.failed(ctx, "drain", member, left, because, "it is tried again")
+		r.restartStopped(ctx, r.stoppedForDrain)
+		return report, r.failure(ctx, "drain", left, "it is tried again")
 	}
 	var kept []string
 	for _, item := range report.Plan.Items {
@@ -80,5 +77,17 @@ func (d Drainer) drainOthers(ctx context.Context, member string, view View, reco
 			kept = append(kept, item.Ref.String()+": "+item.Reason)
 		}
 	}
-	return report, fmt.Errorf("cannot empty %s: %w, these run on: %s", member, ErrPartial, indent(strings.Join(kept, "\n")))
+	return report, fmt.Errorf("cannot empty %s: %w, these run on: %s", r.member, ErrPartial, indent(strings.Join(kept, "\n")))
+}
+
+// KeptRunning lists the instances on a member that its partial drain leaves running there.
+func (v View) KeptRunning(member string) []Ref {
+	record := v.Records[member]
+	var kept []Ref
+	for _, i := range v.instancesOn(member) {
+		if e := record.entry(i); e != nil && e.KeptRunning && record.Phase == Draining {
+			kept = append(kept, i.Ref)
+		}
+	}
+	return kept
 }

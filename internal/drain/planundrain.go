@@ -2,7 +2,6 @@ package drain
 
 import (
 	"fmt"
-	"slices"
 )
 
 // PlanUndrain plans to bring back to a member what its drain moved away. It is pure.
@@ -24,61 +23,7 @@ func PlanUndrain(view View, name string) Plan {
 	record.track(view, name)
 	plan.record = record
 	for n := range record.Entries {
-		e := &record.Entries[n]
-		item := Item{Ref: e.Ref}
-		say := func(v Verdict, format string, args ...any) {
-			item.Verdict, item.Reason = v, fmt.Sprintf(format, args...)
-		}
-		i, there := view.find(*e)
-		home := there && i.Member == name
-		half, isHalf := view.halfMoved(*e)
-		e.postponed = ""
-		if there && !e.Returning && !i.Unobserved {
-			// What stands still although LXD does not mean it to was stopped by somebody,
-			// unless by a drain that did not come to its end.
-			e.StartAfter = i.Running || e.Ran && (i.ShouldRun || e.MayStayStopped || !e.Verified) && !e.KeptRunning
-			if e.Verified && !home {
-				e.CloudInitID, e.Frozen = i.CloudInitID, i.Frozen
-			}
-		}
-		switch {
-		case isHalf:
-			if !e.Returning {
-				e.StartAfter = e.Ran && !e.KeptRunning
-			}
-			e.Returning = true
-			say(Warning, "%s", describeHalfMoved(half))
-		case !there:
-			say(Skip, "was deleted meanwhile")
-		case home && (!e.StartAfter || i.Running):
-			say(Skip, "is on %s already", name)
-			e.Returning = true
-		case home:
-			say(Okay, "starts on %s again", name)
-			e.Returning = true
-		case i.Unobserved:
-			e.postponed = unobservedReason(i.Member)
-			say(Skip, "%s", e.postponed)
-		case i.Running && i.Ephemeral && !i.LiveMovable:
-			say(Skip, "is ephemeral and would be deleted on the way: it stays on %s", i.Member)
-			e.Returning = false
-		case !placedByDrain(view, *e, i):
-			say(Skip, "was moved to %s meanwhile, not by this drain: it stays there", i.Member)
-			e.Returning = false
-		case returnBlocker(view, name, *e, i) != "":
-			e.postponed = returnBlocker(view, name, *e, i)
-			say(Skip, "%s", e.postponed)
-		case e.StartAfter:
-			say(Okay, "comes back from %s and runs", i.Member)
-			e.Returning = true
-		case e.Ran:
-			say(Okay, "comes back from %s and stays stopped, as somebody stopped it there", i.Member)
-			e.Returning = true
-		default:
-			say(Okay, "comes back from %s, stopped as it was", i.Member)
-			e.Returning = true
-		}
-		plan.Items = append(plan.Items, item)
+		plan.Items = append(plan.Items, record.Entries[n].planReturn(view, name))
 	}
 	for _, i := range view.Instances {
 		if i.Origin == name && i.Member != name && record.entry(i) == nil {
@@ -97,35 +42,95 @@ func PlanUndrain(view View, name string) Plan {
 	return plan
 }
 
-// obstacle says why an instance is not moved back now: what the member lacks of what it needs there,
-// or that an earlier move failed, and stopping it for another would be for nothing. It is empty when
-// it is to be moved. One that is stopped has nothing to lose by a try.
+// planReturn returns what an undrain of a member does to the entry's instance, and notes it in the
+// entry.
+func (e *Entry) planReturn(view View, name string) Item {
+	item := Item{Ref: e.Ref}
+	say := func(v Verdict, format string, args ...any) Item {
+		item.Verdict, item.Reason = v, fmt.Sprintf(format, args...)
+		return item
+	}
+	i, there := view.find(*e)
+	home := there && i.Member == name
+	half, isHalf := view.halfMoved(*e)
+	e.postponed = ""
+	if there && !e.Returning && !i.Unobserved {
+		// What is stopped although LXD does not mean it to run was stopped by an operator, unless by
+		// a drain that did not complete.
+		e.StartAfter = i.Running || e.Ran && (i.ShouldRun || e.MayStayStopped || !e.Verified) && !e.KeptRunning
+		if e.Verified && !home {
+			e.CloudInitID, e.Frozen = i.CloudInitID, i.Frozen
+		}
+	}
+	switch {
+	case isHalf:
+		if !e.Returning {
+			e.StartAfter = e.Ran && !e.KeptRunning
+		}
+		e.Returning = true
+		return say(Warning, "%s", describeHalfMoved(half))
+	case !there:
+		return say(Skip, "was deleted meanwhile")
+	case home && (!e.StartAfter || i.Running):
+		e.Returning = true
+		return say(Skip, "is on %s already", name)
+	case home:
+		e.Returning = true
+		return say(Okay, "starts on %s again", name)
+	case i.Unobserved:
+		e.postponed = unobservedReason(i.Member)
+		return say(Skip, "%s", e.postponed)
+	case i.Running && i.Ephemeral && !i.LiveMovable:
+		e.Returning = false
+		return say(Skip, "is ephemeral and would be deleted on the way: it stays on %s", i.Member)
+	case !placedByDrain(view, *e, i):
+		e.Returning = false
+		return say(Skip, "was moved to %s meanwhile, not by this drain: it stays there", i.Member)
+	}
+	if e.postponed = returnBlocker(view, name, *e, i); e.postponed != "" {
+		return say(Skip, "%s", e.postponed)
+	}
+	e.Returning = true
+	item.Method, item.MethodReason = methodOf(i)
+	switch {
+	case e.StartAfter:
+		return say(Okay, "comes back from %s and runs", i.Member)
+	case e.Ran:
+		return say(Okay, "comes back from %s and stays stopped, as an operator stopped it there", i.Member)
+	}
+	return say(Okay, "comes back from %s, stopped as it was", i.Member)
+}
+
+// returnBlocker returns why an instance is not moved back now: what the member lacks of what the
+// instance requires, or that an earlier move failed, and stopping it for another would gain nothing. It
+// is empty when it is to be moved. One that is stopped has nothing to lose by a try.
 func returnBlocker(view View, name string, e Entry, i Instance) string {
-	room, known := view.Capacities[name]
-	_, pool := room.Pools[i.Requirements.Pool]
+	capacity, known := view.Capacities[name]
+	_, pool := capacity.Pools[i.Requirements.Pool]
+	disk := Requirements{Pool: i.Requirements.Pool, Disk: i.Requirements.Disk}
 	switch {
 	case view.Backups[i.Ref] > 0:
 		return fmt.Sprintf("stays on %s: it has %s, which LXD deletes when it moves it: export or delete them", i.Member, count(view.Backups[i.Ref], "backup"))
-	case known && room.Pools != nil && i.Requirements.Pool != "" && !pool:
+	case known && capacity.Pools != nil && i.Requirements.Pool != "" && !pool:
 		return fmt.Sprintf("stays on %s: %s has no storage pool %s", i.Member, name, i.Requirements.Pool)
-	case known && room.HostResources != nil && view.missingOn(name, i) != "":
+	case known && capacity.HostResources != nil && view.missingOn(name, i) != "":
 		return fmt.Sprintf("stays on %s: %s %s", i.Member, name, view.missingOn(name, i))
 	case e.FailedReturns == 0 || !i.Running || i.LiveMovable || view.Now.IsZero():
 		return ""
-	case room.shortOf(Requirements{Pool: i.Requirements.Pool, Disk: i.Requirements.Disk}) != "":
-		return fmt.Sprintf("stays on %s and runs: its move back failed (%s), and %s has %s", i.Member, e.LastError, name, room.shortOf(Requirements{Pool: i.Requirements.Pool, Disk: i.Requirements.Disk}))
+	case capacity.shortOf(disk) != "":
+		return fmt.Sprintf("stays on %s and runs: its move back failed (%s), and %s has %s", i.Member, e.LastError, name, capacity.shortOf(disk))
 	case view.Now.Before(e.RetryAfter):
 		return fmt.Sprintf("stays on %s and runs: its move back failed (%s), and it is tried again after %s", i.Member, e.LastError, e.RetryAfter.UTC().Format("2006-01-02 15:04 UTC"))
 	}
 	return ""
 }
 
-// ours tells whether an instance that is not home is where this drain put it, or where the
-// drain of that other member then put it.
+// placedByDrain reports whether an instance that is not on its member is where this drain put it, or
+// where the drain of that other member then put it.
 func placedByDrain(view View, e Entry, i Instance) bool {
-	at, seen := e.To, map[string]bool{}
-	for at != "" && at != i.Member && !seen[at] {
-		seen[at] = true
+	at, visited := e.To, map[string]bool{}
+	for at != "" && at != i.Member && !visited[at] {
+		visited[at] = true
 		next, ok := view.Records[at]
 		if !ok {
 			return false
@@ -137,30 +142,4 @@ func placedByDrain(view View, e Entry, i Instance) bool {
 		at = onward.To
 	}
 	return at == i.Member
-}
-
-// track writes into the record where the drain's instances have got to, and forgets those
-// that somebody else took away before the drain did.
-func (r *Record) track(view View, member string) {
-	if r.Phase != Draining {
-		return
-	}
-	r.Entries = slices.DeleteFunc(r.Entries, func(e Entry) bool {
-		i, there := view.find(e)
-		// A drain and an evacuation say so on the instance before anything moves; whoever
-		// moves it out of a drain that is under way moves it for that drain.
-		return there && !i.Unobserved && i.Member != member && e.To == "" && i.Origin == ""
-	})
-	for n := range r.Entries {
-		e := &r.Entries[n]
-		if i, there := view.find(*e); there && i.Member != member && e.To == "" {
-			e.To = i.Member
-		}
-	}
-	// LXD may have taken one that was created after the drain listed them.
-	for _, i := range view.Instances {
-		if i.Origin == member && i.Member != member && r.entry(i) == nil && !slices.Contains(r.ForeignOrigins, i.Ref) {
-			r.Entries = append(r.Entries, Entry{Ref: i.Ref, ID: i.ID, Ran: i.Running || i.ShouldRun, To: i.Member})
-		}
-	}
 }

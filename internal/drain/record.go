@@ -3,6 +3,7 @@ package drain
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -10,32 +11,31 @@ import (
 // Phase is how far a drain, or its undrain, has come.
 type Phase string
 
-// The phases. A record is there from before the first change to the member until after
-// the last one.
+// The phases. A record exists from before the first change to the member until after the last one.
 const (
 	Draining  Phase = "draining"  // instances are on their way out
-	Drained   Phase = "drained"   // the member was seen empty
+	Drained   Phase = "drained"   // the member was observed empty
 	Returning Phase = "returning" // instances are on their way back
 )
 
-// Record is what a drain did to one member: enough to carry on with it, and to undo it,
-// for a process that knows nothing else.
+// Record is what a drain did to one member: enough to resume it, and to undo it, for a process that
+// knows nothing else.
 type Record struct {
 	Phase Phase     `json:"phase"`
 	By    string    `json:"by"`    // who drains: a unit's name
 	Since time.Time `json:"since"` // when it began
-	Runs  int       `json:"run"`   // how many actions worked on it, this one included
-	// Closed tells that LXD places nothing new on the member, because of this drain, until
-	// it is evacuated; Was is its scheduler.instance before.
+	Runs  int       `json:"run"`   // how many runs worked on it, this one included
+	// Cordoned reports that LXD's scheduler places no instance on the member, because of this drain,
+	// until it is evacuated; PreviousScheduler is its scheduler.instance before.
 	Cordoned          bool   `json:"closed,omitempty"`
 	PreviousScheduler string `json:"scheduler,omitempty"`
-	// Evacuating tells that it is not a drain but the beginning of an evacuation, see
-	// Drainer.MoveHeld.
+	// Evacuating reports that it is not a drain but the beginning of an evacuation, see
+	// Drainer.MoveBeforeEvacuation.
 	Evacuating bool `json:"evacuating,omitempty"`
 	// Entries are the instances that were on the member.
 	Entries []Entry `json:"instances"`
-	// Strangers are instances that were elsewhere when the drain began although their
-	// Origin names the member: not ours to bring back.
+	// ForeignOrigins are instances that were elsewhere when the drain began although their Origin is
+	// the member: another client moved them, and an undrain does not bring them back.
 	ForeignOrigins []Ref `json:"strangers,omitempty"`
 }
 
@@ -43,33 +43,33 @@ type Record struct {
 type Entry struct {
 	Ref
 	ID string `json:"id,omitempty"`
-	// Ran tells whether it ran when the drain began.
+	// Ran reports whether it ran when the drain began.
 	Ran bool `json:"ran,omitempty"`
-	// Stays tells that it is stopped where it is instead of moved.
+	// Stays reports that it is stopped where it is instead of moved.
 	Stays bool `json:"stays,omitempty"`
-	// Kept tells that it stays and is not stopped either, so that the member cannot be emptied
-	// while the others leave: see Drainer.Others.
+	// KeptRunning reports that it stays and is not stopped either, so that the member does not become
+	// empty while the others leave: see Drainer.Partial.
 	KeptRunning bool `json:"kept,omitempty"`
-	// Loose tells that it may stand still because of the drain where LXD does not mean it to run:
-	// no other member has what its limits ask for, or it was stopped without an evacuation. That
-	// does not count as a failure of the drain, and the undrain starts it.
+	// MayStayStopped reports that it may be stopped because of the drain although LXD does not mean it
+	// to run: no other member has the capacity that its limits require, or it was stopped without an
+	// evacuation. That is no failure of the drain, and the undrain starts it.
 	MayStayStopped bool `json:"loose,omitempty"`
-	// Group is its cluster group before, which LXD forgets when it moves.
+	// Group is its cluster group before, which LXD removes when it moves.
 	Group string `json:"group,omitempty"`
-	// CloudInit and Frozen are those of the instance before it is moved, either way.
+	// CloudInitID and Frozen are those of the instance before it is moved, in either direction.
 	CloudInitID string `json:"cloud-init,omitempty"`
 	Frozen      bool   `json:"frozen,omitempty"`
-	// Seen reports that it was seen where the drain put it, with all that it had: what differs later
-	// was changed by an operator.
+	// Verified reports that it was observed where the drain put it, with all that it had: what differs
+	// later was changed by an operator.
 	Verified bool `json:"seen,omitempty"`
-	// To is where the drain put it; empty until it was seen there.
+	// To is where the drain put it; empty until it was observed there.
 	To string `json:"to,omitempty"`
-	// Back tells that an undrain has begun to bring it back; Start, that it has to run
-	// afterwards. They are written before it is stopped for the way.
+	// Returning reports that an undrain has begun to bring it back; StartAfter, that it has to run
+	// afterwards. They are written before it is stopped for the move.
 	Returning  bool `json:"back,omitempty"`
 	StartAfter bool `json:"start,omitempty"`
-	// Failed is how many undrains could not move it back, each with all attempts, since it was last
-	// moved; Again is before when it is not stopped for another, Why what LXD said.
+	// FailedReturns counts the undrains that could not move it back, each with all attempts, since it
+	// was last moved. It is not stopped for another before RetryAfter. LastError is what LXD returned.
 	FailedReturns int       `json:"failed,omitempty"`
 	RetryAfter    time.Time `json:"again,omitzero"`
 	LastError     string    `json:"why,omitempty"`
@@ -77,26 +77,26 @@ type Entry struct {
 	postponed string // why this undrain leaves it where it is, until a later one
 }
 
-// How long an instance whose move back failed is left alone, where it runs: each try stops it.
+// How long an instance whose move back failed is left where it runs: each attempt stops it.
 const (
-	firstRetry = 5 * time.Minute
-	lastRetry  = 6 * time.Hour
+	firstRetryDelay = 5 * time.Minute
+	maxRetryDelay   = 6 * time.Hour
 )
 
-// failed writes down that it could not be moved back.
-func (e *Entry) noteFailure(now time.Time, why error) {
+// noteFailure notes that the instance could not be moved back.
+func (e *Entry) noteFailure(now time.Time, err error) {
 	e.FailedReturns++
-	wait := lastRetry
+	delay := maxRetryDelay
 	if e.FailedReturns < 8 {
-		wait = min(lastRetry, firstRetry<<(e.FailedReturns-1))
+		delay = min(maxRetryDelay, firstRetryDelay<<(e.FailedReturns-1))
 	}
-	e.RetryAfter, e.LastError = now.Add(wait), shorten(why.Error())
+	e.RetryAfter, e.LastError = now.Add(delay), shorten(err.Error())
 }
 
-// longest is how much of LXD's words is kept in a record.
+// maxErrorBytes is how much of an error of LXD's is kept in a record.
 const maxErrorBytes = 300
 
-// shorten returns a text in one line, of at most so many bytes.
+// shorten returns a text in one line, of at most maxErrorBytes.
 func shorten(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
 	if len(text) > maxErrorBytes {
@@ -105,7 +105,7 @@ func shorten(text string) string {
 	return text
 }
 
-// is tells whether i is the entry's instance and not a later one of the same name.
+// matches reports whether i is the entry's instance and not a later one of the same name.
 func (e Entry) matches(i Instance) bool {
 	return e.Ref == i.Ref && (e.ID == "" || i.ID == "" || e.ID == i.ID)
 }
@@ -120,72 +120,15 @@ func (r *Record) entry(i Instance) *Entry {
 	return nil
 }
 
-// Kept lists the instances on a member that keep it from being emptied, as far as its drain was
-// told to move the others all the same.
-func (v View) KeptRunning(member string) []Ref {
-	record := v.Records[member]
-	var kept []Ref
-	for _, i := range v.instancesOn(member) {
-		if e := record.entry(i); e != nil && e.KeptRunning && record.Phase == Draining {
-			kept = append(kept, i.Ref)
-		}
-	}
-	return kept
-}
-
 // clone copies a record deeply.
 func (r *Record) clone() *Record {
 	c := *r
-	c.Entries = append([]Entry(nil), r.Entries...)
-	c.ForeignOrigins = append([]Ref(nil), r.ForeignOrigins...)
+	c.Entries = slices.Clone(r.Entries)
+	c.ForeignOrigins = slices.Clone(r.ForeignOrigins)
 	return &c
 }
 
-// again is the record of an undrain that did not come to its end, for a drain that follows: what is
-// still away is where a drain has put it, and what ran has to run again after the next undrain.
-func (r Record) resumeDrain(view View, member string) Record {
-	next := *r.clone()
-	next.Phase, next.Entries = Draining, nil
-	for _, e := range r.Entries {
-		i, there := view.find(e)
-		if !there {
-			continue
-		}
-		if e.Returning {
-			e.Ran = e.StartAfter
-		}
-		e.To = ""
-		if i.Member != member {
-			e.To = i.Member
-		}
-		e.Returning, e.StartAfter, e.Verified, e.FailedReturns, e.RetryAfter, e.LastError = false, false, false, 0, time.Time{}, ""
-		next.Entries = append(next.Entries, e)
-	}
-	return next
-}
-
-// reopen ends what Closed says.
-func (r *Record) uncordon() { r.Cordoned, r.PreviousScheduler = false, "" }
-
-// Placement gives the scheduler.instance of a member whose record changes from before to
-// after, where it is now: manual from when the drain begins; afterwards what it was before,
-// unless an operator has set another meanwhile. Written together with the record it
-// cannot be lost, whenever the writer dies. It fails with ErrConflict when now is not what
-// the drain was planned with.
-func SchedulerFor(now string, before, after *Record) (string, error) {
-	closed, close := before != nil && before.Cordoned, after != nil && after.Cordoned
-	switch {
-	case close && !closed && now != after.PreviousScheduler:
-		return "", fmt.Errorf("scheduler.instance has become %q: %w", now, ErrConflict)
-	case close && !closed:
-		return schedulerManual, nil
-	case closed && !close && now == schedulerManual:
-		return before.PreviousScheduler, nil
-	}
-	return now, nil
-}
-
-// Encode gives the record as text. Equal records give equal texts.
+// Encode returns the record as text. Equal records have equal texts.
 func (r Record) Encode() string {
 	text, err := json.Marshal(r)
 	if err != nil {
@@ -194,7 +137,7 @@ func (r Record) Encode() string {
 	return string(text)
 }
 
-// Decode reads what Encode gave.
+// Decode reads what Encode returns.
 func Decode(text string) (Record, error) {
 	var r Record
 	if err := json.Unmarshal([]byte(text), &r); err != nil {

@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// PlanLeave plans to empty a member that leaves the cluster for good. Unlike after a drain
-// nothing may stay on it, so what cannot move keeps the whole plan from being applied,
-// before anything is stopped. It is pure; the view is a Survey of the member.
+// PlanRemoval plans to evacuate a member that is removed from the cluster. Unlike after a drain nothing
+// may stay on it, so an instance that cannot move keeps the whole plan from being applied, before
+// anything is stopped. It is pure; the view is that of ObserveWithCapacity.
 func PlanRemoval(view View, name string) Plan {
 	if why := memberBlocker(view, name); why != "" {
 		return refused("empty", name, "%s", why)
@@ -21,7 +21,7 @@ func PlanRemoval(view View, name string) Plan {
 		Member: name,
 		verb:   "empty",
 		Note:   fmt.Sprintf("empty %s for good: %s", name, count(len(there), "instance")),
-		// A drain that is under way may have something left to start elsewhere.
+		// A drain that is in progress may have something left to start elsewhere.
 		Done: len(there) == 0 && (!recorded || record.Phase == Drained),
 	}
 	for _, i := range there {
@@ -30,64 +30,66 @@ func PlanRemoval(view View, name string) Plan {
 			item.Verdict, item.Reason = Error, why
 		} else if i.Running && view.deletedOnStop(i) {
 			item.Verdict, item.Reason = Error, "is ephemeral: it is deleted when it stops"
+		} else {
+			item.Method, item.MethodReason = methodOf(i)
 		}
 		plan.Items = append(plan.Items, item)
 	}
 	return plan
 }
 
-// Leave empties a member that is to leave the cluster, and returns when nothing is located
-// there any more and what ran is running elsewhere. It takes over from an operator's own
-// evacuation. Whatever the error, it can be called again.
+// DrainForRemoval evacuates a member that is removed from the cluster, and returns when no instance is
+// on it any more and what ran is running elsewhere. It takes over from an operator's own evacuation.
+// Whatever the error, it can be called again.
 func (d Drainer) DrainForRemoval(ctx context.Context, member string) (Report, error) {
-	if err := d.Cluster.WaitIdle(ctx, member); err != nil {
+	r := d.newRun(member)
+	if err := r.Cluster.WaitIdle(ctx, member); err != nil {
 		return Report{}, err
 	}
-	view, err := ObserveWithCapacity(ctx, d.Cluster, d.Journal, member)
-	if err != nil {
+	var err error
+	if r.view, err = ObserveWithCapacity(ctx, r.Cluster, r.Journal, member); err != nil {
 		return Report{}, err
 	}
-	plan := PlanRemoval(view, member)
+	plan := PlanRemoval(r.view, member)
 	if err := plan.Err(); err != nil || plan.Done {
 		return Report{Plan: plan}, err
 	}
-	if m, _ := view.Member(member); m.Status == Evacuated && recordOf(view, member) == nil {
-		if _, err := d.write(ctx, member, nil, d.adoptEvacuation(view, member)); err != nil {
+	if r.status() == Evacuated && recordOf(r.view, member) == nil {
+		if err := r.write(ctx, r.adoptEvacuation()); err != nil {
 			return Report{Plan: plan}, err
 		}
 	}
-	return d.drain(ctx, member, observeForRemoval, false, "it is tried again, and carries on where it is")
+	return r.drain(ctx, observeForRemoval, false, "it is tried again, and carries on where it is")
 }
 
-// surveyFit is Survey without the members' capacity: where there is little of it elsewhere it has
-// to do, as the member goes.
+// observeForRemoval is ObserveWithCapacity without what members have free: where that is little it has
+// to do, as the member is removed.
 func observeForRemoval(ctx context.Context, cluster Cluster, journal Journal, member string) (View, error) {
 	view, err := ObserveWithCapacity(ctx, cluster, journal, member)
-	for name, room := range view.Capacities {
-		view.Capacities[name] = Capacity{HostResources: room.HostResources, ManagedResources: room.ManagedResources, DeniedProjects: room.DeniedProjects}
+	for name, capacity := range view.Capacities {
+		view.Capacities[name] = Capacity{HostResources: capacity.HostResources, ManagedResources: capacity.ManagedResources, DeniedProjects: capacity.DeniedProjects}
 	}
 	return view, err
 }
 
-// adopt makes an operator's evacuation a drain that can be carried on with. What it
-// stopped and left behind has to run again where it goes.
-func (d Drainer) adoptEvacuation(view View, member string) *Record {
-	record := &Record{Phase: Draining, By: d.By, Since: d.now()}
-	for _, i := range view.instancesOn(member) {
+// adoptEvacuation returns a record that makes an operator's evacuation a drain that can be resumed.
+// What it stopped and left on the member has to run again where it goes.
+func (r *run) adoptEvacuation() *Record {
+	record := &Record{Phase: Draining, By: r.By, Since: r.now()}
+	for _, i := range r.view.instancesOn(r.member) {
 		record.Entries = append(record.Entries, Entry{Ref: i.Ref, ID: i.ID, Ran: i.Running || i.ShouldRun})
 	}
 	return record
 }
 
-// Strays lists the instances elsewhere that would come back to the member if it were
-// restored: nothing that a member which is gone should be able to do, once another of its
-// name has joined.
+// ForeignOrigins lists the instances elsewhere that would come back to a member if it were restored:
+// a member that is removed must leave none, or they would go to another that joins with its name.
 func (v View) ForeignOrigins(member string) []Ref {
-	var strays []Ref
+	var foreign []Ref
 	for _, i := range v.Instances {
 		if i.Origin == member && i.Member != member {
-			strays = append(strays, i.Ref)
+			foreign = append(foreign, i.Ref)
 		}
 	}
-	return strays
+	return foreign
 }

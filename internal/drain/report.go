@@ -11,11 +11,11 @@ import (
 type Move struct {
 	Ref
 	From, To string
-	// State is "running", "stopped", "deleted" or what else there is to say of it.
+	// State is "running", "stopped", "deleted" or another description.
 	State string
 }
 
-// String gives the move as a line for an operator.
+// String returns the move as a line for an operator.
 func (m Move) String() string {
 	if m.To == "" || m.From == m.To {
 		return fmt.Sprintf("%s: %s (%s)", m.Ref, m.From, m.State)
@@ -23,8 +23,8 @@ func (m Move) String() string {
 	return fmt.Sprintf("%s: %s → %s (%s)", m.Ref, m.From, m.To, m.State)
 }
 
-// Report is what came of a drain or an undrain. It is filled in also when there is an
-// error, as far as things went.
+// Report is the result of a drain or an undrain. It is filled in also when there is an error, as far
+// as the run came.
 type Report struct {
 	Plan  Plan
 	Moves []Move
@@ -41,26 +41,27 @@ func (r Report) Moved() int {
 	return n
 }
 
-// failed is the error of a drain or an undrain whose proof has doubts.
-func (d Drainer) failed(ctx context.Context, verb, member string, doubts []Violation, because map[Ref]error, next string) error {
-	what := joinViolations(doubts, because)
-	if doubts[0].Ref != (Ref{}) && because[Ref{}] != nil {
-		what += "\n" + because[Ref{}].Error()
+// failure is the error of a drain or an undrain that has violations.
+func (r *run) failure(ctx context.Context, verb string, violations []Violation, advice string) error {
+	what := joinViolations(violations, r.failed)
+	if violations[0].Ref != (Ref{}) && r.failed[Ref{}] != nil {
+		what += "\n" + r.failed[Ref{}].Error()
 	}
 	if ctx.Err() != nil {
-		return d.interrupted(ctx, verb, member, errors.New(what))
+		return r.interrupted(ctx, verb, errors.New(what))
 	}
-	return fmt.Errorf("cannot %s %s, tried %d times: %s: %s", verb, member, attempts, next, indent(what))
+	return fmt.Errorf("cannot %s %s, tried %d times: %s: %s", verb, r.member, maxAttempts, advice, indent(what))
 }
 
-// interrupted says of an error that time ran out, if it did.
-func (d Drainer) interrupted(ctx context.Context, verb, member string, err error) error {
+// interrupted adds to an error that the time has run out, if it has.
+func (r *run) interrupted(ctx context.Context, verb string, err error) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("cannot %s %s in the time given: run %s again, it carries on where it is: %s", verb, member, verb, indent(err.Error()))
+		return fmt.Errorf("cannot %s %s in the time given: run %s again, it carries on where it is: %s", verb, r.member, verb, indent(err.Error()))
 	}
 	return err
 }
 
+// indent puts a text of several lines on lines of its own.
 func indent(text string) string {
 	if !strings.Contains(text, "\n") {
 		return text
@@ -68,7 +69,7 @@ func indent(text string) string {
 	return "\n" + text
 }
 
-// movedAway tells where a drain's instances are.
+// movedAway returns where a drain's instances are.
 func movedAway(view View, member string, record *Record) []Move {
 	moves := make([]Move, 0, len(record.Entries))
 	for _, e := range record.Entries {
@@ -88,7 +89,7 @@ func movedAway(view View, member string, record *Record) []Move {
 	return moves
 }
 
-// movedBack tells what an undrain changed.
+// movedBack returns what an undrain changed.
 func movedBack(before, after View, member string, record *Record) []Move {
 	moves := make([]Move, 0, len(record.Entries))
 	for _, e := range record.Entries {
@@ -106,7 +107,7 @@ func movedBack(before, after View, member string, record *Record) []Move {
 		case e.postponement(member, i) != "":
 			m.To, m.State = i.Member, stateOf(i)+", left for a later undrain"
 		case i.Member != member && !e.Returning:
-			m.To, m.State = i.Member, stateOf(i)+", left where somebody moved it"
+			m.To, m.State = i.Member, stateOf(i)+", left where an operator moved it"
 		default:
 			m.To, m.State = i.Member, stateOf(i)
 		}
@@ -115,6 +116,7 @@ func movedBack(before, after View, member string, record *Record) []Move {
 	return moves
 }
 
+// stateOf returns an instance's state in a word.
 func stateOf(i Instance) string {
 	switch {
 	case i.Unobserved:

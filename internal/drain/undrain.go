@@ -7,176 +7,165 @@ import (
 	"slices"
 )
 
-// Undrain brings back what a drain moved and returns when it was seen back. It carries on
-// with an undrain that did not come to its end, and undoes a drain that did not.
+// Undrain brings back what a drain moved and returns when it was observed on the member. It resumes an
+// undrain that did not complete, and undoes a drain that did not.
 func (d Drainer) Undrain(ctx context.Context, member string) (Report, error) {
-	if err := d.Cluster.WaitIdle(ctx, member); err != nil {
+	return d.newRun(member).undrain(ctx)
+}
+
+// undrain is Undrain.
+func (r *run) undrain(ctx context.Context) (Report, error) {
+	if err := r.prepare(ctx, ObserveForUndrain); err != nil {
 		return Report{}, err
 	}
-	view, err := ObserveForUndrain(ctx, d.Cluster, d.Journal, member)
-	if err != nil {
-		return Report{}, err
+	if !r.RetryNow {
+		r.view.Now = r.now()
 	}
-	if d.finish(ctx, view, member) {
-		if view, err = ObserveForUndrain(ctx, d.Cluster, d.Journal, member); err != nil {
-			return Report{}, err
-		}
-	}
-	if !d.RetryNow {
-		view.Now = d.now()
-	}
-	plan := PlanUndrain(view, member)
+	plan := PlanUndrain(r.view, r.member)
 	report := Report{Plan: plan}
 	if err := plan.Err(); err != nil || plan.Done {
 		return report, err
 	}
-	// First what is to run again is written down: from here on it may be stopped.
+	// What has to run again is written first: from here on it may be stopped.
 	plan.record.Runs++
-	was := recordOf(view, member)
-	d.inherited = was.Phase != Drained
-	record, err := d.write(ctx, member, was, plan.record)
-	if err != nil {
+	if err := r.begin(ctx, plan.record, r.view.Records[r.member].Phase != Drained); err != nil {
 		return report, err
 	}
-	d.processors = d.Cluster.Processors(ctx, member)
-	d.Limiter.setInitialSpacing(d.StartSpacing)
-	before := view
-	because := map[Ref]error{}
+	before := r.view
 	for attempt := 1; ; attempt++ {
-		d.undrainOnce(ctx, member, view, record, because)
-		d.inherited = true
-		if view, err = Observe(ctx, d.Cluster, d.Journal); err != nil {
-			return report, d.interrupted(ctx, "undrain", member, err)
+		r.undrainOnce(ctx)
+		r.resumed = true
+		if err := r.observe(ctx); err != nil {
+			return report, r.interrupted(ctx, "undrain", err)
 		}
-		grouped := d.regroup(ctx, view, member, record)
-		report.Moves = movedBack(before, view, member, record)
-		doubts := VerifyUndrained(view, member, record)
-		if len(doubts) == 0 && (grouped || attempt == attempts) {
+		restored := r.restoreVolatileKeys(ctx, r.record)
+		report.Moves = movedBack(before, r.view, r.member, r.record)
+		violations := VerifyUndrained(r.view, r.member, r.record)
+		if len(violations) == 0 && (restored || attempt == maxAttempts) {
 			break
 		}
-		if attempt == attempts || ctx.Err() != nil {
-			return report, d.giveUp(ctx, member, view, record, doubts, because)
+		if attempt == maxAttempts || ctx.Err() != nil {
+			return report, r.endFailedUndrain(ctx, violations)
 		}
 	}
-	left := record.postponed(view, member)
-	if len(left) == 0 {
-		_, err = d.write(ctx, member, record, nil)
+	postponed := r.record.postponed(r.view, r.member)
+	if len(postponed) == 0 {
+		return report, r.write(ctx, nil)
+	}
+	if err := r.write(ctx, r.record.remainder(r.view, r.member)); err != nil {
 		return report, err
 	}
-	if _, err := d.write(ctx, member, record, record.remainder(view, member)); err != nil {
-		return report, err
-	}
-	return report, fmt.Errorf("cannot bring all back to %s yet: the others are there, run undrain again later: %s", member, indent(joinViolations(left, nil)))
+	return report, fmt.Errorf("cannot bring all back to %s yet: the others are there, run undrain again later: %s", r.member, indent(joinViolations(postponed, nil)))
 }
 
-// giveUp ends an undrain that has failed. What was stopped for a move that failed runs on where it
-// is; for how long it is left alone there is written down. Where a move failed before anything was
-// stopped, the next may be tried at once.
-func (d Drainer) giveUp(ctx context.Context, member string, view View, record *Record, doubts []Violation, because map[Ref]error) error {
-	failure := d.failed(ctx, "undrain", member, doubts, because, "run undrain again to carry on")
-	d.wake(ctx, view, record, func(e Entry, i Instance) bool {
-		return i.Member != member && e.Returning && e.StartAfter && placedByDrain(view, e, i)
+// undrainOnce does all that there is to do, once, and continues with the next instance where one fails.
+func (r *run) undrainOnce(ctx context.Context) {
+	clear(r.failed)
+	evacuated := r.status() == Evacuated
+	// LXD's restore moves back every instance whose origin is this member: also what an operator has
+	// since put elsewhere, one at a time, and it stops at the first that fails. So the origins are
+	// removed, and the moves are made here. An instance that never left has the origin only when a
+	// drain did not complete.
+	err := r.setOrigin(ctx, "", func(i Instance) bool {
+		return !i.Unobserved && i.Origin == r.member && (r.record.entry(i) != nil || evacuated && i.Member != r.member)
+	})
+	if err != nil {
+		r.failed[Ref{}] = err
+		return
+	}
+	if evacuated {
+		err := r.restore(ctx)
+		r.failed[Ref{}] = err
+		// An LXD that cannot restore while a host does not answer takes instances all the same.
+		if err != nil && !anyUnobserved(r.view, r.member) {
+			return
+		}
+		if err := r.observe(ctx); err != nil {
+			r.failed[Ref{}] = errors.Join(r.failed[Ref{}], err)
+			return
+		}
+	}
+	r.runTasks(ctx, r.undrainTasks())
+}
+
+// undrainTasks lists what there is to do about the instances that come back.
+func (r *run) undrainTasks() []task {
+	var tasks []task
+	add := func(ref Ref, do func(context.Context) error) { tasks = append(tasks, task{ref, do}) }
+	for n := range r.record.Entries {
+		e := &r.record.Entries[n]
+		i, there := r.view.find(*e)
+		switch {
+		case !there || !e.Returning || i.Unobserved || e.postponed != "":
+		case i.Member == r.member && e.StartAfter && !i.Running:
+			add(i.Ref, func(ctx context.Context) error {
+				r.say("starting %s on %s", i.Ref, r.member)
+				return r.start(ctx, *e, i, r.member)
+			})
+		case i.Member == r.member && e.Frozen && i.Running && !i.Frozen:
+			add(i.Ref, func(ctx context.Context) error { return r.Cluster.Freeze(ctx, i.Ref, r.member) })
+		case i.Member != r.member && placedByDrain(r.view, *e, i):
+			add(i.Ref, func(ctx context.Context) error {
+				if err := r.waitReachable(ctx, i.Member, r.member); err != nil {
+					return err
+				}
+				return r.transfer(ctx, *e, i, r.member, e.StartAfter)
+			})
+		}
+	}
+	return tasks
+}
+
+// anyUnobserved reports whether nothing is known of an instance on another member.
+func anyUnobserved(view View, member string) bool {
+	return slices.ContainsFunc(view.Instances, func(i Instance) bool { return i.Unobserved && i.Member != member })
+}
+
+// restore has LXD restore the member. While an instance elsewhere is unobserved, and may have the
+// member as its origin, LXD must not touch instances: it stops at that one (lxd 5.0.2,
+// lxd/api_cluster.go).
+func (r *run) restore(ctx context.Context) error {
+	r.say("restoring %s", r.member)
+	if anyUnobserved(r.view, r.member) {
+		if err := r.Cluster.RestoreWithoutInstances(ctx, r.member); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	return r.Cluster.Restore(ctx, r.member, func(line string) { r.say("%s", line) })
+}
+
+// endFailedUndrain ends an undrain that has failed. What was stopped for a move that failed is started
+// where it is; how long it is left there is recorded. Where a move failed before anything was stopped,
+// the next may be tried at once.
+func (r *run) endFailedUndrain(ctx context.Context, violations []Violation) error {
+	failure := r.failure(ctx, "undrain", violations, "run undrain again to carry on")
+	r.restartStopped(ctx, func(e Entry, i Instance) bool {
+		return i.Member != r.member && e.Returning && e.StartAfter && placedByDrain(r.view, e, i)
 	})
 	if ctx.Err() != nil {
 		return failure
 	}
-	next := record.clone()
+	next := r.record.clone()
 	for n := range next.Entries {
 		e := &next.Entries[n]
-		if i, there := view.find(*e); there && i.Member != member && e.postponed == "" && e.StartAfter && !i.Running && !i.Unobserved && because[i.Ref] != nil {
-			e.noteFailure(d.now(), because[i.Ref])
-		} else if i, half := view.halfMoved(*e); half {
-			e.noteFailure(d.now(), errors.New(describeHalfMoved(i)))
+		if i, there := r.view.find(*e); there && i.Member != r.member && e.postponed == "" && e.StartAfter && !i.Running && !i.Unobserved && r.failed[i.Ref] != nil {
+			e.noteFailure(r.now(), r.failed[i.Ref])
+		} else if i, ok := r.view.halfMoved(*e); ok {
+			e.noteFailure(r.now(), errors.New(describeHalfMoved(i)))
 		}
 	}
-	if _, err := d.write(ctx, member, record, next); err != nil {
-		return errors.Join(failure, err)
-	}
-	return failure
+	return errors.Join(failure, r.write(ctx, next))
 }
 
-// remainder is the record with those instances only that have yet to come back.
+// remainder is the record with only those instances that have yet to come back.
 func (r *Record) remainder(view View, member string) *Record {
 	next := r.clone()
 	next.Entries = slices.DeleteFunc(next.Entries, func(e Entry) bool {
 		i, there := view.find(e)
-		if _, half := view.halfMoved(e); half {
+		if _, ok := view.halfMoved(e); ok {
 			return false
 		}
 		return !there || i.Member == member || e.postponement(member, i) == ""
 	})
 	return next
-}
-
-// undrainOnce does all that there is to do, once, and goes on with the next where one
-// fails.
-func (d Drainer) undrainOnce(ctx context.Context, member string, view View, record *Record, because map[Ref]error) {
-	clear(because)
-	m, _ := view.Member(member)
-	// LXD's restore brings back whatever names this member as its origin: also what an operator
-	// has since put elsewhere, one at a time, and it gives up at the first that fails. So
-	// nothing names it, and the moves are made here. What was here all the time names it only
-	// when a drain did not come to its end.
-	because[Ref{}] = d.origins(ctx, view, "", func(i Instance) bool {
-		return !i.Unobserved && i.Origin == member && (record.entry(i) != nil || m.Status == Evacuated && i.Member != member)
-	})
-	if because[Ref{}] != nil {
-		return
-	}
-	if m.Status == Evacuated {
-		if err := d.restore(ctx, member, view); err != nil {
-			because[Ref{}] = err
-			// An LXD that cannot restore while a host does not answer takes instances all the same.
-			if !anyUnobserved(view, member) {
-				return
-			}
-		}
-		after, err := Observe(ctx, d.Cluster, d.Journal)
-		if err != nil {
-			because[Ref{}] = errors.Join(because[Ref{}], err)
-			return
-		}
-		view = after
-	}
-	var jobs []job
-	for n := range record.Entries {
-		e := &record.Entries[n]
-		i, there := view.find(*e)
-		switch {
-		case !there || !e.Returning || i.Unobserved || e.postponed != "":
-		case i.Member == member && e.StartAfter && !i.Running:
-			jobs = append(jobs, job{i.Ref, func(d Drainer) error {
-				d.say("starting %s on %s", i.Ref, member)
-				return d.start(ctx, *e, i, member)
-			}})
-		case i.Member == member && e.Frozen && i.Running && !i.Frozen:
-			jobs = append(jobs, job{i.Ref, func(d Drainer) error { return d.Cluster.Freeze(ctx, i.Ref, member) }})
-		case i.Member != member && placedByDrain(view, *e, i):
-			jobs = append(jobs, job{i.Ref, func(d Drainer) error {
-				if err := d.reach(ctx, i.Member, member); err != nil {
-					return err
-				}
-				return d.move(ctx, *e, i, member, e.StartAfter)
-			}})
-		}
-	}
-	d.all(ctx, jobs, because)
-}
-
-// unseen reports whether nothing is known of an instance on another member.
-func anyUnobserved(view View, member string) bool {
-	return slices.ContainsFunc(view.Instances, func(i Instance) bool { return i.Unobserved && i.Member != member })
-}
-
-// restore makes a member Online again. While an instance elsewhere cannot be seen, and may name the
-// member as its origin, LXD must not touch instances: it gives up at that one (lxd 5.0.2,
-// lxd/api_cluster.go).
-func (d Drainer) restore(ctx context.Context, member string, view View) error {
-	d.say("restoring %s", member)
-	if anyUnobserved(view, member) {
-		if err := d.Cluster.RestoreWithoutInstances(ctx, member); !errors.Is(err, errors.ErrUnsupported) {
-			return err
-		}
-	}
-	return d.Cluster.Restore(ctx, member, func(line string) { d.say("%s", line) })
 }

@@ -5,85 +5,85 @@ import (
 	"strings"
 )
 
-// Doubt is something that keeps a drain or an undrain from being true.
+// Violation is something that keeps a drain or an undrain from being complete.
 type Violation struct {
 	Ref    Ref // empty when it is about the member itself
 	Reason string
 }
 
-// String gives the doubt as a line for an operator.
-func (d Violation) String() string {
-	if d.Ref == (Ref{}) {
-		return d.Reason
+// String returns the violation as a line for an operator.
+func (v Violation) String() string {
+	if v.Ref == (Ref{}) {
+		return v.Reason
 	}
-	return d.Ref.String() + ": " + d.Reason
+	return v.Ref.String() + ": " + v.Reason
 }
 
-// ProveDrained gives what keeps a member from being drained: it has to be Evacuated, hold
-// nothing but what stays there stopped, and what ran has to run elsewhere.
+// VerifyDrained returns what keeps a member from being drained: it has to be Evacuated, hold no
+// instance but what stays there stopped, and what ran has to run elsewhere.
 func VerifyDrained(view View, name string, record *Record) []Violation {
-	var doubts []Violation
+	var violations []Violation
 	if m, _ := view.Member(name); m.Status != Evacuated {
-		doubts = append(doubts, Violation{Reason: fmt.Sprintf("%s is %s, wanted Evacuated", name, m.Status)})
+		violations = append(violations, Violation{Reason: fmt.Sprintf("%s is %s, wanted Evacuated", name, m.Status)})
 	}
 	for _, i := range view.instancesOn(name) {
 		e := record.entry(i)
 		switch {
 		case e == nil || !e.Stays:
-			doubts = append(doubts, Violation{i.Ref, "is still on " + name})
+			violations = append(violations, Violation{i.Ref, "is still on " + name})
 		case i.Running:
-			doubts = append(doubts, Violation{i.Ref, "still runs on " + name})
+			violations = append(violations, Violation{i.Ref, "still runs on " + name})
 		}
 	}
 	for _, e := range record.Entries {
 		i, there := view.find(e)
 		if half, ok := view.halfMoved(e); ok {
-			doubts = append(doubts, Violation{e.Ref, describeHalfMoved(half)})
+			violations = append(violations, Violation{e.Ref, describeHalfMoved(half)})
 		}
 		if !there || i.Member == name || !e.Ran || i.Unobserved || e.To != "" && e.To != i.Member {
 			continue
 		}
 		switch {
 		case !i.Running && !e.MayStayStopped:
-			doubts = append(doubts, Violation{i.Ref, "does not run on " + i.Member})
+			violations = append(violations, Violation{i.Ref, "does not run on " + i.Member})
 		case i.Running && e.Frozen && !i.Frozen && i.Origin == name:
-			doubts = append(doubts, Violation{i.Ref, "is not frozen on " + i.Member + " as it was"})
+			violations = append(violations, Violation{i.Ref, "is not frozen on " + i.Member + " as it was"})
 		}
 	}
-	return doubts
+	return violations
 }
 
-// ProveUndrained gives what keeps a member from being undrained: it has to be Online, and
-// what comes back has to be there, running if it has to.
+// VerifyUndrained returns what keeps a member from being undrained: it has to be Online, and what comes
+// back has to be there, running if it has to.
 func VerifyUndrained(view View, name string, record *Record) []Violation {
-	var doubts []Violation
+	var violations []Violation
 	if m, _ := view.Member(name); m.Status != Online {
-		doubts = append(doubts, Violation{Reason: fmt.Sprintf("%s is %s, wanted Online", name, m.Status)})
+		violations = append(violations, Violation{Reason: fmt.Sprintf("%s is %s, wanted Online", name, m.Status)})
 	}
 	for _, e := range record.Entries {
 		i, there := view.find(e)
 		half, isHalf := view.halfMoved(e)
 		switch {
 		case isHalf && e.Returning:
-			doubts = append(doubts, Violation{e.Ref, describeHalfMoved(half)})
+			violations = append(violations, Violation{e.Ref, describeHalfMoved(half)})
 		case there && !i.Unobserved && i.Member != name && i.Origin == name:
-			doubts = append(doubts, Violation{i.Ref, "would come back when LXD restores " + name + ": its volatile.evacuate.origin is still set"})
+			violations = append(violations, Violation{i.Ref, "would come back when LXD restores " + name + ": its volatile.evacuate.origin is still set"})
 		case !there || !e.Returning || e.postponement(name, i) != "":
 		case i.Unobserved:
-			doubts = append(doubts, Violation{i.Ref, "cannot be seen: LXD on " + name + " does not answer"})
+			violations = append(violations, Violation{i.Ref, "cannot be seen: LXD on " + name + " does not answer"})
 		case i.Member != name && placedByDrain(view, e, i):
-			doubts = append(doubts, Violation{i.Ref, "is still on " + i.Member})
+			violations = append(violations, Violation{i.Ref, "is still on " + i.Member})
 		case i.Member == name && e.StartAfter && !i.Running:
-			doubts = append(doubts, Violation{i.Ref, "does not run"})
+			violations = append(violations, Violation{i.Ref, "does not run"})
 		case i.Member == name && e.StartAfter && e.Frozen && !i.Frozen:
-			doubts = append(doubts, Violation{i.Ref, "is not frozen as it was"})
+			violations = append(violations, Violation{i.Ref, "is not frozen as it was"})
 		}
 	}
-	return doubts
+	return violations
 }
 
-// leftOut says why an undrain of a member leaves an instance where it is, until a later one; empty
-// when it does not.
+// postponement returns why an undrain of a member leaves an instance where it is, until a later one;
+// empty when it does not.
 func (e Entry) postponement(name string, i Instance) string {
 	if e.postponed == "" && i.Unobserved && i.Member != name {
 		return unobservedReason(i.Member)
@@ -91,12 +91,12 @@ func (e Entry) postponement(name string, i Instance) string {
 	return e.postponed
 }
 
-// unseenOn is why an instance on a member that does not answer does not come back.
+// unobservedReason is why an instance on a member that does not answer does not come back.
 func unobservedReason(member string) string {
 	return fmt.Sprintf("is on %s, whose LXD does not answer: it comes back once it does", member)
 }
 
-// left lists the instances that an undrain of a member has left where they are until a later one,
+// postponed lists the instances that an undrain of a member has left where they are until a later one,
 // and why. The record has to stay as long as there are any.
 func (r *Record) postponed(view View, name string) []Violation {
 	var left []Violation
@@ -110,12 +110,12 @@ func (r *Record) postponed(view View, name string) []Violation {
 	return left
 }
 
-// lines joins doubts, with the error that LXD gave for each where there is one.
-func joinViolations(doubts []Violation, because map[Ref]error) string {
-	text := make([]string, len(doubts))
-	for n, d := range doubts {
-		text[n] = d.String()
-		if err := because[d.Ref]; err != nil {
+// joinViolations returns violations as lines, with the error of each instance where there is one.
+func joinViolations(violations []Violation, failed map[Ref]error) string {
+	text := make([]string, len(violations))
+	for n, v := range violations {
+		text[n] = v.String()
+		if err := failed[v.Ref]; err != nil {
 			text[n] += ": " + err.Error()
 		}
 	}

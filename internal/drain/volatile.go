@@ -5,15 +5,15 @@ import (
 	"context"
 )
 
-// note writes down what LXD changes about an instance when it is moved. What was noted before
-// stays: a move may have changed it since.
+// noteVolatile notes what LXD changes about an instance when it is moved. What was noted before stays:
+// a move may have changed it since.
 func (e *Entry) noteVolatile(i Instance) {
 	e.Group = cmp.Or(i.Group, e.Group)
 	e.CloudInitID = cmp.Or(e.CloudInitID, i.CloudInitID)
 	e.Frozen = e.Frozen || i.Frozen
 }
 
-// see notes which instances have what they had, where they are now.
+// markVerified notes which instances are where the drain put them, with all that they had.
 func (r *Record) markVerified(view View) {
 	for n := range r.Entries {
 		e := &r.Entries[n]
@@ -24,47 +24,47 @@ func (r *Record) markVerified(view View) {
 	}
 }
 
-// start starts an instance that was moved, or that was stopped for a move, where it is: with the id
-// that it had for cloud-init, and frozen if it was.
-func (d Drainer) start(ctx context.Context, e Entry, i Instance, member string) error {
-	// Asked again where the view is from before a move.
+// start starts an instance that was moved, or that was stopped for a move, on the member where it is:
+// with the id that it had for cloud-init, and frozen if it was.
+func (r *run) start(ctx context.Context, e Entry, i Instance, member string) error {
+	// A move after the observation has changed the id.
 	if e.CloudInitID != "" && (i.CloudInitID != e.CloudInitID || i.Member != member) {
-		if err := d.Cluster.SetCloudInitID(ctx, i.Ref, e.CloudInitID); err != nil {
+		if err := r.Cluster.SetCloudInitID(ctx, i.Ref, e.CloudInitID); err != nil {
 			return err
 		}
 	}
-	if err := d.Cluster.Start(ctx, i.Ref, member); err != nil {
+	if err := r.Cluster.Start(ctx, i.Ref, member); err != nil {
 		return err
 	}
 	if !e.Frozen {
 		return nil
 	}
-	return d.Cluster.Freeze(ctx, i.Ref, member)
+	return r.Cluster.Freeze(ctx, i.Ref, member)
 }
 
-// regroup puts instances that were moved back into the cluster groups that they were in: LXD takes
-// them out when they move to a member by its name (lxd 6.6, lxd/instance_post.go). It gives those
-// that LXD's evacuation moved, or that were moved stopped, the id back that cloud-init knows them by.
-// It does so for what is where the record says that it was moved to, and reports whether all have what
-// they had. What LXD will not do is no reason to fail: the instance is where it should be.
-func (d Drainer) regroup(ctx context.Context, view View, member string, record *Record) bool {
+// restoreVolatileKeys gives instances that were moved the volatile keys back that LXD changes: the
+// cluster group, which LXD removes when an instance moves to a member by its name (lxd 6.6,
+// lxd/instance_post.go), and the id for cloud-init, of those that LXD's evacuation moved, or that were
+// moved stopped. It looks at what is where the record says that it was moved to, and reports whether
+// all have what they had. An error of LXD's does not fail the run: the instance is where it should be.
+func (r *run) restoreVolatileKeys(ctx context.Context, record *Record) bool {
 	all := true
+	try := func(err error) {
+		if err != nil {
+			r.say("%s", err)
+			all = false
+		}
+	}
 	for _, e := range record.Entries {
-		i, there := view.find(e)
-		if !there || i.Unobserved || i.Member != e.To && (i.Member != member || !e.Returning) {
+		i, there := r.view.find(e)
+		if !there || i.Unobserved || i.Member != e.To && (i.Member != r.member || !e.Returning) {
 			continue
 		}
 		if e.Group != "" && i.Group == "" {
-			if err := d.Cluster.SetGroup(ctx, i.Ref, e.Group); err != nil {
-				d.say("%s", err)
-				all = false
-			}
+			try(r.Cluster.SetGroup(ctx, i.Ref, e.Group))
 		}
 		if e.CloudInitID != "" && i.CloudInitID != e.CloudInitID {
-			if err := d.Cluster.SetCloudInitID(ctx, i.Ref, e.CloudInitID); err != nil {
-				d.say("%s", err)
-				all = false
-			}
+			try(r.Cluster.SetCloudInitID(ctx, i.Ref, e.CloudInitID))
 		}
 	}
 	return all
