@@ -1,9 +1,10 @@
 // Package apt installs Debian packages without questions, and says in one line why it cannot.
-// It never removes or replaces what it was not asked for.
+// It removes no package that it was not told to replace.
 package apt
 
 import (
 	"context"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -92,9 +93,16 @@ func Update(ctx context.Context, run command.Runner) error {
 }
 
 // Install brings the package lists up to date and installs packages, the first of which is
-// the one that the others are for. missing says what to do where apt does not know it.
+// the one that the others are for. missing says what to do where apt does not know it. Where apt
+// would remove a package for them, nothing is installed.
 // Errors are charm.Blocked and charm.Waiting, for a hook that is tried again by itself.
 func Install(ctx context.Context, run command.Runner, missing string, packages ...string) error {
+	return InstallReplacing(ctx, run, missing, nil, packages...)
+}
+
+// InstallReplacing is Install, and apt may remove the packages whose names match one of the patterns in
+// replaceable (path.Match).
+func InstallReplacing(ctx context.Context, run command.Runner, missing string, replaceable []string, packages ...string) error {
 	ctx, cancel := within(ctx, "the installation", Timeout)
 	defer cancel()
 	// Without error-on, an archive that cannot be reached is a warning. With it, one that
@@ -106,34 +114,71 @@ func Install(ctx context.Context, run command.Runner, missing string, packages .
 		}
 		return charm.Blocked("apt knows no package %s on this machine: %s", packages[0], missing)
 	}
-	install := append(append([]string{}, get...), append([]string{"install"}, packages...)...)
-	_, err := run.Run(ctx, "apt-get", install...)
+	args := append([]string{"install"}, packages...)
+	err := change(ctx, run, replaceable, args...)
 	if err != nil && (strings.Contains(err.Error(), "dpkg --configure -a") || strings.Contains(err.Error(), "--fix-broken")) {
 		// A hook that was killed left it half done, or a full disk some packages without those
 		// that they need.
-		if err = Finish(ctx, run); err == nil {
-			_, err = run.Run(ctx, "apt-get", install...)
+		if err = Finish(ctx, run, replaceable...); err == nil {
+			err = change(ctx, run, replaceable, args...)
 		}
 	}
 	return status(err)
 }
 
-// Finish configures what dpkg has left half done, and brings what is missing for it.
-func Finish(ctx context.Context, run command.Runner) error {
+// Finish configures what dpkg has left half done, and brings what is missing for it. See
+// InstallReplacing for replaceable.
+func Finish(ctx context.Context, run command.Runner, replaceable ...string) error {
 	ctx, cancel := within(ctx, "the installation", Timeout)
 	defer cancel()
 	// What it complains about is tried again, and said, by the next.
 	_, _ = run.Run(ctx, "dpkg", "--force-confold", "--configure", "-a")
-	_, err := run.Run(ctx, "apt-get", append(slices.Clone(get), "--fix-broken", "install")...)
-	return status(err)
+	return status(change(ctx, run, replaceable, "--fix-broken", "install"))
+}
+
+// change runs apt-get, unless it would remove what it may not.
+func change(ctx context.Context, run command.Runner, replaceable []string, args ...string) error {
+	plan, err := run.Run(ctx, "apt-get", slices.Concat(get, []string{"--simulate"}, args)...)
+	if err != nil {
+		return err
+	}
+	removed, others := removals(plan, replaceable)
+	if len(others) > 0 {
+		return charm.Blocked("cannot install packages: it would remove %s from this machine: use another machine, or remove them yourself (apt-get remove %s) (tried again by the next hook)", strings.Join(others, ", "), strings.Join(others, " "))
+	}
+	if !removed {
+		args = append([]string{"--no-remove"}, args...) // also not what another apt changed since
+	}
+	_, err = run.Run(ctx, "apt-get", slices.Concat(get, args)...)
+	return err
+}
+
+// removals reads what apt-get --simulate prints: whether it would remove packages, and which of them
+// match no pattern in replaceable.
+func removals(plan string, replaceable []string) (removed bool, others []string) {
+	for line := range strings.Lines(plan) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[0] != "Remv" && fields[0] != "Purg" {
+			continue
+		}
+		removed = true
+		may := slices.ContainsFunc(replaceable, func(pattern string) bool {
+			ok, _ := path.Match(pattern, fields[1])
+			return ok
+		})
+		if !may {
+			others = append(others, fields[1])
+		}
+	}
+	return removed, others
 }
 
 // status makes of an error what the unit says. What fails is often the network or a lock,
 // and update-status comes around: so the unit waits; what wants an operator blocks it. Both
 // are tried again.
 func status(err error) error {
-	if err == nil {
-		return nil
+	if _, ok := charm.StatusOf(err); err == nil || ok {
+		return err
 	}
 	said := err.Error()
 	has := func(parts ...string) bool {

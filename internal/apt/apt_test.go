@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/internal/charm"
 )
 
 const key = keyBegin + "\n\nmQINBF\n" + keyEnd
@@ -178,6 +180,40 @@ func TestWhatIsSaidWhenItCannotInstall(t *testing.T) {
 	require.NoError(t, Finish(t.Context(), p), "apt has mended it")
 	p.fails["--fix-broken"] = "dpkg: error processing archive y: No space left on device"
 	require.ErrorContains(t, Finish(t.Context(), p), "the disk is full", "what is wrong is what the last one says")
+}
+
+// Packages conflict with others, which apt-get -y removes without a word.
+func TestOtherPackagesAreNotRemoved(t *testing.T) {
+	p := &programs{out: map[string]string{"apt-cache": "  Candidate: 1\n"}, fails: map[string]string{}}
+	installs := func() (lines []string) {
+		for _, line := range p.ran {
+			if strings.Contains(line, " install") && !strings.Contains(line, "--simulate") {
+				lines = append(lines, line[strings.LastIndex(line, "--force-confold")+len("--force-confold "):])
+			}
+		}
+		p.ran = nil
+		return lines
+	}
+	may := []string{"systemd-timesyncd", "maas-*"}
+	p.out["apt-get"] = "Reading package lists...\nRemv dnsmasq [2.90-2]\nPurg ntp [1:4.2]\nRemv systemd-timesyncd [255.4] [chrony:amd64 ]\nRemv maas-dns [1]\nInst chrony (4.5 Ubuntu:24.04 [amd64])\n"
+	err := InstallReplacing(t.Context(), p, "", may, "maas-region-api")
+	require.ErrorContains(t, err, "it would remove dnsmasq, ntp from this machine")
+	said, blocked := charm.StatusOf(err)
+	require.True(t, blocked)
+	require.Equal(t, charm.LevelBlocked, said.Level)
+	require.Empty(t, installs())
+	require.ErrorContains(t, Finish(t.Context(), p, may...), "it would remove dnsmasq, ntp from this machine")
+	require.Empty(t, installs())
+
+	p.out["apt-get"] = "Remv systemd-timesyncd [255.4]\nInst chrony\n"
+	require.NoError(t, InstallReplacing(t.Context(), p, "", may, "maas-region-api", "postgresql"))
+	require.Equal(t, []string{"install maas-region-api postgresql"}, installs())
+	require.ErrorContains(t, Install(t.Context(), p, "", "maas-region-api"), "it would remove systemd-timesyncd")
+	require.Empty(t, installs())
+
+	p.out["apt-get"] = "Inst chrony\n"
+	require.NoError(t, Install(t.Context(), p, "", "lxd"))
+	require.Equal(t, []string{"--no-remove install lxd"}, installs(), "nor what another apt changed since")
 }
 
 // hanging is a machine on which no program ends.

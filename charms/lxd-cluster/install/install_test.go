@@ -72,7 +72,7 @@ func (m *machine) Run(_ context.Context, name string, args ...string) (string, e
 	case strings.HasPrefix(line, "snap install lxd --channel="):
 		m.tracking = strings.TrimPrefix(args[2], "--channel=")
 		m.file(snapSocket)
-	case strings.HasSuffix(line, " install lxd"):
+	case strings.HasSuffix(line, " --no-remove install lxd"):
 		m.deb = true
 		if !m.purged {
 			m.file(aptSocket)
@@ -168,7 +168,7 @@ func TestAMachineWithoutLXDGetsOne(t *testing.T) {
 	snap := func(channel string) []string {
 		return []string{"snap wait system seed.loaded", "snap install lxd --channel=" + channel + " --cohort=+", "/snap/bin/lxd waitready --timeout=120"}
 	}
-	fromApt := []string{apt + "--error-on=any update", apt + "install lxd", "lxd waitready --timeout=120"}
+	fromApt := []string{apt + "--error-on=any update", apt + "--simulate install lxd", apt + "--no-remove install lxd", "lxd waitready --timeout=120"}
 	for name, c := range map[string]struct {
 		snapd           bool
 		source, channel string

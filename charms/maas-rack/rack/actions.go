@@ -67,7 +67,7 @@ func RefreshMAAS(ctx context.Context, f Facts, w World, _ charm.Call) (map[strin
 	if !f.Package.Installed() {
 		return nil, errors.New("cannot refresh MAAS: it is not installed on this unit: see its status")
 	}
-	if err := apt.Install(ctx, w.Run, "option source is "+f.Source.String(), node.RackPackage); err != nil {
+	if err := apt.InstallReplacing(ctx, w.Run, "option source is "+f.Source.String(), node.Replaceable, node.RackPackage); err != nil {
 		return nil, err
 	}
 	return map[string]string{"was": f.Package.Version, "is": apt.Query(ctx, w.Run, node.RackPackage)[node.RackPackage].Version}, nil

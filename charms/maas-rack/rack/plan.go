@@ -80,7 +80,9 @@ type finish struct{}
 
 func (finish) Name() string { return "finish what dpkg left half done" }
 
-func (finish) Apply(ctx context.Context, w World) error { return apt.Finish(ctx, w.Run) }
+func (finish) Apply(ctx context.Context, w World) error {
+	return apt.Finish(ctx, w.Run, node.Replaceable...)
+}
 
 type install struct {
 	source apt.Source
@@ -101,7 +103,7 @@ func (s install) Apply(ctx context.Context, w World) error {
 	if _, err := w.Run.Run(ctx, "debconf-set-selections", w.Root+"/"+preseed); err != nil {
 		return charm.Waiting("%s (tried again by itself)", err)
 	}
-	return apt.Install(ctx, w.Run, "option source is "+s.source.String()+": set it to where MAAS's packages are, like ppa:maas/3.7", node.RackPackage)
+	return apt.InstallReplacing(ctx, w.Run, "option source is "+s.source.String()+": set it to where MAAS's packages are, like ppa:maas/3.7", node.Replaceable, node.RackPackage)
 }
 
 // preseed is what debconf is told before the package asks.

@@ -285,7 +285,7 @@ func refreshMAAS(ctx context.Context, f Facts, w *World, call charm.Call) (map[s
 		return results, err
 	}
 	call.Progress("installing packages")
-	installed := apt.Install(ctx, w.Run, "option source is "+f.Config.Source.String(), f.packages()...)
+	installed := apt.InstallReplacing(ctx, w.Run, "option source is "+f.Config.Source.String(), node.Replaceable, f.packages()...)
 	// Start also does it: an action may be killed here.
 	if _, err := w.Run.Run(ctx, "systemctl", append([]string{"unmask", "--runtime"}, w.services()...)...); err != nil {
 		return results, err

@@ -63,12 +63,14 @@ func (s setSource) Apply(ctx context.Context, w *World) error {
 
 func (finish) Name() string { return "finish what dpkg left half done" }
 
-func (finish) Apply(ctx context.Context, w *World) error { return apt.Finish(ctx, w.Run) }
+func (finish) Apply(ctx context.Context, w *World) error {
+	return apt.Finish(ctx, w.Run, node.Replaceable...)
+}
 
 func (s install) Name() string { return "install " + strings.Join(s.packages, " and ") }
 
 func (s install) Apply(ctx context.Context, w *World) error {
-	return apt.Install(ctx, w.Run, "option source is "+s.source.String()+": set it to where MAAS's packages are, like ppa:maas/3.7", s.packages...)
+	return apt.InstallReplacing(ctx, w.Run, "option source is "+s.source.String()+": set it to where MAAS's packages are, like ppa:maas/3.7", node.Replaceable, s.packages...)
 }
 
 func (renew) Name() string { return "give this copy an identity of its own" }

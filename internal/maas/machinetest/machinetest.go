@@ -32,6 +32,7 @@ type Machine struct {
 	Archive  map[string]string    // package → version, as the archive has it
 	Lists    map[string]string    // the same, as apt last saw it
 	Dpkg     map[string][2]string // package → status and version
+	Beside   map[string][]string  // package → those that it conflicts with
 	Running  map[string]bool      // services
 	Programs map[string]Program
 	Started  func(service string) error // what a service does when it starts
@@ -155,6 +156,17 @@ func (m *Machine) read(name string, args []string) (out string, err error, reads
 			}
 		}
 		return out, err, true
+	case name == "apt-get" && slices.Contains(args, "--simulate"):
+		for _, pkg := range args[slices.Index(args, "install")+1:] {
+			if m.Lists[pkg] == "" {
+				return "", fmt.Errorf("cannot run apt-get: Unable to locate package %s", pkg), true
+			}
+			out += "Inst " + pkg + " (" + m.Lists[pkg] + ")\n"
+			for _, other := range m.removes(pkg) {
+				out += "Remv " + other + " [" + m.Dpkg[other][1] + "]\n"
+			}
+		}
+		return out, nil, true
 	case name == "apt-cache":
 		version := m.Lists[args[1]]
 		if version == "" {
@@ -189,9 +201,26 @@ func (m *Machine) aptGet(args []string) error {
 			m.Dpkg[pkg] = [2]string{"half-configured", m.Lists[pkg]}
 			return fmt.Errorf("cannot run apt-get: dpkg: error processing package %s (--configure): post-installation script returned error exit status 1", pkg)
 		}
+		if removed := m.removes(pkg); len(removed) > 0 && slices.Contains(args, "--no-remove") {
+			return errors.New("cannot run apt-get: Packages need to be removed but remove is disabled.")
+		}
+		for _, other := range m.removes(pkg) {
+			delete(m.Dpkg, other)
+		}
 		m.configure(pkg, m.Lists[pkg])
 	}
 	return nil
+}
+
+// removes lists the installed packages that a package conflicts with.
+func (m *Machine) removes(pkg string) []string {
+	var all []string
+	for _, other := range m.Beside[pkg] {
+		if m.Dpkg[other][0] != "" {
+			all = append(all, other)
+		}
+	}
+	return all
 }
 
 // configure does what a package's postinst does (debian/*.postinst in MAAS's source).

@@ -41,6 +41,11 @@ const (
 	RackPackage   = "maas-rack-controller"
 )
 
+// Replaceable are the packages that an installation of MAAS may remove, as patterns: chrony, which MAAS
+// needs, replaces the time service of Ubuntu, and MAAS its own older packages. dnsmasq, ntp, tftpd-hpa
+// and squid-deb-proxy, with which MAAS's packages conflict too (debian/control), are an operator's.
+var Replaceable = []string{"systemd-timesyncd", "maas-*", "python3-maas-*", "python3-django-maas"}
+
 // Machine is the machine that MAAS is on.
 type Machine struct {
 	Run      command.Feeder
