@@ -30,7 +30,14 @@ import (
 )
 
 func identity(t *testing.T) Identity {
-	dir := filepath.Join(t.TempDir(), "unit")
+	// Not t.TempDir: a connection that a test has done with may keep its session a moment later, and the
+	// folder, emptied, is then not empty.
+	temporary, err := os.MkdirTemp("", "identity")
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.Eventually(t, func() bool { return os.RemoveAll(temporary) == nil }, 10*time.Second, time.Millisecond)
+	})
+	dir := filepath.Join(temporary, "unit")
 	require.NoError(t, Create(dir, "pet-scheduler/0"))
 	id, ok, err := Load(dir)
 	require.NoError(t, err)
