@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/dcib/dcib/internal/box/place"
 )
 
 // newBoxClientCmd is `dcib box juju` and `dcib box lxc`: the client, told where the box
@@ -27,12 +29,12 @@ func newBoxClientCmd(where placer, client string) *cobra.Command {
 				return err
 			}
 			if !p.Exists() {
-				return fmt.Errorf("cannot run %s: there is no box %s in %s: run make box first", client, p.Name, p.Dir())
+				return fmt.Errorf("cannot run %s: there is no box %s in %s: run %s first", client, p.Name, p.Dir(), place.Up(p.Name))
 			}
 			path := filepath.Join(p.Bin(), client)
 			if _, err := os.Stat(path); err != nil {
 				if path, err = exec.LookPath(client); err != nil {
-					return fmt.Errorf("cannot find %s: looked in %s and in PATH: run make box first", client, p.Bin())
+					return fmt.Errorf("cannot find %s: looked in %s and in PATH: run %s first", client, p.Bin(), place.Up(p.Name))
 				}
 			}
 			for _, entry := range p.Env() {

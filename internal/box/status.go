@@ -70,13 +70,13 @@ func ReadStatus(ctx context.Context, p place.Place) Status {
 // Print writes the status for people, on one screen.
 func (s Status) Print(out io.Writer) error {
 	if !s.Exists {
-		_, err := fmt.Fprintf(out, "no box %s in %s: make one with dcib box up\n", s.Name, s.Dir)
+		_, err := fmt.Fprintf(out, "no box %s in %s: run %s\n", s.Name, s.Dir, place.Up(s.Name))
 		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "box\t%s\t%s\n", s.Name, s.Dir)
 	if !s.Running {
-		fmt.Fprintf(w, "lxd\tstopped\tdcib box up starts it\n")
+		fmt.Fprintf(w, "lxd\tstopped\t%s starts it\n", place.Up(s.Name))
 	} else {
 		fmt.Fprintf(w, "lxd\tpid %d\t%d instances, bridge %s %s\n", s.Pid, len(s.Instances), s.Bridge, s.Subnet)
 	}

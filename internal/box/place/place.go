@@ -41,6 +41,15 @@ type Place struct {
 	Snap *Snap
 }
 
+// Up returns the command that makes the box of that name, or starts it: make box, unless it has a name
+// of its own.
+func Up(name string) string {
+	if name == DefaultName {
+		return "make box"
+	}
+	return "make charms && bin/dcib box --name " + name + " up"
+}
+
 // Snap is where snaps keep what a box needs of them.
 type Snap struct {
 	Bin    string // with juju and lxc

@@ -94,3 +94,8 @@ func TestSnapKeepsToItself(t *testing.T) {
 	require.Contains(t, snap.Env(), "JUJU_DATA=/root/snap/juju/common/dcib-a")
 	require.NotContains(t, snap.Env(), "LXD_DIR=/h/boxes/a/lxd")
 }
+
+func TestUpIsTheCommandForThatBox(t *testing.T) {
+	require.Equal(t, "make box", Up(DefaultName))
+	require.Equal(t, "make charms && bin/dcib box --name t1 up", Up("t1"))
+}
