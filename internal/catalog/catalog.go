@@ -90,8 +90,9 @@ func Names() ([]string, error) {
 }
 
 // Find returns the charm of that name whose facts hold for the channel (track/risk, or a
-// track or a risk alone; empty for the one that our bundles deploy), and all tracks that are
-// known of it. Where none holds it returns the one that our bundles deploy, and ok is false;
+// track alone; empty for the one that our bundles deploy), and all tracks that are
+// known of it. For a risk alone they hold where the charm has no tracks but latest: which track
+// that is else, its publisher says. Where none holds it returns the one that our bundles deploy, and ok is false;
 // tracks is empty where the charm is unknown.
 func Find(name, channel string) (c Charm, tracks []string, ok bool) {
 	charms, err := all()
@@ -99,6 +100,9 @@ func Find(name, channel string) (c Charm, tracks []string, ok bool) {
 		return Charm{}, nil, false
 	}
 	track := Track(channel)
+	if track == "" && channel != "" {
+		track = "latest"
+	}
 	for _, candidate := range charms {
 		if candidate.Name != name {
 			continue

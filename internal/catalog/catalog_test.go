@@ -66,7 +66,7 @@ func TestFacts(t *testing.T) {
 }
 
 func TestFindByTrack(t *testing.T) {
-	for channel, want := range map[string]string{"": "16/stable", "16/edge": "16/stable", "14/stable": "14/stable", "14": "14/stable", "edge": "16/stable"} {
+	for channel, want := range map[string]string{"": "16/stable", "16/edge": "16/stable", "14/stable": "14/stable", "14": "14/stable"} {
 		c, tracks, ok := Find("postgresql", channel)
 		assert.True(t, ok, channel)
 		assert.Equal(t, want, c.Channel, channel)
@@ -76,6 +76,10 @@ func TestFindByTrack(t *testing.T) {
 	assert.False(t, ok)
 	assert.Len(t, tracks, 2)
 	assert.Equal(t, "postgresql", c.Name)
+	_, _, ok = Find("postgresql", "edge")
+	assert.False(t, ok, "which track that is, its publisher says")
+	_, _, ok = Find("ubuntu", "edge")
+	assert.True(t, ok, "it has no tracks")
 	_, tracks, ok = Find("nothing", "")
 	assert.False(t, ok)
 	assert.Empty(t, tracks)

@@ -49,7 +49,7 @@ func (fs *Files) Bundle(path string, overlays []string, ours map[string]charm.Ch
 		return []Problem{{File: path, Says: "cannot read bundle: it is empty"}}
 	}
 	b.merge(docs)
-	if len(overlays) == 0 && b.isOverlay() {
+	if len(overlays) == 0 && b.isOverlay() || b.isOld() {
 		return b.problems
 	}
 	b.resolve()
@@ -63,6 +63,9 @@ func (fs *Files) Bundle(path string, overlays []string, ours map[string]charm.Ch
 	}
 	if len(overlays) > 0 && len(base) > 0 {
 		b.checkAlone(path, base)
+	}
+	if len(overlays) == 0 && b.looksLikeOverlay {
+		b.problems = append(b.problems, Problem{File: path, Note: true, Says: "if this is an overlay, " + nameOverlay})
 	}
 	slices.SortStableFunc(b.problems, func(p, q Problem) int {
 		return cmp.Or(strings.Compare(p.File, q.File), p.Line-q.Line)
@@ -103,6 +106,18 @@ func (b *bundle) checkAlone(path string, docs []place) {
 	}
 }
 
+// nameOverlay says how an overlay is checked.
+const nameOverlay = "name it with --overlay, or name what it is laid over in a comment at its beginning (# over: BUNDLE)"
+
+// isOld reports whether the bundle has its applications under the name that they had once. Then
+// nothing else of it can be checked.
+func (b *bundle) isOld() bool {
+	top := b.m.whole.table()
+	_, old := top["services"]
+	_, now := top["applications"]
+	return old && !now
+}
+
 // isOverlay reports whether most applications have no charm, so that this is an overlay that
 // was named without its bundle, and says what to do.
 func (b *bundle) isOverlay() bool {
@@ -115,8 +130,7 @@ func (b *bundle) isOverlay() bool {
 	if missing < 2 || 2*missing <= len(b.m.apps) {
 		return false
 	}
-	b.problems = []Problem{{File: b.file, Says: fmt.Sprintf("expected a bundle, but %d of %d applications have no charm: name an overlay with --overlay, or "+
-		"what it is laid over in a comment at its beginning (# over: BUNDLE)", missing, len(b.m.apps))}}
+	b.problems = []Problem{{File: b.file, Says: fmt.Sprintf("expected a bundle, but %d of %d applications have no charm: if this is an overlay, %s", missing, len(b.m.apps), nameOverlay)}}
 	return true
 }
 
@@ -134,6 +148,8 @@ type bundle struct {
 	read     map[string]facts // from the catalogue, by name and track
 	problems []Problem
 	alone    bool // without its overlays, and without what is known of charms
+	// It refers to what only a bundle below it can have.
+	looksLikeOverlay bool
 }
 
 // facts are what is known of an application's charm.
@@ -211,6 +227,7 @@ func (b *bundle) resolve() {
 		at := "applications." + name
 		e, ok := app.fields["charm"]
 		if !ok || e.value.text() == "" {
+			b.looksLikeOverlay = true
 			b.at(app.key, at).say("expected a field charm")
 			continue
 		}
@@ -292,8 +309,11 @@ func (b *bundle) lookUp(app, name string, at place, field string) {
 	channel := b.m.apps[app].fields["channel"].value
 	words := channel.text()
 	if words == "" {
+		// Its facts are those of a track, and which one that will be is not known.
 		b.at(at, field).say("expected a channel beside it: another day's default is another charm")
-	} else if !b.checkChannel(channel, "applications."+app+".channel") {
+		return
+	}
+	if !b.checkChannel(channel, "applications."+app+".channel") {
 		return
 	}
 	c, tracks, ok := catalog.Find(name, words)
@@ -307,9 +327,14 @@ func (b *bundle) lookUp(app, name string, at place, field string) {
 		b.at(at, field).near(name, names).note().say("the catalogue has no charm %s", name)
 		return
 	}
+	known := strings.Join(slices.Sorted(slices.Values(tracks)), ", ")
+	if !ok && catalog.Track(words) == "" {
+		b.at(channel, "applications."+app+".channel").note().say("the channel names no track: the catalogue has %s of charm %s", known, name)
+		return
+	}
 	if !ok {
 		b.at(channel, "applications."+app+".channel").near(catalog.Track(words), tracks).note().
-			say("the catalogue has no such track of charm %s (it has %s)", name, strings.Join(slices.Sorted(slices.Values(tracks)), ", "))
+			say("the catalogue has no such track of charm %s (it has %s)", name, known)
 		return
 	}
 	key := name + " " + catalog.Track(words)

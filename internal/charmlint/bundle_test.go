@@ -144,7 +144,6 @@ func TestBundleFaults(t *testing.T) {
 		{"misspelt field of the bundle", "saas:", "sass: # HERE", "sass: Juju knows no such field", "saas"},
 		{"a key twice", "    options:\n      floor: 2", "    num_units: 2 # HERE\n    options:\n      floor: 2", "num_units stands here for the second time", ""},
 		{"units that are no number", "num_units: 3", "num_units: three # HERE", "expected a number, 0 or more", ""},
-		{"series", "default-base:", "series: noble # HERE\ndefault-base:", "expected base instead", ""},
 		{"unknown constraint", "constraints: cores=4", "constraints: cpus=4", `unknown constraint "cpus"`, ""},
 		{"bad constraint", "mem=4G", "mem=4GG", `bad value "4GG" for constraint "mem"`, ""},
 		{"unknown storage", "data: pool", "dada: pool", "charm fixture knows no such name under storage", "data"},
@@ -224,8 +223,13 @@ func TestBundleTakes(t *testing.T) {
 		{"a charm whose name resembles another", "saas:\n", "  nfs: {charm: ceph-nfs, channel: squid/stable, num_units: 1}\nsaas:\n", "the catalogue has no charm ceph-nfs (nearest: ceph-fs)"},
 		{"a track that the catalogue does not have", "channel: 16/stable", "channel: 18/edge\n    base: ubuntu@26.04", "applications.db.channel: the catalogue has no such track of charm postgresql"},
 		{"a branch", "16/stable", "16/stable/fix-1", ""},
-		{"a risk and a branch", "16/stable", "stable/fix-1", ""},
-		{"a risk alone", "16/stable", "stable", ""},
+		{"a risk alone, of a charm with tracks", "16/stable", "stable", "applications.db.channel: the channel names no track: the catalogue has 14, 16 of charm postgresql"},
+		{"a risk and a branch, of a charm without tracks", "saas:\n", "  u: {charm: ubuntu, channel: stable/fix-1, num_units: 1}\nsaas:\n", ""},
+		{"a series", "default-base: ubuntu@24.04/stable", "series: noble", "series: Juju 4 ignores it: expected default-base instead"},
+		{"a series beside a base, as Juju 3 takes it", "default-base:", "series: noble\ndefault-base:", ""},
+		{"a series of an application", "    channel: 16/stable\n", "    channel: 16/stable\n    series: noble\n", "applications.db.series: Juju 4 ignores it: expected base instead"},
+		{"a series of a machine", "default-base: ubuntu@24.04/stable\nmachines:\n  \"0\": {constraints: cores=4}", "machines:\n  \"0\": {constraints: cores=4, series: noble}", "machines.0.series: Juju 4 ignores it: expected base instead"},
+		{"fields that are the writer's own", "    channel: 16/stable\n", "    channel: 16/stable\n    _repository: x/y\n", ""},
 		{"an alias of a constraint", "constraints: cores=4", "constraints: cpu-cores=4", ""},
 		{"merged mappings", "    channel: 16/stable\n    num_units: 1\n", "    <<: [*a, *b]\n", ""},
 		{"fields of Charmhub", "default-base:", "name: my-bundle\ndocs: https://x\nissues: https://x\nsource: https://x\nwebsite: [https://x]\ndefault-base:", ""},
@@ -291,6 +295,21 @@ func TestBundleIsAnOverlay(t *testing.T) {
 	problems := new(charmlint.Files).Bundle(path, nil, nil)
 	require.Len(t, problems, 1, lines(problems))
 	assert.Contains(t, problems[0].String(), "--overlay")
+
+	// One that has applications of its own may be a bundle with a slip: a note says so.
+	for _, text := range []string{
+		"applications:\n  a: {charm: odd, channel: 1/stable, num_units: 1}\nrelations: [[a:x, cache:y], [a:z, cache:y]]\n",
+		"applications:\n  a: {charm: odd, channel: 1/stable, num_units: 1}\n  cache:\n",
+		"applications:\n  a: {charm: odd, channel: 1/stable, num_units: 1}\n  cache: {num_units: 2}\n",
+		"applications:\n  a: {charm: odd, channel: 1/stable, num_units: 1, to: [lxd:cache]}\n",
+		"applications:\n  a: {charm: odd, channel: 1/stable, num_units: 1, to: ['0']}\n",
+		"machines: {'0': {}}\n",
+	} {
+		problems := new(charmlint.Files).Bundle(write(t, "o.yaml", text), nil, nil)
+		hints := slices.DeleteFunc(slices.Clone(problems), func(p charmlint.Problem) bool { return !strings.Contains(p.Says, "--overlay") })
+		require.Len(t, hints, 1, text+lines(problems))
+		assert.True(t, hints[0].Note, text)
+	}
 }
 
 // A field of another type, which Juju leaves out, is a problem of its line, and what follows
@@ -323,6 +342,9 @@ func TestBundleSaysTheFirstAlone(t *testing.T) {
 		"an end left out":                     {"[osd:mon, mon:osd]", "[osd, 'mon:osd']", "expected osd:endpoint"},
 		"an end of a subordinate left out":    {"[otel:juju-info, web:juju-info]\n  - [otel:cos-agent, mon:cos-agent]", "[otel, 'web:juju-info']", "expected otel:endpoint"},
 		"an application that there is not":    {"[osd:mon, mon:osd]", "[osd:mon, 'mno:osd']", "there is no application"},
+		"applications by their old name":      {"applications:\n  web:", "services:\n  web:", "services: Juju knows no such field any more"},
+		"a channel left out":                  {"charm: ceph-mon\n    channel: squid/stable", "charm: ceph-mon", "expected a channel beside it"},
+		"a channel left out, and no charm":    {"charm: ceph-mon\n    channel: squid/stable", "charm: ceph-nom", "expected a channel beside it"},
 		"a container that Juju does not make": {"lxd:1", "lxc:1", "Juju 4 makes no containers of type lxc"},
 		"a container of another type":         {"lxd:1", "kvm:1", "no containers of type kvm"},
 	} {

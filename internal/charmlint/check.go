@@ -11,16 +11,12 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-const noSeries = "expected base instead: Juju 4 knows no series"
-
 // names of applications, offers and models, as Juju takes them.
 var nameRE = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]*[a-z][a-z0-9]*)*$`)
 
 // checkTop checks what belongs to no application.
 func (b *bundle) checkTop() {
-	if e, ok := b.m.top["series"]; ok {
-		b.at(e.key, "series").say(noSeries)
-	}
+	b.series(b.m.top, "series", "default-base")
 	if e, ok := b.m.top["bundle"]; ok && e.value.text() != "kubernetes" {
 		b.at(e.value, "bundle").say("expected kubernetes, or no such field, got %q", e.value.text())
 	}
@@ -28,6 +24,7 @@ func (b *bundle) checkTop() {
 		b.base(e, "default-base", nil)
 	}
 	if len(b.m.apps) == 0 {
+		b.looksLikeOverlay = true
 		b.at(b.m.whole, "applications").say("expected at least one application")
 	}
 	for _, id := range b.m.machines.names() {
@@ -36,9 +33,7 @@ func (b *bundle) checkTop() {
 			b.at(e.key, at).say("expected a number as a machine's id")
 		}
 		t := e.value.table()
-		if s, ok := t["series"]; ok {
-			b.at(s.key, at+".series").say(noSeries)
-		}
+		b.series(t, at+".series", "base")
 		if s, ok := t["base"]; ok {
 			b.base(s, at+".base", nil)
 		}
@@ -60,6 +55,14 @@ func (b *bundle) checkTop() {
 		if u, err := charm.ParseOfferURL(url.value.text()); err != nil || u.HasEndpoint() || !nameRE.MatchString(u.ModelName) || !nameRE.MatchString(u.ApplicationName) {
 			b.at(url.value, at+".url").say("expected [controller:][user/]model.offer, got %q", url.value.text())
 		}
+	}
+}
+
+// series notes a series without a base beside it. Juju 3 takes it; Juju 4 warns, and goes on without.
+func (b *bundle) series(t table, field, base string) {
+	e, ok := t["series"]
+	if _, here := t[base]; ok && !here {
+		b.at(e.key, field).note().say("Juju 4 ignores it: expected %s instead", base)
 	}
 }
 
@@ -106,9 +109,7 @@ func (b *bundle) checkApplications() {
 		if !nameRE.MatchString(name) {
 			b.at(app.key, at).say("expected a name of lower-case letters, digits and hyphens")
 		}
-		if e, ok := app.fields["series"]; ok {
-			b.at(e.key, at+".series").say(noSeries)
-		}
+		b.series(app.fields, at+".series", "base")
 		for _, f := range []string{"trust", "expose"} {
 			if e, ok := app.fields[f]; ok {
 				if _, is := e.value.value().(bool); !is {
@@ -421,7 +422,7 @@ func (b *bundle) end(p place, field string) (end, bool) {
 	}
 	if b.m.apps[app] == nil {
 		words := append(b.appNames(), slices.Collect(maps.Keys(b.m.saas))...)
-		b.at(p, field).near(app, words).say("there is no application %q", app)
+		b.noApplication(p, field, app, words)
 		return e, false
 	}
 	if f, ok := b.known[app]; ok {
@@ -430,6 +431,13 @@ func (b *bundle) end(p place, field string) (end, bool) {
 		b.at(p, field).say("expected %s:endpoint: a guess is not the same in every release", app)
 	}
 	return e, true
+}
+
+// noApplication notes a name that no application has. One that is no slip either is what overlays have.
+func (b *bundle) noApplication(at place, field, name string, words []string) {
+	f := b.at(at, field).near(name, words)
+	b.looksLikeOverlay = b.looksLikeOverlay || f.p.Near == ""
+	f.say("there is no application %q", name)
 }
 
 // fitting finds the one endpoint of e's charm that the other end can be related with.
@@ -537,7 +545,7 @@ func (b *bundle) checkPlacement() {
 			case up.Machine == "new":
 			case up.Application != "":
 				if b.m.apps[up.Application] == nil {
-					b.at(p, field).near(up.Application, b.appNames()).say("there is no application %q", up.Application)
+					b.noApplication(p, field, up.Application, b.appNames())
 					continue
 				}
 				if f, ok := b.known[up.Application]; ok && f.Meta().Subordinate {
@@ -549,6 +557,7 @@ func (b *bundle) checkPlacement() {
 				on[name] = append(on[name], up.Application)
 			default:
 				if _, ok := b.m.machines[up.Machine]; !ok {
+					b.looksLikeOverlay = b.looksLikeOverlay || len(b.m.machines) == 0
 					b.at(p, field).say("there is no machine %s: the bundle has %s", up.Machine, list(b.m.machines.names()))
 				}
 			}

@@ -107,6 +107,7 @@ func (b *bundle) mergeApps(apps place, first bool) {
 		if !e.value.is() {
 			switch {
 			case first:
+				b.looksLikeOverlay = true
 				b.at(e.key, at).say("has no body")
 			case old == nil:
 				b.at(e.key, at).near(name, slices.Collect(maps.Keys(b.m.apps))).say("is taken out, but there is none of that name below this overlay")
@@ -185,7 +186,7 @@ func (b *bundle) topFields(top table) {
 	known := slices.Concat(topFields, otherFields)
 	for _, name := range top.names() {
 		switch f := b.at(top[name].key, name).near(name, known); {
-		case slices.Contains(known, name):
+		case slices.Contains(known, name) || strings.HasPrefix(name, "_"):
 		case name == "services":
 			f.is("applications").say("Juju knows no such field any more")
 		case f.p.Near != "":
@@ -196,10 +197,10 @@ func (b *bundle) topFields(top table) {
 	}
 }
 
-// fields notes those of t that Juju does not know.
+// fields notes those of t that Juju does not know. A name that begins with _ is the writer's own.
 func (b *bundle) fields(t table, at string, known []string) {
 	for _, name := range t.names() {
-		if !slices.Contains(known, name) {
+		if !slices.Contains(known, name) && !strings.HasPrefix(name, "_") {
 			b.at(t[name].key, strings.TrimPrefix(at+"."+name, ".")).near(name, known).say("Juju knows no such field")
 		}
 	}
