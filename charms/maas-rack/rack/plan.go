@@ -2,6 +2,7 @@ package rack
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/dcib/dcib/internal/apt"
@@ -12,27 +13,31 @@ import (
 
 // Plan is what is done about the facts. It is pure.
 func Plan(f Facts) charm.Plan[World] {
+	var open []string // nil leaves the unit's ports as they are
+	if !f.Staying || f.Relation == "" {
+		open = []string{}
+	}
 	said := func(s charm.Status, steps ...charm.Step[World]) charm.Plan[World] {
-		return charm.Plan[World]{Steps: steps, Status: s, Version: version(f.Package.Version)}
+		return charm.Plan[World]{Steps: steps, Status: s, Version: version(f.Package.Version), Ports: open}
 	}
 	switch {
 	case f.Package.Installed() && (!f.Staying || f.Relation == "") && (f.Active || f.Once && !f.Colocated):
-		return said(charm.Waitingf("leaving its region"), leave{f.Colocated})
+		return said(charm.Maintenancef("leaving its region"), leave{f.Colocated})
 	case !f.Staying:
-		return said(charm.Waitingf("left its region"))
+		return said(charm.Maintenancef("left its region"))
 	case f.Problem != "":
 		return said(charm.Blockedf("%s", f.Problem))
 	case !f.HasSource:
-		return said(charm.Waitingf("setting the source of packages"), setSource{f.Source})
+		return said(charm.Maintenancef("setting the source of packages"), setSource{f.Source})
 	case f.Package.HalfDone():
-		return said(charm.Waitingf("finishing an installation"), finish{})
+		return said(charm.Maintenancef("finishing an installation"), finish{})
 	case !f.Package.Installed():
-		return said(charm.Waitingf("installing MAAS"), install{f.Source, f.Offer.URL})
+		return said(charm.Maintenancef("installing MAAS"), install{f.Source, f.Offer.URL})
 	case f.Copied && f.SameName && !f.Colocated:
 		// Juju's unit is this one alone, so the name is its own: another network card.
-		return said(charm.Waitingf("noting its network addresses"), recordIdentity{})
+		return said(charm.Maintenancef("noting its network addresses"), recordIdentity{})
 	case f.Copied && !f.Colocated:
-		return said(charm.Waitingf("taking an identity of its own"), renew{})
+		return said(charm.Maintenancef("taking an identity of its own"), renew{})
 	case f.Relation == "":
 		return said(charm.Blockedf("no region: juju integrate %s:%s maas-region:maas", strings.Split(f.Unit, "/")[0], Endpoint))
 	case !f.Offered:
@@ -54,11 +59,27 @@ func Plan(f Facts) charm.Plan[World] {
 	if f.SystemID == "" {
 		return said(charm.Waitingf("waiting for the region at %s to take this rack in (journalctl -u maas-rackd)", f.Offer.URL), steps...)
 	}
+	open = f.openPorts()
 	if len(f.Down) > 0 {
 		steps = append(steps, startBeside{f.Down})
 		return said(charm.Waitingf("rack %s of %s: %s: look at journalctl -u %s (tried again by the next hook)", f.SystemID, f.Offer.URL, down(f.Down), f.Down[0]), steps...)
 	}
 	return said(charm.Active("rack %s of %s", f.SystemID, f.Offer.URL), steps...)
+}
+
+// ports are what a rack listens on for machines: boot files and proxied requests by HTTP, DHCP and TFTP;
+// shared are those that a region has too, and Juju lets one unit of a machine alone open a port.
+var (
+	ports  = []string{"67/udp", "69/udp", "5248/tcp"}
+	shared = []string{"53/tcp", "53/udp", "123/udp", "5247/tcp", "5247/udp", "8000/tcp"}
+)
+
+// openPorts are those that this unit has open.
+func (f Facts) openPorts() []string {
+	if f.Colocated {
+		return ports
+	}
+	return slices.Concat(ports, shared)
 }
 
 // version makes 3.7.3 of a package's 1:3.7.3-0ubuntu1.

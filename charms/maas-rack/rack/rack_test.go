@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -152,6 +153,8 @@ func TestARackEnrolsAndLeaves(t *testing.T) {
 	status, message = s.hook(t)
 	require.Equal(t, "active", status)
 	require.Equal(t, "rack rack0 of http://10.0.0.1:5240/MAAS", message)
+	require.ElementsMatch(t, slices.Concat(ports, shared), s.juju.Units["maas-rack/0"].Ports)
+	require.Contains(t, s.juju.Units["maas-rack/0"].Said, "maintenance installing MAAS")
 	require.Equal(t, "3.7.3", s.juju.Units["maas-rack/0"].Version)
 	require.Equal(t, secret, s.machine.Text(node.SecretFile))
 	require.Equal(t, map[string]string{"unit": "maas-rack/0", "url": "rack0", "dcib-system-id": "rack0", "dcib-version": pkgVersion}, s.relation.Databags["maas-rack/0"])
@@ -169,6 +172,7 @@ func TestARackEnrolsAndLeaves(t *testing.T) {
 	require.False(t, s.machine.Running["maas-rackd"])
 	require.Empty(t, s.machine.Text(node.SecretFile))
 	require.Empty(t, s.machine.Text(node.SystemIDFile))
+	require.Empty(t, s.juju.Units["maas-rack/0"].Ports, "nothing listens any more")
 	s.relate()
 	status, _ = s.hook(t)
 	require.Equal(t, "active", status)
@@ -305,6 +309,7 @@ func TestARackBesideARegion(t *testing.T) {
 	s.relate()
 	status, message := s.hook(t)
 	require.Equal(t, "active", status, message)
+	require.ElementsMatch(t, ports, s.juju.Units["maas-rack/0"].Ports, "the region has the others open")
 	s.offer(another) // the region is the one that knows
 	status, _ = s.hook(t)
 	require.Equal(t, "active", status)

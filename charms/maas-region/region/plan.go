@@ -18,8 +18,9 @@ import (
 // Plan is what is done about the facts. It is pure.
 func Plan(f Facts) charm.Plan[*World] {
 	var steps []charm.Step[*World]
+	var open []string // nil leaves the unit's ports as they are
 	said := func(s charm.Status, more ...charm.Step[*World]) charm.Plan[*World] {
-		return charm.Plan[*World]{Steps: append(steps, more...), Status: s, Version: version(f.Packages[node.RegionPackage].Version)}
+		return charm.Plan[*World]{Steps: append(steps, more...), Status: s, Version: version(f.Packages[node.RegionPackage].Version), Ports: open}
 	}
 	if f.Peers == "" && f.Staying {
 		return said(charm.Waitingf("waiting for the relation among the units"))
@@ -55,21 +56,21 @@ func Plan(f Facts) charm.Plan[*World] {
 	case lost && f.embedded():
 		return said(charm.Blockedf("the database was on %s, which is gone: deploy another application and restore a backup there (action restore)", kept))
 	case !f.HasSource:
-		return said(charm.Waitingf("setting the source of packages"), setSource{f.Config.Source})
+		return said(charm.Maintenancef("setting the source of packages"), setSource{f.Config.Source})
 	}
 	for _, name := range f.packages() {
 		switch p := f.Packages[name]; {
 		case p.HalfDone():
-			return said(charm.Waitingf("finishing an installation"), finish{})
+			return said(charm.Maintenancef("finishing an installation"), finish{})
 		case !p.Installed():
-			return said(charm.Waitingf("installing MAAS"), install{f.Config.Source, f.packages()})
+			return said(charm.Maintenancef("installing MAAS"), install{f.Config.Source, f.packages()})
 		}
 	}
 	switch {
 	case f.Copied && f.SameName:
 		steps = append(steps, recordIdentity{}) // another network card, see the rack's plan
 	case f.Copied:
-		return said(charm.Waitingf("taking an identity of its own"), renew{})
+		return said(charm.Maintenancef("taking an identity of its own"), renew{})
 	}
 	if f.Connection == nil {
 		return said(charm.Waitingf("%s", f.Unknown))
@@ -104,11 +105,15 @@ func Plan(f Facts) charm.Plan[*World] {
 			}
 			return said(charm.Waitingf("%s", f.unmigrated()))
 		}
-		steps, stopped = append(steps, migrate{f}), true
+		return said(charm.Maintenancef("migrating the database to MAAS %s", version(f.Packages[node.RegionPackage].Version)), migrate{f}, start{})
 	}
-	if stopped || len(f.Inactive) > 0 || !f.Lives {
-		return said(charm.Waitingf("%s", f.silence()), start{})
+	if stopped || !f.Runs {
+		return said(charm.Maintenancef("starting MAAS"), start{})
 	}
+	if len(f.Inactive) > 0 || !f.Lives {
+		return said(charm.Maintenancef("starting MAAS: %s", silence(f.Inactive, f.Down)), start{})
+	}
+	open = f.openPorts()
 	if f.Version == "" {
 		return said(charm.Waitingf("MAAS runs, and the charm cannot use its API: %s (tried again by the next hook)", f.Failure))
 	}
@@ -132,9 +137,24 @@ func Plan(f Facts) charm.Plan[*World] {
 	return said(charm.Active("%s", strings.Join(append([]string{fmt.Sprintf("MAAS %s at %s", f.Version, f.endpoint())}, down(f.Down)...), "; ")))
 }
 
-// silence says why MAAS does not answer on this unit.
-func (f Facts) silence() string {
-	if down := down(append(slices.Clone(f.Inactive), f.Down...)); len(down) > 0 {
+// ports are what a region listens on for machines, racks, users and other regions (src/maasserver, and
+// docs/reference/configuration-guides/configuration-tables.md in MAAS's source): DNS, time, the API,
+// the API of agents, the log of machines, RPC, Temporal, and the proxy.
+var ports = []string{
+	"53/tcp", "53/udp", "123/udp", "5240/tcp", "5242/tcp", "5247/tcp", "5247/udp", "5250-5270/tcp", "5271-5274/tcp", "5281-5284/tcp", "8000/tcp",
+}
+
+// openPorts are those that this unit has open.
+func (f Facts) openPorts() []string {
+	if f.TLSPort == "" {
+		return ports
+	}
+	return append(slices.Clone(ports), f.TLSPort+"/tcp")
+}
+
+// silence says why MAAS does not answer on this unit, of whose services some do not run.
+func silence(inactive, beside []string) string {
+	if down := down(slices.Concat(inactive, beside)); len(down) > 0 {
 		return strings.Join(down, "; ")
 	}
 	return "maas-regiond runs, and does not answer yet (journalctl -u maas-regiond)"
@@ -179,7 +199,7 @@ func (f Facts) mine() map[string]string {
 
 // leaving is the plan of a unit that goes.
 func leaving(f Facts) charm.Plan[*World] {
-	p := charm.Plan[*World]{Status: charm.Waitingf("left")}
+	p := charm.Plan[*World]{Status: charm.Maintenancef("left"), Ports: []string{}}
 	if f.keeper() && f.embedded() && len(f.Units) > 0 {
 		p.Steps = append(p.Steps, refuse{})
 	}

@@ -166,7 +166,7 @@ func TestTheUnitWithTheDatabaseDoesNotLeaveTheOthers(t *testing.T) {
 	s = ready(t, 2)
 	s.juju.Units[unit1].Dying = true
 	status, message := s.hook(unit1)
-	require.Equal(t, "waiting left", status+" "+message)
+	require.Equal(t, "maintenance left", status+" "+message)
 	require.False(t, s.machines[unit1].Running["maas-regiond"])
 }
 

@@ -209,7 +209,15 @@ func (start) Apply(ctx context.Context, w *World) error {
 		started = true
 	}
 	wait()
-	return nil
+	inactive := w.Inactive(ctx, w.services()...)
+	if len(inactive) == 0 && w.answer(ctx).Lives {
+		return nil
+	}
+	var beside []string
+	if names := w.installed(supervised); len(names) > 0 {
+		beside = w.Inactive(ctx, names...)
+	}
+	return charm.Waiting("%s (tried again by the next hook)", silence(inactive, beside))
 }
 
 func (stop) Name() string { return "stop MAAS" }
