@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -260,21 +261,24 @@ func (x *Exec) RelationGet(ctx context.Context, relation, owner string) (map[str
 
 // RelationSet implements Tools.
 func (x *Exec) RelationSet(ctx context.Context, relation string, values map[string]string) error {
-	return x.relationSet(ctx, values, "-r", relation)
+	return x.relationSet(ctx, values, relation, x.event.Unit)
 }
 
 // RelationSetApp implements Tools.
 func (x *Exec) RelationSetApp(ctx context.Context, relation string, values map[string]string) error {
-	return x.relationSet(ctx, values, "-r", relation, "--app")
+	return x.relationSet(ctx, values, relation, x.event.App(), "--app")
 }
 
-func (x *Exec) relationSet(ctx context.Context, values map[string]string, args ...string) error {
+func (x *Exec) relationSet(ctx context.Context, values map[string]string, relation, owner string, args ...string) error {
+	// The agent shows what a hook has written, so what was there is read first. A read that fails
+	// is told by the write.
+	_, _ = x.RelationGet(ctx, relation, owner)
 	// JSON is YAML, which is what --file reads, but for some characters.
 	settings, err := json.Marshal(values)
 	if err != nil {
 		return fmt.Errorf("cannot encode relation settings: %w", err)
 	}
-	_, err = x.run(ctx, escapeForYAML(settings), "relation-set", append(args, "--file", "-")...)
+	_, err = x.run(ctx, escapeForYAML(settings), "relation-set", slices.Concat([]string{"-r", relation}, args, []string{"--file", "-"})...)
 	return err
 }
 
@@ -347,6 +351,7 @@ func (x *Exec) AddSecret(ctx context.Context, label string, content map[string]s
 
 // SetSecret implements Tools.
 func (x *Exec) SetSecret(ctx context.Context, id string, content map[string]string) error {
+	_, _ = x.Secret(ctx, id) // as in relationSet
 	_, err := x.withContent(ctx, id, content, "secret-set", id)
 	return err
 }

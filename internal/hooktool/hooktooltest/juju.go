@@ -8,9 +8,11 @@ package hooktooltest
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"sort"
 	"strconv"
@@ -348,8 +350,38 @@ func (t *Tools) Secret(_ context.Context, id string) (map[string]string, error) 
 	return maps.Clone(content), nil
 }
 
+// What Juju takes, in 3.6 and 4 alike; tests/contract holds it against them.
+var (
+	secretKey = regexp.MustCompile(`^[a-z](-?[a-z0-9]){2,}$`)         // core/secrets/createsecret.go
+	resultKey = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`) // action-set.go
+	reserved  = []string{"stdout", "stdout-encoding", "stderr", "stderr-encoding"}
+	statuses  = []string{"active", "blocked", "waiting", "maintenance"}
+)
+
+const secretSize = 1000 * 1000 // bytes in base64
+
+func checkSecret(content map[string]string) error {
+	if len(content) == 0 {
+		return errors.New("empty secret value not valid")
+	}
+	size := 0
+	for key, value := range content {
+		if !secretKey.MatchString(key) {
+			return fmt.Errorf("key %q not valid", key)
+		}
+		size += base64.StdEncoding.EncodedLen(len(value))
+	}
+	if size > secretSize {
+		return fmt.Errorf("secret content too large: %d bytes", size)
+	}
+	return nil
+}
+
 // AddSecret implements hooktool.Tools.
 func (t *Tools) AddSecret(_ context.Context, label string, content map[string]string) (string, error) {
+	if err := checkSecret(content); err != nil {
+		return "", fmt.Errorf("cannot run secret-add: %w", err)
+	}
 	if t.juju.Leaders[t.app] != t.unit.Name {
 		return "", fmt.Errorf("cannot run secret-add: unit %s is not the leader", t.unit.Name)
 	}
@@ -367,6 +399,9 @@ func (t *Tools) AddSecret(_ context.Context, label string, content map[string]st
 
 // SetSecret implements hooktool.Tools.
 func (t *Tools) SetSecret(_ context.Context, id string, content map[string]string) error {
+	if err := checkSecret(content); err != nil {
+		return fmt.Errorf("cannot run secret-set: %w", err)
+	}
 	if t.juju.Leaders[t.app] != t.unit.Name || t.juju.owners[id] != t.app {
 		return fmt.Errorf("cannot run secret-set: permission denied: %q", id)
 	}
@@ -465,6 +500,9 @@ func parsePort(text string) (ports, error) {
 
 // StatusSet implements hooktool.Tools.
 func (t *Tools) StatusSet(_ context.Context, status, message string) error {
+	if !slices.Contains(statuses, status) {
+		return fmt.Errorf("cannot run status-set: invalid status %q", status)
+	}
 	t.unit.Status, t.unit.Message = status, message
 	t.unit.Said = append(t.unit.Said, status+" "+message)
 	return nil
@@ -493,6 +531,16 @@ func (t *Tools) ActionLog(_ context.Context, message string) error {
 
 // ActionSet implements hooktool.Tools.
 func (t *Tools) ActionSet(_ context.Context, results map[string]string) error {
+	if len(results) == 0 {
+		return errors.New("cannot run action-set: no results given")
+	}
+	for path := range results {
+		for key := range strings.SplitSeq(path, ".") {
+			if !resultKey.MatchString(key) || slices.Contains(reserved, key) {
+				return fmt.Errorf("cannot run action-set: key %q of result %q is not valid, or is Juju's own", key, path)
+			}
+		}
+	}
 	if t.Results == nil {
 		t.Results = map[string]string{}
 	}
