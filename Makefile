@@ -91,7 +91,7 @@ lint-format:
 lint-vet: build-deps
 	@echo "== go vet"
 	@go vet $(PACKAGES)
-	@go vet -tags box,$(TAGS) $(PACKAGES)
+	@go vet -tags box,contract,$(TAGS) $(PACKAGES)
 
 lint-charms: bin standins
 	@echo "== charms, bundles, overlays"
@@ -106,7 +106,7 @@ lint-modules: build-deps
 
 lint-static: build-deps tools
 	@echo "== staticcheck"
-	@bin/staticcheck -tags box,$(TAGS) $(PACKAGES)
+	@bin/staticcheck -tags box,contract,$(TAGS) $(PACKAGES)
 
 lint-shell:
 	@echo "== shellcheck"
@@ -141,7 +141,12 @@ check: lint-quick unit ## The inner loop: formats, vet, metadata, unit tests (no
 unit: build-deps
 	@bin/suite unit $(RACE) $(PACKAGES)
 
-test: lint check e2e ## Everything but faults, maas-test and bench, on a real LXD and a real Juju (root, Debian 12 or Ubuntu)
+# The code of both agents is built once; then it is in Go's cache, and this takes seconds.
+.PHONY: contract
+contract: bin ## The charms' hook tools and metadata against the code of Juju 3.6 and 4 (no root)
+	@bin/suite contract -tags contract,$(TAGS) -count=1 ./tests/contract
+
+test: lint check contract e2e ## Everything but faults, maas-test and bench, on a real LXD and a real Juju (root, Debian 12 or Ubuntu)
 
 # The how-tos that the real suites run have it.
 .PHONY: jq
