@@ -7,9 +7,9 @@ import (
 	"github.com/dcib/dcib/internal/drain"
 )
 
-// Backups implements drain.Cluster. LXD moves an instance as a copy without its backups, and deletes
-// these with the original (seen with lxd 5.0.2, also in its own evacuation). What cannot be asked
-// counts as none: its move is not to fail for that.
+// Backups implements drain.Observer. LXD moves an instance as a copy without its backups, and deletes
+// these with the original (seen with lxd 5.0.2, also in its own evacuation). An instance that cannot be
+// asked counts as having none, so that its move does not fail for that.
 func (c Cluster) Backups(ctx context.Context, instances []drain.Instance) (map[drain.Ref]int, error) {
 	all := map[drain.Ref]int{}
 	for _, i := range instances {

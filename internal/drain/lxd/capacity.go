@@ -16,8 +16,8 @@ import (
 	"github.com/dcib/dcib/internal/drain"
 )
 
-// needs reads what an instance may use. A limit in per cent of the member is none: it fits
-// everywhere.
+// requirementsOf returns what an instance may use. A limit in per cent of the member requires nothing: it
+// fits everywhere.
 func requirementsOf(i api.Instance) drain.Requirements {
 	var n drain.Requirements
 	if memory, err := units.ParseByteSizeString(i.ExpandedConfig["limits.memory"]); err == nil {
@@ -36,8 +36,8 @@ func requirementsOf(i api.Instance) drain.Requirements {
 	return n
 }
 
-// processors reads limits.cpu: a number, or a set such as "0-3,7", of which a member has to
-// have the highest.
+// cpuCount parses limits.cpu: a number, or a set such as "0-3,7", of which a member has to have the
+// highest.
 func cpuCount(limit string) int {
 	if n, err := strconv.Atoi(limit); err == nil {
 		return max(0, n)
@@ -55,7 +55,7 @@ func cpuCount(limit string) int {
 	return min(highest, math.MaxInt32) + 1
 }
 
-// Processors implements drain.Cluster.
+// Processors implements drain.Observer.
 func (c Cluster) Processors(_ context.Context, member string) int {
 	has, err := c.Server.UseTarget(member).GetServerResources()
 	if err != nil {
@@ -64,7 +64,7 @@ func (c Cluster) Processors(_ context.Context, member string) int {
 	return int(has.CPU.Total)
 }
 
-// Rooms implements drain.Cluster. A member that cannot be asked has a room that is not known.
+// Capacities implements drain.Observer. The capacity of a member that cannot be asked is not known.
 func (c Cluster) Capacities(_ context.Context, instances []drain.Instance) (map[string]drain.Capacity, error) {
 	resources, uses, sized := false, false, map[string]bool{}
 	for _, i := range instances {
@@ -88,9 +88,9 @@ func (c Cluster) Capacities(_ context.Context, instances []drain.Instance) (map[
 	if err != nil {
 		return nil, fmt.Errorf("cannot list LXD's storage pools: %w", err)
 	}
-	rooms := map[string]drain.Capacity{}
+	capacities := map[string]drain.Capacity{}
 	for _, m := range members {
-		rooms[m.ServerName] = drain.Capacity{Pools: poolsOf(m.ServerName, pools), DeniedProjects: map[string]bool{}}
+		capacities[m.ServerName] = drain.Capacity{Pools: poolsOf(m.ServerName, pools), DeniedProjects: map[string]bool{}}
 	}
 	for _, project := range projectsOf(instances) {
 		there, _, err := c.Server.GetProject(project)
@@ -98,16 +98,16 @@ func (c Cluster) Capacities(_ context.Context, instances []drain.Instance) (map[
 			return nil, fmt.Errorf("cannot ask LXD for project %s: %w", project, err)
 		}
 		for _, m := range members {
-			rooms[m.ServerName].DeniedProjects[project] = denies(there.Config, m.Groups)
+			capacities[m.ServerName].DeniedProjects[project] = denies(there.Config, m.Groups)
 		}
 	}
-	mindsParents, interfaces := false, interfacesOf(instances)
+	checksParents, interfaces := false, interfacesOf(instances)
 	if uses {
 		lxd, _, err := c.Server.GetServer()
 		if err != nil {
 			return nil, fmt.Errorf("cannot ask LXD what it is: %w", err)
 		}
-		mindsParents = !slices.Contains(shutDownVersions, lxd.Environment.ServerVersion)
+		checksParents = !slices.Contains(shutDownVersions, lxd.Environment.ServerVersion)
 	}
 	var mu sync.Mutex
 	var asking sync.WaitGroup
@@ -131,24 +131,24 @@ func (c Cluster) Capacities(_ context.Context, instances []drain.Instance) (map[
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			room := rooms[m.ServerName]
+			capacity := capacities[m.ServerName]
 			if has != nil {
-				room.Memory, room.CPUs = int64(has.Memory.Total), int(has.CPU.Total)
-				room.FreeMemory = room.Memory - int64(min(has.Memory.Total, has.Memory.Used))
+				capacity.Memory, capacity.CPUs = int64(has.Memory.Total), int(has.CPU.Total)
+				capacity.FreeMemory = capacity.Memory - int64(min(has.Memory.Total, has.Memory.Used))
 			}
 			if uses && unknown == nil {
-				room.HostResources, room.ManagedResources = hostResourcesOf(networks, has, mindsParents)
+				capacity.HostResources, capacity.ManagedResources = hostResourcesOf(networks, has, checksParents)
 			}
 			for pool, n := range free {
-				if _, there := room.Pools[pool]; there {
-					room.Pools[pool] = n
+				if _, there := capacity.Pools[pool]; there {
+					capacity.Pools[pool] = n
 				}
 			}
-			rooms[m.ServerName] = room
+			capacities[m.ServerName] = capacity
 		})
 	}
 	asking.Wait()
-	return rooms, nil
+	return capacities, nil
 }
 
 // projectsOf lists the projects of instances.
@@ -163,16 +163,16 @@ func projectsOf(instances []drain.Instance) []string {
 	return slices.Compact(projects)
 }
 
-// bars reports whether the options of a project keep its instances from a member in those cluster
-// groups: LXD refuses to move one there (AllowClusterMember, lxd 6.6, lxd/project/limits).
+// denies reports whether the options of a project exclude a member in those cluster groups: LXD refuses
+// to move the project's instances there (AllowClusterMember, lxd 6.6, lxd/project/limits).
 func denies(project map[string]string, groups []string) bool {
 	allowed := shared.SplitNTrimSpace(project["restricted.cluster.groups"], ",", -1, true)
 	return shared.IsTrue(project["restricted"]) && len(allowed) > 0 &&
 		!slices.ContainsFunc(groups, func(group string) bool { return slices.Contains(allowed, group) })
 }
 
-// poolsOf lists the pools that a member has: those too of which LXD does not say where they
-// are.
+// poolsOf returns the pools that a member has, with unknown space: also those whose location LXD does not
+// report.
 func poolsOf(member string, pools []api.StoragePool) map[string]int64 {
 	has := map[string]int64{}
 	for _, p := range pools {

@@ -9,7 +9,7 @@ import (
 	"github.com/dcib/dcib/internal/drain"
 )
 
-func TestMember(t *testing.T) {
+func TestMemberOf(t *testing.T) {
 	m := api.ClusterMember{ServerName: "pet", Status: "Online", Architecture: "x86_64"}
 	require.Equal(t, drain.Member{Name: "pet", Status: drain.Online, Architectures: []string{"x86_64", "i686"}}, memberOf(m))
 	require.True(t, memberOf(m).AcceptsInstances())
@@ -23,7 +23,7 @@ func TestMember(t *testing.T) {
 	}
 }
 
-func TestInstance(t *testing.T) {
+func TestInstanceOf(t *testing.T) {
 	i := api.Instance{
 		Name: "c1", Project: "lab", Location: "pet", Architecture: "x86_64", Type: "container", StatusCode: api.Running,
 		Config: map[string]string{"volatile.uuid": "1", "volatile.evacuate.origin": "b", "volatile.last_state.power": "RUNNING"},
@@ -62,7 +62,7 @@ func TestRecordsOf(t *testing.T) {
 	require.False(t, sameRecord(record.Encode(), nil))
 }
 
-func TestBars(t *testing.T) {
+func TestDeniedProjects(t *testing.T) {
 	for _, c := range []struct {
 		config map[string]string
 		groups []string
@@ -80,7 +80,7 @@ func TestBars(t *testing.T) {
 	require.Equal(t, []string{"default", "lab"}, projectsOf([]drain.Instance{{Ref: drain.Ref{Project: "lab"}}, {Ref: drain.Ref{Project: "default"}}, {Ref: drain.Ref{Project: "lab"}}, {}}))
 }
 
-func TestNeeds(t *testing.T) {
+func TestRequirementsOf(t *testing.T) {
 	i := api.Instance{
 		ExpandedConfig:  map[string]string{"limits.memory": "2GiB", "limits.cpu": "4"},
 		ExpandedDevices: map[string]map[string]string{"root": {"type": "disk", "path": "/", "pool": "local", "size": "10GiB"}, "data": {"type": "disk", "path": "/data", "pool": "other"}},

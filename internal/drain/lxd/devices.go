@@ -12,46 +12,46 @@ import (
 	"github.com/dcib/dcib/internal/drain"
 )
 
-// devices sorts those devices of an instance of that type that keep LXD from moving it when its
-// cluster.evacuate is auto, by LXD's CanMigrate of each kind of device (lxd 5.0.2, lxd/device).
-// Uses are those whose counterpart on another member can be seen, ties are all others.
-func classifyDevices(kind string, all map[string]map[string]string, remotePools map[string]bool) (ties []string, uses []drain.HostDevice) {
+// classifyDevices returns those devices of an instance of that type that keep LXD from moving it when its
+// cluster.evacuate is auto, by LXD's CanMigrate of each kind of device (lxd 5.0.2, lxd/device). host are
+// those whose counterpart on another member can be observed, local are all others.
+func classifyDevices(kind string, all map[string]map[string]string, remotePools map[string]bool) (local []string, host []drain.HostDevice) {
 	for name, d := range all {
 		device := d["type"] + " " + name
-		wants, free := "", false
+		resource, movable := "", false
 		switch d["type"] {
 		case "none", "tpm":
-			free = true
+			movable = true
 		case "disk":
-			free = d["path"] == "/" || remotePools[d["pool"]]
+			movable = d["path"] == "/" || remotePools[d["pool"]]
 		case "nic":
-			free = d["network"] != "" || d["nictype"] == "ovn"
-			wants = nicResource(d)
+			movable = d["network"] != "" || d["nictype"] == "ovn"
+			resource = nicResource(d)
 		case "gpu":
-			wants = gpuResource(kind, d)
+			resource = gpuResource(kind, d)
 		}
 		switch {
-		case free:
-		case wants != "":
-			uses = append(uses, drain.HostDevice{Device: device, Resource: wants})
+		case movable:
+		case resource != "":
+			host = append(host, drain.HostDevice{Device: device, Resource: resource})
 		default:
-			ties = append(ties, device)
+			local = append(local, device)
 		}
 	}
-	slices.SortFunc(uses, func(a, b drain.HostDevice) int { return cmp.Compare(a.Device, b.Device) })
-	if len(uses) > maxHostDevices {
-		for _, use := range uses[maxHostDevices:] {
-			ties = append(ties, use.Device)
+	slices.SortFunc(host, func(a, b drain.HostDevice) int { return cmp.Compare(a.Device, b.Device) })
+	if len(host) > maxHostDevices {
+		for _, use := range host[maxHostDevices:] {
+			local = append(local, use.Device)
 		}
-		uses = uses[:maxHostDevices]
+		host = host[:maxHostDevices]
 	}
-	slices.Sort(ties)
-	return ties, uses
+	slices.Sort(local)
+	return local, host
 }
 
-// nicWants returns the interface that a nic needs on its member; "" where that is not all that it
-// needs: nictypes physical and sriov take a card, or a part of one, away from the host, and p2p
-// depends on what the operator did with its other end.
+// nicResource returns the interface that a nic needs on its member; "" where it needs more than that:
+// nictypes physical and sriov take a card, or a part of one, from the host, and p2p depends on what the
+// operator did with its other end.
 func nicResource(d map[string]string) string {
 	switch parent := d["parent"]; {
 	case parent == "":
@@ -64,9 +64,9 @@ func nicResource(d map[string]string) string {
 	return ""
 }
 
-// gpuWants returns the card that a gpu device needs on its member, where it is named by vendor and
-// product: containers share a card. An address on the bus may be another card there, and one that a
-// virtual machine has is nobody else's.
+// gpuResource returns the card that a gpu device needs on its member, where it is named by vendor and
+// product: containers share a card. An address on the bus may be another card there, and a virtual
+// machine has a card for itself.
 func gpuResource(kind string, d map[string]string) string {
 	named := d["vendorid"] != "" && d["productid"] != "" && d["pci"] == "" && d["id"] == ""
 	if kind != "container" || !named || d["gputype"] != "" && d["gputype"] != "physical" {
@@ -77,8 +77,8 @@ func gpuResource(kind string, d map[string]string) string {
 
 func gpuName(vendor, product string) string { return "gpu " + vendor + ":" + product }
 
-// mostUses is how many devices of one instance are looked at: more than that tie it, so that no
-// instance makes many requests of all members.
+// maxHostDevices is how many host devices of one instance are considered; more are local devices, so that
+// no instance causes many requests to all members.
 const maxHostDevices = 16
 
 // interfacesOf lists the interfaces of the host that instances use, by name.
@@ -95,9 +95,9 @@ func interfacesOf(instances []drain.Instance) []string {
 	return slices.Compact(names)
 }
 
-// networksOf asks a member for those interfaces, one by one: LXD 5.0 does not pass a request for
-// the list of them on to another member (lxd 5.0.2, networksGet). An error is that one of them
-// could not be asked for.
+// networksOf reads those interfaces of a member, one by one: LXD 5.0 does not forward a request for the
+// list of them to another member (lxd 5.0.2, networksGet). An error is that one of them could not be
+// read.
 func networksOf(server lxdclient.InstanceServer, names []string) ([]api.Network, error) {
 	var networks []api.Network
 	for _, name := range names {
@@ -112,10 +112,10 @@ func networksOf(server lxdclient.InstanceServer, names []string) ([]api.Network,
 	return networks, nil
 }
 
-// hasOf lists what a member has of what devices use, by those networks and interfaces of its host
-// that were asked for, and its hardware; managed is what of it LXD manages on all members, where
-// its evacuation looks at the parents of nics.
-func hostResourcesOf(networks []api.Network, hardware *api.Resources, mindsParents bool) (has, managed map[string]bool) {
+// hostResourcesOf returns the resources of a member that devices use, by those networks and interfaces of
+// its host that were read, and its hardware; managed are those that LXD manages on all members, where its
+// evacuation checks the parents of nics.
+func hostResourcesOf(networks []api.Network, hardware *api.Resources, checksParents bool) (has, managed map[string]bool) {
 	has, managed = map[string]bool{}, map[string]bool{}
 	for _, n := range networks {
 		names := []string{"interface " + n.Name}
@@ -124,7 +124,7 @@ func hostResourcesOf(networks []api.Network, hardware *api.Resources, mindsParen
 		}
 		for _, name := range names {
 			has[name] = true
-			if n.Managed && mindsParents {
+			if n.Managed && checksParents {
 				managed[name] = true
 			}
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/dcib/dcib/internal/drain"
 )
 
-func TestDevices(t *testing.T) {
+func TestClassifyDevices(t *testing.T) {
 	all := map[string]map[string]string{
 		"root":   {"type": "disk", "path": "/", "pool": "local"},
 		"eth0":   {"type": "nic", "network": "lxdbr0"},
@@ -54,7 +54,7 @@ func TestDevices(t *testing.T) {
 }
 
 // A virtual machine that LXD stops because of a device is not moved while it runs.
-func TestATiedVirtualMachineIsNotLive(t *testing.T) {
+func TestVirtualMachineWithLocalDevicesIsNotLiveMovable(t *testing.T) {
 	i := api.Instance{Type: "virtual-machine", ExpandedConfig: map[string]string{"migration.stateful": "true"}}
 	require.True(t, instanceOf(i, nil).LiveMovable)
 	i.ExpandedDevices = map[string]map[string]string{"gpu": {"type": "gpu"}}
@@ -93,7 +93,7 @@ func (h hosts) GetServerResources() (*api.Resources, error) {
 	return &api.Resources{GPU: api.ResourcesGPU{Cards: []api.ResourcesGPUCard{{VendorID: "10de", ProductID: "1eb8"}}}}, nil
 }
 
-// GetNetworks answers for the member that is asked, whatever the target, as LXD 5.0 does.
+// GetNetworks returns those of the member that gets the request, whatever the target, as LXD 5.0 does.
 func (h hosts) GetNetworks() ([]api.Network, error) { return nil, errors.New("lists the wrong member") }
 
 func (h hosts) GetNetwork(name string) (*api.Network, string, error) {
@@ -110,8 +110,8 @@ func (h hosts) GetNetwork(name string) (*api.Network, string, error) {
 	return nil, "", api.StatusErrorf(http.StatusNotFound, "Network not found")
 }
 
-// Each member is asked, once for each interface, what it has of what devices use.
-func TestRoomsHave(t *testing.T) {
+// Each member is asked, once for each interface, which resources it has that devices use.
+func TestCapacitiesHaveHostResources(t *testing.T) {
 	bridge := api.Network{Type: "bridge"}
 	h := hosts{
 		mu: &sync.Mutex{}, asked: map[string]int{}, version: "5.0.2", broken: "d",

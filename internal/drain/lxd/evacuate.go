@@ -14,15 +14,15 @@ import (
 	"github.com/dcib/dcib/internal/lxd"
 )
 
-// settle is how often LXD is asked whether an operation has come to its end.
+// pollInterval is how often LXD is asked whether an operation has ended.
 const pollInterval = time.Second
 
-// What LXD calls the operations that change a member's state.
+// stateOperations are the descriptions of LXD's operations that change a member's state.
 var stateOperations = []string{"Evacuating cluster member", "Restoring cluster member"}
 
-// Settle implements drain.Cluster. An operation goes on in LXD after whoever asked for it
-// is gone, and there is no handle to wait on, so its end is looked for. Then it undoes what an
-// Evacuate that was killed has left behind.
+// WaitIdle implements drain.Evacuator. An operation continues in LXD after its client is gone, and there
+// is no handle to wait for, so the operations are polled. Then it undoes what an Evacuate that was killed
+// has left behind.
 func (c Cluster) WaitIdle(ctx context.Context, member string) error {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
@@ -40,12 +40,12 @@ func (c Cluster) WaitIdle(ctx context.Context, member string) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("cannot go on: LXD still evacuates or restores %s: %w", member, ctx.Err())
+			return fmt.Errorf("cannot continue: LXD still evacuates or restores %s: %w", member, ctx.Err())
 		}
 	}
 }
 
-// Evacuate implements drain.Cluster.
+// Evacuate implements drain.Evacuator.
 func (c Cluster) Evacuate(ctx context.Context, member string, progress func(string)) error {
 	err := c.stopInPlace(ctx, member, "evacuate")
 	for err == nil {
@@ -55,7 +55,7 @@ func (c Cluster) Evacuate(ctx context.Context, member string, progress func(stri
 		if err = c.setState(ctx, member, "evacuate", "", progress); err == nil || !strings.Contains(err.Error(), "evacuation is in progress") {
 			break
 		}
-		// Another's began in the same moment.
+		// The evacuation of another member began in the same moment.
 		select {
 		case <-time.After(pollInterval):
 			err = nil
@@ -67,7 +67,7 @@ func (c Cluster) Evacuate(ctx context.Context, member string, progress func(stri
 	return errors.Join(err, c.undoStopInPlace(ctx, member))
 }
 
-// Restore implements drain.Cluster.
+// Restore implements drain.Evacuator.
 func (c Cluster) Restore(ctx context.Context, member string, progress func(string)) error {
 	err := c.stopInPlace(ctx, member, "restore")
 	if err == nil {
@@ -78,7 +78,7 @@ func (c Cluster) Restore(ctx context.Context, member string, progress func(strin
 	return errors.Join(err, c.undoStopInPlace(ctx, member))
 }
 
-// Reopen implements drain.Cluster, with mode skip of LXD's restore (5.21.4 and later).
+// RestoreWithoutInstances implements drain.Evacuator, with mode skip of LXD's restore (5.21.4 and later).
 func (c Cluster) RestoreWithoutInstances(ctx context.Context, member string) error {
 	server, _, err := c.Server.GetServer()
 	if err != nil {
@@ -90,9 +90,10 @@ func (c Cluster) RestoreWithoutInstances(ctx context.Context, member string) err
 	return c.setState(ctx, member, "restore", "skip", func(string) {})
 }
 
+// setState changes a member's state and waits for the end of the operation.
 func (c Cluster) setState(ctx context.Context, member, action, mode string, progress func(string)) error {
-	// The library's UpdateClusterMemberState wants API extension
-	// clustering_restore_skip_mode for every action; LXD 5.0 has the actions without it.
+	// The library's UpdateClusterMemberState requires API extension clustering_restore_skip_mode for every
+	// action; LXD 5.0 has the actions without it.
 	path := api.NewURL().Path("1.0", "cluster", "members", member, "state").String()
 	put := map[string]string{"action": action}
 	if mode != "" {
@@ -110,7 +111,7 @@ func (c Cluster) setState(ctx context.Context, member, action, mode string, prog
 	}
 	err = fmt.Errorf("cannot %s %s: %w", action, member, err)
 	if ctx.Err() == nil {
-		// Perhaps only the connection was lost, and LXD works on.
+		// Perhaps only the connection was lost, and the operation continues.
 		err = errors.Join(err, c.WaitIdle(ctx, member))
 	}
 	return err

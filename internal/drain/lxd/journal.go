@@ -9,11 +9,11 @@ import (
 	"github.com/dcib/dcib/internal/drain"
 )
 
-// Key is the key of a member's config that holds its drain record. It stands in LXD itself,
-// beside the fact that it explains, so it lives exactly as long as the member does.
+// RecordKey is the key of a member's config that holds its drain record. It is in LXD itself, beside the
+// state that it explains, so it exists exactly as long as the member does.
 const RecordKey = "user.dcib.drain"
 
-// scheduler is LXD's key beside it that says which instances it places there.
+// schedulerKey is LXD's key that controls which instances its scheduler places on the member.
 const schedulerKey = "scheduler.instance"
 
 // Records implements drain.Journal.
@@ -25,7 +25,7 @@ func (c Cluster) Records(context.Context) (map[string]drain.Record, error) {
 	return RecordsOf(members)
 }
 
-// RecordsOf reads the drain records out of the members' config, by member.
+// RecordsOf returns the drain records in the members' config, by member.
 func RecordsOf(members []api.ClusterMember) (map[string]drain.Record, error) {
 	records := map[string]drain.Record{}
 	for _, m := range members {
@@ -52,7 +52,7 @@ func (c Cluster) Write(_ context.Context, member string, before, after *drain.Re
 		if !sameRecord(there.Config[RecordKey], before) {
 			return drain.ErrConflict
 		}
-		placement, err := drain.SchedulerFor(there.Config[schedulerKey], before, after)
+		schedule, err := drain.SchedulerFor(there.Config[schedulerKey], before, after)
 		if err != nil {
 			return err
 		}
@@ -65,8 +65,8 @@ func (c Cluster) Write(_ context.Context, member string, before, after *drain.Re
 			put.Config[RecordKey] = after.Encode()
 		}
 		delete(put.Config, schedulerKey)
-		if placement != "" {
-			put.Config[schedulerKey] = placement
+		if schedule != "" {
+			put.Config[schedulerKey] = schedule
 		}
 		return c.Server.UpdateClusterMember(member, put, etag)
 	})
@@ -76,7 +76,7 @@ func (c Cluster) Write(_ context.Context, member string, before, after *drain.Re
 	return nil
 }
 
-// same tells whether text is the record; a text may be older than the way it is written now.
+// sameRecord reports whether text is the record; an older version may have encoded it in another way.
 func sameRecord(text string, record *drain.Record) bool {
 	if text == "" || record == nil {
 		return text == "" && record == nil

@@ -18,7 +18,7 @@ import (
 	"github.com/dcib/dcib/internal/drain"
 )
 
-// server is a LXD that moves an instance.
+// server is an LXD that moves an instance.
 type server struct {
 	lxdclient.InstanceServer
 	location string
@@ -61,8 +61,8 @@ func (s *server) RawQuery(method, path string, data any, _ string) (*api.Respons
 	return &api.Response{Metadata: text}, "", err
 }
 
-// A move that LXD goes on with for a client that is gone is waited for.
-func TestLanded(t *testing.T) {
+// A move that LXD continues for a client that is gone is waited for.
+func TestWaitMoved(t *testing.T) {
 	for name, c := range map[string]struct {
 		moving int
 		to     string
@@ -89,7 +89,7 @@ func TestLanded(t *testing.T) {
 	})
 }
 
-// An operation is waited for to its end, and its end is told.
+// An operation is waited for until it ends, and its result is returned.
 func TestOperation(t *testing.T) {
 	for name, c := range map[string]struct {
 		moving int
@@ -124,8 +124,8 @@ func TestOperation(t *testing.T) {
 	require.True(t, strings.HasPrefix(err.Error(), "cannot move c1 to m2: "))
 }
 
-// patched is LXD with one instance. A PATCH of it empties the description unless that is sent
-// along, and keeps the rest (lxd 5.0.2 to 6.9, lxd/instance_patch.go).
+// patched is an LXD with one instance. A PATCH without the description empties it, and keeps the rest (lxd
+// 5.0.2 to 6.9, lxd/instance_patch.go).
 type patched struct {
 	lxdclient.InstanceServer
 	instance api.Instance
@@ -155,7 +155,7 @@ func (p *patched) RawQuery(_, _ string, data any, _ string) (*api.Response, stri
 	return &api.Response{}, "", nil
 }
 
-func TestOriginLeavesTheDescription(t *testing.T) {
+func TestSetOriginKeepsTheDescription(t *testing.T) {
 	p := &patched{instance: api.Instance{Name: "web", Description: "shop front", Config: map[string]string{"user.x": "1"}}}
 	require.NoError(t, Cluster{Server: p}.SetOrigin(t.Context(), drain.Ref{Name: "web"}, "pet"))
 	require.Equal(t, map[string]string{"user.x": "1", "volatile.evacuate.origin": "pet"}, p.instance.Config)

@@ -9,13 +9,13 @@ import (
 	"github.com/dcib/dcib/internal/lxd"
 )
 
-// operate has LXD begin an operation and returns when it is over, or when LXD has lost it
+// operate starts an operation of LXD's and returns when it has ended, or when LXD has lost it
 // (lxd.ErrOperationLost).
 func (c Cluster) operate(ctx context.Context, method string, path *api.URL, body any) error {
 	return lxd.Operate(ctx, c.Server, method, path.String(), body, "")
 }
 
-// address is that of an instance, or of something of it.
+// instanceURL returns the URL of an instance, or of a part of it.
 func instanceURL(i drain.Ref, of ...string) *api.URL {
 	return api.NewURL().Path(append([]string{"1.0", "instances", i.Name}, of...)...).Project(i.Project)
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/dcib/dcib/internal/lxd"
 )
 
-// mover is a guest in a LXD that stops, moves and starts it in one.
+// mover is an LXD that stops, moves and starts its instance in one operation.
 type mover struct {
 	guest
 	version   string
@@ -60,7 +60,7 @@ func (m *mover) GetInstance(name string) (*api.Instance, string, error) {
 	return i, "", err
 }
 
-// step goes on with the move, and tells whether it is over.
+// step continues the move, and reports whether it has ended.
 func (m *mover) step() bool {
 	const copies, starts = 4 * time.Second, 2 * time.Second
 	over := func(err string) bool {
@@ -110,8 +110,8 @@ func (m *mover) RawQuery(method, path string, data any, etag string) (*api.Respo
 	return &api.Response{Metadata: text}, "", err
 }
 
-// An instance is moved in one where LXD has it shut down; whatever fails on the way, it is not
-// killed before its time is over, and what is left to do is plain.
+// An instance is moved in one operation where LXD shuts it down. Whatever fails, the instance is not
+// killed before its shutdown timeout, and the error says what is left to do.
 func TestRelocate(t *testing.T) {
 	const second = time.Second
 	for name, c := range map[string]struct {
@@ -160,8 +160,8 @@ func TestRelocate(t *testing.T) {
 	}
 }
 
-// Who is stopped leaves it to LXD, and to the next.
-func TestRelocateIsBounded(t *testing.T) {
+// When the context ends, LXD continues the move, and the next run waits for it.
+func TestRelocateEndsWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()

@@ -16,14 +16,14 @@ import (
 	"github.com/dcib/dcib/internal/drain"
 )
 
-// ask is how long LXD holds back an answer that an operation is not over yet: less than it is asked to.
+// ask is how long LXD delays the answer that an operation has not ended yet: less than it is asked to.
 const ask = time.Second
 
-// guest is a LXD with one instance, which takes its time to end.
+// guest is an LXD with one instance, which takes some time to shut down.
 type guest struct {
 	lxdclient.InstanceServer
 	takes  time.Duration // to end, from when it is first told to; negative is for ever
-	fails  int           // so often LXD gives up at once, and the instance has been told
+	fails  int           // so often LXD gives up at once, and the instance shuts down all the same
 	lost   int           // so often nothing gets through
 	config map[string]string
 
@@ -82,8 +82,8 @@ func (g *guest) RawQuery(method, _ string, data any, _ string) (*api.Response, s
 	return &api.Response{Metadata: text}, "", err
 }
 
-// What shuts down is not killed before its time is over, also where LXD says that it would not:
-// it gives up now and then although the instance has been told.
+// An instance that shuts down is not killed before its timeout, also where LXD reports that it did not:
+// sometimes LXD gives up although the instance is shutting down.
 func TestStop(t *testing.T) {
 	for name, c := range map[string]struct {
 		guest
@@ -114,8 +114,8 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// Who is stopped leaves it to the next to stop the instance by force.
-func TestStopIsBounded(t *testing.T) {
+// When the context ends, stopping the instance by force is left to the next run.
+func TestStopEndsWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()

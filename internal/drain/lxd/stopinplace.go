@@ -14,31 +14,31 @@ import (
 	"github.com/dcib/dcib/internal/lxd"
 )
 
-// evacuateKey is the instance option that says what LXD's evacuation does with it.
+// evacuateKey is the instance option that controls what LXD's evacuation does with the instance.
 const evacuateKey = "cluster.evacuate"
 
-// spareKey is the instance option that is set as long as cluster.evacuate of an instance is "stop"
-// for the time of one evacuation: the member that is evacuated, a space, and the instance's own
-// cluster.evacuate before, if it had one. It is written together with it, so a run that takes over
-// from a killed one can put it back.
+// stopInPlaceKey is the instance option that is set while cluster.evacuate of an instance is "stop" for
+// the time of one evacuation: the member that is evacuated, a space, and the instance's own
+// cluster.evacuate before, if it had one. Both are written together, so a run that takes over from a
+// killed one can restore it.
 const stopInPlaceKey = "user.dcib.evacuate"
 
-// fixed is an API extension of the first LXD whose evacuation survives a disk device without a
-// pool: 6.8. Up to 6.7 it ends with a nil pointer dereference (lxd/device/disk.go, CanMigrate),
+// survivesPoollessDisks is an API extension of the first LXD whose evacuation survives a disk device
+// without a pool: 6.8. Up to 6.7 it ends with a nil pointer dereference (lxd/device/disk.go, CanMigrate),
 // and the whole LXD of the member with it.
 const survivesPoollessDisks = "bulk_operations"
 
 // isAuto reports whether a cluster.evacuate leaves it to LXD whether the instance moves.
 func isAuto(evacuate string) bool { return evacuate == "" || evacuate == "auto" }
 
-// sparedBy returns what spareKey of an instance says: the member, empty when it is not set, and
-// the instance's own cluster.evacuate before.
+// savedEvacuate parses stopInPlaceKey of an instance: the member, empty when it is not set, and the
+// instance's own cluster.evacuate before.
 func savedEvacuate(i api.Instance) (member, was string) {
 	member, was, _ = strings.Cut(i.Config[stopInPlaceKey], " ")
 	return member, was
 }
 
-// crashes reports whether LXD up to 6.7 dies when it evacuates the instance's member.
+// crashesLXD reports whether LXD up to 6.7 crashes when it evacuates the instance's member.
 func crashesLXD(i api.Instance) bool {
 	for _, d := range i.ExpandedDevices {
 		if d["type"] == "disk" && d["pool"] == "" && d["path"] != "/" {
@@ -48,10 +48,10 @@ func crashesLXD(i api.Instance) bool {
 	return false
 }
 
-// spare sets cluster.evacuate of the instances that LXD is not to be asked to move to "stop": those
-// that have backups, which it would delete, and those over which an evacuation, or a restore, of a
-// member would crash LXD. A newer LXD stops them too when it evacuates: such a disk does not move. A
-// restore asks them only whether they move while they run.
+// stopInPlace sets cluster.evacuate of the instances that LXD must not be asked to move to "stop": those
+// that have backups, which it would delete, and those over which an evacuation, or a restore, of a member
+// would crash LXD. A newer LXD stops them too when it evacuates: such a disk does not move. A restore
+// asks them only whether they move while they run.
 func (c Cluster) stopInPlace(ctx context.Context, member, verb string) error {
 	server, _, err := c.Server.GetServer()
 	if err != nil {
@@ -90,7 +90,7 @@ func (c Cluster) stopInPlace(ctx context.Context, member, verb string) error {
 	return nil
 }
 
-// unspare puts back what spare has changed.
+// undoStopInPlace restores what stopInPlace has changed.
 func (c Cluster) undoStopInPlace(ctx context.Context, member string) error {
 	all, err := c.Server.GetInstancesAllProjects(api.InstanceTypeAny)
 	if err != nil {
@@ -120,7 +120,7 @@ func (c Cluster) undoStopInPlace(ctx context.Context, member string) error {
 	return errors.Join(failed...)
 }
 
-// change edits an instance's own options, as they are when it is written.
+// editConfig changes an instance's own options, as they are when they are written.
 func (c Cluster) editConfig(ctx context.Context, i drain.Ref, edit func(config map[string]string)) error {
 	server := c.project(i)
 	return retryConflict(func() error {

@@ -73,7 +73,7 @@ func (f *fragile) UpdateInstance(name string, put api.InstancePut, etag string) 
 	return over{}, nil
 }
 
-// over is an operation that is over.
+// over is an operation that has ended.
 type over struct{ lxdclient.Operation }
 
 func (over) Get() api.Operation { return api.Operation{ID: "done"} }
@@ -115,8 +115,8 @@ func (f *fragile) add(name, member, evacuate string, device map[string]string) {
 
 var folder = map[string]string{"type": "disk", "source": "/srv/x", "path": "/x"}
 
-// An LXD that would crash over a disk without a pool is asked to stop the instance instead, for
-// as long as it evacuates.
+// An LXD that would crash over a disk without a pool is made to stop the instance instead, for the time of
+// the evacuation.
 func TestEvacuationDoesNotCrashLXD(t *testing.T) {
 	newFragile := func() *fragile {
 		f := &fragile{}
@@ -138,27 +138,27 @@ func TestEvacuationDoesNotCrashLXD(t *testing.T) {
 	after, _ := f.GetInstancesAllProjects(api.InstanceTypeAny)
 	require.Equal(t, before, after)
 
-	// Neither does a restore, which asks what is elsewhere.
+	// A restore does not crash it either: it checks the instances elsewhere.
 	f.instances[5].Config["volatile.evacuate.origin"] = "pet"
 	require.NoError(t, Cluster{Server: f}.Restore(t.Context(), "pet", nothing))
 	require.False(t, f.crashed)
 	require.Equal(t, map[string]string{"elsewhere": "stop"}, f.asked)
 	require.NotContains(t, f.instances[5].Config, "cluster.evacuate")
 
-	// A newer LXD needs none of it.
+	// A newer LXD needs no change.
 	f = newFragile()
 	f.extensions = []string{"bulk_operations"}
 	require.NoError(t, Cluster{Server: f}.Evacuate(t.Context(), "pet", nothing))
 	require.Equal(t, "", f.asked["unset"])
 
-	// Where it cannot be changed nothing is asked for.
+	// Where the option cannot be changed, LXD is not asked to evacuate.
 	f = newFragile()
 	f.refuses = true
 	require.EqualError(t, Cluster{Server: f}.Evacuate(t.Context(), "pet", nothing),
 		"cannot evacuate pet: LXD 5.0.2 crashes over a disk without a pool, which unset has: set cluster.evacuate of unset to stop: database is locked")
 	require.Nil(t, f.asked)
 
-	// Whoever takes over from a killed run puts it back; what an operator set meanwhile stays.
+	// A run that takes over from a killed one restores the option; what an operator set meanwhile stays.
 	f = newFragile()
 	f.dies = true
 	synctest.Test(t, func(t *testing.T) {

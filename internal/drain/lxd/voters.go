@@ -13,7 +13,7 @@ import (
 	"github.com/dcib/dcib/internal/lxd"
 )
 
-// AsksForVoters implements drain.Cluster. No API extension tells it apart that this client knows.
+// ChecksVoters implements drain.Observer. This client knows no API extension that shows it.
 func (c Cluster) ChecksVoters(context.Context) (bool, error) {
 	server, _, err := c.Server.GetServer()
 	if err != nil {
@@ -22,8 +22,8 @@ func (c Cluster) ChecksVoters(context.Context) (bool, error) {
 	return checksVoters(server.Environment.ServerVersion), nil
 }
 
-// asksForVoters reports whether an LXD of that version looks at its voters before an evacuation, and
-// refuses one while another is under way: from 6.9 on.
+// checksVoters reports whether an LXD of that version checks its voters before an evacuation, and refuses
+// one while another is in progress: from 6.9 on.
 func checksVoters(version string) bool {
 	major, rest, _ := strings.Cut(version, ".")
 	minor, _, _ := strings.Cut(rest, ".")
@@ -35,7 +35,8 @@ func checksVoters(version string) bool {
 	return first > 6 || first == 6 && second >= 9
 }
 
-// turn waits until no other member is being evacuated, where LXD evacuates one at a time.
+// waitForOtherEvacuations waits until no other member is being evacuated, where LXD evacuates one at a
+// time.
 func (c Cluster) waitForOtherEvacuations(ctx context.Context, member string, progress func(string)) error {
 	if asks, err := c.ChecksVoters(ctx); err != nil || !asks {
 		return err

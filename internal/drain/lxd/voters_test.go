@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAsksForVoters(t *testing.T) {
+func TestChecksVoters(t *testing.T) {
 	for version, asks := range map[string]bool{
 		"": false, "5.0.2": false, "5.21.5": false, "5.100": false, "6.6": false, "6.8": false, "6.9": true, "6.10": true, "7.0.1": true, "x.9": false, "6": false,
 	} {
@@ -38,8 +38,8 @@ func (b busy) GetOperations() ([]api.Operation, error) {
 	return []api.Operation{{Description: "Evacuating cluster member", Location: "b", StatusCode: status}}, nil
 }
 
-// An LXD that evacuates one member at a time is asked for the next when it has done the last.
-func TestAnEvacuationWaitsForItsTurn(t *testing.T) {
+// An LXD that evacuates one member at a time is asked for the next when the last has ended.
+func TestEvacuationWaitsForOtherEvacuations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		lxd := busy{version: "6.9", until: begin.Add(time.Minute)}

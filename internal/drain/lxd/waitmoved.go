@@ -14,8 +14,8 @@ import (
 	"github.com/dcib/dcib/internal/lxd"
 )
 
-// moveOperation is what LXD calls the operation that moves an instance; moveOperations also has what
-// it calls the operation where the instance runs meanwhile.
+// moveOperation is the description of LXD's operation that moves an instance; moveOperations also has
+// that of the operation where the instance runs meanwhile.
 const moveOperation = "Migrating instance"
 
 var moveOperations = []string{moveOperation, "Live-migrating instance"}
@@ -31,8 +31,8 @@ func concerns(op api.Operation, i drain.Ref) bool {
 	return slices.ContainsFunc(urls, func(text string) bool { return isURLOf(text, i) })
 }
 
-// names reports whether a URL of LXD's API is that of an instance or of something of it. One without
-// a project, as of LXD 5.0.2, names the instance of that name in any project.
+// isURLOf reports whether a URL of LXD's API is that of an instance or of a part of it. One without a
+// project, as of LXD 5.0.2, is that of the instance of that name in any project.
 func isURLOf(text string, i drain.Ref) bool {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -46,7 +46,7 @@ func isURLOf(text string, i drain.Ref) bool {
 	return project == "" || project == i.Project || i.Project == "" && project == api.ProjectDefaultName
 }
 
-// Landed implements drain.Cluster.
+// WaitMoved implements drain.Mover.
 func (c Cluster) WaitMoved(ctx context.Context, i drain.Ref) (string, error) {
 	if err := c.waitNotMoving(ctx, i); err != nil {
 		return "", err
@@ -58,7 +58,7 @@ func (c Cluster) WaitMoved(ctx context.Context, i drain.Ref) (string, error) {
 	return there.Location, nil
 }
 
-// settled waits until LXD moves an instance no more.
+// waitNotMoving waits until LXD does not move an instance any more.
 func (c Cluster) waitNotMoving(ctx context.Context, i drain.Ref) error {
 	for {
 		operations, err := lxd.Operations(ctx, c.project(i))

@@ -9,8 +9,8 @@ import (
 	"github.com/dcib/dcib/internal/drain"
 )
 
-// An operation names its instance in another way from one LXD to the next.
-func TestOperationConcernsInstance(t *testing.T) {
+// How an operation names its instance depends on the version of LXD.
+func TestConcerns(t *testing.T) {
 	resource := func(kind string, urls ...string) api.Operation {
 		return api.Operation{Resources: map[string][]string{kind: urls}}
 	}

@@ -22,8 +22,8 @@ import (
 	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
-// whole is an LXD cluster at the level of its API, with whole instances. It does to them what LXD
-// 5.0.2 does, and so keeps what LXD keeps.
+// whole is an LXD cluster at the level of its API, with all fields of its instances. It changes them as
+// LXD 5.0.2 does, and keeps the fields that LXD keeps.
 type whole struct {
 	lxdclient.InstanceServer
 	members   []*api.ClusterMember
@@ -83,7 +83,7 @@ func (w *whole) UpdateClusterMember(name string, put api.ClusterMemberPut, _ str
 	return nil
 }
 
-// shown is an instance as LXD shows it.
+// shown is an instance as LXD's API returns it.
 func shown(i *api.InstanceFull) api.Instance {
 	c := i.Instance
 	c.Config, c.ExpandedConfig, c.ExpandedDevices = maps.Clone(i.Config), maps.Clone(i.Config), i.Devices
@@ -116,7 +116,7 @@ func (w *whole) GetInstance(name string) (*api.Instance, string, error) {
 	return &c, "etag", nil
 }
 
-// ended is an operation that is over.
+// ended is an operation that has ended.
 type ended struct{ lxdclient.Operation }
 
 func (ended) Get() api.Operation { return api.Operation{ID: "op"} }
@@ -277,9 +277,9 @@ func (w *whole) state(member string, text []byte) error {
 	return nil
 }
 
-// TestAnInstanceIsTheSameAfterwards drains a member of random instances and brings them back. Each
-// is the same as before.
-func TestAnInstanceIsTheSameAfterwards(t *testing.T) {
+// TestInstancesAreUnchangedAfterAnUndrain drains a member with random instances and undrains it. Each
+// instance is the same as before.
+func TestInstancesAreUnchangedAfterAnUndrain(t *testing.T) {
 	noon := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 	rapid.Check(t, func(t *rapid.T) {
 		w := &whole{version: rapid.SampledFrom([]string{"5.0.2", "5.0.3", "6.6"}).Draw(t, "version")}
@@ -323,7 +323,7 @@ func TestAnInstanceIsTheSameAfterwards(t *testing.T) {
 
 		cluster := drainlxd.Cluster{Server: w}
 		d := drain.Drainer{Cluster: cluster, Journal: cluster, By: "pet-scheduler/0"}
-		if rapid.Bool().Draw(t, "lanes") {
+		if rapid.Bool().Draw(t, "limiter") {
 			d.Limiter = drain.NewMoveLimiter(1, 0)
 		}
 		report, err := d.Drain(t.Context(), "pet", true)
