@@ -10,7 +10,7 @@ import (
 )
 
 // LXD deletes an instance's backups when it moves it: it is not moved.
-func TestBackupsAreKept(t *testing.T) {
+func TestInstancesWithBackupsStay(t *testing.T) {
 	lxd := draintest.New("pet", "b")
 	web := lxd.Add("web", "pet", true)
 	still := lxd.Add("still", "pet", false)

@@ -11,9 +11,9 @@ import (
 
 const gib = 1 << 30
 
-// What no other member could run as it is meant to is not moved, and nothing is changed; the
-// reason says what each has, and the word that overrides it.
-func TestRoomElsewhere(t *testing.T) {
+// An instance that no other member can run within its limits is not moved, and nothing is changed; the
+// reason names what each has, and the parameter that overrides it.
+func TestCapacityElsewhere(t *testing.T) {
 	for name, test := range map[string]struct {
 		needs   drain.Requirements
 		verdict drain.Verdict
@@ -55,8 +55,8 @@ func TestRoomElsewhere(t *testing.T) {
 	}
 }
 
-// What stands still needs a pool, and no memory.
-func TestRoomForWhatIsStopped(t *testing.T) {
+// A stopped instance requires a pool, and no memory.
+func TestCapacityForStoppedInstances(t *testing.T) {
 	lxd := draintest.New("pet", "b")
 	lxd.Add("c1", "pet", false).Requirements = drain.Requirements{Memory: 64 * gib, Pool: "local"}
 	lxd.Capacity = map[string]drain.Capacity{"b": {Memory: gib, Pools: map[string]int64{"local": -1}}}
@@ -70,8 +70,8 @@ func TestRoomForWhatIsStopped(t *testing.T) {
 	require.ErrorContains(t, err, "b has no storage pool local")
 }
 
-// Each goes where it fits, though another member has fewer instances.
-func TestRoomDecidesWhereTo(t *testing.T) {
+// Each instance goes where it fits, though another member has fewer instances.
+func TestCapacityDecidesTheTarget(t *testing.T) {
 	lxd := draintest.New("pet", "b", "c")
 	lxd.Add("small", "pet", true).Requirements.Memory = gib
 	lxd.Add("large", "pet", true).Requirements.Memory = 20 * gib

@@ -39,7 +39,7 @@ func moves(r drain.Report) []string {
 
 func ref(name string) drain.Ref { return drain.Ref{Project: "default", Name: name} }
 
-func TestThereAndBack(t *testing.T) {
+func TestDrainAndUndrain(t *testing.T) {
 	lxd := draintest.New("pet", "b", "c")
 	lxd.Add("c1", "pet", true)
 	lxd.Add("c2", "pet", false)
@@ -107,7 +107,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func TestUndrainIsNotForAnOperatorsEvacuation(t *testing.T) {
+func TestUndrainLeavesAnOperatorsEvacuation(t *testing.T) {
 	lxd := draintest.New("pet", "b")
 	lxd.Add("c1", "pet", true)
 	require.NoError(t, lxd.EvacuateByHand("pet"))
@@ -116,7 +116,7 @@ func TestUndrainIsNotForAnOperatorsEvacuation(t *testing.T) {
 	require.Equal(t, drain.Evacuated, lxd.Status("pet"))
 }
 
-func TestWhatCannotMoveIsStoppedWhereThatIsAllowed(t *testing.T) {
+func TestImmovableInstancesAreStoppedIfAllowed(t *testing.T) {
 	lxd := draintest.New("pet", "b")
 	lxd.Add("stop", "pet", true).Evacuate = "stop"
 	lxd.Add("tied", "pet", true).LocalDevices = []string{"gpu gpu0"}
@@ -142,7 +142,7 @@ func TestWhatCannotMoveIsStoppedWhereThatIsAllowed(t *testing.T) {
 	require.False(t, lxd.Find(ref("idle")).Running)
 }
 
-func TestWhatAnOperatorDidMeanwhileStays(t *testing.T) {
+func TestUndrainKeepsAnOperatorsChanges(t *testing.T) {
 	lxd := draintest.New("pet", "b", "c")
 	for _, name := range []string{"gone", "moved", "stopped", "again", "plain"} {
 		lxd.Add(name, "pet", true)
@@ -177,7 +177,7 @@ func TestWhatAnOperatorDidMeanwhileStays(t *testing.T) {
 	require.Empty(t, lxd.Journal)
 }
 
-func TestAnInstanceThatCannotLeave(t *testing.T) {
+func TestFailedMoveLeavesTheInstanceRunning(t *testing.T) {
 	lxd := draintest.New("pet", "b")
 	lxd.Add("c1", "pet", true)
 	lxd.Add("stuck", "pet", true)
@@ -196,7 +196,7 @@ func TestAnInstanceThatCannotLeave(t *testing.T) {
 	require.True(t, lxd.Find(ref("stuck")).Running, "it is not left stopped")
 	require.Contains(t, moves(report), "c1: pet → b (running)")
 
-	// The cause is mended; drain carries on.
+	// The cause is fixed; drain continues.
 	lxd.Fail = nil
 	_, err = d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
@@ -208,7 +208,7 @@ func TestAnInstanceThatCannotLeave(t *testing.T) {
 	}
 }
 
-func TestAFailedDrainCanBeUndone(t *testing.T) {
+func TestFailedDrainCanBeUndone(t *testing.T) {
 	lxd := draintest.New("pet", "b")
 	lxd.Add("c1", "pet", true)
 	lxd.Add("stuck", "pet", true)
@@ -229,7 +229,8 @@ func TestAFailedDrainCanBeUndone(t *testing.T) {
 	require.Empty(t, lxd.Journal)
 }
 
-// Where LXD stops, moves and starts in one it is asked for that, and for what is left when that fails.
+// Where LXD can stop, move and start in one operation it is used, and what is left when it fails is done
+// in steps.
 func TestRelocate(t *testing.T) {
 	for name, c := range map[string]struct {
 		fails string
@@ -279,23 +280,23 @@ func TestRelocate(t *testing.T) {
 	}
 }
 
-// unheard is a LXD that still moves an instance for somebody who is gone: it runs, and is told
-// where it comes to.
-type unheard struct {
+// stillMoving is an LXD that still moves an instance for a client that is gone: the move ends when the
+// next client waits for it.
+type stillMoving struct {
 	*draintest.LXD
 	to string
 }
 
-func (l *unheard) WaitMoved(ctx context.Context, ref drain.Ref) (string, error) {
+func (l *stillMoving) WaitMoved(ctx context.Context, ref drain.Ref) (string, error) {
 	if l.to != "" {
 		l.Find(ref).Member, l.to = l.to, ""
 	}
 	return l.LXD.WaitMoved(ctx, ref)
 }
 
-// Whoever carries on waits for what LXD does for somebody who is gone, and does not do it again.
-func TestWhatLXDStillMovesIsLeftToIt(t *testing.T) {
-	lxd := &unheard{draintest.New("pet", "b", "c"), "c"}
+// A run that resumes waits for the moves of the earlier one, and does not repeat them.
+func TestResumeWaitsForAMoveInProgress(t *testing.T) {
+	lxd := &stillMoving{draintest.New("pet", "b", "c"), "c"}
 	lxd.Relocates = true
 	lxd.Add("c1", "pet", true)
 	lxd.CallsLeft = 7 // it dies with the origin set
@@ -313,7 +314,7 @@ func TestWhatLXDStillMovesIsLeftToIt(t *testing.T) {
 	require.True(t, lxd.Find(ref("c1")).Running)
 }
 
-func TestUndrainGoesOnWithTheOthers(t *testing.T) {
+func TestUndrainContinuesAfterAFailure(t *testing.T) {
 	lxd := draintest.New("pet", "b")
 	lxd.Add("stuck", "pet", true)
 	lxd.Add("c1", "pet", true)
@@ -352,13 +353,13 @@ func TestDrainsOfTwoMembersOverlap(t *testing.T) {
 
 	_, err = d.Undrain(t.Context(), "a")
 	require.NoError(t, err)
-	require.Equal(t, "a", lxd.Find(ref("x")).Member, "b's drain moved it, nobody else")
+	require.Equal(t, "a", lxd.Find(ref("x")).Member, "b's drain moved it, no other client")
 	_, err = d.Undrain(t.Context(), "b")
 	require.NoError(t, err)
 	require.Equal(t, "a", lxd.Find(ref("x")).Member)
 }
 
-func TestAnOperatorRestoredItByHand(t *testing.T) {
+func TestDrainAfterAnOperatorsRestore(t *testing.T) {
 	lxd := draintest.New("a", "b")
 	lxd.Add("x", "a", true)
 	d := drainer(lxd)
@@ -377,7 +378,7 @@ func TestAnOperatorRestoredItByHand(t *testing.T) {
 	require.Equal(t, "b", lxd.Find(ref("x")).Member)
 }
 
-func TestTimeRunsOut(t *testing.T) {
+func TestDrainBeyondItsDeadline(t *testing.T) {
 	lxd := draintest.New("a", "b")
 	lxd.Add("x", "a", true)
 	ctx, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
@@ -401,118 +402,21 @@ func TestRecordText(t *testing.T) {
 	require.ErrorContains(t, err, "cannot read drain record")
 }
 
-// together is a cluster that sees how many of its instances are on the move, and is used by
-// several goroutines.
-type together struct {
-	*draintest.LXD
-	mu          sync.Mutex
+// concurrent is a cluster that is used by several goroutines, and counts how many of its instances move
+// at a time.
+type concurrent struct {
+	draintest.Gated
+	mu          *sync.Mutex
 	moving, max int
 	meet        chan struct{} // a move waits here for another, or for the last
 }
 
-func (l *together) Members(ctx context.Context) ([]drain.Member, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.Members(ctx)
+func newConcurrent(members ...string) concurrent {
+	mu := &sync.Mutex{}
+	return concurrent{Gated: draintest.Gated{LXD: draintest.New(members...), Gate: draintest.Locked(mu)}, mu: mu}
 }
 
-func (l *together) Instances(ctx context.Context) ([]drain.Instance, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.Instances(ctx)
-}
-
-func (l *together) Capacities(ctx context.Context, instances []drain.Instance) (map[string]drain.Capacity, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.Capacities(ctx, instances)
-}
-
-func (l *together) ChecksVoters(ctx context.Context) (bool, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.ChecksVoters(ctx)
-}
-
-func (l *together) SetGroup(ctx context.Context, ref drain.Ref, group string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.SetGroup(ctx, ref, group)
-}
-
-func (l *together) SetCloudInitID(ctx context.Context, ref drain.Ref, id string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.SetCloudInitID(ctx, ref, id)
-}
-
-func (l *together) Rename(ctx context.Context, ref drain.Ref, name string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.Rename(ctx, ref, name)
-}
-
-func (l *together) Freeze(ctx context.Context, ref drain.Ref, member string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.Freeze(ctx, ref, member)
-}
-
-func (l *together) Evacuate(ctx context.Context, member string, progress func(string)) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.Evacuate(ctx, member, progress)
-}
-
-func (l *together) Records(ctx context.Context) (map[string]drain.Record, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.Records(ctx)
-}
-
-func (l *together) Write(ctx context.Context, member string, before, after *drain.Record) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.Write(ctx, member, before, after)
-}
-
-func (l *together) WaitIdle(ctx context.Context, member string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.WaitIdle(ctx, member)
-}
-
-func (l *together) WaitReachable(ctx context.Context, from, to string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.WaitReachable(ctx, from, to)
-}
-
-func (l *together) Stop(ctx context.Context, ref drain.Ref) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.Stop(ctx, ref)
-}
-
-func (l *together) Start(ctx context.Context, ref drain.Ref, member string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.Start(ctx, ref, member)
-}
-
-func (l *together) SetOrigin(ctx context.Context, ref drain.Ref, origin string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.SetOrigin(ctx, ref, origin)
-}
-
-func (l *together) Relocate(ctx context.Context, ref drain.Ref, to string) (time.Duration, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.LXD.Relocate(ctx, ref, to)
-}
-
-func (l *together) Move(ctx context.Context, ref drain.Ref, to string, live bool) error {
+func (l *concurrent) Move(ctx context.Context, ref drain.Ref, to string, live bool) error {
 	l.mu.Lock()
 	l.moving++
 	l.max = max(l.max, l.moving)
@@ -527,15 +431,16 @@ func (l *together) Move(ctx context.Context, ref drain.Ref, to string, live bool
 	return l.LXD.Move(ctx, ref, to, live)
 }
 
-// Several instances move at a time, to all members alike, before LXD evacuates the rest.
-func TestParallel(t *testing.T) { synctest.Test(t, testParallel) }
+// Several instances move at a time, spread over the members, before LXD evacuates the rest.
+func TestConcurrentMoves(t *testing.T) { synctest.Test(t, testConcurrentMoves) }
 
-func testParallel(t *testing.T) {
-	lxd := &together{LXD: draintest.New("pet", "b", "c"), meet: make(chan struct{})}
+func testConcurrentMoves(t *testing.T) {
+	lxd := newConcurrent("pet", "b", "c")
+	lxd.meet = make(chan struct{})
 	for n := range 8 {
 		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
 	}
-	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: drain.NewMoveLimiter(4, drain.DefaultStartSpacing)}
+	d := drain.Drainer{Cluster: &lxd, Journal: &lxd, By: "test", Limiter: drain.NewMoveLimiter(4, drain.DefaultStartSpacing)}
 	report, err := d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
 	require.Equal(t, 8, report.Moved())
@@ -552,9 +457,9 @@ func testParallel(t *testing.T) {
 	require.Equal(t, 8, report.Moved())
 }
 
-// A drain that ended anywhere on its way is undone without a trace: also what was to leave and
-// had not set out yet must not go to the member when that is restored some day.
-func TestUndoneAnywhere(t *testing.T) {
+// A drain that was killed at any call is undone completely: also an instance that had not left yet must
+// not keep the member as its origin, or it would go there when that is restored later.
+func TestUndrainAfterADrainKilledAtEachCall(t *testing.T) {
 	for life := range 60 {
 		lxd := draintest.New("pet", "b", "c")
 		for _, name := range []string{"c1", "c2", "c3"} {
@@ -578,9 +483,9 @@ func TestUndoneAnywhere(t *testing.T) {
 	}
 }
 
-// Nothing is stopped for a move to a member that LXD cannot reach: another takes it; and what is
-// to come back runs on where it is.
-func TestUnreachable(t *testing.T) {
+// No instance is stopped for a move to a member that LXD cannot reach: another member takes it. What
+// would come back runs on where it is.
+func TestUnreachableMember(t *testing.T) {
 	lxd := draintest.New("pet", "b", "c")
 	for n := range 4 {
 		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
@@ -611,46 +516,47 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// asked notes which ways LXD is asked for.
-type asked struct {
-	together
-	ways map[string]int
+// reachCounter counts the calls of WaitReachable, by the pair of members.
+type reachCounter struct {
+	concurrent
+	pairs map[string]int
 }
 
-func (l *asked) WaitReachable(ctx context.Context, from, to string) error {
+func (l *reachCounter) WaitReachable(ctx context.Context, from, to string) error {
 	l.mu.Lock()
-	l.ways[from+" "+to]++
+	l.pairs[from+" "+to]++
 	l.mu.Unlock()
-	return l.together.WaitReachable(ctx, from, to)
+	return l.concurrent.WaitReachable(ctx, from, to)
 }
 
-// Whether LXD reaches a member is asked before the first instance that goes there is stopped, and
-// not with each.
-func TestEachWayIsAskedForOnce(t *testing.T) { synctest.Test(t, testEachWayIsAskedForOnce) }
+// LXD is asked whether it reaches a member before the first instance that goes there is stopped, not
+// before each.
+func TestWaitReachableOncePerPair(t *testing.T) { synctest.Test(t, testWaitReachableOncePerPair) }
 
-func testEachWayIsAskedForOnce(t *testing.T) {
-	lxd := &asked{together: together{LXD: draintest.New("pet", "b", "c"), meet: make(chan struct{}, 16)}, ways: map[string]int{}}
+func testWaitReachableOncePerPair(t *testing.T) {
+	lxd := &reachCounter{concurrent: newConcurrent("pet", "b", "c"), pairs: map[string]int{}}
+	lxd.meet = make(chan struct{}, 16)
 	for n := range 8 {
 		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
 	}
 	d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: drain.NewMoveLimiter(4, drain.DefaultStartSpacing)}
 	_, err := d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
-	require.Equal(t, map[string]int{"pet b": 1, "pet c": 1}, lxd.ways)
-	clear(lxd.ways)
+	require.Equal(t, map[string]int{"pet b": 1, "pet c": 1}, lxd.pairs)
+	clear(lxd.pairs)
 	_, err = d.Undrain(t.Context(), "pet")
 	require.NoError(t, err)
-	require.Equal(t, map[string]int{"b pet": 1, "c pet": 1}, lxd.ways)
+	require.Equal(t, map[string]int{"b pet": 1, "c pet": 1}, lxd.pairs)
 }
 
-// LXD is killed while it evacuates, before it stops what stays: the drain stops it, and LXD does not
-// mean it to run afterwards. The undrain starts it all the same.
-func TestWhatTheDrainHadToStopRunsAgain(t *testing.T) {
+// LXD is killed while it evacuates, before it stops what stays: the drain stops it, and LXD does not mean
+// it to run afterwards. The undrain starts it all the same.
+func TestUndrainStartsWhatTheDrainStopped(t *testing.T) {
 	lxd := draintest.New("pet", "b")
 	stays := lxd.Add("stays", "pet", true)
 	stays.Evacuate = "stop"
 	d := drainer(lxd)
-	d.Cluster = &dies{lxd}
+	d.Cluster = &crashesOnEvacuate{lxd}
 	_, err := d.Drain(t.Context(), "pet", false)
 	require.NoError(t, err)
 	require.False(t, stays.Running)
@@ -660,10 +566,10 @@ func TestWhatTheDrainHadToStopRunsAgain(t *testing.T) {
 	require.True(t, stays.Running)
 }
 
-// dies is an LXD that is killed as soon as it begins to evacuate.
-type dies struct{ *draintest.LXD }
+// crashesOnEvacuate is an LXD that is killed as soon as it begins to evacuate.
+type crashesOnEvacuate struct{ *draintest.LXD }
 
-func (l *dies) Evacuate(_ context.Context, member string, _ func(string)) error {
+func (l *crashesOnEvacuate) Evacuate(_ context.Context, member string, _ func(string)) error {
 	l.SetStatus(member, drain.Evacuated)
 	return errors.New("LXD has restarted since and has lost it")
 }

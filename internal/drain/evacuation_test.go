@@ -10,7 +10,7 @@ import (
 )
 
 // What LXD 6.9 would refuse is refused before anything moves, with what to do.
-func TestVoters(t *testing.T) {
+func TestEvacuationRefusal(t *testing.T) {
 	voter := drain.Member{Status: drain.Online, Voter: true}
 	standby := drain.Member{Status: drain.Online, Standby: true}
 	spare := drain.Member{Status: drain.Online}

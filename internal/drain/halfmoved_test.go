@@ -11,9 +11,9 @@ import (
 	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
-// A move of LXD's ends with a rename. What it could not rename runs under its temporary name, is
-// named, and comes back under its own when it can.
-func TestWhatLXDCouldNotRename(t *testing.T) {
+// A move of LXD's ends with a rename. An instance that LXD could not rename runs under its temporary name,
+// is named in the error, and is renamed once that is possible.
+func TestUndrainRenamesHalfMovedInstances(t *testing.T) {
 	for _, inOne := range []bool{false, true} {
 		lxd := draintest.New("pet", "b")
 		lxd.Relocates = inOne
@@ -37,7 +37,7 @@ func TestWhatLXDCouldNotRename(t *testing.T) {
 		require.Equal(t, "pet", lxd.Find(ref("db")).Member)
 		require.True(t, lxd.Find(ref("db")).Running)
 
-		// It is not stopped for nothing again and again.
+		// It is not stopped again before its pause is over.
 		lxd.Calls = nil
 		_, err = d.Undrain(t.Context(), "pet")
 		require.ErrorContains(t, err, "web: is on pet as lxd-move-of-")
@@ -55,7 +55,7 @@ func TestWhatLXDCouldNotRename(t *testing.T) {
 }
 
 // The same in a drain.
-func TestWhatLXDCouldNotRenameOnItsWayOut(t *testing.T) {
+func TestDrainRenamesHalfMovedInstances(t *testing.T) {
 	lxd := draintest.New("pet", "b")
 	web := lxd.Add("web", "pet", true)
 	d := drainer(lxd)

@@ -14,7 +14,7 @@ import (
 
 var onBr0 = []drain.HostDevice{{Device: "nic eth0", Resource: "bridge br0"}}
 
-// bridged is a cluster of those members, of which some have bridge br0 of their host.
+// bridged is a cluster of those members; the hosts of some have the bridge br0.
 func bridged(members []string, with ...string) *draintest.LXD {
 	lxd := draintest.New(members...)
 	lxd.Capacity = map[string]drain.Capacity{}
@@ -33,9 +33,9 @@ func observeWithCapacity(t require.TestingT, lxd *draintest.LXD) drain.View {
 	return view
 }
 
-// What is on a bridge of the host moves to a member that has the bridge, with or without move
-// slots, and back; LXD's evacuation, which would stop it, finds nothing left.
-func TestABridgeOfTheHostTiesNothing(t *testing.T) {
+// An instance on a bridge of the host moves to a member that has the bridge, with or without a limiter,
+// and back; LXD's evacuation, which would stop it, has nothing left to do.
+func TestInstancesOnAHostBridgeMove(t *testing.T) {
 	for _, slots := range []bool{true, false} {
 		t.Run(fmt.Sprintf("slots=%t", slots), func(t *testing.T) {
 			lxd := bridged([]string{"pet", "b", "c"}, "pet", "b")
@@ -45,9 +45,9 @@ func TestABridgeOfTheHostTiesNothing(t *testing.T) {
 			}
 			lxd.Add("idle", "pet", false).HostDevices = onBr0
 			lxd.Instance[0].Requirements.Memory = gib // more than is free
-			for name, room := range lxd.Capacity {
-				room.Memory = 2 * gib
-				lxd.Capacity[name] = room
+			for name, capacity := range lxd.Capacity {
+				capacity.Memory = 2 * gib
+				lxd.Capacity[name] = capacity
 			}
 			for n := range 3 {
 				lxd.Add(fmt.Sprintf("b%d", n), "b", true) // else c would not have the fewest
@@ -76,9 +76,9 @@ func TestABridgeOfTheHostTiesNothing(t *testing.T) {
 	}
 }
 
-// Where no other member has the bridge, or could be asked for it, the instance is tied, and the
-// reason names device, bridge and members.
-func TestABridgeThatNoOtherMemberHas(t *testing.T) {
+// Where no other member has the bridge, or could be asked for it, the instance cannot move, and the reason
+// names device, bridge and members.
+func TestHostBridgeThatNoOtherMemberHas(t *testing.T) {
 	lxd := bridged([]string{"pet", "b", "c"}, "pet")
 	lxd.Capacity["c"] = drain.Capacity{}
 	lxd.Add("web", "pet", true).HostDevices = onBr0
@@ -98,7 +98,7 @@ func TestABridgeThatNoOtherMemberHas(t *testing.T) {
 	require.True(t, lxd.Find(ref("web")).Running)
 }
 
-func TestAMemberOnABridgeOfTheHostLeaves(t *testing.T) {
+func TestRemovalWithAHostBridge(t *testing.T) {
 	lxd := bridged([]string{"pet", "b", "c"}, "pet", "c")
 	lxd.Add("web", "pet", true).HostDevices = onBr0
 	lxd.Add("idle", "pet", false).HostDevices = onBr0
@@ -111,8 +111,8 @@ func TestAMemberOnABridgeOfTheHostLeaves(t *testing.T) {
 	}
 }
 
-// Nothing ephemeral is left to an evacuation that would stop, and thereby delete, it.
-func TestAnEphemeralInstanceOnABridgeOfTheHost(t *testing.T) {
+// No ephemeral instance is left to an evacuation that would stop, and thereby delete, it.
+func TestEphemeralInstanceOnAHostBridge(t *testing.T) {
 	lxd := bridged([]string{"pet", "b"}, "pet", "b")
 	runner := lxd.Add("runner", "pet", true)
 	runner.HostDevices, runner.Ephemeral, runner.LiveMovable = onBr0, true, true
@@ -128,8 +128,8 @@ func TestAnEphemeralInstanceOnABridgeOfTheHost(t *testing.T) {
 	require.Empty(t, observeWithCapacity(t, lxd).DeletedByEvacuation("pet"))
 }
 
-// A plan never sends an instance to a member that lacks what its devices use, whatever else is there.
-func TestNoMemberWithoutWhatItUsesGetsAnInstance(t *testing.T) {
+// A plan never moves an instance to a member that lacks what its devices use.
+func TestTargetsHaveTheHostResources(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		members := []string{"pet", "b", "c", "d"}
 		things := []string{"bridge br0", "bridge br1", "gpu 10de:1eb8"}
@@ -165,9 +165,9 @@ func TestNoMemberWithoutWhatItUsesGetsAnInstance(t *testing.T) {
 	})
 }
 
-// What is moved before an evacuation runs, and is in its group, wherever the mover is killed and
-// begun again, or undone; no record of it is left.
-func TestMovingWhatLXDWouldStopMayBeKilledAtEachCall(t *testing.T) {
+// Instances that are moved before an evacuation run, and are in their group, wherever the client is killed
+// and the move is resumed or undone; no record of it is left.
+func TestMoveBeforeEvacuationKilledAtEachCall(t *testing.T) {
 	for _, undone := range []bool{false, true} {
 		for life := range 40 {
 			lxd := bridged([]string{"pet", "b", "c"}, "pet", "b")

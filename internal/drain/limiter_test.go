@@ -12,13 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/internal/drain"
-	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
-// slow is a cluster whose moves take a while. It notes when each was begun, and how many were
-// under way at a time.
+// slow is a cluster whose moves take some time. It records when each began, and how many were in
+// progress at a time.
 type slow struct {
-	together
+	concurrent
 	ends  time.Duration // until an instance has stopped
 	takes time.Duration // to be moved
 	began []time.Time
@@ -31,7 +30,7 @@ func (l *slow) Stop(ctx context.Context, ref drain.Ref) error {
 	l.max = max(l.max, l.moving)
 	l.mu.Unlock()
 	time.Sleep(l.ends)
-	return l.together.Stop(ctx, ref)
+	return l.concurrent.Stop(ctx, ref)
 }
 
 func (l *slow) Relocate(ctx context.Context, ref drain.Ref, to string) (time.Duration, error) {
@@ -41,7 +40,7 @@ func (l *slow) Relocate(ctx context.Context, ref drain.Ref, to string) (time.Dur
 		l.mu.Unlock()
 		time.Sleep(l.ends + l.takes)
 	}
-	_, err := l.together.Relocate(ctx, ref, to)
+	_, err := l.concurrent.Relocate(ctx, ref, to)
 	return l.takes, err
 }
 
@@ -53,24 +52,24 @@ func (l *slow) Move(ctx context.Context, ref drain.Ref, to string, live bool) er
 	return l.LXD.Move(ctx, ref, to, live)
 }
 
-// However many pets are drained at once, not more instances move at a time than there are
-// lanes for all of them.
-func TestLanesAreForAllPetsTogether(t *testing.T) { synctest.Test(t, testLanesAreForAllPetsTogether) }
+// However many pets are drained at once, not more instances move at a time than the limiter that they
+// share has slots.
+func TestLimiterIsSharedByAllDrains(t *testing.T) { synctest.Test(t, testLimiterIsSharedByAllDrains) }
 
-func testLanesAreForAllPetsTogether(t *testing.T) {
-	const pets, each, atOnce = 3, 5, 4
-	lxd := &slow{together: together{LXD: draintest.New("p0", "p1", "p2", "other")}, takes: time.Minute}
+func testLimiterIsSharedByAllDrains(t *testing.T) {
+	const pets, each, slots = 3, 5, 4
+	lxd := &slow{concurrent: newConcurrent("p0", "p1", "p2", "other"), takes: time.Minute}
 	for p := range pets {
 		for n := range each {
 			lxd.Add(fmt.Sprintf("c%d-%d", p, n), fmt.Sprintf("p%d", p), true)
 		}
 	}
-	lanes := drain.NewMoveLimiter(atOnce, 0)
+	limiter := drain.NewMoveLimiter(slots, 0)
 	var working sync.WaitGroup
 	errs := make([]error, pets)
 	for p := range pets {
 		working.Go(func() {
-			d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: lanes}
+			d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: limiter}
 			_, errs[p] = d.Drain(t.Context(), fmt.Sprintf("p%d", p), false)
 		})
 	}
@@ -79,30 +78,30 @@ func testLanesAreForAllPetsTogether(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, drain.Evacuated, lxd.Status(fmt.Sprintf("p%d", p)))
 	}
-	require.Equal(t, atOnce, lxd.max)
+	require.Equal(t, slots, lxd.max)
 	for _, i := range lxd.Instance {
 		require.True(t, i.Running, "%s", i.Ref)
 	}
 }
 
-// Two pets whose drains begin at the same moment: each is empty when its own has ended, and
-// stays so, whatever the other had planned.
-func TestPetsDrainedAtOnceKeepOffEachOther(t *testing.T) {
+// Two pets whose drains begin at the same moment: each is empty when its own has ended, and stays so,
+// whatever the other had planned.
+func TestConcurrentDrainsDoNotTargetEachOther(t *testing.T) {
 	for few := range 4 {
 		for many := 1; many < 9; many++ {
-			synctest.Test(t, func(t *testing.T) { testPetsDrainedAtOnce(t, few, many) })
+			synctest.Test(t, func(t *testing.T) { testConcurrentDrains(t, few, many) })
 		}
 	}
 }
 
-func testPetsDrainedAtOnce(t *testing.T, few, many int) {
-	lxd := &slow{together: together{LXD: draintest.New("few", "many", "other")}, takes: time.Minute}
+func testConcurrentDrains(t *testing.T, few, many int) {
+	lxd := &slow{concurrent: newConcurrent("few", "many", "other"), takes: time.Minute}
 	for name, n := range map[string]int{"few": few, "many": many} {
 		for n := range n {
 			lxd.Add(fmt.Sprintf("%s%d", name, n), name, true)
 		}
 	}
-	lanes := drain.NewMoveLimiter(4, time.Second)
+	limiter := drain.NewMoveLimiter(4, time.Second)
 	left := func(member string) (n int) {
 		lxd.mu.Lock()
 		defer lxd.mu.Unlock()
@@ -116,7 +115,7 @@ func testPetsDrainedAtOnce(t *testing.T, few, many int) {
 	var working sync.WaitGroup
 	for _, member := range []string{"few", "many"} {
 		working.Go(func() {
-			d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: lanes}
+			d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: limiter}
 			_, err := d.Drain(t.Context(), member, false)
 			assert.NoError(t, err)
 			assert.Zero(t, left(member), "%d and %d: on %s when its drain ends", few, many, member)
@@ -126,22 +125,22 @@ func testPetsDrainedAtOnce(t *testing.T, few, many int) {
 	require.Equal(t, few+many, left("other"))
 }
 
-// Of two drains at once the one that is due first is done first, also when it began later; and
-// nobody's turn is lost when the other is stopped.
-func TestLanesGoToWhoIsDueFirst(t *testing.T) {
+// Of two drains at once the one with the earlier deadline is done first, also when it began later; and no
+// slot is lost when the other is stopped.
+func TestSlotsGoToTheEarliestDeadline(t *testing.T) {
 	for _, stopped := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) { testLanesGoToWhoIsDueFirst(t, stopped) })
+		synctest.Test(t, func(t *testing.T) { testSlotsGoToTheEarliestDeadline(t, stopped) })
 	}
 }
 
-func testLanesGoToWhoIsDueFirst(t *testing.T, stopped bool) {
+func testSlotsGoToTheEarliestDeadline(t *testing.T, stopped bool) {
 	const each = 10
-	lxd := &slow{together: together{LXD: draintest.New("patient", "urgent", "other")}, takes: time.Minute}
+	lxd := &slow{concurrent: newConcurrent("patient", "urgent", "other"), takes: time.Minute}
 	for n := range each {
 		lxd.Add(fmt.Sprintf("p%d", n), "patient", true)
 		lxd.Add(fmt.Sprintf("u%d", n), "urgent", true)
 	}
-	lanes := drain.NewMoveLimiter(2, 0)
+	limiter := drain.NewMoveLimiter(2, 0)
 	took := map[string]time.Duration{}
 	var mu sync.Mutex
 	var working sync.WaitGroup
@@ -153,7 +152,7 @@ func testLanesGoToWhoIsDueFirst(t *testing.T, stopped bool) {
 				time.AfterFunc(5*time.Minute/2, cancel)
 			}
 			began := time.Now()
-			d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: lanes, Deadline: before}
+			d := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: limiter, Deadline: before}
 			_, err := d.Drain(ctx, member, false)
 			assert.Equal(t, stopped && member == "patient", err != nil, "%s: %v", member, err)
 			mu.Lock()
@@ -165,16 +164,15 @@ func testLanesGoToWhoIsDueFirst(t *testing.T, stopped bool) {
 	time.Sleep(30 * time.Second)
 	begin("urgent", time.Now().Add(time.Hour))
 	working.Wait()
-	// It waits for what was under way, and then has the lanes to the last; in turns with the
-	// other it would take twice as long.
+	// It waits for what was in progress, and then has all slots; alternating with the other it would take
+	// twice as long.
 	require.LessOrEqual(t, took["urgent"], each*time.Minute/2+2*time.Minute)
 	require.Equal(t, stopped, took["patient"] < took["urgent"])
 }
 
-// Instances set out one after another: those whose turn to be moved has not come yet run on
-// meanwhile. Where the pet has processors for it several are moved at a time, and long copies are
-// made side by side in any case.
-func TestLanesAreNotEnteredAllAtOnce(t *testing.T) {
+// Moves start one after another: instances that do not move yet run on meanwhile. Where the pet has
+// processors for it several are moved at a time, and long copies are made concurrently in any case.
+func TestStartSpacing(t *testing.T) {
 	for _, c := range []struct {
 		processors         int
 		ends, takes, apart time.Duration
@@ -198,16 +196,16 @@ func TestLanesAreNotEnteredAllAtOnce(t *testing.T) {
 		for _, inOne := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%d processors, %s and %s, in one %t", c.processors, c.ends, c.takes, inOne), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					testLanesAreNotEnteredAllAtOnce(t, inOne, c.processors, c.ends, c.takes, c.apart)
+					testStartSpacing(t, inOne, c.processors, c.ends, c.takes, c.apart)
 				})
 			})
 		}
 	}
 }
 
-func testLanesAreNotEnteredAllAtOnce(t *testing.T, inOne bool, processors int, ends, takes, want time.Duration) {
+func testStartSpacing(t *testing.T, inOne bool, processors int, ends, takes, want time.Duration) {
 	const instances = 60
-	lxd := &slow{together: together{LXD: draintest.New("pet", "b", "c")}, ends: ends, takes: takes}
+	lxd := &slow{concurrent: newConcurrent("pet", "b", "c"), ends: ends, takes: takes}
 	lxd.CPUs, lxd.Relocates = processors, inOne
 	for n := range instances {
 		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
@@ -223,9 +221,9 @@ func testLanesAreNotEnteredAllAtOnce(t *testing.T, inOne bool, processors int, e
 	}
 }
 
-// What a drain took tells about how far apart the next one's first set out, so that a daemon that has
-// just started need not find it out with them.
-func TestLanesBeginAsTheLastDrainTells(t *testing.T) {
+// How long a drain took gives the initial spacing of the next one, so that a daemon that has just started
+// need not measure it first.
+func TestInitialSpacingFromTheLastDrain(t *testing.T) {
 	for _, c := range []struct {
 		ends, takes time.Duration
 		instances   int
@@ -238,7 +236,7 @@ func TestLanesBeginAsTheLastDrainTells(t *testing.T) {
 		t.Run(fmt.Sprintf("%d of %s and %s", c.instances, c.ends, c.takes), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				drained := func(apart time.Duration) (took time.Duration, began []time.Time) {
-					lxd := &slow{together: together{LXD: draintest.New("pet", "b", "c")}, ends: c.ends, takes: c.takes}
+					lxd := &slow{concurrent: newConcurrent("pet", "b", "c"), ends: c.ends, takes: c.takes}
 					lxd.CPUs = 2
 					for n := range c.instances {
 						lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
@@ -263,13 +261,13 @@ func TestLanesBeginAsTheLastDrainTells(t *testing.T) {
 	}
 }
 
-// A drain that is stopped does not wait for its turn.
-func TestLanesWaitNoLongerThanTheContext(t *testing.T) {
-	synctest.Test(t, testLanesWaitNoLongerThanTheContext)
+// A drain that is stopped does not wait for its slot.
+func TestWaitForAStartEndsWithTheContext(t *testing.T) {
+	synctest.Test(t, testWaitForAStartEndsWithTheContext)
 }
 
-func testLanesWaitNoLongerThanTheContext(t *testing.T) {
-	lxd := &slow{together: together{LXD: draintest.New("pet", "b")}, takes: time.Millisecond}
+func testWaitForAStartEndsWithTheContext(t *testing.T) {
+	lxd := &slow{concurrent: newConcurrent("pet", "b"), takes: time.Millisecond}
 	for n := range 3 {
 		lxd.Add(fmt.Sprintf("c%d", n), "pet", true)
 	}
@@ -278,5 +276,5 @@ func testLanesWaitNoLongerThanTheContext(t *testing.T) {
 	began := time.Now()
 	_, err := drain.Drainer{Cluster: lxd, Journal: lxd, By: "test", Limiter: drain.NewMoveLimiter(2, drain.DefaultStartSpacing)}.Drain(ctx, "pet", false)
 	require.ErrorContains(t, err, "cannot drain pet in the time given")
-	require.Less(t, time.Since(began), drain.DefaultStartSpacing, "its turn was a second later")
+	require.Less(t, time.Since(began), drain.DefaultStartSpacing, "its start was due a second later")
 }

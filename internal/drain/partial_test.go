@@ -16,13 +16,13 @@ import (
 	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
-// crowded is a cluster with rooms of that many GiB and processors, and three plain instances on pet.
+// crowded is a cluster whose members have that many GiB and processors, with three plain instances on pet.
 func crowded(pet, others int64) *draintest.LXD {
 	lxd := draintest.New("pet", "b", "c")
-	room := func(n int64) drain.Capacity {
+	capacity := func(n int64) drain.Capacity {
 		return drain.Capacity{Memory: n * gib, FreeMemory: n * gib, CPUs: int(n), Pools: map[string]int64{"local": 100 * gib}, HostResources: map[string]bool{}}
 	}
-	lxd.Capacity = map[string]drain.Capacity{"pet": room(pet), "b": room(others), "c": room(others)}
+	lxd.Capacity = map[string]drain.Capacity{"pet": capacity(pet), "b": capacity(others), "c": capacity(others)}
 	lxd.Capacity["pet"].HostResources["bridge br0"] = true
 	lxd.Capacity["pet"].Pools["no such"] = 100 * gib // elsewhere
 	for n := range 3 {
@@ -31,8 +31,8 @@ func crowded(pet, others int64) *draintest.LXD {
 	return lxd
 }
 
-// extremes are what the owner of an instance can write, each at its extreme. Ended is true where an
-// operator who lets it be stopped has the pet empty.
+// extremes are the options that the owner of an instance can set, each at its extreme. Ended is true
+// where the pet becomes empty if its operator allows to stop the instance.
 var extremes = map[string]struct {
 	set   func(*drain.Instance)
 	ended bool
@@ -64,9 +64,10 @@ var extremes = map[string]struct {
 	"project of the default name": {func(i *drain.Instance) { i.Project = "" }, true},
 }
 
-// No instance takes a pet from its owner: whatever its owner writes, the others leave for a window,
-// and where the operator said stop, all do but what would be lost. It is named, and runs on.
-func TestNoInstanceKeepsTheOthers(t *testing.T) {
+// No instance keeps a pet from its owner: whatever the instance's owner sets, the others leave for a
+// window, and where the operator allows to stop it, all do but what would be lost. It is named, and runs
+// on.
+func TestNoInstanceKeepsTheOthersFromMoving(t *testing.T) {
 	for name, extreme := range extremes {
 		for _, stop := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, stop=%t", name, stop), func(t *testing.T) {
@@ -118,8 +119,8 @@ func TestNoInstanceKeepsTheOthers(t *testing.T) {
 	}
 }
 
-// What keeps a pet from being emptied is judged again each time, and the drain ends once it can.
-func TestADrainOfTheOthersIsCarriedOnWith(t *testing.T) {
+// What keeps a pet from being empty is evaluated again each time, and the drain completes once it can.
+func TestPartialDrainIsResumed(t *testing.T) {
 	lxd := crowded(16, 16)
 	lxd.Instance[0].Evacuate = "stop"
 	tied := lxd.Add("tied", "pet", true)
@@ -153,8 +154,8 @@ func TestADrainOfTheOthersIsCarriedOnWith(t *testing.T) {
 	require.Len(t, lxd.Calls, calls)
 }
 
-// A failure of the others' moves is told as in any drain.
-func TestADrainOfTheOthersThatFails(t *testing.T) {
+// A failure of the others' moves is reported as in any drain.
+func TestPartialDrainThatFails(t *testing.T) {
 	lxd := crowded(16, 16)
 	lxd.Add("tied", "pet", true).LocalDevices = []string{"disk data"}
 	lxd.Fail = func(call string, r drain.Ref) error {
@@ -174,9 +175,9 @@ func TestADrainOfTheOthersThatFails(t *testing.T) {
 	}
 }
 
-// A limit above what the member has asks for no more than that elsewhere; one that the member has
-// and no other is for force, or for the pet's operator, to decide.
-func TestALimitIsNoNeedBeyondWhatTheMemberHas(t *testing.T) {
+// A limit above what the member has requires no more than that elsewhere; a limit that the member has and
+// no other member has needs force, or the pet's operator to allow it.
+func TestLimitsRequireNoMoreThanTheMemberHas(t *testing.T) {
 	for _, c := range []struct {
 		here, there int64
 		verdict     drain.Verdict
@@ -212,7 +213,7 @@ func TestALimitIsNoNeedBeyondWhatTheMemberHas(t *testing.T) {
 	}
 }
 
-// drawn sets what an instance's owner can write.
+// drawn sets options that an instance's owner can set.
 func drawn(t *rapid.T, i *drain.Instance) {
 	keys := []string{"plain"}
 	for name := range extremes {
@@ -227,9 +228,8 @@ func drawn(t *rapid.T, i *drain.Instance) {
 	}
 }
 
-// What the owner of one instance writes changes nothing in what a plan says of another, and the same
-// view has the same plan.
-func TestOnePlanOfEachInstance(t *testing.T) {
+// The options of one instance change nothing in the plan of another, and the same view has the same plan.
+func TestPlansOfInstancesAreIndependent(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		lxd := crowded(rapid.Int64Range(1, 64).Draw(t, "pet"), rapid.Int64Range(1, 64).Draw(t, "others"))
 		for n := range rapid.IntRange(0, 5).Draw(t, "instances") {
@@ -277,9 +277,9 @@ func TestOnePlanOfEachInstance(t *testing.T) {
 	})
 }
 
-// Wherever it is killed, a drain for a window ends with all gone but what it names, and its undrain
-// with everything as it was.
-func TestADrainOfTheOthersMayBeKilledAtEachCall(t *testing.T) {
+// Wherever it is killed, a drain for a window ends with all moved but the instances that it names, and its
+// undrain with everything as it was.
+func TestPartialDrainKilledAtEachCall(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		lxd := crowded(rapid.Int64Range(1, 64).Draw(t, "pet"), rapid.Int64Range(1, 64).Draw(t, "others"))
 		if rapid.Bool().Draw(t, "b has the bridge") {

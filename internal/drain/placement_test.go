@@ -12,9 +12,9 @@ import (
 	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
-// Whatever LXD places while a drain is under way, it places elsewhere; afterwards the
-// member's setting is the operator's again.
-func TestNothingIsPlacedOnAMemberThatIsBeingEmptied(t *testing.T) {
+// LXD's scheduler places nothing on a member while it is drained; afterwards the member has the operator's
+// setting again.
+func TestDrainCordonsTheMember(t *testing.T) {
 	for _, was := range []string{"", "all", "group", "manual"} {
 		t.Run("scheduler.instance="+was, func(t *testing.T) {
 			lxd := draintest.New("pet", "b")
@@ -43,7 +43,7 @@ func TestNothingIsPlacedOnAMemberThatIsBeingEmptied(t *testing.T) {
 	}
 }
 
-func TestADrainThatIsUndoneGivesPlacementBack(t *testing.T) {
+func TestUndrainRestoresTheScheduler(t *testing.T) {
 	for _, operator := range []string{"", "group"} {
 		lxd := draintest.New("pet", "b")
 		pet := &lxd.Member[0]
@@ -75,8 +75,8 @@ func TestADrainThatIsUndoneGivesPlacementBack(t *testing.T) {
 	}
 }
 
-// However long it takes to bring everything back, the member takes new instances meanwhile.
-func TestWhatIsUndoneIsOpenAtOnce(t *testing.T) {
+// However long an undrain takes, the member accepts new instances meanwhile.
+func TestUndrainUncordonsFirst(t *testing.T) {
 	lxd := draintest.New("pet", "b")
 	lxd.Add("c1", "pet", true)
 	lxd.Add("stuck", "pet", true)
@@ -96,7 +96,7 @@ func TestWhatIsUndoneIsOpenAtOnce(t *testing.T) {
 	require.Empty(t, lxd.Member[0].Scheduler)
 }
 
-func TestTwoPetsAreNotMovedOntoEachOther(t *testing.T) {
+func TestNestedDrainsDoNotTargetEachOther(t *testing.T) {
 	lxd := draintest.New("a", "b", "c")
 	for n := range 3 {
 		lxd.Add(fmt.Sprintf("a%d", n), "a", true)
@@ -119,7 +119,7 @@ func TestTwoPetsAreNotMovedOntoEachOther(t *testing.T) {
 	}
 }
 
-func TestPlacement(t *testing.T) {
+func TestSchedulerFor(t *testing.T) {
 	open, closed := &drain.Record{}, &drain.Record{Cordoned: true, PreviousScheduler: "all"}
 	for _, test := range []struct {
 		now           string
@@ -144,9 +144,9 @@ func TestPlacement(t *testing.T) {
 	require.ErrorIs(t, err, drain.ErrConflict, "an operator changed it since the drain was planned")
 }
 
-// A member that is to be empty itself before long gets instances only where no other has room
-// for them; of several such the one that has most time.
-func TestADrainSparesMembersThatAreDueSoon(t *testing.T) {
+// A member that must be empty itself soon gets instances only where no other has capacity for them; of
+// several such members the one that has most time.
+func TestMembersThatMustBeEmptySoonAreTheLastTargets(t *testing.T) {
 	noon := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
 		name          string
@@ -154,12 +154,12 @@ func TestADrainSparesMembersThatAreDueSoon(t *testing.T) {
 		free          int64 // GiB, of the later one
 		soons, laters int
 	}{
-		{name: "nobody is due: the load is shared", free: 60, soons: 3, laters: 3},
+		{name: "no member is due: the load is spread", free: 60, soons: 3, laters: 3},
 		{name: "one is due", soon: noon, free: 60, laters: 6},
 		{name: "both are due", soon: noon, later: noon.Add(time.Hour), free: 60, laters: 6},
 		{name: "both at once", soon: noon, later: noon, free: 60, soons: 3, laters: 3},
-		{name: "room goes before time", soon: noon, free: 4, soons: 6},
-		{name: "as long as there is room", soon: noon, free: 20, soons: 4, laters: 2},
+		{name: "capacity goes before time", soon: noon, free: 4, soons: 6},
+		{name: "as long as there is capacity", soon: noon, free: 20, soons: 4, laters: 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			lxd := draintest.New("pet", "later", "soon")
@@ -167,8 +167,8 @@ func TestADrainSparesMembersThatAreDueSoon(t *testing.T) {
 			for n := range 6 {
 				lxd.Add(fmt.Sprintf("c%d", n), "pet", true).Requirements.Memory = 8 << 30
 			}
-			room := func(free int64) drain.Capacity { return drain.Capacity{Memory: 64 << 30, FreeMemory: free << 30} }
-			lxd.Capacity = map[string]drain.Capacity{"soon": room(60), "later": room(c.free)}
+			capacity := func(free int64) drain.Capacity { return drain.Capacity{Memory: 64 << 30, FreeMemory: free << 30} }
+			lxd.Capacity = map[string]drain.Capacity{"soon": capacity(60), "later": capacity(c.free)}
 			d := drainer(lxd)
 			d.Limiter = drain.NewMoveLimiter(1, 0)
 			_, err := d.Drain(t.Context(), "pet", false)

@@ -14,10 +14,10 @@ import (
 	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
-// TestNothingIsLostWhoeverIsKilledWhenever drains and undrains a member of a random
-// cluster. The client is killed at random calls and begun again; faults come and go; an
-// operator interferes between drain and undrain.
-func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
+// TestNoInstanceIsLostWheneverTheClientIsKilled drains and undrains a member of a random cluster. The
+// client is killed at random calls and started again; faults come and go; an operator makes changes
+// between drain and undrain.
+func TestNoInstanceIsLostWheneverTheClientIsKilled(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		lxd := draintest.New([]string{"pet", "b", "c", "d"}[:rapid.IntRange(2, 4).Draw(t, "members")]...)
 		member := func(label string) string {
@@ -46,7 +46,7 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 		d.Now = func() time.Time { return clock }
 		lxd.RestoresWithoutInstances = rapid.Bool().Draw(t, "skips")
 		lxd.Relocates = rapid.Bool().Draw(t, "in one")
-		if rapid.Bool().Draw(t, "lanes") {
+		if rapid.Bool().Draw(t, "limiter") {
 			d.Limiter = drain.NewMoveLimiter(1, 0)
 		}
 
@@ -94,7 +94,7 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 			was := before[i.Ref]
 			switch {
 			case was.Member != "pet":
-				require.Equal(t, was.Member, i.Member, "%s was none of our business", i.Ref)
+				require.Equal(t, was.Member, i.Member, "%s is not of the drain", i.Ref)
 				require.Equal(t, was.Running, i.Running)
 			case i.Member == "pet":
 				require.True(t, i.Evacuate == "stop" || i.Evacuate != "migrate" && len(i.LocalDevices) > 0, "%s could have moved", i.Ref)
@@ -104,7 +104,7 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 			}
 		}
 
-		// An operator comes by.
+		// An operator makes changes.
 		if rapid.Bool().Draw(t, "sets the scheduler") {
 			set("", "all", "group", "manual")
 		}
@@ -144,7 +144,7 @@ func TestNothingIsLostWhoeverIsKilledWhenever(t *testing.T) {
 		require.Equal(t, drain.Online, lxd.Status("pet"))
 		require.Empty(t, lxd.Journal)
 		require.Equal(t, placement, lxd.Member[0].Scheduler)
-		require.Len(t, lxd.Instance, len(drained), "none is lost, none comes back from the dead")
+		require.Len(t, lxd.Instance, len(drained), "none is lost, none is doubled")
 		for _, i := range lxd.Instance {
 			was, mid := before[i.Ref], drained[i.Ref]
 			if was.Member == "pet" && was.Origin == "" {

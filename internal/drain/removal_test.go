@@ -11,7 +11,7 @@ import (
 	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
-func TestAMemberThatLeavesIsEmptied(t *testing.T) {
+func TestRemoval(t *testing.T) {
 	lxd := draintest.New("pet", "b", "c")
 	lxd.Add("runs", "pet", true)
 	lxd.Add("stopped", "pet", false)
@@ -30,8 +30,8 @@ func TestAMemberThatLeavesIsEmptied(t *testing.T) {
 	})
 }
 
-// The member goes, whatever there is elsewhere.
-func TestAMemberThatLeavesAsksForNoRoom(t *testing.T) {
+// The member is removed, whatever capacity the others have.
+func TestRemovalIgnoresCapacity(t *testing.T) {
 	lxd := draintest.New("pet", "b")
 	lxd.Add("large", "pet", true).Requirements.Memory = 2 << 30
 	lxd.Capacity = map[string]drain.Capacity{"b": {Memory: 1 << 30}}
@@ -40,7 +40,7 @@ func TestAMemberThatLeavesAsksForNoRoom(t *testing.T) {
 	require.Equal(t, "b", lxd.Find(ref("large")).Member)
 }
 
-func TestAMemberThatCannotBeEmptiedIsLeftAsItIs(t *testing.T) {
+func TestRemovalThatIsImpossibleChangesNothing(t *testing.T) {
 	for want, tie := range map[string]func(*draintest.LXD, *drain.Instance){
 		"tied to this member by disk data": func(_ *draintest.LXD, i *drain.Instance) { i.LocalDevices = []string{"disk data"} },
 		"its cluster.evacuate is stop":     func(_ *draintest.LXD, i *drain.Instance) { i.Evacuate = "stop" },
@@ -59,16 +59,16 @@ func TestAMemberThatCannotBeEmptiedIsLeftAsItIs(t *testing.T) {
 	}
 }
 
-// A stopped instance that is tied stays after a drain; a member that leaves must not take
-// it along.
-func TestAStoppedInstanceThatIsTiedIsNotLost(t *testing.T) {
+// A stopped instance with local devices stays after a drain; a member that is removed must not take it
+// along.
+func TestRemovalKeepsAStoppedInstanceWithLocalDevices(t *testing.T) {
 	lxd := draintest.New("pet", "b")
 	lxd.Add("kept", "pet", false).LocalDevices = []string{"disk data"}
 	_, err := drainer(lxd).DrainForRemoval(t.Context(), "pet")
 	require.ErrorContains(t, err, "kept")
 }
 
-func TestAnOperatorsEvacuatedMemberLeaves(t *testing.T) {
+func TestRemovalAfterAnOperatorsEvacuation(t *testing.T) {
 	lxd := draintest.New("pet", "b")
 	lxd.Add("runs", "pet", true)
 	lxd.SetStatus("b", drain.Offline)
@@ -80,9 +80,8 @@ func TestAnOperatorsEvacuatedMemberLeaves(t *testing.T) {
 	require.True(t, lxd.Find(ref("runs")).Running)
 }
 
-// Wherever it is killed, a leave that is begun again ends with the member empty and
-// everything running that ran.
-func TestALeaveMayBeKilledAtEachCall(t *testing.T) {
+// Wherever it is killed, a removal that is resumed ends with the member empty and all running that ran.
+func TestRemovalKilledAtEachCall(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		lxd := draintest.New("pet", "b", "c")
 		ran := map[drain.Ref]bool{}

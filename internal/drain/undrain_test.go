@@ -38,8 +38,8 @@ func stops(lxd *draintest.LXD, name string) int {
 	return n
 }
 
-// What cannot come back runs on where it is, and is not stopped for nothing again and again.
-func TestWhatCannotComeBackRunsOn(t *testing.T) {
+// An instance that cannot come back runs on where it is, and is not stopped again for each attempt.
+func TestFailedReturnLeavesTheInstanceRunning(t *testing.T) {
 	for _, inOne := range []bool{false, true} {
 		t.Run(fmt.Sprintf("in one: %t", inOne), func(t *testing.T) {
 			lxd, d := drained(t)
@@ -92,11 +92,11 @@ func TestWhatCannotComeBackRunsOn(t *testing.T) {
 	}
 }
 
-// What is known to stand in the way is said before anything is stopped.
-func TestWhatStandsInTheWayIsSaidBefore(t *testing.T) {
+// What is known to keep an instance from coming back is reported before anything is stopped.
+func TestReturnBlockersAreReportedBeforeAnyStop(t *testing.T) {
 	for name, c := range map[string]struct {
-		room drain.Capacity
-		why  string
+		capacity drain.Capacity
+		why      string
 	}{
 		"no pool":   {drain.Capacity{Pools: map[string]int64{"other": -1}}, "web: stays on b: pet has no storage pool local"},
 		"no bridge": {drain.Capacity{Pools: map[string]int64{"local": -1}, HostResources: map[string]bool{}}, "web: stays on b: pet has no bridge br0"},
@@ -105,7 +105,7 @@ func TestWhatStandsInTheWayIsSaidBefore(t *testing.T) {
 			lxd, d := drained(t)
 			web := lxd.Find(ref("web"))
 			web.Requirements, web.HostDevices = drain.Requirements{Pool: "local"}, []drain.HostDevice{{Device: "nic eth0", Resource: "bridge br0"}}
-			lxd.Capacity = map[string]drain.Capacity{"pet": c.room}
+			lxd.Capacity = map[string]drain.Capacity{"pet": c.capacity}
 			before := stops(lxd, "web")
 			_, err := d.Undrain(t.Context(), "pet")
 			require.ErrorContains(t, err, c.why)
@@ -122,8 +122,8 @@ func TestWhatStandsInTheWayIsSaidBefore(t *testing.T) {
 	}
 }
 
-// A pool that was too full is looked at before an instance is stopped for it again.
-func TestAFullPoolIsNotTriedAgain(t *testing.T) {
+// The free space of a pool that was too full is checked before an instance is stopped for it again.
+func TestFullPoolIsCheckedBeforeARetry(t *testing.T) {
 	lxd, d := drained(t)
 	now := noon
 	d.Now = func() time.Time { return now }
@@ -154,8 +154,8 @@ func TestAFullPoolIsNotTriedAgain(t *testing.T) {
 	require.Equal(t, "pet", web.Member)
 }
 
-// Of an instance on a member that is Offline nothing is concluded; the others come back.
-func TestAHostIsOfflineDuringAnUndrain(t *testing.T) {
+// Nothing is concluded about an instance on a member that is Offline; the others come back.
+func TestUndrainWhileAMemberIsOffline(t *testing.T) {
 	for _, skips := range []bool{true, false} {
 		t.Run(fmt.Sprintf("restore can skip instances: %t", skips), func(t *testing.T) {
 			lxd, d := drained(t)
@@ -191,8 +191,8 @@ func TestAHostIsOfflineDuringAnUndrain(t *testing.T) {
 	}
 }
 
-// A window that comes while an undrain has not come to its end is kept.
-func TestADrainFollowsAnUndrainThatHasNotEnded(t *testing.T) {
+// A drain for a window that opens before an undrain has completed resumes from there.
+func TestDrainAfterAnIncompleteUndrain(t *testing.T) {
 	lxd, d := drained(t)
 	lxd.RestoresWithoutInstances = true
 	lxd.SetStatus("b", drain.Offline)
@@ -213,8 +213,8 @@ func TestADrainFollowsAnUndrainThatHasNotEnded(t *testing.T) {
 	}
 }
 
-// A member whose LXD does not say what its instances do is not worked on.
-func TestAMemberThatDoesNotAnswerIsLeftAlone(t *testing.T) {
+// A member whose LXD does not report the state of its instances is not drained or undrained.
+func TestUnobservedInstancesBlockTheMember(t *testing.T) {
 	view := drain.View{
 		Members:   []drain.Member{{Name: "pet", Status: drain.Online}, {Name: "b", Status: drain.Online}},
 		Instances: []drain.Instance{{Ref: ref("web"), Member: "pet", Unobserved: true}},
@@ -225,10 +225,10 @@ func TestAMemberThatDoesNotAnswerIsLeftAlone(t *testing.T) {
 	require.ErrorContains(t, drain.PlanRemoval(view, "pet").Err(), why)
 }
 
-// TestLXDIsLostAtEachCall has the LXD of a member, or the client, die before each call of a drain
-// and of an undrain, and come back once that has failed. Nothing is lost, what ran runs, and all is
-// at home in the end.
-func TestLXDIsLostAtEachCall(t *testing.T) {
+// TestLXDOrClientLostAtEachCall kills the LXD of a member, or the client, before each call of a drain and
+// of an undrain, and restarts it once that has failed. No instance is lost, what ran runs, and all are on
+// their member in the end.
+func TestLXDOrClientLostAtEachCall(t *testing.T) {
 	type loss struct {
 		what string
 		at   func(*draintest.LXD)
@@ -248,8 +248,8 @@ func TestLXDIsLostAtEachCall(t *testing.T) {
 	killed := loss{"the client", func(lxd *draintest.LXD) { lxd.CallsLeft = 0 }, func(lxd *draintest.LXD) { lxd.CallsLeft = -1 }}
 	for _, lost := range []loss{offline("pet"), offline("b"), offline("c"), killed} {
 		for _, verb := range []string{"drain", "undrain"} {
-			for _, lanes := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s during %s, lanes %t", lost.what, verb, lanes), func(t *testing.T) {
+			for _, slots := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s during %s, slots %t", lost.what, verb, slots), func(t *testing.T) {
 					for at := 1; ; at++ {
 						require.Less(t, at, 500)
 						lxd := draintest.New("pet", "b", "c")
@@ -259,10 +259,10 @@ func TestLXDIsLostAtEachCall(t *testing.T) {
 						lxd.Instance[0].CloudInitID, lxd.Instance[0].Frozen = "first", true
 						lxd.Instance[1].CloudInitID = "second"
 						lxd.Instance[3].CloudInitID = "fourth"
-						lxd.Relocates = lanes
+						lxd.Relocates = slots
 						d := drainer(lxd)
 						d.RetryNow = true
-						if lanes {
+						if slots {
 							d.Limiter = drain.NewMoveLimiter(1, 0)
 						}
 						run := func(verb string) error {
@@ -309,7 +309,7 @@ func TestLXDIsLostAtEachCall(t *testing.T) {
 							require.Equal(t, n == 0, i.Frozen, "%s at %d: %s\n%s", verb, at, i.Ref, strings.Join(lxd.Calls, "\n"))
 							require.Equal(t, []string{"first", "second", "", "fourth"}[n], i.CloudInitID, "%s at %d: %s\n%s", verb, at, i.Ref, strings.Join(lxd.Calls, "\n"))
 						}
-						if lanes && lost.what == killed.what {
+						if slots && lost.what == killed.what {
 							for _, boot := range lxd.Starts {
 								require.Contains(t, []string{"c0 first", "c1 second", "c2 "}, boot, "%s at %d\n%s", verb, at, strings.Join(lxd.Calls, "\n"))
 							}

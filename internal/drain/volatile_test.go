@@ -10,8 +10,8 @@ import (
 	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
-// An instance that was launched in a cluster group stays in it: on members of the group, also on
-// those that take no other instance, and afterwards, though LXD forgets it with each move.
+// An instance that was launched in a cluster group stays in it: on members of the group, also on those
+// that accept no other instance, and afterwards, though LXD removes the key with each move.
 func TestClusterGroups(t *testing.T) {
 	for _, scheduler := range []string{"", "group"} {
 		for _, slots := range []bool{true, false} {

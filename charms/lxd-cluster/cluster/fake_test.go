@@ -259,61 +259,28 @@ func (l *fakeLXD) Guests(context.Context) (Guests, error) {
 	if l.dead || !l.local.Clustered {
 		return nil, errors.New("no cluster to look into")
 	}
-	return &fakeGuests{l.located(), l}, nil
+	inside := l.located()
+	return &fakeGuests{draintest.Gated{LXD: inside, Gate: func(change string, do func() error) error {
+		if change == "" {
+			return do()
+		}
+		defer l.effect(change)()
+		err := do()
+		if verb, member, _ := strings.Cut(change, " "); verb == "evacuate" || verb == "restore" {
+			l.setStatus(member, string(inside.Status(member)))
+		}
+		return err
+	}}, l}, nil
 }
 
-// fakeGuests is draintest's cluster with a gate before each change.
+// fakeGuests is draintest's cluster with a gate around each change.
 type fakeGuests struct {
-	*draintest.LXD
+	draintest.Gated
 	lxd *fakeLXD
 }
 
 func (g *fakeGuests) Volumes(_ context.Context, member string) ([]string, error) {
 	return g.lxd.world.volumes[member], nil
-}
-
-func (g *fakeGuests) Evacuate(ctx context.Context, member string, progress func(string)) error {
-	defer g.lxd.effect("evacuate " + member)()
-	err := g.LXD.Evacuate(ctx, member, progress)
-	g.lxd.setStatus(member, string(g.LXD.Status(member)))
-	return err
-}
-
-func (g *fakeGuests) Restore(ctx context.Context, member string, progress func(string)) error {
-	defer g.lxd.effect("restore " + member)()
-	err := g.LXD.Restore(ctx, member, progress)
-	g.lxd.setStatus(member, string(g.LXD.Status(member)))
-	return err
-}
-
-func (g *fakeGuests) SetOrigin(ctx context.Context, i drain.Ref, origin string) error {
-	defer g.lxd.effect("set origin of " + i.Name)()
-	return g.LXD.SetOrigin(ctx, i, origin)
-}
-
-func (g *fakeGuests) Start(ctx context.Context, i drain.Ref, member string) error {
-	defer g.lxd.effect("start " + i.Name)()
-	return g.LXD.Start(ctx, i, member)
-}
-
-func (g *fakeGuests) Stop(ctx context.Context, i drain.Ref) error {
-	defer g.lxd.effect("stop " + i.Name)()
-	return g.LXD.Stop(ctx, i)
-}
-
-func (g *fakeGuests) Move(ctx context.Context, i drain.Ref, to string, live bool) error {
-	defer g.lxd.effect("move " + i.Name)()
-	return g.LXD.Move(ctx, i, to, live)
-}
-
-func (g *fakeGuests) Relocate(ctx context.Context, i drain.Ref, to string) (time.Duration, error) {
-	defer g.lxd.effect("relocate " + i.Name)()
-	return g.LXD.Relocate(ctx, i, to)
-}
-
-func (g *fakeGuests) Write(ctx context.Context, member string, before, after *drain.Record) error {
-	defer g.lxd.effect("write the record of " + member)()
-	return g.LXD.Write(ctx, member, before, after)
 }
 
 func (l *fakeLXD) setStatus(member, status string) {

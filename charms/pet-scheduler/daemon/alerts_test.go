@@ -44,9 +44,9 @@ func TestAlertsAreShown(t *testing.T) {
 	u := newUnits(t, 2)
 	ref := func(name string) drain.Ref { return drain.Ref{Project: "default", Name: name} }
 	u.lxd.mu.Lock()
-	u.lxd.inner.Find(ref("c1")).LocalDevices = []string{"gpu gpu0"}
-	u.lxd.inner.Find(ref("c2")).LocalDevices = []string{"gpu gpu0"}
-	u.lxd.inner.Find(ref("c3")).LocalDevices = []string{"gpu gpu0"}
+	u.lxd.Find(ref("c1")).LocalDevices = []string{"gpu gpu0"}
+	u.lxd.Find(ref("c2")).LocalDevices = []string{"gpu gpu0"}
+	u.lxd.Find(ref("c3")).LocalDevices = []string{"gpu gpu0"}
 	u.lxd.mu.Unlock()
 	u.configure(func(c *control.Config) {
 		c.Pets = fmt.Sprintf("pets:\n- {name: big, member: m1, windows: [%q]}\n", open())
@@ -60,7 +60,7 @@ func TestAlertsAreShown(t *testing.T) {
 
 	u.lxd.mu.Lock()
 	for _, name := range []string{"c1", "c2", "c3"} {
-		u.lxd.inner.Find(ref(name)).LocalDevices = nil
+		u.lxd.Find(ref(name)).LocalDevices = nil
 	}
 	u.lxd.mu.Unlock()
 	for n := range u.dirs {
@@ -79,16 +79,16 @@ func TestAlertsAreShown(t *testing.T) {
 		return err == nil && len(runs) == len(before)+1 && runs[0].Kind == store.Drain && runs[0].State == store.Done
 	}, within, 50*time.Millisecond)
 	u.lxd.mu.Lock()
-	assert.NotEqual(t, "m1", u.lxd.inner.Find(ref("c1")).Member)
+	assert.NotEqual(t, "m1", u.lxd.Find(ref("c1")).Member)
 	u.lxd.mu.Unlock()
 
 	// A pet that was evacuated by another, with an instance left running on it, is the operator's.
 	u.lxd.mu.Lock()
-	u.lxd.inner.Add("left", "m3", true)
+	u.lxd.Add("left", "m3", true)
 	for _, name := range []string{"c1", "c2", "c3"} {
-		u.lxd.inner.Find(ref(name)).Member = "m2"
+		u.lxd.Find(ref(name)).Member = "m2"
 	}
-	u.lxd.inner.SetStatus("m3", drain.Evacuated)
+	u.lxd.SetStatus("m3", drain.Evacuated)
 	u.lxd.mu.Unlock()
 	u.configure(func(c *control.Config) {
 		c.Pets += fmt.Sprintf("- {name: m3, windows: [%q]}\n", open())
@@ -100,7 +100,7 @@ func TestAlertsAreShown(t *testing.T) {
 	assert.Equal(t, "not-empty", p.AlertKind)
 	assert.Contains(t, p.Alert, "left runs there")
 	u.lxd.mu.Lock()
-	u.lxd.inner.Delete(ref("left"))
+	u.lxd.Delete(ref("left"))
 	u.lxd.mu.Unlock()
 	for n := range u.dirs {
 		u.shown(n)

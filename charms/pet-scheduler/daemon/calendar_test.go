@@ -170,7 +170,7 @@ func TestCalendar(t *testing.T) {
 // the window, it runs on and is named, and all come back.
 func TestOneInstanceKeepsNoOthersInAWindow(t *testing.T) {
 	u := newUnits(t, 1)
-	u.lxd.inner.Find(drain.Ref{Project: "default", Name: "c2"}).LocalDevices = []string{"gpu gpu0"}
+	u.lxd.Find(drain.Ref{Project: "default", Name: "c2"}).LocalDevices = []string{"gpu gpu0"}
 	before := u.places()
 	u.configure(func(c *control.Config) {
 		c.Pets = fmt.Sprintf("pets:\n- name: big\n  member: m1\n  windows: [%q]\n", soon())
@@ -247,7 +247,7 @@ func TestPast(t *testing.T) {
 // What cannot move keeps a pet from being emptied, unless the pet says that it may be stopped.
 func TestImmovable(t *testing.T) {
 	u := newUnits(t, 1)
-	on := func(name string) *drain.Instance { return u.lxd.inner.Find(drain.Ref{Project: "default", Name: name}) }
+	on := func(name string) *drain.Instance { return u.lxd.Find(drain.Ref{Project: "default", Name: name}) }
 	on("c1").LocalDevices = []string{"gpu gpu0"}
 	on("c2").Architecture = "s390x"
 	on("other").LocalDevices = []string{"gpu gpu0"} // is elsewhere
@@ -267,7 +267,7 @@ func TestImmovable(t *testing.T) {
 
 	run = order("big", "stop")
 	assert.Equal(t, store.Done, run.State, run.Note)
-	assert.Equal(t, drain.Evacuated, u.lxd.inner.Status("m1"))
+	assert.Equal(t, drain.Evacuated, u.lxd.Status("m1"))
 	assert.Subset(t, u.places(), []string{"c1m1false", "c2m1false"})
 	run = u.run(0, control.Request{Pet: "big", Kind: store.Undrain, Stay: true})
 	assert.Equal(t, store.Done, run.State, run.Note)

@@ -26,130 +26,34 @@ import (
 
 const within = 30 * time.Second
 
-// lxd is a LXD cluster that several units talk to; one of them dies with its client.
+// lxd is an LXD cluster that several units use. Its calls go one at a time.
 type lxd struct {
-	mu    *sync.Mutex
-	inner *draintest.LXD
-	died  func()
+	draintest.Gated
+	mu *sync.Mutex
 }
 
-func (l lxd) do(f func() error) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	err := f()
-	if errors.Is(err, draintest.ErrKilled) && l.died != nil {
-		l.died()
+// diesWith returns a client of the same cluster; it calls died when the client is killed.
+func (l lxd) diesWith(died func()) lxd {
+	locked := l.Gate
+	l.Gate = func(change string, do func() error) error {
+		return locked(change, func() error {
+			err := do()
+			if errors.Is(err, draintest.ErrKilled) {
+				died()
+			}
+			return err
+		})
 	}
-	return err
-}
-
-func (l lxd) Members(ctx context.Context) (m []drain.Member, err error) {
-	err = l.do(func() error { m, err = l.inner.Members(ctx); return err })
-	return m, err
-}
-
-func (l lxd) Instances(ctx context.Context) (i []drain.Instance, err error) {
-	err = l.do(func() error { i, err = l.inner.Instances(ctx); return err })
-	return i, err
-}
-
-func (l lxd) Capacities(ctx context.Context, instances []drain.Instance) (r map[string]drain.Capacity, err error) {
-	err = l.do(func() error { r, err = l.inner.Capacities(ctx, instances); return err })
-	return r, err
-}
-
-func (l lxd) Processors(ctx context.Context, member string) (n int) {
-	_ = l.do(func() error { n = l.inner.Processors(ctx, member); return nil })
-	return n
-}
-
-func (l lxd) Records(ctx context.Context) (r map[string]drain.Record, err error) {
-	err = l.do(func() error { r, err = l.inner.Records(ctx); return err })
-	return r, err
-}
-
-func (l lxd) Write(ctx context.Context, member string, before, after *drain.Record) error {
-	return l.do(func() error { return l.inner.Write(ctx, member, before, after) })
-}
-
-func (l lxd) WaitIdle(ctx context.Context, member string) error {
-	return l.do(func() error { return l.inner.WaitIdle(ctx, member) })
-}
-
-func (l lxd) Evacuate(ctx context.Context, member string, progress func(string)) error {
-	return l.do(func() error { return l.inner.Evacuate(ctx, member, progress) })
-}
-
-func (l lxd) Restore(ctx context.Context, member string, progress func(string)) error {
-	return l.do(func() error { return l.inner.Restore(ctx, member, progress) })
-}
-
-func (l lxd) RestoreWithoutInstances(ctx context.Context, member string) error {
-	return l.do(func() error { return l.inner.RestoreWithoutInstances(ctx, member) })
-}
-
-func (l lxd) WaitReachable(ctx context.Context, from, to string) error {
-	return l.do(func() error { return l.inner.WaitReachable(ctx, from, to) })
-}
-
-func (l lxd) SetGroup(ctx context.Context, ref drain.Ref, group string) error {
-	return l.do(func() error { return l.inner.SetGroup(ctx, ref, group) })
-}
-
-func (l lxd) SetCloudInitID(ctx context.Context, ref drain.Ref, id string) error {
-	return l.do(func() error { return l.inner.SetCloudInitID(ctx, ref, id) })
-}
-
-func (l lxd) Rename(ctx context.Context, ref drain.Ref, name string) error {
-	return l.do(func() error { return l.inner.Rename(ctx, ref, name) })
-}
-
-func (l lxd) Freeze(ctx context.Context, ref drain.Ref, member string) error {
-	return l.do(func() error { return l.inner.Freeze(ctx, ref, member) })
-}
-
-func (l lxd) Backups(ctx context.Context, instances []drain.Instance) (n map[drain.Ref]int, err error) {
-	err = l.do(func() error { n, err = l.inner.Backups(ctx, instances); return err })
-	return n, err
-}
-
-func (l lxd) ChecksVoters(ctx context.Context) (asks bool, err error) {
-	err = l.do(func() error { asks, err = l.inner.ChecksVoters(ctx); return err })
-	return asks, err
-}
-
-func (l lxd) SetOrigin(ctx context.Context, ref drain.Ref, origin string) error {
-	return l.do(func() error { return l.inner.SetOrigin(ctx, ref, origin) })
-}
-
-func (l lxd) Start(ctx context.Context, ref drain.Ref, member string) error {
-	return l.do(func() error { return l.inner.Start(ctx, ref, member) })
-}
-
-func (l lxd) Stop(ctx context.Context, ref drain.Ref) error {
-	return l.do(func() error { return l.inner.Stop(ctx, ref) })
-}
-
-func (l lxd) WaitMoved(ctx context.Context, ref drain.Ref) (member string, err error) {
-	err = l.do(func() error { member, err = l.inner.WaitMoved(ctx, ref); return err })
-	return member, err
-}
-
-func (l lxd) Move(ctx context.Context, ref drain.Ref, to string, live bool) error {
-	return l.do(func() error { return l.inner.Move(ctx, ref, to, live) })
-}
-
-func (l lxd) Relocate(ctx context.Context, ref drain.Ref, to string) (moved time.Duration, err error) {
-	err = l.do(func() error { moved, err = l.inner.Relocate(ctx, ref, to); return err })
-	return moved, err
+	return l
 }
 
 func newLXD() lxd {
-	l := lxd{mu: &sync.Mutex{}, inner: draintest.New("m1", "m2", "m3")}
-	l.inner.Add("c1", "m1", true)
-	l.inner.Add("c2", "m1", true)
-	l.inner.Add("c3", "m1", false)
-	l.inner.Add("other", "m2", true)
+	l := lxd{mu: &sync.Mutex{}}
+	l.Gated = draintest.Gated{LXD: draintest.New("m1", "m2", "m3"), Gate: draintest.Locked(l.mu)}
+	l.Add("c1", "m1", true)
+	l.Add("c2", "m1", true)
+	l.Add("c3", "m1", false)
+	l.Add("other", "m2", true)
 	return l
 }
 
@@ -260,12 +164,12 @@ func TestDaemon(t *testing.T) {
 		assert.Equal(t, "m1", step.From)
 		assert.Contains(t, step.Note, "m1 → ")
 	}
-	assert.Equal(t, drain.Evacuated, u.lxd.inner.Status("m1"))
+	assert.Equal(t, drain.Evacuated, u.lxd.Status("m1"))
 
 	run = u.run(0, control.Request{Pet: "m1", Kind: store.Undrain})
 	assert.Equal(t, store.Done, run.State, run.Note)
-	assert.Equal(t, drain.Online, u.lxd.inner.Status("m1"))
-	assert.Equal(t, "m1", u.lxd.inner.Find(drain.Ref{Project: "default", Name: "c2"}).Member)
+	assert.Equal(t, drain.Online, u.lxd.Status("m1"))
+	assert.Equal(t, "m1", u.lxd.Find(drain.Ref{Project: "default", Name: "c2"}).Member)
 
 	// What cannot be done is a run that says why.
 	run = u.run(0, control.Request{Pet: "m9", Kind: store.Drain})
@@ -314,7 +218,7 @@ func TestDaemon(t *testing.T) {
 // What takes longer than it may is given up, and says so.
 func TestTimeout(t *testing.T) {
 	u := newUnits(t, 1)
-	u.lxd.inner.Fail = func(call string, ref drain.Ref) error {
+	u.lxd.Fail = func(call string, ref drain.Ref) error {
 		if call == "move" && ref.Name == "c2" {
 			return errors.New("cannot move: no")
 		}
@@ -358,7 +262,7 @@ func TestUnits(t *testing.T) {
 	run = u.run(second, control.Request{Pet: "m1", Kind: store.Undrain})
 	assert.Equal(t, store.Done, run.State, run.Note)
 	assert.Greater(t, run.Term, int64(1))
-	assert.Equal(t, drain.Online, u.lxd.inner.Status("m1"))
+	assert.Equal(t, drain.Online, u.lxd.Status("m1"))
 }
 
 // A unit that leaves takes its node along; the node of one that is gone without a word is
@@ -448,7 +352,7 @@ func TestDeathAtEachCall(t *testing.T) {
 		require.NoError(t, err)
 		life, die := context.WithCancel(ctx)
 		defer die()
-		cluster.died = die
+		cluster = cluster.diesWith(die)
 		d := Daemon{
 			unit:    unit,
 			limiter: drain.NewMoveLimiter(drain.DefaultMaxMoves, 0),
@@ -484,10 +388,10 @@ func TestDeathAtEachCall(t *testing.T) {
 				lead("pet-scheduler/0", cluster, ended(id+"-before"))
 			}
 			require.NoError(t, s.AddOrder(ctx, store.Order{ID: id, Pet: "m1", Kind: kind}))
-			cluster.inner.CallsLeft = calls
+			cluster.CallsLeft = calls
 			lead("pet-scheduler/0", cluster, ended(id))
-			died := cluster.inner.CallsLeft == 0
-			cluster.inner.CallsLeft = -1
+			died := cluster.CallsLeft == 0
+			cluster.CallsLeft = -1
 			lead("pet-scheduler/1", cluster, ended(id))
 
 			run, _, err := s.Run(ctx, id)
@@ -497,9 +401,9 @@ func TestDeathAtEachCall(t *testing.T) {
 				require.Equal(t, store.StepDone, step.State, "%s, killed after %d calls: %s", kind, calls, step.Instance)
 			}
 			status := map[store.Kind]drain.MemberStatus{store.Drain: drain.Evacuated, store.Undrain: drain.Online}[kind]
-			require.Equal(t, status, cluster.inner.Status("m1"))
-			require.Len(t, cluster.inner.Instance, 4, "no instance lost or doubled")
-			for _, i := range cluster.inner.Instance {
+			require.Equal(t, status, cluster.Status("m1"))
+			require.Len(t, cluster.Instance, 4, "no instance lost or doubled")
+			for _, i := range cluster.Instance {
 				require.Equal(t, i.Name != "c3", i.Running, "%s, killed after %d calls: %s", kind, calls, i.Name)
 				require.Equal(t, kind == store.Undrain && i.Name != "other", i.Member == "m1", i.Name)
 			}

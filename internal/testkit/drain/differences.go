@@ -10,10 +10,10 @@ import (
 	"github.com/canonical/lxd/shared/api"
 )
 
-// Differences lists, sorted, what of an instance is not the same after a drain and an undrain as
-// before: configuration, devices, profiles, description, kind, snapshots and backups. It leaves out
-// what a move and a start change by their nature: times, the state, and the volatile options that LXD
-// writes anew with each start; of these the ones count that have to stay, see kept.
+// Differences lists, sorted, what of an instance differs after a drain and an undrain: configuration,
+// devices, profiles, description, kind, snapshots and backups. It ignores what each move and start
+// changes: times, the state, and the volatile options that LXD writes with each start, except those that
+// must stay the same, see mustStay.
 func Differences(before, after api.InstanceFull) []string {
 	a, b := flat(before), flat(after)
 	var all []string
@@ -25,7 +25,7 @@ func Differences(before, after api.InstanceFull) []string {
 	return all
 }
 
-// join yields the keys of both maps.
+// join returns an iterator over the keys of both maps.
 func join(a, b map[string]string) func(yield func(string, bool) bool) {
 	return func(yield func(string, bool) bool) {
 		for _, m := range []map[string]string{a, b} {
@@ -38,13 +38,13 @@ func join(a, b map[string]string) func(yield func(string, bool) bool) {
 	}
 }
 
-// kept reports whether a volatile option has to stay the same on the way.
+// mustStay reports whether a volatile option must be the same after a move.
 func mustStay(key string) bool {
 	return slices.Contains([]string{"volatile.uuid", "volatile.evacuate.origin", "volatile.cluster.group", "volatile.cloud-init.instance-id", "volatile.base_image"}, key) ||
 		strings.HasSuffix(key, ".hwaddr")
 }
 
-// flat is an instance as names and values.
+// flat returns an instance as names and values.
 func flat(i api.InstanceFull) map[string]string {
 	all := map[string]string{
 		"project":      i.Project,
