@@ -60,7 +60,7 @@ type Drainer struct {
 // drain that did not complete. With force it does what loses something, see PlanDrain. The context
 // bounds it; whatever the error, it can be called again.
 func (d Drainer) Drain(ctx context.Context, member string, force bool) (Report, error) {
-	return d.newRun(member).drain(ctx, ObserveWithCapacity, force, "run drain again to carry on, or undrain to bring back what has moved")
+	return d.newRun(member).drain(ctx, ObserveWithCapacity, force, "run drain again to resume it, or undrain to bring back what has moved")
 }
 
 // observer is the signature of the functions that observe a cluster for a plan about a member.

@@ -190,7 +190,7 @@ func TestFailedMoveLeavesTheInstanceRunning(t *testing.T) {
 	}
 	d := drainer(lxd)
 	report, err := d.Drain(t.Context(), "pet", false)
-	require.ErrorContains(t, err, "cannot drain pet, tried 3 times: run drain again to carry on, or undrain")
+	require.ErrorContains(t, err, "cannot drain pet, tried 3 times: run drain again to resume it, or undrain")
 	require.ErrorContains(t, err, "stuck: is still on pet")
 	require.ErrorContains(t, err, "Instance has backups")
 	require.True(t, lxd.Find(ref("stuck")).Running, "it is not left stopped")
@@ -385,7 +385,7 @@ func TestDrainBeyondItsDeadline(t *testing.T) {
 	defer cancel()
 	lxd.Fail = func(string, drain.Ref) error { return ctx.Err() }
 	_, err := drainer(lxd).Drain(ctx, "a", false)
-	require.ErrorContains(t, err, "cannot drain a in the time given: run drain again, it carries on where it is")
+	require.ErrorContains(t, err, "cannot drain a in the time given: run drain again, it resumes")
 }
 
 func TestRecordText(t *testing.T) {

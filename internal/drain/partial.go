@@ -77,7 +77,7 @@ func (r *run) drainPartially(ctx context.Context, report Report) (Report, error)
 			kept = append(kept, item.Ref.String()+": "+item.Reason)
 		}
 	}
-	return report, fmt.Errorf("cannot empty %s: %w, these run on: %s", r.member, ErrPartial, indent(strings.Join(kept, "\n")))
+	return report, fmt.Errorf("cannot drain %s: %w, these run on: %s", r.member, ErrPartial, indent(strings.Join(kept, "\n")))
 }
 
 // KeptRunning lists the instances on a member that its partial drain leaves running there.

@@ -130,7 +130,7 @@ func TestPartialDrainIsResumed(t *testing.T) {
 	for range 3 {
 		_, err := d.Drain(t.Context(), "pet", false)
 		require.ErrorIs(t, err, drain.ErrPartial)
-		require.ErrorContains(t, err, "cannot empty pet: the others have moved, these run on: tied: is tied to this member by disk data; force=true")
+		require.ErrorContains(t, err, "cannot drain pet: the others have moved, these run on: tied: is tied to this member by disk data; force=true")
 	}
 	require.Zero(t, lxd.Evacuations)
 	require.False(t, lxd.Find(ref("plain0")).Running, "what says so is stopped all the same")

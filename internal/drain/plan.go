@@ -42,7 +42,7 @@ type Plan struct {
 	Refusal string
 	Items   []Item
 
-	verb   string  // "drain", "undrain" or "empty"
+	verb   string  // "drain", "undrain" or "evacuate"
 	record *Record // what is to be written before anything is changed
 }
 
@@ -93,7 +93,7 @@ func memberBlocker(view View, name string) string {
 	}
 	for _, i := range view.instancesOn(name) {
 		if i.Unobserved {
-			return fmt.Sprintf("its LXD does not say what %s does: wait until it answers, or see `systemctl status lxd` there", i.Ref)
+			return fmt.Sprintf("its LXD does not report the state of %s: wait until it answers, or see `systemctl status lxd` there", i.Ref)
 		}
 	}
 	return ""

@@ -75,7 +75,7 @@ func PlanDrain(view View, name string, force bool) Plan {
 		plan.Note += ", and no new ones are placed there"
 	}
 	if drainedBefore {
-		plan.Note += ", carrying on with the drain of " + record.Since.UTC().Format("2006-01-02 15:04 UTC")
+		plan.Note += ", resuming the drain of " + record.Since.UTC().Format("2006-01-02 15:04 UTC")
 	}
 	return plan
 }

@@ -10,17 +10,17 @@ import (
 // anything is stopped. It is pure; the view is that of ObserveWithCapacity.
 func PlanRemoval(view View, name string) Plan {
 	if why := memberBlocker(view, name); why != "" {
-		return refused("empty", name, "%s", why)
+		return refused("evacuate", name, "%s", why)
 	}
 	if why := view.EvacuationRefusal(name); why != "" {
-		return refused("empty", name, "%s", why)
+		return refused("evacuate", name, "%s", why)
 	}
 	record, recorded := view.Records[name]
 	there := view.instancesOn(name)
 	plan := Plan{
 		Member: name,
-		verb:   "empty",
-		Note:   fmt.Sprintf("empty %s for good: %s", name, count(len(there), "instance")),
+		verb:   "evacuate",
+		Note:   fmt.Sprintf("evacuate %s, which is removed from the cluster: %s", name, count(len(there), "instance")),
 		// A drain that is in progress may have something left to start elsewhere.
 		Done: len(there) == 0 && (!recorded || record.Phase == Drained),
 	}
@@ -59,7 +59,7 @@ func (d Drainer) DrainForRemoval(ctx context.Context, member string) (Report, er
 			return Report{Plan: plan}, err
 		}
 	}
-	return r.drain(ctx, observeForRemoval, false, "it is tried again, and carries on where it is")
+	return r.drain(ctx, observeForRemoval, false, "it is tried again, and resumes")
 }
 
 // observeForRemoval is ObserveWithCapacity without what members have free: where that is little it has

@@ -56,7 +56,7 @@ func (r *run) failure(ctx context.Context, verb string, violations []Violation, 
 // interrupted adds to an error that the time has run out, if it has.
 func (r *run) interrupted(ctx context.Context, verb string, err error) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("cannot %s %s in the time given: run %s again, it carries on where it is: %s", verb, r.member, verb, indent(err.Error()))
+		return fmt.Errorf("cannot %s %s in the time given: run %s again, it resumes: %s", verb, r.member, verb, indent(err.Error()))
 	}
 	return err
 }

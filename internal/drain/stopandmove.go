@@ -49,7 +49,7 @@ func relocate(ctx context.Context, r *run, t *transfer) error {
 	case errors.Is(err, ErrNotRelocatable):
 		return nil
 	}
-	r.say("%s: what is left is done step by step", err)
+	r.say("%s: continuing in steps", err)
 	return waitForEarlierMove(ctx, r, t)
 }
 

@@ -138,7 +138,7 @@ func (r *run) restore(ctx context.Context) error {
 // where it is; how long it is left there is recorded. Where a move failed before anything was stopped,
 // the next may be tried at once.
 func (r *run) endFailedUndrain(ctx context.Context, violations []Violation) error {
-	failure := r.failure(ctx, "undrain", violations, "run undrain again to carry on")
+	failure := r.failure(ctx, "undrain", violations, "run undrain again to resume it")
 	r.restartStopped(ctx, func(e Entry, i Instance) bool {
 		return i.Member != r.member && e.Returning && e.StartAfter && placedByDrain(r.view, e, i)
 	})

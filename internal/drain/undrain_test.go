@@ -219,7 +219,7 @@ func TestUnobservedInstancesBlockTheMember(t *testing.T) {
 		Members:   []drain.Member{{Name: "pet", Status: drain.Online}, {Name: "b", Status: drain.Online}},
 		Instances: []drain.Instance{{Ref: ref("web"), Member: "pet", Unobserved: true}},
 	}
-	const why = "its LXD does not say what web does"
+	const why = "its LXD does not report the state of web"
 	require.ErrorContains(t, drain.PlanDrain(view, "pet", true).Err(), why)
 	require.ErrorContains(t, drain.PlanUndrain(view, "pet").Err(), why)
 	require.ErrorContains(t, drain.PlanRemoval(view, "pet").Err(), why)

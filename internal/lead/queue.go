@@ -13,7 +13,7 @@ type Need struct {
 }
 
 // Queue gives how long before its deadline each of the needs has to begin, so that all are
-// done in time although they share the lanes on which instances move: never less than its own
+// done in time although they share the move slots: never less than its own
 // lead, and never more than most, unless the lead is.
 //
 // It is the schedule that, of all in which one is worked on at a time and the one that is due

@@ -279,7 +279,7 @@ func tune(t *http.Transport, config *tls.Config, first net.Conn, may func() erro
 	t.TLSClientConfig = config
 	t.DialContext = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 3 * time.Second}).DialContext
 	t.DisableKeepAlives = false
-	t.MaxIdleConnsPerHost = 16 // lanes have a request under way each, and more when one ends
+	t.MaxIdleConnsPerHost = 16 // each move slot has a request in progress, and more when a move ends
 	t.Proxy = nil
 	t.ResponseHeaderTimeout = answerTimeout
 	return t

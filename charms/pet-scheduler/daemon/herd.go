@@ -301,7 +301,7 @@ type due struct {
 	schedule.Decision
 }
 
-// queue makes the leads of those longer that have to wait for others on the same lanes.
+// queue makes the leads of those longer that have to wait for the move slots of others.
 func queue(list []due, most time.Duration) {
 	var needs []lead.Need
 	var whose []*schedule.Facts

@@ -95,7 +95,7 @@ func (c Cluster) Capacities(_ context.Context, instances []drain.Instance) (map[
 	for _, project := range projectsOf(instances) {
 		there, _, err := c.Server.GetProject(project)
 		if err != nil {
-			return nil, fmt.Errorf("cannot ask LXD for project %s: %w", project, err)
+			return nil, fmt.Errorf("cannot read LXD's project %s: %w", project, err)
 		}
 		for _, m := range members {
 			capacities[m.ServerName].DeniedProjects[project] = denies(there.Config, m.Groups)
@@ -105,7 +105,7 @@ func (c Cluster) Capacities(_ context.Context, instances []drain.Instance) (map[
 	if uses {
 		lxd, _, err := c.Server.GetServer()
 		if err != nil {
-			return nil, fmt.Errorf("cannot ask LXD what it is: %w", err)
+			return nil, fmt.Errorf("cannot read LXD's version: %w", err)
 		}
 		checksParents = !slices.Contains(shutDownVersions, lxd.Environment.ServerVersion)
 	}

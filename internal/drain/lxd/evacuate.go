@@ -82,7 +82,7 @@ func (c Cluster) Restore(ctx context.Context, member string, progress func(strin
 func (c Cluster) RestoreWithoutInstances(ctx context.Context, member string) error {
 	server, _, err := c.Server.GetServer()
 	if err != nil {
-		return fmt.Errorf("cannot ask LXD what it can do: %w", err)
+		return fmt.Errorf("cannot read LXD's API extensions: %w", err)
 	}
 	if !slices.Contains(server.APIExtensions, "clustering_restore_skip_mode") {
 		return fmt.Errorf("cannot restore %s without its instances: LXD %s: %w", member, server.Environment.ServerVersion, errors.ErrUnsupported)

@@ -62,7 +62,7 @@ func (c Cluster) Relocate(ctx context.Context, i drain.Ref, member string) (time
 	}
 	server, _, err := c.Server.UseTarget(there.Location).GetServer()
 	if err != nil {
-		return 0, fmt.Errorf("cannot ask LXD on %s what it is: %w", there.Location, err)
+		return 0, fmt.Errorf("cannot read the version of LXD on %s: %w", there.Location, err)
 	}
 	if !slices.Contains(shutDownVersions, server.Environment.ServerVersion) {
 		return 0, drain.ErrNotRelocatable

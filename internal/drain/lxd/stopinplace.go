@@ -55,7 +55,7 @@ func crashesLXD(i api.Instance) bool {
 func (c Cluster) stopInPlace(ctx context.Context, member, verb string) error {
 	server, _, err := c.Server.GetServer()
 	if err != nil {
-		return fmt.Errorf("cannot ask LXD what it can do: %w", err)
+		return fmt.Errorf("cannot read LXD's API extensions: %w", err)
 	}
 	crash := !slices.Contains(server.APIExtensions, survivesPoollessDisks)
 	all, err := c.Server.GetInstancesAllProjects(api.InstanceTypeAny)

@@ -17,7 +17,7 @@ import (
 func (c Cluster) ChecksVoters(context.Context) (bool, error) {
 	server, _, err := c.Server.GetServer()
 	if err != nil {
-		return false, fmt.Errorf("cannot ask LXD what it is: %w", err)
+		return false, fmt.Errorf("cannot read LXD's version: %w", err)
 	}
 	return checksVoters(server.Environment.ServerVersion), nil
 }

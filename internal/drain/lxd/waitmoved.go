@@ -53,7 +53,7 @@ func (c Cluster) WaitMoved(ctx context.Context, i drain.Ref) (string, error) {
 	}
 	there, _, err := c.project(i).GetInstance(i.Name)
 	if err != nil {
-		return "", fmt.Errorf("cannot see where %s is: %w", i, err)
+		return "", fmt.Errorf("cannot read the location of %s: %w", i, err)
 	}
 	return there.Location, nil
 }
