@@ -79,7 +79,7 @@ type Mover interface {
 	Start(ctx context.Context, instance Ref, member string) error
 	// Freeze freezes an instance that runs; member is as in Start.
 	Freeze(ctx context.Context, instance Ref, member string) error
-	// Rename gives an instance that is HalfMoved, and stopped, its name back, unless LXD still does.
+	// Rename renames an instance that is HalfMoved, and stopped, unless LXD still does.
 	Rename(ctx context.Context, instance Ref, name string) error
 	// SetOrigin sets an instance's Origin; "" removes it.
 	SetOrigin(ctx context.Context, instance Ref, origin string) error

@@ -24,8 +24,8 @@ func describeHalfMoved(i Instance) string {
 	return fmt.Sprintf("is on %s as %s: LXD has moved it and could not rename it; see whether a volume of its own name is left there", i.Member, i.Name)
 }
 
-// renameHalfMoved gives the record's instances that LXD left under a temporary name their own again,
-// and reports whether there were any. One that runs is stopped for it, and not again before its
+// renameHalfMoved renames the record's instances that LXD left under a temporary name to their own, and
+// reports whether there were any. One that runs is stopped for it, and not again before its
 // entry's RetryAfter. What cannot be renamed is reported, and is a Violation when the run is verified.
 func (r *run) renameHalfMoved(ctx context.Context) bool {
 	found := false

@@ -43,8 +43,8 @@ func (d Drainer) newRun(member string) *run {
 	return r
 }
 
-// prepare waits until LXD changes the member no more, and fills in the view. It gives instances that
-// LXD left under a temporary name their own name first.
+// prepare waits until LXD does not change the member any more, and fills in the view. It first renames
+// instances that LXD left under a temporary name.
 func (r *run) prepare(ctx context.Context, observe observer) error {
 	if err := r.Cluster.WaitIdle(ctx, r.member); err != nil {
 		return err

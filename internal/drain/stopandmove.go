@@ -23,7 +23,7 @@ var stopAndMove = method{
 	},
 }
 
-// waitIfResumed is waitForEarlierMove where there may be one: else LXD is not asked for nothing.
+// waitIfResumed is waitForEarlierMove in a run that resumes: otherwise there is no earlier move.
 func waitIfResumed(ctx context.Context, r *run, t *transfer) error {
 	if !r.resumed {
 		return nil

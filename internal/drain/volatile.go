@@ -42,11 +42,11 @@ func (r *run) start(ctx context.Context, e Entry, i Instance, member string) err
 	return r.Cluster.Freeze(ctx, i.Ref, member)
 }
 
-// restoreVolatileKeys gives instances that were moved the volatile keys back that LXD changes: the
-// cluster group, which LXD removes when an instance moves to a member by its name (lxd 6.6,
+// restoreVolatileKeys restores the volatile keys that LXD changes when it moves an instance: the cluster
+// group, which LXD removes when an instance moves to a member by its name (lxd 6.6,
 // lxd/instance_post.go), and the id for cloud-init, of those that LXD's evacuation moved, or that were
-// moved stopped. It looks at what is where the record says that it was moved to, and reports whether
-// all have what they had. An error of LXD's does not fail the run: the instance is where it should be.
+// moved stopped. It considers only instances that are where the record has them, and reports whether all
+// have their keys. An error of LXD's does not fail the run: the instance is where it should be.
 func (r *run) restoreVolatileKeys(ctx context.Context, record *Record) bool {
 	all := true
 	try := func(err error) {

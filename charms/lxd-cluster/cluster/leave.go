@@ -154,8 +154,8 @@ func (f Facts) dismantle() []charm.Step[World] {
 		return []charm.Step[World]{empty{member, f.Unit}}
 	}
 	var steps []charm.Step[World]
-	if strays := d.View.ForeignOrigins(member); len(strays) > 0 {
-		steps = append(steps, release{member, strays})
+	if foreign := d.View.ForeignOrigins(member); len(foreign) > 0 {
+		steps = append(steps, release{member, foreign})
 	}
 	if !slices.ContainsFunc(f.LXD.Members, func(m Member) bool { return m.Name != member && m.Live() && m.Voter }) {
 		steps = append(steps, handOver{member})

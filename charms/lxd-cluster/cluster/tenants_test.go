@@ -16,9 +16,9 @@ import (
 // What a tenant may ask for its instances keeps no unit, or says in the hook that fails what it is and
 // how the unit goes all the same; each hook ends.
 func TestNoTenantKeepsAUnitFromLeaving(t *testing.T) {
-	rooms := map[string]drain.Capacity{}
+	capacities := map[string]drain.Capacity{}
 	for n := range 3 {
-		rooms[hostOf(n)] = drain.Capacity{Memory: 8 << 30, FreeMemory: 1 << 30, CPUs: 4, Pools: map[string]int64{"local": 1 << 30}, HostResources: map[string]bool{}}
+		capacities[hostOf(n)] = drain.Capacity{Memory: 8 << 30, FreeMemory: 1 << 30, CPUs: 4, Pools: map[string]int64{"local": 1 << 30}, HostResources: map[string]bool{}}
 	}
 	long := strings.Repeat("n", 63)
 	for name, c := range map[string]struct {
@@ -52,9 +52,9 @@ func TestNoTenantKeepsAUnitFromLeaving(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := formed(t, 3)
-			m.inside().Capacity = rooms
-			for _, room := range rooms {
-				clear(room.HostResources)
+			m.inside().Capacity = capacities
+			for _, capacity := range capacities {
+				clear(capacity.HostResources)
 			}
 			c.tenant(m, m.inside().Add("tenant", hostOf(1), true))
 			instances, began := len(m.inside().Instance), time.Now()

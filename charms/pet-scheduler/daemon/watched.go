@@ -137,7 +137,7 @@ func (w *watched) RestoreWithoutInstances(ctx context.Context, member string) er
 	if err := w.started(ctx, drain.Ref{}); err != nil {
 		return err
 	}
-	return w.change(w.Cluster.RestoreWithoutInstances(ctx, member), "reopen")
+	return w.change(w.Cluster.RestoreWithoutInstances(ctx, member), "restore without instances")
 }
 
 // SetOrigin implements drain.Cluster.

@@ -125,7 +125,7 @@ func TestCapacitiesHaveHostResources(t *testing.T) {
 		return drain.Instance{HostDevices: []drain.HostDevice{{Resource: wants}}}
 	}
 	instances := []drain.Instance{use("bridge br0"), use("bridge br0"), use("interface eno1"), use("bridge lxdbr0"), use("gpu 10de:1eb8")}
-	rooms, err := Cluster{Server: h}.Capacities(t.Context(), instances)
+	capacities, err := Cluster{Server: h}.Capacities(t.Context(), instances)
 	require.NoError(t, err)
 	gpu := map[string]bool{"gpu 10de:1eb8": true}
 	with := func(names ...string) map[string]bool {
@@ -138,19 +138,19 @@ func TestCapacitiesHaveHostResources(t *testing.T) {
 		}
 		return has
 	}
-	require.Equal(t, with("bridge br0", "interface br0", "bridge lxdbr0", "interface lxdbr0", "interface eno1"), rooms["a"].HostResources)
-	require.Equal(t, with("interface br0", "bridge lxdbr0", "interface lxdbr0"), rooms["b"].HostResources)
-	require.Equal(t, with(), rooms["c"].HostResources)
-	require.Nil(t, rooms["d"].HostResources, "not known")
-	require.Empty(t, rooms["a"].ManagedResources, "LXD 5.0.2 does not look at parents")
+	require.Equal(t, with("bridge br0", "interface br0", "bridge lxdbr0", "interface lxdbr0", "interface eno1"), capacities["a"].HostResources)
+	require.Equal(t, with("interface br0", "bridge lxdbr0", "interface lxdbr0"), capacities["b"].HostResources)
+	require.Equal(t, with(), capacities["c"].HostResources)
+	require.Nil(t, capacities["d"].HostResources, "not known")
+	require.Empty(t, capacities["a"].ManagedResources, "LXD 5.0.2 does not look at parents")
 	for asked, n := range h.asked {
 		require.Equal(t, 1, n, asked)
 	}
 
 	h.version = "5.0.3"
-	rooms, err = Cluster{Server: h}.Capacities(t.Context(), instances)
+	capacities, err = Cluster{Server: h}.Capacities(t.Context(), instances)
 	require.NoError(t, err)
-	require.Equal(t, map[string]bool{"bridge lxdbr0": true, "interface lxdbr0": true}, rooms["a"].ManagedResources)
+	require.Equal(t, map[string]bool{"bridge lxdbr0": true, "interface lxdbr0": true}, capacities["a"].ManagedResources)
 
 	clear(h.asked)
 	_, err = Cluster{Server: h}.Capacities(t.Context(), []drain.Instance{{}})
