@@ -91,6 +91,20 @@ func pin(from, to string) error {
 	)
 }
 
+// source returns the folder of the version's source.
+func (v version) source(t *testing.T) string {
+	t.Helper()
+	v.build(t) // writes the go.mod
+	mod, err := filepath.Abs(filepath.Join(root, "bin", "contract", v.tag+".mod"))
+	require.NoError(t, err)
+	list := exec.Command("go", "list", "-modfile", mod, "-m", "-f", "{{.Dir}}", "github.com/juju/juju")
+	list.Dir = "agent"
+	list.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly")
+	out, err := list.Output()
+	require.NoError(t, err)
+	return strings.TrimSpace(string(out))
+}
+
 // read runs the agent to its end, and decodes what it prints.
 func (v version) read(t *testing.T, into any, args ...string) error {
 	t.Helper()

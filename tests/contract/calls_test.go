@@ -525,6 +525,42 @@ func TestTheReferenceHasWhatDiffers(t *testing.T) {
 	}
 }
 
+// Either version's agent sets the variables of a hook's environment that the charms read.
+func TestHooksHaveTheirEnvironment(t *testing.T) {
+	read := map[string]string{}
+	for _, dir := range []string{"charms", "internal"} {
+		for text, where := range literals(t, filepath.Join(root, dir)) {
+			if aVariable.MatchString(text) {
+				read[text] = where
+			}
+		}
+	}
+	require.Contains(t, read, "JUJU_UNIT_NAME")
+	for which, v := range versions {
+		t.Run(v.name, func(t *testing.T) {
+			set := literals(t, filepath.Join(v.source(t), "internal/worker/uniter/runner"))
+			for name, where := range read {
+				if name == "JUJU_AGENT_TOKEN" && which == 1 {
+					continue // there is none in Juju 4, see TestTheAgentAsksWhoCalls
+				}
+				found := false
+				for text := range set {
+					if strings.HasSuffix(name, "_") { // begins several
+						found = found || strings.HasPrefix(text, name) && strings.HasSuffix(text, "=")
+					} else {
+						found = found || text == name+"="
+					}
+				}
+				if !found {
+					t.Errorf("%s: the agent sets no %s", where, name)
+				}
+			}
+		})
+	}
+}
+
+var aVariable = regexp.MustCompile(`^(JUJU|CLOUD)_[A-Z_]+$`)
+
 // The agent asks the controller for the status once per hook. A status that is set back to what it
 // was first has to be written all the same.
 func TestAStatusThatIsSetBack(t *testing.T) {
