@@ -221,6 +221,11 @@ func (r *reader) calendar(at string, node *yaml.Node, zone *time.Location) []Win
 	if text == "" {
 		return nil
 	}
+	if plain := strings.TrimSpace(text); !strings.Contains(plain, "\n") && !strings.HasPrefix(strings.ToUpper(plain), "BEGIN:") {
+		// A path or an address: whoever reads the pets has neither.
+		r.Add(node, at, "is "+document.Quote(plain), `the text of the .ics file itself, behind "ics: |", from BEGIN:VCALENDAR to END:VCALENDAR`)
+		return nil
+	}
 	windows, err := ParseCalendar([]byte(text), zone)
 	var problems document.Problems
 	errors.As(err, &problems)
@@ -299,6 +304,9 @@ func (r *reader) duration(at string, node *yaml.Node, most time.Duration) time.D
 	text := r.Text(at, node, want)
 	if text == "" {
 		return 0
+	}
+	if strings.Trim(text, "0") == "" {
+		return 0 // no time needs no unit
 	}
 	nominal, exact, ok := parseLength(text)
 	if !ok || nominal+exact > most {

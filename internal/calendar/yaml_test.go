@@ -113,6 +113,10 @@ func TestRefusals(t *testing.T) {
 		"stay, wraps":           {"pets:\n- name: p\n  min-stay: 999999w", []string{`line 3: pets.p.min-stay is "999999w"`, "at most 31d"}},
 		"return, wraps":         {"pets:\n- name: p\n  latest-return: 20000w", []string{`line 3: pets.p.latest-return is "20000w"`, "at most 7d"}},
 		"ics":                   {"pets:\n- name: p\n  windows:\n  - ics: |\n      BEGIN:VCALENDAR\n      BEGIN:VEVENT\n      END:VEVENT\n      END:VCALENDAR\n", []string{"line 6: pets.p.windows[0].ics the event has no DTSTART"}},
+		"a path for a calendar": {window("ics: calendar.ics"), []string{`line 4: pets.p.windows[0].ics is "calendar.ics", wanted the text of the .ics file itself, behind "ics: |", from BEGIN:VCALENDAR to END:VCALENDAR`}},
+		"an address for one":    {window("ics: 'https://example.org/a.ics'"), []string{`ics is "https://example.org/a.ics", wanted the text of the .ics file itself`}},
+		"no stay":               {"pets:\n- name: p\n  min-stay: 0x", []string{`line 3: pets.p.min-stay is "0x"`}},
+		"no duration, bare":     {window("{rrule: FREQ=DAILY, dtstart: 2026-01-01, duration: 0}"), []string{`windows[0].duration is "0"`}},
 		"ics and a rule":        {window("{ics: x, rrule: FREQ=DAILY}"), []string{"has more than the calendar"}},
 		"window of parts":       {window("{weekly: Mon}"), []string{"line 4: pets.p.windows[0].weekly is not known here"}},
 		"exception":             {"pets:\n- name: p\n  exceptions: [christmas, 2026-02-30, 2026-02-02–2026-02-01]", []string{`line 3: pets.p.exceptions[0] is "christmas"`, "exceptions[1]", "exceptions[2]"}},
@@ -149,6 +153,20 @@ func TestLengthsDoNotOverflow(t *testing.T) {
 			t.Fatalf("%s: %v", text, err)
 		}
 	})
+}
+
+// No time at all needs no unit.
+func TestZero(t *testing.T) {
+	for _, zero := range []string{"0", "0h", "0m", "PT0S", "00"} {
+		pets, err := calendar.Parse(fmt.Appendf(nil, "pets: [{name: p, min-stay: %s, latest-return: %s}]", zero, zero))
+		require.NoError(t, err, zero)
+		assert.Zero(t, pets[0].MinStay)
+		assert.Zero(t, pets[0].LatestReturn)
+	}
+	for _, bad := range []string{"1", "90", "-0", "0.0", "P", "PT", "0 0"} {
+		_, err := calendar.Parse(fmt.Appendf(nil, "pets: [{name: p, min-stay: %s}]", bad))
+		assert.Error(t, err, bad)
+	}
 }
 
 func TestParseWindow(t *testing.T) {
