@@ -112,9 +112,13 @@ func (t Table) Text() string {
 	g := t.grid()
 	for week := 0; week < t.Days; week += perLine {
 		days := min(perLine, t.Days-week)
-		fmt.Fprintf(&b, "%-*s", nameWidth, "")
+		fmt.Fprintf(&b, "%-*s", nameWidth, months(g.days[week], g.days[week+days-1]))
+		var parts []Span
 		for day := week; day < week+days; day++ {
 			fmt.Fprintf(&b, " %-*s", cells, g.days[day].Format("Mon _2"))
+			for n := range cells {
+				parts = append(parts, g.cell(day, n))
+			}
 		}
 		trim(&b)
 		for _, r := range t.Rows {
@@ -125,12 +129,11 @@ func (t Table) Text() string {
 				name = ""
 			}
 			fmt.Fprintf(&b, "%-*s", nameWidth, name)
-			for day := week; day < week+days; day++ {
-				b.WriteByte(' ')
-				for cell := range cells {
-					s := g.cell(day, cell)
-					b.WriteRune(mark(r.within(s), s.To.Sub(s.From)))
+			for i, s := range parts {
+				if i%cells == 0 {
+					b.WriteByte(' ')
 				}
+				b.WriteRune(mark(r.within(s), s.To.Sub(s.From)))
 			}
 			b.WriteByte('\n')
 		}
@@ -138,6 +141,17 @@ func (t Table) Text() string {
 	}
 	fmt.Fprintf(&b, "%-*s · %s  █ %s  ▄ a part of three hours (%s)\n", nameWidth, "", t.Free, t.Busy, t.First.Location())
 	return b.String()
+}
+
+// months returns the month, or the two months, in which a week's days lie, within nameWidth.
+func months(first, last time.Time) string {
+	switch {
+	case first.Year() != last.Year():
+		return first.Format("Jan 06") + "/" + last.Format("Jan 06")
+	case first.Month() != last.Month():
+		return first.Format("Jan") + "/" + last.Format("Jan 2006")
+	}
+	return first.Format("Jan 2006")
 }
 
 // mark is for a stretch of which so much is busy. One that the clock skips has no length.
