@@ -48,6 +48,11 @@ drains begin, is for the actions list-pets and plan.`,
 			if err != nil {
 				return refused(cmd.OutOrStdout(), format, "the pets of "+args[0], err)
 			}
+			for _, p := range pets {
+				if most := p.MaxDays(); days > most {
+					return usagef("cannot show pets: --days is %d: wanted at most %d, since the windows of pet %s start very often", days, most, p.Name)
+				}
+			}
 			table := timetable.Table{First: time.Now(), Days: days, Busy: "its own work", Free: "lends"}
 			where := time.UTC
 			if len(pets) > 0 {
@@ -72,7 +77,7 @@ drains begin, is for the actions list-pets and plan.`,
 				one := petSpans{Pet: p.Name, Spans: []petSpan{}}
 				row := timetable.Row{Name: p.Name}
 				for _, s := range p.Between(all.From, all.To) {
-					one.Spans = append(one.Spans, petSpan{s.Start.In(where), s.End.In(where), s.Return.In(where), s.Windows})
+					one.Spans = append(one.Spans, shownSpan(s, where))
 					row.Busy = append(row.Busy, timetable.Span{From: s.Start, To: s.End})
 				}
 				table.Rows = append(table.Rows, row)
@@ -110,11 +115,42 @@ type petSpans struct {
 	Spans []petSpan `json:"spans"`
 }
 
+// petSpan is one of them. A time that is further away than the calendar looks is zero.
 type petSpan struct {
-	Start   time.Time `json:"start"`
-	End     time.Time `json:"end"`
-	EmptyBy time.Time `json:"empty-by"`
+	Start   time.Time `json:"start,omitzero"`
+	End     time.Time `json:"end,omitzero"`
+	EmptyBy time.Time `json:"empty-by,omitzero"`
 	Windows []string  `json:"windows"`
+}
+
+// shownSpan returns a stretch by the clock of a zone.
+func shownSpan(s calendar.Span, where *time.Location) petSpan {
+	shown := petSpan{Windows: s.Windows}
+	if !s.StartOpen {
+		shown.Start, shown.EmptyBy = s.Start.In(where), s.Return.In(where)
+	}
+	if !s.EndOpen {
+		shown.End = s.End.In(where)
+	}
+	return shown
+}
+
+// String returns a stretch in one line.
+func (s petSpan) String() string {
+	const moment = "Mon 2006-01-02 15:04"
+	text := s.Start.Format(moment) + " – " + s.End.Format(moment)
+	switch {
+	case s.Start.IsZero() && s.End.IsZero():
+		return "all the time, as far as the calendar looks"
+	case s.Start.IsZero():
+		return "until " + s.End.Format(moment)
+	case s.End.IsZero():
+		text = "from " + s.Start.Format(moment) + " on"
+	}
+	if !s.EmptyBy.Equal(s.Start) {
+		text += ", empty by " + s.EmptyBy.Format(moment)
+	}
+	return text
 }
 
 // maxPetSpans is how many stretches of a pet the text lists.
@@ -123,7 +159,6 @@ const maxPetSpans = 10
 func printPets(out io.Writer, table timetable.Table, pets []petSpans) error {
 	var b strings.Builder
 	b.WriteString(table.Text())
-	const moment = "Mon 2006-01-02 15:04"
 	for _, p := range pets {
 		fmt.Fprintf(&b, "\n%s: lends %.1f%% of this time\n", p.Pet, 100*p.Lent)
 		for i, s := range p.Spans {
@@ -131,11 +166,7 @@ func printPets(out io.Writer, table timetable.Table, pets []petSpans) error {
 				fmt.Fprintf(&b, "  and %d more\n", len(p.Spans)-maxPetSpans)
 				break
 			}
-			fmt.Fprintf(&b, "  %s – %s", s.Start.Format(moment), s.End.Format(moment))
-			if !s.EmptyBy.Equal(s.Start) {
-				fmt.Fprintf(&b, ", empty by %s", s.EmptyBy.Format(moment))
-			}
-			b.WriteByte('\n')
+			fmt.Fprintf(&b, "  %s\n", s)
 		}
 	}
 	if len(pets) == 0 {

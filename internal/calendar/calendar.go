@@ -12,6 +12,7 @@
 package calendar
 
 import (
+	"slices"
 	"time"
 
 	"github.com/dcib/dcib/internal/wallclock"
@@ -47,6 +48,9 @@ type Span struct {
 	Return     time.Time // by when the pet has to be empty; not after Start
 	Start, End time.Time // End is no longer in it
 	Windows    []string  // what it is made of, as in Window.String
+	// StartOpen and EndOpen report that it goes on further than the calendar looks. Start, Return and
+	// End are then how far it looked: they move on as time does.
+	StartOpen, EndOpen bool
 }
 
 // Transition is a moment at which a pet changes hands by its calendar.
@@ -69,17 +73,30 @@ const (
 	// many times. So the work for one answer has a bound that is not that of the text times
 	// that of the days.
 	reachStarts = 250_000
+	// MaxDays is for how many days stretches are made at most, and of so many starts: within about a
+	// second.
+	maxDays   = 400
+	maxStarts = 2_500_000
 )
 
-// reach returns how far to look for what is one with a window.
-func (p *Pet) reach() time.Duration {
+// daily returns how often its windows start in a day at most, and one more.
+func (p *Pet) daily() int {
 	daily := 1
 	for i := range p.Windows {
 		daily += p.Windows[i].starts.daily()
 	}
-	const day = 24 * time.Hour
-	return day * time.Duration(min(int(farReach/day), reachStarts/daily))
+	return daily
 }
+
+// reach returns how far to look for what is one with a window.
+func (p *Pet) reach() time.Duration {
+	const day = 24 * time.Hour
+	return day * time.Duration(min(int(farReach/day), reachStarts/p.daily()))
+}
+
+// MaxDays returns for how many days Between should be asked at most: 400, and fewer where the windows
+// start very often.
+func (p *Pet) MaxDays() int { return min(maxDays, maxStarts/p.daily()) }
 
 // Span gives the first stretch of own time that ends after t: the one that t is in, or
 // else the next one. ok is false when there is none in the next 50 years.
@@ -139,9 +156,23 @@ func (p *Pet) Between(from, to time.Time) []Span {
 	var spans []Span
 	span, more, ok := p.span(from)
 	for ; ok && span.Start.Before(to); span, ok = more() {
+		if last := len(spans) - 1; last >= 0 && spans[last].EndOpen {
+			spans[last].goOn(span) // it was cut at the reach
+			continue
+		}
 		spans = append(spans, span)
 	}
 	return spans
+}
+
+// goOn adds what follows a stretch that was cut.
+func (s *Span) goOn(next Span) {
+	s.End, s.EndOpen = next.End, next.EndOpen
+	for _, w := range next.Windows {
+		if !slices.Contains(s.Windows, w) {
+			s.Windows = append(s.Windows, w)
+		}
+	}
 }
 
 func (s Skip) has(start time.Time) bool { return !start.Before(s.From) && start.Before(s.To) }

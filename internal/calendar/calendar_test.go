@@ -232,6 +232,60 @@ func TestAlways(t *testing.T) {
 	}
 }
 
+// A stretch that goes on further than the calendar looks says so at that end, and only there.
+func TestOpenStretches(t *testing.T) {
+	now := day(t, "2026-05-05")
+	for name, c := range map[string]struct {
+		pet        *calendar.Pet
+		days       int
+		start, end bool
+		shown      string // what is known of it
+	}{
+		"always":               {pet(t, "windows: [daily 00:00-24:00]"), 7, true, true, ""},
+		"always, in full":      {pet(t, "windows: [daily 00:00-24:00]"), 400, true, true, ""},
+		"always, by min-stay":  {pet(t, "windows: [daily 00:00-23:00]", "min-stay: 2h"), 400, true, true, ""},
+		"from a day on":        {pet(t, "windows: [{rrule: FREQ=DAILY, dtstart: 2026-05-01 00:00, duration: 1d}]"), 30, false, true, "2026-05-01"},
+		"until a day":          {pet(t, "windows: [{rrule: FREQ=DAILY;UNTIL=20260601, dtstart: 2020-05-01 00:00, duration: 1d}]"), 400, true, false, "2026-06-02"},
+		"long, and looked for": {pet(t, "windows: [{rrule: FREQ=DAILY;COUNT=600, dtstart: 2025-08-01 00:00, duration: 1d}]"), 7, false, false, "2025-08-01"},
+		"windows often":        {crowd(t, 60), 400, true, true, ""},
+		"a week":               {pet(t, "windows: [2026-05-04–2026-05-10]"), 400, false, false, "2026-05-04"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spans := c.pet.Between(now, now.AddDate(0, 0, c.days))
+			require.Len(t, spans, 1, show(spans))
+			s := spans[0]
+			assert.Equal(t, []bool{c.start, c.end}, []bool{s.StartOpen, s.EndOpen}, show(spans))
+			assert.False(t, c.end && s.End.Before(now.AddDate(0, 0, c.days)), show(spans))
+			known := ""
+			switch {
+			case !c.start:
+				known = s.Start.Format(time.DateOnly)
+			case !c.end:
+				known = s.End.Format(time.DateOnly)
+			}
+			assert.Equal(t, c.shown, known)
+		})
+	}
+}
+
+// crowd is a pet of so many windows that start each hour and leave no gap.
+func crowd(t testing.TB, windows int) *calendar.Pet {
+	t.Helper()
+	var text strings.Builder
+	text.WriteString("windows:")
+	for i := range windows {
+		fmt.Fprintf(&text, "\n- {rrule: 'FREQ=DAILY;BYHOUR=0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23', dtstart: '2020-01-01 00:%02d', duration: 1m}", i%60)
+	}
+	return pet(t, text.String())
+}
+
+// How far a pet can be shown has a bound where its windows start often.
+func TestMaxDays(t *testing.T) {
+	assert.Equal(t, 400, pet(t, "windows: [daily 00:00-24:00]").MaxDays())
+	assert.Equal(t, 400, crowd(t, 250).MaxDays())
+	assert.Equal(t, 104, crowd(t, 1000).MaxDays())
+}
+
 // Own time has one beginning, from wherever within it one looks.
 func TestOneBeginning(t *testing.T) {
 	for _, p := range []*calendar.Pet{

@@ -87,10 +87,11 @@ func (m *merger) next() (span Span, ok bool) {
 	p := m.pet
 	first := m.heads[0]
 	span = Span{Return: p.LatestReturn.of(first.start, p.Zone), Start: first.start, End: first.end}
+	span.StartOpen = !span.Return.Add(-p.MinStay).After(m.since)
 	m.stretch++
 	m.name(&span, first)
 	for {
-		if m.mayAbandon && span.End.After(m.t) && !span.Return.Add(-p.MinStay).After(m.since) {
+		if m.mayAbandon && span.StartOpen && span.End.After(m.t) {
 			m.abandoned = true
 			return Span{}, false
 		}
@@ -103,7 +104,11 @@ func (m *merger) next() (span Span, ok bool) {
 		if o.start.After(span.End) || o.start.Sub(m.t) > m.reach {
 			back := p.LatestReturn.of(o.start, p.Zone)
 			gap := back.Sub(span.End)
-			if gap > 0 && gap >= p.MinStay || o.start.Sub(m.t) > m.reach && o.start.Sub(span.Start) > m.reach {
+			if gap > 0 && gap >= p.MinStay {
+				return span, true
+			}
+			if o.start.Sub(m.t) > m.reach && o.start.Sub(span.Start) > m.reach {
+				span.EndOpen = true
 				return span, true
 			}
 		}

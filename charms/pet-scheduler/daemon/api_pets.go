@@ -58,6 +58,9 @@ func (d *Daemon) handlePets(handle func(string, func(*http.Request, *store.Store
 			if name != "" && due.pet.Name != name {
 				continue
 			}
+			if err := checkPlanDays(due.pet, days); err != nil {
+				return nil, err
+			}
 			zone := due.pet.Zone
 			for _, span := range due.pet.Between(now, now.AddDate(0, 0, days)) {
 				plan = append(plan, control.Stretch{
@@ -220,4 +223,12 @@ func show(due due, h *herd) control.Pet {
 		}
 	}
 	return p
+}
+
+// checkPlanDays refuses a plan of a pet for so many days where that would take the daemon long.
+func checkPlanDays(pet *calendar.Pet, days int) error {
+	if most := pet.MaxDays(); days > most {
+		return badRequest{fmt.Errorf("cannot plan: days is %d: expected at most %d, since the windows of pet %s start very often", days, most, pet.Name)}
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
+	"github.com/dcib/dcib/internal/calendar"
 	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/store"
 )
@@ -272,4 +274,20 @@ func TestImmovable(t *testing.T) {
 	run = u.run(0, control.Request{Pet: "big", Kind: store.Undrain, Stay: true})
 	assert.Equal(t, store.Done, run.State, run.Note)
 	assert.Equal(t, before, u.places())
+}
+
+// A plan has a bound where windows start very often: the daemon has other work.
+func TestPlanHasABound(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("pets:\n- {name: rare, windows: [daily 01:00-02:00]}\n- name: often\n  windows:\n")
+	for i := range 1000 {
+		fmt.Fprintf(&text, "  - {rrule: 'FREQ=DAILY;BYHOUR=0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23', dtstart: '2020-01-01 00:%02d', duration: 1m}\n", i%60)
+	}
+	pets, err := calendar.Parse([]byte(text.String()))
+	require.NoError(t, err)
+	require.NoError(t, checkPlanDays(pets[0], 400))
+	require.NoError(t, checkPlanDays(pets[1], 104))
+	err = checkPlanDays(pets[1], 105)
+	require.EqualError(t, err, "cannot plan: days is 105: expected at most 104, since the windows of pet often start very often")
+	require.ErrorAs(t, err, &badRequest{})
 }
