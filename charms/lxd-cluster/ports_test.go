@@ -1,14 +1,13 @@
 package main
 
 import (
-	"os"
-	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/charms/lxd-cluster/wake"
+	"github.com/dcib/dcib/internal/testkit/pages"
 )
 
 func TestPorts(t *testing.T) {
@@ -38,15 +37,9 @@ func TestPorts(t *testing.T) {
 
 // The ports that the page names as opened are those that a unit with all of its services opens.
 func TestThePortsOnThePage(t *testing.T) {
-	text, err := os.ReadFile("../../docs/reference/ports.md")
-	require.NoError(t, err)
-	var page []string
-	for _, row := range regexp.MustCompile(`(?m)^\| lxd-cluster \| ([0-9]+/[a-z]+) \|.*\| yes \|[^|]*\|$`).FindAllSubmatch(text, -1) {
-		page = append(page, string(row[1]))
-	}
 	all := facts{
 		Cluster: cluster.Facts{Address: "10.0.0.1:8443", LXD: cluster.Local{Clustered: true}},
 		Wake:    wake.Facts{Site: wake.Site{Wanted: true, LXD: "10.0.0.1:8443"}, Complete: true, Listening: true, Word: "W"},
 	}
-	require.ElementsMatch(t, page, all.ports())
+	require.ElementsMatch(t, pages.OpenedPorts(t, "../../docs/reference/ports.md", "lxd-cluster"), all.ports())
 }
