@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/dcib/dcib/internal/apt"
@@ -67,7 +68,18 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	if c.Database != Embedded && c.Database != Relation {
 		problemf("option database is %q: give %s or %s", c.Database, Embedded, Relation)
 	}
-	if proxy := text("http-proxy"); proxy != "" {
+	proxy := text("http-proxy")
+	// With a proxy both are always set, so that false is set again.
+	for _, option := range []string{"use-peer-proxy", "boot-images-no-proxy"} {
+		on, _ := options[option].(bool)
+		switch {
+		case proxy != "":
+			c.Settings[strings.ReplaceAll(option, "-", "_")] = strconv.FormatBool(on)
+		case on:
+			problemf("option %s is true: set option http-proxy too, or set it to false", option)
+		}
+	}
+	if proxy != "" {
 		if err := maascontroller.CheckURL(proxy); err != nil {
 			problemf("option http-proxy is %q: give one like http://proxy.example:3128", proxy)
 		}

@@ -524,7 +524,14 @@ func TestSettings(t *testing.T) {
 	config["ntp-servers"], config["dns-forwarders"], config["http-proxy"] = "ntp.example, 10.0.0.2", "1.1.1.1 fd00::1", "http://proxy.example:3128"
 	config["boot-resources"] = "ubuntu/noble/amd64+arm64 ubuntu/jammy/amd64"
 	s.settle()
-	require.Equal(t, map[string]string{"ntp_servers": "ntp.example 10.0.0.2", "upstream_dns": "1.1.1.1 fd00::1", "http_proxy": "http://proxy.example:3128", "enable_http_proxy": "true"}, s.maas.Config)
+	require.Equal(t, map[string]string{"ntp_servers": "ntp.example 10.0.0.2", "upstream_dns": "1.1.1.1 fd00::1", "http_proxy": "http://proxy.example:3128", "enable_http_proxy": "true", "use_peer_proxy": "false", "boot_images_no_proxy": "false"}, s.maas.Config)
+	config["use-peer-proxy"], config["boot-images-no-proxy"] = true, true
+	s.settle()
+	require.Equal(t, "true", s.maas.Config["use_peer_proxy"])
+	require.Equal(t, "true", s.maas.Config["boot_images_no_proxy"])
+	config["use-peer-proxy"] = false
+	s.settle()
+	require.Equal(t, "false", s.maas.Config["use_peer_proxy"])
 	require.Len(t, s.maas.Selections, 2)
 	require.Equal(t, 1, s.maas.Imports)
 	s.maas.Config["ntp_servers"] = "by hand"
@@ -543,6 +550,11 @@ func TestSettings(t *testing.T) {
 	}
 	_, problems := ParseConfig(map[string]any{"admin-username": "a", "database": Embedded, "boot-resources": "a/b/c a/b/d"})
 	require.Len(t, problems, 1)
+	for _, option := range []string{"use-peer-proxy", "boot-images-no-proxy"} {
+		_, problems = ParseConfig(map[string]any{"admin-username": "a", "database": Embedded, option: true})
+		require.Len(t, problems, 1)
+		require.Contains(t, problems[0], "option "+option+" is true: set option http-proxy too")
+	}
 }
 
 // A new MAAS knows no image for some minutes, and one without a way to the stream never does.

@@ -339,7 +339,7 @@ func (set) Name() string { return "set what the options say in MAAS" }
 func (s set) Apply(ctx context.Context, w *World) error {
 	if err := s.apply(ctx, w); err != nil {
 		if maas.IsStatus(err, http.StatusBadRequest) {
-			return charm.Blocked("%s: look at options http-proxy, ntp-servers and dns-forwarders (tried again by itself)", err)
+			return charm.Blocked("%s: look at options http-proxy, use-peer-proxy, boot-images-no-proxy, ntp-servers and dns-forwarders (tried again by itself)", err)
 		}
 		return retried(err)
 	}
