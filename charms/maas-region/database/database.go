@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/dcib/dcib/internal/host/atomicfile"
@@ -304,14 +305,39 @@ func (c Connection) with(dir string, fn func(target string) error) error {
 func (c Connection) Dump(ctx context.Context, m node.Machine, path string) error {
 	return c.with(filepath.Dir(path), func(target string) error {
 		_, err := m.Run.Run(ctx, "pg_dump", "--format=custom", "--file="+path, "--dbname="+target)
-		return err
+		return c.older(err)
 	})
+}
+
+// older says what to do where this machine's pg_dump or pg_restore is older than the server, which it
+// then refuses before it has done anything.
+func (c Connection) older(err error) error {
+	if err == nil || !strings.Contains(err.Error(), "server version mismatch") && !strings.Contains(err.Error(), "unsupported version") {
+		return err
+	}
+	return fmt.Errorf("%w: this machine's PostgreSQL client is older than the server on %s, or than the one that wrote the backup: install that version's package on this machine (like postgresql-client-16; from apt.postgresql.org where Ubuntu has none), and run this again", err, c.Host)
+}
+
+// MaxConnections returns how many connections the server takes. The password is in a file in dir while
+// it is asked, which is for root only and temporary.
+func (c Connection) MaxConnections(ctx context.Context, m node.Machine, dir string) (limit int, err error) {
+	err = c.with(dir, func(target string) error {
+		out, err := m.Run.Feed(ctx, []byte("SHOW max_connections;\n"), "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "--dbname="+target)
+		if err == nil {
+			limit, err = strconv.Atoi(strings.TrimSpace(out))
+		}
+		if err != nil {
+			return fmt.Errorf("cannot ask PostgreSQL on %s how many connections it takes: %w", c.Host, err)
+		}
+		return nil
+	})
+	return limit, err
 }
 
 // Restore makes the database what such a file says.
 func (c Connection) Restore(ctx context.Context, m node.Machine, path string) error {
 	return c.with(filepath.Dir(path), func(target string) error {
 		_, err := m.Run.Run(ctx, "pg_restore", "--clean", "--if-exists", "--no-owner", "--single-transaction", "--dbname="+target, path)
-		return err
+		return c.older(err)
 	})
 }

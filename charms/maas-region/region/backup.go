@@ -33,7 +33,7 @@ const (
 
 // The folders that backup, restore and config-tls work in, below StateDir. What a killed one leaves
 // has the whole database, or a key; the next hook removes it.
-var workDirs = []string{".backup-*", ".restore-*", ".tls-*"}
+var workDirs = []string{".backup-*", ".restore-*", ".tls-*", ".query-*"}
 
 // backupName matches the names of backups in StateDir. They sort by their time.
 var backupName = regexp.MustCompile(`^maas-[0-9]{8}T[0-9]{6}Z\.tar\.gz$`)

@@ -33,12 +33,15 @@ const (
 	mainSecret = "5ec7e75ec7e75ec7e75ec7e75ec7e75e"
 )
 
+const clusterCertificate = "var/lib/maas/certificates/cluster.pem"
+
 // db is a PostgreSQL with MAAS's database.
 type db struct {
 	verifier string            // of MAAS's role; empty without one
 	schema   string            // the version that it was migrated to
 	users    map[string]string // passwords
 	upgrades int
+	cert     string  // the certificates that MAAS made when it was first started on it
 	tls      *issued // what MAAS serves its API with; nil without TLS
 }
 
@@ -61,6 +64,8 @@ type site struct {
 	servers  []*httptest.Server
 	handlers map[string]http.Handler     // of regiond, by unit
 	secure   map[string]*httptest.Server // where nginx serves the API with TLS, by address
+	limit    int                         // connections that PostgreSQL takes
+	old      bool                        // pg_dump is older than the server
 	dead     bool                        // no region answers
 	torn     bool                        // nginx does not take a new certificate
 }
@@ -75,7 +80,7 @@ func (s *site) stopped(hostname string) {
 func newSite(t require.TestingT, gate *crashtest.Gate, dir string) *site {
 	s := &site{
 		t: t, dir: dir, gate: gate, juju: hooktooltest.New(), machines: map[string]*machinetest.Machine{}, worlds: map[string]string{},
-		dbs: map[string]*db{}, handlers: map[string]http.Handler{}, secure: map[string]*httptest.Server{}, maas: &maastest.Region{Version: "3.7.3", Keys: []string{apiKey}}, secret: mainSecret,
+		dbs: map[string]*db{}, handlers: map[string]http.Handler{}, secure: map[string]*httptest.Server{}, maas: &maastest.Region{Version: "3.7.3", Keys: []string{apiKey}}, secret: mainSecret, limit: 100,
 	}
 	s.juju.Config["maas-region"] = map[string]any{
 		"source": "ppa:maas/3.7", "maas-url": "", "admin-username": "admin", "database": Embedded,
@@ -109,6 +114,7 @@ func (s *site) add(n int) string {
 		"maas": func(m *machinetest.Machine, args []string, input string) (string, error) {
 			return s.cli(m, address, args, input)
 		},
+		"psql":       s.connections(address),
 		"pg_dump":    s.dump(address),
 		"pg_restore": s.dump(address),
 	}
@@ -286,12 +292,30 @@ func (s *site) cli(m *machinetest.Machine, address string, args []string, input 
 	return "", fmt.Errorf("cannot run maas: no command %s", args[0])
 }
 
+// connections is psql, over the network: it is asked for the server's limit.
+func (s *site) connections(address string) machinetest.Program {
+	return func(m *machinetest.Machine, args []string, input string) (string, error) {
+		require.Equal(s.t, "SHOW max_connections;\n", input)
+		_, rest, _ := strings.Cut(args[len(args)-1], "passfile=")
+		text, err := os.ReadFile(rest)
+		require.NoError(s.t, err)
+		require.Contains(s.t, string(text), "hunter2")
+		if _, err := s.mine(m, address); err != nil {
+			return "", err
+		}
+		return fmt.Sprintln(s.limit), nil
+	}
+}
+
 // dump is pg_dump and pg_restore: what they write is the schema's version and the users.
 func (s *site) dump(address string) machinetest.Program {
 	return func(m *machinetest.Machine, args []string, _ string) (string, error) {
 		d, err := s.mine(m, address)
 		if err != nil {
 			return "", err
+		}
+		if s.old {
+			return "", errors.New("cannot run pg_dump: pg_dump: error: aborting because of server version mismatch: pg_dump: detail: server version: 16.4; pg_dump version: 14.13")
 		}
 		for _, arg := range args {
 			if path, ok := strings.CutPrefix(arg, "--file="); ok {
@@ -330,6 +354,14 @@ func (s *site) started(m *machinetest.Machine, address, service string) error {
 		if d.schema != m.Dpkg[node.RegionPackage][1] {
 			return errors.New("the database's schema is another version's")
 		}
+		// It keeps files that are there (src/maasserver/start_up.py), also those of another database.
+		if d.cert == "" {
+			d.cert = fmt.Sprintf("certificates of %p", d)
+		}
+		if has := m.Text(clusterCertificate); has != "" && has != d.cert {
+			return errors.New("crypto/rsa: verification error")
+		}
+		m.Put(clusterCertificate, d.cert)
 		// By the identity it has, or else by host name.
 		id := m.Text(node.SystemIDFile)
 		at := slices.IndexFunc(s.maas.Regions, func(c *maastest.Controller) bool { return c.SystemID == id || id == "" && c.Hostname == m.Hostname })

@@ -94,9 +94,12 @@ func Plan(f Facts) charm.Plan[*World] {
 	if f.url() == "" {
 		return said(charm.Waitingf("waiting for %s to say where it is", kept))
 	}
-	stopped := node.Differs(f.Conf, f.conf())
-	if stopped {
-		steps = append(steps, configure{f.conf()})
+	stopped := node.Differs(f.Conf, f.conf()) || f.Record != "" && f.Record != f.place()
+	switch {
+	case stopped:
+		steps = append(steps, configure{f.conf(), f.place(), f.Record != "" && f.Record != f.place()})
+	case f.Record == "":
+		steps = append(steps, recordDatabase{f.place()})
 	}
 	if !f.Migrated {
 		if !f.keeper() {
@@ -132,7 +135,7 @@ func Plan(f Facts) charm.Plan[*World] {
 		return said(charm.Blockedf("%s", f.TLSProblem))
 	case f.Leader:
 		text := fmt.Sprintf("MAAS %s at %s, %d racks related", f.Version, f.endpoint(), len(f.Present))
-		return said(charm.Active("%s", strings.Join(append([]string{text}, append(f.Trouble, down(f.Down)...)...), "; ")))
+		return said(charm.Active("%s", strings.Join(append([]string{text}, f.trouble()...), "; ")))
 	}
 	return said(charm.Active("%s", strings.Join(append([]string{fmt.Sprintf("MAAS %s at %s", f.Version, f.endpoint())}, down(f.Down)...), "; ")))
 }
@@ -150,6 +153,15 @@ func (f Facts) openPorts() []string {
 		return ports
 	}
 	return append(slices.Clone(ports), f.TLSPort+"/tcp")
+}
+
+// trouble is what the leader's status says besides.
+func (f Facts) trouble() []string {
+	all := slices.Concat(f.Trouble, down(f.Down))
+	if crowded := f.crowded(); crowded != "" {
+		all = append(all, crowded)
+	}
+	return all
 }
 
 // silence says why MAAS does not answer on this unit, of whose services some do not run.
@@ -213,6 +225,9 @@ func leaving(f Facts) charm.Plan[*World] {
 // refuse, so they come first; what MAAS may refuse is tried each by itself.
 func leading(f Facts) []charm.Step[*World] {
 	steps := enrolling(f)
+	if f.On != f.place() {
+		steps = append(steps, noteDatabase{f.Peers, f.place(), f.On != ""})
+	}
 	if f.Shared[keyAdmin] != f.Config.Admin {
 		if f.Password == "" {
 			if f.Config.AdminPassword == "" && f.Shared[keyPassword] == "" {
@@ -422,8 +437,20 @@ type (
 		listen  string
 		clients []string
 	}
-	create       struct{ c *database.Connection }
-	configure    struct{ conf map[string]any }
+	create struct{ c *database.Connection }
+	// configure writes regiond.conf for the database place; other says that MAAS's files on this
+	// machine are of another one.
+	configure struct {
+		conf  map[string]any
+		place string
+		other bool
+	}
+	recordDatabase struct{ place string }
+	// noteDatabase has the application's databag be about the database place.
+	noteDatabase struct {
+		peers, place string
+		other        bool
+	}
 	migrate      struct{ f Facts }
 	start        struct{}
 	stop         struct{}

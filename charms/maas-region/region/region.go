@@ -12,8 +12,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,6 +68,7 @@ const (
 	keyImages   = "images"
 	keyRacks    = "racks"
 	keyRegions  = "regions"
+	keyOn       = "on"       // the database that these keys are about
 	keyTLS      = "tls"      // the digest of the certificate that option tls-secret had MAAS serve
 	keyRestored = "restored" // a backup was restored, and MAAS's users and regions are others
 
@@ -113,6 +116,10 @@ type Facts struct {
 	Conf      map[string]any
 
 	Connection *database.Connection // nil while it is not known
+	On         string               // the database that the application's databag is about; empty before it is noted
+	Record     string               // the one that this machine's files belong to; likewise
+	Limit      int                  // of connections that PostgreSQL takes; 0 while it is not known
+	ServerApp  string               // the application on the other side of that relation
 	Server     string               // the relation that the database comes by; empty for an embedded one
 	Unknown    string               // why not
 	Asks       string               // the relation in which the database has to be asked for yet
@@ -178,11 +185,31 @@ func (f Facts) url() string {
 // wants is what has to be migrated: this version of MAAS, on this database. A database over a
 // relation is known by the relation, not by an address: PostgreSQL's primary moves.
 func (f Facts) wants() string {
+	return f.Packages[node.RegionPackage].Version + " on " + f.place()
+}
+
+// place names the database, whatever its address is.
+func (f Facts) place() string {
 	at := f.Shared[keyKeeper]
 	if !f.embedded() {
 		at = "relation " + f.Server
 	}
-	return f.Packages[node.RegionPackage].Version + " on " + at + "/" + f.Connection.Name
+	return at + "/" + f.Connection.Name
+}
+
+// ofDatabase are the keys of the application's databag that say what was done in a database.
+var ofDatabase = []string{keyAdmin, keySettings, keyImages, keyTLS, keyRegions, keyRestored}
+
+// forget drops what is remembered of another database than the one that MAAS is on now.
+func (f *Facts) forget() {
+	f.On = f.Shared[keyOn]
+	if f.Connection == nil || f.On == "" || f.On == f.place() {
+		return
+	}
+	f.Shared = maps.Clone(f.Shared)
+	for _, key := range ofDatabase {
+		delete(f.Shared, key)
+	}
 }
 
 // addressed is what earlier versions of this charm wrote for wants: with the primary's address.
@@ -220,6 +247,9 @@ func (f Facts) packages() []string {
 	}
 }
 
+// databaseRecord is which database MAAS's files on this machine belong to.
+const databaseRecord = "var/lib/dcib/maas-database"
+
 // services are a region's, in the order that they start in. Older lines have fewer.
 var services = []string{"maas-regiond", "maas-apiserver", "maas-temporal", "maas-temporal-worker"}
 
@@ -251,6 +281,8 @@ func Observe(ctx context.Context, event hooktool.Event, w *World) (f Facts, err 
 	if err := f.observeDatabase(ctx, w); err != nil {
 		return f, err
 	}
+	f.forget()
+	f.Record = w.Text(databaseRecord)
 	if !f.Packages[node.RegionPackage].Installed() {
 		return f, nil
 	}
@@ -279,6 +311,7 @@ func Observe(ctx context.Context, event hooktool.Event, w *World) (f Facts, err 
 		return f, err
 	}
 	f.observeTrouble(ctx, w)
+	f.observeLimit(ctx, w)
 	f.observeTLS(ctx, w)
 	return f, nil
 }
@@ -304,6 +337,37 @@ func (f *Facts) observeTrouble(ctx context.Context, w *World) {
 		}
 	}
 	slices.Sort(f.Trouble)
+}
+
+// How many connections a region takes at most, and how many PostgreSQL needs besides; room is what the
+// advice has per region (as in canonical/maas-terraform-modules).
+const perRegion, reserved, room = 40, 10, 50
+
+// observeLimit asks a related PostgreSQL how many connections it takes, where several regions share it.
+// An embedded one is configured for them.
+func (f *Facts) observeLimit(ctx context.Context, w *World) {
+	if f.embedded() || f.Connection == nil || f.Version == "" || len(f.Units) < 2 {
+		return
+	}
+	work, err := w.workDir(workDirs[3])
+	if err == nil {
+		defer os.RemoveAll(work)
+		f.Limit, err = f.Connection.MaxConnections(ctx, w.Machine, work)
+	}
+	if err != nil {
+		_ = w.Tools.Log(ctx, "WARNING", err.Error())
+	}
+}
+
+// crowded says that PostgreSQL takes too few connections for the regions; "" where it takes enough, or
+// that is not known.
+func (f Facts) crowded() string {
+	regions := len(f.Units)
+	need := reserved + perRegion*regions
+	if f.Limit == 0 || f.Limit >= need {
+		return ""
+	}
+	return fmt.Sprintf("PostgreSQL allows %d connections, and %d regions take up to %d: juju config %s experimental-max-connections=%d", f.Limit, regions, need, f.ServerApp, reserved+room*regions)
 }
 
 // services lists those that the installed packages have.
@@ -417,6 +481,7 @@ func (f *Facts) observeServer(ctx context.Context, w *World) error {
 	if err != nil {
 		return err
 	}
+	f.ServerApp = server
 	bag, err := w.Tools.RelationGet(ctx, ids[0], server)
 	if err != nil {
 		return err

@@ -259,7 +259,17 @@ func TestAnotherDatabaseIsMigrated(t *testing.T) {
 	require.Equal(t, 1, s.dbs["10.0.9.9"].upgrades)
 	for _, unit := range s.units() {
 		require.Equal(t, "active", s.juju.Units[unit].Status, s.juju.Units[unit].Message)
+		require.Equal(t, s.dbs["10.0.9.9"].cert, s.machines[unit].Text(clusterCertificate), "those of the first database are gone")
 	}
+	// Nor is what was done in the first one taken for done in this one.
+	require.Contains(t, s.dbs["10.0.9.9"].users, "admin")
+	// Where an earlier version of the charm has left no record, the files are taken to be the database's.
+	m := s.machines[unit0]
+	require.NoError(t, m.Node().Remove(databaseRecord))
+	m.Put("var/lib/maas/maas_uuid", "kept")
+	s.settle()
+	require.Equal(t, "kept", m.Text("var/lib/maas/maas_uuid"))
+	require.NotEmpty(t, m.Text(databaseRecord))
 }
 
 func TestAPasswordThatMAASDoesNotQuoteIsRefused(t *testing.T) {

@@ -152,7 +152,7 @@ func (w *World) restoreFiles(files []savedFile) error {
 			return err
 		}
 	}
-	return w.Remove(node.SecretFile, "var/lib/maas/maas_uuid", "var/lib/maas/certificates", node.SystemIDFile)
+	return w.Remove(fromDatabase...)
 }
 
 // makeDirs makes a folder below root, and those above it; new ones have that owner.

@@ -130,7 +130,38 @@ func (s configure) Apply(ctx context.Context, w *World) error {
 	if err := w.stop(ctx); err != nil {
 		return err
 	}
-	return retried(w.SetConf(node.RegionConf, s.conf))
+	if s.other {
+		// regiond keeps the files that it finds (src/maasserver/start_up.py), and makes those of this
+		// database when there are none; with others its services refuse each other.
+		if err := w.Remove(fromDatabase...); err != nil {
+			return retried(err)
+		}
+	}
+	if err := w.SetConf(node.RegionConf, s.conf); err != nil {
+		return retried(err)
+	}
+	return retried(w.Write(databaseRecord, s.place, false))
+}
+
+// fromDatabase are MAAS's files that regiond makes of what is in its database.
+var fromDatabase = []string{node.SecretFile, "var/lib/maas/maas_uuid", "var/lib/maas/certificates", node.SystemIDFile}
+
+func (recordDatabase) Name() string { return "note whose database this machine's files are of" }
+
+func (s recordDatabase) Apply(_ context.Context, w *World) error {
+	return w.Write(databaseRecord, s.place, false)
+}
+
+func (noteDatabase) Name() string { return "note which database MAAS is on" }
+
+func (s noteDatabase) Apply(ctx context.Context, w *World) error {
+	values := map[string]string{keyOn: s.place}
+	if s.other {
+		for _, key := range ofDatabase {
+			values[key] = ""
+		}
+	}
+	return w.Tools.RelationSetApp(ctx, s.peers, values)
 }
 
 // stop stops the region. regiond is first: it starts the others again that it finds stopped

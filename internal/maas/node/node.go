@@ -62,8 +62,9 @@ type Machine struct {
 var limits = map[string]time.Duration{
 	"":            2 * time.Minute,
 	"runuser":     30 * time.Second, // psql
-	"systemctl":   5 * time.Minute,  // services that start slowly
-	"maas":        5 * time.Minute,  // each command loads all of MAAS
+	"psql":        30 * time.Second,
+	"systemctl":   5 * time.Minute, // services that start slowly
+	"maas":        5 * time.Minute, // each command loads all of MAAS
 	"maas-region": MigrationLimit,
 	"apt-get":     apt.Timeout,
 	"dpkg":        apt.Timeout,
