@@ -52,17 +52,25 @@ func TestAStoppedInstanceKeepsItsMethodInThePlan(t *testing.T) {
 	lxd := draintest.New("pet", "b")
 	c1 := lxd.Add("c1", "pet", true)
 	lxd.Fail = func(call string, _ drain.Ref) error {
-		if call == "move" {
-			lxd.CallsLeft = 1 // it dies with the instance stopped
+		if call != "move" {
+			return nil
 		}
-		return nil
+		lxd.CallsLeft = 0
+		return draintest.ErrKilled
 	}
 	d := drainer(lxd)
 	d.Limiter = drain.NewMoveLimiter(1, 0)
 	_, err := d.Drain(t.Context(), "pet", false)
 	require.ErrorIs(t, err, draintest.ErrKilled)
-	lxd.CallsLeft, c1.Member, c1.Running = -1, "pet", false
+	require.False(t, c1.Running)
+	require.Equal(t, "pet", c1.Member)
+
+	lxd.CallsLeft, lxd.Fail = -1, nil
 	plan := drain.PlanDrain(observe(t, lxd), "pet", false)
 	require.Equal(t, drain.StopAndMove, plan.Items[0].Method)
 	require.Contains(t, plan.String(), "okay    c1: stops, moves to another member and starts there")
+	_, err = d.Drain(t.Context(), "pet", false)
+	require.NoError(t, err)
+	require.Equal(t, "b", c1.Member)
+	require.True(t, c1.Running)
 }
