@@ -14,7 +14,7 @@ import (
 )
 
 func newBoxUpCmd(where placer) *cobra.Command {
-	var source, wanted, until string
+	var source, wanted, until, lxd string
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Build what is missing of the box, and wait until it works",
@@ -27,12 +27,15 @@ Steps: ` + strings.Join(box.StepNames(), ", "),
 			if until != "" && !slices.Contains(box.StepNames(), until) {
 				return usagef("cannot stop after step %q: expected one of %s", until, strings.Join(box.StepNames(), ", "))
 			}
+			if lxd != "" && !slices.Contains(box.LXDVersions, lxd) {
+				return usagef("cannot use LXD %q for the box's machines: expected one of %s", lxd, strings.Join(box.LXDVersions, ", "))
+			}
 			p, err := where()
 			if err != nil {
 				return err
 			}
 			endByContext()
-			o := box.Options{Place: p, Until: until, Out: os.Stdout, Terminal: terminal(os.Stdout)}
+			o := box.Options{Place: p, Until: until, LXD: lxd, Out: os.Stdout, Terminal: terminal(os.Stdout)}
 			if o.Source, err = sourceFolder(source); err != nil {
 				return usageError{err}
 			}
@@ -52,6 +55,7 @@ Steps: ` + strings.Join(box.StepNames(), ", "),
 	}
 	cmd.Flags().StringVar(&source, "source", "", "the project's folder (default: found from here)")
 	cmd.Flags().StringVar(&wanted, "subnet", "", "private IPv4 subnet of the box (default: a free one)")
+	cmd.Flags().StringVar(&lxd, "lxd", "", "LXD of the box's machines: "+strings.Join(box.LXDVersions, " or ")+" (default: what the box has, "+box.DefaultLXD+" for a new one)")
 	cmd.Flags().StringVar(&until, "until", "", "stop after this step")
 	return cmd
 }

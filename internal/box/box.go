@@ -24,6 +24,8 @@ import (
 	"github.com/dcib/dcib/internal/box/deploy"
 	"github.com/dcib/dcib/internal/box/image"
 	"github.com/dcib/dcib/internal/box/kernel"
+	"github.com/dcib/dcib/internal/box/libdqlite"
+	"github.com/dcib/dcib/internal/box/lxdbuild"
 	"github.com/dcib/dcib/internal/box/lxdhost"
 	"github.com/dcib/dcib/internal/box/place"
 	"github.com/dcib/dcib/internal/box/preflight"
@@ -45,6 +47,7 @@ type Options struct {
 	Place    place.Place
 	Source   string       // the project's folder
 	Subnet   netip.Prefix // the zero Prefix: pick one
+	LXD      string       // of its machines, one of LXDVersions; "": what the box has, or the default
 	Until    string       // the last step to run; "" for all
 	Out      io.Writer
 	Terminal bool // Out is a terminal
@@ -55,6 +58,7 @@ type record struct {
 	Subnet  netip.Prefix `json:"subnet"`
 	Driver  string       `json:"driver"`
 	PoolGiB int          `json:"pool-gib"`
+	LXD     string       `json:"lxd,omitempty"` // one of LXDVersions; "" in records of before there were two
 }
 
 // machine is what was changed on the machine, for all its boxes together.
@@ -67,6 +71,7 @@ type machine struct {
 type builder struct {
 	Options
 	module string // the Go module that pins Juju's commands
+	lxd    string // the LXD of the box's machines, one of LXDVersions; "" where snaps are used
 	record record
 }
 
@@ -75,6 +80,9 @@ func Up(ctx context.Context, o Options) error {
 	b := &builder{Options: o, module: filepath.Join(o.Source, "tests", "testbed", "juju")}
 	steps, err := change.Until(b.steps(), o.Until)
 	if err != nil {
+		return err
+	}
+	if err := b.chooseLXD(); err != nil {
 		return err
 	}
 	started := time.Now()
@@ -170,6 +178,7 @@ func (b built) steps() []change.Step {
 		{Name: "packages", Check: b.hasPackages, Do: b.installPackages},
 		{Name: "kernel", Check: b.kernelRaised, Do: b.raiseKernel},
 		{Name: "juju", Check: b.hasCommands, Do: b.buildCommands},
+		{Name: "machine-lxd", Check: b.hasMachineLXD, Do: b.buildMachineLXD},
 		{Name: "image", Check: b.hasImage, Do: b.makeImage},
 		{Name: "lxd", Check: b.lxdUp, Do: b.startLXD},
 		{Name: "network", Check: b.lxdSet, Do: b.setLXD},
@@ -190,8 +199,13 @@ func (b snaps) steps() []change.Step {
 	}
 }
 
-func packages() []string {
-	return slices.Concat(lxdhost.Packages, commands.Packages)
+func (b *builder) packages() []string {
+	all := slices.Concat(lxdhost.Packages, libdqlite.Packages)
+	if b.lxd == LXD6 {
+		all = append(all, lxdbuild.Packages...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // preflight says what is missing; deploys, whether the charms are needed.
@@ -217,15 +231,19 @@ func (b *builder) preflight(ctx context.Context, deploys bool) error {
 		f.Warm = true
 		return preflight.Error(preflight.Check(f))
 	}
-	_, image := image.In(b.Place.Cache(), image.Noble)
+	machine, lxd, err := b.image()
+	if err != nil {
+		return err
+	}
+	_, image := machine.In(b.Place.Cache())
 	_, juju, err := commands.In(b.Place.Cache(), b.module)
 	if err != nil {
 		return err
 	}
-	f.Warm = image && juju
+	f.Warm = image && juju && lxd
 	var missing []string
 	if f.Debian {
-		if missing, err = apt.Missing(ctx, packages()); err != nil {
+		if missing, err = apt.Missing(ctx, b.packages()); err != nil {
 			return err
 		}
 		if !f.Warm || len(missing) > 0 {
@@ -233,7 +251,7 @@ func (b *builder) preflight(ctx context.Context, deploys bool) error {
 		}
 	}
 	f.SubIDs = !slices.Contains(missing, "lxd")
-	if !juju && !f.Ubuntu {
+	if (!juju || !lxd) && !f.Ubuntu {
 		f.GoProxyErr = preflight.GoProxy(ctx)
 	}
 	return preflight.Error(preflight.Check(f))
@@ -300,7 +318,7 @@ func (b *builder) choose(ctx context.Context) error {
 			return err
 		}
 		disk := int(preflight.Observe(b.Place.Home).Disk / gib)
-		b.record = record{Subnet: chosen, Driver: driver, PoolGiB: min(disk*9/10, maxPoolGiB)}
+		b.record = record{Subnet: chosen, Driver: driver, PoolGiB: min(disk*9/10, maxPoolGiB), LXD: b.lxd}
 		return place.WriteJSON(b.Place.Record(), b.record)
 	})
 }
@@ -335,16 +353,16 @@ func (b *builder) changeMachine(f func(m *machine) error) error {
 }
 
 func (b *builder) hasPackages(ctx context.Context) (bool, string, error) {
-	missing, err := apt.Missing(ctx, packages())
+	missing, err := apt.Missing(ctx, b.packages())
 	if err != nil || len(missing) == 0 {
-		return err == nil, fmt.Sprintf("%d installed", len(packages())), err
+		return err == nil, fmt.Sprintf("%d installed", len(b.packages())), err
 	}
 	return false, fmt.Sprintf("%d missing: %v", len(missing), missing), nil
 }
 
 func (b *builder) installPackages(ctx context.Context, log *change.Log) error {
 	return b.withMachine(ctx, log, func() error {
-		missing, err := apt.Missing(ctx, packages())
+		missing, err := apt.Missing(ctx, b.packages())
 		if err != nil || len(missing) == 0 {
 			return err
 		}
@@ -435,16 +453,23 @@ func link(to, at string) error {
 }
 
 func (b *builder) hasImage(context.Context) (bool, string, error) {
-	files, there := image.In(b.Place.Cache(), image.Noble)
-	if !there {
+	i, _, err := b.image()
+	if err != nil {
+		return false, "", err
+	}
+	if _, there := i.In(b.Place.Cache()); !there {
 		return false, "not made yet", nil
 	}
-	return true, filepath.Base(filepath.Dir(files.Rootfs)), nil
+	return true, i.Key(), nil
 }
 
 func (b *builder) makeImage(ctx context.Context, log *change.Log) error {
 	return b.withMachine(ctx, log, func() error {
-		if _, there := image.In(b.Place.Cache(), image.Noble); there {
+		i, _, err := b.image()
+		if err != nil {
+			return err
+		}
+		if _, there := i.In(b.Place.Cache()); there {
 			return nil
 		}
 		mirror, err := apt.Mirror(ctx)
@@ -452,7 +477,7 @@ func (b *builder) makeImage(ctx context.Context, log *change.Log) error {
 			return err
 		}
 		log.Say("debootstrap %s", image.Suite)
-		return image.Make(ctx, b.Place.Cache(), mirror, image.Noble, log)
+		return i.Make(ctx, b.Place.Cache(), mirror, log)
 	})
 }
 
@@ -477,15 +502,23 @@ func (b *builder) imageImported(ctx context.Context) (bool, string, error) {
 	if err != nil {
 		return false, "", err
 	}
-	return lxdhost.HasImage(c, image.Noble)
+	i, _, err := b.image()
+	if err != nil {
+		return false, "", err
+	}
+	return lxdhost.HasImage(c, i)
 }
 func (b *builder) importImage(ctx context.Context, log *change.Log) error {
 	c, err := lxdhost.Connect(ctx, b.Place)
 	if err != nil {
 		return err
 	}
-	files, _ := image.In(b.Place.Cache(), image.Noble)
-	return lxdhost.AddImage(ctx, c, image.Noble, files, log)
+	i, _, err := b.image()
+	if err != nil {
+		return err
+	}
+	files, _ := i.In(b.Place.Cache())
+	return lxdhost.AddImage(ctx, c, i, files, log)
 }
 
 func (b *builder) controller() (controller.Controller, error) {
@@ -584,10 +617,14 @@ func (b *builder) cloud() (*cloud.Cloud, error) {
 		return nil, nil
 	}
 	if b.Place.Snap != nil { // images come from where Juju always gets them
-		return &cloud.Cloud{Place: b.Place, Model: controller.Model, Base: image.Noble}, nil
+		return &cloud.Cloud{Place: b.Place, Model: controller.Model, Image: image.Image{Base: image.Noble}}, nil
 	}
-	files, _ := image.In(b.Place.Cache(), image.Noble)
-	return &cloud.Cloud{Place: b.Place, Model: controller.Model, Base: image.Noble, Files: files}, nil
+	i, _, err := b.image()
+	if err != nil {
+		return nil, err
+	}
+	files, _ := i.In(b.Place.Cache())
+	return &cloud.Cloud{Place: b.Place, Model: controller.Model, Image: i, Files: files}, nil
 }
 
 func (b *builder) cloudUp(ctx context.Context) (bool, string, error) {

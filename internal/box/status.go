@@ -1,6 +1,7 @@
 package box
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -23,8 +24,9 @@ type Status struct {
 	Pid        int                      `json:"pid"` // of the box's own LXD daemon; 0 if there is none
 	Bridge     string                   `json:"bridge,omitempty"`
 	Subnet     string                   `json:"subnet,omitempty"`
-	Controller string                   `json:"controller"` // its name, "" if it does not answer
-	Instances  map[string]string        `json:"instances"`  // of the machine's LXD: name to status
+	LXD        string                   `json:"lxd,omitempty"` // of the box's machines, as --lxd has it
+	Controller string                   `json:"controller"`    // its name, "" if it does not answer
+	Instances  map[string]string        `json:"instances"`     // of the machine's LXD: name to status
 	Models     map[string]deploy.Status `json:"models"`
 	Problems   []string                 `json:"problems,omitempty"` // what could not be asked, and why
 }
@@ -41,6 +43,9 @@ func ReadStatus(ctx context.Context, p place.Place) Status {
 		problem(err)
 	} else if r.Subnet.IsValid() {
 		s.Subnet, s.Bridge = r.Subnet.String(), p.Bridge()
+		if p.Snap == nil {
+			s.LXD = cmp.Or(r.LXD, LXD50)
+		}
 	}
 	s.Pid = lxdhost.Pid(p)
 	if s.Running = lxdhost.Running(p); !s.Running {
@@ -75,6 +80,9 @@ func (s Status) Print(out io.Writer) error {
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "box\t%s\t%s\n", s.Name, s.Dir)
+	if s.LXD != "" {
+		fmt.Fprintf(w, "machines\tLXD %s\n", s.LXD)
+	}
 	if !s.Running {
 		fmt.Fprintf(w, "lxd\tstopped\t%s starts it\n", place.Up(s.Name))
 	} else {

@@ -19,14 +19,14 @@ func TestStatusPrint(t *testing.T) {
 	require.Contains(t, show(Status{Name: "box", Dir: "/d"}), "no box box in /d")
 	require.Contains(t, show(Status{Name: "box", Exists: true}), "stopped")
 
-	s := Status{Name: "box", Exists: true, Running: true, Pid: 7, Controller: "dcib", Problems: []string{"cannot ask"}, Models: map[string]deploy.Status{"metal": {
+	s := Status{Name: "box", Exists: true, Running: true, Pid: 7, LXD: LXD6, Controller: "dcib", Problems: []string{"cannot ask"}, Models: map[string]deploy.Status{"metal": {
 		Machines: map[string]deploy.Machine{"0": {InstanceID: "juju-1-0"}},
 		Applications: map[string]deploy.Application{"a": {Units: map[string]deploy.Unit{"a/0": {
 			Workload: deploy.State{Current: "active", Message: "fine"}, Agent: deploy.State{Current: "idle"}, Machine: "0",
 		}}}},
 	}}}
 	text := show(s)
-	for _, want := range []string{"pid 7", "a/0", "active idle", "juju-1-0 fine", "cannot ask"} {
+	for _, want := range []string{"pid 7", "machines  LXD 6\n", "a/0", "active idle", "juju-1-0 fine", "cannot ask"} {
 		require.Contains(t, text, want)
 	}
 }

@@ -74,9 +74,16 @@ func Try(limit time.Duration, name string, args ...string) (string, error) {
 	return stdout.String(), nil
 }
 
+// LXDVariable is the environment variable with the LXD of the machines of a suite's box, as
+// `dcib box up --lxd` takes it.
+const LXDVariable = "DCIB_LXD"
+
 // DCIB runs a verb of `dcib box` on the suite's box.
 func (b Box) DCIB(t testing.TB, limit time.Duration, verb string, args ...string) string {
 	t.Helper()
+	if version := os.Getenv(LXDVariable); verb == "up" && version != "" {
+		args = append([]string{"--lxd", version}, args...)
+	}
 	return Run(t, limit, filepath.Join(b.Repo, "bin/dcib"), append([]string{"box", "--name", b.Name, verb}, args...)...)
 }
 

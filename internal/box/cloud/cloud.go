@@ -50,15 +50,15 @@ var offers = []struct{ name, endpoint string }{
 type Cloud struct {
 	Place place.Place
 	Model string // the model in which the cluster's machines stand
-	Base  image.Base
-	Files image.Files // the machine image; none where Juju finds one by itself
+	Image image.Image
+	Files image.Files // of Image; none where Juju finds one by itself
 }
 
 func (c Cloud) hasImage(server lxd.InstanceServer) (bool, string, error) {
 	if c.Files == (image.Files{}) {
 		return true, "", nil
 	}
-	return lxdhost.HasImage(server, c.Base)
+	return lxdhost.HasImage(server, c.Image)
 }
 
 // Up says whether the cluster trusts us and has the image, and the model is there.
@@ -126,7 +126,7 @@ func (c Cloud) Make(ctx context.Context, log *change.Log) error {
 		return err
 	} else if !has {
 		log.Say("machine image for the cluster")
-		if err := lxdhost.AddImage(ctx, server, c.Base, c.Files, log); err != nil {
+		if err := lxdhost.AddImage(ctx, server, c.Image, c.Files, log); err != nil {
 			return err
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
-	_ "embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -16,25 +15,13 @@ import (
 	"runtime"
 	"strings"
 
-	"github.com/dcib/dcib/internal/box/apt"
+	"github.com/dcib/dcib/internal/box/libdqlite"
 	"github.com/dcib/dcib/internal/box/proc"
 )
-
-// Packages are what the build needs of the machine, beside Go.
-var Packages = []string{"gcc", "libc6-dev", "libuv1-dev", "liblz4-dev", "libsqlite3-dev", "ca-certificates", "debian-archive-keyring"}
 
 // The providers that are left out are those whose SDKs the box has no use for. Without the
 // tag dqlite the agent builds, but a controller of it cannot start.
 const tags = "minimal,provider_lxd,provider_maas,provider_manual,dqlite,libsqlite3"
-
-// dqliteRelease is the release of Debian whose libdqlite is new enough for Juju's agent;
-// its static library is linked in, so that nothing of the machine is upgraded.
-const dqliteRelease = "unstable"
-
-// Debian unstable's library asks for three functions that older C libraries do not have.
-//
-//go:embed shim/shim.c
-var shim string
 
 // recipe changes when the way of building does.
 const recipe = "2"
@@ -52,7 +39,7 @@ func (b Built) Metadata() string { return filepath.Join(b.Dir, "metadata") }
 // is the folder of the Go module that pins them.
 func In(cache, module string) (built Built, there bool, err error) {
 	h := sha256.New()
-	fmt.Fprintln(h, recipe, tags, runtime.Version(), shim)
+	fmt.Fprintln(h, recipe, tags, runtime.Version(), libdqlite.ID())
 	for _, name := range []string{"go.mod", "go.sum"} {
 		data, err := os.ReadFile(filepath.Join(module, name))
 		if err != nil {
@@ -84,14 +71,9 @@ func Build(ctx context.Context, cache, module, mirror string, log io.Writer, say
 		return fmt.Errorf("cannot build Juju's commands: %w", err)
 	}
 
-	// Its folder keeps its name, as Go's own cache knows C packages by their flags.
-	dqlite := filepath.Join(cache, "dqlite-"+recipe)
-	lib := filepath.Join(dqlite, "usr/lib/x86_64-linux-gnu")
-	if _, err := os.Stat(dqlite); err != nil {
-		say("libdqlite of Debian %s", dqliteRelease)
-		if err := library(ctx, dqlite, work, mirror, log); err != nil {
-			return err
-		}
+	dqlite, err := libdqlite.Get(ctx, cache, work, mirror, log, say)
+	if err != nil {
+		return err
 	}
 
 	// One build for all: what they share is compiled once only if it is compiled alike.
@@ -100,11 +82,7 @@ func Build(ctx context.Context, cache, module, mirror string, log io.Writer, say
 	for _, name := range []string{"juju", "plugins/juju-metadata", "jujuc", "jujuagentd"} {
 		args = append(args, "github.com/juju/juju/cmd/"+name)
 	}
-	env := []string{
-		"GOWORK=off", "GOFLAGS=-mod=readonly", "CGO_ENABLED=1",
-		"CGO_CFLAGS=-O2 -I" + filepath.Join(dqlite, "usr/include"),
-		"CGO_LDFLAGS=-L" + lib + " -Wl,--start-group -ldqlite -lshim -Wl,--end-group -luv -llz4 -lsqlite3",
-	}
+	env := append([]string{"GOWORK=off", "GOFLAGS=-mod=readonly"}, dqlite.Env()...)
 	if _, err := proc.Run(ctx, proc.Cmd{Args: args, Dir: module, Env: env, Log: log}); err != nil {
 		return fmt.Errorf("cannot build Juju's commands: %w", err)
 	}
@@ -115,29 +93,6 @@ func Build(ctx context.Context, cache, module, mirror string, log io.Writer, say
 	}
 	if err := os.Rename(filepath.Join(work, "out"), built.Dir); err != nil {
 		return fmt.Errorf("cannot keep Juju's commands: %w", err)
-	}
-	return nil
-}
-
-// library downloads libdqlite into a folder, and puts the shim beside it.
-func library(ctx context.Context, dir, work, mirror string, log io.Writer) error {
-	fresh := filepath.Join(work, "dqlite")
-	if err := apt.Unpack(ctx, mirror, dqliteRelease, "libdqlite-dev", filepath.Join(work, "apt"), fresh, log); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(work, "shim.c"), []byte(shim), 0o644); err != nil {
-		return fmt.Errorf("cannot write the shim for libdqlite: %w", err)
-	}
-	for _, args := range [][]string{
-		{"gcc", "-O2", "-c", "-o", "shim.o", "shim.c"},
-		{"ar", "rcs", filepath.Join(fresh, "usr/lib/x86_64-linux-gnu/libshim.a"), "shim.o"},
-	} {
-		if _, err := proc.Run(ctx, proc.Cmd{Args: args, Dir: work, Log: log}); err != nil {
-			return fmt.Errorf("cannot compile the shim for libdqlite: %w", err)
-		}
-	}
-	if err := os.Rename(fresh, dir); err != nil {
-		return fmt.Errorf("cannot keep libdqlite: %w", err)
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dcib/dcib/internal/box/lxdbuild"
 	"github.com/dcib/dcib/internal/box/proc"
 	"github.com/dcib/dcib/internal/host/atomicfile"
 )
@@ -57,10 +58,21 @@ var overlay embed.FS
 // recipe changes when the steps below do, so that images made by older ones are not used.
 const recipe = "1"
 
+// Image is what a machine image is made of.
+type Image struct {
+	Base Base
+	// LXD is the folder with the commands lxd and lxc that take the place of Debian's; its
+	// name says what they were built from. "" for Debian's own.
+	LXD string
+}
+
 // Key names the image by all that it is made of.
-func Key(base Base) string {
+func (i Image) Key() string {
 	h := sha256.New()
-	fmt.Fprintln(h, recipe, Suite, base, packages)
+	fmt.Fprintln(h, recipe, Suite, i.Base, packages)
+	if i.LXD != "" {
+		fmt.Fprintln(h, filepath.Base(i.LXD))
+	}
 	_ = fs.WalkDir(overlay, "rootfs", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -70,22 +82,22 @@ func Key(base Base) string {
 		h.Write(data)
 		return err
 	})
-	return "image-" + base.Version + "-" + hex.EncodeToString(h.Sum(nil))[:12]
+	return "image-" + i.Base.Version + "-" + hex.EncodeToString(h.Sum(nil))[:12]
 }
 
 // Files are the two halves of an LXD image.
 type Files struct{ Metadata, Rootfs string }
 
 // In returns where the image's files are in a cache folder, and whether they are there.
-func In(cache string, base Base) (Files, bool) {
-	dir := filepath.Join(cache, Key(base))
+func (i Image) In(cache string) (Files, bool) {
+	dir := filepath.Join(cache, i.Key())
 	_, err := os.Stat(dir)
 	return Files{filepath.Join(dir, "metadata.tar"), filepath.Join(dir, "rootfs.squashfs")}, err == nil
 }
 
 // Make makes the image from a Debian mirror in the cache folder. It needs about 1.5 GB
 // there while it works, and leaves 150 MB.
-func Make(ctx context.Context, cache, mirror string, base Base, log io.Writer) error {
+func (i Image) Make(ctx context.Context, cache, mirror string, log io.Writer) error {
 	work, err := os.MkdirTemp(cache, "tmp-image-")
 	if err != nil {
 		return fmt.Errorf("cannot make the image: %w", err)
@@ -110,7 +122,10 @@ func Make(ctx context.Context, cache, mirror string, base Base, log io.Writer) e
 	if err := run("debootstrap", "--variant=minbase", "--include="+strings.Join(packages, ","), Suite, root, mirror); err != nil {
 		return fmt.Errorf("cannot make the image: %w", err)
 	}
-	if err := dress(root, base); err != nil {
+	if err := dress(root, i.Base); err != nil {
+		return fmt.Errorf("cannot make the image: %w", err)
+	}
+	if err := i.replaceLXD(root); err != nil {
 		return fmt.Errorf("cannot make the image: %w", err)
 	}
 	for _, args := range [][]string{
@@ -126,10 +141,10 @@ func Make(ctx context.Context, cache, mirror string, base Base, log io.Writer) e
 			return fmt.Errorf("cannot make the image: %w", err)
 		}
 	}
-	if err := writeMetadata(filepath.Join(out, "metadata.tar"), base); err != nil {
+	if err := writeMetadata(filepath.Join(out, "metadata.tar"), i.Base); err != nil {
 		return fmt.Errorf("cannot make the image: %w", err)
 	}
-	if err := os.Rename(out, filepath.Join(cache, Key(base))); err != nil {
+	if err := os.Rename(out, filepath.Join(cache, i.Key())); err != nil {
 		return fmt.Errorf("cannot make the image: %w", err)
 	}
 	return nil
@@ -180,6 +195,28 @@ func dress(root string, base Base) error {
 			if err := os.RemoveAll(path); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// replaceLXD puts the built commands in the place of those of Debian's packages, whose units
+// and folders stay.
+func (i Image) replaceLXD(root string) error {
+	if i.LXD == "" {
+		return nil
+	}
+	for _, name := range lxdbuild.Names {
+		data, err := os.ReadFile(filepath.Join(i.LXD, name))
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(root, "usr/bin", name)
+		if _, err := os.Lstat(to); err != nil {
+			return fmt.Errorf("cannot find Debian's %s: %w", name, err)
+		}
+		if err := replace(to, data, 0o755); err != nil {
+			return err
 		}
 	}
 	return nil

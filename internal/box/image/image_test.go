@@ -13,20 +13,55 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-func TestKeyDependsOnTheBase(t *testing.T) {
-	require.Equal(t, Key(Noble), Key(Noble))
-	require.NotEqual(t, Key(Noble), Key(Base{"22.04", "jammy", "Jammy Jellyfish"}))
+func TestKeyDependsOnWhatTheImageIsMadeOf(t *testing.T) {
+	noble := Image{Base: Noble}
+	require.Equal(t, noble.Key(), Image{Base: Noble}.Key())
+	require.NotEqual(t, noble.Key(), Image{Base: Base{"22.04", "jammy", "Jammy Jellyfish"}}.Key())
+	built := Image{Base: Noble, LXD: "/cache/lxd-1"}
+	require.NotEqual(t, noble.Key(), built.Key())
+	require.NotEqual(t, built.Key(), Image{Base: Noble, LXD: "/cache/lxd-2"}.Key())
+	require.Equal(t, built.Key(), Image{Base: Noble, LXD: "/elsewhere/lxd-1"}.Key())
 	require.Equal(t, "juju/ubuntu@24.04/amd64", Noble.Alias())
 }
 
 func TestIn(t *testing.T) {
-	cache := t.TempDir()
-	_, there := In(cache, Noble)
+	cache, noble := t.TempDir(), Image{Base: Noble}
+	_, there := noble.In(cache)
 	require.False(t, there)
-	require.NoError(t, os.Mkdir(filepath.Join(cache, Key(Noble)), 0o700))
-	files, there := In(cache, Noble)
+	require.NoError(t, os.Mkdir(filepath.Join(cache, noble.Key()), 0o700))
+	files, there := noble.In(cache)
 	require.True(t, there)
-	require.Equal(t, filepath.Join(cache, Key(Noble), "rootfs.squashfs"), files.Rootfs)
+	require.Equal(t, filepath.Join(cache, noble.Key(), "rootfs.squashfs"), files.Rootfs)
+}
+
+func TestReplaceLXD(t *testing.T) {
+	root, built := t.TempDir(), t.TempDir()
+	bin := filepath.Join(root, "usr/bin")
+	require.NoError(t, os.MkdirAll(bin, 0o755))
+	write := func(dir, text string) {
+		for _, name := range []string{"lxd", "lxc"} {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text+name), 0o700))
+		}
+	}
+	write(built, "new ")
+	i := Image{Base: Noble, LXD: built}
+	require.ErrorContains(t, i.replaceLXD(root), "cannot find Debian's lxd", "a package that moved its command is noticed")
+
+	write(bin, "old ")
+	require.NoError(t, Image{Base: Noble}.replaceLXD(root))
+	got, err := os.ReadFile(filepath.Join(bin, "lxd"))
+	require.NoError(t, err)
+	require.Equal(t, "old lxd", string(got))
+
+	require.NoError(t, i.replaceLXD(root))
+	for _, name := range []string{"lxd", "lxc"} {
+		got, err := os.ReadFile(filepath.Join(bin, name))
+		require.NoError(t, err)
+		require.Equal(t, "new "+name, string(got))
+		info, err := os.Stat(filepath.Join(bin, name))
+		require.NoError(t, err)
+		require.EqualValues(t, 0o755, info.Mode().Perm())
+	}
 }
 
 func TestDress(t *testing.T) {

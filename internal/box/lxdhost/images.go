@@ -15,35 +15,35 @@ import (
 	"github.com/dcib/dcib/internal/change"
 )
 
-// HasImage says whether a server has the image of a base, under its alias.
-func HasImage(c lxd.InstanceServer, base image.Base) (bool, string, error) {
-	alias, _, err := c.GetImageAlias(base.Alias())
+// HasImage says whether a server has the image, under the alias of its base.
+func HasImage(c lxd.InstanceServer, want image.Image) (bool, string, error) {
+	alias, _, err := c.GetImageAlias(want.Base.Alias())
 	if missing(err) {
-		return false, "no image " + base.Alias(), nil
+		return false, "no image " + want.Base.Alias(), nil
 	}
 	if err != nil {
 		return false, "", err
 	}
-	if alias.Description != image.Key(base) {
+	if alias.Description != want.Key() {
 		return false, "an older image", nil
 	}
-	return true, base.Alias(), nil
+	return true, want.Base.Alias(), nil
 }
 
-// AddImage imports an image into a server and gives it its alias.
-func AddImage(ctx context.Context, c lxd.InstanceServer, base image.Base, files image.Files, log *change.Log) error {
+// AddImage imports an image into a server and gives it the alias of its base.
+func AddImage(ctx context.Context, c lxd.InstanceServer, what image.Image, files image.Files, log *change.Log) error {
 	fingerprint, err := importImage(ctx, c, files)
 	if err != nil {
 		return fmt.Errorf("cannot import the machine image: %w", err)
 	}
-	if old, _, err := c.GetImageAlias(base.Alias()); err == nil {
+	if old, _, err := c.GetImageAlias(what.Base.Alias()); err == nil {
 		log.Say("replace image %.12s", old.Target)
-		if err := c.DeleteImageAlias(base.Alias()); err != nil {
+		if err := c.DeleteImageAlias(what.Base.Alias()); err != nil {
 			return fmt.Errorf("cannot replace the machine image: %w", err)
 		}
 	}
 	err = c.CreateImageAlias(api.ImageAliasesPost{ImageAliasesEntry: api.ImageAliasesEntry{
-		Name: base.Alias(), Type: "container", Target: fingerprint, Description: image.Key(base),
+		Name: what.Base.Alias(), Type: "container", Target: fingerprint, Description: what.Key(),
 	}})
 	if err != nil {
 		return fmt.Errorf("cannot name the machine image: %w", err)
