@@ -150,7 +150,7 @@ func (w *world) maas() maas.World {
 
 // maasSite is what the maas room has to know of the cluster.
 func maasSite(event hooktool.Event, c cluster.Facts) maas.Site {
-	bridge := c.Config.Bridge
+	bridge := c.Bridge()
 	return maas.Site{InTurn: c.InTurn(), Hostname: c.Hostname, App: event.App(), Bridge: bridge, Managed: c.LXD.Networks[bridge]}
 }
 

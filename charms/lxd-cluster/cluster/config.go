@@ -8,7 +8,7 @@ import (
 
 // Config is the application's options as far as this room reads them.
 type Config struct {
-	Bridge               string   // the bridge that instances are on
+	Bridge               string   // the bridge that instances are on, or autoBridge
 	BridgeAddress        string   // its address when we make it: "10.0.8.1/24" or "auto"
 	ManageDefaultProfile bool     // may we write LXD's own profile `default`?
 	Storage              Pool     // the storage pool that the founder makes

@@ -57,6 +57,9 @@ type Facts struct {
 	Founder  string
 	Mine     Bag
 	Peers    map[string]Bag // by unit, without this one
+	// Others are the units that Juju means to keep, without this one, also those that are not
+	// among the peers yet. Not observed by a member while nothing depends on it.
+	Others []string
 	// FounderAgain tells that it took the place of one that is gone.
 	FounderAgain bool
 	// FounderGone tells that Juju no longer knows the named founder. A unit that is not
@@ -203,7 +206,8 @@ func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w World)
 			return charm.Waiting("%s", err)
 		}
 	}
-	if f.LXD.Clustered && !f.anybodyAsks() && f.Stuck == "" && f.otherCluster() == "" {
+	settled := f.Config.Bridge != autoBridge || f.profileBridge() != ""
+	if f.LXD.Clustered && !f.anybodyAsks() && f.Stuck == "" && f.otherCluster() == "" && settled {
 		return nil
 	}
 	// Juju lists units that are going, and Juju 4 those that are gone. Nobody is to wait
@@ -213,6 +217,7 @@ func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w World)
 		return err
 	}
 	maps.DeleteFunc(f.Peers, func(unit string, _ Bag) bool { return !slices.Contains(kept, unit) })
+	f.Others = slices.DeleteFunc(slices.Clone(kept), func(unit string) bool { return unit == f.Unit })
 	f.FounderGone = f.Founder != "" && !slices.Contains(kept, f.Founder)
 	return nil
 }

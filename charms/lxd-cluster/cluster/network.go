@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -41,39 +40,6 @@ func (l *Local) lookForLinks(server lxdclient.InstanceServer) error {
 	}
 	l.Apart = apart
 	return nil
-}
-
-// isolated says that instances on different members cannot reach each other; empty where they can, as
-// far as is known. One unit says so for all.
-func (f Facts) isolated() string {
-	if len(f.LXD.Members) < 2 || !f.InTurn() || !slices.Contains(f.LXD.Apart, f.Config.Bridge) {
-		return ""
-	}
-	return fmt.Sprintf("instances on different members do not reach each other over %s, see option bridge", f.Config.Bridge)
-}
-
-// lacks names the bridge that instances are to be on, when this member cannot have them
-// there: LXD manages no network of that name, and the machine has no such bridge of its own.
-func (f Facts) lacks() string {
-	if _, there := f.LXD.Networks[f.Config.Bridge]; there || !f.LXD.Clustered || len(f.Problems) > 0 {
-		return ""
-	}
-	return f.Config.Bridge
-}
-
-// othersLack names the members that have said so of themselves; "" when none has. LXD lists
-// to each member the bridges of its own machine only.
-func (f Facts) othersLack() string {
-	var names []string
-	for _, unit := range f.sortedPeers() {
-		if wish := f.Peers[unit].Wish; wish.Lacks == f.Config.Bridge && wish.Cluster == f.LXD.Identity {
-			names = append(names, wish.Member)
-		}
-	}
-	if len(names) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("no bridge %s on %s", f.Config.Bridge, strings.Join(names, ", "))
 }
 
 // networkNames lists what instances can be on.

@@ -81,7 +81,7 @@ func TestTheStatusSaysThatABridgeConnectsNoMembers(t *testing.T) {
 	m.add(1)
 	m.settle(5)
 	require.Equal(t, "active", m.juju.Units["lxd-cluster/0"].Status)
-	require.Contains(t, says("lxd-cluster/0"), "; instances on different members do not reach each other over lxdbr0, see option bridge")
+	require.Contains(t, says("lxd-cluster/0"), "; instances on different members cannot reach each other over lxdbr0: use br0")
 	require.NotContains(t, says("lxd-cluster/1"), "reach each other", "one unit says so")
 	m.w.joined = []string{"lxdbr0"}
 	m.settle(1)

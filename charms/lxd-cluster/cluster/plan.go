@@ -40,10 +40,7 @@ func Plan(f Facts) charm.Plan[World] {
 	steps, status := f.membership()
 	problems := append(slices.Clone(f.Problems), f.storageUnmet()...)
 	problems = append(problems, f.groupsUnmet()...)
-	if lacks := f.lacks(); lacks != "" {
-		problems = append(problems, fmt.Sprintf("option bridge is %s: this machine (%s) has no bridge %s: make it there, as other members may have it, or name one of %s, or have LXD make it: lxc network create", lacks, f.LXD.Member, lacks, f.networkNames()))
-	}
-	for _, problem := range []string{f.Moved, f.brokenJoins()} {
+	for _, problem := range []string{f.lackingBridge(), f.Moved, f.brokenJoins()} {
 		if problem != "" && f.LXD.Clustered {
 			problems = append(problems, problem)
 		}
@@ -82,7 +79,7 @@ func (f Facts) asMember() ([]charm.Step[World], charm.Status) {
 	var steps []charm.Step[World]
 	steps = append(steps, f.tell(lxdcluster.Wish{
 		Member: f.LXD.Member, Address: f.Address, LXD: f.LXD.Version, Cluster: f.LXD.Identity,
-		Lacks: f.lacks(), Parents: strings.Join(slices.Sorted(slices.Values(f.LXD.Uplinks)), ","),
+		Lacks: f.lacks(), HostBridge: f.reportedBridge(), Parents: strings.Join(slices.Sorted(slices.Values(f.LXD.Uplinks)), ","),
 	})...)
 	steps = append(steps, f.failureDomain()...)
 	steps = append(steps, f.groups()...)
@@ -92,14 +89,14 @@ func (f Facts) asMember() ([]charm.Step[World], charm.Status) {
 	}
 	if f.issuer() == f.Unit {
 		steps = append(steps, f.issue()...)
-		if len(f.Problems) == 0 && len(f.storageUnmet()) == 0 && f.lacks() == "" {
+		if len(f.Problems) == 0 && len(f.storageUnmet()) == 0 && f.lacks() == "" && f.Bridge() != "" {
 			steps = append(steps, f.profiles()...)
 		}
 	} else if f.Mine.HasOffer {
 		steps = append(steps, withdraw{f.Relation})
 	}
 	status := f.memberStatus()
-	for _, also := range []string{f.othersLack(), f.behind(), f.isolated()} {
+	for _, also := range []string{f.othersLack(), f.behind(), f.isolated(), f.undecided()} {
 		if also != "" && status.Level == charm.LevelActive {
 			status.Message += "; " + also
 		}
@@ -154,9 +151,12 @@ func (f Facts) asFounder() ([]charm.Step[World], charm.Status) {
 	if reason := f.cannotStore(); reason != "" {
 		return nil, charm.Blockedf("%s", reason)
 	}
-	steps := f.tell(lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, Founder: f.knownFounder()})
+	steps := f.tell(lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, HostBridge: f.reportedBridge(), Founder: f.knownFounder()})
 	if silent := f.mayHaveJoined(); len(silent) > 0 {
 		return steps, charm.Waitingf("waiting to found the cluster again: %s may have joined one that the last founder made, and has yet to say no; if its machine is gone for good, remove it from Juju", strings.Join(silent, ", "))
+	}
+	if status := f.awaitBridge(); status != nil {
+		return steps, *status
 	}
 	if f.LXD.Clusters == "" && (f.LXD.Listens == "" || wildcard(f.LXD.Listens)) {
 		steps = append(steps, listen{f.Address})
@@ -164,8 +164,8 @@ func (f Facts) asFounder() ([]charm.Step[World], charm.Status) {
 	if f.wantsPool() {
 		steps = append(steps, createPool{f.Config.Storage})
 	}
-	if _, there := f.LXD.Networks[f.Config.Bridge]; !there {
-		steps = append(steps, createBridge{f.Config.Bridge, f.Config.BridgeAddress})
+	if _, there := f.LXD.Networks[f.Bridge()]; !there {
+		steps = append(steps, createBridge{f.Bridge(), f.Config.BridgeAddress})
 	}
 	steps = append(steps, found{f.Hostname})
 	return steps, charm.Maintenancef("founding the cluster")
@@ -173,7 +173,7 @@ func (f Facts) asFounder() ([]charm.Step[World], charm.Status) {
 
 // asJoiner tells this unit's wish and uses the offer that was made to it.
 func (f Facts) asJoiner() ([]charm.Step[World], charm.Status) {
-	wish := lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, Spent: f.Mine.Wish.Spent, Failed: f.Mine.Wish.Failed, Founder: f.knownFounder()}
+	wish := lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, HostBridge: f.reportedBridge(), Spent: f.Mine.Wish.Spent, Failed: f.Mine.Wish.Failed, Founder: f.knownFounder()}
 	if f.clusterUnit() == "" {
 		// Nobody can join yet; who founds is not decided or not done.
 		steps := f.tell(wish)
@@ -356,9 +356,9 @@ func (f Facts) ownProfile() Profile {
 	// LXD moves an instance to another member only when its nic names a network that LXD
 	// manages (CanMigrate in lxd/device/nic_bridged.go), of whatever type; a bridge of the
 	// machine's own can only be given as the parent.
-	nic := map[string]string{"type": "nic", "name": "eth0", "network": f.Config.Bridge}
-	if !f.LXD.Networks[f.Config.Bridge] {
-		nic = map[string]string{"type": "nic", "name": "eth0", "nictype": "bridged", "parent": f.Config.Bridge}
+	nic := map[string]string{"type": "nic", "name": "eth0", "network": f.Bridge()}
+	if !f.LXD.Networks[f.Bridge()] {
+		nic = map[string]string{"type": "nic", "name": "eth0", "nictype": "bridged", "parent": f.Bridge()}
 	}
 	maps.Copy(nic, f.NIC)
 	return Profile{

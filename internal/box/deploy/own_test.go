@@ -27,7 +27,7 @@ func TestWhatTheBoxDeploys(t *testing.T) {
 	require.Equal(t, 3, lxd.NumUnits)
 	require.Equal(t, []string{"0", "1", "2"}, lxd.To)
 	require.Empty(t, lxd.Offers, "Juju 4.1-beta2 deploys no bundle twice that has one")
-	require.Equal(t, map[string]any{"bridge": "lxdbr0", "https-unrestricted": "pet-scheduler", "bridge-address": "10.248.0.1/24", "manage-default-profile": true}, lxd.Options)
+	require.Equal(t, map[string]any{"bridge": "auto", "https-unrestricted": "pet-scheduler", "bridge-address": "10.248.0.1/24", "manage-default-profile": true}, lxd.Options)
 	require.Equal(t, 1, pets.NumUnits)
 	require.Equal(t, []string{"0"}, pets.To)
 	require.Empty(t, pets.Options)

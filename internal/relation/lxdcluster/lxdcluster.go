@@ -38,6 +38,9 @@ type Wish struct {
 	// Lacks is the bridge that instances are to be on, as long as its machine has none of
 	// that name.
 	Lacks string `json:"lacks,omitempty"`
+	// HostBridge is br0 where its machine has a bridge of its own of that name, as MAAS makes
+	// it, and "none" where it has not. Empty in what units of before wrote.
+	HostBridge string `json:"host-bridge,omitempty"`
 	// Parents are the networks of its cluster for which a member that joins has to name an
 	// interface of its machine, with commas.
 	Parents string `json:"parents,omitempty"`

@@ -1,0 +1,150 @@
+package cluster
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/hooktool"
+)
+
+const (
+	// autoBridge is the value of option bridge that leaves the choice to the charm.
+	autoBridge = "auto"
+	// hostBridge is what auto takes where every machine has it, as MAAS makes it: on it
+	// instances are on the machines' own network.
+	hostBridge = "br0"
+	// madeBridge is what auto takes otherwise.
+	madeBridge = "lxdbr0"
+	// noBridge is what a unit reports whose machine has no hostBridge.
+	noBridge = "none"
+)
+
+// Bridge returns the bridge that instances are on; "" while option bridge is auto and that is
+// not decided.
+func (f Facts) Bridge() string {
+	name, _ := f.chooseBridge()
+	return name
+}
+
+// chooseBridge returns that bridge or, while it is not decided, the units that have not
+// reported yet whether their machine has hostBridge. What a cluster has stays.
+func (f Facts) chooseBridge() (name string, unknown []string) {
+	if f.Config.Bridge != autoBridge {
+		return f.Config.Bridge, nil
+	}
+	if f.LXD.Clustered {
+		if name := f.profileBridge(); name != "" {
+			return name, nil
+		}
+	}
+	if f.reportedBridge() == noBridge {
+		return madeBridge, nil
+	}
+	for _, unit := range f.Others {
+		switch f.Peers[unit].Wish.HostBridge {
+		case "":
+			unknown = append(unknown, unit)
+		case noBridge:
+			return madeBridge, nil
+		}
+	}
+	if len(unknown) > 0 {
+		return "", unknown
+	}
+	return hostBridge, nil
+}
+
+// profileBridge returns the bridge in the profile that is ours; "" when there is none.
+func (f Facts) profileBridge() string {
+	profile := f.LXD.Profiles[ProfileName]
+	if profile.Config[OwnerKey] == "" {
+		return ""
+	}
+	nic := profile.Devices["eth0"]
+	return cmp.Or(nic["network"], nic["parent"])
+}
+
+// reportedBridge is what this unit reports of its machine: hostBridge, if the machine has one of
+// its own, else noBridge. One that LXD manages connects it to no other machine.
+func (f Facts) reportedBridge() string {
+	if managed, there := f.LXD.Networks[hostBridge]; there && !managed {
+		return hostBridge
+	}
+	return noBridge
+}
+
+// undecided says which units the choice of the bridge waits for; "" when it is made.
+func (f Facts) undecided() string {
+	_, unknown := f.chooseBridge()
+	if len(unknown) == 0 {
+		return ""
+	}
+	verb := "has"
+	if len(unknown) > 1 {
+		verb = "have"
+	}
+	return fmt.Sprintf("%s %s not reported yet whether its machine has %s (option bridge is %s)", strings.Join(unknown, ", "), verb, hostBridge, autoBridge)
+}
+
+// awaitBridge is the status of the unit that bootstraps while the bridge is undecided; nil when
+// it is decided.
+func (f Facts) awaitBridge() *charm.Status {
+	undecided := f.undecided()
+	if undecided == "" {
+		return nil
+	}
+	app := hooktool.AppOf(f.Unit)
+	status := charm.Waitingf("waiting to bootstrap the cluster: %s; if all machines will have it: juju config %s bridge=%s", undecided, app, hostBridge)
+	return &status
+}
+
+// isolated says that instances on different members cannot reach each other; empty where they can, as
+// far as is known. One unit says so for all.
+func (f Facts) isolated() string {
+	if len(f.LXD.Members) < 2 || !f.InTurn() || !slices.Contains(f.LXD.Apart, f.Bridge()) {
+		return ""
+	}
+	return fmt.Sprintf("instances on different members cannot reach each other over %s: use %s of the machines, or a network of type ovn (option bridge)", f.Bridge(), hostBridge)
+}
+
+// lacks names the bridge that instances are to be on, when this member cannot have them
+// there: LXD manages no network of that name, and the machine has no such bridge of its own.
+func (f Facts) lacks() string {
+	bridge := f.Bridge()
+	if _, there := f.LXD.Networks[bridge]; there || bridge == "" || !f.LXD.Clustered || len(f.Problems) > 0 {
+		return ""
+	}
+	return bridge
+}
+
+// lackingBridge is the problem of a member that lacks the bridge; "" when it does not.
+func (f Facts) lackingBridge() string {
+	lacks := f.lacks()
+	if lacks == "" {
+		return ""
+	}
+	why := fmt.Sprintf("option bridge is %s: this machine", lacks)
+	if f.Config.Bridge == autoBridge {
+		why = fmt.Sprintf("instances of this cluster are on %s (option bridge is %s), and this machine", lacks, autoBridge)
+	}
+	return fmt.Sprintf("%s (%s) has no bridge %s: make it there, as other members may have it, or name one of %s, or have LXD make it: lxc network create", why, f.LXD.Member, lacks, f.networkNames())
+}
+
+// othersLack names the members that have said so of themselves; "" when none has. LXD lists
+// to each member the bridges of its own machine only.
+func (f Facts) othersLack() string {
+	bridge := f.Bridge()
+	var names []string
+	for _, unit := range f.sortedPeers() {
+		if wish := f.Peers[unit].Wish; bridge != "" && wish.Lacks == bridge && wish.Cluster == f.LXD.Identity {
+			names = append(names, wish.Member)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("no bridge %s on %s", bridge, strings.Join(names, ", "))
+}
