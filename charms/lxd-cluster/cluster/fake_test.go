@@ -50,6 +50,8 @@ type fakeLXD struct {
 	breakJoin int
 	// failJoin makes that many joins fail after the token was spent.
 	failJoin int
+	// onLook is called at each look.
+	onLook func()
 	// effects counts changes, so that a test sees an idle hook do nothing.
 	effects int
 }
@@ -71,6 +73,9 @@ func (l *fakeLXD) effect(name string) (done func()) {
 }
 
 func (l *fakeLXD) Look(context.Context) (Local, error) {
+	if l.onLook != nil {
+		l.onLook()
+	}
 	if l.stuck {
 		l := l.local
 		return Local{Present: true, Version: l.Version, Clustered: l.Clustered, Member: l.Member, Identity: l.Identity, Listens: l.Listens}, lxd.ErrStuck

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/drain"
@@ -17,6 +18,10 @@ func RemoveMember(ctx context.Context, f Facts, w World, call charm.Call) (map[s
 	name := call.String("member")
 	if !f.LXD.Clustered {
 		return nil, errors.New("cannot remove a member: this machine's LXD is in no cluster: see the unit's status")
+	}
+	f, err := f.awaitHeartbeats(ctx, w, call)
+	if err != nil {
+		return nil, fmt.Errorf("cannot remove member %s: %w", name, err)
 	}
 	at := slices.IndexFunc(f.LXD.Members, func(m Member) bool { return m.Name == name })
 	if at < 0 {
@@ -31,9 +36,6 @@ func RemoveMember(ctx context.Context, f Facts, w World, call charm.Call) (map[s
 			way = "juju remove-unit " + unit
 		}
 		return nil, fmt.Errorf("cannot remove member %s: it is %s, and only a member that is Offline is removed like this: let it leave with: %s", name, m.Status, way)
-	}
-	if f.LXD.silent() {
-		return nil, fmt.Errorf("cannot remove member %s: LXD says that it is Offline, but says so of %s too, which answers: it has no recent heartbeats, as when it chooses a new leader: wait until `lxc cluster list` shows %s online", name, f.LXD.Member, f.LXD.Member)
 	}
 	lost, err := located(ctx, w, name)
 	if err != nil {
@@ -57,6 +59,40 @@ func RemoveMember(ctx context.Context, f Facts, w World, call charm.Call) (map[s
 	}
 	results["members"] = strings.Join(slices.DeleteFunc(memberNames(f.LXD.Members), func(m string) bool { return m == name }), ", ")
 	return results, nil
+}
+
+// heartbeatTime is how long LXD may show no heartbeats: a few rounds of them, each of which takes
+// ten seconds and, with a dead member, some more.
+const heartbeatTime = time.Minute
+
+// heartbeatPoll is the pause between two observations meanwhile.
+const heartbeatPoll = time.Second
+
+// awaitHeartbeats returns the facts once LXD has recent heartbeats, so that "Offline" says something
+// about a member; see Local.silent.
+func (f Facts) awaitHeartbeats(ctx context.Context, w World, call charm.Call) (Facts, error) {
+	if !f.LXD.silent() {
+		return f, nil
+	}
+	call.Progress("waiting for LXD to have heartbeats of its members")
+	deadline := time.After(heartbeatTime)
+	tick := time.NewTicker(heartbeatPoll)
+	defer tick.Stop()
+	var last error // an observation may fail meanwhile, as the database has no leader
+	for f.LXD.silent() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return f, errors.Join(fmt.Errorf("LXD has no recent heartbeat of any member, not even of %s, which answers: all are shown as Offline, whether they are or not: look at LXD's log, and try again when `lxc cluster list` shows %s online", f.LXD.Member, f.LXD.Member), last)
+		case <-ctx.Done():
+			return f, fmt.Errorf("cannot wait for LXD to have heartbeats of its members: %w", ctx.Err())
+		}
+		var local Local
+		if local, last = w.LXD.Look(ctx); last == nil {
+			f.LXD = local
+		}
+	}
+	return f, nil
 }
 
 func whatIsLost(member string, lost []string) string {
