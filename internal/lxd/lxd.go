@@ -102,7 +102,8 @@ type joinRequest struct {
 // certificate is the one that the token names.
 func Join(ctx context.Context, server lxdclient.InstanceServer, token, address string, config []api.ClusterMemberConfigKey) error {
 	// The client knows the server's extensions only after it has asked.
-	if _, _, err := server.GetServer(); err != nil {
+	info, _, err := server.GetServer()
+	if err != nil {
 		return fmt.Errorf("cannot ask this machine's LXD what it can do: %w", err)
 	}
 	decoded, err := shared.JoinTokenDecode(token)
@@ -124,7 +125,7 @@ func Join(ctx context.Context, server lxdclient.InstanceServer, token, address s
 		put.ServerName, put.Enabled, put.MemberConfig = decoded.ServerName, true, config
 		put.ServerAddress, put.ClusterAddress = address, target
 		put.ClusterCertificate = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw}))
-		if server.HasExtension("explicit_trust_token") {
+		if FeaturesOf(info).TokenField {
 			put.ClusterToken = token
 		} else {
 			put.ClusterPassword = token

@@ -229,7 +229,7 @@ func (l *Local) lookInto(server lxdclient.InstanceServer, project api.Project, p
 				}
 			}
 		}
-		if own("storage.buckets") && server.HasExtension("storage_buckets") && slices.Contains(bucketDrivers, pool.Driver) {
+		if own("storage.buckets") && l.buckets && slices.Contains(bucketDrivers, pool.Driver) {
 			buckets, err := server.GetStoragePoolBuckets(pool.Name)
 			if err != nil {
 				return err

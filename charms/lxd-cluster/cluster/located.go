@@ -47,7 +47,7 @@ func (g guests) Volumes(_ context.Context, member string) ([]string, error) {
 			}
 			// LXD does not look at buckets when a member leaves (NodeIsEmpty in lxd/db/node.go), and
 			// deletes them with the member's part of the pool.
-			if !g.Server.HasExtension("storage_buckets") || !slices.Contains(bucketDrivers, pool.Driver) {
+			if !g.buckets || !slices.Contains(bucketDrivers, pool.Driver) {
 				continue
 			}
 			buckets, err := server.GetStoragePoolBuckets(pool.Name)

@@ -96,6 +96,7 @@ type Local struct {
 	PoolDrivers map[string]string
 
 	Groups    bool // it has cluster groups
+	buckets   bool // its pools have buckets
 	Clustered bool
 	Member    string // its name in the cluster
 	Identity  string // of the cluster, see IdentityKey
@@ -206,7 +207,8 @@ func (s *Socket) Look(ctx context.Context) (Local, error) {
 		l.Drivers = append(l.Drivers, driver.Name)
 	}
 	slices.Sort(l.Drivers)
-	l.Groups = slices.Contains(info.APIExtensions, "clustering_groups")
+	features := lxd.FeaturesOf(info)
+	l.Groups, l.buckets = features.ClusterGroups, features.Buckets
 	around, err := l.around(server)
 	if err != nil {
 		if l.Clustered && databaseFails(err) {
@@ -420,14 +422,18 @@ func (s *Socket) Guests(ctx context.Context) (Guests, error) {
 		return nil, err
 	}
 	// The client knows the server's extensions only after it has asked.
-	if _, _, err := s.server.GetServer(); err != nil {
+	info, _, err := s.server.GetServer()
+	if err != nil {
 		return nil, fmt.Errorf("cannot ask this machine's LXD what it can do: %w", err)
 	}
-	return guests{drainlxd.Cluster{Server: s.server.InstanceServer}}, nil
+	return guests{drainlxd.Cluster{Server: s.server.InstanceServer}, lxd.FeaturesOf(info).Buckets}, nil
 }
 
 // guests implements Guests.
-type guests struct{ drainlxd.Cluster }
+type guests struct {
+	drainlxd.Cluster
+	buckets bool // see lxd.Features
+}
 
 // lookEvery is how often LXD is asked whether what takes effect behind its answer has.
 const lookEvery = 200 * time.Millisecond

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/lxd"
 )
 
 // secretField is the field of the Juju secret that has the key of a MAAS user.
@@ -109,7 +110,7 @@ func Observe(ctx context.Context, w World, site Site) (Facts, error) {
 	if err != nil {
 		return f, fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
 	}
-	f.Supported, f.Version = slices.Contains(info.APIExtensions, "maas_network"), info.Environment.ServerVersion
+	f.Supported, f.Version = lxd.FeaturesOf(info).MAAS, info.Environment.ServerVersion
 	f.Has = map[string]string{}
 	for _, key := range []string{keyURL, keyKey, keyMachine} {
 		f.Has[key] = value(info.Config[key])

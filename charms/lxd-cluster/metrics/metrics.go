@@ -21,6 +21,7 @@ import (
 	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/lxd"
 	"github.com/dcib/dcib/internal/relation/grafanadashboard"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 	"github.com/dcib/dcib/internal/relation/prometheusscrape"
@@ -40,9 +41,6 @@ const (
 	owner          = "user.dcib.metrics"
 	opened         = "opened"
 )
-
-// extension is LXD's name for having the first one (LXD 5.0 and later).
-const extension = "metrics_authentication"
 
 // The dashboard is compressed beforehand, since a hook would have to do it to see that it
 // has nothing to do.
@@ -115,7 +113,7 @@ func Observe(ctx context.Context, w World) (f Facts, err error) {
 		return Facts{}, nil
 	}
 	f.App, f.Topology, f.Published = w.Event.App(), prometheusscrape.TopologyOf(w.Event, "lxd-cluster"), map[string]map[string]string{}
-	f.Able = slices.Contains(server.APIExtensions, extension)
+	f.Able = lxd.FeaturesOf(server).OpenMetrics
 	f.Open = server.Config[authentication] == "false"
 	f.Self, f.Version = server.Environment.ServerName, server.Environment.ServerVersion
 	if f.Leader, err = w.Tools.IsLeader(ctx); err != nil {

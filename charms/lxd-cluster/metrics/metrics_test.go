@@ -36,7 +36,7 @@ type fake struct {
 func newFake(t *testing.T) *fake {
 	certificate, _, err := shared.GenerateMemCert(false, shared.CertOptions{AddHosts: true})
 	require.NoError(t, err)
-	return &fake{certificate: string(certificate), extensions: []string{extension}, config: map[string]any{"core.https_address": "x"}, self: "m1"}
+	return &fake{certificate: string(certificate), extensions: []string{"metrics_authentication"}, config: map[string]any{"core.https_address": "x"}, self: "m1"}
 }
 
 func (f *fake) GetServer() (*api.Server, string, error) {
@@ -233,7 +233,7 @@ func TestCrashes(t *testing.T) {
 	certificate := newFake(t).certificate
 	crashtest.Check(t, func(run *crashtest.Run) any {
 		juju := model()
-		lxd := &fake{gate: run.Gate, certificate: certificate, extensions: []string{extension}, config: map[string]any{"core.https_address": net.JoinHostPort("", "1")}}
+		lxd := &fake{gate: run.Gate, certificate: certificate, extensions: []string{"metrics_authentication"}, config: map[string]any{"core.https_address": net.JoinHostPort("", "1")}}
 		scrape := juju.Relate("lxd-cluster:metrics-endpoint", "cos:metrics")
 		agent := juju.Relate("lxd-cluster:cos-agent", "cos:cos-agent")
 		grafana := juju.Relate("lxd-cluster:grafana-dashboard", "cos:dashboards")

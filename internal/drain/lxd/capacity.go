@@ -14,6 +14,7 @@ import (
 	"github.com/canonical/lxd/shared/units"
 
 	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/lxd"
 )
 
 // requirementsOf returns what an instance may use. A limit in per cent of the member requires nothing: it
@@ -103,11 +104,11 @@ func (c Cluster) Capacities(_ context.Context, instances []drain.Instance) (map[
 	}
 	checksParents, interfaces := false, interfacesOf(instances)
 	if uses {
-		lxd, _, err := c.Server.GetServer()
+		server, _, err := c.Server.GetServer()
 		if err != nil {
 			return nil, fmt.Errorf("cannot read LXD's version: %w", err)
 		}
-		checksParents = !slices.Contains(shutDownVersions, lxd.Environment.ServerVersion)
+		checksParents = lxd.FeaturesOf(server).NICParents
 	}
 	var mu sync.Mutex
 	var asking sync.WaitGroup

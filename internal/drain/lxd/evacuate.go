@@ -84,7 +84,7 @@ func (c Cluster) RestoreWithoutInstances(ctx context.Context, member string) err
 	if err != nil {
 		return fmt.Errorf("cannot read LXD's API extensions: %w", err)
 	}
-	if !slices.Contains(server.APIExtensions, "clustering_restore_skip_mode") {
+	if !lxd.FeaturesOf(server).RestoreSkip {
 		return fmt.Errorf("cannot restore %s without its instances: LXD %s: %w", member, server.Environment.ServerVersion, errors.ErrUnsupported)
 	}
 	return c.setState(ctx, member, "restore", "skip", func(string) {})

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/internal/drain"
+	"github.com/dcib/dcib/internal/lxd"
 )
 
 // Move implements drain.Mover.
@@ -42,11 +42,6 @@ func (c Cluster) Rename(ctx context.Context, i drain.Ref, name string) error {
 	return nil
 }
 
-// shutDownVersions are the versions of LXD that have a running instance shut down when it is to be
-// moved, wait defaultShutdownSeconds for it, and start it where it was moved to (lxd 5.0.2,
-// lxd/instance_post.go). From 5.0.3 on LXD kills it instead.
-var shutDownVersions = []string{"5.0.0", "5.0.1", "5.0.2"}
-
 // Relocate implements drain.Mover. LXD can prepare the migration while the instance stops, and records
 // two operations fewer.
 func (c Cluster) Relocate(ctx context.Context, i drain.Ref, member string) (time.Duration, error) {
@@ -64,7 +59,7 @@ func (c Cluster) Relocate(ctx context.Context, i drain.Ref, member string) (time
 	if err != nil {
 		return 0, fmt.Errorf("cannot read the version of LXD on %s: %w", there.Location, err)
 	}
-	if !slices.Contains(shutDownVersions, server.Environment.ServerVersion) {
+	if !lxd.FeaturesOf(server).MovesRunning {
 		return 0, drain.ErrNotRelocatable
 	}
 	began := time.Now()

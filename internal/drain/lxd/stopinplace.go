@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/canonical/lxd/shared/api"
@@ -22,11 +21,6 @@ const evacuateKey = "cluster.evacuate"
 // cluster.evacuate before, if it had one. Both are written together, so a run that takes over from a
 // killed one can restore it.
 const stopInPlaceKey = "user.dcib.evacuate"
-
-// survivesPoollessDisks is an API extension of the first LXD whose evacuation survives a disk device
-// without a pool: 6.8. Up to 6.7 it ends with a nil pointer dereference (lxd/device/disk.go, CanMigrate),
-// and the whole LXD of the member with it.
-const survivesPoollessDisks = "bulk_operations"
 
 // isAuto reports whether a cluster.evacuate leaves it to LXD whether the instance moves.
 func isAuto(evacuate string) bool { return evacuate == "" || evacuate == "auto" }
@@ -57,7 +51,7 @@ func (c Cluster) stopInPlace(ctx context.Context, member, verb string) error {
 	if err != nil {
 		return fmt.Errorf("cannot read LXD's API extensions: %w", err)
 	}
-	crash := !slices.Contains(server.APIExtensions, survivesPoollessDisks)
+	crash := !lxd.FeaturesOf(server).HostDisks
 	all, err := c.Server.GetInstancesAllProjects(api.InstanceTypeAny)
 	if err != nil {
 		return fmt.Errorf("cannot list LXD's instances: %w", err)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/canonical/lxd/shared/api"
@@ -13,26 +11,13 @@ import (
 	"github.com/dcib/dcib/internal/lxd"
 )
 
-// ChecksVoters implements drain.Observer. This client knows no API extension that shows it.
+// ChecksVoters implements drain.Observer.
 func (c Cluster) ChecksVoters(context.Context) (bool, error) {
 	server, _, err := c.Server.GetServer()
 	if err != nil {
 		return false, fmt.Errorf("cannot read LXD's version: %w", err)
 	}
-	return checksVoters(server.Environment.ServerVersion), nil
-}
-
-// checksVoters reports whether an LXD of that version checks its voters before an evacuation, and refuses
-// one while another is in progress: from 6.9 on.
-func checksVoters(version string) bool {
-	major, rest, _ := strings.Cut(version, ".")
-	minor, _, _ := strings.Cut(rest, ".")
-	first, err := strconv.Atoi(major)
-	if err != nil {
-		return false
-	}
-	second, _ := strconv.Atoi(minor)
-	return first > 6 || first == 6 && second >= 9
+	return lxd.FeaturesOf(server).AsksVoters, nil
 }
 
 // waitForOtherEvacuations waits until no other member is being evacuated, where LXD evacuates one at a

@@ -11,14 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestChecksVoters(t *testing.T) {
-	for version, asks := range map[string]bool{
-		"": false, "5.0.2": false, "5.21.5": false, "5.100": false, "6.6": false, "6.8": false, "6.9": true, "6.10": true, "7.0.1": true, "x.9": false, "6": false,
-	} {
-		require.Equal(t, asks, checksVoters(version), version)
-	}
-}
-
 // busy is an LXD that evacuates member b for a while.
 type busy struct {
 	lxdclient.InstanceServer
