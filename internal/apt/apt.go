@@ -95,7 +95,7 @@ func Update(ctx context.Context, run command.Runner) error {
 // Install brings the package lists up to date and installs packages, the first of which is
 // the one that the others are for. missing says what to do where apt does not know it. Where apt
 // would remove a package for them, nothing is installed.
-// Errors are charm.Blocked and charm.Waiting, for a hook that is tried again by itself.
+// Errors are charm.Blocked and charm.Waiting, for a hook that is retried automatically.
 func Install(ctx context.Context, run command.Runner, missing string, packages ...string) error {
 	return InstallReplacing(ctx, run, missing, nil, packages...)
 }
@@ -191,11 +191,11 @@ func status(err error) error {
 	}
 	switch {
 	case has("No space left on device", "enough free space"):
-		return charm.Blocked("the disk is full: %s: free some (tried again by itself)", said)
+		return charm.Blocked("the disk is full: %s: free some (retried automatically)", said)
 	case has("Malformed", "NO_PUBKEY", "is not signed", "does not have a Release file", "sources could not be read", "PPA", "Invalid URI"):
-		return charm.Blocked("%s: look at option source (tried again by itself)", said)
+		return charm.Blocked("%s: look at option source (retried automatically)", said)
 	case has("dpkg: error", "Sub-process /usr/bin/dpkg", "unmet dependencies", "held broken packages"):
-		return charm.Blocked("%s: mend that on the machine (tried again by itself)", said)
+		return charm.Blocked("%s: fix that on the machine (retried automatically)", said)
 	}
-	return charm.Waiting("%s (tried again by itself)", said)
+	return charm.Waiting("%s (retried automatically)", said)
 }

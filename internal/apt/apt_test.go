@@ -147,11 +147,11 @@ func TestQuery(t *testing.T) {
 
 func TestWhatIsSaidWhenItCannotInstall(t *testing.T) {
 	for why, want := range map[string]string{
-		"Failed to fetch http://a.example/x: Could not connect":                                     "tried again",
+		"Failed to fetch http://a.example/x: Could not connect":                                     "retried automatically",
 		"You don't have enough free space in /var/cache/apt/archives/.":                             "the disk is full",
 		"dpkg: error processing archive x: failed to write (No space left on device)":               "the disk is full",
-		"dpkg: error processing package x (--configure): post-installation script returned error 1": "mend that on the machine",
-		"The following packages have unmet dependencies":                                            "mend that on the machine",
+		"dpkg: error processing package x (--configure): post-installation script returned error 1": "fix that on the machine",
+		"The following packages have unmet dependencies":                                            "fix that on the machine",
 	} {
 		p := &programs{fails: map[string]string{" install ": why}, out: map[string]string{"apt-cache": "  Candidate: 1\n"}}
 		err := Install(t.Context(), p, "set option source", "maas-region-api", "postgresql")

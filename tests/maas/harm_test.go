@@ -71,7 +71,7 @@ func testHarm(t *testing.T) {
 			site := standins.Site(app)
 			site.Gone.Store(true)
 			deploy(t, app, site.Source)
-			says(t, app, "waiting", "tried again by itself")
+			says(t, app, "waiting", "retried automatically")
 			site.Breaks.Store(true)
 			site.Gone.Store(false)
 			says(t, app, "waiting", ".deb")

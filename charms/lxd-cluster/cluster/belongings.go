@@ -128,7 +128,7 @@ func (s wipe) Apply(ctx context.Context, w World) error {
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
 	if err := w.LXD.Lose(ctx, s.what); err != nil {
-		return charm.Blocked("cannot delete %s, for option force-join: LXD refuses: %s: mend that, or move it away", s.what, err)
+		return charm.Blocked("cannot delete %s, for option force-join: LXD refuses: %s: fix that, or move it away", s.what, err)
 	}
 	return nil
 }

@@ -265,7 +265,7 @@ func (s unstick) Apply(ctx context.Context, w World) error {
 	if err := w.LXD.Restart(ctx); err != nil {
 		return fmt.Errorf("cannot leave the cluster: %s: %w: mend LXD on this machine, or give up what is on it with: juju remove-unit --force %s", s.why, err, s.unit)
 	}
-	return fmt.Errorf("cannot leave the cluster yet: %s; LXD was started anew, and this hook is tried again by itself", s.why)
+	return fmt.Errorf("cannot leave the cluster yet: %s; LXD was started anew, and this hook is retried automatically", s.why)
 }
 
 // deleteSelf takes this machine's LXD out of the cluster; LXD refuses as long as anything

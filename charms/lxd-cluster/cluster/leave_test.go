@@ -303,7 +303,7 @@ func TestLeavingSurvivesCrashes(t *testing.T) {
 				m.juju.Units["lxd-cluster/0"].Dying = true
 				for _, event := range m.lastHooks("lxd-cluster/0") {
 					err := crashtest.Hook(run, m.juju, m.charm(), event)
-					if err != nil && strings.Contains(err.Error(), "tried again by itself") {
+					if err != nil && strings.Contains(err.Error(), "retried automatically") {
 						err = crashtest.Hook(run, m.juju, m.charm(), event)
 					}
 					require.NoError(run, err)
@@ -338,7 +338,7 @@ func TestAnyOrderOfLeaving(t *testing.T) {
 			m.w.gate.KillAt(0)
 			if err == nil {
 				going = slices.DeleteFunc(going, func(u string) bool { return u == unit })
-			} else if !errors.Is(err, crashtest.ErrKilled) && !strings.Contains(err.Error(), "tried again by itself") {
+			} else if !errors.Is(err, crashtest.ErrKilled) && !strings.Contains(err.Error(), "retried automatically") {
 				rt.Fatalf("%s: %s", unit, err)
 			}
 			if rapid.Bool().Draw(rt, "others") {

@@ -110,7 +110,7 @@ func run(ctx context.Context, w World, commands [][]string) error {
 	defer cancel()
 	for _, c := range commands {
 		if _, err := w.Commands.Run(ctx, c[0], c[1:]...); err != nil {
-			return charm.Waiting("%s (tried again by itself)", err)
+			return charm.Waiting("%s (retried automatically)", err)
 		}
 	}
 	return nil

@@ -91,7 +91,7 @@ func (f *Facts) look(w *World) error {
 		f.Instances, err = profiles.Instances(w.LXD)
 	}
 	if err != nil {
-		return charm.Waiting("cannot ask the LXD at %s about project %s: %s: will look again", f.Options.Endpoint, f.Options.Project, err)
+		return charm.Waiting("cannot ask the LXD at %s about project %s: %s (retried automatically)", f.Options.Endpoint, f.Options.Project, err)
 	}
 	f.Failed, f.Now = w.Failed(), w.Now()
 	return nil
@@ -117,7 +117,7 @@ func (w *World) connect(ctx context.Context, o Options) error {
 	case errors.Is(err, ErrUntrusted):
 		return charm.Blocked("%s", err)
 	case err != nil:
-		return charm.Waiting("%s: will look again", err)
+		return charm.Waiting("%s (retried automatically)", err)
 	}
 	return nil
 }

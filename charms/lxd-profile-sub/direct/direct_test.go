@@ -174,7 +174,7 @@ func TestWhatIsMissing(t *testing.T) {
 		"its client-key does not belong to its client-cert":                              with("client-cert", string(other)),
 		"its server-cert is not a certificate":                                           with("server-cert", good["client-key"]),
 		"blocked: cannot: it does not trust":                                             func(s *site) { s.openErr = fmt.Errorf("cannot: %w", direct.ErrUntrusted) },
-		"waiting: connection refused: will look again":                                   func(s *site) { s.openErr = errors.New("connection refused") },
+		"waiting: connection refused (retried automatically)":                            func(s *site) { s.openErr = errors.New("connection refused") },
 		"blocked: cannot find instance juju-0 of this model in project default":          func(s *site) { s.lxd.Instances["juju-0"].Config["user.juju-model-uuid"] = "another" },
 		"blocked: config.limits.cpu.nodes is not an option of this LXD":                  func(s *site) { s.wanted.Config["limits.cpu.nodes"] = "0" },
 	} {

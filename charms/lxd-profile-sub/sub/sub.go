@@ -95,7 +95,7 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 	}
 	if f.Self.Instance, err = w.LXD.Instance(ctx); err != nil {
 		// LXD on the host may be restarting; that is no failure of this unit.
-		return f, charm.Waiting("%s: will look again", err)
+		return f, charm.Waiting("%s (retried automatically)", err)
 	}
 	if f.Self.Instance != "" {
 		if f.Self.Started, err = w.LXD.Started(ctx); err != nil {
@@ -149,7 +149,7 @@ func (f Facts) observe(ctx context.Context, id string, w World) (Relation, error
 	if f.Self.Instance != "" && r.State.Instance == f.Self.Instance &&
 		r.State.Challenge != r.Claim["challenge"] && lxdprofile.IsNonceKey(r.State.Key) {
 		if r.Nonce, err = w.LXD.Option(ctx, r.State.Key); err != nil {
-			return r, charm.Waiting("%s: will look again", err)
+			return r, charm.Waiting("%s (retried automatically)", err)
 		}
 	}
 	return r, nil

@@ -122,7 +122,7 @@ func (s install) Apply(ctx context.Context, w World) error {
 		return err
 	}
 	if _, err := w.Run.Run(ctx, "debconf-set-selections", w.Root+"/"+preseed); err != nil {
-		return charm.Waiting("%s (tried again by itself)", err)
+		return charm.Waiting("%s (retried automatically)", err)
 	}
 	return apt.InstallReplacing(ctx, w.Run, "option source is "+s.source.String()+": set it to where MAAS's packages are, like ppa:maas/3.7", node.Replaceable, node.RackPackage)
 }
@@ -180,7 +180,7 @@ func (start) Name() string { return "start " + service }
 
 func (start) Apply(ctx context.Context, w World) error {
 	if _, err := w.Run.Run(ctx, "systemctl", "enable", "--now", service); err != nil {
-		return charm.Blocked("%s: look at journalctl -u %s (tried again by itself)", err, service)
+		return charm.Blocked("%s: look at journalctl -u %s (retried automatically)", err, service)
 	}
 	w.Wait(ctx, func() bool { return w.Text(node.SystemIDFile) != "" })
 	return nil

@@ -98,7 +98,7 @@ func applyMachines(ctx context.Context, f Facts, w *World, call charm.Call) (map
 	results, err := asked(call, "applied", text.String(), planned{fleet.Steps(done), append([]fleet.Note{}, plan.Notes...)})
 	switch {
 	case failed != nil:
-		return results, fmt.Errorf("cannot finish, %d of %d steps done: %w: mend that, and apply again", len(done), len(plan.Steps), failed)
+		return results, fmt.Errorf("cannot finish, %d of %d steps done: %w: fix that, and apply again", len(done), len(plan.Steps), failed)
 	case plan.Wrong() > 0:
 		return results, fmt.Errorf("cannot bring all machines to what is declared: %d things are wrong", plan.Wrong())
 	}

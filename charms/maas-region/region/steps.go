@@ -90,7 +90,7 @@ func (s startDatabase) Apply(ctx context.Context, w *World) error {
 		_, err = database.Local{Machine: w.Machine}.Ready(ctx, s.password)
 	}
 	if err != nil {
-		return charm.Blocked("PostgreSQL does not start: %s: look at journalctl -u 'postgresql*' (tried again by itself)", err)
+		return charm.Blocked("PostgreSQL does not start: %s: look at journalctl -u 'postgresql*' (retried automatically)", err)
 	}
 	return nil
 }
@@ -118,9 +118,9 @@ func retried(err error) error {
 	case err == nil:
 		return nil
 	case strings.Contains(err.Error(), "No space left on device"):
-		return charm.Blocked("the disk is full: %s: free some (tried again by itself)", err)
+		return charm.Blocked("the disk is full: %s: free some (retried automatically)", err)
 	}
-	return charm.Waiting("%s (tried again by itself)", err)
+	return charm.Waiting("%s (retried automatically)", err)
 }
 
 func (configure) Name() string { return "write regiond.conf" }
@@ -235,7 +235,7 @@ func (start) Apply(ctx context.Context, w *World) error {
 			continue
 		}
 		if _, err := w.Run.Run(ctx, "systemctl", "enable", "--now", service); err != nil {
-			return charm.Waiting("%s: look at journalctl -u %s (tried again by itself)", err, service)
+			return charm.Waiting("%s: look at journalctl -u %s (retried automatically)", err, service)
 		}
 		started = true
 	}
@@ -370,7 +370,7 @@ func (set) Name() string { return "set what the options say in MAAS" }
 func (s set) Apply(ctx context.Context, w *World) error {
 	if err := s.apply(ctx, w); err != nil {
 		if maas.IsStatus(err, http.StatusBadRequest) {
-			return charm.Blocked("%s: look at options http-proxy, use-peer-proxy, boot-images-no-proxy, ntp-servers and dns-forwarders (tried again by itself)", err)
+			return charm.Blocked("%s: look at options http-proxy, use-peer-proxy, boot-images-no-proxy, ntp-servers and dns-forwarders (retried automatically)", err)
 		}
 		return retried(err)
 	}
@@ -491,7 +491,7 @@ func (s strike) Apply(ctx context.Context, w *World) error {
 		}
 		err := c.DeleteRack(ctx, r.SystemID, false)
 		if maas.IsStatus(err, http.StatusBadRequest) {
-			return charm.Blocked("%s: give its VLANs another rack in MAAS (tried again by itself), or juju run %s remove-controller system-id=%s force=true, which ends DHCP there", err, w.Unit, r.SystemID)
+			return charm.Blocked("%s: give its VLANs another rack in MAAS (retried automatically), or juju run %s remove-controller system-id=%s force=true, which ends DHCP there", err, w.Unit, r.SystemID)
 		}
 		if err != nil {
 			return retried(err)
