@@ -121,7 +121,12 @@ type Error struct {
 	Location string
 }
 
-func (e *Error) Error() string { return fmt.Sprintf("MAAS answers %d: %s", e.Status, e.Said) }
+func (e *Error) Error() string {
+	if at, err := url.Parse(e.Location); err == nil && at.Scheme == "https" {
+		return fmt.Sprintf("MAAS answers %d: it has TLS: use https://%s/MAAS as its address", e.Status, at.Host)
+	}
+	return fmt.Sprintf("MAAS answers %d: %s", e.Status, e.Said)
+}
 
 // IsStatus tells whether an error is MAAS's refusal with that status.
 func IsStatus(err error, status int) bool {

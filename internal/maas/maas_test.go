@@ -228,3 +228,18 @@ func FuzzParseSelection(f *testing.F) {
 		}
 	})
 }
+
+// With TLS MAAS redirects its old port. A redirected POST would become a GET, so none is followed.
+func TestARedirectionToTLSIsSaid(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		http.Redirect(w, req, "https://maas.example:5443"+req.URL.RequestURI(), http.StatusMovedPermanently)
+	}))
+	t.Cleanup(server.Close)
+	c, err := maas.New(server.URL+"/MAAS", "a:b:c")
+	require.NoError(t, err)
+	require.ErrorContains(t, c.SetConfig(t.Context(), "ntp_servers", "x"), "MAAS answers 301: it has TLS: use https://maas.example:5443/MAAS as its address")
+	_, err = c.Racks(t.Context())
+	require.ErrorContains(t, err, "use https://maas.example:5443/MAAS")
+	require.Equal(t, "https://maas.example:5443/MAAS", c.Secure(t.Context()))
+	require.False(t, c.Lives(t.Context()))
+}
