@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -1099,6 +1100,7 @@ func TestACopyBecomesARegionOfItsOwn(t *testing.T) {
 
 func TestCrashes(t *testing.T) {
 	dir := t.TempDir()
+	certificate := issue(t, time.Unix(1900000000, 0))
 	crashtest.Check(t, func(run *crashtest.Run) any {
 		s := newSite(run, run.Gate, dir)
 		defer s.close()
@@ -1124,7 +1126,12 @@ func TestCrashes(t *testing.T) {
 		ends := []any{hooks(5)}
 		r := s.relate(maascontroller.Rack{Unit: "maas-rack/0", FQDN: "rack0", SystemID: "aaa"})
 		s.juju.Config["maas-region"]["ntp-servers"] = "ntp.example"
-		ends = append(ends, hooks(3), s.maas.Config["ntp_servers"], r.Databags["maas-region"]["api_url"])
+		s.juju.Secrets["secret:tls"] = map[string]string{"certificate": certificate.certificate, "key": certificate.key}
+		s.juju.Config["maas-region"]["tls-secret"] = "secret:tls"
+		ends = append(ends, hooks(3), s.maas.Config["ntp_servers"], r.Databags["maas-region"]["api_url"], s.dbs["10.0.0.1"].tls.certificate == certificate.certificate)
+		left, err := filepath.Glob(filepath.Join(s.machines[unit0].Root, "var/lib/dcib/unit/.*"))
+		require.NoError(run, err)
+		require.Empty(run, left, "the key is removed")
 		s.machines[unit0].Running["postgresql"] = false
 		s.juju.Leaders["maas-region"] = unit1
 		s.juju.RemoveUnit("maas-rack/0")
