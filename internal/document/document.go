@@ -67,8 +67,8 @@ func (ps Problems) Lines() []string {
 	return lines
 }
 
-// Err gives the problems as an error in the order of lines, and of paths where no line is
-// known; nil when there are none.
+// Err returns the problems as an error in the order of lines, and of paths where no line is
+// known, each once; nil when there are none.
 func (ps Problems) Err() error {
 	if len(ps) == 0 {
 		return nil
@@ -79,7 +79,7 @@ func (ps Problems) Err() error {
 		}
 		return cmp.Compare(a.Line, b.Line)
 	})
-	return ps
+	return slices.Compact(ps)
 }
 
 // Parse reads the one YAML document of a text of at most so many bytes. The node is nil when

@@ -80,7 +80,10 @@ func TestProblemsAsAnError(t *testing.T) {
 	err = document.Problems{{Path: "z", Says: "is last"}, {Path: "a", Says: "is first"}}.Err()
 	assert.EqualError(t, err, "a is first; z is last")
 
-	many := make(document.Problems, 25)
+	var many document.Problems
+	for line := range 25 {
+		many = append(many, document.At(line+1, "a", "is late", ""))
+	}
 	assert.True(t, strings.HasSuffix(many.Err().Error(), "; and 5 more"))
 	var back document.Problems
 	assert.True(t, errors.As(many.Err(), &back))
@@ -88,4 +91,10 @@ func TestProblemsAsAnError(t *testing.T) {
 
 	long := document.Quote(strings.Repeat("ü", 100))
 	assert.Equal(t, 60, strings.Count(long, "ü"))
+}
+
+// What is found in two ways is said once.
+func TestProblemsOnce(t *testing.T) {
+	ps := document.Problems{document.At(2, "b", "is wrong", ""), document.At(1, "a", "is wrong", "x"), document.At(2, "b", "is wrong", ""), document.At(2, "b", "is wrong", "y")}
+	assert.EqualError(t, ps.Err(), "line 1: a is wrong, wanted x; line 2: b is wrong; line 2: b is wrong, wanted y")
 }
