@@ -151,6 +151,13 @@ func TestCalendars(t *testing.T) {
 		"a zone that the calendar describes": {zoned("Mine\\, of work", centralEurope, "DTSTART;TZID=\"Mine, of work\":20260328T210000\nDURATION:PT1H\nRRULE:FREQ=DAILY;COUNT=2"), []string{
 			"Sat 2026-03-28 21:00 +0100 to Sat 2026-03-28 22:00 +0100",
 			"Sun 2026-03-29 21:00 +0200 to Sun 2026-03-29 22:00 +0200"}},
+		"a zone that is an offset": {ics("DTSTART;TZID=UTC+01:20260501T210000\nDTEND;TZID=\"UTC-03:30\":20260501T190000"), []string{
+			"Fri 2026-05-01 21:00 +0100 to Fri 2026-05-01 23:30 +0100"}},
+		"an offset that the calendar describes": {zoned("UTC+01", centralEurope, "DTSTART;TZID=UTC+01:20260501T210000\nDURATION:PT1H"), []string{
+			"Fri 2026-05-01 21:00 +0200 to Fri 2026-05-01 22:00 +0200"}},
+		"blanks in a rule": {ics("DTSTART:20260501T100000Z\nDURATION:PT1H\nRRULE:FREQ=WEEKLY; COUNT=2;BYDAY=FR, SA"), []string{
+			"Fri 2026-05-01 10:00 +0000 to Fri 2026-05-01 11:00 +0000",
+			"Sat 2026-05-02 10:00 +0000 to Sat 2026-05-02 11:00 +0000"}},
 		"an IANA zone is not what the calendar describes": {zoned("Asia/Tokyo", centralEurope, "DTSTART;TZID=Asia/Tokyo:20260328T210000\nDURATION:PT1H"), []string{
 			"Sat 2026-03-28 21:00 +0900 to Sat 2026-03-28 22:00 +0900"}},
 		"components within components": {ics("DTSTART:20260501T100000Z\nDURATION:PT1H\nBEGIN:VEVENT\nDTSTART:x\nEND:VEVENT\nUID:a"), nil},
@@ -193,6 +200,8 @@ func TestCalendarRefusals(t *testing.T) {
 		"date and time":       {ics(start + "DTEND;VALUE=DATE:20260502"), "line 5: DTEND is a date and DTSTART a time"},
 		"no such day":         {ics("DTSTART:20260230T100000Z\nDURATION:PT1H"), `line 4: DTSTART is "20260230T100000Z"`},
 		"no such zone":        {ics("DTSTART;TZID=Nowhere Standard Time:20260501T100000\nDURATION:PT1H"), `line 4: DTSTART is in the zone "Nowhere Standard Time", wanted a zone of the IANA database, such as Europe/Berlin, or a VTIMEZONE of that name`},
+		"no such offset":      {ics("DTSTART;TZID=UTC+17:20260501T100000\nDURATION:PT1H"), `line 4: DTSTART is in the zone "UTC+17", wanted`},
+		"no offset":           {ics("DTSTART;TZID=UTC+1x:20260501T100000\nDURATION:PT1H"), `line 4: DTSTART is in the zone "UTC+1x", wanted`},
 		"no zone":             {zoned("Mine", "BEGIN:STANDARD\nDTSTART:16010101T030000\nTZOFFSETFROM:+0200\nTZOFFSETTO:+9900\nEND:STANDARD", "DTSTART;TZID=Mine:20260501T100000\nDURATION:PT1H"), `DTSTART is in the zone "Mine", wanted`},
 		"a time in a day":     {ics("UID:a\nDTSTART;VALUE=DATE:20260310\nRRULE:FREQ=DAILY;COUNT=3\nEXDATE:20260311T100000Z"), "line 7: EXDATE is a time within a day and DTSTART a date, wanted a date"},
 		"a date in a day":     {ics("UID:a\nDTSTART;VALUE=DATE:20260310\nRDATE:20260311T100000Z"), "line 6: RDATE is a time within a day"},

@@ -25,7 +25,10 @@ type recurrence struct {
 	times  []time.Duration
 }
 
-var rulePart = regexp.MustCompile(`^[A-Z]+=[-+,A-Z0-9]+$`)
+var (
+	rulePart   = regexp.MustCompile(`^[A-Z]+=[-+,A-Z0-9]+$`)
+	ruleBlanks = regexp.MustCompile(`\s*([,;=])\s*`) // that some programs write
+)
 
 // newRecurrence reads a rule such as "FREQ=MONTHLY;BYDAY=-1SU" whose DTSTART is start, a
 // wall-clock time. startCounts says that DTSTART is the first of COUNT also where the rule does not
@@ -33,6 +36,7 @@ var rulePart = regexp.MustCompile(`^[A-Z]+=[-+,A-Z0-9]+$`)
 // the rule: "has no FREQ".
 func newRecurrence(rule string, start time.Time, startCounts bool, untilUTC func(time.Time) time.Time) (*recurrence, error) {
 	rule = strings.TrimPrefix(strings.ToUpper(strings.TrimSpace(rule)), "RRULE:")
+	rule = ruleBlanks.ReplaceAllString(rule, "$1")
 	rest, until, seen := []string{}, "", map[string]bool{}
 	for part := range strings.SplitSeq(strings.TrimSuffix(rule, ";"), ";") {
 		name, value, _ := strings.Cut(part, "=")

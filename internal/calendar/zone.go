@@ -49,7 +49,8 @@ type zones struct {
 }
 
 // of finds the zone of a TZID: a zone of the IANA database, also behind a path that some programs
-// write before its name; a zone by its Windows name; or one that the calendar describes in a VTIMEZONE.
+// write before its name; a zone by its Windows name; one that the calendar describes in a VTIMEZONE; or an
+// offset such as UTC+01.
 // It returns nil when there is none of them.
 func (z *zones) of(tzid string) *time.Location {
 	name := strings.Trim(strings.TrimSpace(tzid), `"`)
@@ -66,6 +67,9 @@ func (z *zones) of(tzid string) *time.Location {
 	}
 	if zone == nil && len(z.described[name]) > 0 {
 		zone = makeZone(name, z.described[name])
+	}
+	if offset, ok := strings.CutPrefix(name, "UTC"); ok && zone == nil {
+		zone = fixedZone(name, offset)
 	}
 	z.made[name] = zone
 	return zone
@@ -161,6 +165,19 @@ func parseOffset(text string) (time.Duration, bool) {
 		offset = -offset
 	}
 	return offset, offset.Abs() <= maxOffset
+}
+
+// fixedZone makes a zone of an offset such as +01 or -03:30; nil where it is none.
+func fixedZone(name, offset string) *time.Location {
+	digits := strings.Replace(offset, ":", "", 1)
+	if len(digits) == len("+01") {
+		digits += "00"
+	}
+	seconds, ok := parseOffset(digits)
+	if !ok {
+		return nil
+	}
+	return time.FixedZone(name, int(seconds/time.Second))
 }
 
 // tzif writes a zone in the format that Go makes zones of (RFC 8536, version 2).
