@@ -60,7 +60,7 @@ func Of(past []Drain, instances int, o Options) Lead {
 	}
 	slices.SortFunc(all, func(a, b grown) int { return cmp.Or(cmp.Compare(a.took, b.took), a.past-b.past) })
 
-	lead := Lead{Time: o.First, Why: fmt.Sprintf("%s, as set for a pet that was never drained", short(o.First))}
+	lead := Lead{Time: o.First, Why: "as for each pet that was never drained"}
 	if n := len(all); n > 0 {
 		rank := min(n, max(1, int(math.Ceil(o.Quantile*float64(n)))))
 		grown := all[rank-1].took

@@ -26,7 +26,7 @@ func TestOf(t *testing.T) {
 		want      time.Duration
 		why       string
 	}{
-		"never drained":      {nil, 4, 15 * time.Minute, "15m0s, as set for a pet that was never drained"},
+		"never drained":      {nil, 4, 15 * time.Minute, "as for each pet that was never drained"},
 		"little to go by":    {drains(1, 5*time.Minute, 4), 4, 15 * time.Minute, "the one past drain took 5m0s, and 25% and 10s more; at least 15m0s until there were 5 drains"},
 		"little, but slow":   {[]lead.Drain{slow}, 4, 37*time.Minute + 40*time.Second, "the one past drain took 30m0s, and 25% and 10s more"},
 		"the slowest of few": {append(drains(9, 5*time.Minute, 4), slow), 4, 37*time.Minute + 40*time.Second, "the slowest of 10 past drains took 30m0s, and 25% and 10s more"},

@@ -218,7 +218,7 @@ func (f Facts) wish() wish {
 		own.why = fmt.Sprintf("its window is open until %s", clock(f.Window.End))
 		return own
 	case !f.Now.Before(begin):
-		own.why = fmt.Sprintf("its window opens %s, it has to be empty by %s, and that takes %s: %s",
+		own.why = fmt.Sprintf("its window opens %s, it has to be empty by %s, and its drain is given %s: %s",
 			clock(f.Window.Start), clock(f.Window.Return), f.Lead, f.LeadWhy)
 	case emptied && f.For.Equal(f.Window.Start):
 		// The lead may shrink with what this drain taught.

@@ -39,7 +39,7 @@ func TestDecide(t *testing.T) {
 	}{
 		"no window":            {schedule.Facts{State: schedule.Lent}, false, "lend", 0, "no window comes", ""},
 		"far":                  {schedule.Facts{State: schedule.Lent, Window: window(time.Hour)}, false, "lend", 45 * time.Minute, "its next window opens Fri 8 May 13:00:00 UTC; a drain begins Fri 8 May 12:45:00 UTC", ""},
-		"just in time":         {schedule.Facts{State: schedule.Lent, Window: window(lead)}, false, "drain", lead, "that takes 15m0s: because", ""},
+		"just in time":         {schedule.Facts{State: schedule.Lent, Window: window(lead)}, false, "drain", lead, "its drain is given 15m0s: because", ""},
 		"at it":                {schedule.Facts{State: schedule.Draining, Window: window(time.Minute), For: in(time.Minute)}, false, "drain", time.Minute, "", ""},
 		"late":                 {schedule.Facts{State: schedule.Draining, Window: window(-time.Minute), For: in(-time.Minute)}, false, "drain", 239 * time.Minute, "its window is open", "it is late: it had to be empty by Fri 8 May 11:59:00 UTC"},
 		"done":                 {schedule.Facts{State: schedule.Drained, Window: window(time.Minute), For: in(time.Minute)}, false, "hold", 241 * time.Minute, "", ""},
