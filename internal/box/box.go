@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/dcib/dcib/internal/box/apt"
@@ -308,7 +309,7 @@ func (b *builder) choose(ctx context.Context) error {
 			return nil
 		}
 	}
-	return b.withMachine(ctx, change.Discard(), func() error {
+	return b.withMachine(ctx, nil, func() error {
 		used, err := b.used()
 		if err != nil {
 			return err
@@ -323,14 +324,22 @@ func (b *builder) choose(ctx context.Context) error {
 	})
 }
 
-// withMachine runs f while no other box changes what they share.
+// withMachine runs f while no other box changes what they share. Outside of a step there is no
+// log: then Out has that it waits.
 func (b *builder) withMachine(ctx context.Context, log *change.Log, f func() error) error {
+	const waits = "waiting for another box to finish its step"
+	say := func() {}
+	if log == nil {
+		log = change.Discard()
+		say = sync.OnceFunc(func() { fmt.Fprintln(b.Out, waits) })
+	}
 	var unlock func()
 	err := change.Wait(ctx, log, 30*time.Minute, 500*time.Millisecond, func(context.Context) (bool, string, error) {
 		var err error
 		unlock, err = b.Place.LockMachine()
 		if errors.Is(err, place.ErrBusy) {
-			return false, "waiting for another box to finish this step", nil
+			say()
+			return false, waits, nil
 		}
 		return err == nil, "", err
 	})

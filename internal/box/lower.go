@@ -26,7 +26,7 @@ func Down(ctx context.Context, o Options) error {
 	}
 	defer unlock()
 	b := &builder{Options: o}
-	return b.withMachine(ctx, change.Discard(), func() error {
+	return b.withMachine(ctx, nil, func() error {
 		return b.changeMachine(func(m *machine) error {
 			r := down.Remover{Place: o.Place, Kernel: m.Kernel, Forget: func() error {
 				m.Kernel = nil
