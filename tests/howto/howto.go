@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -21,34 +22,85 @@ type Command struct {
 	Line    int    // the first of its lines
 	Block   int    // commands of one block of the page have the same
 	Text    string // with what the shell would read: a backslash at a line's end joins lines
+	Repeat  bool   // the text above its block has its reader repeat it until it prints what is shown
+	Shown   string // the output of its block as the page shows it: the fence that follows the block
 }
 
-// Read gives the commands of a page of Markdown: what is indented by four spaces. A line that
-// ends with a backslash goes on in the next; comments stay in.
+// repeat is how a page asks its reader to wait for a fact.
+const repeat = "Repeat this command until"
+
+// fence begins and ends what a page shows and nobody types.
+const fence = "```"
+
+// Read gives the commands of a page of Markdown: what is indented by four spaces, outside of
+// fences. A line that ends with a backslash goes on in the next; comments stay in. The first
+// fence after a block is what the block's commands print.
 func Read(page string) ([]Command, error) {
-	text, err := os.ReadFile(page)
+	content, err := os.ReadFile(page)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the commands of a how-to: %w", err)
 	}
-	var commands []Command
-	section, block, goesOn := "", 0, false
-	for n, line := range strings.Split(string(text), "\n") {
-		code, isCode := strings.CutPrefix(line, "    ")
+	r := reader{}
+	for n, line := range strings.Split(string(content), "\n") {
 		switch {
-		case isCode && goesOn:
-			last := &commands[len(commands)-1]
-			last.Text += "\n" + code
-		case isCode && strings.TrimSpace(code) != "":
-			commands = append(commands, Command{Section: section, Line: n + 1, Block: block, Text: code})
-		case strings.HasPrefix(line, "#"):
-			section = strings.TrimSpace(strings.TrimLeft(line, "#"))
+		case strings.HasPrefix(line, fence):
+			r.fence(n + 1)
+		case r.fenced > 0:
+			r.shown += line + "\n"
+		default:
+			r.line(n+1, line)
 		}
-		if !isCode {
-			block = n + 1
-		}
-		goesOn = isCode && strings.HasSuffix(code, `\`)
 	}
-	return commands, nil
+	if r.fenced > 0 {
+		return nil, fmt.Errorf("cannot read the commands of a how-to: the fence in line %d of %s has no end", r.fenced, page)
+	}
+	return r.commands, nil
+}
+
+// reader has what was read of a page so far.
+type reader struct {
+	commands []Command
+	section  string
+	block    int    // the last line that was no command
+	goesOn   bool   // the last line ended with a backslash
+	text     string // since the last block or fence
+	fenced   int    // the line of the fence that is open, or 0
+	shown    string // what it has so far
+}
+
+// fence opens or ends a fence. What it shows belongs to the last block, unless another does.
+func (r *reader) fence(n int) {
+	if r.fenced == 0 {
+		r.fenced, r.shown = n, ""
+		return
+	}
+	for i := len(r.commands) - 1; i >= 0 && r.commands[i].Block == r.commands[len(r.commands)-1].Block; i-- {
+		if r.commands[i].Shown == "" {
+			r.commands[i].Shown = r.shown
+		}
+	}
+	r.fenced, r.block, r.goesOn, r.text = 0, n, false, ""
+}
+
+func (r *reader) line(n int, line string) {
+	code, isCode := strings.CutPrefix(line, "    ")
+	switch {
+	case isCode && r.goesOn:
+		last := &r.commands[len(r.commands)-1]
+		last.Text += "\n" + code
+	case isCode && strings.TrimSpace(code) != "":
+		r.commands = append(r.commands, Command{Section: r.section, Line: n, Block: r.block, Text: code, Repeat: strings.Contains(r.text, repeat)})
+	case strings.HasPrefix(line, "#"):
+		r.section = strings.TrimSpace(strings.TrimLeft(line, "#"))
+	}
+	if !isCode {
+		if r.block != n-1 { // the first line after a block
+			r.text = ""
+		}
+		r.text += strings.TrimSpace(line) + " "
+		r.block = n
+	}
+	r.goesOn = isCode && strings.HasSuffix(code, `\`)
 }
 
 // Change is what a suite does otherwise than a page says. Without With the command is not
@@ -94,18 +146,17 @@ type Shell struct {
 	Changes []Change
 	Limit   time.Duration // for each section
 
-	dir  string
-	path string
-	all  []Command
-	done map[string]bool
+	dir   string
+	path  string
+	all   []Command
+	done  map[string]bool
+	names []string // of the variables that the page has set
 }
 
-// Open prepares to run a page; `juju` and `lxc` are the box's, and `dcib` is the one in bin.
+// Open prepares to run a page; `juju`, `lxc`, `./box` and the targets of `make` are the box's, and
+// `dcib` is the one in bin.
 func Open(t testing.TB, box testbed.Box, page string, changes []Change) *Shell {
 	t.Helper()
-	if _, err := exec.LookPath("jq"); err != nil {
-		t.Fatalf("cannot run %s: it has jq: run apt-get install jq", page)
-	}
 	page = filepath.Join(box.Repo, page)
 	s := &Shell{Page: page, Changes: changes, Limit: 5 * time.Minute, dir: t.TempDir(), done: map[string]bool{}}
 	if err := Check(page, changes); err != nil {
@@ -116,6 +167,9 @@ func Open(t testing.TB, box testbed.Box, page string, changes []Change) *Shell {
 		t.Fatal(err)
 	}
 	s.all = all
+	if _, err := exec.LookPath("jq"); err != nil && slices.ContainsFunc(all, func(c Command) bool { return strings.Contains(c.Text, "jq ") }) {
+		t.Fatalf("cannot run %s: it has jq: run apt-get install jq", page)
+	}
 	for _, name := range []string{"bin", "bundles", "dist", "overlays", "tests"} {
 		if err := os.Symlink(filepath.Join(box.Repo, name), filepath.Join(s.dir, name)); err != nil {
 			t.Fatal(err)
@@ -128,9 +182,14 @@ func Open(t testing.TB, box testbed.Box, page string, changes []Change) *Shell {
 	if err := os.Symlink(filepath.Join(box.Repo, "bin/dcib"), filepath.Join(s.path, "dcib")); err != nil {
 		t.Fatal(err)
 	}
-	for _, client := range []string{"juju", "lxc"} {
-		script := fmt.Sprintf("#!/bin/sh\nexec %s box --name %s %s \"$@\"\n", filepath.Join(box.Repo, "bin/dcib"), box.Name, client)
-		if err := os.WriteFile(filepath.Join(s.path, client), []byte(script), 0o755); err != nil {
+	dcib := fmt.Sprintf("exec %s box --name %s ", filepath.Join(box.Repo, "bin/dcib"), box.Name)
+	for path, line := range map[string]string{
+		filepath.Join(s.path, "juju"): dcib + "juju",
+		filepath.Join(s.path, "lxc"):  dcib + "lxc",
+		filepath.Join(s.path, "make"): fmt.Sprintf("PATH=${PATH#*:}; exec make -C %s BOX=%s", box.Repo, box.Name),
+		filepath.Join(s.dir, "box"):   dcib,
+	} {
+		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+line+" \"$@\"\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -141,30 +200,62 @@ func Open(t testing.TB, box testbed.Box, page string, changes []Change) *Shell {
 // gives what they said. After each block it pauses, as the page asks its reader to.
 func (s *Shell) Run(t testing.TB, section string, pause func()) string {
 	t.Helper()
-	all, found := "", false
-	for i := 0; i < len(s.all); {
-		first, script := i, ""
-		for ; i < len(s.all) && s.all[i].Block == s.all[first].Block; i++ {
-			script += s.changed(s.all[i]) + "\n"
-		}
-		if s.all[first].Section != section {
-			continue
-		}
-		found = true
+	all := ""
+	s.blocks(t, section, func(first Command, script string) {
 		began := time.Now()
 		said := s.shell(t, script)
 		took := time.Since(began)
 		if pause != nil {
 			pause()
 		}
-		t.Logf("%s:%d, %s, then %s for all to settle:\n%s", filepath.Base(s.Page), s.all[first].Line, took.Round(time.Second/10), (time.Since(began) - took).Round(time.Second/10), said)
+		t.Logf("%s:%d, %s, then %s for all to settle:\n%s", filepath.Base(s.Page), first.Line, took.Round(time.Second/10), (time.Since(began) - took).Round(time.Second/10), said)
 		all += said
+	})
+	return all
+}
+
+// Follow runs the commands below a heading as a reader does, who compares what they print with
+// what the page shows (see Like), and repeats what the page says is to be repeated, for at most the
+// limit. After each block it calls pause, with the block's first command.
+func (s *Shell) Follow(t testing.TB, section string, pause func(first Command)) {
+	t.Helper()
+	s.blocks(t, section, func(first Command, script string) {
+		began := time.Now()
+		for times := 1; ; times++ {
+			said := s.shell(t, script)
+			err := Like(first.Shown, said)
+			if err != nil && first.Repeat && time.Since(began) < s.Limit {
+				time.Sleep(time.Second)
+				continue
+			}
+			t.Logf("%s:%d, %s, run %d times:\n%s", filepath.Base(s.Page), first.Line, time.Since(began).Round(time.Second/10), times, said)
+			if err != nil {
+				t.Fatalf("%s:%d prints another thing than the page shows: %s", filepath.Base(s.Page), first.Line, err)
+			}
+			pause(first)
+			return
+		}
+	})
+}
+
+// blocks has run called for each block below a heading, with its first command.
+func (s *Shell) blocks(t testing.TB, section string, run func(first Command, script string)) {
+	t.Helper()
+	found := false
+	for i := 0; i < len(s.all); {
+		first, script := i, ""
+		for ; i < len(s.all) && s.all[i].Block == s.all[first].Block; i++ {
+			script += s.changed(s.all[i]) + "\n"
+		}
+		if s.all[first].Section == section {
+			found = true
+			run(s.all[first], script)
+		}
 	}
 	if !found {
 		t.Fatalf("cannot find commands below %q in %s", section, s.Page)
 	}
 	s.done[section] = true
-	return all
 }
 
 // Again runs a command of the page once more, and gives what it said.
@@ -179,10 +270,24 @@ func (s *Shell) Again(t testing.TB, command string) string {
 	return ""
 }
 
-// shell runs a script, and gives it with what it said.
+// assignment sets a variable, in a line of its own.
+var assignment = regexp.MustCompile(`(?m)^([a-z_]+)=`)
+
+// shell runs a script, and gives it with what it said. Variables that it sets at the beginning of
+// a line are set for the next ones.
 func (s *Shell) shell(t testing.TB, script string) string {
 	t.Helper()
-	return testbed.Run(t, s.Limit, "bash", "-c", `cd "$1" && PATH="$2:$PATH" && exec 2>&1 && set -euxo pipefail && eval "$3"`, "howto", s.dir, s.path, script)
+	for _, m := range assignment.FindAllStringSubmatch(script, -1) {
+		if !slices.Contains(s.names, m[1]) {
+			s.names = append(s.names, m[1])
+		}
+	}
+	keep := ""
+	if len(s.names) > 0 {
+		keep = "\n{ set +x; } 2>/dev/null\ndeclare -p " + strings.Join(s.names, " ") + ` >"$2/.variables"`
+	}
+	return testbed.Run(t, s.Limit, "bash", "-c", `cd "$1" && PATH="$2:$PATH" && exec 2>&1 && touch "$2/.variables" && . "$2/.variables" && set -euxo pipefail && eval "$3"`,
+		"howto", s.dir, s.path, script+keep)
 }
 
 // changed gives what is run of a command.

@@ -40,3 +40,49 @@ func TestCheck(t *testing.T) {
 	require.ErrorContains(t, howto.Check(path, []howto.Change{{Of: "juju c"}}), "not said why: juju c")
 	require.ErrorContains(t, howto.Check(path, []howto.Change{{Of: "juju inline", Why: "x"}}), "not there (any more): juju inline")
 }
+
+const shows = "# A page\n\nDo this:\n\n    a=1\n    juju a\n\n```text\n    indented\nb\n```\n\n```text\nanother\n```\n" +
+	"Repeat this command until it is so:\n\n    juju b\n\nText\n\n    juju c\n\n```\nof c\n```\n"
+
+func TestReadWhatIsShown(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "page.md")
+	require.NoError(t, os.WriteFile(path, []byte(shows), 0o600))
+	commands, err := howto.Read(path)
+	require.NoError(t, err)
+	require.Equal(t, []howto.Command{
+		{Section: "A page", Line: 5, Block: 4, Text: "a=1", Shown: "    indented\nb\n"},
+		{Section: "A page", Line: 6, Block: 4, Text: "juju a", Shown: "    indented\nb\n"},
+		{Section: "A page", Line: 18, Block: 17, Text: "juju b", Repeat: true},
+		{Section: "A page", Line: 22, Block: 21, Text: "juju c", Shown: "of c\n"},
+	}, commands)
+	require.NoError(t, os.WriteFile(path, []byte(shows+"```\n"), 0o600))
+	_, err = howto.Read(path)
+	require.ErrorContains(t, err, "the fence in line 27 of "+path+" has no end")
+}
+
+func TestLike(t *testing.T) {
+	const table = "+ lxc list\n+------+---------------+\n| NAME |   LOCATION    |\n+------+---------------+\n| web  | juju-0ba1f3-12 |\n+------+---------------+\n"
+	const pets = "Waiting for task 2...\npets: |-\n  pet  state    opens\n  big  drained  Tue 2026-12-01 04:10 UTC  15m0s\n  big: 1 instance of 3 took 1.5s, at 10.1.2.3\n\n"
+	for name, c := range map[string]struct{ shown, said, err string }{
+		"nothing is shown":      {"", "x\n", ""},
+		"other names and dates": {"| NAME | LOCATION |\n+--+--+\n| web | juju-aaaaaa-0 |\n", table, ""},
+		"other times":           {"big  drained  Fri 2027-01-02 23:59 UTC  1m10s\nbig: 1 instance of 3 took 20s, at 192.168.100.200\n", pets, ""},
+		"left out":              {"pets: |-\n…\n big: 1 instance of…\n", pets, ""},
+		"another state":         {"big  lent  Fri 2027-01-02 23:59 UTC  1m10s\n", pets, "big lent DAY DATE TIME UTC DURATION"},
+		"another number":        {"big: 2 instance…\n", pets, "big: 2 instance…"},
+		"another column":        {"| NAME | STATE |\n", table, "| NAME | STATE |"},
+		"a line between":        {"pets: |-\n  big  drained…\n", pets, "pets: |-\nbig drained…"},
+		"another order":         {"big: 1…\n…\npets: |-\n", pets, "pets: |-"},
+		"the command itself":    {"+ lxc list\n", table, "+ lxc list"},
+		"more than there is":    {"pet state opens\n…\nend\n", pets, "end"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := howto.Like(c.shown, c.said)
+			if c.err == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, c.err+"\n")
+			}
+		})
+	}
+}

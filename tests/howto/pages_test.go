@@ -25,7 +25,7 @@ func TestPagesDeployFromPaths(t *testing.T) {
 	bad := regexp.MustCompile(`juju deploy ` + ours + `\b|git clone https?:`)
 	path := regexp.MustCompile(`(\S*)\b` + ours + `\.charm\b`)
 	pages := 0
-	for _, pattern := range []string{"../../*.md", "../../charms/*/*.md", "../../docs/*/*.md"} {
+	for _, pattern := range []string{"../../*.md", "../../charms/*/*.md", "../../docs/*.md", "../../docs/*/*.md"} {
 		found, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, page := range found {
