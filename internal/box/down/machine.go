@@ -63,6 +63,11 @@ func (k kinder) unmount(ctx context.Context, log *change.Log) error {
 		if err != nil && !errors.Is(err, unix.EINVAL) { // it went with one above it
 			return fmt.Errorf("cannot unmount %s: %w", at, err)
 		}
+		// With the folder the kernel takes the copies away that other mount namespaces have of
+		// it, which keep the loop device busy: such as that in which another box's image is made.
+		if err := unix.Rmdir(at); err != nil {
+			log.Printf("keep the folder %s: %v", at, err)
+		}
 	}
 	return nil
 }
