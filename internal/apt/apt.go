@@ -144,7 +144,7 @@ func change(ctx context.Context, run command.Runner, replaceable []string, args 
 	}
 	removed, others := removals(plan, replaceable)
 	if len(others) > 0 {
-		return charm.Blocked("cannot install packages: it would remove %s from this machine: use another machine, or remove them yourself (apt-get remove %s) (tried again by the next hook)", strings.Join(others, ", "), strings.Join(others, " "))
+		return charm.Blocked("cannot install packages: it would remove %s from this machine: use another machine, or remove them yourself (apt-get remove %s) (retried automatically)", strings.Join(others, ", "), strings.Join(others, " "))
 	}
 	if !removed {
 		args = append([]string{"--no-remove"}, args...) // also not what another apt changed since

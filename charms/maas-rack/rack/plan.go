@@ -62,7 +62,7 @@ func Plan(f Facts) charm.Plan[World] {
 	open = f.openPorts()
 	if len(f.Down) > 0 {
 		steps = append(steps, startBeside{f.Down})
-		return said(charm.Waitingf("rack %s of %s: %s: look at journalctl -u %s (tried again by the next hook)", f.SystemID, f.Offer.URL, down(f.Down), f.Down[0]), steps...)
+		return said(charm.Waitingf("rack %s of %s: %s: look at journalctl -u %s (retried automatically)", f.SystemID, f.Offer.URL, down(f.Down), f.Down[0]), steps...)
 	}
 	return said(charm.Active("rack %s of %s", f.SystemID, f.Offer.URL), steps...)
 }
@@ -202,7 +202,7 @@ func (s startBeside) Name() string { return "start " + strings.Join(s.services, 
 func (s startBeside) Apply(ctx context.Context, w World) error {
 	for _, name := range s.services {
 		if _, err := w.Run.Run(ctx, "systemctl", "start", name); err != nil {
-			return charm.Waiting("%s: %s: look at journalctl -u %s (tried again by the next hook)", down(s.services), err, name)
+			return charm.Waiting("%s: %s: look at journalctl -u %s (retried automatically)", down(s.services), err, name)
 		}
 	}
 	return nil

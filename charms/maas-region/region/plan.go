@@ -118,7 +118,7 @@ func Plan(f Facts) charm.Plan[*World] {
 	}
 	open = f.openPorts()
 	if f.Version == "" {
-		return said(charm.Waitingf("MAAS runs, and the charm cannot use its API: %s (tried again by the next hook)", f.Failure))
+		return said(charm.Waitingf("MAAS runs, and the charm cannot use its API: %s (retried automatically)", f.Failure))
 	}
 	if f.SystemID != "" && !f.Recorded {
 		steps = append(steps, recordIdentity{})

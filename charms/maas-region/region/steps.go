@@ -176,7 +176,7 @@ func (w *World) stop(ctx context.Context) error {
 			return nil
 		}
 	}
-	return charm.Waiting("cannot stop MAAS: one of %s runs again: look at journalctl -u maas-regiond (tried again by the next hook)", strings.Join(has, ", "))
+	return charm.Waiting("cannot stop MAAS: one of %s runs again: look at journalctl -u maas-regiond (retried automatically)", strings.Join(has, ", "))
 }
 
 func (s migrate) Name() string {
@@ -248,7 +248,7 @@ func (start) Apply(ctx context.Context, w *World) error {
 	if names := w.installed(supervised); len(names) > 0 {
 		beside = w.Inactive(ctx, names...)
 	}
-	return charm.Waiting("%s (tried again by the next hook)", silence(inactive, beside))
+	return charm.Waiting("%s (retried automatically)", silence(inactive, beside))
 }
 
 func (stop) Name() string { return "stop MAAS" }
@@ -407,7 +407,7 @@ func (s selectImages) Apply(ctx context.Context, w *World) error {
 		if maas.IsStatus(err, http.StatusBadRequest) {
 			// MAAS refuses what it has not read in its source's stream, and it reads that some
 			// minutes after it was made (BootSourceSelectionForm.clean in MAAS's source).
-			return charm.Waiting("MAAS does not know an image of option boot-resources yet: %s: check the option, and that MAAS reaches its source of images (tried again by the next hook)", err)
+			return charm.Waiting("MAAS does not know an image of option boot-resources yet: %s: check the option, and that MAAS reaches its source of images (retried automatically)", err)
 		}
 		return retried(err)
 	}
@@ -556,7 +556,7 @@ func (s deleteRegion) Apply(ctx context.Context, w *World) error {
 		cancel()
 	}
 	if maas.IsStatus(err, http.StatusBadRequest) {
-		return charm.Waiting("%s: region %s (%s) of %s has left; MAAS syncs no images until it is deleted: stop its services if its machine still runs (tried again by the next hook)", err, s.region.Hostname, s.id, cmp.Or(s.region.Unit, "no unit"))
+		return charm.Waiting("%s: region %s (%s) of %s has left; MAAS syncs no images until it is deleted: stop its services if its machine still runs (retried automatically)", err, s.region.Hostname, s.id, cmp.Or(s.region.Unit, "no unit"))
 	}
 	return retried(err)
 }

@@ -268,7 +268,7 @@ func (s enableTLS) configure(ctx context.Context, w *World) error {
 		return retried(err)
 	}
 	if _, err := w.Run.Run(ctx, "maas", args...); err != nil {
-		return charm.Blocked("MAAS did not take the certificate of option tls-secret: %s (tried again by the next hook)", err)
+		return charm.Blocked("MAAS did not take the certificate of option tls-secret: %s (retried automatically)", err)
 	}
 	return nil
 }
@@ -294,7 +294,7 @@ func (w *World) served(ctx context.Context, done func(Answer) bool) error {
 	defer cancel()
 	w.Wait(limited, func() bool { return done(w.answer(limited)) })
 	if a := w.answer(ctx); !done(a) {
-		return charm.Waiting("MAAS does not serve the certificate of option tls-secret yet: %s: look at journalctl -u maas-regiond -u maas-http (tried again by the next hook)", cmp.Or(a.Failure, "it serves another one"))
+		return charm.Waiting("MAAS does not serve the certificate of option tls-secret yet: %s: look at journalctl -u maas-regiond -u maas-http (retried automatically)", cmp.Or(a.Failure, "it serves another one"))
 	}
 	return nil
 }
