@@ -54,7 +54,7 @@ func byHand(t *testing.T, box testbed.Box, most int) map[int]time.Duration {
 	}
 	for n := 1; n <= most; n++ {
 		box.Eventually(t, 2*time.Minute, "LXD and an address in "+machine(n), func() (bool, string) {
-			out, err := box.TryLXC(time.Minute, "exec", machine(n), "--", "sh", "-c", "lxd waitready --timeout 30 && ip -4 -brief addr show eth0")
+			out, err := box.TryLXC(time.Minute, "exec", machine(n), "--", "sh", "-c", "lxd waitready --timeout 30 && ip -4 -brief addr show br0")
 			fields := strings.Fields(out)
 			if err != nil || len(fields) < 3 {
 				return false, fmt.Sprint(out, err)

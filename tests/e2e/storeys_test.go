@@ -36,6 +36,7 @@ func TestBox(t *testing.T) {
 	}
 	t.Run("up again changes nothing", testUpAgain)
 	t.Run("three machines are one LXD cluster", testCluster)
+	t.Run("instances on different members reach each other", testNetwork)
 	// Before the cluster grows: Juju 4.1-beta2 gives a model the zones that there are when
 	// the model is made, and starts no machine in one that came later.
 	t.Run("a profile tweak applies hot, across models, and goes again", testProfile)
@@ -107,6 +108,32 @@ func clusterMachines(t *testing.T) map[string]string {
 }
 
 func testCluster(t *testing.T) { box.RequireOneCluster(t, clusterMachines(t)) }
+
+// testNetwork has two containers on two members send packets to each other, by their names.
+func testNetwork(t *testing.T) {
+	machines := clusterMachines(t)
+	ask := machines["lxd-cluster/0"]
+	require.Equal(t, "br0", strings.TrimSpace(box.Inside(t, ask, "lxc profile device get dcib eth0 parent")))
+	on := map[string]string{"net-a": machines["lxd-cluster/1"], "net-b": machines["lxd-cluster/2"]}
+	for name, member := range on {
+		box.Inside(t, ask, "lxc launch juju/ubuntu@24.04/amd64 "+name+" --profile dcib --target "+member)
+	}
+	defer box.Inside(t, ask, "lxc delete --force net-a net-b")
+	for from, to := range map[string]string{"net-a": "net-b", "net-b": "net-a"} {
+		box.Eventually(t, 3*time.Minute, from+" to reach "+to, func() (bool, string) {
+			// Full-size packets, which no header on the way makes too large.
+			out, err := box.TryLXC(time.Minute, "exec", ask, "--", "lxc", "exec", from, "--", "ping", "-c", "3", "-i", "0.2", "-w", "5", "-M", "do", "-s", "1472", to)
+			return err == nil && strings.Contains(out, " 0% packet loss"), fmt.Sprint(out, err)
+		})
+	}
+	s := box.Instances(t, ask)
+	for name, member := range on {
+		require.Equal(t, member, s[name].Location)
+	}
+	for name, u := range box.Status(t, "metal").Applications["lxd-cluster"].Units {
+		require.NotContains(t, u.Workload.Message, "cannot reach each other", name)
+	}
+}
 
 func testScale(t *testing.T) {
 	box.Juju(t, "add-unit", "-m", "metal", "lxd-cluster")

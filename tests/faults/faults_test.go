@@ -125,7 +125,7 @@ func testAddressGivenOut(t *testing.T) {
 // addressOf is a machine's address on the box's network.
 func addressOf(t *testing.T, machine string) string {
 	t.Helper()
-	out := box.Inside(t, machine, "ip -4 -oneline addr show dev eth0 scope global")
+	out := box.Inside(t, machine, "ip -4 -oneline addr show dev br0 scope global")
 	_, out, _ = strings.Cut(out, "inet ")
 	address, _, ok := strings.Cut(out, "/")
 	require.True(t, ok, out)

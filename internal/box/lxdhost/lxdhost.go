@@ -28,6 +28,13 @@ var Packages = []string{"lxd", "lxd-client", "dnsmasq-base", "squashfs-tools", "
 // port is LXD's own.
 const port = 8443
 
+// MachineBridge is the bridge that each of the box's machines has over its NIC. bridgeKey tells a
+// machine to make it: the image's script usr/local/lib/dcib/bridge reads it.
+const (
+	MachineBridge = "br0"
+	bridgeKey     = "user.dcib.bridge"
+)
+
 // Host is the box's LXD.
 type Host struct {
 	Place  place.Place
@@ -166,6 +173,9 @@ func (h Host) Set(ctx context.Context) (bool, string, error) {
 	if profile.Devices["root"] == nil || profile.Devices["eth0"] == nil {
 		return false, "the default profile is empty", nil
 	}
+	if h.Place.Snap == nil && profile.Config[bridgeKey] != MachineBridge {
+		return false, "machines have no bridge " + MachineBridge, nil
+	}
 	if h.Place.Snap != nil {
 		_, _, err := c.GetProject(h.Place.Project())
 		if missing(err) {
@@ -244,6 +254,12 @@ func (h Host) Setup(ctx context.Context, log *change.Log) error {
 	}
 	put.Devices["root"] = map[string]string{"type": "disk", "path": "/", "pool": h.Place.Pool()}
 	put.Devices["eth0"] = map[string]string{"type": "nic", "name": "eth0", "network": h.Place.Bridge()}
+	if h.Place.Snap == nil { // Ubuntu's images do not have what reads it
+		if put.Config == nil {
+			put.Config = map[string]string{}
+		}
+		put.Config[bridgeKey] = MachineBridge
+	}
 	op, err := c.UpdateProfile("default", put, etag)
 	if err == nil {
 		err = op.WaitContext(ctx)
@@ -395,10 +411,20 @@ func Address(ctx context.Context, p place.Place, instance string) (string, error
 	if err != nil {
 		return "", fmt.Errorf("cannot ask LXD for the address of %s: %w", instance, err)
 	}
-	for _, a := range state.Network["eth0"].Addresses {
-		if a.Family == "inet" && a.Scope == "global" {
-			return a.Address, nil
+	if address := addressOf(state.Network); address != "" {
+		return address, nil
+	}
+	return "", fmt.Errorf("cannot find the address of %s: it is %s, and neither its %s nor its eth0 has one", instance, strings.ToLower(state.Status), MachineBridge)
+}
+
+// addressOf returns the IPv4 address of a machine: of its bridge or, where it has none, of its NIC.
+func addressOf(networks map[string]api.InstanceStateNetwork) string {
+	for _, name := range []string{MachineBridge, "eth0"} {
+		for _, a := range networks[name].Addresses {
+			if a.Family == "inet" && a.Scope == "global" {
+				return a.Address
+			}
 		}
 	}
-	return "", fmt.Errorf("cannot find the address of %s: it is %s, and its eth0 has none", instance, strings.ToLower(state.Status))
+	return ""
 }

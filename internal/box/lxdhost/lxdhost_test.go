@@ -36,3 +36,23 @@ func TestEndpoint(t *testing.T) {
 	}
 	require.Equal(t, "10.178.64.1/24", own.cidr())
 }
+
+func TestAddressIsTheBridges(t *testing.T) {
+	nic := func(addresses ...string) api.InstanceStateNetwork {
+		n := api.InstanceStateNetwork{Addresses: []api.InstanceStateNetworkAddress{{Family: "inet6", Scope: "link", Address: "fe80::1"}}}
+		for _, a := range addresses {
+			n.Addresses = append(n.Addresses, api.InstanceStateNetworkAddress{Family: "inet", Scope: "global", Address: a})
+		}
+		return n
+	}
+	for _, c := range []struct {
+		networks map[string]api.InstanceStateNetwork
+		want     string
+	}{
+		{map[string]api.InstanceStateNetwork{"eth0": nic(), "br0": nic("10.1.2.3"), "lxdbr0": nic("10.9.9.1")}, "10.1.2.3"},
+		{map[string]api.InstanceStateNetwork{"eth0": nic("10.1.2.3"), "lxdbr0": nic("10.9.9.1")}, "10.1.2.3"},
+		{map[string]api.InstanceStateNetwork{"eth0": nic(), "lxdbr0": nic("10.9.9.1")}, ""},
+	} {
+		require.Equal(t, c.want, addressOf(c.networks))
+	}
+}
