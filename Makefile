@@ -58,18 +58,26 @@ clean: ## Remove what was built (boxes are not touched: see box-down)
 
 # ---- the box ----
 
+# Several can stand side by side: make box BOX=t1
+BOX ?= box
+
 .PHONY: box box-status box-down box-purge
-box: charms ## A real data centre on this machine (root, Debian 12 or Ubuntu)
-	@bin/dcib box up
+box: charms demo ## A real data centre on this machine (root, Debian 12 or Ubuntu)
+	@bin/dcib box --name $(BOX) up
+
+# An application that does nothing, for docs/tutorial.md.
+.PHONY: demo
+demo: bin/dcib
+	@bin/dcib pack --out dist tests/charms/idle
 
 box-status: bin/dcib ## What there is of it
-	@bin/dcib box status
+	@bin/dcib box --name $(BOX) status
 
 box-down: bin/dcib ## Take it away, and check that nothing is left
-	@bin/dcib box down
+	@bin/dcib box --name $(BOX) down
 
 box-purge: bin/dcib ## The same, and what was built and downloaded for it
-	@bin/dcib box purge
+	@bin/dcib box --name $(BOX) purge
 
 # go knows better than make whether there is something to build.
 .PHONY: bin/dcib
@@ -146,7 +154,7 @@ unit: build-deps
 contract: bin ## The charms' hook tools and metadata against the code of Juju 3.6 and 4 (no root)
 	@bin/suite contract -tags contract,$(TAGS) -count=1 ./tests/contract
 
-test: lint check contract e2e ## Everything but faults, maas-test and bench, on a real LXD and a real Juju (root, Debian 12 or Ubuntu)
+test: lint check contract e2e ## Everything but faults, maas-test, tutorial-test and bench, on a real LXD and a real Juju (root, Debian 12 or Ubuntu)
 
 # The how-tos that the real suites run have it.
 .PHONY: jq
@@ -155,7 +163,7 @@ jq:
 		|| { echo "cannot find or install jq: run apt-get update && apt-get install jq as root"; exit 1; }
 
 # The real suites run one after another, each in its own state folder.
-.PHONY: faults maas-test bench
+.PHONY: faults maas-test bench tutorial-test
 e2e: charms standins jq
 	@cd tests && ../bin/suite -v box -tags box,$(TAGS) -count=1 -p 1 -timeout 40m ./e2e/... ./bundles/...
 
@@ -166,6 +174,10 @@ faults: charms standins jq ## Break real machines at chosen moments, and what da
 # Of MAAS's packages it has stand-ins, unless DCIB_MAAS_SOURCE says where there are others.
 maas-test: charms ## Regions and racks of MAAS on real machines (root; about 12 minutes)
 	@cd tests && ../bin/suite -v maas -tags box,$(TAGS) -count=1 -parallel 8 -timeout 40m ./maas/
+
+# It begins with `make box`, which packs what it needs.
+tutorial-test: bin ## Run docs/tutorial.md as written, on a box of its own (root; about 15 minutes)
+	@cd tests && ../bin/suite -v tutorial -tags box,$(TAGS) -count=1 -timeout 40m ./tutorial/
 
 bench: charms ## What things cost on a real box, each beside the way without us
 	@cd tests && go test -v -tags box,$(TAGS) -count=1 -timeout 90m ./bench/...
