@@ -117,9 +117,12 @@ func Up(ctx context.Context, o Options) error {
 	if err := status.Print(o.Out); err != nil {
 		return err
 	}
-	fmt.Fprintf(o.Out, "\nTry:\n%s", next(status))
+	fmt.Fprintf(o.Out, "\nTry:\n%s\n15 minutes with it, step by step: %s\n", next(status), tutorial)
 	return nil
 }
+
+// tutorial is the page for who has just made a box, in the project's folder.
+const tutorial = "docs/tutorial.md"
 
 // next are commands that show what the box is good for.
 func next(s Status) string {

@@ -1,6 +1,7 @@
 package box
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -29,6 +30,11 @@ func TestStatusPrint(t *testing.T) {
 	for _, want := range []string{"pid 7", "machines  LXD 6\n", "a/0", "active idle", "juju-1-0 fine", "cannot ask"} {
 		require.Contains(t, text, want)
 	}
+}
+
+// Up names it when it is done.
+func TestTutorialIsThere(t *testing.T) {
+	require.FileExists(t, filepath.Join("..", "..", tutorial))
 }
 
 func TestStepNames(t *testing.T) {
