@@ -13,7 +13,7 @@ var varies = []struct {
 }{
 	{regexp.MustCompile(`juju-[0-9a-f]{6}-\d+`), "MACHINE"},
 	{regexp.MustCompile(`\b\d{1,3}(\.\d{1,3}){3}\b`), "ADDRESS"},
-	{regexp.MustCompile(`\b\d{1,3}(\.\d{1,3}){2}\b`), "VERSION"},
+	{regexp.MustCompile(`\b\d{1,3}(\.\d{1,3}){1,2}\b`), "VERSION"},
 	{regexp.MustCompile(`\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b`), "DAY"},
 	{regexp.MustCompile(`\b\d{1,2} (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b`), "DATE"},
 	{regexp.MustCompile(`\b(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) +\d{1,2}\b`), "DATE"},
