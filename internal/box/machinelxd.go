@@ -26,7 +26,7 @@ const (
 var LXDVersions = []string{LXD6, LXD50}
 
 // DefaultLXD is what the machines of a new box have.
-const DefaultLXD = LXD50
+const DefaultLXD = LXD6
 
 // chooseLXD determines the LXD of the box's machines, before anything is changed.
 func (b *builder) chooseLXD() (err error) {

@@ -6,6 +6,7 @@ package testbed
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/rand"
@@ -75,14 +76,19 @@ func Try(limit time.Duration, name string, args ...string) (string, error) {
 }
 
 // LXDVariable is the environment variable with the LXD of the machines of a suite's box, as
-// `dcib box up --lxd` takes it.
+// `dcib box up --lxd` takes it. Without it they have suiteLXD: tests/e2e is the only suite that has
+// run on 6 so far.
 const LXDVariable = "DCIB_LXD"
+
+const suiteLXD = "5.0"
 
 // DCIB runs a verb of `dcib box` on the suite's box.
 func (b Box) DCIB(t testing.TB, limit time.Duration, verb string, args ...string) string {
 	t.Helper()
-	if version := os.Getenv(LXDVariable); verb == "up" && version != "" {
-		args = append([]string{"--lxd", version}, args...)
+	at, err := place.New("", b.Name)
+	require.NoError(t, err)
+	if verb == "up" && at.Snap == nil { // with snaps there is no choice
+		args = append([]string{"--lxd", cmp.Or(os.Getenv(LXDVariable), suiteLXD)}, args...)
 	}
 	return Run(t, limit, filepath.Join(b.Repo, "bin/dcib"), append([]string{"box", "--name", b.Name, verb}, args...)...)
 }
