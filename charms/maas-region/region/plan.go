@@ -308,6 +308,9 @@ func deleting(f Facts) []charm.Step[*World] {
 	}
 	silent := map[string]bool{} // units that have not said who they are
 	for unit, other := range f.Others {
+		if !slices.Contains(f.Units, unit) && unit != f.Shared[keyKeeper] {
+			continue // it leaves, or was removed by force: then the relation may list it for ever
+		}
 		if id := other[keySystemID]; id != "" {
 			now[id] = Region{unit, other[keyHostname]}
 		} else {

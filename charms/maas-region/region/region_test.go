@@ -878,6 +878,26 @@ func TestARegionThatLeavesIsDeleted(t *testing.T) {
 	require.Equal(t, 1, s.maas.Synced)
 }
 
+// Juju's relation-list may have a unit that was removed by force for ever. Its region is deleted all
+// the same, and it keeps no unit from being refreshed.
+func TestARegionThatWasRemovedByForceIsDeleted(t *testing.T) {
+	s := ready(t, 3)
+	s.settle()
+	const dead = "maas-region/2"
+	bag := s.peers.Databags[dead]
+	s.machines[dead].Running = map[string]bool{}
+	s.juju.RemoveUnit(dead)
+	s.peers.Databags[dead], s.peers.Stale = bag, []string{dead}
+	s.settle()
+	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
+	require.Len(t, s.maas.Regions, 2)
+
+	for _, unit := range []string{unit1, unit0} {
+		s.machines[unit].Archive[node.RegionPackage] = "1:3.7.4-0ubuntu1"
+		require.Empty(t, s.act(t, unit, "refresh-maas", nil).Failure, unit)
+	}
+}
+
 // A backup that is restored elsewhere makes this the region that it was made on; its other
 // regions, and the administrator's password, are not what they were.
 func TestRestoreInAnotherApplication(t *testing.T) {

@@ -55,6 +55,9 @@ type Relation struct {
 	ID       int
 	Sides    [2]Side
 	Databags map[string]map[string]string // by unit or application
+	// Stale are units that were removed by force, and that relation-list still has: Juju 4.1 does not
+	// tell those that remain.
+	Stale []string
 }
 
 // Side is one end of a relation.
@@ -279,6 +282,7 @@ func (t *Tools) RelationUnits(_ context.Context, relation string) ([]string, err
 			units = append(units, name)
 		}
 	}
+	units = append(units, r.Stale...)
 	sort.Strings(units)
 	return units, nil
 }
