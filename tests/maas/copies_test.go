@@ -3,6 +3,7 @@
 package maas
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/internal/maas"
-	"github.com/dcib/dcib/tests/testbed"
 )
 
 // testCopies copies the container of a region and that of a rack, as an operator would from
@@ -19,7 +19,6 @@ import (
 func testCopies(t *testing.T) {
 	const model = "copies"
 	dist := filepath.Join(box.Repo, "dist")
-	testbed.Run(t, testbed.PackTime, filepath.Join(box.Repo, "bin/dcib"), "pack", "--out", filepath.Join(dist, "tests"), filepath.Join(box.Repo, "tests/charms/postgresql"))
 	addModel(t, model)
 	deploy := func(charm, app string, options ...string) {
 		box.Juju(t, append([]string{"deploy", "-m", model, filepath.Join(dist, charm), app, "--base", "ubuntu@24.04"}, options...)...)
@@ -29,6 +28,8 @@ func testCopies(t *testing.T) {
 	deploy("maas-rack.charm", rack, "--config", "source="+source)
 	box.Juju(t, "integrate", "-m", model, region+":maas-db", "postgresql:database")
 	box.Juju(t, "integrate", "-m", model, region+":maas", rack+":maas")
+	deployed(t, model, region, 1)
+	deployed(t, model, rack, 1)
 	box.WaitActive(t, model, region, 1)
 	box.WaitActive(t, model, rack, 1)
 	requireRacks(t, model, 1)
@@ -83,9 +84,10 @@ func testCopies(t *testing.T) {
 	at := strings.TrimSpace(box.Inside(t, "region-b", "hostname -I | cut -d ' ' -f 1"))
 	other, err := maas.New("http://"+at+":5240/MAAS", key(t, model))
 	require.NoError(t, err)
-	racks, err := other.Racks(t.Context())
-	require.NoError(t, err, "the copy of the region answers")
-	require.Len(t, racks, 2)
+	box.Eventually(t, time.Minute, "the copy of the region to answer", func() (bool, string) {
+		racks, err := other.Racks(t.Context())
+		return err == nil && len(racks) == 2, fmt.Sprint(shown(racks), err)
+	})
 	box.WaitActive(t, model, region, 1)
 	box.WaitActive(t, model, rack, 1)
 	for name := range originals {

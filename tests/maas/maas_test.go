@@ -56,6 +56,7 @@ func TestMAAS(t *testing.T) {
 		standins = archive.Serve(t, box.Repo, bridge, version)
 		source = standins.Site("maas").Source
 	}
+	testbed.Run(t, testbed.PackTime, filepath.Join(box.Repo, "bin/dcib"), "pack", "--out", filepath.Join(box.Repo, "dist/tests"), filepath.Join(box.Repo, "tests/charms/postgresql"))
 	// Each has a model of its own, and most of its time is waiting for Juju.
 	t.Run("models", func(t *testing.T) {
 		t.Run("bundle", func(t *testing.T) { t.Parallel(); testLife(t) })
@@ -78,6 +79,9 @@ func testLife(t *testing.T) {
 	t.Run("a rack is removed", testRackRemoved)
 	t.Run("a rack is deleted while it runs", testRackDeleted)
 	t.Run("a rack dies", testRackDies)
+	if standins != nil {
+		t.Run("the agent of a rack does not run", testRackDegraded)
+	}
 	t.Run("the database is away", testDatabaseAway)
 	if standins != nil {
 		t.Run("a later version", testRefresh)
@@ -87,11 +91,30 @@ func testLife(t *testing.T) {
 	t.Run("no secret is to be read", func(t *testing.T) { requireSecret(t, seen) })
 }
 
+// deployed is box.WaitActive for new machines, which start at the same time as those of the other
+// models do.
+func deployed(t *testing.T, model, app string, units int) {
+	t.Helper()
+	box.Eventually(t, 20*time.Minute, fmt.Sprintf("%d new units of %s to be active", units, app), func() (bool, string) {
+		active, said := 0, ""
+		for name, u := range box.Status(t, model).Applications[app].Units {
+			if u.Workload.Current == "active" {
+				active++
+			}
+			said += fmt.Sprintf("%s is %s (%s); ", name, u.Workload.Current, u.Workload.Message)
+		}
+		return active == units, said
+	})
+}
+
 // overlay is laid over the bundle: only here is it known where packages are from.
 func overlay(t *testing.T) string {
 	t.Helper()
-	options := map[string]any{"options": map[string]string{"source": source}}
-	text, err := yaml.Marshal(map[string]any{"applications": map[string]any{region: options, rack: options}})
+	regions, racks := map[string]string{"source": source}, map[string]string{"source": source}
+	if standins != nil {
+		regions["boot-resources"] = "ubuntu/noble/amd64"
+	}
+	text, err := yaml.Marshal(map[string]any{"applications": map[string]any{region: map[string]any{"options": regions}, rack: map[string]any{"options": racks}}})
 	require.NoError(t, err)
 	path := filepath.Join(box.Repo, "dist/maas-source.yaml")
 	require.NoError(t, os.WriteFile(path, text, 0o644))
@@ -134,9 +157,22 @@ func bundle(t *testing.T) string {
 func testBundle(t *testing.T) {
 	addModel(t, metal)
 	bundle(t)
+	if standins != nil {
+		// Until MAAS has read the stream of its images, it refuses to select one. Racks do not wait
+		// for that.
+		deployed(t, metal, rack, 2)
+		requireRacks(t, metal, 2)
+		box.WaitUnit(t, metal, region+"/0", func(s testbed.State) bool {
+			return s.Current == "waiting" && strings.Contains(s.Message, "MAAS does not know an image of option boot-resources yet")
+		})
+		sql(t, `UPDATE maasserver_rest SET document = document || '{"Unread": false}'`)
+	}
 	box.WaitActive(t, metal, region, 1)
 	box.WaitActive(t, metal, rack, 2)
 	requireRacks(t, metal, 2)
+	if standins != nil {
+		require.Equal(t, []string{"noble|1"}, sql(t, `SELECT document->'Selections'->0->>'release', document->>'Imports' FROM maasserver_rest`))
+	}
 	require.NotRegexp(t, `(?m)^- (upload|deploy|add|set|create|upgrade)`, bundle(t), "the same again changes nothing")
 }
 
@@ -217,6 +253,28 @@ func testRackDies(t *testing.T) {
 	box.WaitActive(t, metal, rack, 1)
 	box.WaitActive(t, metal, region, 2)
 	requireRacks(t, metal, 1)
+}
+
+// testRackDegraded keeps a rack's agent from running: the rack's own unit says so, and the region
+// by what MAAS lists of the rack.
+func testRackDegraded(t *testing.T) {
+	machine := box.Status(t, metal).Instance(t, rack+"/0")
+	box.Inside(t, machine, "systemctl mask --runtime --now maas-agent")
+	box.WaitUnit(t, metal, rack+"/0", func(s testbed.State) bool {
+		return s.Current == "waiting" && strings.Contains(s.Message, "maas-agent")
+	})
+	box.WaitUnit(t, metal, leaderOf(t, metal), func(s testbed.State) bool {
+		return s.Current == "active" && strings.Contains(s.Message, machine) && strings.Contains(s.Message, "agent dead")
+	})
+	box.Inside(t, machine, "systemctl unmask --runtime maas-agent")
+	box.Eventually(t, 2*time.Minute, "rackd to start its agent", func() (bool, string) {
+		out := box.Inside(t, machine, "systemctl is-active maas-agent || true")
+		return strings.TrimSpace(out) == "active", out
+	})
+	requireSame(t)
+	box.WaitUnit(t, metal, leaderOf(t, metal), func(s testbed.State) bool {
+		return s.Current == "active" && !strings.Contains(s.Message, "dead")
+	})
 }
 
 // testDatabaseAway takes PostgreSQL's files away, so that nothing can start it; then it kills

@@ -4,7 +4,7 @@
 // with a key that is made for it. It can be gone, or break off, when a test says so.
 //
 // The packages of Debian that MAAS's depend on (bind9, chrony, nginx, squid, …) are not among
-// their dependencies here. PostgreSQL is not of this archive: it is the machine's own.
+// their dependencies here, but sudo is: MAAS's daemons start each other by it. PostgreSQL is not of this archive: it is the machine's own.
 package archive
 
 import (
@@ -40,7 +40,7 @@ type pkg struct {
 }
 
 var packages = []pkg{
-	{name: "maas-common"},
+	{name: "maas-common", others: "sudo", units: []string{"maas-http"}, links: []string{"usr/sbin/maas-http"}},
 	{name: "maas-cli", depends: []string{"maas-common", "python3-maas-client"}, links: []string{"usr/bin/maas"}},
 	{name: "python3-maas-client"},
 	{name: "python3-django-maas"},
@@ -183,6 +183,9 @@ func (p pkg) build(t *testing.T, pool, program, version string) {
 		require.NoError(t, err)
 		put("usr/lib/maas/standin", content, 0o755)
 		put("usr/lib/maas/version", []byte(version+"\n"), 0o644)
+		sudoers, err := debian.ReadFile("debian/maas-common.sudoers")
+		require.NoError(t, err)
+		put("etc/sudoers.d/99-maas-common", sudoers, 0o440)
 	}
 	var depends []string
 	for _, d := range p.depends {

@@ -28,7 +28,8 @@ func TestAptTakesIt(t *testing.T) {
 	}
 	keyring := filepath.Join(root, "key.asc")
 	require.NoError(t, os.WriteFile(keyring, []byte(key), 0o644))
-	require.NoError(t, os.WriteFile(filepath.Join(root, "var/lib/dpkg/status"), nil, 0o644))
+	sudo := "Package: sudo\nStatus: install ok installed\nMaintainer: a <a@a.example>\nArchitecture: amd64\nVersion: 1\nDescription: of the machine\n\n"
+	require.NoError(t, os.WriteFile(filepath.Join(root, "var/lib/dpkg/status"), []byte(sudo), 0o644))
 	list := filepath.Join(root, "etc/apt/sources.list")
 	require.NoError(t, os.WriteFile(list, []byte(strings.Replace(line, "deb ", "deb [signed-by="+keyring+"] ", 1)+"\n"), 0o644))
 	apt := func(args ...string) (string, error) {

@@ -5,13 +5,16 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/lib/pq"
 	"gopkg.in/yaml.v3"
@@ -55,8 +58,11 @@ func localConfigSet(args []string) error {
 	return write(regionConf, string(content))
 }
 
-// dbupgrade migrates the database. Nothing keeps two from doing so at once, and nothing
-// asks whether regions run.
+// migrationTime is how long a migration takes.
+const migrationTime = 8 * time.Second
+
+// dbupgrade migrates the database, which takes some time. Nothing keeps two from doing so at once,
+// and nothing asks whether regions run.
 func dbupgrade(ctx context.Context) error {
 	c, err := readRegionConf()
 	if err != nil {
@@ -77,10 +83,6 @@ func dbupgrade(ctx context.Context) error {
 	if _, err := db.ExecContext(ctx, schema); err != nil {
 		return err
 	}
-	var run int
-	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM maasserver_node WHERE region_seen > now() - interval '4 seconds'`).Scan(&run); err != nil {
-		return err
-	}
 	was, err := schemaVersion(ctx, db)
 	if err != nil {
 		return err
@@ -88,8 +90,26 @@ func dbupgrade(ctx context.Context) error {
 	if was == version() {
 		return nil
 	}
-	if run > 0 && was != "" {
-		event(ctx, db, "migrated from %s to %s while %d regions ran", was, version(), run)
+	if was != "" {
+		// Meanwhile it is that of no version.
+		if _, err := db.ExecContext(ctx, `UPDATE maasserver_schema SET version = $1`, was+" to "+version()); err != nil {
+			return err
+		}
+	}
+	for end := time.Now().Add(migrationTime); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(time.Second) {
+		var run string
+		err := db.QueryRowContext(ctx, `SELECT coalesce(string_agg(DISTINCT application_name, ' and '), '') FROM pg_stat_activity
+			WHERE datname = current_database() AND application_name IN ('regiond', 'maas-apiserver', 'maas-temporal-worker')`).Scan(&run)
+		if err != nil {
+			return err
+		}
+		if run != "" && was != "" {
+			event(ctx, db, "migrated from %s to %s while %s ran", was, version(), run)
+			break
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	if _, err := db.ExecContext(ctx, `DELETE FROM maasserver_schema`); err != nil {
 		return err
@@ -103,6 +123,9 @@ func dbupgrade(ctx context.Context) error {
 
 // maas is the command maas, as far as it works on the database.
 func maas(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "config-tls" {
+		return configTLS(ctx, args[1:])
+	}
 	if len(args) == 0 || args[0] != "createadmin" && args[0] != "apikey" && args[0] != "changepassword" {
 		return fmt.Errorf("nothing stands in for maas %s", strings.Join(args, " "))
 	}
@@ -160,5 +183,60 @@ func maas(ctx context.Context, args []string) error {
 	if errors.As(err, &refused) && refused.Code.Name() == "unique_violation" {
 		return fmt.Errorf("a user with the username '%s' already exists", *user)
 	}
+	return err
+}
+
+// configTLS is maas config-tls: enable KEY CERTIFICATE, and disable. Regions take it over soon after.
+func configTLS(ctx context.Context, args []string) error {
+	// Arguments and options may come in any order.
+	var paths []string
+	flags := flag.NewFlagSet("config-tls", flag.ContinueOnError)
+	cacert, port := flags.String("cacert", "", ""), flags.Int("port", 5443, "")
+	yes := flags.Bool("yes", false, "")
+	for len(args) > 0 {
+		if err := flags.Parse(args); err != nil {
+			return err
+		}
+		if args = flags.Args(); len(args) > 0 {
+			paths, args = append(paths, args[0]), args[1:]
+		}
+	}
+	db, err := openRegion(ctx)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	switch {
+	case len(paths) == 1 && paths[0] == "disable":
+		_, err := db.ExecContext(ctx, `DELETE FROM maasserver_secret WHERE name = 'tls'`)
+		return err
+	case len(paths) != 3 || paths[0] != "enable":
+		return errors.New("usage: maas config-tls [enable KEY CERTIFICATE | disable]")
+	case !*yes:
+		return errors.New("it asks for a confirmation, and nobody is there")
+	}
+	s := secured{Port: *port}
+	for path, into := range map[string]*string{paths[1]: &s.Key, paths[2]: &s.Certificate} {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		*into = string(content)
+	}
+	if *cacert != "" {
+		content, err := os.ReadFile(*cacert)
+		if err != nil {
+			return err
+		}
+		s.Certificate += string(content)
+	}
+	if _, err := tls.X509KeyPair([]byte(s.Certificate), []byte(s.Key)); err != nil {
+		return fmt.Errorf("private and public keys don't match: %w", err)
+	}
+	document, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, `INSERT INTO maasserver_secret VALUES ('tls', $1) ON CONFLICT (name) DO UPDATE SET value = $1`, string(document))
 	return err
 }

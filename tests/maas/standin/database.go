@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -25,6 +26,8 @@ type conf struct {
 	Name     string `yaml:"database_name"`
 	User     string `yaml:"database_user"`
 	Password string `yaml:"database_pass"`
+	// Broadcast is where Temporal's servers reach each other; see broadcast.
+	Broadcast string `yaml:"broadcast_address"`
 }
 
 func defaults() conf {
@@ -36,11 +39,30 @@ func readRegionConf() (conf, error) {
 	return c, readConf(regionConf, &c)
 }
 
-// open connects as the daemons do.
-func (c conf) open(ctx context.Context) (*sql.DB, error) {
+// broadcast is the address that Temporal is told: what is configured, or else what the host in
+// maas_url is known by, which may be none (src/maasserver/regiondservices/temporal.py).
+func (c conf) broadcast(ctx context.Context) string {
+	if c.Broadcast != "" {
+		return c.Broadcast
+	}
+	at, err := url.Parse(c.URL)
+	if err != nil {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", at.Hostname())
+	if err != nil || len(addresses) == 0 {
+		return ""
+	}
+	return addresses[0].String()
+}
+
+// open connects as the daemons do. who is told to PostgreSQL.
+func (c conf) open(ctx context.Context, who string) (*sql.DB, error) {
 	at := url.URL{
 		Scheme: "postgresql", User: url.UserPassword(c.User, c.Password), Path: c.Name,
-		Host: fmt.Sprintf("%s:%d", c.Host, c.Port), RawQuery: "sslmode=disable&connect_timeout=5",
+		Host: fmt.Sprintf("%s:%d", c.Host, c.Port), RawQuery: "sslmode=disable&connect_timeout=5&application_name=" + who,
 	}
 	return connect(ctx, at.String())
 }
@@ -51,7 +73,7 @@ func openRegion(ctx context.Context) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.open(ctx)
+	return c.open(ctx, "maas")
 }
 
 // openUnquoted connects as dbupgrade does, which quotes nothing: with an @ in the password
@@ -73,12 +95,12 @@ func connect(ctx context.Context, at string) (*sql.DB, error) {
 }
 
 // schema is made by the migration. A node is a rack while rack_seen is set, and a region
-// while region_seen is.
+// while region_seen is; process_seen stands for a region's process rows.
 const schema = `
 CREATE TABLE IF NOT EXISTS maasserver_schema (version text NOT NULL);
 CREATE TABLE IF NOT EXISTS maasserver_node (
-  system_id text PRIMARY KEY, hostname text NOT NULL, macs text[] NOT NULL,
-  region_seen timestamptz, rack_seen timestamptz);
+  id serial, system_id text PRIMARY KEY, hostname text NOT NULL, macs text[] NOT NULL,
+  region_seen timestamptz, process_seen timestamptz, rack_seen timestamptz, services jsonb);
 CREATE TABLE IF NOT EXISTS maasserver_deleted (system_id text PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS maasserver_secret (name text PRIMARY KEY, value text NOT NULL);
 CREATE TABLE IF NOT EXISTS maasserver_user (username text PRIMARY KEY, email text NOT NULL, password text NOT NULL, key text NOT NULL);
@@ -86,8 +108,10 @@ CREATE TABLE IF NOT EXISTS maasserver_rest (document jsonb NOT NULL);
 CREATE TABLE IF NOT EXISTS standin_event (at timestamptz NOT NULL DEFAULT now(), host text NOT NULL, what text NOT NULL);
 `
 
-// alive is how long a controller counts as alive after it was last seen.
-const alive = "interval '10 seconds'"
+// alive is how long a rack counts as alive after it was last seen. A region does for as long as it
+// has process rows: it takes them away when it is stopped, and where it died another region does,
+// once they are older than pruned (REMOVE_INTERVAL in src/maasserver/ipc.py).
+const alive, pruned = "interval '10 seconds'", "interval '90 seconds'"
 
 // event notes something that the suite asks for.
 func event(ctx context.Context, db *sql.DB, format string, args ...any) {
@@ -123,14 +147,24 @@ func locked(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) error) error {
 	return tx.Commit()
 }
 
-// identify gives the system id of the node that this is, as MAAS finds it: by system id, or
-// host name, or any network address, whichever comes first. So a copy is taken for the
-// original. One that is new gets an id.
-func identify(ctx context.Context, tx *sql.Tx, systemID, hostname string, macs []string) (string, error) {
+// identifyRack returns the system id of the node that a rack is, as MAAS finds it: the oldest one
+// with its system id, or its host name, or any of its network addresses; the system id does not
+// come first (find in src/maasserver/rpc/rackcontrollers.py). So a copy is taken for the original.
+// One that is new gets an id.
+func identifyRack(ctx context.Context, tx *sql.Tx, systemID, hostname string, macs []string) (string, error) {
+	return identify(ctx, tx, `system_id = $1 OR hostname = $2 OR macs && $3`, systemID, hostname, macs)
+}
+
+// identifyRegion does the same for a region: one that has a system id is looked for by that, and by
+// the rest only where there is no such node (get_or_create_running_controller in
+// src/maasserver/models/node.py).
+func identifyRegion(ctx context.Context, tx *sql.Tx, systemID, hostname string, macs []string) (string, error) {
+	return identify(ctx, tx, `CASE WHEN EXISTS (SELECT 1 FROM maasserver_node WHERE system_id = $1) THEN system_id = $1 ELSE hostname = $2 OR macs && $3 END`, systemID, hostname, macs)
+}
+
+func identify(ctx context.Context, tx *sql.Tx, match, systemID, hostname string, macs []string) (string, error) {
 	var found string
-	err := tx.QueryRowContext(ctx, `SELECT system_id FROM maasserver_node
-		WHERE system_id = $1 OR hostname = $2 OR macs && $3 ORDER BY system_id = $1 DESC LIMIT 1`,
-		systemID, hostname, pq.Array(macs)).Scan(&found)
+	err := tx.QueryRowContext(ctx, `SELECT system_id FROM maasserver_node WHERE `+match+` ORDER BY id LIMIT 1`, systemID, hostname, pq.Array(macs)).Scan(&found)
 	if errors.Is(err, sql.ErrNoRows) {
 		found = strings.ToLower(rand.Text()[:6])
 		_, err = tx.ExecContext(ctx, `INSERT INTO maasserver_node (system_id, hostname, macs) VALUES ($1, $2, $3)`, found, hostname, pq.Array(macs))
@@ -155,7 +189,7 @@ func secret(ctx context.Context, tx *sql.Tx, name string, fresh func() string) (
 // what it changed.
 func answering(ctx context.Context, db *sql.DB, fn func(*maastest.Region)) error {
 	return locked(ctx, db, func(tx *sql.Tx) error {
-		r := &maastest.Region{}
+		r := &maastest.Region{Unread: true} // until the suite says that the stream was read
 		var document []byte
 		err := tx.QueryRowContext(ctx, `SELECT document FROM maasserver_rest`).Scan(&document)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -190,7 +224,7 @@ func answering(ctx context.Context, db *sql.DB, fn func(*maastest.Region)) error
 			}
 		}
 		for _, gone := range without(regions, r.Regions) {
-			if _, err := tx.ExecContext(ctx, `UPDATE maasserver_node SET region_seen = NULL WHERE system_id = $1`, gone); err != nil {
+			if _, err := tx.ExecContext(ctx, `UPDATE maasserver_node SET region_seen = NULL, process_seen = NULL WHERE system_id = $1`, gone); err != nil {
 				return err
 			}
 		}
@@ -217,11 +251,15 @@ func answering(ctx context.Context, db *sql.DB, fn func(*maastest.Region)) error
 func loadControllers(ctx context.Context, tx *sql.Tx, r *maastest.Region) error {
 	r.Racks, r.Regions = nil, nil
 	return rows(ctx, tx, `SELECT system_id, hostname, rack_seen IS NOT NULL, coalesce(rack_seen < now() - `+alive+`, true),
-		region_seen IS NOT NULL, coalesce(region_seen < now() - `+alive+`, true) FROM maasserver_node ORDER BY system_id`,
+		region_seen IS NOT NULL, process_seen IS NULL, coalesce(services, '{}') FROM maasserver_node ORDER BY system_id`,
 		func(scan func(...any) error) error {
 			var rack, region maastest.Controller
 			var isRack, isRegion bool
-			if err := scan(&rack.SystemID, &rack.Hostname, &isRack, &rack.Dead, &isRegion, &region.Dead); err != nil {
+			var services []byte
+			if err := scan(&rack.SystemID, &rack.Hostname, &isRack, &rack.Dead, &isRegion, &region.Dead, &services); err != nil {
+				return err
+			}
+			if err := json.Unmarshal(services, &rack.Services); err != nil {
 				return err
 			}
 			region.SystemID, region.Hostname = rack.SystemID, rack.Hostname

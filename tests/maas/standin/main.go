@@ -4,8 +4,9 @@
 // answer by package maastest; its racks enrol with MAAS's secret, and are matched as MAAS
 // matches them. It knows nothing of machines that boot.
 //
-// What MAAS does badly it does, too: see dbupgrade, the matching of racks, and what a rack
-// does that is deleted while it runs.
+// What MAAS does badly it does, too: see dbupgrade, the matching of racks, what a rack does that
+// is deleted while it runs, the helpers that regiond starts again, Temporal without an address,
+// images that are not known before their stream was read, and the redirections of a MAAS with TLS.
 package main
 
 import (
@@ -54,12 +55,12 @@ func main() {
 		err = regiond(ctx)
 	case "rackd":
 		err = rackd(ctx)
+	case "maas-http":
+		err = front(ctx)
 	case "maas-apiserver", "maas-temporal-worker":
-		err = beside(ctx)
+		err = beside(ctx, name)
 	case "temporal-server":
-		if _, err = os.Stat(temporalConf); err == nil {
-			<-ctx.Done()
-		}
+		err = temporal(ctx)
 	case "maas-agent":
 		<-ctx.Done()
 	default:

@@ -24,6 +24,12 @@ func rackd(ctx context.Context) error {
 	}
 	for said := ""; ; {
 		err := call(ctx, false)
+		if err == nil {
+			if err := configureRackFront(); err != nil {
+				return err
+			}
+			supervise("maas-http", "maas-agent")
+		}
 		if errors.Is(err, errDeleted) {
 			// A rack that is deleted while it is connected forgets MAAS, and restarts.
 			return errors.Join(err, os.Remove(secretFile))
@@ -54,7 +60,8 @@ func call(ctx context.Context, goes bool) error {
 	if shared == "" {
 		return errors.New("waiting for MAAS's secret")
 	}
-	body, err := json.Marshal(rackCall{text(idFile), hostname(), macs(), text(clusterCert), goes})
+	services := states(map[string]string{"agent": "maas-agent", "http": "maas-http"})
+	body, err := json.Marshal(rackCall{text(idFile), hostname(), macs(), text(clusterCert), services, goes})
 	if err != nil {
 		return err
 	}
@@ -94,6 +101,18 @@ func ask(ctx context.Context, url, proof string, body []byte) (answer rackAnswer
 		return answer, fmt.Errorf("%s answers %d: %s", url, response.StatusCode, bytes.TrimSpace(said))
 	}
 	return answer, json.Unmarshal(said, &answer)
+}
+
+// configureRackFront has maas-http serve the rack's part.
+func configureRackFront() error {
+	if text(rackFront) != "" {
+		return nil
+	}
+	if err := errors.Join(write(frontConf, "include *.nginx.conf;\n"), write(rackFront, "images")); err != nil {
+		return err
+	}
+	reload("maas-http")
+	return nil
 }
 
 // keep writes down what a region says. Certificates that are there stay.

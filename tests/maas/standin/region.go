@@ -11,8 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"time"
 
@@ -25,7 +28,7 @@ func regiond(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	db, err := c.open(ctx)
+	db, err := c.open(ctx, "regiond")
 	if err != nil {
 		return err
 	}
@@ -43,29 +46,62 @@ func regiond(ctx context.Context) error {
 	if err := begin(ctx, db, c); err != nil {
 		return err
 	}
+	if err := os.Remove(regionSocket); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	listener, err := net.Listen("unix", regionSocket)
+	if err != nil {
+		return err
+	}
 	failed := make(chan error, 1)
-	server := &http.Server{Addr: ":5240", Handler: handler(db), ReadHeaderTimeout: time.Minute}
-	go func() { failed <- server.ListenAndServe() }()
+	server := &http.Server{Handler: handler(db), ReadHeaderTimeout: time.Minute}
+	go func() { failed <- server.Serve(listener) }()
 	defer server.Close()
 	for warned := false; ; {
+		if err := tend(ctx, db); err != nil {
+			fmt.Println("cannot do what is due:", err)
+		}
+		if now, err := schemaVersion(ctx, db); err == nil && now != version() && !warned {
+			event(ctx, db, "regiond %s ran on schema %s", version(), now)
+			warned = true
+		}
 		select {
 		case <-ctx.Done():
-			// It says that it goes.
+			// It takes its process rows away when it is stopped.
 			last, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 			defer cancel()
-			_, _ = db.ExecContext(last, `UPDATE maasserver_node SET region_seen = 'epoch' WHERE system_id = $1`, text(idFile))
+			_, _ = db.ExecContext(last, `UPDATE maasserver_node SET region_seen = 'epoch', process_seen = NULL WHERE system_id = $1`, text(idFile))
 			return nil
 		case err := <-failed:
 			return err
 		case <-time.After(2 * time.Second):
 		}
-		id := text(idFile)
-		_, _ = db.ExecContext(ctx, `UPDATE maasserver_node SET region_seen = now() WHERE system_id = $1`, id)
-		if now, err := schemaVersion(ctx, db); err == nil && now != version() && !warned {
-			event(ctx, db, "regiond %s ran on schema %s", version(), now)
-			warned = true
-		}
 	}
+}
+
+// tend is what a region does again and again: it says that it runs, strikes the process rows of
+// regions that no longer do, configures maas-http, and starts its helpers.
+func tend(ctx context.Context, db *sql.DB) error {
+	if _, err := db.ExecContext(ctx, `UPDATE maasserver_node SET region_seen = now(), process_seen = now() WHERE system_id = $1`, text(idFile)); err != nil {
+		return err
+	}
+	if _, err := db.ExecContext(ctx, `UPDATE maasserver_node SET process_seen = NULL WHERE process_seen < now() - `+pruned); err != nil {
+		return err
+	}
+	var document []byte
+	err := db.QueryRowContext(ctx, `SELECT value FROM maasserver_secret WHERE name = 'tls'`).Scan(&document)
+	var s *secured
+	if err == nil {
+		err = json.Unmarshal(document, &s)
+	}
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	if err := configureFront(s); err != nil {
+		return err
+	}
+	supervise("maas-http", "maas-temporal", "maas-temporal-worker")
+	return nil
 }
 
 // begin is what a region does when it starts: it brings what is in the database to its disk,
@@ -86,18 +122,18 @@ func begin(ctx context.Context, db *sql.DB, c conf) error {
 				return err
 			}
 		}
-		id, err := identify(ctx, tx, text(idFile), hostname(), macs())
+		id, err := identifyRegion(ctx, tx, text(idFile), hostname(), macs())
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE maasserver_node SET region_seen = now() WHERE system_id = $1`, id); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE maasserver_node SET region_seen = now(), process_seen = now() WHERE system_id = $1`, id); err != nil {
 			return err
 		}
 		// Each region does so: the last to start wins.
 		if _, err := tx.ExecContext(ctx, `INSERT INTO maasserver_secret VALUES ('maas_url', $1) ON CONFLICT (name) DO UPDATE SET value = $1`, c.URL); err != nil {
 			return err
 		}
-		if err := write(temporalConf, "{}\n"); err != nil {
+		if err := write(temporalConf, "broadcastAddress: '"+c.broadcast(ctx)+"'\n"); err != nil {
 			return err
 		}
 		return write(idFile, id)
@@ -107,6 +143,10 @@ func begin(ctx context.Context, db *sql.DB, c conf) error {
 // handler answers API 2.0, and racks.
 func handler(db *sql.DB) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /MAAS/rpc/", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"eventloops": {"%s:pid=%d": [["127.0.0.1", 5250]]}}`, hostname(), os.Getpid())
+	})
 	mux.HandleFunc("POST /MAAS/rpc/", func(w http.ResponseWriter, req *http.Request) { enlist(w, req, db) })
 	mux.HandleFunc("/MAAS/api/", func(w http.ResponseWriter, req *http.Request) {
 		ctx, cancel := context.WithTimeout(req.Context(), 5*time.Second)
@@ -133,7 +173,9 @@ type rackCall struct {
 	Hostname    string   `json:"hostname"`
 	MACs        []string `json:"macs"`
 	Certificate string   `json:"certificate"`
-	Goes        bool     `json:"goes"`
+	// Services are what rackd sees of those beside it, by MAAS's names.
+	Services map[string]string `json:"services"`
+	Goes     bool              `json:"goes"`
 }
 
 type rackAnswer struct {
@@ -197,10 +239,14 @@ func enlist(w http.ResponseWriter, req *http.Request, db *sql.DB) {
 		if n, err := gone.RowsAffected(); err != nil || n > 0 {
 			return errors.Join(err, tx.Commit(), errDeleted)
 		}
-		if answer.SystemID, err = identify(req.Context(), tx, call.SystemID, call.Hostname, call.MACs); err != nil {
+		if answer.SystemID, err = identifyRack(req.Context(), tx, call.SystemID, call.Hostname, call.MACs); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(req.Context(), `UPDATE maasserver_node SET rack_seen = now() WHERE system_id = $1`, answer.SystemID)
+		services, err := json.Marshal(call.Services)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(req.Context(), `UPDATE maasserver_node SET rack_seen = now(), services = $2 WHERE system_id = $1`, answer.SystemID, services)
 		return err
 	})
 	switch {
@@ -217,13 +263,45 @@ func enlist(w http.ResponseWriter, req *http.Request, db *sql.DB) {
 	}
 }
 
-// beside is a daemon of the region's that wants its configuration and the database.
-func beside(ctx context.Context) error {
-	db, err := openRegion(ctx)
+// beside is a daemon of the region's that wants its configuration and the database. The worker
+// takes some time to stop: it ends what it is at.
+func beside(ctx context.Context, name string) error {
+	c, err := readRegionConf()
+	if err != nil {
+		return err
+	}
+	db, err := c.open(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
+	for warned := false; ; {
+		if now, err := schemaVersion(ctx, db); err == nil && now != version() && now != "" && !warned {
+			event(ctx, db, "%s %s ran on schema %s", name, version(), now)
+			warned = true
+		}
+		select {
+		case <-ctx.Done():
+			if name == "maas-temporal-worker" {
+				time.Sleep(3 * time.Second)
+			}
+			return nil
+		case <-time.After(2 * time.Second):
+		}
+	}
+}
+
+// temporal is Temporal's server. It ends where it does not know at what address others reach it.
+func temporal(ctx context.Context) error {
+	var c struct {
+		BroadcastAddress string `yaml:"broadcastAddress"`
+	}
+	if err := readConf(temporalConf, &c); err != nil {
+		return err
+	}
+	if c.BroadcastAddress == "" {
+		return errors.New("broadcastAddress required when listening on all interfaces")
+	}
 	<-ctx.Done()
 	return nil
 }
