@@ -62,6 +62,7 @@ func TestMAAS(t *testing.T) {
 		t.Run("bundle", func(t *testing.T) { t.Parallel(); testLife(t) })
 		t.Run("copies", func(t *testing.T) { t.Parallel(); testCopies(t) })
 		if standins != nil {
+			t.Run("failover", func(t *testing.T) { t.Parallel(); testFailover(t) })
 			t.Run("harm", func(t *testing.T) { t.Parallel(); testHarm(t) })
 		}
 	})
@@ -76,6 +77,9 @@ func testLife(t *testing.T) {
 		t.Run("machines", testMachines)
 	}
 	t.Run("a second region joins the database", testSecondRegion)
+	if standins != nil {
+		t.Run("the API with TLS", testTLS)
+	}
 	t.Run("a rack is removed", testRackRemoved)
 	t.Run("a rack is deleted while it runs", testRackDeleted)
 	t.Run("a rack dies", testRackDies)

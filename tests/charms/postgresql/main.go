@@ -14,6 +14,10 @@ import (
 )
 
 func main() {
+	if os.Getenv("JUJU_ACTION_NAME") == "move" {
+		move()
+		return
+	}
 	if _, err := os.Stat("/usr/bin/pg_ctlcluster"); err != nil {
 		run("", "apt-get", "-q", "update")
 		run("", "apt-get", "-q", "-y", "install", "postgresql")
@@ -52,6 +56,17 @@ func main() {
 		run("", "relation-set", "-r", relation, "--app", "secret-user="+secret)
 	}
 	run("", "status-set", "active", "")
+}
+
+// move tells the applications that their primary is at another address.
+func move() {
+	var relations []string
+	read(&relations, "relation-ids", "database")
+	var address string
+	read(&address, "action-get", "address")
+	for _, relation := range relations {
+		run("", "relation-set", "-r", relation, "--app", "endpoints="+address+":5432")
+	}
 }
 
 func write(path, text string) {
