@@ -12,9 +12,9 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/install"
 	"github.com/dcib/dcib/charms/lxd-cluster/maas"
 	"github.com/dcib/dcib/charms/lxd-cluster/metrics"
+	"github.com/dcib/dcib/charms/lxd-cluster/notify"
 	"github.com/dcib/dcib/charms/lxd-cluster/share"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
-	"github.com/dcib/dcib/charms/lxd-cluster/wake"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
 )
@@ -44,14 +44,14 @@ func components() []component {
 			Name: "listener", After: []string{"cluster", "install", "broker"},
 			When: func(f facts) bool { return f.leaves() || f.serves() },
 			Observe: func(_ context.Context, _ hooktool.Event, w *world, f *facts) (err error) {
-				site := wake.Site{}
+				site := notify.Site{}
 				if !f.leaves() {
-					site = wake.Site{Wanted: f.Broker.Active && len(f.Broker.Relations) > 0, LXD: f.Cluster.Address}
+					site = notify.Site{Wanted: f.Broker.Active && len(f.Broker.Relations) > 0, LXD: f.Cluster.Address}
 				}
-				f.Wake, err = wake.Observe(w.wake(), site)
+				f.Wake, err = notify.Observe(w.wake(), site)
 				return err
 			},
-			Plan: func(f facts) charm.Plan[*world] { return lift(wake.Plan(f.Wake), (*world).wake) },
+			Plan: func(f facts) charm.Plan[*world] { return lift(notify.Plan(f.Wake), (*world).wake) },
 		},
 		{
 			Name: "cluster", Reads: []string{"install", "ceph", "maas", "listener"},

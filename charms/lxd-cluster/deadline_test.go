@@ -10,7 +10,7 @@ import (
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
 // An LXD that takes connections and never answers must not keep the lock of its machine.

@@ -26,14 +26,14 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/install"
 	"github.com/dcib/dcib/charms/lxd-cluster/maas"
 	"github.com/dcib/dcib/charms/lxd-cluster/metrics"
+	"github.com/dcib/dcib/charms/lxd-cluster/notify"
 	"github.com/dcib/dcib/charms/lxd-cluster/refresh"
 	"github.com/dcib/dcib/charms/lxd-cluster/share"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
-	"github.com/dcib/dcib/charms/lxd-cluster/wake"
 	"github.com/dcib/dcib/internal/charm"
-	"github.com/dcib/dcib/internal/command"
 	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/host/command"
 	"github.com/dcib/dcib/internal/lxd/profiles"
 )
 
@@ -60,15 +60,15 @@ type facts struct {
 	MAAS    maas.Facts
 	Trust   trust.Facts
 	Broker  broker.Facts
-	Wake    wake.Facts
+	Wake    notify.Facts
 	Metrics metrics.Facts
 	Cert    certificate.Facts
 	Share   share.Facts
 }
 
 func main() {
-	if len(os.Args) > 3 && os.Args[1] == wake.Verb {
-		if err := wake.Main(context.Background(), os.Args[2], os.Args[3]); err != nil {
+	if len(os.Args) > 3 && os.Args[1] == notify.Verb {
+		if err := notify.Main(context.Background(), os.Args[2], os.Args[3]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -111,8 +111,8 @@ func (w *world) share() share.World {
 	return share.World{Tools: w.tools, Folder: share.Folder, StateDir: w.stateDir(), LXD: w.lxd()}
 }
 
-func (w *world) wake() wake.World {
-	return wake.World{
+func (w *world) wake() notify.World {
+	return notify.World{
 		Unit: w.event.Unit, Program: filepath.Join(w.event.CharmDir, "dispatch"), Dir: "/etc/systemd/system", Proc: "/proc", StateDir: w.stateDir(),
 		Tools: w.tools, Commands: command.System{},
 	}

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/dcib/dcib/charms/lxd-cluster/wake"
+	"github.com/dcib/dcib/charms/lxd-cluster/notify"
 	"github.com/dcib/dcib/internal/lxd"
 )
 
@@ -26,7 +26,7 @@ func (f facts) ports() []string {
 		}
 	}
 	if f.Wake.Address() != "" {
-		list = append(list, strconv.Itoa(wake.Port)+"/udp")
+		list = append(list, strconv.Itoa(notify.Port)+"/udp")
 	}
 	return list
 }

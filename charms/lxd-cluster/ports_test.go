@@ -6,12 +6,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
-	"github.com/dcib/dcib/charms/lxd-cluster/wake"
+	"github.com/dcib/dcib/charms/lxd-cluster/notify"
 	"github.com/dcib/dcib/internal/testkit/pages"
 )
 
 func TestPorts(t *testing.T) {
-	calls := wake.Facts{Site: wake.Site{Wanted: true, LXD: "10.0.0.1:8443"}, Here: true, Complete: true, Listening: true, Word: "W"}
+	calls := notify.Facts{Site: notify.Site{Wanted: true, LXD: "10.0.0.1:8443"}, Here: true, Complete: true, Listening: true, Word: "W"}
 	member := func(address, listens, clusters string) cluster.Facts {
 		return cluster.Facts{Address: address, LXD: cluster.Local{Present: true, Clustered: true, Listens: listens, Clusters: clusters}}
 	}
@@ -39,7 +39,7 @@ func TestPorts(t *testing.T) {
 func TestThePortsOnThePage(t *testing.T) {
 	all := facts{
 		Cluster: cluster.Facts{Address: "10.0.0.1:8443", LXD: cluster.Local{Clustered: true}},
-		Wake:    wake.Facts{Site: wake.Site{Wanted: true, LXD: "10.0.0.1:8443"}, Complete: true, Listening: true, Word: "W"},
+		Wake:    notify.Facts{Site: notify.Site{Wanted: true, LXD: "10.0.0.1:8443"}, Complete: true, Listening: true, Word: "W"},
 	}
 	require.ElementsMatch(t, pages.OpenedPorts(t, "../../docs/reference/ports.md", "lxd-cluster"), all.ports())
 }

@@ -12,23 +12,23 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dcib/dcib/charms/lxd-profile-sub/brokered"
 	"github.com/dcib/dcib/charms/lxd-profile-sub/direct"
-	"github.com/dcib/dcib/charms/lxd-profile-sub/sub"
 	"github.com/dcib/dcib/internal/charm"
-	"github.com/dcib/dcib/internal/command"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/host/command"
 	"github.com/dcib/dcib/internal/lxd/profiles"
 )
 
 // world is what the charm works on; each component sees its part of it.
 type world struct {
-	sub    sub.World
+	sub    brokered.World
 	direct direct.World // it remembers what LXD refused in this hook
 }
 
 // facts are what the components saw.
 type facts struct {
-	Sub    sub.Facts
+	Sub    brokered.Facts
 	Direct *direct.Facts // nil where a broker is asked
 }
 
@@ -36,12 +36,12 @@ func main() {
 	c := charm.Compose(components()...)
 	c.World = func(_ hooktool.Event, tools hooktool.Tools) *world {
 		return &world{
-			sub:    sub.World{Tools: tools, LXD: sub.DevLXD{Socket: sub.Socket, Proc: "/proc"}, Call: sub.Datagram},
+			sub:    brokered.World{Tools: tools, LXD: brokered.DevLXD{Socket: brokered.Socket, Proc: "/proc"}, Call: brokered.Datagram},
 			direct: direct.World{World: profiles.World{Tools: tools, Now: time.Now}, Open: direct.Open, Pause: pause, Reboot: reboot},
 		}
 	}
 	c.Actions = map[string]charm.Action[facts, *world]{
-		"show-profile":  part(sub.ShowProfile),
+		"show-profile":  part(brokered.ShowProfile),
 		"diff":          diff,
 		"apply-restart": applyRestart,
 		"rollback":      rollback,
@@ -55,15 +55,15 @@ func components() []charm.Component[facts, *world] {
 		{
 			Name: "brokered",
 			Observe: func(ctx context.Context, event hooktool.Event, w *world, f *facts) (err error) {
-				f.Sub, err = sub.Observe(ctx, event, w.sub)
+				f.Sub, err = brokered.Observe(ctx, event, w.sub)
 				return err
 			},
 			Plan: func(f facts) charm.Plan[*world] {
 				if f.Sub.Direct() {
 					return charm.Plan[*world]{}
 				}
-				p := sub.Plan(f.Sub)
-				return charm.Plan[*world]{Steps: charm.Lift(p.Steps, func(w *world) sub.World { return w.sub }), Status: p.Status}
+				p := brokered.Plan(f.Sub)
+				return charm.Plan[*world]{Steps: charm.Lift(p.Steps, func(w *world) brokered.World { return w.sub }), Status: p.Status}
 			},
 		},
 		{
@@ -108,7 +108,7 @@ func leaving(ctx context.Context, event hooktool.Event, tools hooktool.Tools) (b
 }
 
 // part makes an action of the room that asks a broker one of the charm.
-func part(action charm.Action[sub.Facts, sub.World]) charm.Action[facts, *world] {
+func part(action charm.Action[brokered.Facts, brokered.World]) charm.Action[facts, *world] {
 	return func(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
 		return action(ctx, f.Sub, w.sub, call)
 	}
@@ -116,7 +116,7 @@ func part(action charm.Action[sub.Facts, sub.World]) charm.Action[facts, *world]
 
 func diff(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
 	if f.Direct == nil {
-		return sub.Diff(ctx, f.Sub, w.sub, call)
+		return brokered.Diff(ctx, f.Sub, w.sub, call)
 	}
 	wanted, err := f.Sub.Options.Wanted()
 	if err != nil {
@@ -127,14 +127,14 @@ func diff(ctx context.Context, f facts, w *world, call charm.Call) (map[string]s
 
 func applyRestart(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
 	if f.Direct == nil {
-		return sub.ApplyRestart(ctx, f.Sub, w.sub, call)
+		return brokered.ApplyRestart(ctx, f.Sub, w.sub, call)
 	}
 	return direct.ApplyRestart(ctx, *f.Direct, &w.direct, call)
 }
 
 func rollback(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
 	if f.Direct == nil {
-		return sub.Rollback(ctx, f.Sub, w.sub, call)
+		return brokered.Rollback(ctx, f.Sub, w.sub, call)
 	}
 	wanted, err := f.Sub.Options.Wanted()
 	if err != nil {

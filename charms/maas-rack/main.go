@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"github.com/dcib/dcib/charms/maas-rack/rack"
-	"github.com/dcib/dcib/internal/apt"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/host/apt"
 	"github.com/dcib/dcib/internal/maas/node"
 )
 

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
-	"github.com/dcib/dcib/internal/apt"
+	"github.com/dcib/dcib/internal/host/apt"
 )
 
 func TestTheDefaultSourceIsGood(t *testing.T) {

@@ -19,9 +19,9 @@ import (
 	_ "time/tzdata" // pets name zones; a machine may have no database of them
 
 	"github.com/dcib/dcib/charms/maas-region/region"
-	"github.com/dcib/dcib/internal/apt"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/host/apt"
 	"github.com/dcib/dcib/internal/maas/node"
 )
 

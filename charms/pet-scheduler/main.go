@@ -23,7 +23,7 @@ import (
 	"github.com/dcib/dcib/charms/pet-scheduler/service"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
 // world is what the charm works on; each component sees its part of it.

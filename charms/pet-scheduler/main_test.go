@@ -9,9 +9,9 @@ import (
 	"github.com/dcib/dcib/charms/pet-scheduler/pets"
 	"github.com/dcib/dcib/charms/pet-scheduler/service"
 	"github.com/dcib/dcib/internal/charm"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
-	"github.com/dcib/dcib/internal/store/dqlite"
+	"github.com/dcib/dcib/internal/scheduler/store/dqlite"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
 	"github.com/dcib/dcib/internal/testkit/pages"
 )
 

@@ -9,7 +9,7 @@ import (
 	"github.com/juju/charm/v12"
 	"github.com/spf13/cobra"
 
-	"github.com/dcib/dcib/internal/charmlint"
+	"github.com/dcib/dcib/internal/charmtool/lint"
 )
 
 // lintWidth is how many characters wide a terminal is at least.
@@ -41,25 +41,25 @@ is laid over each of the bundles, in order. A bundle or an overlay may be -, for
 			var (
 				bundles  [][]string // each with what is laid over it
 				over     int        // how many of them are overlays, over what they say
-				problems []charmlint.Problem
+				problems []lint.Problem
 				charms   = map[string]charm.Charm{}
 				checked  int
-				seen     = map[charmlint.Problem]bool{}
-				files    = charmlint.Files{Stdin: cmd.InOrStdin()}
+				seen     = map[lint.Problem]bool{}
+				files    = lint.Files{Stdin: cmd.InOrStdin()}
 			)
 			for _, path := range paths {
-				kind, path, err := charmlint.KindOf(path)
+				kind, path, err := lint.KindOf(path)
 				if err != nil {
 					return usageError{err}
 				}
 				var ch charm.Charm
-				var found []charmlint.Problem
+				var found []lint.Problem
 				switch kind {
-				case charmlint.CharmDir:
-					ch, found = charmlint.Folder(path)
-				case charmlint.CharmArchive:
-					ch, found = charmlint.Archive(path)
-				case charmlint.BundleFile:
+				case lint.CharmDir:
+					ch, found = lint.Folder(path)
+				case lint.CharmArchive:
+					ch, found = lint.Archive(path)
+				case lint.BundleFile:
 					under, err := files.Over(path)
 					if err != nil {
 						return usageError{err}
@@ -101,7 +101,7 @@ is laid over each of the bundles, in order. A bundle or an overlay may be -, for
 			}
 			if format == "json" {
 				if problems == nil {
-					problems = []charmlint.Problem{}
+					problems = []lint.Problem{}
 				}
 				out := json.NewEncoder(cmd.OutOrStdout())
 				out.SetIndent("", "  ")

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dcib/dcib/internal/maas"
-	"github.com/dcib/dcib/internal/maas/fleet"
+	"github.com/dcib/dcib/internal/maas/inventory"
 )
 
 // Where MAAS and the key to it may be said instead of by a flag.
@@ -90,7 +90,7 @@ func (m *maasAccess) print(cmd *cobra.Command, value any) error {
 // say writes a line of text, if that is wanted.
 func (m *maasAccess) say(cmd *cobra.Command, mark, text string) {
 	if m.format == "text" {
-		fmt.Fprint(cmd.OutOrStdout(), fleet.Item(mark, text))
+		fmt.Fprint(cmd.OutOrStdout(), inventory.Item(mark, text))
 	}
 }
 
@@ -98,7 +98,7 @@ func (m *maasAccess) say(cmd *cobra.Command, mark, text string) {
 type maasAct struct {
 	dryRun   bool
 	wait     time.Duration
-	decide   func(machines []fleet.Machine, user string) []fleet.Decision
+	decide   func(machines []inventory.Machine, user string) []inventory.Decision
 	do       func(ctx context.Context, c *maas.Client, id string) error
 	becomes  string   // the status at the end
 	onTheWay []string // statuses before it
@@ -106,12 +106,12 @@ type maasAct struct {
 
 // maasActed is one machine, as programs read it.
 type maasActed struct {
-	Machine string        `json:"machine"`
-	ID      string        `json:"id"`
-	Verdict fleet.Verdict `json:"verdict"`
-	Why     string        `json:"why"`
-	Started bool          `json:"started"`
-	Error   string        `json:"error"`
+	Machine string            `json:"machine"`
+	ID      string            `json:"id"`
+	Verdict inventory.Verdict `json:"verdict"`
+	Why     string            `json:"why"`
+	Started bool              `json:"started"`
+	Error   string            `json:"error"`
 }
 
 func (a maasAct) run(cmd *cobra.Command, m *maasAccess, names []string) error {
@@ -123,7 +123,7 @@ func (a maasAct) run(cmd *cobra.Command, m *maasAccess, names []string) error {
 	if err != nil {
 		return err
 	}
-	if machines, err = fleet.Select(machines, names); err != nil {
+	if machines, err = inventory.Select(machines, names); err != nil {
 		return err
 	}
 	user, err := c.User(cmd.Context())
@@ -136,14 +136,14 @@ func (a maasAct) run(cmd *cobra.Command, m *maasAccess, names []string) error {
 	for i, d := range decisions {
 		acted = append(acted, maasActed{Machine: d.Machine.Hostname, ID: d.Machine.ID, Verdict: d.Verdict, Why: d.Why})
 		at[d.Machine.ID] = i
-		if d.Verdict != fleet.Okay || a.dryRun {
+		if d.Verdict != inventory.Okay || a.dryRun {
 			m.say(cmd, fmt.Sprintf("%-7s", d.Verdict), d.Machine.Hostname+" "+d.Why)
 		}
 	}
 	if a.dryRun {
 		return m.print(cmd, acted)
 	}
-	err = fleet.Act(cmd.Context(), decisions, func(ctx context.Context, id string) error { return a.do(ctx, c, id) }, func(d fleet.Decision, err error) {
+	err = inventory.Act(cmd.Context(), decisions, func(ctx context.Context, id string) error { return a.do(ctx, c, id) }, func(d inventory.Decision, err error) {
 		one := &acted[at[d.Machine.ID]]
 		if one.Started = err == nil; err != nil {
 			one.Error = err.Error()
@@ -156,13 +156,13 @@ func (a maasAct) run(cmd *cobra.Command, m *maasAccess, names []string) error {
 		ctx, cancel := context.WithTimeoutCause(cmd.Context(), a.wait, fmt.Errorf("%s have passed (--wait)", a.wait))
 		defer cancel()
 		// Those that were on their way before are waited for, too.
-		var on []fleet.Machine
+		var on []inventory.Machine
 		for _, d := range decisions {
-			if d.Machine.Status != a.becomes || d.Verdict == fleet.Okay {
+			if d.Machine.Status != a.becomes || d.Verdict == inventory.Okay {
 				on = append(on, d.Machine)
 			}
 		}
-		if err = fleet.Await(ctx, c.Status, on, a.becomes, a.onTheWay, maasEvery); err == nil {
+		if err = inventory.Await(ctx, c.Status, on, a.becomes, a.onTheWay, maasEvery); err == nil {
 			m.say(cmd, "done   ", fmt.Sprintf("%d machine(s) %s", len(decisions), a.becomes))
 		}
 	}

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dcib/dcib/internal/maas/fleet"
+	"github.com/dcib/dcib/internal/maas/inventory"
 )
 
 // newMaasApplyCmd is dcib maas apply: machines as they are declared.
@@ -37,8 +37,8 @@ The format of the declaration is in docs/reference/machines.md.`,
 			if err != nil {
 				return err
 			}
-			plan := fleet.Missing(declared, wanted, state)
-			result := maasApplied{Steps: []maasStep{}, Notes: append([]fleet.Note{}, plan.Notes...)}
+			plan := inventory.Missing(declared, wanted, state)
+			result := maasApplied{Steps: []maasStep{}, Notes: append([]inventory.Note{}, plan.Notes...)}
 			if dryRun {
 				for _, s := range plan.Steps {
 					result.Steps = append(result.Steps, maasStep{Machine: s.On(), Step: s.Name()})
@@ -47,9 +47,9 @@ The format of the declaration is in docs/reference/machines.md.`,
 					fmt.Fprint(cmd.OutOrStdout(), plan.Text())
 				}
 			} else {
-				err = fleet.Apply(cmd.Context(), c, plan.Steps, func(s fleet.Step, err error) {
+				err = inventory.Apply(cmd.Context(), c, plan.Steps, func(s inventory.Step, err error) {
 					one := maasStep{Machine: s.On(), Step: s.Name(), Done: err == nil}
-					mark, text := "done  ", fleet.Title(s)
+					mark, text := "done  ", inventory.Title(s)
 					if err != nil {
 						one.Error = err.Error()
 						mark, text = "failed", text+": "+err.Error()
@@ -58,7 +58,7 @@ The format of the declaration is in docs/reference/machines.md.`,
 					result.Steps = append(result.Steps, one)
 				})
 				if m.format == "text" {
-					left := fleet.Plan{Notes: plan.Notes}
+					left := inventory.Plan{Notes: plan.Notes}
 					if len(plan.Steps) == 0 || len(plan.Notes) > 0 {
 						fmt.Fprint(cmd.OutOrStdout(), left.Text())
 					}
@@ -83,8 +83,8 @@ The format of the declaration is in docs/reference/machines.md.`,
 
 // maasApplied is what came of a declaration, as programs read it.
 type maasApplied struct {
-	Steps []maasStep   `json:"steps"`
-	Notes []fleet.Note `json:"notes"`
+	Steps []maasStep       `json:"steps"`
+	Notes []inventory.Note `json:"notes"`
 }
 
 type maasStep struct {

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dcib/dcib/internal/document"
-	"github.com/dcib/dcib/internal/maas/fleet"
+	"github.com/dcib/dcib/internal/maas/inventory"
 )
 
 // newMaasCheckCmd is dcib maas check: a declaration without a MAAS.
@@ -40,7 +40,7 @@ Whether the machines, subnets and disks exist is for dcib maas apply --dry-run.`
 
 // declaration reads the declaration in files, one at most, and the pets, either of which may be
 // left out. What is wrong with the declaration is shown, or printed as JSON.
-func (m *maasAccess) declaration(cmd *cobra.Command, files []string, pets string) (declared fleet.Declaration, wanted []fleet.Pet, err error) {
+func (m *maasAccess) declaration(cmd *cobra.Command, files []string, pets string) (declared inventory.Declaration, wanted []inventory.Pet, err error) {
 	if len(files) == 0 && pets == "" {
 		return declared, wanted, usagef("cannot tell what machines are to be like: give a declaration, or --pets")
 	}
@@ -62,7 +62,7 @@ func (m *maasAccess) declaration(cmd *cobra.Command, files []string, pets string
 		if err != nil {
 			return declared, wanted, usagef("cannot read the declaration: %w", err)
 		}
-		if declared, err = fleet.Parse(text); err != nil {
+		if declared, err = inventory.Parse(text); err != nil {
 			return declared, wanted, m.said(cmd, "the declaration", files[0], err)
 		}
 	}
@@ -71,7 +71,7 @@ func (m *maasAccess) declaration(cmd *cobra.Command, files []string, pets string
 		if err != nil {
 			return declared, wanted, usagef("cannot read the pets: %w", err)
 		}
-		if wanted, err = fleet.ParsePets(text); err != nil {
+		if wanted, err = inventory.ParsePets(text); err != nil {
 			return declared, wanted, fmt.Errorf("cannot use the pets in %s: %w", pets, err)
 		}
 	}
@@ -90,7 +90,7 @@ func (m *maasAccess) said(cmd *cobra.Command, what, path string, err error) erro
 		if m.format == "json" {
 			continue
 		}
-		fmt.Fprint(cmd.ErrOrStderr(), fleet.Item(path+":", p.String()))
+		fmt.Fprint(cmd.ErrOrStderr(), inventory.Item(path+":", p.String()))
 	}
 	if err := m.print(cmd, shown); err != nil {
 		return err

@@ -6,16 +6,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dcib/dcib/internal/maas"
-	"github.com/dcib/dcib/internal/maas/fleet"
+	"github.com/dcib/dcib/internal/maas/inventory"
 )
 
 // newMaasCommissionCmd is dcib maas commission: MAAS looks at machines.
 func newMaasCommissionCmd(m *maasAccess) *cobra.Command {
-	var o fleet.CommissionOptions
+	var o inventory.CommissionOptions
 	act := maasAct{
-		becomes: fleet.Ready, onTheWay: []string{fleet.Commissioning, fleet.Testing},
-		decide: func(machines []fleet.Machine, _ string) []fleet.Decision { return fleet.Commissionable(machines, o) },
-		do:     func(ctx context.Context, c *maas.Client, id string) error { return c.Commission(ctx, id, o) },
+		becomes: inventory.Ready, onTheWay: []string{inventory.Commissioning, inventory.Testing},
+		decide: func(machines []inventory.Machine, _ string) []inventory.Decision {
+			return inventory.Commissionable(machines, o)
+		},
+		do: func(ctx context.Context, c *maas.Client, id string) error { return c.Commission(ctx, id, o) },
 	}
 	cmd := &cobra.Command{
 		Use:   "commission NAME…",

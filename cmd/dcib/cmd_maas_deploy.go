@@ -6,18 +6,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dcib/dcib/internal/maas"
-	"github.com/dcib/dcib/internal/maas/fleet"
+	"github.com/dcib/dcib/internal/maas/inventory"
 )
 
 // newMaasDeployCmd is dcib maas deploy: an operating system on machines.
 func newMaasDeployCmd(m *maasAccess) *cobra.Command {
 	var (
-		o        fleet.DeployOptions
+		o        inventory.DeployOptions
 		userData string
 	)
 	act := maasAct{
-		becomes: fleet.Deployed, onTheWay: []string{fleet.Allocated, fleet.Deploying},
-		decide: fleet.Deployable,
+		becomes: inventory.Deployed, onTheWay: []string{inventory.Allocated, inventory.Deploying},
+		decide: inventory.Deployable,
 		do:     func(ctx context.Context, c *maas.Client, id string) error { return c.Deploy(ctx, id, o) },
 	}
 	cmd := &cobra.Command{

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dcib/dcib/internal/maas/fleet"
+	"github.com/dcib/dcib/internal/maas/inventory"
 )
 
 // newMaasMachinesCmd is dcib maas machines: what there is.
@@ -24,14 +24,14 @@ func newMaasMachinesCmd(m *maasAccess) *cobra.Command {
 				return err
 			}
 			if len(names) > 0 {
-				if machines, err = fleet.Select(machines, names); err != nil {
+				if machines, err = inventory.Select(machines, names); err != nil {
 					return err
 				}
 			}
 			if m.format == "text" {
-				fmt.Fprint(cmd.OutOrStdout(), fleet.Table(machines))
+				fmt.Fprint(cmd.OutOrStdout(), inventory.Table(machines))
 			}
-			return m.print(cmd, fleet.Show(machines))
+			return m.print(cmd, inventory.Show(machines))
 		},
 	}
 }

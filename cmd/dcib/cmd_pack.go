@@ -12,14 +12,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dcib/dcib/internal/box/apt"
-	"github.com/dcib/dcib/internal/charmpack"
+	"github.com/dcib/dcib/internal/charmtool/pack"
 )
 
 // newPackCmd is dcib pack: charm folders to archives.
 func newPackCmd() *cobra.Command {
 	var (
 		out     string
-		opts    charmpack.Options
+		opts    pack.Options
 		prepare bool
 	)
 	cmd := &cobra.Command{
@@ -47,7 +47,7 @@ the libraries among them go into the archive as NOTICE.`,
 				return fmt.Errorf("cannot build: packages are missing: run as root: apt-get install %s", strings.Join(missing, " "))
 			}
 			for _, dir := range dirs {
-				p, err := charmpack.Pack(cmd.Context(), dir, out, opts)
+				p, err := pack.Pack(cmd.Context(), dir, out, opts)
 				if err != nil {
 					return err
 				}
@@ -72,7 +72,7 @@ the libraries among them go into the archive as NOTICE.`,
 func buildPackages(ctx context.Context, dirs []string) ([]string, error) {
 	var packages []string
 	for _, dir := range dirs {
-		src, err := charmpack.ReadSource(dir)
+		src, err := pack.ReadSource(dir)
 		if err != nil {
 			return nil, err
 		}

@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dcib/dcib/internal/calendar"
-	"github.com/dcib/dcib/internal/timetable"
+	"github.com/dcib/dcib/internal/scheduler/calendar"
+	"github.com/dcib/dcib/internal/scheduler/timetable"
 	"github.com/dcib/dcib/internal/wallclock"
 )
 

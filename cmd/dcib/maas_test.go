@@ -12,7 +12,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/dcib/dcib/internal/maas/maastest"
+	"github.com/dcib/dcib/internal/testkit/maas"
 )
 
 // setUpMAAS gives each script a stand-in for MAAS with four machines, and lets it in.

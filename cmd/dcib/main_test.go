@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs testdata/script/*.txtar: the commands as a user types them.
 func TestScripts(t *testing.T) {
-	fixture, err := filepath.Abs("../../internal/charmpack/testdata/fixture")
+	fixture, err := filepath.Abs("../../internal/charmtool/pack/testdata/fixture")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ import (
 	"github.com/dcib/dcib/internal/box/place"
 	"github.com/dcib/dcib/internal/box/preflight"
 	"github.com/dcib/dcib/internal/box/subnet"
-	"github.com/dcib/dcib/internal/change"
+	"github.com/dcib/dcib/internal/steps"
 )
 
 // driver is the storage driver of the box's pool, chosen by measurement: see
@@ -79,7 +79,7 @@ type builder struct {
 // Up builds what is missing of the box.
 func Up(ctx context.Context, o Options) error {
 	b := &builder{Options: o, module: filepath.Join(o.Source, "tests", "testbed", "juju")}
-	steps, err := change.Until(b.steps(), o.Until)
+	list, err := steps.Until(b.steps(), o.Until)
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func Up(ctx context.Context, o Options) error {
 		return err
 	}
 	started := time.Now()
-	deploys := slices.ContainsFunc(steps, func(s change.Step) bool { return s.Name == "deploy" })
+	deploys := slices.ContainsFunc(list, func(s steps.Step) bool { return s.Name == "deploy" })
 	if err := b.preflight(ctx, deploys); err != nil {
 		return err
 	}
@@ -104,8 +104,8 @@ func Up(ctx context.Context, o Options) error {
 		return err
 	}
 	fmt.Fprintf(o.Out, "box %s in %s\nlogs in %s/<step>.log\n", o.Place.Name, o.Place.Dir(), o.Place.Logs())
-	runner := &change.Runner{Out: o.Out, Terminal: o.Terminal, LogDir: o.Place.Logs(), TimesFile: o.Place.Times()}
-	if _, err := runner.Run(ctx, steps); err != nil {
+	runner := &steps.Runner{Out: o.Out, Terminal: o.Terminal, LogDir: o.Place.Logs(), TimesFile: o.Place.Times()}
+	if _, err := runner.Run(ctx, list); err != nil {
 		return err
 	}
 	fmt.Fprintf(o.Out, "ready in %s\n", time.Since(started).Round(100*time.Millisecond))
@@ -151,8 +151,8 @@ func StepNames() []string {
 	return names
 }
 
-func (b *builder) steps() []change.Step {
-	return append(b.ground().steps(), []change.Step{
+func (b *builder) steps() []steps.Step {
+	return append(b.ground().steps(), []steps.Step{
 		{Name: "controller", Check: b.controllerUp, Do: b.bootstrap},
 		{Name: "model", Check: b.modelThere, Do: b.addModel},
 		{Name: "deploy", Check: b.deployed, Do: b.deploy},
@@ -163,7 +163,7 @@ func (b *builder) steps() []change.Step {
 
 // ground is what a box stands on: how it comes to an LXD and to juju's commands.
 type ground interface {
-	steps() []change.Step
+	steps() []steps.Step
 }
 
 func (b *builder) ground() ground {
@@ -177,8 +177,8 @@ func (b *builder) ground() ground {
 // for the box.
 type built struct{ *builder }
 
-func (b built) steps() []change.Step {
-	return []change.Step{
+func (b built) steps() []steps.Step {
+	return []steps.Step{
 		{Name: "packages", Check: b.hasPackages, Do: b.installPackages},
 		{Name: "kernel", Check: b.kernelRaised, Do: b.raiseKernel},
 		{Name: "juju", Check: b.hasCommands, Do: b.buildCommands},
@@ -195,8 +195,8 @@ func (b built) steps() []change.Step {
 // agents where it always does.
 type snaps struct{ *builder }
 
-func (b snaps) steps() []change.Step {
-	return []change.Step{
+func (b snaps) steps() []steps.Step {
+	return []steps.Step{
 		{Name: "kernel", Check: b.kernelRaised, Do: b.raiseKernel},
 		{Name: "lxd", Check: b.lxdUp, Do: b.startLXD},
 		{Name: "network", Check: b.lxdSet, Do: b.setLXD},
@@ -329,15 +329,15 @@ func (b *builder) choose(ctx context.Context) error {
 
 // withMachine runs f while no other box changes what they share. Outside of a step there is no
 // log: then Out has that it waits.
-func (b *builder) withMachine(ctx context.Context, log *change.Log, f func() error) error {
+func (b *builder) withMachine(ctx context.Context, log *steps.Log, f func() error) error {
 	const waits = "waiting for another box to finish its step"
 	say := func() {}
 	if log == nil {
-		log = change.Discard()
+		log = steps.Discard()
 		say = sync.OnceFunc(func() { fmt.Fprintln(b.Out, waits) })
 	}
 	var unlock func()
-	err := change.Wait(ctx, log, 30*time.Minute, 500*time.Millisecond, func(context.Context) (bool, string, error) {
+	err := steps.Wait(ctx, log, 30*time.Minute, 500*time.Millisecond, func(context.Context) (bool, string, error) {
 		var err error
 		unlock, err = b.Place.LockMachine()
 		if errors.Is(err, place.ErrBusy) {
@@ -372,7 +372,7 @@ func (b *builder) hasPackages(ctx context.Context) (bool, string, error) {
 	return false, fmt.Sprintf("%d missing: %v", len(missing), missing), nil
 }
 
-func (b *builder) installPackages(ctx context.Context, log *change.Log) error {
+func (b *builder) installPackages(ctx context.Context, log *steps.Log) error {
 	return b.withMachine(ctx, log, func() error {
 		missing, err := apt.Missing(ctx, b.packages())
 		if err != nil || len(missing) == 0 {
@@ -404,7 +404,7 @@ func (b *builder) kernelRaised(context.Context) (bool, string, error) {
 	return false, fmt.Sprintf("%d limits too low", len(low)), nil
 }
 
-func (b *builder) raiseKernel(ctx context.Context, log *change.Log) error {
+func (b *builder) raiseKernel(ctx context.Context, log *steps.Log) error {
 	return b.withMachine(ctx, log, func() error {
 		return b.changeMachine(func(m *machine) error {
 			return kernel.Settings{Root: "/proc/sys"}.Raise(m.Kernel, func(changes map[string]kernel.Change) error {
@@ -431,7 +431,7 @@ func (b *builder) hasCommands(context.Context) (bool, string, error) {
 	return true, filepath.Base(built.Dir), nil
 }
 
-func (b *builder) buildCommands(ctx context.Context, log *change.Log) error {
+func (b *builder) buildCommands(ctx context.Context, log *steps.Log) error {
 	return b.withMachine(ctx, log, func() error {
 		built, there, err := commands.In(b.Place.Cache(), b.module)
 		if err != nil {
@@ -475,7 +475,7 @@ func (b *builder) hasImage(context.Context) (bool, string, error) {
 	return true, i.Key(), nil
 }
 
-func (b *builder) makeImage(ctx context.Context, log *change.Log) error {
+func (b *builder) makeImage(ctx context.Context, log *steps.Log) error {
 	return b.withMachine(ctx, log, func() error {
 		i, _, err := b.image()
 		if err != nil {
@@ -498,11 +498,11 @@ func (b *builder) host() lxdhost.Host {
 }
 
 func (b *builder) lxdUp(ctx context.Context) (bool, string, error) { return b.host().Up(ctx) }
-func (b *builder) startLXD(ctx context.Context, log *change.Log) error {
+func (b *builder) startLXD(ctx context.Context, log *steps.Log) error {
 	return b.host().Start(ctx, log)
 }
 func (b *builder) lxdSet(ctx context.Context) (bool, string, error) { return b.host().Set(ctx) }
-func (b *builder) setLXD(ctx context.Context, log *change.Log) error {
+func (b *builder) setLXD(ctx context.Context, log *steps.Log) error {
 	// Minutes may have passed since the subnet was chosen.
 	if err := b.choose(ctx); err != nil {
 		return err
@@ -520,7 +520,7 @@ func (b *builder) imageImported(ctx context.Context) (bool, string, error) {
 	}
 	return lxdhost.HasImage(c, i)
 }
-func (b *builder) importImage(ctx context.Context, log *change.Log) error {
+func (b *builder) importImage(ctx context.Context, log *steps.Log) error {
 	c, err := lxdhost.Connect(ctx, b.Place)
 	if err != nil {
 		return err
@@ -549,7 +549,7 @@ func (b *builder) controllerUp(ctx context.Context) (bool, string, error) {
 	return c.Up(ctx)
 }
 
-func (b *builder) bootstrap(ctx context.Context, log *change.Log) error {
+func (b *builder) bootstrap(ctx context.Context, log *steps.Log) error {
 	c, err := b.controller()
 	if err != nil {
 		return err
@@ -565,7 +565,7 @@ func (b *builder) modelThere(ctx context.Context) (bool, string, error) {
 	return c.HasModel(ctx)
 }
 
-func (b *builder) addModel(ctx context.Context, log *change.Log) error {
+func (b *builder) addModel(ctx context.Context, log *steps.Log) error {
 	c, err := b.controller()
 	if err != nil {
 		return err
@@ -595,7 +595,7 @@ func (b *builder) deployed(ctx context.Context) (bool, string, error) {
 	return d.Deployed(ctx)
 }
 
-func (b *builder) deploy(ctx context.Context, log *change.Log) error {
+func (b *builder) deploy(ctx context.Context, log *steps.Log) error {
 	d, err := b.deployment()
 	if err != nil {
 		return err
@@ -611,7 +611,7 @@ func (b *builder) settled(ctx context.Context) (bool, string, error) {
 	return d.Settled(ctx)
 }
 
-func (b *builder) settle(ctx context.Context, log *change.Log) error {
+func (b *builder) settle(ctx context.Context, log *steps.Log) error {
 	d, err := b.deployment()
 	if err != nil {
 		return err
@@ -647,7 +647,7 @@ func (b *builder) cloudUp(ctx context.Context) (bool, string, error) {
 	return c.Up(ctx)
 }
 
-func (b *builder) makeCloud(ctx context.Context, log *change.Log) error {
+func (b *builder) makeCloud(ctx context.Context, log *steps.Log) error {
 	c, err := b.cloud()
 	if err != nil || c == nil {
 		return err

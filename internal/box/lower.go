@@ -11,7 +11,7 @@ import (
 
 	"github.com/dcib/dcib/internal/box/down"
 	"github.com/dcib/dcib/internal/box/place"
-	"github.com/dcib/dcib/internal/change"
+	"github.com/dcib/dcib/internal/steps"
 )
 
 // Down takes the box away and checks that nothing of it is left on the machine. The cache
@@ -34,7 +34,7 @@ func Down(ctx context.Context, o Options) error {
 			}}
 			// The logs cannot lie in the folder that is removed.
 			logs := filepath.Join(o.Place.Home, ".down-"+o.Place.Name)
-			runner := &change.Runner{Out: o.Out, Terminal: o.Terminal, LogDir: logs}
+			runner := &steps.Runner{Out: o.Out, Terminal: o.Terminal, LogDir: logs}
 			if _, err := runner.Run(ctx, r.Steps()); err != nil {
 				return err
 			}

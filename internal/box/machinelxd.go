@@ -13,7 +13,7 @@ import (
 	"github.com/dcib/dcib/internal/box/image"
 	"github.com/dcib/dcib/internal/box/lxdbuild"
 	"github.com/dcib/dcib/internal/box/place"
-	"github.com/dcib/dcib/internal/change"
+	"github.com/dcib/dcib/internal/steps"
 )
 
 // The LXD that the box's machines can have.
@@ -89,7 +89,7 @@ func (b *builder) hasMachineLXD(context.Context) (bool, string, error) {
 	return true, filepath.Base(i.LXD), nil
 }
 
-func (b *builder) buildMachineLXD(ctx context.Context, log *change.Log) error {
+func (b *builder) buildMachineLXD(ctx context.Context, log *steps.Log) error {
 	return b.withMachine(ctx, log, func() error {
 		if _, there, err := b.image(); err != nil || there {
 			return err

@@ -11,7 +11,7 @@ import (
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
 // counter is a world with a number that a charm brings up to a wanted one.

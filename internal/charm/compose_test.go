@@ -11,7 +11,7 @@ import (
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
 // plant is what the components of a test work on: each has two steps.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
 // slow is the error of a program or a server that had a limit of its own.

@@ -9,7 +9,7 @@ import (
 
 	lxdclient "github.com/canonical/lxd/client"
 
-	"github.com/dcib/dcib/internal/command"
+	"github.com/dcib/dcib/internal/host/command"
 )
 
 // ErrStuck is wrapped by errors about a LXD that answers while its database does not.

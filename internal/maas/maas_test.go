@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/internal/maas"
-	"github.com/dcib/dcib/internal/maas/fleet"
-	"github.com/dcib/dcib/internal/maas/maastest"
+	"github.com/dcib/dcib/internal/maas/inventory"
+	"github.com/dcib/dcib/internal/testkit/maas"
 )
 
 const key = "consumer1:token2:secret3"
@@ -159,10 +159,10 @@ func TestImages(t *testing.T) {
 func TestTags(t *testing.T) {
 	r := &maastest.Region{Machines: []maastest.Machine{{SystemID: "m1", Hostname: "node1", Status: "Ready"}, {SystemID: "m2", Hostname: "node2", Status: "Deployed"}}}
 	c := connect(t, r)
-	require.NoError(t, c.CreateTag(t.Context(), fleet.Tag{Name: "pet", Comment: "a pet"}))
-	require.NoError(t, c.CreateTag(t.Context(), fleet.Tag{Name: "pet", Comment: "again"}))
+	require.NoError(t, c.CreateTag(t.Context(), inventory.Tag{Name: "pet", Comment: "a pet"}))
+	require.NoError(t, c.CreateTag(t.Context(), inventory.Tag{Name: "pet", Comment: "again"}))
 	require.Equal(t, "a pet", r.TagInfo["pet"].Comment, "what is there stays")
-	require.ErrorContains(t, c.CreateTag(t.Context(), fleet.Tag{Name: "a/b"}), "wanted letters")
+	require.ErrorContains(t, c.CreateTag(t.Context(), inventory.Tag{Name: "a/b"}), "wanted letters")
 	require.NoError(t, c.ChangeTag(t.Context(), "pet", map[string]string{"comment": "", "kernel_opts": "quiet"}))
 	require.Equal(t, maastest.Tag{KernelOpts: "quiet"}, r.TagInfo["pet"])
 	require.ErrorContains(t, c.ChangeTag(t.Context(), "../machines", nil), "wanted letters")
@@ -170,7 +170,7 @@ func TestTags(t *testing.T) {
 	require.NoError(t, c.Tag(t.Context(), "pet", nil, []string{"m2"}))
 	machines, err := c.Machines(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, fleet.Machine{
+	require.Equal(t, inventory.Machine{
 		ID: "m1", Hostname: "node1", FQDN: "node1.maas", Status: "Ready", Tags: []string{"pet"}, CPUs: 4, MemoryMiB: 8192,
 		Pool: "default", Zone: "default", Architecture: "amd64/generic",
 	}, machines[0])

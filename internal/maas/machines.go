@@ -14,14 +14,14 @@ import (
 	"github.com/canonical/gomaasclient/client"
 	"github.com/canonical/gomaasclient/entity"
 
-	"github.com/dcib/dcib/internal/maas/fleet"
+	"github.com/dcib/dcib/internal/maas/inventory"
 )
 
-var _ fleet.API = (*Client)(nil)
+var _ inventory.API = (*Client)(nil)
 
 // Fleet gives the machines, and what a declaration of them can name.
-func (c *Client) Fleet(ctx context.Context) (fleet.State, error) {
-	var s fleet.State
+func (c *Client) Fleet(ctx context.Context) (inventory.State, error) {
+	var s inventory.State
 	var err error
 	if s.Machines, err = c.Machines(ctx); err != nil {
 		return s, err
@@ -32,11 +32,11 @@ func (c *Client) Fleet(ctx context.Context) (fleet.State, error) {
 			return err
 		}
 		for _, n := range subnets {
-			s.Subnets = append(s.Subnets, fleet.Subnet{ID: n.ID, Name: n.Name, CIDR: n.CIDR, VLAN: n.VLAN.ID, Fabric: n.VLAN.Fabric})
+			s.Subnets = append(s.Subnets, inventory.Subnet{ID: n.ID, Name: n.Name, CIDR: n.CIDR, VLAN: n.VLAN.ID, Fabric: n.VLAN.Fabric})
 		}
 		tags, err := api.Tags.Get()
 		for _, t := range tags {
-			s.Tags = append(s.Tags, fleet.Tag{Name: t.Name, Comment: t.Comment, Definition: t.Definition, KernelOptions: t.KernelOpts})
+			s.Tags = append(s.Tags, inventory.Tag{Name: t.Name, Comment: t.Comment, Definition: t.Definition, KernelOptions: t.KernelOpts})
 		}
 		return err
 	})
@@ -44,8 +44,8 @@ func (c *Client) Fleet(ctx context.Context) (fleet.State, error) {
 }
 
 // Machines lists the machines, by host name.
-func (c *Client) Machines(ctx context.Context) ([]fleet.Machine, error) {
-	var all []fleet.Machine
+func (c *Client) Machines(ctx context.Context) ([]inventory.Machine, error) {
+	var all []inventory.Machine
 	err := c.within(ctx, c.listLimit, "list MAAS's machines", func(api *client.Client) error {
 		machines, err := api.Machines.Get(&entity.MachinesParams{})
 		if err != nil {
@@ -67,13 +67,13 @@ func (c *Client) Machines(ctx context.Context) ([]fleet.Machine, error) {
 		}
 		return nil
 	})
-	slices.SortFunc(all, func(a, b fleet.Machine) int { return strings.Compare(a.Hostname+" "+a.ID, b.Hostname+" "+b.ID) })
+	slices.SortFunc(all, func(a, b inventory.Machine) int { return strings.Compare(a.Hostname+" "+a.ID, b.Hostname+" "+b.ID) })
 	return all, err
 }
 
 // machine takes of a machine what a fleet looks at.
-func machine(m *entity.Machine) fleet.Machine {
-	one := fleet.Machine{
+func machine(m *entity.Machine) inventory.Machine {
+	one := inventory.Machine{
 		ID: m.SystemID, Hostname: m.Hostname, FQDN: m.FQDN, Status: m.StatusName, Owner: m.Owner, Pool: m.Pool.Name, Zone: m.Zone.Name,
 		Architecture: m.Architecture, OS: m.OSystem, Series: m.DistroSeries, CPUs: m.CPUCount, MemoryMiB: m.Memory, StorageMB: m.Storage,
 		Tags: m.TagNames, Interfaces: interfaces(m.InterfaceSet), Boot: m.BootInterface.ID, BootDisk: m.BootDisk.ID,
@@ -82,22 +82,22 @@ func machine(m *entity.Machine) fleet.Machine {
 		one.Addresses = append(one.Addresses, ip.String())
 	}
 	for _, d := range m.BlockDeviceSet {
-		disk := fleet.Disk{
+		disk := inventory.Disk{
 			ID: d.ID, Name: d.Name, Virtual: d.Type == "virtual", Size: d.Size, Filesystem: d.Filesystem.FSType, Mount: d.Filesystem.MountPoint,
 			Partitioned: d.PartitionTableType != "", Tags: d.Tags,
 		}
 		for _, p := range d.Partitions {
-			disk.Partitions = append(disk.Partitions, fleet.Partition{Size: p.Size, Filesystem: p.FileSystem.FSType, Mount: p.FileSystem.MountPoint})
+			disk.Partitions = append(disk.Partitions, inventory.Partition{Size: p.Size, Filesystem: p.FileSystem.FSType, Mount: p.FileSystem.MountPoint})
 		}
 		one.Disks = append(one.Disks, disk)
 	}
 	return one
 }
 
-func interfaces(all []entity.NetworkInterface) []fleet.Interface {
-	var interfaces []fleet.Interface
+func interfaces(all []entity.NetworkInterface) []inventory.Interface {
+	var interfaces []inventory.Interface
 	for _, i := range all {
-		one := fleet.Interface{ID: i.ID, Name: i.Name, Type: i.Type, VLAN: i.VLAN.ID, Fabric: i.VLAN.Fabric, Parents: i.Parents, Children: i.Children, Params: map[string]string{}}
+		one := inventory.Interface{ID: i.ID, Name: i.Name, Type: i.Type, VLAN: i.VLAN.ID, Fabric: i.VLAN.Fabric, Parents: i.Parents, Children: i.Children, Params: map[string]string{}}
 		// It is "" where there are none.
 		if params, ok := i.Params.(map[string]any); ok {
 			for key, value := range params {
@@ -105,7 +105,7 @@ func interfaces(all []entity.NetworkInterface) []fleet.Interface {
 			}
 		}
 		for _, l := range i.Links {
-			one.Links = append(one.Links, fleet.Link{ID: l.ID, Mode: l.Mode, Subnet: l.Subnet.ID, CIDR: l.Subnet.CIDR, Address: l.IPAddress})
+			one.Links = append(one.Links, inventory.Link{ID: l.ID, Mode: l.Mode, Subnet: l.Subnet.ID, CIDR: l.Subnet.CIDR, Address: l.IPAddress})
 		}
 		interfaces = append(interfaces, one)
 	}
@@ -124,8 +124,8 @@ func (c *Client) Status(ctx context.Context, id string) (string, error) {
 }
 
 // Interfaces implements fleet.API.
-func (c *Client) Interfaces(ctx context.Context, id string) ([]fleet.Interface, error) {
-	var all []fleet.Interface
+func (c *Client) Interfaces(ctx context.Context, id string) ([]inventory.Interface, error) {
+	var all []inventory.Interface
 	err := c.with(ctx, "list the interfaces of machine "+id+" in MAAS", func(api *client.Client) error {
 		found, err := api.NetworkInterfaces.Get(id)
 		all = interfaces(found)
@@ -176,7 +176,7 @@ func form(fields map[string]string) url.Values {
 }
 
 // Link implements fleet.API.
-func (c *Client) Link(ctx context.Context, id string, of int, link fleet.Link) error {
+func (c *Client) Link(ctx context.Context, id string, of int, link inventory.Link) error {
 	return c.with(ctx, "link an interface to "+link.CIDR, func(api *client.Client) error {
 		_, err := api.NetworkInterface.LinkSubnet(id, of, &entity.NetworkInterfaceLinkParams{
 			Mode: strings.ToUpper(link.Mode), Subnet: link.Subnet, IPAddress: link.Address,
@@ -217,7 +217,7 @@ func (c *Client) RemoveDiskTag(ctx context.Context, id string, disk int, tag str
 }
 
 // Commission implements fleet.API.
-func (c *Client) Commission(ctx context.Context, id string, o fleet.CommissionOptions) error {
+func (c *Client) Commission(ctx context.Context, id string, o inventory.CommissionOptions) error {
 	return c.with(ctx, "commission machine "+id, func(api *client.Client) error {
 		_, err := api.Machine.Commission(id, &entity.MachineCommissionParams{EnableSSH: o.SSH})
 		return err
@@ -225,7 +225,7 @@ func (c *Client) Commission(ctx context.Context, id string, o fleet.CommissionOp
 }
 
 // Deploy implements fleet.API.
-func (c *Client) Deploy(ctx context.Context, id string, o fleet.DeployOptions) error {
+func (c *Client) Deploy(ctx context.Context, id string, o inventory.DeployOptions) error {
 	return c.with(ctx, "deploy machine "+id, func(api *client.Client) error {
 		_, err := api.Machine.Deploy(id, &entity.MachineDeployParams{
 			DistroSeries: o.Series, HWEKernel: o.Kernel, Comment: o.Comment, UserData: base64.StdEncoding.EncodeToString(o.UserData),
@@ -249,7 +249,7 @@ func (c *Client) User(ctx context.Context) (string, error) {
 var tagName = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
 
 // CreateTag makes a tag; one that is there stays as it is.
-func (c *Client) CreateTag(ctx context.Context, tag fleet.Tag) error {
+func (c *Client) CreateTag(ctx context.Context, tag inventory.Tag) error {
 	if !tagName.MatchString(tag.Name) {
 		return fmt.Errorf("cannot make tag %q in MAAS: wanted letters, digits, _ and -", tag.Name)
 	}

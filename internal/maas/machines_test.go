@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/internal/maas"
-	"github.com/dcib/dcib/internal/maas/fleet"
-	"github.com/dcib/dcib/internal/maas/maastest"
+	"github.com/dcib/dcib/internal/maas/inventory"
+	"github.com/dcib/dcib/internal/testkit/maas"
 )
 
 func ready() *maastest.Region {
@@ -35,12 +35,12 @@ func TestMachinesNetwork(t *testing.T) {
 	c := connect(t, r)
 	s, err := c.Fleet(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, []fleet.Subnet{{ID: 1, Name: "10.0.0.0/24", CIDR: "10.0.0.0/24", VLAN: 5001, Fabric: "fabric-5001"}, {ID: 2, Name: "10.1.0.0/24", CIDR: "10.1.0.0/24", VLAN: 5002, Fabric: "fabric-5002"}}, s.Subnets)
+	require.Equal(t, []inventory.Subnet{{ID: 1, Name: "10.0.0.0/24", CIDR: "10.0.0.0/24", VLAN: 5001, Fabric: "fabric-5001"}, {ID: 2, Name: "10.1.0.0/24", CIDR: "10.1.0.0/24", VLAN: 5002, Fabric: "fabric-5002"}}, s.Subnets)
 	m := s.Machines[0]
 	require.Equal(t, 11, m.Boot)
-	require.Equal(t, fleet.Link{ID: 21, Mode: "auto", Subnet: 1, CIDR: "10.0.0.0/24"}, m.Interfaces[0].Links[0])
+	require.Equal(t, inventory.Link{ID: 21, Mode: "auto", Subnet: 1, CIDR: "10.0.0.0/24"}, m.Interfaces[0].Links[0])
 	require.Equal(t, 31, m.BootDisk)
-	require.Equal(t, fleet.Disk{ID: 32, Name: "sdb", Size: 50e9, Tags: []string{"ssd"}}, m.Disks[1])
+	require.Equal(t, inventory.Disk{ID: 32, Name: "sdb", Size: 50e9, Tags: []string{"ssd"}}, m.Disks[1])
 
 	require.NoError(t, c.CreateBond(t.Context(), "m1", "bond0", []int{11, 12}, map[string]string{"bond_mode": "802.3ad", "mtu": "9000"}))
 	has, err := c.Interfaces(t.Context(), "m1")
@@ -58,7 +58,7 @@ func TestMachinesNetwork(t *testing.T) {
 	bridge := has[5]
 	require.Equal(t, "true", bridge.Params["bridge_stp"])
 	require.NoError(t, c.ChangeInterface(t.Context(), "m1", bridge.ID, map[string]string{"bridge_stp": "false"}))
-	require.NoError(t, c.Link(t.Context(), "m1", bridge.ID, fleet.Link{Mode: "static", Subnet: 1, Address: "10.0.0.9"}))
+	require.NoError(t, c.Link(t.Context(), "m1", bridge.ID, inventory.Link{Mode: "static", Subnet: 1, Address: "10.0.0.9"}))
 	has, err = c.Interfaces(t.Context(), "m1")
 	require.NoError(t, err)
 	require.Equal(t, "false", has[5].Params["bridge_stp"])
@@ -79,26 +79,26 @@ func TestMachinesNetwork(t *testing.T) {
 	refusal(c.CreateBond(t.Context(), "m1", "bond1", []int{13, 14}, nil), 400, "same VLAN")
 	refusal(c.CreateBond(t.Context(), "m1", "bond1", []int{11}, nil), 400, "already in-use")
 	refusal(c.CreateBond(t.Context(), "m1", "bond1", []int{13}, map[string]string{"bond_mode": "fast"}), 400, "not a valid bond_mode")
-	refusal(c.Link(t.Context(), "m1", bridge.ID, fleet.Link{Mode: "auto", Subnet: 2}), 400, "not one of the available choices")
-	refusal(c.Link(t.Context(), "m1", bridge.ID, fleet.Link{Mode: "auto"}), 400, "This field is required")
-	refusal(c.Link(t.Context(), "m1", bridge.ID, fleet.Link{Mode: "static", Subnet: 1, Address: "10.1.0.9"}), 400, "not in the given subnet")
-	refusal(c.Link(t.Context(), "m1", 11, fleet.Link{Mode: "dhcp"}), 400, "is in a bond")
+	refusal(c.Link(t.Context(), "m1", bridge.ID, inventory.Link{Mode: "auto", Subnet: 2}), 400, "not one of the available choices")
+	refusal(c.Link(t.Context(), "m1", bridge.ID, inventory.Link{Mode: "auto"}), 400, "This field is required")
+	refusal(c.Link(t.Context(), "m1", bridge.ID, inventory.Link{Mode: "static", Subnet: 1, Address: "10.1.0.9"}), 400, "not in the given subnet")
+	refusal(c.Link(t.Context(), "m1", 11, inventory.Link{Mode: "dhcp"}), 400, "is in a bond")
 	refusal(c.Unlink(t.Context(), "m1", bridge.ID, 12345), 400, "not a valid id")
 	refusal(c.ChangeInterface(t.Context(), "m1", bridge.ID, map[string]string{"mtu": "100"}), 400, "greater than or equal to 552")
 	_, err = c.Interfaces(t.Context(), "none")
 	refusal(err, 404, "No Machine")
 	r.Machines[0].Status = "Deployed"
 	refusal(c.CreateBridge(t.Context(), "m1", "br9", 13, nil), 409, "not New, Ready, Allocated, or Broken")
-	refusal(c.Link(t.Context(), "m1", bridge.ID, fleet.Link{Mode: "dhcp"}), 409, "link subnet")
+	refusal(c.Link(t.Context(), "m1", bridge.ID, inventory.Link{Mode: "dhcp"}), 409, "link subnet")
 }
 
 func TestMachinesStorage(t *testing.T) {
 	r := ready()
 	c := connect(t, r)
-	layout := func() (string, fleet.Machine) {
+	layout := func() (string, inventory.Machine) {
 		machines, err := c.Machines(t.Context())
 		require.NoError(t, err)
-		return fleet.Layout(machines[0]), machines[0]
+		return inventory.Layout(machines[0]), machines[0]
 	}
 	for _, one := range []struct {
 		layout string
@@ -158,18 +158,18 @@ func TestMachinesLife(t *testing.T) {
 	user, err := c.User(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "admin", user)
-	err = c.Deploy(t.Context(), "m1", fleet.DeployOptions{})
+	err = c.Deploy(t.Context(), "m1", inventory.DeployOptions{})
 	require.True(t, maas.IsStatus(err, 409), err)
-	require.NoError(t, c.Commission(t.Context(), "m1", fleet.CommissionOptions{}))
+	require.NoError(t, c.Commission(t.Context(), "m1", inventory.CommissionOptions{}))
 	status("Commissioning")
-	err = c.Commission(t.Context(), "m1", fleet.CommissionOptions{})
+	err = c.Commission(t.Context(), "m1", inventory.CommissionOptions{})
 	require.True(t, maas.IsStatus(err, 400), err)
 	require.ErrorContains(t, err, "not available because of the current state")
 	r.Finish("node1")
 	status("Ready")
-	err = c.Deploy(t.Context(), "m1", fleet.DeployOptions{Series: "warty"})
+	err = c.Deploy(t.Context(), "m1", inventory.DeployOptions{Series: "warty"})
 	require.ErrorContains(t, err, "'warty' is not a valid distro_series")
-	require.NoError(t, c.Deploy(t.Context(), "m1", fleet.DeployOptions{Series: "noble", UserData: []byte("#cloud-config")}))
+	require.NoError(t, c.Deploy(t.Context(), "m1", inventory.DeployOptions{Series: "noble", UserData: []byte("#cloud-config")}))
 	require.Equal(t, "I2Nsb3VkLWNvbmZpZw==", r.Machines[0].UserData)
 	status("Deploying")
 	r.Finish("node1")

@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/dcib/dcib/internal/maas/fleet"
+	"github.com/dcib/dcib/internal/maas/inventory"
 )
 
 // samples gives the answers of a MAAS that gomaasclient's own tests read.
@@ -136,7 +136,7 @@ func TestRealAnswersAreRead(t *testing.T) {
 	require.Positive(t, interfaces)
 	require.Positive(t, disks)
 	t.Logf("%d machines with %d interfaces, %d links and %d disks; %d subnets", len(s.Machines), interfaces, links, disks, len(s.Subnets))
-	require.NotEmpty(t, fleet.Table(s.Machines))
+	require.NotEmpty(t, inventory.Table(s.Machines))
 }
 
 // answers are what a server says, by path.

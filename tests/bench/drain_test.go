@@ -17,7 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/scheduler/store"
 	"github.com/dcib/dcib/tests/testbed"
 )
 

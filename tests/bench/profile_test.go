@@ -22,7 +22,7 @@ import (
 // and how often LXD's profile was written for it.
 //
 // The change goes through two hooks, each in a model of its own, so each part is told apart. The
-// second is called for by the first, see charms/lxd-cluster/wake.
+// second is called for by the first, see charms/lxd-cluster/notify.
 func TestProfile(t *testing.T) {
 	const units = 10
 	box := testbed.New(t, "bench")

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"runtime"
 
-	"github.com/dcib/dcib/internal/catalog"
-	"github.com/dcib/dcib/internal/charmpack"
+	"github.com/dcib/dcib/internal/charmtool/catalog"
+	"github.com/dcib/dcib/internal/charmtool/pack"
 )
 
 // build builds the stand-ins' one program, which runs on any base.
@@ -70,9 +70,9 @@ func archive(c catalog.Charm, dispatch []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot write the facts of %s: %w", c.Name, err)
 	}
-	files := []charmpack.File{{Name: "dispatch", Mode: 0o755, Data: dispatch}, {Name: "standin.json", Mode: 0o644, Data: facts}}
+	files := []pack.File{{Name: "dispatch", Mode: 0o755, Data: dispatch}, {Name: "standin.json", Mode: 0o644, Data: facts}}
 	for name, text := range docs {
-		files = append(files, charmpack.File{Name: name, Mode: 0o644, Data: text})
+		files = append(files, pack.File{Name: name, Mode: 0o644, Data: text})
 	}
-	return charmpack.Zip(files)
+	return pack.Zip(files)
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dcib/dcib/internal/catalog"
-	"github.com/dcib/dcib/internal/charmlint"
+	"github.com/dcib/dcib/internal/charmtool/catalog"
+	"github.com/dcib/dcib/internal/charmtool/lint"
 )
 
 // Each stand-in is a charm that Juju takes, with what the catalogue knows of the real one,
@@ -46,10 +46,10 @@ func TestStandIns(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, overlays)
 	for _, overlay := range overlays {
-		under, err := new(charmlint.Files).Over(overlay)
+		under, err := new(lint.Files).Over(overlay)
 		require.NoError(t, err)
 		require.NotEmpty(t, under)
-		for _, p := range new(charmlint.Files).Bundle(under[0], append(under[1:], overlay), nil) {
+		for _, p := range new(lint.Files).Bundle(under[0], append(under[1:], overlay), nil) {
 			t.Error(p)
 		}
 		bundle, err := charm.LocalBundleDataSource(under[0])

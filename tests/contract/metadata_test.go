@@ -12,8 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/dcib/dcib/internal/charmlint"
-	"github.com/dcib/dcib/internal/charmpack"
+	"github.com/dcib/dcib/internal/charmtool/lint"
+	"github.com/dcib/dcib/internal/charmtool/pack"
 )
 
 // read is what the agent says of a charm; see its reader.go.

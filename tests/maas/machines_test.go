@@ -13,8 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/dcib/dcib/internal/maas/fleet"
-	"github.com/dcib/dcib/internal/maas/maastest"
+	"github.com/dcib/dcib/internal/maas/inventory"
+	"github.com/dcib/dcib/internal/testkit/maas"
 	"github.com/dcib/dcib/tests/testbed"
 )
 
@@ -77,7 +77,7 @@ func testMachines(t *testing.T) {
 	for _, m := range all {
 		is = append(is, m.Hostname+" "+m.Status)
 	}
-	require.Equal(t, []string{"node1 " + fleet.Ready, "node2 " + fleet.Deploying, "node3 " + fleet.Commissioning, "node4 " + fleet.Deployed}, is)
+	require.Equal(t, []string{"node1 " + inventory.Ready, "node2 " + inventory.Deploying, "node3 " + inventory.Commissioning, "node4 " + inventory.Deployed}, is)
 	_, err = box.TryAction(t, metal, leader, "deploy", "machines=node3")
 	require.ErrorContains(t, err, "node3 is Commissioning: it has to be Ready")
 	box.Juju(t, "config", "-m", metal, region, "--reset", "machines,pets")

@@ -26,7 +26,7 @@ import (
 
 	"github.com/dcib/dcib/internal/box/controller"
 	"github.com/dcib/dcib/internal/box/place"
-	"github.com/dcib/dcib/internal/change"
+	"github.com/dcib/dcib/internal/steps"
 )
 
 // JoinToken is what LXD's join tokens look like: base64 of JSON that begins with the member's
@@ -131,7 +131,7 @@ func (b Box) AddModelOn(t testing.TB, cloud, model string, config ...string) {
 	b.Juju(t, args...)
 	at, err := place.New("", b.Name)
 	require.NoError(t, err)
-	require.NoError(t, controller.AwaitProvisioner(t.Context(), at, change.Discard(), model))
+	require.NoError(t, controller.AwaitProvisioner(t.Context(), at, steps.Discard(), model))
 }
 
 // GiveOut has the box's network give new machines that one address, as a network may that gives

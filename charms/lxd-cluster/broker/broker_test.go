@@ -16,11 +16,11 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/broker"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/lxd/profiles"
-	"github.com/dcib/dcib/internal/lxd/profiles/profilestest"
 	"github.com/dcib/dcib/internal/profile"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
+	"github.com/dcib/dcib/internal/testkit/profiles"
 )
 
 const (

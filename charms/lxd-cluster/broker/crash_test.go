@@ -9,8 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
+	"github.com/dcib/dcib/internal/testkit/crash"
 )
 
 // Every hook is killed at every point while two applications come, change, lose a unit,

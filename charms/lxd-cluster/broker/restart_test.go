@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
+	"github.com/dcib/dcib/internal/testkit/crash"
 )
 
 // wide is a policy that allows what needs a restart.

@@ -14,10 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/internal/charm"
-	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
+	"github.com/dcib/dcib/internal/testkit/crash"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
 const key = "AQBUfpVeNl7CHxAA8/f6WTcYFxW2dJ5VyvWmJg=="

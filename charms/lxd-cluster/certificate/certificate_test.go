@@ -26,11 +26,11 @@ import (
 
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
 	"github.com/dcib/dcib/internal/charm"
-	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 	"github.com/dcib/dcib/internal/relation/tlscertificates"
+	"github.com/dcib/dcib/internal/testkit/crash"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
 // fake is a LXD of two members or more.

@@ -15,8 +15,8 @@ import (
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
 // store is a LXD with two members and a trust store.

@@ -10,9 +10,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
+	"github.com/dcib/dcib/internal/testkit/crash"
 )
 
 // crashing is a model whose hooks may be killed.

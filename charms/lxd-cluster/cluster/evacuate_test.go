@@ -10,9 +10,9 @@ import (
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/lxd"
 	draintest "github.com/dcib/dcib/internal/testkit/drain"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
 // changeState runs evacuate or restore on the first unit.

@@ -5,8 +5,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/testkit/crash"
 )
 
 func inZone(unit, zone string) hooktool.Event {

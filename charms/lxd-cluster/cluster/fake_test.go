@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/lxd"
+	"github.com/dcib/dcib/internal/testkit/crash"
 	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 

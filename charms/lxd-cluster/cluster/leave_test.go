@@ -14,12 +14,12 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/dcib/dcib/internal/charm"
-	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
+	"github.com/dcib/dcib/internal/testkit/crash"
 	draintest "github.com/dcib/dcib/internal/testkit/drain"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
 // lastHooks are the hooks that Juju 3.6 and 4 run for a unit that goes away: it departs

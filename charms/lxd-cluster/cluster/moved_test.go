@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/testkit/crash"
 )
 
 // silentLXD is one that does not start, since it cannot listen.

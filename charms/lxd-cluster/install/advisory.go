@@ -3,7 +3,7 @@ package install
 import (
 	"context"
 
-	"github.com/dcib/dcib/internal/apt"
+	"github.com/dcib/dcib/internal/host/apt"
 	"github.com/dcib/dcib/internal/lxd"
 )
 

@@ -1,6 +1,6 @@
 package install
 
-import "github.com/dcib/dcib/internal/command"
+import "github.com/dcib/dcib/internal/host/command"
 
 // Commands runs programs of the machine.
 type Commands = command.Runner

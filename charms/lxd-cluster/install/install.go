@@ -11,8 +11,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/dcib/dcib/internal/apt"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/host/apt"
 	"github.com/dcib/dcib/internal/lxd"
 )
 

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dcib/dcib/internal/apt"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/host/apt"
 )
 
 // Plan is what is done about the facts. It is pure. Its status has no level when there is

@@ -18,12 +18,12 @@ import (
 
 	"github.com/dcib/dcib/charms/lxd-cluster/share"
 	"github.com/dcib/dcib/internal/charm"
-	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
-	"github.com/dcib/dcib/internal/lxd/profiles/profilestest"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 	"github.com/dcib/dcib/internal/seal"
+	"github.com/dcib/dcib/internal/testkit/crash"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
+	"github.com/dcib/dcib/internal/testkit/profiles"
 )
 
 const key = "QVFEU0VDUkVUU0VDUkVUU0VDUkVU"

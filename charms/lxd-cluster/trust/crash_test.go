@@ -5,9 +5,9 @@ import (
 
 	"github.com/canonical/lxd/shared/api"
 
-	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
+	"github.com/dcib/dcib/internal/testkit/crash"
 )
 
 // Every hook is killed at every point while two clients come, change what they ask for and

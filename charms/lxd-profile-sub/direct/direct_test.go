@@ -22,12 +22,12 @@ import (
 
 	"github.com/dcib/dcib/charms/lxd-profile-sub/direct"
 	"github.com/dcib/dcib/internal/charm"
-	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/lxd/profiles"
-	"github.com/dcib/dcib/internal/lxd/profiles/profilestest"
 	"github.com/dcib/dcib/internal/profile"
+	"github.com/dcib/dcib/internal/testkit/crash"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
+	"github.com/dcib/dcib/internal/testkit/profiles"
 )
 
 const model = "00000000-0000-4000-8000-000000000002"

@@ -6,8 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/dcib/dcib/internal/apt"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/host/apt"
 	"github.com/dcib/dcib/internal/maas/node"
 )
 

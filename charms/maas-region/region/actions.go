@@ -10,8 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/dcib/dcib/internal/apt"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/host/apt"
 	"github.com/dcib/dcib/internal/maas"
 	"github.com/dcib/dcib/internal/maas/node"
 )

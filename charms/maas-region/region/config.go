@@ -10,9 +10,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/dcib/dcib/internal/apt"
+	"github.com/dcib/dcib/internal/host/apt"
 	"github.com/dcib/dcib/internal/maas"
-	"github.com/dcib/dcib/internal/maas/fleet"
+	"github.com/dcib/dcib/internal/maas/inventory"
 	"github.com/dcib/dcib/internal/relation/maascontroller"
 )
 
@@ -32,8 +32,8 @@ type Config struct {
 	Database      string
 	Settings      map[string]string // MAAS's own, by its names
 	Images        []maas.Selection
-	Machines      fleet.Declaration // what MAAS's machines are to be like
-	Pets          []fleet.Pet
+	Machines      inventory.Declaration // what MAAS's machines are to be like
+	Pets          []inventory.Pet
 }
 
 var userName = regexp.MustCompile(`^[a-zA-Z0-9_.@+-]{1,150}$`)
@@ -111,10 +111,10 @@ func ParseConfig(options map[string]any) (Config, []string) {
 		}
 		c.Images = append(c.Images, s)
 	}
-	if c.Machines, err = fleet.Parse([]byte(text("machines"))); err != nil {
+	if c.Machines, err = inventory.Parse([]byte(text("machines"))); err != nil {
 		problemf("option machines: %s", err)
 	}
-	if c.Pets, err = fleet.ParsePets([]byte(text("pets"))); err != nil {
+	if c.Pets, err = inventory.ParsePets([]byte(text("pets"))); err != nil {
 		problemf("option pets: %s", err)
 	}
 	return c, problems

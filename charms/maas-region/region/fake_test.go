@@ -19,12 +19,12 @@ import (
 
 	"github.com/dcib/dcib/charms/maas-region/database"
 	"github.com/dcib/dcib/internal/charm"
-	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
-	"github.com/dcib/dcib/internal/maas/maastest"
-	"github.com/dcib/dcib/internal/maas/machinetest"
 	"github.com/dcib/dcib/internal/maas/node"
+	"github.com/dcib/dcib/internal/testkit/crash"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
+	"github.com/dcib/dcib/internal/testkit/maas"
+	"github.com/dcib/dcib/internal/testkit/machine"
 )
 
 const (

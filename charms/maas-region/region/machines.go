@@ -9,7 +9,7 @@ import (
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/maas"
-	"github.com/dcib/dcib/internal/maas/fleet"
+	"github.com/dcib/dcib/internal/maas/inventory"
 )
 
 // asked gives a result as text, or as JSON where that is asked for.
@@ -33,36 +33,36 @@ func listMachines(ctx context.Context, f Facts, w *World, call charm.Call) (map[
 	if err != nil {
 		return nil, err
 	}
-	return asked(call, "machines", fleet.Table(machines), fleet.Show(machines))
+	return asked(call, "machines", inventory.Table(machines), inventory.Show(machines))
 }
 
 // machines plans what is missing for the machines to be as the options say.
-func (w *World) machines(ctx context.Context, f Facts) (*maas.Client, fleet.Plan, error) {
+func (w *World) machines(ctx context.Context, f Facts) (*maas.Client, inventory.Plan, error) {
 	if err := running(f, "look at the machines"); err != nil {
-		return nil, fleet.Plan{}, err
+		return nil, inventory.Plan{}, err
 	}
 	// Nothing is applied of options that are half wrong.
 	if len(f.Problems) > 0 {
-		return nil, fleet.Plan{}, fmt.Errorf("cannot plan for the machines: %s", strings.Join(f.Problems, "; "))
+		return nil, inventory.Plan{}, fmt.Errorf("cannot plan for the machines: %s", strings.Join(f.Problems, "; "))
 	}
 	if len(f.Config.Machines.Groups)+len(f.Config.Machines.Tags)+len(f.Config.Pets) == 0 {
-		return nil, fleet.Plan{}, fmt.Errorf("cannot plan for the machines: nothing is declared: juju config %s machines=@machines.yaml, or pets=@pets.yaml", f.App)
+		return nil, inventory.Plan{}, fmt.Errorf("cannot plan for the machines: nothing is declared: juju config %s machines=@machines.yaml, or pets=@pets.yaml", f.App)
 	}
 	c, err := w.client(ctx)
 	if err != nil {
-		return nil, fleet.Plan{}, err
+		return nil, inventory.Plan{}, err
 	}
 	state, err := c.Fleet(ctx)
 	if err != nil {
-		return nil, fleet.Plan{}, err
+		return nil, inventory.Plan{}, err
 	}
-	return c, fleet.Missing(f.Config.Machines, f.Config.Pets, state), nil
+	return c, inventory.Missing(f.Config.Machines, f.Config.Pets, state), nil
 }
 
 // planned is a plan as programs read it.
 type planned struct {
-	Steps []fleet.Doable `json:"steps"`
-	Notes []fleet.Note   `json:"notes"`
+	Steps []inventory.Doable `json:"steps"`
+	Notes []inventory.Note   `json:"notes"`
 }
 
 func planMachines(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
@@ -70,7 +70,7 @@ func planMachines(ctx context.Context, f Facts, w *World, call charm.Call) (map[
 	if err != nil {
 		return nil, err
 	}
-	return asked(call, "plan", plan.Text(), planned{fleet.Steps(plan.Steps), append([]fleet.Note{}, plan.Notes...)})
+	return asked(call, "plan", plan.Text(), planned{inventory.Steps(plan.Steps), append([]inventory.Note{}, plan.Notes...)})
 }
 
 func applyMachines(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
@@ -78,24 +78,24 @@ func applyMachines(ctx context.Context, f Facts, w *World, call charm.Call) (map
 	if err != nil {
 		return nil, err
 	}
-	var done []fleet.Step
-	failed := fleet.Apply(ctx, c, plan.Steps, func(s fleet.Step, err error) {
+	var done []inventory.Step
+	failed := inventory.Apply(ctx, c, plan.Steps, func(s inventory.Step, err error) {
 		if err != nil {
-			call.Progress("failed: %s", fleet.Title(s))
+			call.Progress("failed: %s", inventory.Title(s))
 			return
 		}
 		done = append(done, s)
-		call.Progress("%s", fleet.Title(s))
+		call.Progress("%s", inventory.Title(s))
 	})
-	left := fleet.Plan{Notes: plan.Notes}
+	left := inventory.Plan{Notes: plan.Notes}
 	var text strings.Builder
 	for _, s := range done {
-		text.WriteString(fleet.Item("done  ", fleet.Title(s)))
+		text.WriteString(inventory.Item("done  ", inventory.Title(s)))
 	}
 	if len(done) == 0 || len(plan.Notes) > 0 {
 		text.WriteString(left.Text())
 	}
-	results, err := asked(call, "applied", text.String(), planned{fleet.Steps(done), append([]fleet.Note{}, plan.Notes...)})
+	results, err := asked(call, "applied", text.String(), planned{inventory.Steps(done), append([]inventory.Note{}, plan.Notes...)})
 	switch {
 	case failed != nil:
 		return results, fmt.Errorf("cannot finish, %d of %d steps done: %w: fix that, and apply again", len(done), len(plan.Steps), failed)
@@ -106,21 +106,23 @@ func applyMachines(ctx context.Context, f Facts, w *World, call charm.Call) (map
 }
 
 func commission(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
-	o := fleet.CommissionOptions{Force: call.Bool("force")}
+	o := inventory.CommissionOptions{Force: call.Bool("force")}
 	return w.act(ctx, f, call, "commission machines",
-		func(machines []fleet.Machine, _ string) []fleet.Decision { return fleet.Commissionable(machines, o) },
+		func(machines []inventory.Machine, _ string) []inventory.Decision {
+			return inventory.Commissionable(machines, o)
+		},
 		func(ctx context.Context, c *maas.Client, id string) error { return c.Commission(ctx, id, o) })
 }
 
 func deploy(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
-	o := fleet.DeployOptions{Series: call.String("series"), Kernel: call.String("kernel")}
-	return w.act(ctx, f, call, "deploy machines", fleet.Deployable,
+	o := inventory.DeployOptions{Series: call.String("series"), Kernel: call.String("kernel")}
+	return w.act(ctx, f, call, "deploy machines", inventory.Deployable,
 		func(ctx context.Context, c *maas.Client, id string) error { return c.Deploy(ctx, id, o) })
 }
 
 // act does one thing to the machines that parameter machines names. It does not wait for
 // them: that takes longer than an action should.
-func (w *World) act(ctx context.Context, f Facts, call charm.Call, what string, decide func(machines []fleet.Machine, user string) []fleet.Decision, do func(context.Context, *maas.Client, string) error) (map[string]string, error) {
+func (w *World) act(ctx context.Context, f Facts, call charm.Call, what string, decide func(machines []inventory.Machine, user string) []inventory.Decision, do func(context.Context, *maas.Client, string) error) (map[string]string, error) {
 	if err := running(f, what); err != nil {
 		return nil, err
 	}
@@ -136,7 +138,7 @@ func (w *World) act(ctx context.Context, f Facts, call charm.Call, what string, 
 	if err != nil {
 		return nil, err
 	}
-	if machines, err = fleet.Select(machines, names); err != nil {
+	if machines, err = inventory.Select(machines, names); err != nil {
 		return nil, err
 	}
 	user, err := c.User(ctx)
@@ -147,11 +149,11 @@ func (w *World) act(ctx context.Context, f Facts, call charm.Call, what string, 
 	results := map[string]string{}
 	add := func(key, value string) { results[key] = strings.TrimSpace(results[key] + "\n" + value) }
 	for _, d := range decisions {
-		if d.Verdict == fleet.Skip {
+		if d.Verdict == inventory.Skip {
 			add("skipped", d.Machine.Hostname+" "+d.Why)
 		}
 	}
-	return results, fleet.Act(ctx, decisions, func(ctx context.Context, id string) error { return do(ctx, c, id) }, func(d fleet.Decision, err error) {
+	return results, inventory.Act(ctx, decisions, func(ctx context.Context, id string) error { return do(ctx, c, id) }, func(d inventory.Decision, err error) {
 		if err == nil {
 			add("started", d.Machine.Hostname)
 		}

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/dcib/dcib/internal/maas/maastest"
+	"github.com/dcib/dcib/internal/testkit/maas"
 )
 
 // metal gives the site's MAAS three machines.

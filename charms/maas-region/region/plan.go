@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"github.com/dcib/dcib/charms/maas-region/database"
-	"github.com/dcib/dcib/internal/apt"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/host/apt"
 	"github.com/dcib/dcib/internal/maas/node"
 	"github.com/dcib/dcib/internal/relation/maascontroller"
 )

@@ -14,13 +14,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/charms/maas-region/database"
-	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
-	"github.com/dcib/dcib/internal/maas/maastest"
-	"github.com/dcib/dcib/internal/maas/machinetest"
 	"github.com/dcib/dcib/internal/maas/node"
 	"github.com/dcib/dcib/internal/relation/maascontroller"
+	"github.com/dcib/dcib/internal/testkit/crash"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
+	"github.com/dcib/dcib/internal/testkit/maas"
+	"github.com/dcib/dcib/internal/testkit/machine"
 )
 
 const unit0, unit1 = "maas-region/0", "maas-region/1"

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/dcib/dcib/charms/maas-region/database"
-	"github.com/dcib/dcib/internal/apt"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/host/apt"
 	"github.com/dcib/dcib/internal/maas"
 	"github.com/dcib/dcib/internal/maas/node"
 	"github.com/dcib/dcib/internal/relation/maascontroller"

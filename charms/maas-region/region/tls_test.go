@@ -23,7 +23,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/dcib/dcib/internal/maas/machinetest"
+	"github.com/dcib/dcib/internal/testkit/machine"
 )
 
 // issued is a certificate with its key and the authority that signed it, as PEM.

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/dcib/dcib/internal/host/atomicfile"
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
 // Kinds of alerts that are the daemon's own, beside those of package schedule.

@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
 // Status is how the daemon is.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/dcib/dcib/internal/host/atomicfile"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
-	"github.com/dcib/dcib/internal/store/dqlite"
+	"github.com/dcib/dcib/internal/scheduler/store/dqlite"
 )
 
 // Names in the unit's state directory, beside the client certificate.

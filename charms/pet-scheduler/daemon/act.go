@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
-	"github.com/dcib/dcib/internal/calendar"
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/schedule"
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/scheduler/calendar"
+	"github.com/dcib/dcib/internal/scheduler/decide"
+	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
 // How often the acting unit does what.
@@ -241,17 +241,17 @@ func (w *acting) schedule(ctx context.Context) ([]due, error) {
 func (w *acting) do(ctx context.Context, due due, h *herd) {
 	run := store.Run{ID: rand.Text(), Pet: due.pet.Name, Member: due.pet.Member, Calendar: true, Why: due.Why}
 	switch due.Do {
-	case schedule.Drain:
+	case decide.Drain:
 		run.Kind, run.Window = store.Drain, due.For
-	case schedule.Undrain:
+	case decide.Undrain:
 		run.Kind = store.Undrain
 	}
 	if open := due.past.open; open != nil {
 		against := open.Kind != run.Kind
-		if due.Do == schedule.Keep && open.Kind == store.Drain || due.Do == schedule.Lend && open.Kind == store.Undrain {
+		if due.Do == decide.Keep && open.Kind == store.Drain || due.Do == decide.Lend && open.Kind == store.Undrain {
 			against = false // it comes to its end just now
 		}
-		if due.Do == schedule.Wait && due.facts.Hold == nil {
+		if due.Do == decide.Wait && due.facts.Hold == nil {
 			against = false // it was begun by a unit whose clock is ahead
 		}
 		if against && open.Calendar {

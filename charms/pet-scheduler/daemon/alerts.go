@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
 // How often, and after how long, alerts are passed on to the unit's hooks.

@@ -12,10 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
-	"github.com/dcib/dcib/internal/calendar"
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/schedule"
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/scheduler/calendar"
+	"github.com/dcib/dcib/internal/scheduler/decide"
+	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
 // shown waits until a unit's hooks are told what is wanted, "pet kind" for each alert.
@@ -110,8 +110,8 @@ func TestAlertsAreShown(t *testing.T) {
 func TestAlertsOf(t *testing.T) {
 	t0, t1 := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC), time.Date(2026, 5, 1, 13, 0, 0, 0, time.UTC)
 	late := store.Alert{Pet: "big", Kind: "late", Text: "it is late", Since: t0}
-	is := func(name string, kind schedule.Kind, text string) due {
-		return due{pet: &calendar.Pet{Name: name}, Decision: schedule.Decision{Kind: kind, Alert: text}}
+	is := func(name string, kind decide.Kind, text string) due {
+		return due{pet: &calendar.Pet{Name: name}, Decision: decide.Decision{Kind: kind, Alert: text}}
 	}
 	away := unseen{errors.New("cannot reach LXD: read 10.0.0.1:4711: reset")}
 	for name, c := range map[string]struct {

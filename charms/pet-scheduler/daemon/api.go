@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
 const history = 100 // runs, unless asked otherwise

@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
-	"github.com/dcib/dcib/internal/calendar"
-	"github.com/dcib/dcib/internal/schedule"
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/scheduler/calendar"
+	"github.com/dcib/dcib/internal/scheduler/decide"
+	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
 // maxDays is how far a plan may look.
@@ -121,8 +121,8 @@ func (d *Daemon) handlePets(handle func(string, func(*http.Request, *store.Store
 		if err != nil {
 			return nil, err
 		}
-		switch want := schedule.Want(q.Want); {
-		case want != schedule.WantOwn && want != schedule.WantLent && want != schedule.WantNothing:
+		switch want := decide.Want(q.Want); {
+		case want != decide.WantOwn && want != decide.WantLent && want != decide.WantNothing:
 			return nil, badRequest{fmt.Errorf("cannot hold %s: want is %q: expected own, lent or as-is", pet.Name, q.Want)}
 		case !q.Until.IsZero() && !q.Until.After(time.Now()):
 			return nil, badRequest{fmt.Errorf("cannot hold %s: until %s is over", pet.Name, q.Until.Format(time.RFC3339))}
@@ -186,8 +186,8 @@ func (d *Daemon) normalise(ctx context.Context, s *store.Store, q *control.Reque
 			continue
 		}
 		f := due.facts
-		f.Hold, f.Drain, f.State, f.For = nil, schedule.Failure{}, schedule.Lent, time.Time{}
-		own := schedule.Decide(f, schedule.Defaults()).Do == schedule.Drain
+		f.Hold, f.Drain, f.State, f.For = nil, decide.Failure{}, decide.Lent, time.Time{}
+		own := decide.Decide(f, decide.Defaults()).Do == decide.Drain
 		hold := store.Hold{Pet: pet.Name, Why: q.Why, By: "action " + string(q.Kind)}
 		switch {
 		case own == (q.Kind == store.Drain) && h.hold(pet.Name, time.Now()) == nil:
@@ -195,9 +195,9 @@ func (d *Daemon) normalise(ctx context.Context, s *store.Store, q *control.Reque
 		case own == (q.Kind == store.Drain):
 			return func() error { return d.changed(s.Release(ctx, pet.Name)) }, nil
 		case own:
-			hold.Want, hold.Until = string(schedule.WantLent), f.Window.End
+			hold.Want, hold.Until = string(decide.WantLent), f.Window.End
 		default:
-			hold.Want = string(schedule.WantOwn)
+			hold.Want = string(decide.WantOwn)
 		}
 		return func() error { return d.changed(s.SetHold(ctx, hold)) }, nil
 	}

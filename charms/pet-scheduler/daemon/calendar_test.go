@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
-	"github.com/dcib/dcib/internal/calendar"
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/scheduler/calendar"
+	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
 // configure gives all units the same options.

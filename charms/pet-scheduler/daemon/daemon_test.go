@@ -19,8 +19,8 @@ import (
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/store"
-	"github.com/dcib/dcib/internal/store/dqlite"
+	"github.com/dcib/dcib/internal/scheduler/store"
+	"github.com/dcib/dcib/internal/scheduler/store/dqlite"
 	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 

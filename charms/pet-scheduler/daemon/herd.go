@@ -10,11 +10,11 @@ import (
 	"time"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
-	"github.com/dcib/dcib/internal/calendar"
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/lead"
-	"github.com/dcib/dcib/internal/schedule"
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/scheduler/calendar"
+	"github.com/dcib/dcib/internal/scheduler/decide"
+	"github.com/dcib/dcib/internal/scheduler/leadtime"
+	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
 // herd is the pets as they are in force: the accepted set, with what actions added to it.
@@ -147,8 +147,8 @@ func (p past) latest() *store.Run {
 
 // drains are those that came to their end, in order. Failed tries for the same window count
 // as part of it.
-func (p past) drains() []lead.Drain {
-	var drains []lead.Drain
+func (p past) drains() []leadtime.Drain {
+	var drains []leadtime.Drain
 	var began time.Time
 	var tried time.Time // window of the tries since began
 	for _, r := range slices.Backward(p.ended) {
@@ -160,7 +160,7 @@ func (p past) drains() []lead.Drain {
 			began, tried = r.Started, r.Window
 		}
 		if r.State == store.Done {
-			drains = append(drains, lead.Drain{Took: r.Ended.Sub(began), Instances: r.Instances})
+			drains = append(drains, leadtime.Drain{Took: r.Ended.Sub(began), Instances: r.Instances})
 			began = time.Time{}
 		}
 	}
@@ -169,7 +169,7 @@ func (p past) drains() []lead.Drain {
 
 // failures counts the tries of a kind that failed since the last one that did not, for what
 // counts says are to be counted.
-func (p past) failures(kind store.Kind, counts func(store.Run) bool) (f schedule.Failure) {
+func (p past) failures(kind store.Kind, counts func(store.Run) bool) (f decide.Failure) {
 	for _, r := range p.ended {
 		if r.Kind != kind || r.State == store.Undone {
 			continue
@@ -185,7 +185,7 @@ func (p past) failures(kind store.Kind, counts func(store.Run) bool) (f schedule
 }
 
 // stateOf tells how a pet is, by what LXD says and what the journal says.
-func stateOf(view drain.View, pet *calendar.Pet, p past, window time.Time) schedule.State {
+func stateOf(view drain.View, pet *calendar.Pet, p past, window time.Time) decide.State {
 	member, _ := view.Member(pet.Member)
 	record, recorded := view.Records[pet.Member]
 	latest := p.latest()
@@ -193,23 +193,23 @@ func stateOf(view drain.View, pet *calendar.Pet, p past, window time.Time) sched
 	ours := latest != nil && (latest.Kind == store.Drain || latest.State != store.Done)
 	switch {
 	case !recorded && member.Status == drain.Evacuated:
-		return schedule.Foreign
+		return decide.Foreign
 	case !recorded && p.open != nil && p.open.Kind == store.Drain:
-		return schedule.Draining
+		return decide.Draining
 	case !recorded:
-		return schedule.Lent
+		return decide.Lent
 	case !ours:
-		return schedule.Foreign
+		return decide.Foreign
 	case record.Phase == drain.Returning:
-		return schedule.Returning
+		return decide.Returning
 	case record.Phase == drain.Draining:
-		return schedule.Draining
+		return decide.Draining
 	case member.Status == drain.Evacuated:
-		return schedule.Drained
+		return decide.Drained
 	case latest.Window.Equal(window):
-		return schedule.Foreign // somebody restored it by hand: for this window it is theirs
+		return decide.Foreign // somebody restored it by hand: for this window it is theirs
 	}
-	return schedule.Lent
+	return decide.Lent
 }
 
 // instances counts what is on a pet or would come back to it.
@@ -230,12 +230,12 @@ func instances(view drain.View, member string) int {
 
 // rules are what an operator set for all pets.
 type rules struct {
-	lead     lead.Options
-	schedule schedule.Options
+	lead     leadtime.Options
+	schedule decide.Options
 }
 
 func rulesOf(c control.Config) rules {
-	r := rules{lead.Defaults(), schedule.Defaults()}
+	r := rules{leadtime.Defaults(), decide.Defaults()}
 	if c.LeadMin > 0 {
 		r.lead.Min = c.LeadMin
 	}
@@ -247,10 +247,10 @@ func rulesOf(c control.Config) rules {
 }
 
 // factsOf gathers what is decided on.
-func (h *herd) factsOf(pet *calendar.Pet, view drain.View, p past, r rules, now time.Time) schedule.Facts {
-	f := schedule.Facts{Now: now.In(pet.Zone), MinStay: pet.MinStay}
+func (h *herd) factsOf(pet *calendar.Pet, view drain.View, p past, r rules, now time.Time) decide.Facts {
+	f := decide.Facts{Now: now.In(pet.Zone), MinStay: pet.MinStay}
 	if span, ok := pet.Span(now); ok {
-		f.Window = schedule.Window{Return: span.Return.In(pet.Zone), Start: span.Start.In(pet.Zone), End: span.End.In(pet.Zone)}
+		f.Window = decide.Window{Return: span.Return.In(pet.Zone), Start: span.Start.In(pet.Zone), End: span.End.In(pet.Zone)}
 	}
 	f.State = stateOf(view, pet, p, f.Window.Start)
 	for _, kept := range view.KeptRunning(pet.Member) {
@@ -263,7 +263,7 @@ func (h *herd) factsOf(pet *calendar.Pet, view drain.View, p past, r rules, now 
 			f.Running = append(f.Running, i.Ref.String())
 		}
 	}
-	l := lead.Of(p.drains(), instances(view, pet.Member), r.lead)
+	l := leadtime.Of(p.drains(), instances(view, pet.Member), r.lead)
 	f.Lead, f.LeadWhy = l.Time, l.Why
 	if latest := p.latest(); latest != nil && latest.Kind == store.Drain {
 		f.For = latest.Window
@@ -278,12 +278,12 @@ func (h *herd) factsOf(pet *calendar.Pet, view drain.View, p past, r rules, now 
 	var held time.Time
 	if hold := h.hold(pet.Name, now); hold != nil {
 		held = hold.At
-		f.Hold = &schedule.Hold{Want: schedule.Want(hold.Want), By: hold.By}
+		f.Hold = &decide.Hold{Want: decide.Want(hold.Want), By: hold.By}
 		if !hold.Until.IsZero() {
 			f.Hold.Until = hold.Until.In(pet.Zone)
 		}
 	}
-	if f.Hold == nil || f.Hold.Want != schedule.WantOwn {
+	if f.Hold == nil || f.Hold.Want != decide.WantOwn {
 		f.FailedFor = f.Window.Start
 	}
 	f.Drain = p.failures(store.Drain, func(run store.Run) bool {
@@ -297,22 +297,22 @@ func (h *herd) factsOf(pet *calendar.Pet, view drain.View, p past, r rules, now 
 type due struct {
 	pet   *calendar.Pet
 	past  past
-	facts schedule.Facts
-	schedule.Decision
+	facts decide.Facts
+	decide.Decision
 }
 
 // queue makes the leads of those longer that have to wait for the move slots of others.
 func queue(list []due, most time.Duration) {
-	var needs []lead.Need
-	var whose []*schedule.Facts
+	var needs []leadtime.Need
+	var whose []*decide.Facts
 	for i := range list {
 		f := &list[i].facts
-		drains := f.State == schedule.Lent || f.State == schedule.Draining || f.State == schedule.Returning
+		drains := f.State == decide.Lent || f.State == decide.Draining || f.State == decide.Returning
 		if drains && f.Hold == nil && f.Window.Return.After(f.Now) {
-			needs, whose = append(needs, lead.Need{By: f.Window.Return, Lead: f.Lead}), append(whose, f)
+			needs, whose = append(needs, leadtime.Need{By: f.Window.Return, Lead: f.Lead}), append(whose, f)
 		}
 	}
-	for i, l := range lead.Queue(needs, most) {
+	for i, l := range leadtime.Queue(needs, most) {
 		if wait := l - whose[i].Lead; wait > 0 {
 			whose[i].Lead = l
 			whose[i].LeadWhy += fmt.Sprintf("; and %s for others that are due at that time", wait.Round(time.Second))
@@ -366,11 +366,11 @@ func (d *Daemon) survey(ctx context.Context, s *store.Store, k *histories) ([]du
 	}
 	queue(list, r.lead.Max)
 	for i := range list {
-		list[i].Decision = schedule.Decide(list[i].facts, r.schedule)
+		list[i].Decision = decide.Decide(list[i].facts, r.schedule)
 	}
 	// Of those that are no pets any more only what is still to be given back is of interest.
 	return slices.DeleteFunc(list, func(l due) bool {
-		return slices.Contains(none, l.pet) && l.facts.State != schedule.Drained && l.facts.State != schedule.Draining && l.facts.State != schedule.Returning
+		return slices.Contains(none, l.pet) && l.facts.State != decide.Drained && l.facts.State != decide.Draining && l.facts.State != decide.Returning
 	}), h, nil
 }
 

@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dcib/dcib/internal/calendar"
-	"github.com/dcib/dcib/internal/schedule"
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/scheduler/calendar"
+	"github.com/dcib/dcib/internal/scheduler/decide"
+	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
 // Pets that are due at the same time begin one before the other; who is not to be drained, or
@@ -19,15 +19,15 @@ func TestPetsThatAreDueTogetherBeginEarlier(t *testing.T) {
 	noon := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	list := make([]due, 7)
 	for i := range list {
-		list[i].facts = schedule.Facts{
-			Now: noon, State: schedule.Lent, Lead: 10 * time.Minute, LeadWhy: "as it was",
-			Window: schedule.Window{Return: noon.Add(time.Hour), Start: noon.Add(time.Hour), End: noon.Add(2 * time.Hour)},
+		list[i].facts = decide.Facts{
+			Now: noon, State: decide.Lent, Lead: 10 * time.Minute, LeadWhy: "as it was",
+			Window: decide.Window{Return: noon.Add(time.Hour), Start: noon.Add(time.Hour), End: noon.Add(2 * time.Hour)},
 		}
 	}
-	list[1].facts.State = schedule.Drained
-	list[2].facts.Hold = &schedule.Hold{Want: schedule.WantLent}
-	list[3].facts.Window = schedule.Window{}
-	list[4].facts.State = schedule.Draining
+	list[1].facts.State = decide.Drained
+	list[2].facts.Hold = &decide.Hold{Want: decide.WantLent}
+	list[3].facts.Window = decide.Window{}
+	list[4].facts.State = decide.Draining
 	list[5].facts.Window.Return = noon.Add(3 * time.Hour)
 	queue(list, 25*time.Minute)
 	var leads []int

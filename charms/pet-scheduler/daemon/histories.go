@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
 // histories remembers what has become of the pets, so that it is not read whole every few

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/dcib/dcib/internal/drain"
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
 // herded is a cluster of which it is known what its pets are for.

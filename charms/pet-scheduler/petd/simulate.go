@@ -9,15 +9,15 @@ import (
 	"os"
 	"time"
 
-	"github.com/dcib/dcib/internal/calendar"
-	"github.com/dcib/dcib/internal/lead"
-	"github.com/dcib/dcib/internal/schedule"
-	"github.com/dcib/dcib/internal/simulate"
+	"github.com/dcib/dcib/internal/scheduler/calendar"
+	"github.com/dcib/dcib/internal/scheduler/decide"
+	"github.com/dcib/dcib/internal/scheduler/leadtime"
+	"github.com/dcib/dcib/internal/scheduler/simulate"
 )
 
 // runSimulate is the verb simulate: what a set of pets would do, without any of them.
 func runSimulate(args []string, out, messages io.Writer) error {
-	model, leads := simulate.DefaultModel(), lead.Defaults()
+	model, leads := simulate.DefaultModel(), leadtime.Defaults()
 	flags := flag.NewFlagSet("pet-scheduler simulate", flag.ContinueOnError)
 	flags.SetOutput(messages)
 	file := flags.String("pets", "", "file with the pets, as for the option pets (- is standard input)")
@@ -64,7 +64,7 @@ func runSimulate(args []string, out, messages io.Writer) error {
 		return fmt.Errorf("cannot simulate: %s: %w", *file, err)
 	}
 	result := simulate.Simulate(simulate.Run{
-		Pets: pets, From: from, To: to, Model: model, Lead: leads, Schedule: schedule.Defaults(),
+		Pets: pets, From: from, To: to, Model: model, Lead: leads, Schedule: decide.Defaults(),
 	})
 	if *format == "json" {
 		return json.NewEncoder(out).Encode(result)

@@ -8,8 +8,8 @@ import (
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/internal/charm"
-	"github.com/dcib/dcib/internal/schedule"
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/scheduler/decide"
+	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
 // maxMessage is how many characters a status with an alert has at most: a line of `juju status`.
@@ -25,11 +25,11 @@ var remedies = []struct {
 	todo  string
 }{
 	{control.Clock, charm.LevelBlocked, "fix its time"},
-	{string(schedule.GivenUp), charm.LevelBlocked, "fix the cause, run drain"},
+	{string(decide.GivenUp), charm.LevelBlocked, "fix the cause, run drain"},
 	{control.NoStore, charm.LevelWaiting, "start the lost units"},
-	{string(schedule.Late), charm.LevelActive, "see list-pets"},
-	{string(schedule.NotEmpty), charm.LevelActive, "see list-pets"},
-	{string(schedule.Failing), charm.LevelActive, "see list-pets"},
+	{string(decide.Late), charm.LevelActive, "see list-pets"},
+	{string(decide.NotEmpty), charm.LevelActive, "see list-pets"},
+	{string(decide.Failing), charm.LevelActive, "see list-pets"},
 	{control.NoLXD, charm.LevelActive, "see debug-log"},
 	{control.Trouble, charm.LevelActive, "see journalctl -u pet-scheduler"},
 }

@@ -8,11 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/access"
-	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
+	"github.com/dcib/dcib/internal/testkit/crash"
 	draintest "github.com/dcib/dcib/internal/testkit/drain"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
 // Every hook is killed at every point on the way to a cluster that trusts the unit. The

@@ -22,7 +22,7 @@ import (
 	drainlxd "github.com/dcib/dcib/internal/drain/lxd"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
 // Endpoint is the relation's name in charmcraft.yaml.

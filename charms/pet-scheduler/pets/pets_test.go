@@ -11,9 +11,9 @@ import (
 	"github.com/dcib/dcib/charms/pet-scheduler/access"
 	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 	draintest "github.com/dcib/dcib/internal/testkit/drain"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
 // lxd is a cluster that trusts or does not.

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
-	"github.com/dcib/dcib/internal/command"
 	"github.com/dcib/dcib/internal/host/atomicfile"
+	"github.com/dcib/dcib/internal/host/command"
 	"github.com/dcib/dcib/internal/host/lograte"
 )
 

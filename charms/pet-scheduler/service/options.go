@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
-	"github.com/dcib/dcib/internal/calendar"
-	"github.com/dcib/dcib/internal/lead"
+	"github.com/dcib/dcib/internal/scheduler/calendar"
+	"github.com/dcib/dcib/internal/scheduler/leadtime"
 )
 
 // options brings an operator's options into a daemon's configuration. What is wrong keeps
@@ -36,7 +36,7 @@ func options(config map[string]any, c *control.Config) error {
 		}
 		*o.into = d
 	}
-	least, most := lead.Defaults().Min, lead.Defaults().Max
+	least, most := leadtime.Defaults().Min, leadtime.Defaults().Max
 	if next.LeadMin > 0 {
 		least = next.LeadMin
 	}

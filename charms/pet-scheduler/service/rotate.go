@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/dcib/dcib/internal/charm"
-	"github.com/dcib/dcib/internal/store/dqlite"
+	"github.com/dcib/dcib/internal/scheduler/store/dqlite"
 )
 
 // certifying is how long the daemon may take to say which certificates it goes by.

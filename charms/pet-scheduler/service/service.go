@@ -22,7 +22,7 @@ import (
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
-	"github.com/dcib/dcib/internal/store/dqlite"
+	"github.com/dcib/dcib/internal/scheduler/store/dqlite"
 )
 
 // Endpoint is the peer relation's name in charmcraft.yaml.

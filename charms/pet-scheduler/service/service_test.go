@@ -16,12 +16,12 @@ import (
 
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/internal/charm"
-	"github.com/dcib/dcib/internal/charm/crashtest"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
-	"github.com/dcib/dcib/internal/store"
-	"github.com/dcib/dcib/internal/store/dqlite"
+	"github.com/dcib/dcib/internal/scheduler/store"
+	"github.com/dcib/dcib/internal/scheduler/store/dqlite"
+	"github.com/dcib/dcib/internal/testkit/crash"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
 // machine is a machine's systemd in memory.

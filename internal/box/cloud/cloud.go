@@ -23,7 +23,7 @@ import (
 	"github.com/dcib/dcib/internal/box/image"
 	"github.com/dcib/dcib/internal/box/lxdhost"
 	"github.com/dcib/dcib/internal/box/place"
-	"github.com/dcib/dcib/internal/change"
+	"github.com/dcib/dcib/internal/steps"
 )
 
 const (
@@ -98,7 +98,7 @@ func (c Cloud) Up(ctx context.Context) (bool, string, error) {
 }
 
 // Make makes it so.
-func (c Cloud) Make(ctx context.Context, log *change.Log) error {
+func (c Cloud) Make(ctx context.Context, log *steps.Log) error {
 	keys, err := c.keys()
 	if err != nil {
 		return err
@@ -149,7 +149,7 @@ func (c Cloud) Make(ctx context.Context, log *change.Log) error {
 	return nil
 }
 
-func (c Cloud) register(ctx context.Context, log *change.Log, juju func(args ...string) error, address string, keys lxdhost.Credential) error {
+func (c Cloud) register(ctx context.Context, log *steps.Log, juju func(args ...string) error, address string, keys lxdhost.Credential) error {
 	if err := controller.WriteCloud(c.Place, Name, keys); err != nil {
 		return err
 	}

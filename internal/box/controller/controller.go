@@ -23,8 +23,8 @@ import (
 	"github.com/dcib/dcib/internal/box/lxdhost"
 	"github.com/dcib/dcib/internal/box/place"
 	"github.com/dcib/dcib/internal/box/proc"
-	"github.com/dcib/dcib/internal/change"
 	"github.com/dcib/dcib/internal/host/atomicfile"
+	"github.com/dcib/dcib/internal/steps"
 )
 
 const (
@@ -71,11 +71,11 @@ func (c Controller) Up(ctx context.Context) (bool, string, error) {
 		return ask(ctx)
 	}
 	saw := ""
-	err := change.Wait(ctx, change.Discard(), 3*time.Minute, 2*time.Second, func(ctx context.Context) (so bool, _ string, err error) {
+	err := steps.Wait(ctx, steps.Discard(), 3*time.Minute, 2*time.Second, func(ctx context.Context) (so bool, _ string, err error) {
 		so, saw, err = ask(ctx)
 		return so, saw, err
 	})
-	if errors.Is(err, change.ErrTimeout) {
+	if errors.Is(err, steps.ErrTimeout) {
 		return false, "", fmt.Errorf("cannot reach the controller, which was up before: %w: look at `./box juju show-controller` and `./box lxc list`; to start afresh: dcib box down", err)
 	}
 	return err == nil, saw, err
@@ -112,7 +112,7 @@ func (c Controller) finished() bool {
 }
 
 // Bootstrap brings the controller up. What an unfinished bootstrap left is removed first.
-func (c Controller) Bootstrap(ctx context.Context, log *change.Log) error {
+func (c Controller) Bootstrap(ctx context.Context, log *steps.Log) error {
 	left, err := lxdhost.Instances(ctx, c.Place)
 	if err != nil {
 		return err
@@ -166,7 +166,7 @@ func (c Controller) HasModel(ctx context.Context) (bool, string, error) {
 }
 
 // AddModel adds it, and makes it the one that juju commands are about.
-func (c Controller) AddModel(ctx context.Context, log *change.Log) error {
+func (c Controller) AddModel(ctx context.Context, log *steps.Log) error {
 	args := []string{"add-model", "--controller", Name, Model, cloud}
 	if c.Place.Snap != nil {
 		args = append(args, "--config", "project="+c.Place.Project())

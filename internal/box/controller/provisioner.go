@@ -11,7 +11,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/dcib/dcib/internal/box/place"
-	"github.com/dcib/dcib/internal/change"
+	"github.com/dcib/dcib/internal/steps"
 )
 
 // socket is where the agent of a controller's machine tells what it does, since Juju 4; in its docs
@@ -27,12 +27,12 @@ const socket = "/var/lib/juju/agents/machine-*/introspection.socket"
 //
 // A controller that does not tell what it does in this way, as those before Juju 4, is not waited for.
 // The error says that the time is up.
-func AwaitProvisioner(ctx context.Context, p place.Place, log *change.Log, model string) error {
+func AwaitProvisioner(ctx context.Context, p place.Place, log *steps.Log, model string) error {
 	id, err := modelID(ctx, p, model)
 	if err != nil {
 		return err
 	}
-	err = change.Wait(ctx, log, time.Minute, 500*time.Millisecond, func(ctx context.Context) (bool, string, error) {
+	err = steps.Wait(ctx, log, time.Minute, 500*time.Millisecond, func(ctx context.Context) (bool, string, error) {
 		report, err := Juju(ctx, p, nil, "exec", "--model", Name+":controller", "--unit", "controller/0", "--",
 			"sh", "-c", "test -S "+socket+" || exit 0; exec curl -sS --max-time 5 --unix-socket "+socket+" http://localhost/depengine")
 		if err != nil {
@@ -45,7 +45,7 @@ func AwaitProvisioner(ctx context.Context, p place.Place, log *change.Log, model
 		so, err := provisions(report, id)
 		return so, "the controller does not look for machines of model " + model + " yet", err
 	})
-	if errors.Is(err, change.ErrTimeout) {
+	if errors.Is(err, steps.ErrTimeout) {
 		return fmt.Errorf("cannot use model %s: %w: look at `./box juju debug-log -m controller`", model, err)
 	}
 	return err

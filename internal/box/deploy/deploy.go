@@ -14,7 +14,7 @@ import (
 	"github.com/dcib/dcib/internal/box/controller"
 	"github.com/dcib/dcib/internal/box/place"
 	"github.com/dcib/dcib/internal/box/proc"
-	"github.com/dcib/dcib/internal/change"
+	"github.com/dcib/dcib/internal/steps"
 )
 
 // Deployment is a bundle in a model.
@@ -93,7 +93,7 @@ func (d Deployment) Deployed(ctx context.Context) (bool, string, error) {
 }
 
 // Deploy deploys the bundle, or refreshes the charms that have changed.
-func (d Deployment) Deploy(ctx context.Context, log *change.Log) error {
+func (d Deployment) Deploy(ctx context.Context, log *steps.Log) error {
 	p, _, sums, was, status, err := d.plan(ctx)
 	if err != nil {
 		return err
@@ -155,7 +155,7 @@ func (d Deployment) Settled(ctx context.Context) (bool, string, error) {
 const quietLooks = 4
 
 // Settle waits until it is so and stays so, for at most limit.
-func (d Deployment) Settle(ctx context.Context, limit time.Duration, log *change.Log) error {
+func (d Deployment) Settle(ctx context.Context, limit time.Duration, log *steps.Log) error {
 	quiet := 0
 	stays := func(ctx context.Context) (bool, string, error) {
 		so, saw, err := d.Settled(ctx)
@@ -164,7 +164,7 @@ func (d Deployment) Settle(ctx context.Context, limit time.Duration, log *change
 		}
 		return quiet >= quietLooks, saw, err
 	}
-	if err := change.Wait(ctx, log, limit, time.Second, stays); err != nil {
+	if err := steps.Wait(ctx, log, limit, time.Second, stays); err != nil {
 		return fmt.Errorf("%w: look at `./box juju status` and `./box juju debug-log --replay`", err)
 	}
 	return nil

@@ -21,7 +21,7 @@ import (
 	"github.com/dcib/dcib/internal/box/lxdhost"
 	"github.com/dcib/dcib/internal/box/place"
 	"github.com/dcib/dcib/internal/box/proc"
-	"github.com/dcib/dcib/internal/change"
+	"github.com/dcib/dcib/internal/steps"
 )
 
 // Remover takes one box away.
@@ -38,15 +38,15 @@ type kind struct {
 	name   string // the step
 	what   string // what is counted, in the plural
 	find   func(ctx context.Context) ([]string, error)
-	remove func(ctx context.Context, log *change.Log) error
+	remove func(ctx context.Context, log *steps.Log) error
 }
 
 // Steps returns the steps of taking the box away. Each looks for what is there of its
 // kind, removes it, and looks again.
-func (r Remover) Steps() []change.Step {
-	var steps []change.Step
+func (r Remover) Steps() []steps.Step {
+	var list []steps.Step
 	for _, k := range r.kinds() {
-		steps = append(steps, change.Step{
+		list = append(list, steps.Step{
 			Name: k.name,
 			Check: func(ctx context.Context) (bool, string, error) {
 				left, err := k.find(ctx)
@@ -58,7 +58,7 @@ func (r Remover) Steps() []change.Step {
 			Do: k.remove,
 		})
 	}
-	return steps
+	return list
 }
 
 // Verify looks for everything once more, and prints what it looked for. What is left is
@@ -129,7 +129,7 @@ func (k kinder) instances(ctx context.Context) ([]string, error) {
 
 // removeInstances lets the daemon do what it can: it knows its firewall and its pools
 // best. Whatever it fails at is left to the steps that follow, which need no daemon.
-func (k kinder) removeInstances(ctx context.Context, log *change.Log) error {
+func (k kinder) removeInstances(ctx context.Context, log *steps.Log) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	all, err := lxdhost.Instances(ctx, k.Place)
@@ -146,7 +146,7 @@ func (k kinder) removeInstances(ctx context.Context, log *change.Log) error {
 // ours are what the box has in an LXD that is not its own.
 func (k kinder) ours(ctx context.Context) ([]string, error) { return lxdhost.Ours(ctx, k.Place) }
 
-func (k kinder) removeOurs(ctx context.Context, log *change.Log) error {
+func (k kinder) removeOurs(ctx context.Context, log *steps.Log) error {
 	return lxdhost.RemoveOurs(ctx, k.Place, log)
 }
 
@@ -163,7 +163,7 @@ func (k kinder) processes(context.Context) ([]string, error) {
 	return names, err
 }
 
-func (k kinder) stopDaemon(ctx context.Context, log *change.Log) error {
+func (k kinder) stopDaemon(ctx context.Context, log *steps.Log) error {
 	pid := lxdhost.Pid(k.Place)
 	if pid == 0 {
 		return nil
@@ -199,7 +199,7 @@ func removeNetwork(c lxd.InstanceServer, bridge string) error {
 	return c.DeleteNetwork(bridge)
 }
 
-func (k kinder) endProcesses(ctx context.Context, log *change.Log) error {
+func (k kinder) endProcesses(ctx context.Context, log *steps.Log) error {
 	if err := k.stopDaemon(ctx, log); err != nil {
 		return err
 	}
@@ -229,7 +229,7 @@ func (k kinder) settings(context.Context) ([]string, error) {
 	return append(slices.Sorted(maps.Keys(k.Kernel)), policy...), nil
 }
 
-func (k kinder) putBack(_ context.Context, log *change.Log) error {
+func (k kinder) putBack(_ context.Context, log *steps.Log) error {
 	back, err := kernel.Settings{Root: "/proc/sys"}.PutBack(k.Kernel)
 	if err != nil {
 		return err
@@ -264,7 +264,7 @@ func (k kinder) folders() []string {
 // lockFolder is where liblxc locks the containers below a folder.
 func lockFolder(p place.Place) string { return filepath.Join("/run/lxc/lock", p.LXD()) }
 
-func (k kinder) removeFiles(ctx context.Context, _ *change.Log) error {
+func (k kinder) removeFiles(ctx context.Context, _ *steps.Log) error {
 	// What is mounted below would lose its files.
 	if mounts, err := k.mounts(ctx); err != nil || len(mounts) > 0 {
 		return errors.Join(err, fmt.Errorf("cannot remove %s: still mounted: %v", k.Place.Dir(), mounts))

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dcib/dcib/internal/box/place"
-	"github.com/dcib/dcib/internal/change"
+	"github.com/dcib/dcib/internal/steps"
 )
 
 func TestMountsBelow(t *testing.T) {
@@ -108,8 +108,8 @@ func TestVerifyNamesWhatIsLeft(t *testing.T) {
 func TestStepsLookAgain(t *testing.T) {
 	p := place.Place{Home: t.TempDir(), Name: "gone"}
 	require.NoError(t, p.Make())
-	runner := change.Runner{Out: &strings.Builder{}, LogDir: t.TempDir()}
-	var folder []change.Step
+	runner := steps.Runner{Out: &strings.Builder{}, LogDir: t.TempDir()}
+	var folder []steps.Step
 	for _, s := range (Remover{Place: p}).Steps() {
 		if s.Name == "folder" {
 			folder = append(folder, s)
@@ -117,11 +117,11 @@ func TestStepsLookAgain(t *testing.T) {
 	}
 	times, err := runner.Run(t.Context(), folder)
 	require.NoError(t, err)
-	require.Equal(t, change.Done, times[0].State)
+	require.Equal(t, steps.Done, times[0].State)
 	require.NoDirExists(t, p.Dir())
 
 	// A removal that removes nothing is found out.
-	folder[0].Do = func(context.Context, *change.Log) error { return nil }
+	folder[0].Do = func(context.Context, *steps.Log) error { return nil }
 	require.NoError(t, p.Make())
 	_, err = runner.Run(t.Context(), folder)
 	require.ErrorContains(t, err, "1 files: "+p.Dir())

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dcib/dcib/internal/box/proc"
-	"github.com/dcib/dcib/internal/change"
+	"github.com/dcib/dcib/internal/steps"
 )
 
 func (k kinder) mounts(context.Context) ([]string, error) {
@@ -49,7 +49,7 @@ func mountsBelow(mountinfo, dir string) []string {
 	return found
 }
 
-func (k kinder) unmount(ctx context.Context, log *change.Log) error {
+func (k kinder) unmount(ctx context.Context, log *steps.Log) error {
 	found, err := k.mounts(ctx)
 	if err != nil {
 		return err
@@ -111,9 +111,9 @@ func (k kinder) loops(context.Context) ([]string, error) {
 	return names, err
 }
 
-func (k kinder) detach(ctx context.Context, log *change.Log) error {
+func (k kinder) detach(ctx context.Context, log *steps.Log) error {
 	// A filesystem lets go of its device a moment after it was unmounted.
-	return change.Wait(ctx, log, 30*time.Second, 100*time.Millisecond, func(context.Context) (bool, string, error) {
+	return steps.Wait(ctx, log, 30*time.Second, 100*time.Millisecond, func(context.Context) (bool, string, error) {
 		found, err := loops("/sys/block", k.Place.Dir())
 		if err != nil || len(found) == 0 {
 			return err == nil, "", err
@@ -179,7 +179,7 @@ func (k kinder) links(context.Context) ([]string, error) {
 	return append(found, k.Place.Bridge()), nil
 }
 
-func (k kinder) removeLinks(ctx context.Context, log *change.Log) error {
+func (k kinder) removeLinks(ctx context.Context, log *steps.Log) error {
 	found, err := k.links(ctx)
 	if err != nil {
 		return err
@@ -269,7 +269,7 @@ func (k kinder) findChains(ctx context.Context) ([]chain, error) {
 	return append(ours, empty...), err
 }
 
-func (k kinder) removeChains(ctx context.Context, log *change.Log) error {
+func (k kinder) removeChains(ctx context.Context, log *steps.Log) error {
 	for range 2 { // chains first, and then the tables that have become empty
 		found, err := k.findChains(ctx)
 		if err != nil {
@@ -341,7 +341,7 @@ func busy(dir string) bool {
 	return found
 }
 
-func (k kinder) removeCgroups(ctx context.Context, log *change.Log) error {
+func (k kinder) removeCgroups(ctx context.Context, log *steps.Log) error {
 	found, err := k.cgroups(ctx)
 	if err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/internal/box/image"
-	"github.com/dcib/dcib/internal/change"
+	"github.com/dcib/dcib/internal/steps"
 )
 
 // HasImage says whether a server has the image, under the alias of its base.
@@ -31,7 +31,7 @@ func HasImage(c lxd.InstanceServer, want image.Image) (bool, string, error) {
 }
 
 // AddImage imports an image into a server and gives it the alias of its base.
-func AddImage(ctx context.Context, c lxd.InstanceServer, what image.Image, files image.Files, log *change.Log) error {
+func AddImage(ctx context.Context, c lxd.InstanceServer, what image.Image, files image.Files, log *steps.Log) error {
 	fingerprint, err := importImage(ctx, c, files)
 	if err != nil {
 		return fmt.Errorf("cannot import the machine image: %w", err)

@@ -19,7 +19,7 @@ import (
 
 	"github.com/dcib/dcib/internal/box/place"
 	"github.com/dcib/dcib/internal/box/proc"
-	"github.com/dcib/dcib/internal/change"
+	"github.com/dcib/dcib/internal/steps"
 )
 
 // Packages are what the daemon needs of the machine.
@@ -84,7 +84,7 @@ func (h Host) Up(ctx context.Context) (bool, string, error) {
 }
 
 // Start starts the daemon, or waits for the one that is starting.
-func (h Host) Start(ctx context.Context, log *change.Log) error {
+func (h Host) Start(ctx context.Context, log *steps.Log) error {
 	if h.Place.Snap != nil {
 		return errors.New("cannot reach the machine's LXD: start it with snap start lxd")
 	}
@@ -110,7 +110,7 @@ func (h Host) Start(ctx context.Context, log *change.Log) error {
 	return nil
 }
 
-func (h Host) endStray(ctx context.Context, log *change.Log) error {
+func (h Host) endStray(ctx context.Context, log *steps.Log) error {
 	found, err := proc.Find("/proc", proc.Mark{Env: Mark(h.Place).Env})
 	if err != nil {
 		return err
@@ -199,7 +199,7 @@ func (h Host) Set(ctx context.Context) (bool, string, error) {
 func (h Host) cidr() string { return fmt.Sprintf("%s/%d", h.Gateway(), h.Subnet.Bits()) }
 
 // Setup makes pool, bridge, default profile and API address.
-func (h Host) Setup(ctx context.Context, log *change.Log) error {
+func (h Host) Setup(ctx context.Context, log *steps.Log) error {
 	c, err := Connect(ctx, h.Place)
 	if err != nil {
 		return err

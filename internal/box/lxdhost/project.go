@@ -12,13 +12,13 @@ import (
 	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/internal/box/place"
-	"github.com/dcib/dcib/internal/change"
+	"github.com/dcib/dcib/internal/steps"
 )
 
 // What is here is for the machine's own LXD, in which the box has a project. It was tried
 // against an LXD of Debian's in the place of the snap's.
 
-func (h Host) makeProject(c lxd.InstanceServer, log *change.Log) error {
+func (h Host) makeProject(c lxd.InstanceServer, log *steps.Log) error {
 	if h.Place.Snap == nil {
 		return nil
 	}
@@ -70,7 +70,7 @@ func Ours(ctx context.Context, p place.Place) ([]string, error) {
 }
 
 // RemoveOurs removes it. The instances must be gone.
-func RemoveOurs(ctx context.Context, p place.Place, log *change.Log) error {
+func RemoveOurs(ctx context.Context, p place.Place, log *steps.Log) error {
 	c, err := Connect(ctx, p)
 	if err != nil {
 		return err

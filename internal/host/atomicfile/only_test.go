@@ -15,13 +15,13 @@ import (
 
 // exempt is what may write, rename or change the owner of files by other means, and why.
 var exempt = map[string]string{
-	"charms/maas-region/region/backup.go":      "WriteFile: in a temporary folder for root only, which an archive is made of",
-	"charms/pet-scheduler/daemon/daemon.go":    "Chmod: of a socket",
-	"charms/pet-scheduler/service/account.go":  "Chmod: of a folder",
-	"internal/lxd/startover.go":                "Rename: moves LXD's own files",
-	"internal/charm/main.go":                   "WriteFile: a measurement",
-	"internal/maas/machinetest/machinetest.go": "WriteFile: a fake",
-	"internal/host/atomicfile/atomicfile.go":   "it is the one",
+	"charms/maas-region/region/backup.go":     "WriteFile: in a temporary folder for root only, which an archive is made of",
+	"charms/pet-scheduler/daemon/daemon.go":   "Chmod: of a socket",
+	"charms/pet-scheduler/service/account.go": "Chmod: of a folder",
+	"internal/lxd/startover.go":               "Rename: moves LXD's own files",
+	"internal/charm/main.go":                  "WriteFile: a measurement",
+	"internal/testkit/machine/machinetest.go": "WriteFile: a fake",
+	"internal/host/atomicfile/atomicfile.go":  "it is the one",
 }
 
 // There is one writer of files that matter. The test bed (internal/box) is not held to it.

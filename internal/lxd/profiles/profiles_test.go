@@ -13,10 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"github.com/dcib/dcib/internal/hooktool/hooktooltest"
 	"github.com/dcib/dcib/internal/lxd/profiles"
-	"github.com/dcib/dcib/internal/lxd/profiles/profilestest"
 	"github.com/dcib/dcib/internal/profile"
+	"github.com/dcib/dcib/internal/testkit/hooktool"
+	"github.com/dcib/dcib/internal/testkit/profiles"
 )
 
 const owner, relation, name = "uuid/lxd-cluster", "lxd-profile:3", "dcib-shop-web"

@@ -20,9 +20,9 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/dcib/dcib/internal/apt"
-	"github.com/dcib/dcib/internal/command"
+	"github.com/dcib/dcib/internal/host/apt"
 	"github.com/dcib/dcib/internal/host/atomicfile"
+	"github.com/dcib/dcib/internal/host/command"
 )
 
 // Files of MAAS's packages, below the root.

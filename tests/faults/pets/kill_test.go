@@ -19,8 +19,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/dcib/dcib/internal/charmpack"
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/charmtool/pack"
+	"github.com/dcib/dcib/internal/scheduler/store"
 	"github.com/dcib/dcib/tests/testbed"
 )
 
@@ -38,7 +38,7 @@ const takeover = 10 * time.Second
 func faulty(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(box.Repo, "charms", app)
-	source, err := charmpack.ReadSource(dir)
+	source, err := pack.ReadSource(dir)
 	require.NoError(t, err)
 	part := source.Parts["daemon"]
 	out := filepath.Join(t.TempDir(), app)

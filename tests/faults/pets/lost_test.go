@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
-	"github.com/dcib/dcib/internal/store"
+	"github.com/dcib/dcib/internal/scheduler/store"
 	"github.com/dcib/dcib/tests/testbed"
 )
 

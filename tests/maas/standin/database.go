@@ -15,7 +15,7 @@ import (
 
 	"github.com/lib/pq"
 
-	"github.com/dcib/dcib/internal/maas/maastest"
+	"github.com/dcib/dcib/internal/testkit/maas"
 )
 
 // conf is regiond.conf, with MAAS's defaults.

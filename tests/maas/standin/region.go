@@ -19,7 +19,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dcib/dcib/internal/maas/maastest"
+	"github.com/dcib/dcib/internal/testkit/maas"
 )
 
 // regiond is the region's daemon.

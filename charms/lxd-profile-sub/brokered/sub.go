@@ -1,0 +1,362 @@
+// Package sub is what lxd-profile-sub does: it says over the lxd-profile relation which
+// profile its principal's containers are to have, proves for each unit which container is
+// its own, and reports what the broker on the other side made of it. It touches no LXD.
+package brokered
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/profile"
+	"github.com/dcib/dcib/internal/relation/lxdprofile"
+)
+
+// Endpoint is the relation to the broker, in charmcraft.yaml.
+const Endpoint = "lxd-profile"
+
+// World is what the charm works on.
+type World struct {
+	Tools hooktool.Tools
+	LXD   LXD
+	// Call tells whoever listens at host:port that there is something to look at; Datagram is
+	// the real one.
+	Call func(ctx context.Context, address string) error
+}
+
+// ask writes into the application's databag of a relation, and calls the broker where it says
+// that it listens. Nobody waits for that, nor hears of it when it fails: Juju tells the broker
+// too, when it next looks.
+func (w World) ask(ctx context.Context, relation, calls string, values map[string]string) error {
+	if err := w.Tools.RelationSetApp(ctx, relation, values); err != nil {
+		return err
+	}
+	if calls != "" {
+		_ = w.Call(ctx, calls)
+	}
+	return nil
+}
+
+// LXD is what LXD tells an instance about itself; DevLXD is the real one.
+type LXD interface {
+	// Instance gives the instance's name, "" outside LXD.
+	Instance(ctx context.Context) (string, error)
+	// Option gives one of its user.* options, "" when it is not set.
+	Option(ctx context.Context, key string) (string, error)
+	// Started gives a text that is another one after each start of the instance.
+	Started(ctx context.Context) (string, error)
+}
+
+// Facts are what the charm saw.
+type Facts struct {
+	Self      lxdprofile.Claim // without a proof; Instance is "" outside LXD
+	Model     string           // the model's name
+	Leader    bool
+	Options   Options
+	Relations []Relation
+
+	share *share // to be handed over; for the leader only
+}
+
+// Relation is one relation to a broker.
+type Relation struct {
+	ID, Broker string            // "lxd-profile:3", and the broker's application as known here
+	Wish       map[string]string // own application's databag; for the leader only
+	Claim      map[string]string // own databag
+	Answer     lxdprofile.Answer // what the broker says; zero while it says nothing
+	State      lxdprofile.State  // what it says of this unit
+	Unreadable string            // why its answer cannot be read; "" when it can
+	Nonce      string            // the nonce that State asks for, where there is one to answer
+
+	members map[string]lxdprofile.Member // the broker's units by their numbers, where a share is handed over
+}
+
+// Observe gathers the facts.
+func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) {
+	f := Facts{
+		Self:  lxdprofile.Claim{Unit: event.Unit, Principal: event.Principal, ModelUUID: event.ModelUUID},
+		Model: event.Model,
+	}
+	config, err := w.Tools.Config(ctx)
+	if err != nil {
+		return f, err
+	}
+	f.Options = optionsOf(config)
+	if f.Leader, err = w.Tools.IsLeader(ctx); err != nil {
+		return f, err
+	}
+	if err := f.observeShare(ctx, w); err != nil {
+		return f, err
+	}
+	if f.Self.Instance, err = w.LXD.Instance(ctx); err != nil {
+		// LXD on the host may be restarting; that is no failure of this unit.
+		return f, charm.Waiting("%s (retried automatically)", err)
+	}
+	if f.Self.Instance != "" {
+		if f.Self.Started, err = w.LXD.Started(ctx); err != nil {
+			return f, err
+		}
+	}
+	ids, err := w.Tools.RelationIDs(ctx, Endpoint)
+	if err != nil {
+		return f, err
+	}
+	for _, id := range ids {
+		r, err := f.observe(ctx, id, w)
+		if err != nil {
+			return f, err
+		}
+		f.Relations = append(f.Relations, r)
+	}
+	f.nameCluster()
+	return f, nil
+}
+
+func (f Facts) observe(ctx context.Context, id string, w World) (Relation, error) {
+	r := Relation{ID: id}
+	var err error
+	if r.Broker, err = w.Tools.RelationApp(ctx, id); err != nil {
+		return r, err
+	}
+	if r.Claim, err = w.Tools.RelationGet(ctx, id, f.Self.Unit); err != nil {
+		return r, err
+	}
+	if f.Leader {
+		if r.Wish, err = w.Tools.RelationGet(ctx, id, hooktool.AppOf(f.Self.Unit)); err != nil {
+			return r, err
+		}
+	}
+	if err := f.observeMembers(ctx, &r, w); err != nil {
+		return r, err
+	}
+	// While a relation is being taken down Juju may not know the other side any more.
+	bag, err := w.Tools.RelationGet(ctx, id, r.Broker)
+	if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
+		return r, err
+	}
+	r.Answer, err = lxdprofile.DecodeAnswer(bag)
+	if err != nil && !errors.Is(err, lxdprofile.ErrEmpty) {
+		r.Unreadable = err.Error()
+	}
+	r.State = r.Answer.Units[f.Self.Unit]
+	// Only a key that can hold a nonce is read: the broker is not to get a proof, which
+	// is a hash, of anything else.
+	if f.Self.Instance != "" && r.State.Instance == f.Self.Instance &&
+		r.State.Challenge != r.Claim["challenge"] && lxdprofile.IsNonceKey(r.State.Key) {
+		if r.Nonce, err = w.LXD.Option(ctx, r.State.Key); err != nil {
+			return r, charm.Waiting("%s (retried automatically)", err)
+		}
+	}
+	return r, nil
+}
+
+// Plan says what to write and what to report. A profile that is wrong is not written: what
+// was asked for before stays in force.
+func Plan(f Facts) charm.Plan[World] {
+	layered, err := f.Options.Wanted()
+	wanted := layered.Profile
+	var plan charm.Plan[World]
+	for _, r := range f.Relations {
+		if err == nil && f.Leader {
+			if values, err := f.handOver(r, wanted); err != nil {
+				plan.Status = charm.Blockedf("%s", err)
+				return plan
+			} else if !lxdprofile.Same(r.Wish, values) {
+				plan.Steps = append(plan.Steps, publishShare{r.ID, r.Broker, r.Answer.Calls, values})
+			}
+			if values := f.wish(r, wanted); !lxdprofile.Same(r.Wish, values) {
+				plan.Steps = append(plan.Steps, publishWish{r.ID, r.Broker, r.Answer.Calls, values})
+			}
+		}
+		if f.Self.Instance != "" {
+			if values := f.claim(r).Encode(); !lxdprofile.Same(r.Claim, values) {
+				plan.Steps = append(plan.Steps, publishClaim{r.ID, r.Broker, values, r.foreign(values)})
+			}
+		}
+	}
+	plan.Status = f.status(wanted, err)
+	return plan
+}
+
+// claim gives what this unit says of itself to the broker: the proof it gave already, or
+// a new one when it was asked for it.
+func (f Facts) claim(r Relation) lxdprofile.Claim {
+	c := f.Self
+	switch {
+	case lxdprofile.IsNonce(r.Nonce) && lxdprofile.ChallengeOf(r.Nonce) == r.State.Challenge:
+		c.Challenge = r.State.Challenge
+		c.Proof = c.Prove(r.State.Key, r.Nonce)
+	case r.Claim["instance"] == c.Instance:
+		c.Challenge, c.Proof = r.Claim["challenge"], r.Claim["proof"]
+	}
+	return c
+}
+
+// foreign says what in this unit's databag another hand than this charm's wrote, or the unit
+// itself when it was in another place; "" when nothing.
+func (r Relation) foreign(own map[string]string) string {
+	var parts []string
+	for _, key := range []string{"unit", "principal", "model-uuid", "instance"} {
+		if was := r.Claim[key]; was != "" && was != own[key] {
+			parts = append(parts, fmt.Sprintf("%s %.60q where it is %q", key, was, own[key]))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	says := "this unit's claim said " + strings.Join(parts, ", ") + ": taken back"
+	if r.State.State == lxdprofile.Refused || r.State.State == lxdprofile.UnknownInstance {
+		says += "; " + r.Broker + " has refused it: " + r.State.Message
+	}
+	return says
+}
+
+// Direct tells whether this unit goes to LXD itself rather than to a broker.
+func (f Facts) Direct() bool {
+	return f.Options.Endpoint != "" && f.Self.Instance != "" && len(f.Relations) == 0
+}
+
+func (f Facts) status(wanted profile.Profile, err error) charm.Status {
+	switch {
+	case err != nil:
+		return charm.Blockedf("%s", err)
+	case f.Self.Instance == "":
+		return charm.Active("not in an LXD container: nothing to do")
+	case len(f.Relations) == 0:
+		return charm.Blockedf("missing the relation %s: integrate this with lxd-cluster, or with its offer; or set option endpoint", Endpoint)
+	case f.Options.Endpoint != "":
+		return charm.Blockedf("cannot use both the relation %s and option endpoint: take one of them away", Endpoint)
+	}
+	if f.share != nil && f.share.err != "" {
+		return charm.Blockedf("%s", f.share.err)
+	}
+	// One relation is the rule; of several the first that is not content speaks.
+	status := charm.Status{}
+	for _, r := range f.Relations {
+		if f.share != nil && !r.rolledBack(wanted) {
+			for _, number := range slices.Sorted(maps.Keys(r.members)) {
+				if problem := r.members[number].Problem; problem != "" {
+					return charm.Blockedf("%s/%s: %s", r.Broker, number, problem)
+				}
+			}
+			if missing := f.missing(r); len(missing) > 0 {
+				return charm.Waitingf("waiting for %s to have the key of the share", strings.Join(missing, ", "))
+			}
+		}
+		if status = r.status(wanted, hooktool.AppOf(f.Self.Unit)); status.Level != charm.LevelActive {
+			break
+		}
+	}
+	return status
+}
+
+func (r Relation) status(wanted profile.Profile, app string) charm.Status {
+	rolledBack := r.rolledBack(wanted)
+	switch {
+	case r.Unreadable != "":
+		return charm.Blockedf("%s (%s)", r.Unreadable, r.Broker)
+	case r.State.State == lxdprofile.Refused:
+		return charm.Blockedf("%s refused: %s", r.Broker, r.State.Message)
+	case r.State.State == lxdprofile.UnknownInstance:
+		return charm.Blockedf("%s %s", r.Broker, r.State.Message)
+	case r.State.State == lxdprofile.Waiting:
+		return charm.Waitingf("%s: %s", r.Broker, r.State.Message)
+	case r.State.State == lxdprofile.Challenged:
+		return charm.Waitingf("waiting for %s to check that %s is this unit's container", r.Broker, r.State.Instance)
+	case r.State.State != lxdprofile.Applied || !rolledBack && r.State.Revision != lxdprofile.Revision(wanted):
+		return charm.Waitingf("waiting for %s to apply the profile", r.Broker)
+	case r.Answer.Restart.State == lxdprofile.Failed && len(r.waitForRestart()) > 0:
+		return charm.Blockedf("%s stopped the restart: %s", r.Broker, r.Answer.Restart.Message)
+	}
+	if rolledBack {
+		return inForce("rolled back, until the options change; ", *r.Answer.Profile, r.State, app)
+	}
+	if wanted.IsEmpty() && len(r.State.Restart) == 0 {
+		return charm.Active("options profile and preset are empty: nothing to apply")
+	}
+	return inForce("", wanted, r.State, app)
+}
+
+// rolledBack tells whether the broker has an earlier profile in the place of the wanted one.
+func (r Relation) rolledBack(wanted profile.Profile) bool {
+	return r.Answer.Profile != nil && r.Answer.RolledBack == lxdprofile.Revision(wanted)
+}
+
+// waitForRestart lists the units for which something waits for a restart, sorted.
+func (r Relation) waitForRestart() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(r.Answer.Units)), func(unit string) bool {
+		return len(r.Answer.Units[unit].Restart) == 0
+	})
+}
+
+// inForce says what an applied profile does now, and what it does not do.
+func inForce(prefix string, p profile.Profile, s lxdprofile.State, app string) charm.Status {
+	var parts []string
+	if live := p.Without(append(slices.Clone(s.Restart), s.Ignored...)); !live.IsEmpty() {
+		parts = append(parts, "in force: "+live.Summary())
+	}
+	if len(s.Restart) > 0 {
+		parts = append(parts, fmt.Sprintf("restart needed for %s: juju run %s/leader apply-restart", profile.Names(s.Restart), app))
+	}
+	if len(s.Ignored) > 0 {
+		parts = append(parts, "means nothing to a virtual machine: "+profile.Names(s.Ignored))
+	}
+	if len(s.Differs) > 0 {
+		parts = append(parts, fmt.Sprintf("set otherwise on instance %s itself: %s", s.Instance, profile.Names(slices.Sorted(maps.Keys(s.Differs)))))
+	}
+	return charm.Active("%s%s", prefix, strings.Join(parts, "; "))
+}
+
+// publishWish asks the broker for a profile.
+type publishWish struct {
+	relation, broker, calls string
+	values                  map[string]string
+}
+
+func (s publishWish) Name() string {
+	return fmt.Sprintf("ask %s for the profile (%s)", s.broker, s.relation)
+}
+
+func (s publishWish) Apply(ctx context.Context, w World) error {
+	return w.ask(ctx, s.relation, s.calls, s.values)
+}
+
+// publishShare hands over the access to a share, or asks for keys to seal it to.
+type publishShare struct {
+	relation, broker, calls string
+	values                  map[string]string
+}
+
+func (s publishShare) Name() string {
+	return fmt.Sprintf("tell %s about the share (%s)", s.broker, s.relation)
+}
+
+func (s publishShare) Apply(ctx context.Context, w World) error {
+	return w.ask(ctx, s.relation, s.calls, s.values)
+}
+
+// publishClaim tells the broker which instance is this unit's, with the proof if it has one.
+type publishClaim struct {
+	relation, broker string
+	values           map[string]string
+	foreign          string // what was claimed before and is not true
+}
+
+func (s publishClaim) Name() string {
+	if s.values["proof"] != "" {
+		return fmt.Sprintf("prove to %s that instance %s is this unit's (%s)", s.broker, s.values["instance"], s.relation)
+	}
+	return fmt.Sprintf("tell %s that instance %s is this unit's (%s)", s.broker, s.values["instance"], s.relation)
+}
+
+func (s publishClaim) Apply(ctx context.Context, w World) error {
+	if s.foreign != "" {
+		_ = w.Tools.Log(ctx, "WARNING", s.foreign)
+	}
+	return w.Tools.RelationSet(ctx, s.relation, s.values)
+}
