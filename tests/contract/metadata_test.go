@@ -44,9 +44,9 @@ type read struct {
 	Assumes bool
 }
 
-// pack lays the repository's bundles and overlays, and its charms as dcib pack makes them but for
+// packAll lays the repository's bundles and overlays, and its charms as dcib pack makes them but for
 // the programs in them, into a folder.
-func pack(t *testing.T) (dir string, charms []string) {
+func packAll(t *testing.T) (dir string, charms []string) {
 	t.Helper()
 	dir = t.TempDir()
 	for _, pattern := range []string{"bundles/*.yaml", "overlays/*.yaml"} {
@@ -61,16 +61,16 @@ func pack(t *testing.T) (dir string, charms []string) {
 			require.NoError(t, os.WriteFile(to, text, 0o644))
 		}
 	}
-	sources, err := filepath.Glob(filepath.Join(root, "charms/*", charmpack.SourceFile))
+	sources, err := filepath.Glob(filepath.Join(root, "charms/*", pack.SourceFile))
 	require.NoError(t, err)
 	require.NotEmpty(t, sources)
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "dist"), 0o755))
 	for _, source := range sources {
-		s, err := charmpack.ReadSource(filepath.Dir(source))
+		s, err := pack.ReadSource(filepath.Dir(source))
 		require.NoError(t, err)
-		files, err := charmpack.Contents(filepath.Dir(source), s, "amd64")
+		files, err := pack.Contents(filepath.Dir(source), s, "amd64")
 		require.NoError(t, err)
-		archive, err := charmpack.Zip(append(files, charmpack.File{Name: "dispatch", Mode: 0o755, Data: []byte("#!/bin/sh\n")}))
+		archive, err := pack.Zip(append(files, pack.File{Name: "dispatch", Mode: 0o755, Data: []byte("#!/bin/sh\n")}))
 		require.NoError(t, err)
 		path := filepath.Join(dir, "dist", s.Name+".charm")
 		require.NoError(t, os.WriteFile(path, archive, 0o644))
@@ -82,7 +82,7 @@ func pack(t *testing.T) (dir string, charms []string) {
 // Either version reads the charms, takes them for its own, and reads in them what charmcraft.yaml
 // has.
 func TestCharms(t *testing.T) {
-	_, paths := pack(t)
+	_, paths := packAll(t)
 	for _, v := range versions {
 		t.Run(v.name, func(t *testing.T) {
 			var all []read
@@ -90,7 +90,7 @@ func TestCharms(t *testing.T) {
 			require.Len(t, all, len(paths))
 			for _, got := range all {
 				t.Run(got.Name, func(t *testing.T) {
-					source, err := charmpack.ReadSource(filepath.Join(root, "charms", got.Name))
+					source, err := pack.ReadSource(filepath.Join(root, "charms", got.Name))
 					require.NoError(t, err)
 					compare(t, source, got)
 				})
@@ -99,7 +99,7 @@ func TestCharms(t *testing.T) {
 	}
 }
 
-func compare(t *testing.T, source *charmpack.Source, got read) {
+func compare(t *testing.T, source *pack.Source, got read) {
 	require.Equal(t, source.Summary, got.Summary)
 	require.Equal(t, source.Subordinate, got.Subordinate)
 	require.True(t, got.Assumes, "which Juju the charm needs is not read")
@@ -181,7 +181,7 @@ func or(value, otherwise any) any {
 // Either version's juju deploy reads the bundles, and each overlay over what its first lines say,
 // and knows each field in them.
 func TestBundles(t *testing.T) {
-	dir, _ := pack(t)
+	dir, _ := packAll(t)
 	bundles, err := filepath.Glob(filepath.Join(dir, "bundles/*.yaml"))
 	require.NoError(t, err)
 	overlays, err := filepath.Glob(filepath.Join(dir, "overlays/*.yaml"))
@@ -191,7 +191,7 @@ func TestBundles(t *testing.T) {
 		deployments[filepath.Base(bundle)] = []string{bundle}
 	}
 	for _, overlay := range overlays {
-		under, err := new(charmlint.Files).Over(overlay)
+		under, err := new(lint.Files).Over(overlay)
 		require.NoError(t, err)
 		require.NotEmpty(t, under, "%s does not say what it is laid over", overlay)
 		deployments[filepath.Base(overlay)] = append(under, overlay)
@@ -212,7 +212,7 @@ func TestBundles(t *testing.T) {
 
 // What is wrong is found by either version: the two tests above can fail.
 func TestWhatIsWrongIsFound(t *testing.T) {
-	dir, charms := pack(t)
+	dir, charms := packAll(t)
 	bundle := filepath.Join(dir, "bundles/dcib.yaml")
 	text, err := os.ReadFile(bundle)
 	require.NoError(t, err)
@@ -220,13 +220,13 @@ func TestWhatIsWrongIsFound(t *testing.T) {
 	require.NoError(t, os.WriteFile(wrong, []byte(strings.Replace(string(text), "\nmachines:", "\nmachine:", 1)), 0o644))
 	require.NotEqual(t, string(text), strings.Replace(string(text), "\nmachines:", "\nmachine:", 1))
 	i := slices.IndexFunc(charms, func(c string) bool { return filepath.Base(c) == "maas-rack.charm" })
-	source, err := os.ReadFile(filepath.Join(root, "charms/maas-rack", charmpack.SourceFile))
+	source, err := os.ReadFile(filepath.Join(root, "charms/maas-rack", pack.SourceFile))
 	require.NoError(t, err)
-	s, err := charmpack.ParseSource([]byte(strings.Replace(string(source), "juju >= 3.6", "juju >= 5", 1)))
+	s, err := pack.ParseSource([]byte(strings.Replace(string(source), "juju >= 3.6", "juju >= 5", 1)))
 	require.NoError(t, err)
-	files, err := charmpack.Contents(filepath.Join(root, "charms/maas-rack"), s, "amd64")
+	files, err := pack.Contents(filepath.Join(root, "charms/maas-rack"), s, "amd64")
 	require.NoError(t, err)
-	archive, err := charmpack.Zip(files)
+	archive, err := pack.Zip(files)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(charms[i], archive, 0o644))
 	for _, v := range versions {
