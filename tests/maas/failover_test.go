@@ -47,7 +47,7 @@ func testFailover(t *testing.T) {
 	}
 	first := addressOf(t, server)
 	second := freeAddress(t, model, first)
-	box.Inside(t, server, "ip address add "+second+"/24 dev eth0")
+	box.Inside(t, server, "ip address add "+second+"/24 dev br0")
 
 	// steps counts how often a step was taken, by all units.
 	steps := func(name string) int {
