@@ -16,7 +16,7 @@ import (
 )
 
 // listMembers shows LXD's own member list.
-func listMembers(_ context.Context, f facts, _ *world, _ charm.Call) (map[string]string, error) {
+func listMembers(_ context.Context, f facts, _ *env, _ charm.Call) (map[string]string, error) {
 	if !f.Cluster.LXD.Clustered {
 		return nil, errors.New("cannot list members: this machine's LXD is in no cluster yet: see the unit's status")
 	}
@@ -31,12 +31,12 @@ func listMembers(_ context.Context, f facts, _ *world, _ charm.Call) (map[string
 }
 
 // listRequesters shows which of the policies holds for whom.
-func listRequesters(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+func listRequesters(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	return broker.ListRequesters(ctx, f.Broker, w.broker(), call)
 }
 
 // showPlan shows the steps that a hook would take now.
-func showPlan(_ context.Context, f facts, _ *world, _ charm.Call) (map[string]string, error) {
+func showPlan(_ context.Context, f facts, _ *env, _ charm.Call) (map[string]string, error) {
 	p := whole().PlanOf(f)
 	lines := make([]string, len(p.Steps))
 	for i, step := range p.Steps {
@@ -51,52 +51,52 @@ func showPlan(_ context.Context, f facts, _ *world, _ charm.Call) (map[string]st
 	}, nil
 }
 
-func removeMember(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+func removeMember(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	return cluster.RemoveMember(ctx, f.cluster(), w.cluster(), call)
 }
 
-func recoverFromQuorumLoss(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+func recoverFromQuorumLoss(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	return cluster.RecoverFromQuorumLoss(ctx, f.cluster(), w.cluster(), call)
 }
 
-func startOver(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+func startOver(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	return cluster.StartOver(ctx, f.cluster(), w.cluster(), call)
 }
 
-func addTrustedClient(ctx context.Context, _ facts, w *world, call charm.Call) (map[string]string, error) {
+func addTrustedClient(ctx context.Context, _ facts, w *env, call charm.Call) (map[string]string, error) {
 	return trust.AddClient(ctx, w.trust(), call)
 }
 
-func removeTrustedClient(ctx context.Context, _ facts, w *world, call charm.Call) (map[string]string, error) {
+func removeTrustedClient(ctx context.Context, _ facts, w *env, call charm.Call) (map[string]string, error) {
 	return trust.RemoveClient(ctx, w.trust(), call)
 }
 
-func evacuate(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+func evacuate(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	return cluster.Evacuate(ctx, f.cluster(), w.cluster(), call)
 }
 
-func restore(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+func restore(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	return cluster.Restore(ctx, f.cluster(), w.cluster(), call)
 }
 
-func getClientToken(ctx context.Context, _ facts, w *world, call charm.Call) (map[string]string, error) {
+func getClientToken(ctx context.Context, _ facts, w *env, call charm.Call) (map[string]string, error) {
 	return trust.ClientToken(ctx, w.trust(), call)
 }
 
-func getCloud(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+func getCloud(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	if !f.Cluster.LXD.Clustered {
 		return nil, errors.New("cannot get cloud: this machine's LXD is in no cluster yet: see the unit's status")
 	}
 	return cloud.Get(ctx, w.cloud(), call)
 }
 
-func backUp(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+func backUp(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	if !f.Cluster.LXD.Clustered {
 		return nil, errors.New("cannot back up: this machine's LXD is in no cluster yet: see the unit's status")
 	}
 	return backup.Backup(ctx, w.backup(), call)
 }
 
-func refreshLXD(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+func refreshLXD(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	return refresh.Refresh(ctx, refresh.FactsOf(f.Cluster, f.Install), w.refresh(f), call)
 }

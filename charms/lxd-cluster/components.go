@@ -20,7 +20,7 @@ import (
 )
 
 // component is one concern of this charm.
-type component = charm.Component[facts, *world]
+type component = charm.Component[facts, *env]
 
 // components are all concerns of this charm, in the order of their steps. The keys of other
 // models and the listener are first, since a unit that leaves removes them before its LXD leaves the
@@ -29,21 +29,21 @@ func components() []component {
 	return []component{
 		{
 			Name: "share", After: []string{"cluster", "install"}, When: facts.works,
-			Observe: func(ctx context.Context, event hooktool.Event, w *world, f *facts) (err error) {
+			Observe: func(ctx context.Context, event hooktool.Event, w *env, f *facts) (err error) {
 				f.Share, err = share.Observe(ctx, event, w.share())
 				return err
 			},
-			Plan: func(f facts) charm.Plan[*world] {
+			Plan: func(f facts) charm.Plan[*env] {
 				if f.leaves() {
-					return lift(share.Leave(f.Share), (*world).share)
+					return lift(share.Leave(f.Share), (*env).share)
 				}
-				return lift(share.Plan(f.Share), (*world).share)
+				return lift(share.Plan(f.Share), (*env).share)
 			},
 		},
 		{
 			Name: "listener", After: []string{"cluster", "install", "broker"},
 			When: func(f facts) bool { return f.leaves() || f.serves() },
-			Observe: func(_ context.Context, _ hooktool.Event, w *world, f *facts) (err error) {
+			Observe: func(_ context.Context, _ hooktool.Event, w *env, f *facts) (err error) {
 				site := notify.Site{}
 				if !f.leaves() {
 					site = notify.Site{Wanted: f.Broker.Active && len(f.Broker.Relations) > 0, LXD: f.Cluster.Address}
@@ -51,19 +51,19 @@ func components() []component {
 				f.Wake, err = notify.Observe(w.wake(), site)
 				return err
 			},
-			Plan: func(f facts) charm.Plan[*world] { return lift(notify.Plan(f.Wake), (*world).wake) },
+			Plan: func(f facts) charm.Plan[*env] { return lift(notify.Plan(f.Wake), (*env).wake) },
 		},
 		{
 			Name: "cluster", Reads: []string{"install", "ceph", "maas", "listener"},
-			Observe: func(ctx context.Context, event hooktool.Event, w *world, f *facts) (err error) {
+			Observe: func(ctx context.Context, event hooktool.Event, w *env, f *facts) (err error) {
 				f.Cluster, err = cluster.Observe(ctx, event, w.cluster())
 				return err
 			},
-			Plan: func(f facts) charm.Plan[*world] {
+			Plan: func(f facts) charm.Plan[*env] {
 				if f.installs() { // no cluster is made of an LXD that was not asked for
-					return charm.Plan[*world]{Ports: f.ports()}
+					return charm.Plan[*env]{Ports: f.ports()}
 				}
-				p := lift(cluster.Plan(f.cluster()), (*world).cluster)
+				p := lift(cluster.Plan(f.cluster()), (*env).cluster)
 				p.Ports = f.ports()
 				return p
 			},
@@ -71,7 +71,7 @@ func components() []component {
 		{
 			Name: "install", After: []string{"cluster"},
 			When: func(f facts) bool { return !f.leaves() && f.Cluster.Stuck == "" },
-			Observe: func(ctx context.Context, _ hooktool.Event, w *world, f *facts) (err error) {
+			Observe: func(ctx context.Context, _ hooktool.Event, w *env, f *facts) (err error) {
 				if f.Install, err = install.Observe(ctx, w.install()); err != nil {
 					return err
 				}
@@ -86,44 +86,44 @@ func components() []component {
 		{
 			// No requirer is granted a share that the hosts do not know.
 			Name: "broker", After: []string{"cluster", "install", "share"}, Reads: []string{"listener"}, When: facts.serves,
-			Observe: func(ctx context.Context, event hooktool.Event, w *world, f *facts) (err error) {
+			Observe: func(ctx context.Context, event hooktool.Event, w *env, f *facts) (err error) {
 				f.Broker, err = broker.Observe(ctx, event, w.broker(), f.Cluster.Leader)
 				return err
 			},
-			Plan: func(f facts) charm.Plan[*world] {
+			Plan: func(f facts) charm.Plan[*env] {
 				b := f.Broker
 				b.Calls = f.Wake.Address()
-				return lift(broker.Plan(b), (*world).broker)
+				return lift(broker.Plan(b), (*env).broker)
 			},
 		},
 		{
 			Name: "metrics", After: []string{"cluster", "install"}, When: facts.serves,
-			Observe: func(ctx context.Context, _ hooktool.Event, w *world, f *facts) (err error) {
+			Observe: func(ctx context.Context, _ hooktool.Event, w *env, f *facts) (err error) {
 				f.Metrics, err = metrics.Observe(ctx, w.metrics())
 				return err
 			},
-			Plan: func(f facts) charm.Plan[*world] { return lift(metrics.Plan(f.Metrics), (*world).metrics) },
+			Plan: func(f facts) charm.Plan[*env] { return lift(metrics.Plan(f.Metrics), (*env).metrics) },
 		},
 		{
 			Name: "certificate", After: []string{"cluster", "install"}, When: facts.serves,
-			Observe: func(ctx context.Context, _ hooktool.Event, w *world, f *facts) (err error) {
+			Observe: func(ctx context.Context, _ hooktool.Event, w *env, f *facts) (err error) {
 				f.Cert, err = certificate.Observe(ctx, w.certificate(), f.Cluster.LXD.Identity)
 				return err
 			},
-			Plan: func(f facts) charm.Plan[*world] { return lift(certificate.Plan(f.Cert), (*world).certificate) },
+			Plan: func(f facts) charm.Plan[*env] { return lift(certificate.Plan(f.Cert), (*env).certificate) },
 		},
 		{
 			Name: "trust", After: []string{"cluster", "install"}, When: facts.serves,
-			Observe: func(ctx context.Context, _ hooktool.Event, w *world, f *facts) (err error) {
+			Observe: func(ctx context.Context, _ hooktool.Event, w *env, f *facts) (err error) {
 				f.Trust, err = trust.Observe(ctx, w.trust())
 				return err
 			},
-			Plan: func(f facts) charm.Plan[*world] { return lift(trust.Plan(f.Trust), (*world).trust) },
+			Plan: func(f facts) charm.Plan[*env] { return lift(trust.Plan(f.Trust), (*env).trust) },
 		},
 		{
 			Name: "ceph", After: []string{"cluster", "install"},
 			When: func(f facts) bool { return f.works() && (f.leaves() || f.Cluster.LXD.Present) },
-			Observe: func(ctx context.Context, event hooktool.Event, w *world, f *facts) (err error) {
+			Observe: func(ctx context.Context, event hooktool.Event, w *env, f *facts) (err error) {
 				if !f.leaves() {
 					f.Ceph, err = ceph.Observe(ctx, w.ceph(), site(event, f.Cluster))
 					return err
@@ -133,32 +133,32 @@ func components() []component {
 				}
 				return err
 			},
-			Plan: func(f facts) charm.Plan[*world] {
+			Plan: func(f facts) charm.Plan[*env] {
 				if f.leaves() {
-					return charm.Plan[*world]{Steps: charm.Lift(ceph.Leave(f.Behind), (*world).ceph)}
+					return charm.Plan[*env]{Steps: charm.AdaptSteps(ceph.Leave(f.Behind), (*env).ceph)}
 				}
-				return lift(ceph.Plan(f.Ceph), (*world).ceph)
+				return lift(ceph.Plan(f.Ceph), (*env).ceph)
 			},
 		},
 		{
 			Name: "maas", After: []string{"cluster", "install"}, When: facts.serves,
-			Observe: func(ctx context.Context, event hooktool.Event, w *world, f *facts) (err error) {
+			Observe: func(ctx context.Context, event hooktool.Event, w *env, f *facts) (err error) {
 				f.MAAS, err = maas.Observe(ctx, w.maas(), maasSite(event, f.Cluster))
 				return err
 			},
-			Plan: func(f facts) charm.Plan[*world] { return lift(maas.Plan(f.MAAS), (*world).maas) },
+			Plan: func(f facts) charm.Plan[*env] { return lift(maas.Plan(f.MAAS), (*env).maas) },
 		},
 	}
 }
 
 // planInstall plans the installation of LXD, and says what is known against the LXD that is installed.
-func planInstall(f facts) charm.Plan[*world] {
+func planInstall(f facts) charm.Plan[*env] {
 	p := install.Plan(f.Install)
 	if f.installs() {
-		return lift(p, (*world).install)
+		return lift(p, (*env).install)
 	}
 	if p.Status.Level == charm.LevelBlocked {
-		return charm.Plan[*world]{Status: p.Status}
+		return charm.Plan[*env]{Status: p.Status}
 	}
 	var notes []charm.Status
 	if note := f.Install.ModelNote(f.Cluster.LXD.Version); note != "" && f.Cluster.InTurn() {
@@ -167,12 +167,12 @@ func planInstall(f facts) charm.Plan[*world] {
 	if f.Unsafe != "" {
 		notes = append(notes, charm.Active("%s", f.Unsafe))
 	}
-	return charm.Plan[*world]{Status: charm.Merge(notes...)}
+	return charm.Plan[*env]{Status: charm.Merge(notes...)}
 }
 
 // lift makes the plan of a component one of the charm.
-func lift[W any](p charm.Plan[W], part func(*world) W) charm.Plan[*world] {
-	return charm.Plan[*world]{Steps: charm.Lift(p.Steps, part), Status: p.Status, Version: p.Version, Ports: p.Ports}
+func lift[W any](p charm.Plan[W], part func(*env) W) charm.Plan[*env] {
+	return charm.Plan[*env]{Steps: charm.AdaptSteps(p.Steps, part), Status: p.Status, Version: p.Version, Ports: p.Ports}
 }
 
 // leaves reports whether this unit is being removed. The relations that it sees do not go: the other

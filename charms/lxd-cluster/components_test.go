@@ -22,7 +22,7 @@ type fakeStep struct {
 
 func (s fakeStep) Name() string { return s.name }
 
-func (s fakeStep) Apply(context.Context, *world) error {
+func (s fakeStep) Apply(context.Context, *env) error {
 	s.done[s.name] = s.err == nil
 	return s.err
 }
@@ -49,11 +49,11 @@ func TestWhatGoesOnWithoutAComponent(t *testing.T) {
 						step.err = err
 					}
 					parts[i].When, parts[i].Observe = nil, nil
-					parts[i].Plan = func(facts) charm.Plan[*world] { return charm.Plan[*world]{Steps: []charm.Step[*world]{step}} }
+					parts[i].Plan = func(facts) charm.Plan[*env] { return charm.Plan[*env]{Steps: []charm.Step[*env]{step}} }
 				}
 				require.Equal(t, all, names)
 				c := charm.Compose(parts...)
-				c.World = whole().World
+				c.Env = whole().Env
 				juju := hooktooltest.New()
 				juju.AddUnit("lxd-cluster/0", "10.0.0.1")
 				tools, _ := juju.Hook("lxd-cluster/0")

@@ -40,12 +40,12 @@ import (
 // stateDir holds what a unit has to remember that nobody else may know.
 const stateDir = "/var/lib/dcib"
 
-// world is what the charm works on; each component sees its part of it.
-type world struct {
+// env is what the charm works on: its dependencies. Each component sees its own part.
+type env struct {
 	tools  hooktool.Tools
 	socket *cluster.Socket
 	event  hooktool.Event
-	asked  *broker.World // made once per hook: it remembers what LXD refused in it
+	asked  *broker.Env // made once per hook: it remembers what LXD refused in it
 	// refused is what LXD refused the clients of relation https in this hook.
 	refused map[string]string
 }
@@ -78,14 +78,14 @@ func main() {
 }
 
 // whole is the charm.
-func whole() charm.Charm[facts, *world] {
+func whole() charm.Charm[facts, *env] {
 	c := charm.Compose(components()...)
-	c.World = func(event hooktool.Event, tools hooktool.Tools) *world {
-		return &world{tools: tools, socket: &cluster.Socket{}, event: event, refused: map[string]string{}}
+	c.Env = func(event hooktool.Event, tools hooktool.Tools) *env {
+		return &env{tools: tools, socket: &cluster.Socket{}, event: event, refused: map[string]string{}}
 	}
 	// Longer than LXD's database gets to answer, which cluster.Observe then says.
 	c.Deadlines = charm.Deadlines{Observe: 2 * cluster.DatabaseTime}
-	c.Actions = map[string]charm.Action[facts, *world]{
+	c.Actions = map[string]charm.Action[facts, *env]{
 		"list-members":             listMembers,
 		"list-requesters":          listRequesters,
 		"show-plan":                showPlan,
@@ -105,25 +105,25 @@ func whole() charm.Charm[facts, *world] {
 }
 
 // Within implements charm.Within.
-func (w *world) Within(ctx context.Context) { w.socket.Within(ctx) }
+func (w *env) Within(ctx context.Context) { w.socket.Within(ctx) }
 
-func (w *world) share() share.World {
-	return share.World{Tools: w.tools, Folder: share.Folder, StateDir: w.stateDir(), LXD: w.lxd()}
+func (w *env) share() share.Env {
+	return share.Env{Tools: w.tools, Folder: share.Folder, StateDir: w.stateDir(), LXD: w.lxd()}
 }
 
-func (w *world) wake() notify.World {
-	return notify.World{
+func (w *env) wake() notify.Env {
+	return notify.Env{
 		Unit: w.event.Unit, Program: filepath.Join(w.event.CharmDir, "dispatch"), Dir: "/etc/systemd/system", Proc: "/proc", StateDir: w.stateDir(),
 		Tools: w.tools, Commands: command.System{},
 	}
 }
 
-func (w *world) install() install.World {
-	return install.World{Tools: w.tools, Commands: command.System{}, Root: "/"}
+func (w *env) install() install.Env {
+	return install.Env{Tools: w.tools, Commands: command.System{}, Root: "/"}
 }
 
-func (w *world) ceph() ceph.World {
-	c := ceph.World{Tools: w.tools, Dir: "/etc/ceph"}
+func (w *env) ceph() ceph.Env {
+	c := ceph.Env{Tools: w.tools, Dir: "/etc/ceph"}
 	if server := w.lxd(); server != nil {
 		c.LXD = ceph.Server{InstanceServer: server}
 	}
@@ -144,8 +144,8 @@ func site(event hooktool.Event, c cluster.Facts) ceph.Site {
 	return s
 }
 
-func (w *world) maas() maas.World {
-	return maas.World{Tools: w.tools, Configure: w.socket.Configure, LXD: w.lxd()}
+func (w *env) maas() maas.Env {
+	return maas.Env{Tools: w.tools, Configure: w.socket.Configure, LXD: w.lxd()}
 }
 
 // maasSite is what the maas room has to know of the cluster.
@@ -154,10 +154,10 @@ func maasSite(event hooktool.Event, c cluster.Facts) maas.Site {
 	return maas.Site{InTurn: c.InTurn(), Hostname: c.Hostname, App: event.App(), Bridge: bridge, Managed: c.LXD.Networks[bridge]}
 }
 
-func (w *world) cluster() cluster.World {
+func (w *env) cluster() cluster.Env {
 	// An unknown host name is an empty member name, which LXD refuses by name.
 	hostname, _ := os.Hostname()
-	return cluster.World{
+	return cluster.Env{
 		Tools:    w.tools,
 		LXD:      w.socket,
 		Hostname: hostname,
@@ -171,7 +171,7 @@ func (w *world) cluster() cluster.World {
 
 // lxd returns the connection to this machine's LXD; nil while it does not answer. The component
 // cluster then says so, and the components that need it are not reached.
-func (w *world) lxd() lxdclient.InstanceServer {
+func (w *env) lxd() lxdclient.InstanceServer {
 	server, err := w.socket.Server(context.Background())
 	if err != nil {
 		return nil
@@ -180,34 +180,34 @@ func (w *world) lxd() lxdclient.InstanceServer {
 }
 
 // stateDir is this unit's part of it.
-func (w *world) stateDir() string {
+func (w *env) stateDir() string {
 	return filepath.Join(stateDir, strings.ReplaceAll(w.event.Unit, "/", "-"))
 }
 
-func (w *world) trust() trust.World {
-	return trust.World{App: w.event.App(), Tools: w.tools, Configure: w.socket.Configure, Now: time.Now, Refused: w.refused, LXD: w.lxd()}
+func (w *env) trust() trust.Env {
+	return trust.Env{App: w.event.App(), Tools: w.tools, Configure: w.socket.Configure, Now: time.Now, Refused: w.refused, LXD: w.lxd()}
 }
 
-func (w *world) metrics() metrics.World {
-	return metrics.World{Event: w.event, Tools: w.tools, Configure: w.socket.Configure, LXD: w.lxd()}
+func (w *env) metrics() metrics.Env {
+	return metrics.Env{Event: w.event, Tools: w.tools, Configure: w.socket.Configure, LXD: w.lxd()}
 }
 
-func (w *world) certificate() certificate.World {
-	return certificate.World{Unit: w.event.Unit, Tools: w.tools, StateDir: w.stateDir(), Now: time.Now, NewKey: certificate.NewKey, Configure: w.socket.Configure, LXD: w.lxd()}
+func (w *env) certificate() certificate.Env {
+	return certificate.Env{Unit: w.event.Unit, Tools: w.tools, StateDir: w.stateDir(), Now: time.Now, NewKey: certificate.NewKey, Configure: w.socket.Configure, LXD: w.lxd()}
 }
 
-func (w *world) cloud() cloud.World {
-	return cloud.World{App: w.event.App(), Tools: w.tools, Now: time.Now, LXD: w.lxd()}
+func (w *env) cloud() cloud.Env {
+	return cloud.Env{App: w.event.App(), Tools: w.tools, Now: time.Now, LXD: w.lxd()}
 }
 
 // refresh is made of what was seen, since LXD does not answer all the time.
-func (w *world) refresh(f facts) refresh.World {
-	change := func(do charm.Action[cluster.Facts, cluster.World]) func(context.Context, charm.Call) (map[string]string, error) {
+func (w *env) refresh(f facts) refresh.Env {
+	change := func(do charm.Action[cluster.Facts, cluster.Env]) func(context.Context, charm.Call) (map[string]string, error) {
 		return func(ctx context.Context, call charm.Call) (map[string]string, error) {
 			return do(ctx, f.Cluster, w.cluster(), call)
 		}
 	}
-	return refresh.World{
+	return refresh.Env{
 		Commands: command.System{}, StateDir: w.stateDir(), Look: w.socket.Look,
 		Evacuate: change(cluster.Evacuate), Restore: change(cluster.Restore),
 		Settled: func(ctx context.Context, member string) (drain.MemberStatus, []string, error) {
@@ -217,13 +217,13 @@ func (w *world) refresh(f facts) refresh.World {
 	}
 }
 
-func (w *world) backup() backup.World {
-	return backup.World{Unit: w.event.Unit, StateDir: w.stateDir(), Now: time.Now, LXD: w.lxd()}
+func (w *env) backup() backup.Env {
+	return backup.Env{Unit: w.event.Unit, StateDir: w.stateDir(), Now: time.Now, LXD: w.lxd()}
 }
 
-func (w *world) broker() *broker.World {
+func (w *env) broker() *broker.Env {
 	if w.asked == nil {
-		w.asked = &broker.World{World: profiles.World{Tools: w.tools, Project: "default", Now: time.Now}, Random: rand.Reader}
+		w.asked = &broker.Env{Env: profiles.Env{Tools: w.tools, Project: "default", Now: time.Now}, Random: rand.Reader}
 		w.asked.LXD = w.lxd()
 	}
 	return w.asked

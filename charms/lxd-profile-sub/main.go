@@ -20,10 +20,10 @@ import (
 	"github.com/dcib/dcib/internal/lxd/profiles"
 )
 
-// world is what the charm works on; each component sees its part of it.
-type world struct {
-	sub    brokered.World
-	direct direct.World // it remembers what LXD refused in this hook
+// env is what the charm works on: its dependencies. Each component sees its own part.
+type env struct {
+	sub    brokered.Env
+	direct direct.Env // it remembers what LXD refused in this hook
 }
 
 // facts are what the components saw.
@@ -34,13 +34,13 @@ type facts struct {
 
 func main() {
 	c := charm.Compose(components()...)
-	c.World = func(_ hooktool.Event, tools hooktool.Tools) *world {
-		return &world{
-			sub:    brokered.World{Tools: tools, LXD: brokered.DevLXD{Socket: brokered.Socket, Proc: "/proc"}, Call: brokered.Datagram},
-			direct: direct.World{World: profiles.World{Tools: tools, Now: time.Now}, Open: direct.Open, Pause: pause, Reboot: reboot},
+	c.Env = func(_ hooktool.Event, tools hooktool.Tools) *env {
+		return &env{
+			sub:    brokered.Env{Tools: tools, LXD: brokered.DevLXD{Socket: brokered.Socket, Proc: "/proc"}, Call: brokered.Datagram},
+			direct: direct.Env{Env: profiles.Env{Tools: tools, Now: time.Now}, Open: direct.Open, Pause: pause, Reboot: reboot},
 		}
 	}
-	c.Actions = map[string]charm.Action[facts, *world]{
+	c.Actions = map[string]charm.Action[facts, *env]{
 		"show-profile":  part(brokered.ShowProfile),
 		"diff":          diff,
 		"apply-restart": applyRestart,
@@ -50,36 +50,36 @@ func main() {
 }
 
 // components are the concerns of this charm: the request to a broker, or its own way to LXD.
-func components() []charm.Component[facts, *world] {
-	return []charm.Component[facts, *world]{
+func components() []charm.Component[facts, *env] {
+	return []charm.Component[facts, *env]{
 		{
 			Name: "brokered",
-			Observe: func(ctx context.Context, event hooktool.Event, w *world, f *facts) (err error) {
+			Observe: func(ctx context.Context, event hooktool.Event, w *env, f *facts) (err error) {
 				f.Sub, err = brokered.Observe(ctx, event, w.sub)
 				return err
 			},
-			Plan: func(f facts) charm.Plan[*world] {
+			Plan: func(f facts) charm.Plan[*env] {
 				if f.Sub.Direct() {
-					return charm.Plan[*world]{}
+					return charm.Plan[*env]{}
 				}
 				p := brokered.Plan(f.Sub)
-				return charm.Plan[*world]{Steps: charm.Lift(p.Steps, func(w *world) brokered.World { return w.sub }), Status: p.Status}
+				return charm.Plan[*env]{Steps: charm.AdaptSteps(p.Steps, func(w *env) brokered.Env { return w.sub }), Status: p.Status}
 			},
 		},
 		{
 			Name: "direct", After: []string{"brokered"},
 			When:    func(f facts) bool { return f.Sub.Direct() },
 			Observe: observeDirect,
-			Plan: func(f facts) charm.Plan[*world] {
+			Plan: func(f facts) charm.Plan[*env] {
 				wanted, err := f.Sub.Options.Wanted()
 				p := direct.Plan(*f.Direct, wanted.Profile, err)
-				return charm.Plan[*world]{Steps: charm.Lift(p.Steps, func(w *world) *direct.World { return &w.direct }), Status: p.Status}
+				return charm.Plan[*env]{Steps: charm.AdaptSteps(p.Steps, func(w *env) *direct.Env { return &w.direct }), Status: p.Status}
 			},
 		},
 	}
 }
 
-func observeDirect(ctx context.Context, event hooktool.Event, w *world, f *facts) (err error) {
+func observeDirect(ctx context.Context, event hooktool.Event, w *env, f *facts) (err error) {
 	self := direct.Self{
 		Unit: event.Unit, Principal: event.Principal, Model: event.Model, ModelUUID: event.ModelUUID,
 		Instance: f.Sub.Self.Instance, Started: f.Sub.Self.Started, Leader: f.Sub.Leader,
@@ -96,7 +96,7 @@ func observeDirect(ctx context.Context, event hooktool.Event, w *world, f *facts
 // principal is the endpoint to the application that this one stands beside.
 const principal = "juju-info"
 
-// leaving tells whether Juju takes this unit away. A subordinate is there for its relation
+// leaving reports whether Juju takes this unit away. A subordinate is there for its relation
 // to its principal, and goes with it; at its very first hooks it may not have it yet.
 // (goal-state, which tells it for other charms, lists no subordinates in Juju 4.)
 func leaving(ctx context.Context, event hooktool.Event, tools hooktool.Tools) (bool, error) {
@@ -108,13 +108,13 @@ func leaving(ctx context.Context, event hooktool.Event, tools hooktool.Tools) (b
 }
 
 // part makes an action of the room that asks a broker one of the charm.
-func part(action charm.Action[brokered.Facts, brokered.World]) charm.Action[facts, *world] {
-	return func(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+func part(action charm.Action[brokered.Facts, brokered.Env]) charm.Action[facts, *env] {
+	return func(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 		return action(ctx, f.Sub, w.sub, call)
 	}
 }
 
-func diff(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+func diff(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	if f.Direct == nil {
 		return brokered.Diff(ctx, f.Sub, w.sub, call)
 	}
@@ -125,14 +125,14 @@ func diff(ctx context.Context, f facts, w *world, call charm.Call) (map[string]s
 	return direct.Diff(*f.Direct, wanted.Profile), nil
 }
 
-func applyRestart(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+func applyRestart(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	if f.Direct == nil {
 		return brokered.ApplyRestart(ctx, f.Sub, w.sub, call)
 	}
 	return direct.ApplyRestart(ctx, *f.Direct, &w.direct, call)
 }
 
-func rollback(ctx context.Context, f facts, w *world, call charm.Call) (map[string]string, error) {
+func rollback(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	if f.Direct == nil {
 		return brokered.Rollback(ctx, f.Sub, w.sub, call)
 	}

@@ -32,16 +32,16 @@ func main() {
 		}
 		return
 	}
-	charm.Main(charm.Charm[rack.Facts, rack.World]{
-		World: func(event hooktool.Event, tools hooktool.Tools) rack.World {
-			return rack.World{
+	charm.Main(charm.Charm[rack.Facts, rack.Env]{
+		Env: func(event hooktool.Event, tools hooktool.Tools) rack.Env {
+			return rack.Env{
 				Machine: node.Here(), Tools: tools, Unit: event.Unit, App: event.App(), CharmDir: event.CharmDir,
 				Wait: node.Until(enrolment),
 			}
 		},
 		Observe: rack.Observe,
 		Plan:    rack.Plan,
-		Actions: map[string]charm.Action[rack.Facts, rack.World]{
+		Actions: map[string]charm.Action[rack.Facts, rack.Env]{
 			"status":         rack.Status,
 			"refresh-maas":   rack.RefreshMAAS,
 			"renew-identity": rack.RenewIdentity,

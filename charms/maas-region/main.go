@@ -39,9 +39,9 @@ func main() {
 		}
 		return
 	}
-	charm.Main(charm.Charm[region.Facts, *region.World]{
-		World: func(event hooktool.Event, tools hooktool.Tools) *region.World {
-			return &region.World{
+	charm.Main(charm.Charm[region.Facts, *region.Env]{
+		Env: func(event hooktool.Event, tools hooktool.Tools) *region.Env {
+			return &region.Env{
 				Machine: node.Here(), Tools: tools, Unit: event.Unit, App: event.App(), CharmDir: event.CharmDir,
 				StateDir: filepath.Join(stateDir, strings.ReplaceAll(event.Unit, "/", "-")),
 				API:      region.API, Now: time.Now, Random: rand.Text, Dial: dial, Wait: node.Until(patience),
@@ -55,7 +55,7 @@ func main() {
 	})
 }
 
-// dial tells whether somebody listens there.
+// dial reports whether somebody listens there.
 func dial(ctx context.Context, at string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

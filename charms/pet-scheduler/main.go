@@ -3,7 +3,7 @@
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
 
-// Pet-scheduler is a charm: it drains members of a LXD cluster for their own work, and
+// Pet-scheduler is a charm: it drains members of an LXD cluster for their own work, and
 // brings back afterwards what it moved. This is what Juju runs, and it runs often: what is
 // big, the store and all that acts by it, is in the program beside it (petd).
 package main
@@ -26,14 +26,14 @@ import (
 	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
-// world is what the charm works on; each component sees its part of it.
-type world struct {
-	pets    pets.World
-	service service.World
+// env is what the charm works on: its dependencies. Each component sees its own part.
+type env struct {
+	pets    pets.Env
+	service service.Env
 }
 
-func (w world) petsPart() pets.World       { return w.pets }
-func (w world) servicePart() service.World { return w.service }
+func (w env) petsPart() pets.Env       { return w.pets }
+func (w env) servicePart() service.Env { return w.service }
 
 // facts are what the components saw.
 type facts struct {
@@ -42,9 +42,9 @@ type facts struct {
 	Alerts  []store.Alert // that are on, as this unit's daemon knows them
 }
 
-func open(event hooktool.Event, tools hooktool.Tools) world {
-	w := world{pets: pets.Open(event, tools)}
-	w.service = service.World{
+func open(event hooktool.Event, tools hooktool.Tools) env {
+	w := env{pets: pets.Open(event, tools)}
+	w.service = service.Env{
 		Unit:  event.Unit,
 		Dir:   w.pets.Dir,
 		Tools: tools,
@@ -69,21 +69,21 @@ func open(event hooktool.Event, tools hooktool.Tools) world {
 
 // components are the concerns of this charm. A unit that leaves makes nothing that it would leave
 // behind.
-func components() []charm.Component[facts, world] {
-	return []charm.Component[facts, world]{
+func components() []charm.Component[facts, env] {
+	return []charm.Component[facts, env]{
 		{
 			Name: "pets", Reads: []string{"service"},
-			Observe: func(ctx context.Context, event hooktool.Event, w world, f *facts) (err error) {
+			Observe: func(ctx context.Context, event hooktool.Event, w env, f *facts) (err error) {
 				f.Pets, err = pets.Observe(ctx, event, w.pets)
 				return err
 			},
-			Plan: func(f facts) charm.Plan[world] {
+			Plan: func(f facts) charm.Plan[env] {
 				if f.Service.Leaving {
-					return charm.Plan[world]{}
+					return charm.Plan[env]{}
 				}
 				p := pets.Plan(f.Pets)
-				return charm.Plan[world]{
-					Steps:   charm.Lift(p.Steps, world.petsPart),
+				return charm.Plan[env]{
+					Steps:   charm.AdaptSteps(p.Steps, env.petsPart),
 					Status:  pets.Alerted(p.Status, f.Alerts),
 					Version: p.Version,
 					Ports:   p.Ports,
@@ -92,7 +92,7 @@ func components() []charm.Component[facts, world] {
 		},
 		{
 			Name: "service", After: []string{"pets"},
-			Observe: func(ctx context.Context, event hooktool.Event, w world, f *facts) (err error) {
+			Observe: func(ctx context.Context, event hooktool.Event, w env, f *facts) (err error) {
 				if event.Action != "" && event.Action != service.RotateAction {
 					return nil // the other actions are about pets alone
 				}
@@ -102,15 +102,15 @@ func components() []charm.Component[facts, world] {
 				f.Alerts, err = control.ReadAlerts(w.pets.Dir)
 				return err
 			},
-			Plan: func(f facts) charm.Plan[world] {
+			Plan: func(f facts) charm.Plan[env] {
 				steps := service.Plan(f.Service)
-				p := charm.Plan[world]{Steps: charm.Lift(steps, world.servicePart), Ports: f.Service.Ports()}
+				p := charm.Plan[env]{Steps: charm.AdaptSteps(steps, env.servicePart), Ports: f.Service.Ports()}
 				switch err := cmp.Or(f.Service.Crowded(), f.Service.BadOptions()); {
 				case f.Service.Leaving:
 					p.Status = charm.Maintenancef("leaving")
 				case err != nil:
 					p.Status = charm.Blockedf("%s", err)
-				case slices.Contains(steps, charm.Step[service.World](service.Run{})):
+				case slices.Contains(steps, charm.Step[service.Env](service.Run{})):
 					p.Status = charm.Maintenancef("starting the daemon")
 				}
 				return p
@@ -120,18 +120,18 @@ func components() []charm.Component[facts, world] {
 }
 
 // onPets makes an action of the pets' room one of the whole charm.
-func onPets(action charm.Action[pets.Facts, pets.World]) charm.Action[facts, world] {
-	return func(ctx context.Context, f facts, w world, call charm.Call) (map[string]string, error) {
+func onPets(action charm.Action[pets.Facts, pets.Env]) charm.Action[facts, env] {
+	return func(ctx context.Context, f facts, w env, call charm.Call) (map[string]string, error) {
 		return action(ctx, f.Pets, w.pets, call)
 	}
 }
 
-func actions() map[string]charm.Action[facts, world] {
-	all := map[string]charm.Action[facts, world]{}
+func actions() map[string]charm.Action[facts, env] {
+	all := map[string]charm.Action[facts, env]{}
 	for name, action := range pets.Actions {
 		all[name] = onPets(action)
 	}
-	all[service.RotateAction] = func(ctx context.Context, f facts, w world, call charm.Call) (map[string]string, error) {
+	all[service.RotateAction] = func(ctx context.Context, f facts, w env, call charm.Call) (map[string]string, error) {
 		return service.Rotate(ctx, f.Service, w.service, call)
 	}
 	return all
@@ -146,7 +146,7 @@ func main() {
 		return
 	}
 	c := charm.Compose(components()...)
-	c.World = open
+	c.Env = open
 	c.Actions = actions()
 	// LXD's members are tried one after the other, three seconds each.
 	c.Deadlines = charm.Deadlines{Observe: 2 * time.Minute}

@@ -50,7 +50,7 @@ func TestThePortOnThePage(t *testing.T) {
 	juju.AddUnit("pet-scheduler/0", "10.0.0.1")
 	juju.Relate("pet-scheduler:cluster", "pet-scheduler:cluster")
 	tools, _ := juju.Hook("pet-scheduler/0")
-	f, err := service.Observe(t.Context(), service.World{Unit: "pet-scheduler/0", Dir: t.TempDir(), Tools: tools, Systemd: absent{}}, lxdhttps.Offer{})
+	f, err := service.Observe(t.Context(), service.Env{Unit: "pet-scheduler/0", Dir: t.TempDir(), Tools: tools, Systemd: absent{}}, lxdhttps.Offer{})
 	require.NoError(t, err)
 	f.Configured, f.Config.Address = true, f.Address
 	require.Equal(t, pages.OpenedPorts(t, "../../docs/reference/ports.md", "pet-scheduler"), f.Ports())

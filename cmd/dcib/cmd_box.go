@@ -69,7 +69,7 @@ func sourceFolder(given string) (string, error) {
 	return "", fmt.Errorf("cannot find the project's folder: looked above %v: run dcib in it, or give --source", starts)
 }
 
-// terminal says whether a file is one.
+// terminal reports whether a file is one.
 func terminal(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0

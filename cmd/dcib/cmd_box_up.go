@@ -18,7 +18,7 @@ func newBoxUpCmd(where placer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Build what is missing of the box, and wait until it works",
-		Long: `Up walks the steps below, and does what the world does not yet have of each.
+		Long: `Up walks the steps below, and does what the env does not yet have of each.
 It can be stopped at any moment and run again: it carries on.
 
 Steps: ` + strings.Join(box.StepNames(), ", "),

@@ -47,7 +47,7 @@ could read. With the charm:
 // maasAccess is how a verb gets at MAAS.
 type maasAccess struct{ url, keyFile, format string }
 
-// open gives a client.
+// open returns a client.
 func (m *maasAccess) open(cmd *cobra.Command) (*maas.Client, error) {
 	if err := oneOf("format", m.format, "text", "json"); err != nil {
 		return nil, err

@@ -15,7 +15,7 @@ import (
 	"github.com/dcib/dcib/internal/testkit/maas"
 )
 
-// setUpMAAS gives each script a stand-in for MAAS with four machines, and lets it in.
+// setUpMAAS starts for each script a stand-in for MAAS with four machines, and lets it in.
 func setUpMAAS(e *testscript.Env) {
 	region := &maastest.Region{
 		Version: "3.7.3", Keys: []string{"consumer1:token2:secret3"},

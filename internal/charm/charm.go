@@ -29,7 +29,7 @@ type Step[W any] interface {
 	// Apply does it. It must find out by itself when it is already done. The error is
 	// one of Blocked, Waiting (the unit's status then says so and the hook succeeds) or
 	// any other (the hook fails and Juju tries it again).
-	Apply(ctx context.Context, world W) error
+	Apply(ctx context.Context, env W) error
 }
 
 // Plan is what a charm wants to do about the facts it saw.
@@ -49,10 +49,10 @@ type Plan[W any] struct {
 // Charm is one charm: facts of type F about a world of type W. One with several concerns is
 // made by Compose, and then has no Observe and Plan of its own.
 type Charm[F, W any] struct {
-	// World opens what the charm works on. It must not change anything.
-	World func(event hooktool.Event, tools hooktool.Tools) W
+	// Env opens what the charm works on. It must not change anything.
+	Env func(event hooktool.Event, tools hooktool.Tools) W
 	// Observe gathers the facts. Errors as for Step.Apply.
-	Observe func(ctx context.Context, event hooktool.Event, world W) (F, error)
+	Observe func(ctx context.Context, event hooktool.Event, env W) (F, error)
 	// Plan is pure.
 	Plan func(facts F) Plan[W]
 	// Actions by name, as in charmcraft.yaml.
@@ -67,7 +67,7 @@ type Charm[F, W any] struct {
 
 // Action does what a user asked for by `juju run`. It gets fresh facts. The results are
 // shown to the user, also beside an error; the error is what the action fails with.
-type Action[F, W any] func(ctx context.Context, facts F, world W, call Call) (map[string]string, error)
+type Action[F, W any] func(ctx context.Context, facts F, env W, call Call) (map[string]string, error)
 
 // Call is one run of an action.
 type Call struct {
@@ -77,19 +77,19 @@ type Call struct {
 	Progress func(format string, args ...any)
 }
 
-// String gives a text parameter, trimmed; "" when it is missing.
+// String returns a text parameter, trimmed; "" when it is missing.
 func (c Call) String(name string) string {
 	s, _ := c.Params[name].(string)
 	return strings.TrimSpace(s)
 }
 
-// Bool gives a yes-or-no parameter; false when it is missing.
+// Bool returns a yes-or-no parameter; false when it is missing.
 func (c Call) Bool(name string) bool {
 	b, _ := c.Params[name].(bool)
 	return b
 }
 
-// Int gives a whole-number parameter; 0 when it is missing.
+// Int returns a whole-number parameter; 0 when it is missing.
 func (c Call) Int(name string) int {
 	f, _ := c.Params[name].(float64)
 	return int(f)
@@ -172,11 +172,11 @@ func (c Charm[F, W]) Run(ctx context.Context, event hooktool.Event, tools hookto
 
 // run is Run, and counts the steps that a hook took.
 func (c Charm[F, W]) run(ctx context.Context, event hooktool.Event, tools hooktool.Tools) (int, error) {
-	world := c.World(event, tools)
+	env := c.Env(event, tools)
 	if event.Action != "" {
-		return 0, c.act(ctx, event, tools, world)
+		return 0, c.act(ctx, event, tools, env)
 	}
-	r := reconciliation[F, W]{charm: c, event: event, tools: tools, world: world, applied: map[string]bool{}, ended: map[string]ending{}}
+	r := reconciliation[F, W]{charm: c, event: event, tools: tools, env: env, applied: map[string]bool{}, ended: map[string]ending{}}
 	err := r.reconcile(ctx)
 	return len(r.applied), errors.Join(err, tell(ctx, func(ctx context.Context) error {
 		for _, line := range r.log {
@@ -219,7 +219,7 @@ type reconciliation[F, W any] struct {
 	charm Charm[F, W]
 	event hooktool.Event
 	tools hooktool.Tools
-	world W
+	env   W
 
 	applied map[string]bool   // steps, by component and name
 	ended   map[string]ending // components whose step ended in an error
@@ -236,7 +236,7 @@ type reconciliation[F, W any] struct {
 func (r *reconciliation[F, W]) reconcile(ctx context.Context) error {
 	left := budget{r.charm.Deadlines.orDefaults().Steps}
 	for range maxPasses {
-		o, err := r.charm.observe(ctx, r.event, r.world)
+		o, err := r.charm.observe(ctx, r.event, r.env)
 		if err != nil {
 			return r.abort(err)
 		}
@@ -281,7 +281,7 @@ func (r *reconciliation[F, W]) apply(ctx context.Context, left *budget, p compon
 			_ = report(ctx, r.tools, r.working, "")
 		}
 		_ = r.tools.Log(ctx, "INFO", step.Name())
-		err := apply(ctx, left, step, r.world)
+		err := apply(ctx, left, step, r.env)
 		if err == nil {
 			continue
 		}
@@ -352,14 +352,14 @@ func (r *reconciliation[F, W]) settle(o observation[F], plans []componentPlan[F,
 }
 
 // observe is one observation of all components, within its deadline.
-func (c Charm[F, W]) observe(ctx context.Context, event hooktool.Event, world W) (observation[F], error) {
-	return await(ctx, "observe this machine", c.Deadlines.orDefaults().Observe, world, func(ctx context.Context) (observation[F], error) {
-		return c.observeAll(ctx, event, world)
+func (c Charm[F, W]) observe(ctx context.Context, event hooktool.Event, env W) (observation[F], error) {
+	return await(ctx, "observe this machine", c.Deadlines.orDefaults().Observe, env, func(ctx context.Context) (observation[F], error) {
+		return c.observeAll(ctx, event, env)
 	})
 }
 
 // act runs an action. A failed action is not a failed hook.
-func (c Charm[F, W]) act(ctx context.Context, event hooktool.Event, tools hooktool.Tools, world W) error {
+func (c Charm[F, W]) act(ctx context.Context, event hooktool.Event, tools hooktool.Tools, env W) error {
 	action, ok := c.Actions[event.Action]
 	if !ok {
 		return tools.ActionFail(ctx, fmt.Sprintf("cannot run action %q: this charm has none of that name", event.Action))
@@ -368,7 +368,7 @@ func (c Charm[F, W]) act(ctx context.Context, event hooktool.Event, tools hookto
 	if err != nil {
 		return err
 	}
-	seen, err := c.observe(ctx, event, world)
+	seen, err := c.observe(ctx, event, env)
 	if err == nil {
 		err = seen.err()
 	}
@@ -378,8 +378,8 @@ func (c Charm[F, W]) act(ctx context.Context, event hooktool.Event, tools hookto
 	call := Call{Params: params, Progress: func(format string, args ...any) {
 		_ = tools.ActionLog(ctx, fmt.Sprintf(format, args...))
 	}}
-	results, err := await(ctx, "run action "+event.Action, c.Deadlines.orDefaults().Action, world, func(ctx context.Context) (map[string]string, error) {
-		return action(ctx, seen.facts, world, call)
+	results, err := await(ctx, "run action "+event.Action, c.Deadlines.orDefaults().Action, env, func(ctx context.Context) (map[string]string, error) {
+		return action(ctx, seen.facts, env, call)
 	})
 	return tell(ctx, func(ctx context.Context) error {
 		if len(results) > 0 {

@@ -36,7 +36,7 @@ func (s increment) Apply(_ context.Context, w *counter) error {
 
 func counting(w *counter) charm.Charm[counter, *counter] {
 	return charm.Charm[counter, *counter]{
-		World:   func(hooktool.Event, hooktool.Tools) *counter { return w },
+		Env:     func(hooktool.Event, hooktool.Tools) *counter { return w },
 		Observe: func(_ context.Context, _ hooktool.Event, w *counter) (counter, error) { return *w, nil },
 		Plan: func(f counter) charm.Plan[*counter] {
 			if f.have == f.want {
@@ -169,10 +169,10 @@ func TestActions(t *testing.T) {
 	require.Contains(t, tools.Failure, `"sing"`)
 }
 
-func TestLift(t *testing.T) {
+func TestAdaptSteps(t *testing.T) {
 	type whole struct{ part *counter }
 	w := whole{&counter{}}
-	steps := charm.Lift([]charm.Step[*counter]{increment{2}}, func(w whole) *counter { return w.part })
+	steps := charm.AdaptSteps([]charm.Step[*counter]{increment{2}}, func(w whole) *counter { return w.part })
 	require.Equal(t, "count to 2", steps[0].Name())
 	require.NoError(t, steps[0].Apply(context.Background(), w))
 	require.Equal(t, 2, w.part.have)

@@ -30,7 +30,7 @@ type Component[F, W any] struct {
 	// reads the facts of the components in After.
 	When func(facts F) bool
 	// Observe adds what the component sees to the facts; nil: nothing. Errors as for Step.Apply.
-	Observe func(ctx context.Context, event hooktool.Event, world W, facts *F) error
+	Observe func(ctx context.Context, event hooktool.Event, env W, facts *F) error
 	// Plan is pure. A zero Status says nothing about the unit.
 	Plan func(facts F) Plan[W]
 }
@@ -85,8 +85,8 @@ func (c Charm[F, W]) all() ([]Component[F, W], []int) {
 		return c.components, c.order
 	}
 	return []Component[F, W]{{
-		Observe: func(ctx context.Context, event hooktool.Event, world W, facts *F) (err error) {
-			*facts, err = c.Observe(ctx, event, world)
+		Observe: func(ctx context.Context, event hooktool.Event, env W, facts *F) (err error) {
+			*facts, err = c.Observe(ctx, event, env)
 			return err
 		},
 		Plan: c.Plan,
@@ -116,7 +116,7 @@ func (o observation[F]) err() error {
 }
 
 // observeAll observes the components. It returns an error when ctx has ended.
-func (c Charm[F, W]) observeAll(ctx context.Context, event hooktool.Event, world W) (o observation[F], err error) {
+func (c Charm[F, W]) observeAll(ctx context.Context, event hooktool.Event, env W) (o observation[F], err error) {
 	components, order := c.all()
 	o.unseen = map[string]error{}
 	for _, i := range order {
@@ -128,7 +128,7 @@ func (c Charm[F, W]) observeAll(ctx context.Context, event hooktool.Event, world
 		if component.Observe == nil || component.When != nil && !component.When(o.facts) {
 			continue
 		}
-		if err := component.Observe(ctx, event, world, &o.facts); err != nil {
+		if err := component.Observe(ctx, event, env, &o.facts); err != nil {
 			if ctx.Err() != nil {
 				return o, err
 			}

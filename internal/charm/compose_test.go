@@ -62,7 +62,7 @@ func component(name string, after ...string) charm.Component[seen, *plant] {
 func composed(p *plant) charm.Charm[seen, *plant] {
 	d := component("d")
 	c := charm.Compose(component("c", "b"), component("a"), component("b", "a"), d)
-	c.World = func(hooktool.Event, hooktool.Tools) *plant { return p }
+	c.Env = func(hooktool.Event, hooktool.Tools) *plant { return p }
 	return c
 }
 
@@ -147,7 +147,7 @@ func TestReadsAndWhen(t *testing.T) {
 	reader.Reads = []string{"late"}
 	out.When = func(facts seen) bool { return false }
 	c := charm.Compose(reader, component("late", "reader"), out, component("other", "out2"), component("out2"))
-	c.World = func(hooktool.Event, hooktool.Tools) *plant { return p }
+	c.Env = func(hooktool.Event, hooktool.Tools) *plant { return p }
 	juju := hooktooltest.New()
 	unit := juju.AddUnit("x/0", "10.0.0.1")
 	tools, _ := juju.Hook("x/0")

@@ -46,7 +46,7 @@ type Bounded interface {
 	Bound() time.Duration
 }
 
-// Within is a World that has to know the context of what is done next. It is for clients that
+// Within is a Env that has to know the context of what is done next. It is for clients that
 // outlive an observation or a step and whose methods take no context.
 type Within interface {
 	// Within is called before each observation, step and action.
@@ -87,11 +87,11 @@ func (d Deadlines) orDefaults() Deadlines {
 // await does something that has to end within limit. When the time is up its context ends,
 // and if it then does not return it is abandoned. The context of what has ended in time stays
 // open until ctx ends: what was opened under it, like a connection, is used further on.
-func await[T any](ctx context.Context, what string, limit time.Duration, world any, do func(context.Context) (T, error)) (T, error) {
+func await[T any](ctx context.Context, what string, limit time.Duration, env any, do func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(limit, func() { cancel(ErrDeadline) })
 	defer timer.Stop()
-	if w, ok := world.(Within); ok {
+	if w, ok := env.(Within); ok {
 		w.Within(ctx)
 	}
 	type outcome struct {
@@ -144,15 +144,15 @@ func await[T any](ctx context.Context, what string, limit time.Duration, world a
 type budget struct{ left time.Duration }
 
 // apply applies a step within what is left, or within the bound of its own.
-func apply[W any](ctx context.Context, b *budget, step Step[W], world W) error {
+func apply[W any](ctx context.Context, b *budget, step Step[W], env W) error {
 	limit := b.left
 	own, counts := boundOf(step), true
 	if own > 0 {
 		limit, counts = own, false
 	}
 	start := time.Now()
-	_, err := await(ctx, step.Name(), limit, world, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, step.Apply(ctx, world)
+	_, err := await(ctx, step.Name(), limit, env, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, step.Apply(ctx, env)
 	})
 	if counts {
 		b.left = max(b.left-time.Since(start), 0)

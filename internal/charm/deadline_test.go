@@ -50,7 +50,7 @@ func deaf(until chan struct{}) func(context.Context) error {
 
 func over(h *hanging, d charm.Deadlines) charm.Charm[bool, *hanging] {
 	return charm.Charm[bool, *hanging]{
-		World: func(hooktool.Event, hooktool.Tools) *hanging { return h },
+		Env: func(hooktool.Event, hooktool.Tools) *hanging { return h },
 		Observe: func(ctx context.Context, _ hooktool.Event, h *hanging) (bool, error) {
 			if h.observe != nil {
 				return false, h.observe(ctx)
@@ -61,7 +61,7 @@ func over(h *hanging, d charm.Deadlines) charm.Charm[bool, *hanging] {
 			if done {
 				return charm.Plan[*hanging]{Status: charm.Active("done")}
 			}
-			return charm.Plan[*hanging]{Steps: []charm.Step[*hanging]{charm.Lift([]charm.Step[*hanging]{hang{h.bound}}, func(h *hanging) *hanging { return h })[0]}}
+			return charm.Plan[*hanging]{Steps: []charm.Step[*hanging]{charm.AdaptSteps([]charm.Step[*hanging]{hang{h.bound}}, func(h *hanging) *hanging { return h })[0]}}
 		},
 		Actions: map[string]charm.Action[bool, *hanging]{
 			"wait": func(ctx context.Context, _ bool, h *hanging, _ charm.Call) (map[string]string, error) {
@@ -76,7 +76,7 @@ func TestWhatIsOutOfTimeLeavesTheUnitWaiting(t *testing.T) {
 	blocked := func(ctx context.Context) error { return charm.Blocked("LXD refuses: %s", ask(ctx)) }
 	for _, c := range []struct {
 		name          string
-		world         func(never chan struct{}) *hanging
+		env           func(never chan struct{}) *hanging
 		event         hooktool.Event
 		took          time.Duration
 		status, fails string
@@ -101,7 +101,7 @@ func TestWhatIsOutOfTimeLeavesTheUnitWaiting(t *testing.T) {
 				tools, _ := juju.Hook("c/0")
 				c.event.Unit = "c/0"
 				start := time.Now()
-				err := over(c.world(never), charm.Deadlines{}).Run(t.Context(), c.event, tools)
+				err := over(c.env(never), charm.Deadlines{}).Run(t.Context(), c.event, tools)
 				require.Equal(t, c.took, time.Since(start))
 				require.Equal(t, c.status, unit.Status+" "+unit.Message)
 				if c.fails == "" {
@@ -131,7 +131,7 @@ func TestWhatWasOpenedInAnObservationStaysOpen(t *testing.T) {
 		h := &hanging{}
 		c := over(h, charm.Deadlines{})
 		c.Observe = func(ctx context.Context, _ hooktool.Event, h *hanging) (bool, error) {
-			require.Equal(t, ctx, h.last, "the world knows the context")
+			require.Equal(t, ctx, h.last, "the env knows the context")
 			if opened == nil {
 				opened = ctx
 			}

@@ -25,7 +25,7 @@ func TestTimeoutLeavesTheUnitWaiting(t *testing.T) {
 	timeout := func(context.Context) error { return fmt.Errorf("cannot run psql: %w", slow{}) }
 	for _, c := range []struct {
 		name  string
-		world *hanging
+		env   *hanging
 		event hooktool.Event
 		fails bool
 	}{
@@ -37,7 +37,7 @@ func TestTimeoutLeavesTheUnitWaiting(t *testing.T) {
 			juju := hooktooltest.New()
 			unit := juju.AddUnit("app/0", "10.0.0.1")
 			tools, _ := juju.Hook("app/0")
-			err := over(c.world, charm.Deadlines{}).Run(t.Context(), c.event, tools)
+			err := over(c.env, charm.Deadlines{}).Run(t.Context(), c.event, tools)
 			if c.fails {
 				require.ErrorContains(t, err, "psql has not ended within 30s")
 				return

@@ -32,7 +32,7 @@ func At(line int, path, says, want string) Problem {
 	return Problem{Line: line, Path: path, Says: says, Want: want}
 }
 
-// String gives it as one line without an end.
+// String returns it as one line without an end.
 func (p Problem) String() string {
 	s := strings.TrimSpace(p.Path + " " + p.Says)
 	if p.Line > 0 {
@@ -135,7 +135,7 @@ func (r *Reader) otherwise(at string, node *yaml.Node, want string) {
 
 func alias(node *yaml.Node) bool { return node.Kind == yaml.AliasNode || node.Anchor != "" }
 
-// Null tells whether a node is there and empty: "key:" with nothing after it.
+// Null reports whether a node is there and empty: "key:" with nothing after it.
 func Null(node *yaml.Node) bool {
 	return node.Kind == yaml.ScalarNode && node.ShortTag() == "!!null" && node.Anchor == ""
 }
@@ -168,7 +168,7 @@ func (r *Reader) Mapping(at string, node *yaml.Node, most int, each func(key str
 	}
 }
 
-// Sequence gives the items of a list of at most so many; none when there is a problem with it.
+// Sequence returns the items of a list of at most so many; none when there is a problem with it.
 func (r *Reader) Sequence(at string, node *yaml.Node, most int) []*yaml.Node {
 	switch {
 	case Null(node):
@@ -192,7 +192,7 @@ func (r *Reader) Text(at string, node *yaml.Node, want string) string {
 	return node.Value
 }
 
-// Join gives the path of a key: "config" and "limits.memory" are config.limits.memory.
+// Join returns the path of a key: "config" and "limits.memory" are config.limits.memory.
 func Join(path, key string) string {
 	if path == "" {
 		return key

@@ -42,7 +42,7 @@ func (r *run) renameHalfMoved(ctx context.Context) bool {
 	return found
 }
 
-// rename gives an instance the name of its entry.
+// rename returns an instance the name of its entry.
 func (r *run) rename(ctx context.Context, e Entry, i Instance) error {
 	r.say("renaming %s on %s to %s", i.Ref, i.Member, e.Ref)
 	if i.Running {

@@ -32,7 +32,7 @@ type Exec struct {
 	spent time.Duration
 }
 
-// NewExec gives the tools of the hook that event describes.
+// NewExec returns the tools of the hook that event describes.
 func NewExec(event Event) *Exec {
 	dir, err := os.Getwd()
 	if err != nil {

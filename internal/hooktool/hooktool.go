@@ -23,11 +23,11 @@ var ErrNotFound = errors.New("not found")
 // hooktooltest has one in memory. Every method returns an error that begins with
 // "cannot" and names the tool.
 type Tools interface {
-	// Config gives the application's options, defaults included. Numbers are float64.
+	// Config returns the application's options, defaults included. Numbers are float64.
 	Config(ctx context.Context) (map[string]any, error)
-	// IsLeader tells whether this unit leads its application for the next 30 seconds.
+	// IsLeader reports whether this unit leads its application for the next 30 seconds.
 	IsLeader(ctx context.Context) (bool, error)
-	// Address gives the unit's bind address on the space of an endpoint.
+	// Address returns the unit's bind address on the space of an endpoint.
 	Address(ctx context.Context, endpoint string) (string, error)
 	// Addresses lists all of the unit's bind addresses there, that of Address first.
 	Addresses(ctx context.Context, endpoint string) ([]string, error)
@@ -41,10 +41,10 @@ type Tools interface {
 	RelationIDs(ctx context.Context, endpoint string) ([]string, error)
 	// RelationUnits lists the units on the other side (of a peer relation: the others).
 	RelationUnits(ctx context.Context, relation string) ([]string, error)
-	// RelationApp gives the name of the application on the other side; in a cross-model
+	// RelationApp returns the name of the application on the other side; in a cross-model
 	// relation that is the name it is known by here.
 	RelationApp(ctx context.Context, relation string) (string, error)
-	// RelationGet gives the databag of a unit ("app/0") or an application ("app"). The
+	// RelationGet returns the databag of a unit ("app/0") or an application ("app"). The
 	// own application's databag can be read by its leader only, except in a peer
 	// relation. ErrNotFound when the owner has never been in the relation, or the relation
 	// is gone.
@@ -55,22 +55,22 @@ type Tools interface {
 	// RelationSetApp is RelationSet for the application's databag; only the leader may.
 	RelationSetApp(ctx context.Context, relation string, values map[string]string) error
 
-	// Storage gives where the instances of one of the charm's storages are on this machine:
+	// Storage returns where the instances of one of the charm's storages are on this machine:
 	// a block device or a folder each, sorted; nothing when none is attached. Instances that
 	// Juju still attaches, or detaches, are left out.
 	Storage(ctx context.Context, name string) ([]string, error)
 
-	// Secret gives the newest content of a Juju secret, by its id; ErrNotFound when there
+	// Secret returns the newest content of a Juju secret, by its id; ErrNotFound when there
 	// is none. It has to be granted to the application.
 	Secret(ctx context.Context, id string) (map[string]string, error)
 	// AddSecret makes a secret that the application owns, and gives its id; only the leader
 	// may. Every unit of the application can read it, once Juju has committed it: when the
 	// hook succeeds. Keys are three or more lower-case letters, digits and hyphens.
 	AddSecret(ctx context.Context, label string, content map[string]string) (id string, err error)
-	// SetSecret gives a secret that the application owns another content; only the leader
+	// SetSecret returns a secret that the application owns another content; only the leader
 	// may.
 	SetSecret(ctx context.Context, id string, content map[string]string) error
-	// Granted tells whether a secret that the application owns is granted to anybody; only
+	// Granted reports whether a secret that the application owns is granted to anybody; only
 	// the leader may ask.
 	Granted(ctx context.Context, id string) (bool, error)
 	// GrantSecret lets the application on the other side of a relation read a secret that
@@ -96,7 +96,7 @@ type Tools interface {
 	// Log writes to `juju debug-log` at level DEBUG, INFO, WARNING or ERROR.
 	Log(ctx context.Context, level, message string) error
 
-	// ActionParams gives the running action's parameters, defaults included.
+	// ActionParams returns the running action's parameters, defaults included.
 	ActionParams(ctx context.Context) (map[string]any, error)
 	// ActionLog shows a line of progress to whoever runs the action.
 	ActionLog(ctx context.Context, message string) error
@@ -161,17 +161,17 @@ func EventFrom(getenv func(string) string) (Event, error) {
 	return e, nil
 }
 
-// App gives the application's name: "lxd-cluster" for "lxd-cluster/0".
+// App returns the application's name: "lxd-cluster" for "lxd-cluster/0".
 func (e Event) App() string { return AppOf(e.Unit) }
 
-// Broken tells whether relation id is being taken away by this very hook.
+// Broken reports whether relation id is being taken away by this very hook.
 func (e Event) Broken(relation string) bool {
 	const suffix = "-relation-broken"
 	return relation != "" && relation == e.Relation &&
 		len(e.Hook) > len(suffix) && e.Hook[len(e.Hook)-len(suffix):] == suffix
 }
 
-// AppOf gives the application of a unit's name; an application's name is returned as is.
+// AppOf returns the application of a unit's name; an application's name is returned as is.
 func AppOf(unit string) string {
 	app, _, _ := cutLast(unit, '/')
 	if app == "" {

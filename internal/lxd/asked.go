@@ -5,7 +5,7 @@ import (
 	"github.com/canonical/lxd/shared/api"
 )
 
-// Asked is a LXD that is asked each of a few things once: the rooms of a charm look at the
+// Asked is an LXD that is asked each of a few things once: the rooms of a charm look at the
 // same facts, and each answer costs about half a millisecond to decode. Forget begins a
 // new look.
 type Asked struct {

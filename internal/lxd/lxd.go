@@ -22,7 +22,7 @@ var ErrAbsent = errors.New("no LXD on this machine")
 // Port is the port that LXD's API listens on unless told otherwise.
 const Port = "8443"
 
-// Sockets are where a LXD's unix socket is looked for, in this order: the snap's, then the
+// Sockets are where an LXD's unix socket is looked for, in this order: the snap's, then the
 // Debian package's.
 func Sockets() []string {
 	if dir := os.Getenv("LXD_DIR"); dir != "" {

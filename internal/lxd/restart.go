@@ -12,13 +12,13 @@ import (
 	"github.com/dcib/dcib/internal/host/command"
 )
 
-// ErrStuck is wrapped by errors about a LXD that answers while its database does not.
+// ErrStuck is wrapped by errors about an LXD that answers while its database does not.
 var ErrStuck = errors.New("its database does not answer")
 
-// readyEvery is how often a LXD that was started again is asked whether it is ready.
+// readyEvery is how often an LXD that was started again is asked whether it is ready.
 const readyEvery = 200 * time.Millisecond
 
-// Restart starts this machine's LXD daemon anew and waits until its database answers. Its
+// Restart starts this machine's LXD daemon again and waits until its database answers. Its
 // instances run on: the package's unit leaves them alone, and the snap's reload is made for
 // that (snap.lxd.daemon's ExecReload).
 func Restart(ctx context.Context) error {
@@ -37,7 +37,7 @@ func Restart(ctx context.Context) error {
 	return waitReady(ctx)
 }
 
-// restartPackage starts the package's LXD anew and returns when the new one runs; see startPackage for
+// restartPackage starts the package's LXD again and returns when the new one runs; see startPackage for
 // why it does not wait for systemd.
 func restartPackage(ctx context.Context) error {
 	old := mainPID(ctx)
@@ -123,13 +123,13 @@ func stopPackage(ctx context.Context) error {
 	return nil
 }
 
-// stopping tells whether LXD's unit is on its way down.
+// stopping reports whether LXD's unit is on its way down.
 func stopping(ctx context.Context) bool {
 	out, _ := command.System{}.Run(ctx, "systemctl", "show", "--property", "ActiveState", "--value", "lxd.service")
 	return strings.TrimSpace(out) == "deactivating"
 }
 
-// snapped tells whether this machine's LXD is the snap.
+// snapped reports whether this machine's LXD is the snap.
 func snapped() (bool, error) {
 	socket, err := socket()
 	return strings.HasPrefix(socket, "/var/snap/"), err

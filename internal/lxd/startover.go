@@ -118,7 +118,7 @@ func putAside(ctx context.Context, dir, aside string) error {
 	return nil
 }
 
-// mounted tells whether something is mounted there.
+// mounted reports whether something is mounted there.
 func mounted(ctx context.Context, path string) bool {
 	return run(ctx, "mountpoint", "--quiet", path) == nil
 }

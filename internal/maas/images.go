@@ -93,7 +93,7 @@ func (c *Client) Import(ctx context.Context) error {
 	return c.do(ctx, http.MethodPost, "boot-resources/", op("import"), url.Values{}, new(string))
 }
 
-// Importing tells whether MAAS is fetching images.
+// Importing reports whether MAAS is fetching images.
 func (c *Client) Importing(ctx context.Context) (bool, error) {
 	var now bool
 	return now, c.do(ctx, http.MethodGet, "boot-resources/", op("is_importing"), nil, &now)

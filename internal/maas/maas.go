@@ -40,7 +40,7 @@ type Client struct {
 	limit, listLimit time.Duration
 }
 
-// New gives a client for the region at address (like http://10.0.0.1:5240/MAAS). The key is
+// New returns a client for the region at address (like http://10.0.0.1:5240/MAAS). The key is
 // one as `maas apikey` prints it, consumer:token:secret; an empty one is for Version only.
 func New(address, key string) (*Client, error) {
 	at, err := url.Parse(address)
@@ -128,7 +128,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("MAAS answers %d: %s", e.Status, e.Said)
 }
 
-// IsStatus tells whether an error is MAAS's refusal with that status.
+// IsStatus reports whether an error is MAAS's refusal with that status.
 func IsStatus(err error, status int) bool {
 	var refused *Error
 	return errors.As(err, &refused) && refused.Status == status
@@ -200,7 +200,7 @@ func (c *Client) complaint(text []byte) string {
 	return said
 }
 
-// Version gives the region's version, like "3.7.3". It wants no key: it is how one sees
+// Version returns the region's version, like "3.7.3". It wants no key: it is how one sees
 // that a region answers.
 func (c *Client) Version(ctx context.Context) (string, error) {
 	var v struct {
@@ -302,7 +302,7 @@ func (c *Client) SetConfig(ctx context.Context, name, value string) error {
 	return c.do(ctx, http.MethodPost, "maas/", op("set_config"), url.Values{"name": {name}, "value": {value}}, new(string))
 }
 
-// Config gives one of MAAS's own settings as text; "" when it is not set.
+// Config returns one of MAAS's own settings as text; "" when it is not set.
 func (c *Client) Config(ctx context.Context, name string) (string, error) {
 	query := op("get_config")
 	query.Set("name", name)

@@ -180,7 +180,7 @@ func TestTags(t *testing.T) {
 	require.ErrorContains(t, c.Tag(t.Context(), "../machines", nil, nil), "is no tag")
 }
 
-// connectTo gives a client of any server.
+// connectTo returns a client of any server.
 func connectTo(t *testing.T, h http.Handler) *maas.Client {
 	t.Helper()
 	server := httptest.NewServer(h)

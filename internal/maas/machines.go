@@ -19,7 +19,7 @@ import (
 
 var _ inventory.API = (*Client)(nil)
 
-// Fleet gives the machines, and what a declaration of them can name.
+// Fleet returns the machines, and what a declaration of them can name.
 func (c *Client) Fleet(ctx context.Context) (inventory.State, error) {
 	var s inventory.State
 	var err error
@@ -234,7 +234,7 @@ func (c *Client) Deploy(ctx context.Context, id string, o inventory.DeployOption
 	})
 }
 
-// User gives the name of the user whose key this is.
+// User returns the name of the user whose key this is.
 func (c *Client) User(ctx context.Context) (string, error) {
 	name := ""
 	err := c.with(ctx, "ask MAAS whose key this is", func(api *client.Client) error {
@@ -271,7 +271,7 @@ func (c *Client) ChangeTag(ctx context.Context, name string, fields map[string]s
 	return c.do(ctx, http.MethodPut, "tags/"+name+"/", nil, form(fields), nil)
 }
 
-// Tag gives a tag to the machines (or controllers) add, by system id, and takes it from
+// Tag adds a tag to the machines (or controllers) add, by system id, and takes it from
 // remove. An id that MAAS does not know is an error: MAAS itself would say nothing, and
 // gomaasclient does not look at what it counts.
 func (c *Client) Tag(ctx context.Context, name string, add, remove []string) error {

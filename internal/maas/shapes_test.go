@@ -17,7 +17,7 @@ import (
 	"github.com/dcib/dcib/internal/maas/inventory"
 )
 
-// samples gives the answers of a MAAS that gomaasclient's own tests read.
+// samples returns the answers of a MAAS that gomaasclient's own tests read.
 func samples(t *testing.T, name string) []byte {
 	t.Helper()
 	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/canonical/gomaasclient").Output()

@@ -34,7 +34,7 @@ func (h History) With(p Profile) History {
 	return nil
 }
 
-// Before gives the newest that is not the one that is asked for now.
+// Before returns the newest that is not the one that is asked for now.
 func (h History) Before(now Profile) (Profile, bool) {
 	for _, p := range h {
 		if !p.Equal(now) {

@@ -168,7 +168,7 @@ var stoppedVMKeys = map[string]bool{
 // with them.
 var containerDevices = map[string]bool{"unix-block": true, "unix-char": true, "unix-hotplug": true}
 
-// findKey gives the row for a key, or false.
+// findKey returns the row for a key, or false.
 func findKey(name string) (key, bool) {
 	for _, row := range keys {
 		if isNamespace(row.name) {

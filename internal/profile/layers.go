@@ -41,7 +41,7 @@ func Overlay(layers ...Layer) Layered {
 // white finds what only quotes keep.
 var white = regexp.MustCompile(`(?m)^\s|[^\S\n]$|\t|\n\n|^<<$`)
 
-// YAML gives the profile as text that Parse reads, sorted, with a comment at each key and
+// YAML returns the profile as text that Parse reads, sorted, with a comment at each key and
 // device that notes has one for by its path.
 func (p Profile) YAML(notes map[string]string) string {
 	text := func(s string) *yaml.Node {
@@ -102,7 +102,7 @@ func Conflicts(a, b Profile) []string {
 	return slices.DeleteFunc(Changes(a, b), func(path string) bool { return !a.has(path) || !b.has(path) })
 }
 
-// Differences gives what of wanted actual has otherwise, by path, with the actual value in
+// Differences returns what of wanted actual has otherwise, by path, with the actual value in
 // short, "" for none. Free text, which may hold a secret, is not told.
 func Differences(wanted, actual Profile) map[string]string {
 	differences := map[string]string{}
@@ -114,7 +114,7 @@ func Differences(wanted, actual Profile) map[string]string {
 	return differences
 }
 
-// has tells whether the profile has a key or device at a path.
+// has reports whether the profile has a key or device at a path.
 func (p Profile) has(path string) bool {
 	if name, ok := strings.CutPrefix(path, "config."); ok {
 		_, ok = p.Config[name]
@@ -153,7 +153,7 @@ func (p Profile) Shown(path string) string {
 	return "a device of type " + document.Quote(p.Devices[strings.TrimPrefix(path, "devices.")]["type"])
 }
 
-// Without gives the profile without what is at some paths.
+// Without returns the profile without what is at some paths.
 func (p Profile) Without(paths []string) Profile {
 	rest := Merge(p)
 	for _, path := range paths {

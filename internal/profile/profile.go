@@ -15,10 +15,10 @@ type Profile struct {
 	Devices map[string]map[string]string `json:"devices,omitempty"`
 }
 
-// IsEmpty tells whether the profile asks for nothing.
+// IsEmpty reports whether the profile asks for nothing.
 func (p Profile) IsEmpty() bool { return len(p.Config) == 0 && len(p.Devices) == 0 }
 
-// Equal tells whether both ask for the same.
+// Equal reports whether both ask for the same.
 func (p Profile) Equal(other Profile) bool {
 	return maps.Equal(p.Config, other.Config) && maps.EqualFunc(p.Devices, other.Devices, maps.Equal)
 }

@@ -38,15 +38,15 @@ func ParseKey(raw []byte) (*Key, error) {
 	return &Key{private}, nil
 }
 
-// Bytes gives the private key, to be kept in a file that only root can read.
+// Bytes returns the private key, to be kept in a file that only root can read.
 func (k *Key) Bytes() ([]byte, error) { return k.private.Bytes() }
 
-// Public gives the text that others seal to; it is no secret.
+// Public returns the text that others seal to; it is no secret.
 func (k *Key) Public() string {
 	return base64.StdEncoding.EncodeToString(k.private.PublicKey().Bytes())
 }
 
-// Open gives the text that was sealed to this key for the same purpose.
+// Open returns the text that was sealed to this key for the same purpose.
 func (k *Key) Open(purpose, sealed string) ([]byte, error) {
 	raw, err := base64.StdEncoding.DecodeString(sealed)
 	if err != nil {

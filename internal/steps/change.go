@@ -36,7 +36,7 @@ const (
 type Step struct {
 	// Name is short and unique within a change; the log file is named after it.
 	Name string
-	// Check says whether the world is already as Do would leave it, and what it saw: one
+	// Check reports whether the world is already as Do would leave it, and what it saw: one
 	// short phrase. It changes nothing. It is asked before Do, and again after it, so that
 	// a Do that believes in its own success is found out. A nil Check means "never so".
 	Check func(ctx context.Context) (so bool, saw string, err error)

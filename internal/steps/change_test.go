@@ -15,12 +15,12 @@ import (
 )
 
 // world is something that steps can look at and change.
-type world struct {
+type env struct {
 	made map[string]bool
 	did  []string
 }
 
-func (w *world) step(name string) Step {
+func (w *env) step(name string) Step {
 	return Step{
 		Name: name,
 		Check: func(context.Context) (bool, string, error) {
@@ -44,7 +44,7 @@ func newRunner(t *testing.T) (*Runner, *bytes.Buffer) {
 }
 
 func TestRunDoesOnlyWhatIsMissing(t *testing.T) {
-	w := &world{made: map[string]bool{"two": true}}
+	w := &env{made: map[string]bool{"two": true}}
 	r, out := newRunner(t)
 	steps := []Step{w.step("one"), w.step("two"), w.step("three")}
 
@@ -68,7 +68,7 @@ func TestRunDoesOnlyWhatIsMissing(t *testing.T) {
 }
 
 func TestRunStopsAtTheFirstFailureAndCarriesOn(t *testing.T) {
-	w := &world{made: map[string]bool{}}
+	w := &env{made: map[string]bool{}}
 	r, out := newRunner(t)
 	broken := true
 	bad := w.step("bad")

@@ -154,7 +154,7 @@ func (b drains) requirePlaced(t *testing.T, guests []string, home bool) {
 	}
 }
 
-// refresh starts the members' LXD anew; their instances run on. LXD 5.0.2 keeps two of its own
+// refresh starts the members' LXD again; their instances run on. LXD 5.0.2 keeps two of its own
 // connections open for each move that there ever was, whoever asked for it, and tells each of
 // them of everything that happens: after a hundred moves all take half as long again, and who
 // comes second is at a loss. It returns when the members hear of each other again, for which

@@ -46,7 +46,7 @@ func TestJoining(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(box.Repo, "dist/joining.txt"), []byte(table.String()), 0o644))
 }
 
-// byHand gives how long a cluster of that many members takes, by number of members.
+// byHand returns how long a cluster of that many members takes, by number of members.
 func byHand(t *testing.T, box testbed.Box, most int) map[int]time.Duration {
 	addresses := map[int]string{}
 	for n := 1; n <= most; n++ {
@@ -94,7 +94,7 @@ var (
 	joining  = regexp.MustCompile(`juju-log .*join the cluster as (\S+)`)
 )
 
-// byCharm gives the same for the charm, and how much of it is Juju's latency.
+// byCharm returns the same for the charm, and how much of it is Juju's latency.
 func byCharm(t *testing.T, box testbed.Box, most int) (total, latency map[int]time.Duration) {
 	const model = "bench"
 	box.AddModel(t, model)

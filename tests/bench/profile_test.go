@@ -121,7 +121,7 @@ func TestProfile(t *testing.T) {
 	box.DCIB(t, 5*time.Minute, "down")
 }
 
-// logged gives when a unit first logged a line after a moment.
+// logged returns when a unit first logged a line after a moment.
 func logged(t *testing.T, box testbed.Box, model, unit, line string, since time.Time) (when time.Time) {
 	t.Helper()
 	box.Eventually(t, time.Minute, unit+" to log "+line, func() (bool, string) {
@@ -140,7 +140,7 @@ func logged(t *testing.T, box testbed.Box, model, unit, line string, since time.
 // run is one run of a hook.
 type run struct{ began, ended time.Time }
 
-// hook gives a unit's first run of a hook that ended after a moment, by Juju's log.
+// hook returns a unit's first run of a hook that ended after a moment, by Juju's log.
 func hook(t *testing.T, box testbed.Box, model, unit, name string, since time.Time) (r run) {
 	t.Helper()
 	begins := fmt.Sprintf("running %s hook", name)

@@ -68,7 +68,7 @@ func (v version) build(t *testing.T) string {
 }
 
 // pin copies a go.mod and its go.sum to a file that go build takes in the place of the agent's.
-// It gives the module the agent's path: Go lets only what is below github.com/juju/juju/ import
+// It returns the module the agent's path: Go lets only what is below github.com/juju/juju/ import
 // Juju's internal packages.
 func pin(from, to string) error {
 	text, err := os.ReadFile(from)

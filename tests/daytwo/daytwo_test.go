@@ -63,13 +63,13 @@ func deploy(t *testing.T, model string, files []string) {
 	box.Juju(t, args...)
 }
 
-// members gives the machines of the LXD cluster's members, by unit.
+// members returns the machines of the LXD cluster's members, by unit.
 func members(t *testing.T) map[string]string {
 	t.Helper()
 	return box.Machines(t, "metal", "lxd-cluster")
 }
 
-// ask gives a machine of the cluster that no test takes away.
+// ask returns a machine of the cluster that no test takes away.
 func ask(t *testing.T) string { t.Helper(); return members(t)["lxd-cluster/0"] }
 
 // allow makes what preset kubernetes passes on be there on a member, as it is on metal.
@@ -117,7 +117,7 @@ func testKubernetes(t, whole *testing.T) {
 	require.Contains(t, box.Juju(t, "status"), "kubernetes  dcib")
 }
 
-// pids gives for each running container of the model on the cluster where it is, and its
+// pids returns for each running container of the model on the cluster where it is, and its
 // process there.
 func pids(t *testing.T) map[string]string {
 	t.Helper()
@@ -186,7 +186,7 @@ func back(t *testing.T, at string) {
 	box.Settle(t, "machines", box.Merged(t, machines...))
 }
 
-// testAdd gives the new member a guest, so that there is something to keep when it goes.
+// testAdd returns the new member a guest, so that there is something to keep when it goes.
 func testAdd(t *testing.T, how *howto.Shell) {
 	before := pids(t)
 	said := how.Run(t, "Add a machine", func() { box.Quiet(t, "metal") })

@@ -21,7 +21,7 @@ devices: [unix-char, disk]
 host-paths: [/dev/kvm, /dev/net/tun, /srv/dcib-share]
 `
 
-// subordinates gives the workload status of each lxd-profile-sub beside an application.
+// subordinates returns the workload status of each lxd-profile-sub beside an application.
 func subordinates(t *testing.T, app string) map[string]testbed.State {
 	t.Helper()
 	states := map[string]testbed.State{}

@@ -101,7 +101,7 @@ func testUpAgain(t *testing.T) {
 	require.Equal(t, before, created())
 }
 
-// clusterMachines gives the LXD instances of the units of lxd-cluster, by unit.
+// clusterMachines returns the LXD instances of the units of lxd-cluster, by unit.
 func clusterMachines(t *testing.T) map[string]string {
 	t.Helper()
 	return box.Machines(t, "metal", "lxd-cluster")
@@ -220,7 +220,7 @@ func place(t *testing.T, machine string) map[string]string {
 	return where
 }
 
-// petAndOther gives a member to drain, and another to ask meanwhile.
+// petAndOther returns a member to drain, and another to ask meanwhile.
 func petAndOther(t *testing.T) (pet, other string) {
 	t.Helper()
 	names := slices.Sorted(maps.Values(clusterMachines(t)))
@@ -289,7 +289,7 @@ func testForeignEvacuation(t *testing.T) {
 	box.Inside(t, ask, "lxc cluster restore --force "+pet)
 }
 
-// lastUnit gives the unit with the highest number, its machine, and a machine to ask that
+// lastUnit returns the unit with the highest number, its machine, and a machine to ask that
 // stays.
 func lastUnit(t *testing.T) (unit, machine, ask string) {
 	t.Helper()

@@ -155,7 +155,7 @@ func TestDirect(t *testing.T) {
 	box.DCIB(t, 5*time.Minute, "down")
 }
 
-// subordinateLeader gives the subordinate that leads.
+// subordinateLeader returns the subordinate that leads.
 func subordinateLeader(t *testing.T) string {
 	t.Helper()
 	name := ""

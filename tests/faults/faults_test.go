@@ -175,7 +175,7 @@ func kill(t *testing.T, machine string) {
 	box.LXC(t, "delete", "--force", machine)
 }
 
-// clustered tells whether the LXD of a machine says that it is in a cluster.
+// clustered reports whether the LXD of a machine says that it is in a cluster.
 func clustered(machine string) bool {
 	out, err := box.TryLXC(20*time.Second, "exec", machine, "--", "sh", "-c", "test -e /var/lib/lxd/unix.socket && timeout 5 lxc info 2>/dev/null | grep server_clustered")
 	return err == nil && strings.Contains(out, "true")

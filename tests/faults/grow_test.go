@@ -73,14 +73,14 @@ func testGrowAndShrink(t *testing.T) {
 	}
 }
 
-// unit gives the unit of that number, and its machine.
+// unit returns the unit of that number, and its machine.
 func unit(t *testing.T, model string, n int) (name, machine string) {
 	t.Helper()
 	name = fmt.Sprintf("%s/%d", app, n)
 	return name, box.Status(t, model).Instance(t, name)
 }
 
-// pids gives each guest's member and the process that it is there; a guest that does not
+// pids returns each guest's member and the process that it is there; a guest that does not
 // run fails the test.
 func pids(t *testing.T, model string) map[string]string {
 	t.Helper()

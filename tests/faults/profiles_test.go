@@ -82,7 +82,7 @@ func (w *walk) set(t *testing.T, app string, to wish) {
 	w.want[app] = to
 }
 
-// containers gives the names of all containers.
+// containers returns the names of all containers.
 func (w *walk) containers(t *testing.T) []string {
 	t.Helper()
 	all := map[string]bool{}
@@ -176,7 +176,7 @@ func (w *walk) wrong(t *testing.T) string {
 	return ""
 }
 
-// subordinates gives the workload status of an application's lxd-profile-sub, by unit.
+// subordinates returns the workload status of an application's lxd-profile-sub, by unit.
 func (w *walk) subordinates(t *testing.T, app string) map[string]testbed.State {
 	t.Helper()
 	states := map[string]testbed.State{}
@@ -233,7 +233,7 @@ func (w *walk) testForged(t *testing.T) {
 	require.Equal(t, 1, strings.Count(config, "user.dcib.nonce."), config)
 }
 
-// log gives a model's log, or that of one unit.
+// log returns a model's log, or that of one unit.
 func (w *walk) log(t *testing.T, model, unit string) string {
 	t.Helper()
 	args := []string{"debug-log", "-m", model, "--replay", "--no-tail"}
@@ -254,7 +254,7 @@ func warnings(log string) string {
 	return strings.Join(lines, "")
 }
 
-// testRelations takes relations away and makes them anew: at once, as soon as Juju takes
+// testRelations takes relations away and makes them again: at once, as soon as Juju takes
 // the new one, and after everything has gone. The other application never loses its own.
 func (w *walk) testRelations(t *testing.T) {
 	var others []testbed.Limit

@@ -14,7 +14,7 @@ import (
 	"github.com/dcib/dcib/tests/testbed"
 )
 
-// newerLXD gives a folder with an apt repository in which LXD's own packages, as Debian has
+// newerLXD returns a folder with an apt repository in which LXD's own packages, as Debian has
 // them, are one revision newer: the same programs and maintainer scripts.
 func newerLXD(t *testing.T) (dir, version string) {
 	t.Helper()

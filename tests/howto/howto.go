@@ -32,7 +32,7 @@ const repeat = "Repeat this command until"
 // fence begins and ends what a page shows and nobody types.
 const fence = "```"
 
-// Read gives the commands of a page of Markdown: what is indented by four spaces, outside of
+// Read returns the commands of a page of Markdown: what is indented by four spaces, outside of
 // fences. A line that ends with a backslash goes on in the next; comments stay in. The first
 // fence after a block is what the block's commands print.
 func Read(page string) ([]Command, error) {
@@ -290,7 +290,7 @@ func (s *Shell) shell(t testing.TB, script string) string {
 		"howto", s.dir, s.path, script+keep)
 }
 
-// changed gives what is run of a command.
+// changed returns what is run of a command.
 func (s *Shell) changed(c Command) string {
 	for _, change := range s.Changes {
 		if change.Of == plain(c.Text) {

@@ -76,7 +76,7 @@ func Like(shown, said string) error {
 	return find()
 }
 
-// begins tells whether lines begin with those.
+// begins reports whether lines begin with those.
 func begins(lines, with []string) bool {
 	for n, want := range with {
 		if start, cut := strings.CutSuffix(want, left); cut {

@@ -119,7 +119,7 @@ func (k Kubernetes) get(path string) (string, error) {
 	return string(text), err
 }
 
-// free gives ports that nobody has right now.
+// free returns ports that nobody has right now.
 func free(t testing.TB, address string, n int) []string {
 	t.Helper()
 	var ports []string

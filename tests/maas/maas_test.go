@@ -394,7 +394,7 @@ func requireSame(t *testing.T) {
 	requireRacks(t, metal, units)
 }
 
-// api gives a client for the API, as the administrator, from outside.
+// api returns a client for the API, as the administrator, from outside.
 func api(t *testing.T, model string) *maas.Client {
 	t.Helper()
 	url, _ := box.Action(t, model, leaderOf(t, model), "get-api-endpoint")["api-url"].(string)

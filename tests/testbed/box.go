@@ -36,7 +36,7 @@ var JoinToken = regexp.MustCompile(`eyJzZXJ2ZXJfbmFtZSI[A-Za-z0-9+/=]+`)
 // Box is a box by its name, and where the repository is that it is made of.
 type Box struct{ Name, Repo string }
 
-// New gives the box of that name for a suite anywhere in the repository; it makes nothing.
+// New returns the box of that name for a suite anywhere in the repository; it makes nothing.
 func New(t testing.TB, name string) Box {
 	t.Helper()
 	root, err := os.Getwd()
@@ -259,7 +259,7 @@ type State struct {
 	Life    string `json:"life"`
 }
 
-// alive tells whether Juju does not mean to take it away; of a unit it says nothing then.
+// alive reports whether Juju does not mean to take it away; of a unit it says nothing then.
 func (s State) alive() bool { return s.Life == "" || s.Life == "alive" }
 
 func (b Box) Status(t testing.TB, model string) Status {
@@ -269,7 +269,7 @@ func (b Box) Status(t testing.TB, model string) Status {
 	return s
 }
 
-// Instance gives the LXD instance that a unit runs in.
+// Instance returns the LXD instance that a unit runs in.
 func (s Status) Instance(t testing.TB, name string) string {
 	t.Helper()
 	app, _, _ := strings.Cut(name, "/")
@@ -378,7 +378,7 @@ func (b Box) Members(t testing.TB, machine string) map[string]string {
 	return byName
 }
 
-// Machines gives the LXD instances that an application's units are in, by unit.
+// Machines returns the LXD instances that an application's units are in, by unit.
 func (b Box) Machines(t testing.TB, model, app string) map[string]string {
 	t.Helper()
 	s := b.Status(t, model)
@@ -495,7 +495,7 @@ func Decode(t testing.TB, text string, into any) {
 	require.NoError(t, json.Unmarshal([]byte(text), into), text)
 }
 
-// StartAddressless starts containers of a model on the cluster anew that have no address after a
+// StartAddressless starts containers of a model on the cluster again that have no address after a
 // while, and logs what they say. About one boot in thirty of the test image inside the
 // nested LXD ends so, for a reason not found yet; Juju then waits for ever. Of those that have an
 // address and still no agent, which was seen once, it logs how far their first boot got.

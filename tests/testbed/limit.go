@@ -38,7 +38,7 @@ func LimitOf(t testing.TB, container, of string) Limit {
 	return Limit{found}
 }
 
-// Read gives the limit, in bytes or processes; -1 when there is none.
+// Read returns the limit, in bytes or processes; -1 when there is none.
 func (l Limit) Read(t testing.TB) int64 {
 	t.Helper()
 	content, err := os.ReadFile(l.File)

@@ -98,13 +98,13 @@ type reader struct {
 	pid   string                    // of the application's container
 }
 
-// members gives the machines of the cluster's members, by unit.
+// members returns the machines of the cluster's members, by unit.
 func (r *reader) members(t *testing.T) map[string]string {
 	t.Helper()
 	return r.Machines(t, "metal", "lxd-cluster")
 }
 
-// ask gives where LXD has each instance, and each member's state.
+// ask returns where LXD has each instance, and each member's state.
 func (r *reader) ask(t *testing.T) (map[string]testbed.Placed, map[string]string) {
 	t.Helper()
 	machine := r.members(t)["lxd-cluster/0"]

@@ -30,8 +30,8 @@ type LXD interface {
 	RawQuery(method, path string, data any, etag string) (*api.Response, string, error)
 }
 
-// World is what this part of the charm works on. LXD is nil where there is none.
-type World struct {
+// Env is what this part of the charm works on. LXD is nil where there is none.
+type Env struct {
 	Unit     string
 	LXD      LXD
 	StateDir string // backups are written there, readable by root only
@@ -66,8 +66,8 @@ const DefaultKeep = 5
 // Backup is the action backup: it writes an archive on this unit's machine, and removes the
 // oldest ones beyond parameter `keep`, the new one included (DefaultKeep when it is missing).
 // The results say where it is, how to fetch it, and what was removed.
-func Backup(ctx context.Context, world World, call charm.Call) (map[string]string, error) {
-	if world.LXD == nil {
+func Backup(ctx context.Context, env Env, call charm.Call) (map[string]string, error) {
+	if env.LXD == nil {
 		return nil, errors.New("cannot back up LXD: this unit's machine has none yet: see the unit's status")
 	}
 	keep := DefaultKeep
@@ -77,19 +77,19 @@ func Backup(ctx context.Context, world World, call charm.Call) (map[string]strin
 	if keep < 1 {
 		return nil, fmt.Errorf("cannot back up LXD: parameter keep is %v: give how many backups to keep, 1 or more", call.Params["keep"])
 	}
-	name := "backup-" + world.Now().UTC().Format("20060102T150405Z") + ".tar.gz"
-	path := filepath.Join(world.StateDir, name)
-	size, err := write(ctx, path, world, call)
+	name := "backup-" + env.Now().UTC().Format("20060102T150405Z") + ".tar.gz"
+	path := filepath.Join(env.StateDir, name)
+	size, err := write(ctx, path, env, call)
 	if err != nil {
 		return nil, fmt.Errorf("cannot back up LXD to %s: %w", path, err)
 	}
 	results := map[string]string{
 		"path":  path,
-		"unit":  world.Unit,
+		"unit":  env.Unit,
 		"bytes": fmt.Sprint(size),
-		"fetch": fmt.Sprintf("juju ssh --pty=false %s sudo cat %s > %s", world.Unit, path, name),
+		"fetch": fmt.Sprintf("juju ssh --pty=false %s sudo cat %s > %s", env.Unit, path, name),
 	}
-	removed, err := prune(world.StateDir, keep)
+	removed, err := prune(env.StateDir, keep)
 	if len(removed) > 0 {
 		results["removed"] = strings.Join(removed, ",")
 	}
@@ -113,7 +113,7 @@ func prune(dir string, keep int) (removed []string, err error) {
 }
 
 // write writes the archive whole or not at all: the action may be killed here.
-func write(ctx context.Context, path string, world World, call charm.Call) (size int64, err error) {
+func write(ctx context.Context, path string, env Env, call charm.Call) (size int64, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return 0, err
 	}
@@ -125,7 +125,7 @@ func write(ctx context.Context, path string, world World, call charm.Call) (size
 		return 0, err
 	}
 	defer file.Discard()
-	if err := archive(ctx, file, world, call); err != nil {
+	if err := archive(ctx, file, env, call); err != nil {
 		return 0, err
 	}
 	if err := file.Commit(); err != nil {
@@ -138,19 +138,19 @@ func write(ctx context.Context, path string, world World, call charm.Call) (size
 	return info.Size(), nil
 }
 
-func archive(ctx context.Context, to io.Writer, world World, call charm.Call) error {
+func archive(ctx context.Context, to io.Writer, env Env, call charm.Call) error {
 	compressed := gzip.NewWriter(to)
 	all := tar.NewWriter(compressed)
 	for _, f := range files {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		content, err := f.read(world.LXD)
+		content, err := f.read(env.LXD)
 		if err != nil {
 			return fmt.Errorf("cannot read %s from LXD (%s): %w", f.name, f.path, err)
 		}
 		call.Progress("%s: %d bytes", f.name, len(content))
-		header := &tar.Header{Name: f.name, Mode: 0o600, Size: int64(len(content)), ModTime: world.Now()}
+		header := &tar.Header{Name: f.name, Mode: 0o600, Size: int64(len(content)), ModTime: env.Now()}
 		if err := all.WriteHeader(header); err != nil {
 			return err
 		}

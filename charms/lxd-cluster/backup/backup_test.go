@@ -19,7 +19,7 @@ import (
 	"github.com/dcib/dcib/internal/charm"
 )
 
-// answers is a LXD that answers by path.
+// answers is an LXD that answers by path.
 type answers struct{ fails string }
 
 func (a answers) RawQuery(method, path string, _ any, _ string) (*api.Response, string, error) {
@@ -38,9 +38,9 @@ func (a answers) RawQuery(method, path string, _ any, _ string) (*api.Response, 
 func TestBackup(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "lxd-cluster-0")
 	var said []string
-	world := World{Unit: "lxd-cluster/0", LXD: answers{}, StateDir: dir, Now: func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }}
+	env := Env{Unit: "lxd-cluster/0", LXD: answers{}, StateDir: dir, Now: func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }}
 	call := charm.Call{Progress: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }}
-	results, err := Backup(t.Context(), world, call)
+	results, err := Backup(t.Context(), env, call)
 	require.NoError(t, err)
 	path := filepath.Join(dir, "backup-20260102T030405Z.tar.gz")
 	info, err := os.Stat(path)
@@ -77,19 +77,19 @@ func TestBackup(t *testing.T) {
 }
 
 func TestABackupThatFailsLeavesNothing(t *testing.T) {
-	world := World{Unit: "lxd-cluster/0", LXD: answers{fails: "/1.0/projects?recursion=1"}, StateDir: t.TempDir(), Now: time.Now}
+	env := Env{Unit: "lxd-cluster/0", LXD: answers{fails: "/1.0/projects?recursion=1"}, StateDir: t.TempDir(), Now: time.Now}
 	// Nor does one that was killed, once another runs.
-	killed, past := filepath.Join(world.StateDir, ".backup-20250102T030405Z.tar.gz.dcib-new-KILLED"), time.Now().Add(-2*time.Hour)
+	killed, past := filepath.Join(env.StateDir, ".backup-20250102T030405Z.tar.gz.dcib-new-KILLED"), time.Now().Add(-2*time.Hour)
 	require.NoError(t, os.WriteFile(killed, []byte("keys"), 0o600))
 	require.NoError(t, os.Chtimes(killed, past, past))
-	_, err := Backup(t.Context(), world, charm.Call{Progress: func(string, ...any) {}})
-	require.ErrorContains(t, err, "cannot back up LXD to "+world.StateDir)
+	_, err := Backup(t.Context(), env, charm.Call{Progress: func(string, ...any) {}})
+	require.ErrorContains(t, err, "cannot back up LXD to "+env.StateDir)
 	require.ErrorContains(t, err, "cannot read config/projects.json from LXD (/1.0/projects?recursion=1): database is locked")
-	left, err := os.ReadDir(world.StateDir)
+	left, err := os.ReadDir(env.StateDir)
 	require.NoError(t, err)
 	require.Empty(t, left)
 
-	_, err = Backup(t.Context(), World{}, charm.Call{})
+	_, err = Backup(t.Context(), Env{}, charm.Call{})
 	require.ErrorContains(t, err, "this unit's machine has none yet")
 }
 
@@ -97,10 +97,10 @@ func TestABackupThatFailsLeavesNothing(t *testing.T) {
 func TestOldBackupsAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	world := World{Unit: "lxd-cluster/0", LXD: answers{}, StateDir: dir, Now: func() time.Time { return now }}
+	env := Env{Unit: "lxd-cluster/0", LXD: answers{}, StateDir: dir, Now: func() time.Time { return now }}
 	run := func(params map[string]any) map[string]string {
 		now = now.Add(time.Hour)
-		results, err := Backup(t.Context(), world, charm.Call{Params: params, Progress: func(string, ...any) {}})
+		results, err := Backup(t.Context(), env, charm.Call{Params: params, Progress: func(string, ...any) {}})
 		require.NoError(t, err)
 		return results
 	}
@@ -123,11 +123,11 @@ func TestOldBackupsAreRemoved(t *testing.T) {
 		require.FileExists(t, filepath.Join(dir, name))
 	}
 
-	_, err := Backup(t.Context(), world, charm.Call{Params: map[string]any{"keep": 0.0}})
+	_, err := Backup(t.Context(), env, charm.Call{Params: map[string]any{"keep": 0.0}})
 	require.ErrorContains(t, err, "parameter keep is 0: give how many backups to keep, 1 or more")
 	require.Len(t, backups(), 1)
-	world.LXD = answers{fails: "/1.0"}
-	_, err = Backup(t.Context(), world, charm.Call{Params: map[string]any{"keep": 1.0}, Progress: func(string, ...any) {}})
+	env.LXD = answers{fails: "/1.0"}
+	_, err = Backup(t.Context(), env, charm.Call{Params: map[string]any{"keep": 1.0}, Progress: func(string, ...any) {}})
 	require.Error(t, err)
 	require.Len(t, backups(), 1, "a backup that failed costs none")
 }

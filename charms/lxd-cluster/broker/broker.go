@@ -33,9 +33,9 @@ const (
 	jujuUnits = "user.juju-units-deployed"
 )
 
-// World is what the broker works on, for one hook.
-type World struct {
-	profiles.World
+// Env is what the broker works on, for one hook.
+type Env struct {
+	profiles.Env
 	Random io.Reader // for nonces
 }
 
@@ -95,7 +95,7 @@ const maxUnits = 1000
 // Observe gathers the facts. active says whether this unit is to act: exactly one may, the
 // one that leads in Juju and is a member of the cluster. For the others it asks nobody
 // anything.
-func Observe(ctx context.Context, event hooktool.Event, w *World, active bool) (Facts, error) {
+func Observe(ctx context.Context, event hooktool.Event, w *Env, active bool) (Facts, error) {
 	f := Facts{
 		Active:    active,
 		Unit:      event.Unit,

@@ -49,20 +49,20 @@ func newCluster(t tester) *cluster {
 	return c
 }
 
-func (c *cluster) charm() charm.Charm[broker.Facts, *broker.World] {
-	return charm.Charm[broker.Facts, *broker.World]{
-		World: func(_ hooktool.Event, tools hooktool.Tools) *broker.World {
-			return &broker.World{World: profiles.World{Tools: tools, LXD: c.lxd, Project: "default", Now: c.lxd.Clock}, Random: rand.Reader}
+func (c *cluster) charm() charm.Charm[broker.Facts, *broker.Env] {
+	return charm.Charm[broker.Facts, *broker.Env]{
+		Env: func(_ hooktool.Event, tools hooktool.Tools) *broker.Env {
+			return &broker.Env{Env: profiles.Env{Tools: tools, LXD: c.lxd, Project: "default", Now: c.lxd.Clock}, Random: rand.Reader}
 		},
-		Observe: func(ctx context.Context, event hooktool.Event, w *broker.World) (broker.Facts, error) {
+		Observe: func(ctx context.Context, event hooktool.Event, w *broker.Env) (broker.Facts, error) {
 			leader, err := w.Tools.IsLeader(ctx)
 			require.NoError(c.t, err)
 			return broker.Observe(ctx, event, w, leader)
 		},
-		Plan: func(f broker.Facts) charm.Plan[*broker.World] {
-			return charm.Plan[*broker.World]{Steps: broker.Plan(f).Steps, Status: charm.Active("")}
+		Plan: func(f broker.Facts) charm.Plan[*broker.Env] {
+			return charm.Plan[*broker.Env]{Steps: broker.Plan(f).Steps, Status: charm.Active("")}
 		},
-		Actions: map[string]charm.Action[broker.Facts, *broker.World]{"list-requesters": broker.ListRequesters},
+		Actions: map[string]charm.Action[broker.Facts, *broker.Env]{"list-requesters": broker.ListRequesters},
 	}
 }
 
@@ -516,7 +516,7 @@ func TestSilenceIsNotLeaving(t *testing.T) {
 func TestOnlyOneActs(t *testing.T) {
 	c := newCluster(t)
 	c.ask(shop, "web", 1, "limits.memory=1GiB")
-	w := &broker.World{} // whoever does not act asks nobody
+	w := &broker.Env{} // whoever does not act asks nobody
 	f, err := broker.Observe(t.Context(), hooktool.Event{Unit: "lxd-cluster/1", ModelUUID: here}, w, false)
 	require.NoError(t, err)
 	assert.Empty(t, broker.Plan(f).Steps)
@@ -586,7 +586,7 @@ func TestOthersWriteToo(t *testing.T) {
 	assert.Equal(t, "dcib-shop-web", i.Profiles[len(i.Profiles)-1])
 }
 
-// An instance that is deleted and made anew under its name has proven nothing.
+// An instance that is deleted and made again under its name has proven nothing.
 func TestMadeAnewInBetween(t *testing.T) {
 	c := newCluster(t)
 	a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()

@@ -15,8 +15,8 @@ import (
 )
 
 // Plan returns what to do about the facts. Its status is blocked while the policy cannot be read.
-func Plan(f Facts) charm.Plan[*World] {
-	p := charm.Plan[*World]{Steps: f.steps()}
+func Plan(f Facts) charm.Plan[*Env] {
+	p := charm.Plan[*Env]{Steps: f.steps()}
 	if f.PolicyErr != "" {
 		p.Status = charm.Blockedf("%s", f.PolicyErr)
 	}
@@ -26,7 +26,7 @@ func Plan(f Facts) charm.Plan[*World] {
 // steps returns the next steps. What is gone is cleaned up first; then profiles,
 // challenges and lists are put right, and what was asked for is restarted; and when nothing
 // of that is left, or LXD would not, each requirer is told what is so.
-func (f Facts) steps() []charm.Step[*World] {
+func (f Facts) steps() []charm.Step[*Env] {
 	if !f.Active {
 		return nil
 	}
@@ -55,22 +55,22 @@ func (f Facts) steps() []charm.Step[*World] {
 
 // fresh leaves out what LXD has refused already in this hook, and what would change an instance
 // that is being restarted: that waits for a later hook.
-func (f Facts) fresh(steps []charm.Step[*World]) []charm.Step[*World] {
-	return slices.DeleteFunc(steps, func(s charm.Step[*World]) bool {
+func (f Facts) fresh(steps []charm.Step[*Env]) []charm.Step[*Env] {
+	return slices.DeleteFunc(steps, func(s charm.Step[*Env]) bool {
 		_, failed := f.Failed[s.Name()]
 		return failed || f.disturbs(s)
 	})
 }
 
 // disturbs reports whether a step changes an instance that LXD may be restarting.
-func (f Facts) disturbs(step charm.Step[*World]) bool {
+func (f Facts) disturbs(step charm.Step[*Env]) bool {
 	busy := func(instance string) bool { return f.Instances[instance].Busy(f.Now) }
 	switch s := step.(type) {
 	case challenge:
 		return busy(s.instance)
 	case sayPolicy:
 		return f.disturbs(s.Step)
-	case lifted:
+	case adapted:
 		switch inner := s.step.(type) {
 		case profiles.Attach:
 			return busy(inner.Instance)
@@ -88,12 +88,12 @@ func (f Facts) disturbs(step charm.Step[*World]) bool {
 }
 
 // cleanUp takes back what was made for relations that are gone.
-func (f Facts) cleanUp() []charm.Step[*World] {
+func (f Facts) cleanUp() []charm.Step[*Env] {
 	alive := map[string]bool{}
 	for _, r := range f.Relations {
 		alive[r.ID] = true
 	}
-	var steps []charm.Step[*World]
+	var steps []charm.Step[*Env]
 	for _, name := range slices.Sorted(maps.Keys(f.Profiles)) {
 		p := f.Profiles[name]
 		if !p.Ours || alive[p.Relation] {
@@ -121,21 +121,21 @@ func notes(relation string) []string {
 	return []string{lxdprofile.NonceKey(relation), profiles.AttachedKey(relation), profiles.RestartKey(relation)}
 }
 
-// notes tells whether an instance has any of the options.
+// notes reports whether an instance has any of the options.
 func (i Instance) notes(keys []string) bool {
 	return slices.ContainsFunc(keys, func(key string) bool { _, has := i.Own[key]; return has })
 }
 
 // lift makes a step on LXD one of the broker's.
-func lift(step charm.Step[*profiles.World]) charm.Step[*World] {
-	whole := charm.Lift([]charm.Step[*profiles.World]{step}, func(w *World) *profiles.World { return &w.World })[0]
-	return lifted{whole, step}
+func lift(step charm.Step[*profiles.Env]) charm.Step[*Env] {
+	whole := charm.AdaptSteps([]charm.Step[*profiles.Env]{step}, func(w *Env) *profiles.Env { return &w.Env })[0]
+	return adapted{whole, step}
 }
 
-// lifted is a step on LXD as one of the broker's.
-type lifted struct {
-	charm.Step[*World]
-	step charm.Step[*profiles.World]
+// adapted is a step on LXD as one of the broker's.
+type adapted struct {
+	charm.Step[*Env]
+	step charm.Step[*profiles.Env]
 }
 
 // outcome is what becomes of one relation.
@@ -239,7 +239,7 @@ func (f Facts) decide(r Relation, o *outcome, earlier []outcome, taken map[strin
 	}
 }
 
-// onLXD gives the instances without what is the broker's alone.
+// onLXD returns the instances without what is the broker's alone.
 func (f Facts) onLXD() map[string]profiles.Instance {
 	all := map[string]profiles.Instance{}
 	for name, i := range f.Instances {
@@ -344,7 +344,7 @@ func (f Facts) releases(r Relation, o outcome) []profiles.Release {
 	return releases
 }
 
-// remaining gives the instances' lists of profiles when what is to be taken off them is.
+// remaining returns the instances' lists of profiles when what is to be taken off them is.
 func (f Facts) remaining(outcomes []outcome) func(instance string) []string {
 	released := map[string]map[string]bool{}
 	for i, r := range f.Relations {
@@ -361,8 +361,8 @@ func (f Facts) remaining(outcomes []outcome) func(instance string) []string {
 }
 
 // putRight makes LXD have what the outcomes say.
-func (f Facts) putRight(outcomes []outcome, attachments map[string]profiles.Attach) []charm.Step[*World] {
-	var steps []charm.Step[*World]
+func (f Facts) putRight(outcomes []outcome, attachments map[string]profiles.Attach) []charm.Step[*Env] {
+	var steps []charm.Step[*Env]
 	for i, r := range f.Relations {
 		o, key := outcomes[i], lxdprofile.NonceKey(r.ID)
 		if o.write != nil {

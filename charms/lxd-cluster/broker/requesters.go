@@ -14,7 +14,7 @@ import (
 
 // ListRequesters is the action list-requesters: for each relation over which profiles are asked
 // for, of which model it has proven to be, and which of the operator's policies is its.
-func ListRequesters(_ context.Context, f Facts, _ *World, _ charm.Call) (map[string]string, error) {
+func ListRequesters(_ context.Context, f Facts, _ *Env, _ charm.Call) (map[string]string, error) {
 	switch {
 	case !f.Active:
 		return nil, errors.New("cannot list requesters on this unit: only the leader serves them: juju run it on the application's leader, once that is a member of the cluster")
@@ -58,13 +58,13 @@ func (r Relation) states() string {
 
 // sayPolicy says in the log which policy a relation's profile is written by.
 type sayPolicy struct {
-	charm.Step[*World]
+	charm.Step[*Env]
 	write profiles.Write
 	line  string
 }
 
 // Apply implements charm.Step.
-func (s sayPolicy) Apply(ctx context.Context, w *World) error {
+func (s sayPolicy) Apply(ctx context.Context, w *Env) error {
 	if s.write.Model != "" {
 		if err := w.Tools.Log(ctx, "INFO", s.line); err != nil {
 			return err

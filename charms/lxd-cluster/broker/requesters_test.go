@@ -15,7 +15,7 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// perRequester gives the containers of one model, and those that are related over the trusted
+// perRequester returns the containers of one model, and those that are related over the trusted
 // endpoint, more than the others.
 const perRequester = `default:
   keys: [limits.memory]

@@ -37,9 +37,9 @@ const maxWait = 7 * 24 * 3600
 
 // restarts says what is to be restarted now, and what became of each relation's request, by
 // relation. Requests are told apart by their ids: one that is done or has failed is over.
-func (f Facts) restarts(outcomes []outcome) ([]charm.Step[*World], map[string]lxdprofile.Progress) {
+func (f Facts) restarts(outcomes []outcome) ([]charm.Step[*Env], map[string]lxdprofile.Progress) {
 	busy := f.busy(outcomes)
-	var steps []charm.Step[*World]
+	var steps []charm.Step[*Env]
 	progress := map[string]lxdprofile.Progress{}
 	for i, r := range f.Relations {
 		last := r.Answer.Restart
@@ -116,7 +116,7 @@ func (f Facts) applications(instance string) map[string]bool {
 	return apps
 }
 
-// busy gives for each application which of its instances are being restarted, each as
+// busy returns for each application which of its instances are being restarted, each as
 // "relation instance".
 func (f Facts) busy(outcomes []outcome) map[string]map[string]bool {
 	busy := map[string]map[string]bool{}

@@ -18,7 +18,7 @@ func (s challenge) Name() string {
 	return fmt.Sprintf("challenge whoever claims instance %s (%s)", s.instance, s.relation)
 }
 
-func (s challenge) Apply(ctx context.Context, w *World) error {
+func (s challenge) Apply(ctx context.Context, w *Env) error {
 	err := w.Change(ctx, s.instance, func(put *api.InstancePut) error {
 		if lxdprofile.IsNonce(put.Config[s.key]) {
 			return nil
@@ -43,7 +43,7 @@ func (s publish) Name() string {
 	return fmt.Sprintf("tell %s about its profile (%s)", s.app, s.relation)
 }
 
-func (s publish) Apply(ctx context.Context, w *World) error {
+func (s publish) Apply(ctx context.Context, w *Env) error {
 	for _, name := range slices.Sorted(maps.Keys(s.answer.Units)) {
 		state := s.answer.Units[name]
 		last := s.last.Units[name]

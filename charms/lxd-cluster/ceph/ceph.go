@@ -25,8 +25,8 @@ const Endpoint = "ceph"
 // Driver is LXD's storage driver.
 const Driver = "ceph"
 
-// World is what this room works on.
-type World struct {
+// Env is what this room works on.
+type Env struct {
 	Tools hooktool.Tools
 	LXD   LXD
 	Dir   string // "/etc/ceph" outside tests; LXD looks there and nowhere else
@@ -117,7 +117,7 @@ type File struct {
 }
 
 // Observe gathers the facts and changes nothing.
-func Observe(ctx context.Context, w World, site Site) (Facts, error) {
+func Observe(ctx context.Context, w Env, site Site) (Facts, error) {
 	f := Facts{Site: site}
 	relations, err := w.Tools.RelationIDs(ctx, Endpoint)
 	if err != nil || len(relations) == 0 {
@@ -158,7 +158,7 @@ func Observe(ctx context.Context, w World, site Site) (Facts, error) {
 	return f, err
 }
 
-func (f *Facts) observeMonitors(ctx context.Context, w World) error {
+func (f *Facts) observeMonitors(ctx context.Context, w Env) error {
 	units, err := w.Tools.RelationUnits(ctx, f.Relation)
 	if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
 		return err
@@ -202,7 +202,7 @@ const mark = "# kept by the lxd-cluster charm\n"
 
 // observeFiles compares what is there to what should be. A machine that is part of Ceph
 // itself has a ceph.conf that is not ours; it will do if it is of the same Ceph.
-func (f *Facts) observeFiles(w World) error {
+func (f *Facts) observeFiles(w Env) error {
 	conf := File{confName, mark + "[global]\nmon_host = " + strings.Join(f.Monitors, ",") + "\nauth_client_required = cephx\n", 0o644}
 	keyring := File{keyringName(f.App), "[client." + f.App + "]\n\tkey = " + f.Key + "\n", 0o600}
 	for _, want := range []File{conf, keyring} {
@@ -222,7 +222,7 @@ func (f *Facts) observeFiles(w World) error {
 	return nil
 }
 
-// names tells whether a ceph.conf names a monitor.
+// names reports whether a ceph.conf names a monitor.
 func names(conf, address string) bool {
 	address = strings.Trim(address, "[]")
 	for line := range strings.Lines(conf) {

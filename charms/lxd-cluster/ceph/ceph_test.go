@@ -105,15 +105,15 @@ func (m *model) site(unit string) Site {
 	return s
 }
 
-func (m *model) charm() charm.Charm[Facts, World] {
-	return charm.Charm[Facts, World]{
-		World: func(e hooktool.Event, tools hooktool.Tools) World {
-			return World{Tools: tools, LXD: m, Dir: m.dirs[e.Unit]}
+func (m *model) charm() charm.Charm[Facts, Env] {
+	return charm.Charm[Facts, Env]{
+		Env: func(e hooktool.Event, tools hooktool.Tools) Env {
+			return Env{Tools: tools, LXD: m, Dir: m.dirs[e.Unit]}
 		},
-		Observe: func(ctx context.Context, e hooktool.Event, w World) (Facts, error) {
+		Observe: func(ctx context.Context, e hooktool.Event, w Env) (Facts, error) {
 			return Observe(ctx, w, m.site(e.Unit))
 		},
-		Plan: func(f Facts) charm.Plan[World] {
+		Plan: func(f Facts) charm.Plan[Env] {
 			p := Plan(f)
 			if p.Status.Level == "" {
 				p.Status = charm.Active("%s", f.Pending())
@@ -326,7 +326,7 @@ func TestAllThatIsMissingIsSaid(t *testing.T) {
 		m.relate()
 		m.settle(5)
 		tools, _ := m.juju.Hook(unit)
-		f, err := Observe(t.Context(), World{Tools: gone{tools, "ceph-mon/0"}, LXD: m, Dir: m.dirs[unit]}, m.site(unit))
+		f, err := Observe(t.Context(), Env{Tools: gone{tools, "ceph-mon/0"}, LXD: m, Dir: m.dirs[unit]}, m.site(unit))
 		require.NoError(t, err)
 		require.Equal(t, []string{"192.0.2.2"}, f.Monitors)
 	})

@@ -26,9 +26,9 @@ func Behind(dir, app string) ([]string, error) {
 	return names, nil
 }
 
-// Leave plans to take these files away, for a unit that leaves a LXD without a pool in Ceph.
-func Leave(names []string) []charm.Step[World] {
-	var steps []charm.Step[World]
+// Leave plans to take these files away, for a unit that leaves an LXD without a pool in Ceph.
+func Leave(names []string) []charm.Step[Env] {
+	var steps []charm.Step[Env]
 	for _, name := range names {
 		steps = append(steps, forget{name})
 	}
@@ -40,7 +40,7 @@ type forget struct{ name string }
 
 func (s forget) Name() string { return "remove Ceph's " + s.name }
 
-func (s forget) Apply(_ context.Context, w World) error {
+func (s forget) Apply(_ context.Context, w Env) error {
 	if err := os.Remove(filepath.Join(w.Dir, s.name)); err != nil && !os.IsNotExist(err) {
 		return err
 	}

@@ -33,7 +33,7 @@ func TestNothingOfOursStaysBehind(t *testing.T) {
 	require.Len(t, steps, 2)
 	for range 2 { // a hook may be run twice
 		for _, step := range steps {
-			require.NoError(t, step.Apply(context.Background(), World{Dir: dir}))
+			require.NoError(t, step.Apply(context.Background(), Env{Dir: dir}))
 		}
 	}
 	left, err := os.ReadDir(dir)

@@ -16,9 +16,9 @@ import (
 
 // Plan is what this unit does about the facts. It is pure. Its status has no level when
 // there is nothing to say.
-func Plan(f Facts) charm.Plan[World] {
-	var steps []charm.Step[World]
-	said := func(s charm.Status) charm.Plan[World] { return charm.Plan[World]{Steps: steps, Status: s} }
+func Plan(f Facts) charm.Plan[Env] {
+	var steps []charm.Step[Env]
+	said := func(s charm.Status) charm.Plan[Env] { return charm.Plan[Env]{Steps: steps, Status: s} }
 	if f.Relation == "" {
 		if f.Root {
 			return said(charm.Blockedf("option storage-driver is ceph, and there is no relation to a Ceph: juju integrate %s:%s ceph-mon", f.App, Endpoint))
@@ -58,7 +58,7 @@ func Plan(f Facts) charm.Plan[World] {
 }
 
 // planPool plans LXD's pool.
-func (f Facts) planPool(steps *[]charm.Step[World]) charm.Status {
+func (f Facts) planPool(steps *[]charm.Step[Env]) charm.Status {
 	var missing []string
 	for _, member := range f.Members {
 		if !slices.Contains(f.Ready, member) {
@@ -112,7 +112,7 @@ type ask struct {
 
 func (s ask) Name() string { return "ask Ceph for the OSD pool " + s.request.Pool }
 
-func (s ask) Apply(ctx context.Context, w World) error {
+func (s ask) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.relation, s.request.Encode())
 }
 
@@ -121,7 +121,7 @@ type write struct{ file File }
 
 func (s write) Name() string { return "write Ceph's " + s.file.Name }
 
-func (s write) Apply(_ context.Context, w World) error {
+func (s write) Apply(_ context.Context, w Env) error {
 	if err := os.MkdirAll(w.Dir, 0o755); err != nil {
 		return fmt.Errorf("cannot make Ceph's folder: %w", err)
 	}
@@ -133,7 +133,7 @@ type tell struct{ peers string }
 
 func (s tell) Name() string { return "tell the other units that Ceph's configuration is here" }
 
-func (s tell) Apply(ctx context.Context, w World) error {
+func (s tell) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.peers, lxdcluster.EncodeCeph())
 }
 
@@ -146,7 +146,7 @@ type create struct {
 
 func (s create) Name() string { return "create storage pool " + s.name + " (ceph)" }
 
-func (s create) Apply(ctx context.Context, w World) error {
+func (s create) Apply(ctx context.Context, w Env) error {
 	for _, member := range s.members {
 		if err := w.LXD.Define(ctx, s.name, member, map[string]string{"source": s.osdPool}); err != nil {
 			return charm.Waiting("cannot define storage pool %s on %s: %s", s.name, member, err)

@@ -55,8 +55,8 @@ type LXD interface {
 	UpdateClusterCertificate(certs api.ClusterCertificatePut, etag string) error
 }
 
-// World is what this part of the charm works on. LXD is nil where there is none.
-type World struct {
+// Env is what this part of the charm works on. LXD is nil where there is none.
+type Env struct {
 	Unit     string
 	Tools    hooktool.Tools
 	LXD      LXD
@@ -95,13 +95,13 @@ type Facts struct {
 type Issued struct {
 	Fingerprint string
 	Chain       string // PEM, the certificate first
-	// Revoked tells that the authority took it back, Due that most of its time is over.
+	// Revoked reports whether the authority took it back, Due that most of its time is over.
 	Revoked, Due bool
 }
 
 // Observe reads the relation, and LXD and the key where that matters. identity is that of
 // the cluster.
-func Observe(ctx context.Context, w World, identity string) (f Facts, err error) {
+func Observe(ctx context.Context, w Env, identity string) (f Facts, err error) {
 	if w.LXD == nil {
 		return f, nil
 	}
@@ -141,7 +141,7 @@ func Observe(ctx context.Context, w World, identity string) (f Facts, err error)
 }
 
 // observeRequest looks how far the holder is.
-func (f *Facts) observeRequest(ctx context.Context, w World, bag map[string]string) error {
+func (f *Facts) observeRequest(ctx context.Context, w Env, bag map[string]string) error {
 	members, err := w.LXD.GetClusterMembers()
 	if err != nil {
 		return fmt.Errorf("cannot list the cluster's members: %w", err)

@@ -33,7 +33,7 @@ import (
 	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
-// fake is a LXD of two members or more.
+// fake is an LXD of two members or more.
 type fake struct {
 	gate    *crashtest.Gate
 	dir     string
@@ -122,16 +122,16 @@ func (f *fake) configure(_ context.Context, what string, change func(map[string]
 	return nil
 }
 
-func over(lxd *fake) charm.Charm[Facts, World] {
-	return charm.Charm[Facts, World]{
-		World: func(event hooktool.Event, tools hooktool.Tools) World {
-			return World{Unit: event.Unit, Tools: tools, LXD: lxd, StateDir: filepath.Join(lxd.dir, strings.ReplaceAll(event.Unit, "/", "-")),
+func over(lxd *fake) charm.Charm[Facts, Env] {
+	return charm.Charm[Facts, Env]{
+		Env: func(event hooktool.Event, tools hooktool.Tools) Env {
+			return Env{Unit: event.Unit, Tools: tools, LXD: lxd, StateDir: filepath.Join(lxd.dir, strings.ReplaceAll(event.Unit, "/", "-")),
 				Now: func() time.Time { return lxd.now }, NewKey: lxd.newKey, Configure: lxd.configure}
 		},
-		Observe: func(ctx context.Context, _ hooktool.Event, w World) (Facts, error) {
+		Observe: func(ctx context.Context, _ hooktool.Event, w Env) (Facts, error) {
 			return Observe(ctx, w, lxd.identity())
 		},
-		Plan: func(f Facts) charm.Plan[World] {
+		Plan: func(f Facts) charm.Plan[Env] {
 			p := Plan(f)
 			p.Status = charm.Merge(charm.Active(""), p.Status)
 			return p

@@ -23,10 +23,10 @@ import (
 //
 // Without the relation LXD keeps the certificate that it has: another one would make its
 // clients mistrust it once more.
-func Plan(f Facts) charm.Plan[World] {
-	do := func(steps ...charm.Step[World]) charm.Plan[World] { return charm.Plan[World]{Steps: steps} }
-	blocked := func(format string, args ...any) charm.Plan[World] {
-		return charm.Plan[World]{Status: charm.Blockedf(format, args...)}
+func Plan(f Facts) charm.Plan[Env] {
+	do := func(steps ...charm.Step[Env]) charm.Plan[Env] { return charm.Plan[Env]{Steps: steps} }
+	blocked := func(format string, args ...any) charm.Plan[Env] {
+		return charm.Plan[Env]{Status: charm.Blockedf(format, args...)}
 	}
 	switch {
 	case f.Relation == "":
@@ -70,7 +70,7 @@ func (s name) Name() string {
 	return "let " + s.unit + " ask for LXD's certificate"
 }
 
-func (s name) Apply(ctx context.Context, w World) error {
+func (s name) Apply(ctx context.Context, w Env) error {
 	// Empty is unset; LXD keeps a key user.* that is merely missing.
 	return w.Configure(ctx, s.Name(), func(config map[string]any) { config[holderKey] = s.unit })
 }
@@ -80,7 +80,7 @@ type makeKey struct{}
 
 func (makeKey) Name() string { return "make a key for LXD's certificate" }
 
-func (makeKey) Apply(_ context.Context, w World) error {
+func (makeKey) Apply(_ context.Context, w Env) error {
 	key, err := w.NewKey()
 	if err != nil {
 		return err
@@ -102,16 +102,16 @@ func (s ask) Name() string {
 	return "ask relation " + s.relation + " for LXD's certificate"
 }
 
-func (s ask) Apply(ctx context.Context, w World) error {
+func (s ask) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.relation, tlscertificates.Encode(s.csr))
 }
 
-// replace gives the certificate to LXD.
+// replace installs the certificate in LXD.
 type replace struct{ chain, identity string }
 
 func (replace) Name() string { return "have LXD show the certificate that the authority issued" }
 
-func (s replace) Apply(ctx context.Context, w World) error {
+func (s replace) Apply(ctx context.Context, w Env) error {
 	err := w.Configure(ctx, "keep the cluster's identity", func(config map[string]any) {
 		if kept, _ := config[cluster.IdentityKey].(string); kept == "" {
 			config[cluster.IdentityKey] = s.identity

@@ -38,8 +38,8 @@ type LXD interface {
 	DeleteCertificate(fingerprint string) error
 }
 
-// World is what this part of the charm works on. LXD is nil where there is none.
-type World struct {
+// Env is what this part of the charm works on. LXD is nil where there is none.
+type Env struct {
 	App   string // this application's name, and the cloud's where none is asked for
 	Tools hooktool.Tools
 	LXD   LXD
@@ -56,13 +56,13 @@ var cloudName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]*$`)
 //
 // The result `cloud`, and `credential` in the secret (see trust.SecretResult), are YAML as
 // juju takes it. The second has the key.
-func Get(ctx context.Context, world World, call charm.Call) (map[string]string, error) {
-	if world.LXD == nil {
+func Get(ctx context.Context, env Env, call charm.Call) (map[string]string, error) {
+	if env.LXD == nil {
 		return nil, errors.New("cannot get cloud: this unit's machine has no LXD yet: see the unit's status")
 	}
 	name := call.String("cloud")
 	if name == "" {
-		name = world.App
+		name = env.App
 	}
 	if !cloudName.MatchString(name) {
 		return nil, fmt.Errorf("cannot get cloud: parameter cloud is %q: wanted letters, digits and . _ - (juju's rule)", name)
@@ -74,19 +74,19 @@ func Get(ctx context.Context, world World, call charm.Call) (map[string]string, 
 	if trust.Reserved(client) {
 		return nil, fmt.Errorf("cannot get cloud: the name %s belongs to the relations of this charm: take another", client)
 	}
-	result := trust.SecretResult{Tools: world.Tools, Reveal: call.Bool("reveal"), Label: "credential-" + name, Now: world.Now()}
+	result := trust.SecretResult{Tools: env.Tools, Reveal: call.Bool("reveal"), Label: "credential-" + name, Now: env.Now()}
 	if err := result.Possible(ctx); err != nil {
 		return nil, fmt.Errorf("cannot get cloud: %w", err)
 	}
-	server, _, err := world.LXD.GetServer()
+	server, _, err := env.LXD.GetServer()
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask LXD about itself: %w", err)
 	}
-	endpoint, members, err := endpoints(world.LXD, server.Environment.ServerName)
+	endpoint, members, err := endpoints(env.LXD, server.Environment.ServerName)
 	if err != nil {
 		return nil, err
 	}
-	old, err := clients(world.LXD, client)
+	old, err := clients(env.LXD, client)
 	if err != nil {
 		return nil, err
 	}
@@ -94,14 +94,14 @@ func Get(ctx context.Context, world World, call charm.Call) (map[string]string, 
 		return nil, fmt.Errorf("cannot get cloud: LXD trusts a client named %s already: use its credential (in a secret of an earlier run: juju secrets), take another name, or give replace=true: a controller that uses the old one is then shut out until juju update-credential", client)
 	}
 	projects := lxdhttps.SplitList(call.String("projects"))
-	certificate, key, fingerprint, err := trusted(world.LXD, client, projects)
+	certificate, key, fingerprint, err := trusted(env.LXD, client, projects)
 	if err != nil {
 		return nil, fmt.Errorf("cannot have LXD trust the new client %s: %w", client, err)
 	}
 	results, err := result.Deliver(ctx, map[string]string{"credential": credentialYAML(name, certificate, key, server.Environment.Certificate)})
 	if err != nil {
 		// A client whose key was not delivered is not trusted.
-		return nil, errors.Join(fmt.Errorf("cannot get cloud: %w", err), world.LXD.DeleteCertificate(fingerprint))
+		return nil, errors.Join(fmt.Errorf("cannot get cloud: %w", err), env.LXD.DeleteCertificate(fingerprint))
 	}
 	maps.Copy(results, map[string]string{
 		"name":      client,
@@ -114,14 +114,14 @@ func Get(ctx context.Context, world World, call charm.Call) (map[string]string, 
 		results["projects"] = strings.Join(projects, ",")
 	}
 	for _, fingerprint := range old {
-		if err := world.LXD.DeleteCertificate(fingerprint); err != nil && !api.StatusErrorCheck(err, http.StatusNotFound) {
+		if err := env.LXD.DeleteCertificate(fingerprint); err != nil && !api.StatusErrorCheck(err, http.StatusNotFound) {
 			return results, fmt.Errorf("cannot remove the old client %s: %w: remove it (remove-trusted-client fingerprint=%s)", client, err, fingerprint[:12])
 		}
 	}
 	return results, nil
 }
 
-// endpoints gives the URL of this unit's own member, which is known to live, and of all.
+// endpoints returns the URL of this unit's own member, which is known to live, and of all.
 func endpoints(lxd LXD, self string) (own string, all []string, err error) {
 	members, err := lxd.GetClusterMembers()
 	if err != nil {
@@ -140,7 +140,7 @@ func endpoints(lxd LXD, self string) (own string, all []string, err error) {
 	return own, all, nil
 }
 
-// clients gives the fingerprints of the clients that LXD knows by that name.
+// clients returns the fingerprints of the clients that LXD knows by that name.
 func clients(lxd LXD, name string) ([]string, error) {
 	entries, err := lxd.GetCertificates()
 	if err != nil {
@@ -178,7 +178,7 @@ func trusted(lxd LXD, name string, projects []string) (certificate, key, fingerp
 	})
 }
 
-// region is the one that Juju itself gives to a LXD that is a cloud.
+// region is the one that Juju itself gives to an LXD that is a cloud.
 const region = "default"
 
 func cloudYAML(name, endpoint string) string {

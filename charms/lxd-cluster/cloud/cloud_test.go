@@ -19,7 +19,7 @@ import (
 	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
-// store is a LXD with two members and a trust store.
+// store is an LXD with two members and a trust store.
 type store struct {
 	entries []api.Certificate
 	refuse  error
@@ -62,12 +62,12 @@ func (s *store) DeleteCertificate(fingerprint string) error {
 // run runs the action get-cloud on a unit, commits what it wrote, and returns its results.
 func run(t *testing.T, juju *hooktooltest.Juju, unit string, lxd LXD, noAgent bool, params map[string]any) *hooktooltest.Tools {
 	t.Helper()
-	c := charm.Charm[struct{}, World]{
-		World: func(event hooktool.Event, tools hooktool.Tools) World {
-			return World{App: event.App(), Tools: tools, LXD: lxd, Now: time.Now}
+	c := charm.Charm[struct{}, Env]{
+		Env: func(event hooktool.Event, tools hooktool.Tools) Env {
+			return Env{App: event.App(), Tools: tools, LXD: lxd, Now: time.Now}
 		},
-		Observe: func(context.Context, hooktool.Event, World) (struct{}, error) { return struct{}{}, nil },
-		Actions: map[string]charm.Action[struct{}, World]{"get-cloud": func(ctx context.Context, _ struct{}, w World, call charm.Call) (map[string]string, error) {
+		Observe: func(context.Context, hooktool.Event, Env) (struct{}, error) { return struct{}{}, nil },
+		Actions: map[string]charm.Action[struct{}, Env]{"get-cloud": func(ctx context.Context, _ struct{}, w Env, call charm.Call) (map[string]string, error) {
 			return Get(ctx, w, call)
 		}},
 	}

@@ -58,7 +58,7 @@ func (b Belonging) String() string {
 	return fmt.Sprintf("%s %s (%s)", b.Kind, name, strings.Join(where, ", "))
 }
 
-// gives tells whether this machine's LXD may be emptied so that it can join: the operator
+// gives reports whether this machine's LXD may be emptied so that it can join: the operator
 // said so, it is in no cluster, and there is one that this unit is not the founder of.
 func (f Facts) gives() bool {
 	return f.Config.ForceJoin && !f.LXD.Clustered && f.clusterUnit() != "" && f.Founder != f.Unit
@@ -111,8 +111,8 @@ func jujuMachine(name string) string {
 }
 
 // wipes plans to lose all that.
-func (f Facts) wipes() []charm.Step[World] {
-	steps := make([]charm.Step[World], len(f.LXD.Owned))
+func (f Facts) wipes() []charm.Step[Env] {
+	steps := make([]charm.Step[Env], len(f.LXD.Owned))
 	for n, b := range f.LXD.Owned {
 		steps[n] = wipe{b}
 	}
@@ -124,7 +124,7 @@ type wipe struct{ what Belonging }
 
 func (s wipe) Name() string { return "delete " + s.what.String() + ", for option force-join" }
 
-func (s wipe) Apply(ctx context.Context, w World) error {
+func (s wipe) Apply(ctx context.Context, w Env) error {
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
 	if err := w.LXD.Lose(ctx, s.what); err != nil {
@@ -133,7 +133,7 @@ func (s wipe) Apply(ctx context.Context, w World) error {
 	return nil
 }
 
-// mayWipe tells whether this unit holds the token that it would join with: until then
+// mayWipe reports whether this unit holds the token that it would join with: until then
 // nothing is lost.
 func (f Facts) mayWipe(wish lxdcluster.Wish) bool {
 	return f.gives() && slices.ContainsFunc(f.sortedPeers(), func(unit string) bool { return f.Peers[unit].Offer.Fits(wish, f.Now) })

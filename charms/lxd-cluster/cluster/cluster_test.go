@@ -17,12 +17,12 @@ import (
 	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
-// model is an application of lxd-cluster units, each with a LXD.
+// model is an application of lxd-cluster units, each with an LXD.
 type model struct {
 	juju *hooktooltest.Juju
 	lxds map[string]*fakeLXD
 	dirs map[string]string
-	w    *lxdWorld
+	w    *lxdEnv
 	tmp  func() string
 
 	pending string            // what another room says is missing
@@ -30,7 +30,7 @@ type model struct {
 }
 
 func newModel(tmp func() string) *model {
-	m := &model{juju: hooktooltest.New(), lxds: map[string]*fakeLXD{}, dirs: map[string]string{}, w: newLXDWorld(), tmp: tmp}
+	m := &model{juju: hooktooltest.New(), lxds: map[string]*fakeLXD{}, dirs: map[string]string{}, w: newLXDEnv(), tmp: tmp}
 	m.juju.Config["lxd-cluster"] = map[string]any{
 		"bridge": "lxdbr0", "bridge-address": "auto", "manage-default-profile": false,
 		"storage-driver": "dir", "storage-source": "", "storage-pool": "local",
@@ -48,16 +48,16 @@ func (m *model) add(n int, owned ...string) string {
 	return unit
 }
 
-func (m *model) charm() charm.Charm[Facts, World] {
-	return charm.Charm[Facts, World]{
-		World: func(event hooktool.Event, tools hooktool.Tools) World {
-			return World{
+func (m *model) charm() charm.Charm[Facts, Env] {
+	return charm.Charm[Facts, Env]{
+		Env: func(event hooktool.Event, tools hooktool.Tools) Env {
+			return Env{
 				Tools: tools, LXD: m.lxds[event.Unit], StateDir: m.dirs[event.Unit],
 				Hostname: strings.ReplaceAll(strings.TrimPrefix(event.Unit, "lxd-cluster/"), "/", "-") + "-host",
 				Now:      func() time.Time { return m.w.now },
 			}
 		},
-		Observe: func(ctx context.Context, event hooktool.Event, w World) (Facts, error) {
+		Observe: func(ctx context.Context, event hooktool.Event, w Env) (Facts, error) {
 			f, err := Observe(ctx, event, w)
 			f.Pending, f.NIC = m.pending, m.nic
 			return f, err
@@ -363,8 +363,8 @@ func (g gone) RelationGet(ctx context.Context, relation, owner string) (map[stri
 func TestAUnitThatHasJustLeftFailsNoHook(t *testing.T) {
 	m := formed(t, 3)
 	c := m.charm()
-	open := c.World
-	c.World = func(event hooktool.Event, tools hooktool.Tools) World {
+	open := c.Env
+	c.Env = func(event hooktool.Event, tools hooktool.Tools) Env {
 		w := open(event, tools)
 		w.Tools = gone{tools, "lxd-cluster/2"}
 		return w

@@ -24,7 +24,7 @@ func bridgeName(s string) bool {
 	return len(s) >= 2 && len(s) <= 15 && plainName(s) && (s[0] < '0' || s[0] > '9')
 }
 
-// plainName tells whether a text is letters, digits, dots, dashes and underscores, at most 63
+// plainName reports whether a text is letters, digits, dots, dashes and underscores, at most 63
 // of them, beginning with one of the first two. Not by a pattern: each hook would make it.
 func plainName(s string) bool {
 	for n, c := range []byte(s) {

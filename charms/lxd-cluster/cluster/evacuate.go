@@ -22,7 +22,7 @@ const stateTimeout = time.Hour
 // `lxc cluster evacuate` does. What LXD would only stop, because it is on a bridge of the host that
 // another member has as well, is moved before. It succeeds when LXD's own lists say so; what LXD
 // cannot move it stops where it is, and the results name that.
-func Evacuate(ctx context.Context, f Facts, w World, call charm.Call) (map[string]string, error) {
+func Evacuate(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
 	defer cancel()
 	s, err := f.memberState(ctx, w, "evacuate", call)
@@ -53,7 +53,7 @@ func Evacuate(ctx context.Context, f Facts, w World, call charm.Call) (map[strin
 
 // Restore is the action that brings a member back that was evacuated, as
 // `lxc cluster restore` does: its instances come back and run.
-func Restore(ctx context.Context, f Facts, w World, call charm.Call) (map[string]string, error) {
+func Restore(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
 	defer cancel()
 	s, err := f.memberState(ctx, w, "restore", call)
@@ -81,7 +81,7 @@ type memberState struct {
 }
 
 // memberState looks whether the state of parameter `member` may be changed by hand.
-func (f Facts) memberState(ctx context.Context, w World, verb string, call charm.Call) (*memberState, error) {
+func (f Facts) memberState(ctx context.Context, w Env, verb string, call charm.Call) (*memberState, error) {
 	s := &memberState{verb: verb, name: call.String("member"), call: call}
 	if !f.LXD.Clustered {
 		return nil, fmt.Errorf("cannot %s a member: this machine's LXD is in no cluster: see the unit's status", verb)
@@ -160,7 +160,7 @@ func (s *memberState) undone(view drain.View, want drain.MemberStatus) error {
 
 // Settled waits until no evacuation or restore of a member is under way, begun by whomever, and
 // returns its status and what runs on it then, sorted.
-func Settled(ctx context.Context, w World, member string) (drain.MemberStatus, []string, error) {
+func Settled(ctx context.Context, w Env, member string) (drain.MemberStatus, []string, error) {
 	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
 	defer cancel()
 	guests, err := w.LXD.Guests(ctx)

@@ -19,7 +19,7 @@ import (
 func (m *model) changeState(t *testing.T, name string, params map[string]any) *hooktooltest.Tools {
 	t.Helper()
 	c := m.charm()
-	c.Actions = map[string]charm.Action[Facts, World]{"evacuate": Evacuate, "restore": Restore}
+	c.Actions = map[string]charm.Action[Facts, Env]{"evacuate": Evacuate, "restore": Restore}
 	tools, _ := m.juju.Hook("lxd-cluster/0")
 	tools.Params = params
 	require.NoError(t, c.Run(t.Context(), hooktool.Event{Action: name, Unit: "lxd-cluster/0"}, tools))

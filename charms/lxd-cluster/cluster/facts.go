@@ -27,8 +27,8 @@ import (
 	"github.com/dcib/dcib/internal/seal"
 )
 
-// World is what this room works on.
-type World struct {
+// Env is what this room works on.
+type Env struct {
 	Tools    hooktool.Tools
 	LXD      LXD
 	Hostname string           // the machine's name; its LXD's member name once it joins
@@ -60,9 +60,9 @@ type Facts struct {
 	// Others are the units that Juju means to keep, without this one, also those that are not
 	// among the peers yet. Not observed by a member while nothing depends on it.
 	Others []string
-	// FounderAgain tells that it took the place of one that is gone.
+	// FounderAgain reports whether it took the place of one that is gone.
 	FounderAgain bool
-	// FounderGone tells that Juju no longer knows the named founder. A unit that is not
+	// FounderGone reports whether Juju no longer knows the named founder. A unit that is not
 	// among the peers may just not have come up yet.
 	FounderGone bool
 
@@ -105,7 +105,7 @@ type Bag struct {
 }
 
 // Observe gathers the facts and changes nothing.
-func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) {
+func Observe(ctx context.Context, event hooktool.Event, w Env) (Facts, error) {
 	f := Facts{Unit: event.Unit, Now: w.Now(), Hostname: w.Hostname, Zone: event.Zone, Peers: map[string]Bag{}}
 	var err error
 	f.LXD, err = w.LXD.Look(ctx)
@@ -163,7 +163,7 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 	return f, f.observePeers(ctx, event, w)
 }
 
-func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w World) error {
+func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w Env) error {
 	relations, err := w.Tools.RelationIDs(ctx, lxdcluster.Endpoint)
 	if err != nil || len(relations) == 0 {
 		return err
@@ -223,14 +223,14 @@ func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w World)
 }
 
 // lowered is Lowered, of a machine that told before which LXD it runs.
-func (w World) lowered(ctx context.Context, ran string) string {
+func (w Env) lowered(ctx context.Context, ran string) string {
 	if w.Lowered == nil || ran == "" {
 		return ""
 	}
 	return w.Lowered(ctx, ran)
 }
 
-// anybodyAsks tells whether a unit asks for a join token.
+// anybodyAsks reports whether a unit asks for a join token.
 func (f *Facts) anybodyAsks() bool {
 	for _, bag := range f.Peers {
 		if bag.Wish.Key != "" {
@@ -255,7 +255,7 @@ func readBag(ctx context.Context, tools hooktool.Tools, relation, unit string) (
 	return b, nil
 }
 
-// InTurn tells whether it is this unit that does what is done once for the cluster.
+// InTurn reports whether it is this unit that does what is done once for the cluster.
 func (f Facts) InTurn() bool { return f.LXD.Clustered && f.issuer() == f.Unit }
 
 // WithCeph lists the members whose units have said that Ceph's configuration is there.
@@ -303,7 +303,7 @@ func joinHostPort(host, port string) string {
 	return host + ":" + port
 }
 
-// number gives a unit's number: 2 for "lxd-cluster/2".
+// number returns a unit's number: 2 for "lxd-cluster/2".
 func number(unit string) int {
 	n, err := strconv.Atoi(unit[strings.LastIndexByte(unit, '/')+1:])
 	if err != nil {

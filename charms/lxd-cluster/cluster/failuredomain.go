@@ -16,7 +16,7 @@ const noDomain = "default"
 
 // failureDomain plans this unit's own member's failure domain: LXD spreads the copies of
 // its database over them. One that the member has already may be an operator's, and stays.
-func (f Facts) failureDomain() []charm.Step[World] {
+func (f Facts) failureDomain() []charm.Step[Env] {
 	want := f.Config.FailureDomain
 	switch want {
 	case "off":
@@ -32,7 +32,7 @@ func (f Facts) failureDomain() []charm.Step[World] {
 	if has != noDomain {
 		return nil
 	}
-	return []charm.Step[World]{setFailureDomain{f.LXD.Member, has, want}}
+	return []charm.Step[Env]{setFailureDomain{f.LXD.Member, has, want}}
 }
 
 // setFailureDomain sets a member's failure domain.
@@ -40,7 +40,7 @@ type setFailureDomain struct{ member, from, to string }
 
 func (s setFailureDomain) Name() string { return "put " + s.member + " into failure domain " + s.to }
 
-func (s setFailureDomain) Apply(ctx context.Context, w World) error {
+func (s setFailureDomain) Apply(ctx context.Context, w Env) error {
 	return w.LXD.SetFailureDomain(ctx, s.member, s.from, s.to)
 }
 

@@ -14,10 +14,10 @@ import (
 	draintest "github.com/dcib/dcib/internal/testkit/drain"
 )
 
-// lxdWorld is a few machines' LXD in memory, with the rules of LXD's own that matter here:
+// lxdEnv is a few machines' LXD in memory, with the rules of LXD's own that matter here:
 // a token works once and for one name, a cluster has one certificate, joining needs an
 // address. What it does is held against the real LXD by the suites in tests/.
-type lxdWorld struct {
+type lxdEnv struct {
 	gate     *crashtest.Gate // where a hook may be killed
 	clusters int
 	answers  []string            // addresses
@@ -31,13 +31,13 @@ type lxdWorld struct {
 	unfinished []Unfinished
 }
 
-func newLXDWorld() *lxdWorld {
-	return &lxdWorld{guests: map[*[]Member]*draintest.LXD{}, volumes: map[string][]string{}, gate: &crashtest.Gate{}, tokens: map[string]*fakeLXD{}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+func newLXDEnv() *lxdEnv {
+	return &lxdEnv{guests: map[*[]Member]*draintest.LXD{}, volumes: map[string][]string{}, gate: &crashtest.Gate{}, tokens: map[string]*fakeLXD{}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 }
 
 // fakeLXD is one machine's LXD.
 type fakeLXD struct {
-	world   *lxdWorld
+	env     *lxdEnv
 	local   Local
 	members *[]Member // shared by the members of one cluster
 	dead    bool
@@ -56,8 +56,8 @@ type fakeLXD struct {
 	effects int
 }
 
-func (w *lxdWorld) machine(owned ...string) *fakeLXD {
-	l := &fakeLXD{world: w, local: Local{Present: true, Groups: true, Version: "5.0.2", Profiles: map[string]Profile{"default": {Name: "default"}}, Networks: map[string]bool{}}}
+func (w *lxdEnv) machine(owned ...string) *fakeLXD {
+	l := &fakeLXD{env: w, local: Local{Present: true, Groups: true, Version: "5.0.2", Profiles: map[string]Profile{"default": {Name: "default"}}, Networks: map[string]bool{}}}
 	for _, o := range owned {
 		kind, name, _ := strings.Cut(o, " ")
 		l.local.Owned = append(l.local.Owned, Belonging{Kind: kind, Name: name})
@@ -69,7 +69,7 @@ func (w *lxdWorld) machine(owned ...string) *fakeLXD {
 // either.
 func (l *fakeLXD) effect(name string) (done func()) {
 	l.effects++
-	return l.world.gate.Effect(name)
+	return l.env.gate.Effect(name)
 }
 
 func (l *fakeLXD) Look(context.Context) (Local, error) {
@@ -90,7 +90,7 @@ func (l *fakeLXD) Look(context.Context) (Local, error) {
 	if l.members != nil {
 		local.Members = append([]Member(nil), *l.members...)
 		for name, managed := range local.Networks {
-			if managed && !slices.Contains(l.world.joined, name) {
+			if managed && !slices.Contains(l.env.joined, name) {
 				local.Apart = append(local.Apart, name)
 			}
 		}
@@ -131,9 +131,9 @@ func (l *fakeLXD) Found(_ context.Context, member string) error {
 		return errors.New("no address")
 	}
 	defer l.effect("found")()
-	l.world.clusters++
+	l.env.clusters++
 	l.local.Clustered, l.local.Member = true, member
-	l.local.Identity = fmt.Sprintf("cert%d", l.world.clusters)
+	l.local.Identity = fmt.Sprintf("cert%d", l.env.clusters)
 	l.members = &[]Member{{Name: member, Address: l.local.Listens, Status: "Online", FailureDomain: noDomain, Groups: []string{firstGroup}, Voter: true}}
 	return nil
 }
@@ -143,24 +143,24 @@ func (l *fakeLXD) Token(_ context.Context, member string) (string, time.Time, er
 		return "", time.Time{}, errors.New("this server is not clustered")
 	}
 	defer l.effect("token for " + member)()
-	for token := range l.world.tokens {
+	for token := range l.env.tokens {
 		if strings.HasSuffix(token, " for "+member) {
-			delete(l.world.tokens, token)
+			delete(l.env.tokens, token)
 		}
 	}
-	token := fmt.Sprintf("secret%d for %s", len(l.world.issued), member)
-	l.world.issued = append(l.world.issued, token)
-	l.world.tokens[token] = l
-	return token, l.world.now.Add(3 * time.Hour), nil
+	token := fmt.Sprintf("secret%d for %s", len(l.env.issued), member)
+	l.env.issued = append(l.env.issued, token)
+	l.env.tokens[token] = l
+	return token, l.env.now.Add(3 * time.Hour), nil
 }
 
 func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool, parents map[string]string) error {
-	issuer := l.world.tokens[token]
+	issuer := l.env.tokens[token]
 	if issuer == nil || issuer.dead {
 		return errors.New("no such token")
 	}
 	defer l.effect("join")()
-	delete(l.world.tokens, token)
+	delete(l.env.tokens, token)
 	if l.failJoin > 0 {
 		l.failJoin--
 		return errors.New("the network went away")
@@ -174,14 +174,14 @@ func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool, pare
 		}
 	}
 	_, name, _ := strings.Cut(token, " for ")
-	for _, u := range l.world.unfinished {
+	for _, u := range l.env.unfinished {
 		if u.Name == name || u.Address == address {
 			return errors.New("Failed to insert new node into the database: UNIQUE constraint failed: nodes.name")
 		}
 	}
 	if l.breakJoin > 0 {
 		l.breakJoin--
-		l.world.unfinished = append(l.world.unfinished, Unfinished{name, address})
+		l.env.unfinished = append(l.env.unfinished, Unfinished{name, address})
 		return errors.New("the machine went down")
 	}
 	for _, m := range *issuer.members {
@@ -248,10 +248,10 @@ func (l *fakeLXD) SetFailureDomain(_ context.Context, member, from, to string) e
 
 // located is what there is in this machine's cluster; its members are those of the cluster.
 func (l *fakeLXD) located() *draintest.LXD {
-	inside := l.world.guests[l.members]
+	inside := l.env.guests[l.members]
 	if inside == nil {
 		inside = draintest.New()
-		l.world.guests[l.members] = inside
+		l.env.guests[l.members] = inside
 	}
 	inside.Member = nil
 	for _, m := range *l.members {
@@ -285,7 +285,7 @@ type fakeGuests struct {
 }
 
 func (g *fakeGuests) Volumes(_ context.Context, member string) ([]string, error) {
-	return g.lxd.world.volumes[member], nil
+	return g.lxd.env.volumes[member], nil
 }
 
 func (l *fakeLXD) setStatus(member, status string) {
@@ -317,7 +317,7 @@ func (l *fakeLXD) rebalance() {
 	}
 }
 
-// HandOver leaves the database blocked, as LXD 5.0.2 does, until LXD is started anew.
+// HandOver leaves the database blocked, as LXD 5.0.2 does, until LXD is started again.
 func (l *fakeLXD) HandOver(ctx context.Context) error {
 	l.giveVote()
 	return l.Restart(ctx)
@@ -341,13 +341,13 @@ func (l *fakeLXD) Remains() ([]string, error) { return l.remains, nil }
 
 func (l *fakeLXD) StartOver(context.Context, time.Time) (string, error) {
 	defer l.effect("start over")()
-	fresh := l.world.machine()
+	fresh := l.env.machine()
 	l.local, l.members, l.pools, l.stuck, l.remains = fresh.local, nil, nil, false, nil
 	return "aside", nil
 }
 
 func (l *fakeLXD) Answers(_ context.Context, address string) bool {
-	return slices.Contains(l.world.answers, address)
+	return slices.Contains(l.env.answers, address)
 }
 
 func (l *fakeLXD) RecoverQuorum(context.Context) error {
@@ -381,7 +381,7 @@ func (l *fakeLXD) DeleteMember(_ context.Context, member string, force bool) err
 		return errors.New("no such member")
 	case force:
 		inside.Instance = slices.DeleteFunc(inside.Instance, func(i *drain.Instance) bool { return i.Member == member })
-	case there || slices.ContainsFunc(l.world.volumes[member], func(v string) bool { return strings.HasPrefix(v, kindVolume+" ") }):
+	case there || slices.ContainsFunc(l.env.volumes[member], func(v string) bool { return strings.HasPrefix(v, kindVolume+" ") }):
 		return errors.New("Node still has something")
 	case len(*l.members) == 1:
 		return errors.New("Member is the only member in the cluster")
@@ -394,19 +394,19 @@ func (l *fakeLXD) DeleteMember(_ context.Context, member string, force bool) err
 	l.rebalance()
 	if member == l.local.Member {
 		listens := l.local.Listens
-		l.local, l.members = l.world.machine().local, nil
+		l.local, l.members = l.env.machine().local, nil
 		l.local.Listens = listens
 	}
 	return nil
 }
 
 func (l *fakeLXD) Unfinished(context.Context) ([]Unfinished, error) {
-	return slices.Clone(l.world.unfinished), nil
+	return slices.Clone(l.env.unfinished), nil
 }
 
 func (l *fakeLXD) DropUnfinished(_ context.Context, name string) error {
 	defer l.effect("drop " + name)()
-	l.world.unfinished = slices.DeleteFunc(l.world.unfinished, func(u Unfinished) bool { return u.Name == name })
+	l.env.unfinished = slices.DeleteFunc(l.env.unfinished, func(u Unfinished) bool { return u.Name == name })
 	return nil
 }
 

@@ -33,7 +33,7 @@ func parseGroups(text string) (groups []string, problem string) {
 	return groups, ""
 }
 
-// regroup gives the groups that a member has to be in, and those of them that we put it
+// regroup returns the groups that a member has to be in, and those of them that we put it
 // into, from what it is in, what we put it into before, and the option.
 func regroup(in []string, ours string, want []string) (groups, record []string) {
 	put, _ := parseGroups(ours)
@@ -57,14 +57,14 @@ func regroup(in []string, ours string, want []string) (groups, record []string) 
 	return groups, record
 }
 
-// grouped tells whether a member is as regroup wants it.
+// grouped reports whether a member is as regroup wants it.
 func grouped(in []string, ours string, want []string) bool {
 	groups, record := regroup(in, ours, want)
 	return slices.Equal(groups, slices.Sorted(slices.Values(in))) && strings.Join(record, ",") == ours
 }
 
 // groups plans this unit's own member's cluster groups.
-func (f Facts) groups() []charm.Step[World] {
+func (f Facts) groups() []charm.Step[Env] {
 	want := f.Config.Groups
 	at := slices.IndexFunc(f.LXD.Members, func(m Member) bool { return m.Name == f.LXD.Member })
 	if at < 0 || len(f.Problems) > 0 || !f.LXD.Groups {
@@ -73,7 +73,7 @@ func (f Facts) groups() []charm.Step[World] {
 	if m := f.LXD.Members[at]; grouped(m.Groups, m.OurGroups, want) {
 		return nil
 	}
-	return []charm.Step[World]{setGroups{f.LXD.Member, want}}
+	return []charm.Step[Env]{setGroups{f.LXD.Member, want}}
 }
 
 // groupsUnmet says that there are no groups to be had.
@@ -97,7 +97,7 @@ func (s setGroups) Name() string {
 	return "put " + s.member + " into cluster groups " + strings.Join(s.want, ", ")
 }
 
-func (s setGroups) Apply(ctx context.Context, w World) error {
+func (s setGroups) Apply(ctx context.Context, w Env) error {
 	return w.LXD.SetGroups(ctx, s.member, s.want)
 }
 

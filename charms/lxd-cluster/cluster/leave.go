@@ -44,7 +44,7 @@ type Departure struct {
 	Stuck string
 }
 
-// mayLeave tells whether this hook is one of those that Juju runs for a unit that goes
+// mayLeave reports whether this hook is one of those that Juju runs for a unit that goes
 // away. Which of them is the first depends on the relations that there are, and some of
 // them run for units that stay, too; so Juju is then asked whether it keeps this unit. All
 // other hooks of a member are spared the question.
@@ -56,7 +56,7 @@ func mayLeave(e hooktool.Event) bool {
 // observeDeparture asks Juju whether this unit is going away, and then fills in Departure.
 // An error fails the hook, also the one that LXD gave when it was looked at: while it
 // cannot say what is on this machine, Juju must not take the machine away.
-func (f *Facts) observeDeparture(ctx context.Context, event hooktool.Event, w World, lookErr error) (going bool, err error) {
+func (f *Facts) observeDeparture(ctx context.Context, event hooktool.Event, w Env, lookErr error) (going bool, err error) {
 	kept, err := w.Tools.Units(ctx)
 	if err != nil || slices.Contains(kept, event.Unit) {
 		return false, err
@@ -73,7 +73,7 @@ func (f *Facts) observeDeparture(ctx context.Context, event hooktool.Event, w Wo
 }
 
 // lookBack gathers what this unit was, and what is left on its member.
-func (f *Facts) lookBack(ctx context.Context, event hooktool.Event, w World) error {
+func (f *Facts) lookBack(ctx context.Context, event hooktool.Event, w Env) error {
 	if key, err := loadKey(w.StateDir); err != nil {
 		return err
 	} else if key != nil {
@@ -104,7 +104,7 @@ func (f *Facts) lookBack(ctx context.Context, event hooktool.Event, w World) err
 	return err
 }
 
-// dismantles tells whether this machine's LXD is to be taken out of its cluster: it is in
+// dismantles reports whether this machine's LXD is to be taken out of its cluster: it is in
 // the one that this unit took part in, and somebody stays there. A member that is alone
 // keeps everything, and so does a cluster none of whose units stays: it has nobody to hand
 // over to, and its machines may live on without this application.
@@ -112,7 +112,7 @@ func (f Facts) dismantles() bool {
 	return f.LXD.Clustered && f.tookPart() && len(f.LXD.Members) > 1 && len(f.Departure.Kept) > 0
 }
 
-// tookPart tells whether this unit was a member, by what it told the others. A cluster that
+// tookPart reports whether this unit was a member, by what it told the others. A cluster that
 // the machine's LXD was in without us is not ours to leave.
 func (f Facts) tookPart() bool {
 	wish := f.Mine.Wish
@@ -120,14 +120,14 @@ func (f Facts) tookPart() bool {
 }
 
 // leave plans the way out of the cluster.
-func (f Facts) leave() ([]charm.Step[World], charm.Status) {
+func (f Facts) leave() ([]charm.Step[Env], charm.Status) {
 	if f.Departure.Stuck != "" {
-		return []charm.Step[World]{unstick{f.Unit, f.Departure.Stuck}}, charm.Maintenancef("leaving the cluster")
+		return []charm.Step[Env]{unstick{f.Unit, f.Departure.Stuck}}, charm.Maintenancef("leaving the cluster")
 	}
 	if f.dismantles() {
 		return f.dismantle(), charm.Maintenancef("leaving the cluster")
 	}
-	var steps []charm.Step[World]
+	var steps []charm.Step[Env]
 	address := f.Mine.Wish.Address
 	if !f.LXD.Clustered && f.tookPart() && address != "" && (f.LXD.Listens == address || f.LXD.Clusters == address) {
 		steps = append(steps, unlisten{address})
@@ -144,16 +144,16 @@ func (f Facts) leave() ([]charm.Step[World], charm.Status) {
 	return steps, charm.Maintenancef("left the cluster")
 }
 
-func (f Facts) dismantle() []charm.Step[World] {
+func (f Facts) dismantle() []charm.Step[Env] {
 	d, member := f.Departure, f.LXD.Member
 	plan := drain.PlanRemoval(d.View, member)
 	if reasons := d.stays(plan); len(reasons) > 0 {
-		return []charm.Step[World]{stay{f.Unit, member, reasons}}
+		return []charm.Step[Env]{stay{f.Unit, member, reasons}}
 	}
 	if !plan.Done {
-		return []charm.Step[World]{empty{member, f.Unit}}
+		return []charm.Step[Env]{empty{member, f.Unit}}
 	}
-	var steps []charm.Step[World]
+	var steps []charm.Step[Env]
 	if foreign := d.View.ForeignOrigins(member); len(foreign) > 0 {
 		steps = append(steps, release{member, foreign})
 	}
@@ -188,7 +188,7 @@ type stay struct {
 
 func (s stay) Name() string { return "leave the cluster" }
 
-func (s stay) Apply(context.Context, World) error {
+func (s stay) Apply(context.Context, Env) error {
 	return fmt.Errorf("%s still has what cannot leave it: %s: move it away%s or delete it, and the unit goes by itself; to lose it: juju remove-unit --force %s",
 		s.member, some(s.reasons, "; "), waysAway(s.member, s.reasons), s.unit)
 }
@@ -202,7 +202,7 @@ func (s empty) Name() string { return "evacuate " + s.member }
 // unit of the machine can do better meanwhile.
 func (s empty) Bound() time.Duration { return leaveTimeout + time.Minute }
 
-func (s empty) Apply(ctx context.Context, w World) error {
+func (s empty) Apply(ctx context.Context, w Env) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	guests, err := w.LXD.Guests(ctx)
@@ -227,7 +227,7 @@ func (s release) Name() string {
 	return fmt.Sprintf("let %d instances belong where they are instead of on %s", len(s.instances), s.member)
 }
 
-func (s release) Apply(ctx context.Context, w World) error {
+func (s release) Apply(ctx context.Context, w Env) error {
 	guests, err := w.LXD.Guests(ctx)
 	if err != nil {
 		return err
@@ -239,27 +239,27 @@ func (s release) Apply(ctx context.Context, w World) error {
 	return errors.Join(problems...)
 }
 
-// handOver gives the database away before its only voter goes. LXD 5.0.2 does that by
+// handOver passes the database on before its only voter goes. LXD 5.0.2 does that by
 // itself only when the other member of two is a standby; with a spare, which is what is
 // left of three, the database would be gone (clusterNodeDelete in lxd/api_cluster.go).
 type handOver struct{ member string }
 
 func (s handOver) Name() string { return "hand over LXD's database from " + s.member }
 
-func (s handOver) Apply(ctx context.Context, w World) error {
+func (s handOver) Apply(ctx context.Context, w Env) error {
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
 	return w.LXD.HandOver(ctx)
 }
 
-// unstick starts a LXD anew whose database does not answer, as after a handover that was
+// unstick starts an LXD again whose database does not answer, as after a handover that was
 // not seen to its end. The hook fails, since what is on this machine is not known yet; Juju
 // tries it again by itself.
 type unstick struct{ unit, why string }
 
 func (s unstick) Name() string { return "start LXD anew, whose database does not answer" }
 
-func (s unstick) Apply(ctx context.Context, w World) error {
+func (s unstick) Apply(ctx context.Context, w Env) error {
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
 	if err := w.LXD.Restart(ctx); err != nil {
@@ -274,7 +274,7 @@ type deleteSelf struct{ member string }
 
 func (s deleteSelf) Name() string { return "remove " + s.member + " from the cluster" }
 
-func (s deleteSelf) Apply(ctx context.Context, w World) error {
+func (s deleteSelf) Apply(ctx context.Context, w Env) error {
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
 	return w.LXD.DeleteMember(ctx, s.member, false)
@@ -285,14 +285,14 @@ type unlisten struct{ address string }
 
 func (s unlisten) Name() string { return "stop LXD listening on " + s.address }
 
-func (s unlisten) Apply(ctx context.Context, w World) error { return w.LXD.Unlisten(ctx, s.address) }
+func (s unlisten) Apply(ctx context.Context, w Env) error { return w.LXD.Unlisten(ctx, s.address) }
 
 // forget removes what this unit kept on the machine.
 type forget struct{}
 
 func (s forget) Name() string { return "remove this unit's join key" }
 
-func (s forget) Apply(_ context.Context, w World) error {
+func (s forget) Apply(_ context.Context, w Env) error {
 	if err := os.RemoveAll(w.StateDir); err != nil {
 		return fmt.Errorf("cannot remove what this unit kept: %w", err)
 	}
@@ -305,7 +305,7 @@ type farewell struct{ relation string }
 
 func (s farewell) Name() string { return "tell the other units that this one is leaving" }
 
-func (s farewell) Apply(ctx context.Context, w World) error {
+func (s farewell) Apply(ctx context.Context, w Env) error {
 	values, err := lxdcluster.Wish{}.Encode()
 	if err != nil {
 		return err

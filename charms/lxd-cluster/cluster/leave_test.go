@@ -268,9 +268,9 @@ func TestAMachineWhoseLXDDoesNotAnswerIsNotGivenUp(t *testing.T) {
 	unit := "lxd-cluster/1"
 	m.juju.Units[unit].Dying = true
 	c := m.charm()
-	world := c.World
-	c.World = func(event hooktool.Event, tools hooktool.Tools) World {
-		w := world(event, tools)
+	env := c.Env
+	c.Env = func(event hooktool.Event, tools hooktool.Tools) Env {
+		w := env(event, tools)
 		w.LXD = brokenLXD{w.LXD}
 		return w
 	}
@@ -360,7 +360,7 @@ func TestAnyOrderOfLeaving(t *testing.T) {
 func (m *model) act(t *testing.T, unit string, params map[string]any) *hooktooltest.Tools {
 	t.Helper()
 	c := m.charm()
-	c.Actions = map[string]charm.Action[Facts, World]{"remove-member": RemoveMember}
+	c.Actions = map[string]charm.Action[Facts, Env]{"remove-member": RemoveMember}
 	tools, _ := m.juju.Hook(unit)
 	tools.Params = params
 	require.NoError(t, c.Run(context.Background(), hooktool.Event{Action: "remove-member", Unit: unit}, tools))

@@ -47,12 +47,12 @@ type LXD interface {
 	// SetFailureDomain sets a member's failure domain, and nothing else of it, unless it
 	// has another one than from.
 	SetFailureDomain(ctx context.Context, member, from, to string) error
-	// Guests gives what is located on the members.
+	// Guests returns what is located on the members.
 	Guests(ctx context.Context) (Guests, error)
-	// HandOver gives this member's part in LXD's database to another one, starts this
-	// machine's LXD anew, and returns when the other one was seen to vote.
+	// HandOver passes this member's part in LXD's database to another one, starts this
+	// machine's LXD again, and returns when the other one was seen to vote.
 	HandOver(ctx context.Context) error
-	// Restart starts this machine's LXD anew; instances run on.
+	// Restart starts this machine's LXD again; instances run on.
 	Restart(ctx context.Context) error
 	// Replicas lists those of LXD's database, without asking the database.
 	Replicas(ctx context.Context) ([]Replica, error)
@@ -60,9 +60,9 @@ type LXD interface {
 	Remains() ([]string, error)
 	// StartOver makes this machine's LXD a new one in no cluster, see lxd.StartOver.
 	StartOver(ctx context.Context, now time.Time) (aside string, err error)
-	// Answers tells whether something answers at another member's address.
+	// Answers reports whether something answers at another member's address.
 	Answers(ctx context.Context, address string) bool
-	// RecoverQuorum makes this machine's replica the only one, and starts LXD anew.
+	// RecoverQuorum makes this machine's replica the only one, and starts LXD again.
 	RecoverQuorum(ctx context.Context) error
 	// DeleteMember removes a member, this one too, and returns when it was seen gone. LXD
 	// refuses as long as anything is located there, unless it is forced.
@@ -115,7 +115,7 @@ func identity(info *api.Server) string {
 	return info.Environment.CertificateFingerprint
 }
 
-// address gives the address that the cluster knows this member by; "" outside a cluster.
+// address returns the address that the cluster knows this member by; "" outside a cluster.
 func (l Local) address() string {
 	for _, m := range l.Members {
 		if l.Clustered && m.Name == l.Member {
@@ -125,7 +125,7 @@ func (l Local) address() string {
 	return ""
 }
 
-// silent tells that LXD has no recent heartbeat of any member, or it would have this one's:
+// silent reports whether LXD has no recent heartbeat of any member, or it would have this one's:
 // so it is for seconds after the member died that led LXD's database, and then "Offline" says
 // nothing about a member.
 func (l Local) silent() bool {
@@ -138,15 +138,15 @@ type Member struct {
 	FailureDomain                  string
 	Groups                         []string // cluster groups that it is in
 	OurGroups                      string   // those that we put it into, with commas
-	// Voter tells that it has a vote on LXD's database: without one that answers, no
+	// Voter reports whether it has a vote on LXD's database: without one that answers, no
 	// member can do anything.
 	Voter bool
 }
 
-// Live tells whether the member answers: an evacuated member does.
+// Live reports whether the member answers: an evacuated member does.
 func (m Member) Live() bool { return m.Status != "Offline" }
 
-// Profile is a LXD profile.
+// Profile is an LXD profile.
 type Profile struct {
 	Name, Description string
 	Config            map[string]string
@@ -166,7 +166,7 @@ type Socket struct {
 // the charm; see charm.Within.
 func (s *Socket) Within(ctx context.Context) { s.limits.Set(ctx) }
 
-// Server gives the connection, also to the other rooms of the charm. It outlives ctx; what
+// Server returns the connection, also to the other rooms of the charm. It outlives ctx; what
 // bounds its requests is Within.
 func (s *Socket) Server(ctx context.Context) (lxdclient.InstanceServer, error) {
 	if s.server == nil {
@@ -244,7 +244,7 @@ func (l Local) around(server lxdclient.InstanceServer) (Local, error) {
 	}
 }
 
-// databaseFails tells whether LXD answered that its database does not; it has no code for
+// databaseFails reports whether LXD answered that its database does not; it has no code for
 // that, only these words (lxd/db/query, go-dqlite).
 func databaseFails(err error) bool {
 	return slices.ContainsFunc([]string{context.DeadlineExceeded.Error(), "dqlite", "Failed to begin transaction"}, func(words string) bool {
@@ -447,8 +447,8 @@ const handOverTime = 15 * time.Second
 
 // HandOver implements LXD, by the request that LXD makes of itself when it shuts down: the
 // public API has none for it. LXD 5.0.2 then may say "not leader", since it no longer is, or
-// never answer; and its own way to the database may stay blocked until it starts anew. So
-// nobody waits for its answer, it is started anew, and what counts is whether another member
+// never answer; and its own way to the database may stay blocked until it starts again. So
+// nobody waits for its answer, it is started again, and what counts is whether another member
 // votes.
 func (s *Socket) HandOver(ctx context.Context) error {
 	server, err := s.Server(ctx)
@@ -499,10 +499,10 @@ func (s *Socket) HandOver(ctx context.Context) error {
 	return nil
 }
 
-// otherVotes tells whether LXD says that another member has a vote.
+// otherVotes reports whether LXD says that another member has a vote.
 func otherVotes(server lxdclient.InstanceServer, self string) bool {
 	if asked, ok := server.(*lxd.Asked); ok {
-		server = asked.InstanceServer // each time anew
+		server = asked.InstanceServer // each time again
 	}
 	members, err := server.GetClusterMembers()
 	return err == nil && slices.ContainsFunc(members, func(m api.ClusterMember) bool {
@@ -562,7 +562,7 @@ func (s *Socket) Restart(ctx context.Context) error {
 	return lxd.Restart(ctx)
 }
 
-// DeleteMember implements LXD. A LXD that is told to remove itself empties its database and
+// DeleteMember implements LXD. An LXD that is told to remove itself empties its database and
 // starts again after it has answered, if it comes to answering.
 func (s *Socket) DeleteMember(ctx context.Context, member string, force bool) error {
 	server, err := s.Server(ctx)

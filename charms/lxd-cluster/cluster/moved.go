@@ -27,7 +27,7 @@ func Addresses() []netip.Addr {
 
 // moved says that the machine has lost the address, as host:port, by which the cluster knows it, and
 // how that is repaired; empty when it has it. now returns the one that Juju knows.
-func (w World) moved(address string, now func() (string, error)) string {
+func (w Env) moved(address string, now func() (string, error)) string {
 	known, err := netip.ParseAddrPort(address)
 	if err != nil || len(w.Addresses) == 0 || known.Addr().IsUnspecified() || slices.Contains(w.Addresses, known.Addr()) {
 		return ""
@@ -39,8 +39,8 @@ func (w World) moved(address string, now func() (string, error)) string {
 	return fmt.Sprintf("LXD's cluster knows this member as %s, and %s: give the machine that address back; or stop LXD on all members, change the address with lxd cluster edit on each, and start them again", address, has)
 }
 
-// lookForAddress is moved for a LXD that does not answer, by what this unit once told the others.
-func (f *Facts) lookForAddress(ctx context.Context, w World) (string, error) {
+// lookForAddress is moved for an LXD that does not answer, by what this unit once told the others.
+func (f *Facts) lookForAddress(ctx context.Context, w Env) (string, error) {
 	relations, err := w.Tools.RelationIDs(ctx, lxdcluster.Endpoint)
 	if err != nil || len(relations) == 0 {
 		return "", err

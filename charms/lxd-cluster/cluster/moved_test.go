@@ -35,8 +35,8 @@ func TestAMachineWithAnotherAddress(t *testing.T) {
 			l := state(m.lxds["lxd-cluster/0"])
 			message := func(has ...string) string {
 				c := m.charm()
-				open := c.World
-				c.World = func(event hooktool.Event, tools hooktool.Tools) World {
+				open := c.Env
+				c.Env = func(event hooktool.Event, tools hooktool.Tools) Env {
 					w := open(event, tools)
 					w.LXD = l
 					for _, a := range has {
@@ -64,8 +64,8 @@ func TestAnLXDThatIsOlderThanItWas(t *testing.T) {
 	m := formed(t, 3)
 	hook := func(l LXD) string {
 		c := m.charm()
-		open := c.World
-		c.World = func(event hooktool.Event, tools hooktool.Tools) World {
+		open := c.Env
+		c.Env = func(event hooktool.Event, tools hooktool.Tools) Env {
 			w := open(event, tools)
 			w.LXD = l
 			w.Lowered = func(_ context.Context, ran string) string {

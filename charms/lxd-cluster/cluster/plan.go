@@ -21,18 +21,18 @@ const (
 )
 
 // Plan is what this unit does about the facts. It is pure.
-func Plan(f Facts) charm.Plan[World] {
+func Plan(f Facts) charm.Plan[Env] {
 	if f.Departure != nil {
 		steps, status := f.leave()
-		return charm.Plan[World]{Steps: steps, Status: status}
+		return charm.Plan[Env]{Steps: steps, Status: status}
 	}
 	switch {
 	case f.Lowered != "":
-		return charm.Plan[World]{Status: charm.Blockedf("cannot reach LXD: %s", f.Lowered)}
+		return charm.Plan[Env]{Status: charm.Blockedf("cannot reach LXD: %s", f.Lowered)}
 	case !f.LXD.Present:
-		return charm.Plan[World]{Status: charm.Blockedf("cannot find LXD on this machine: install it (snap install lxd, or apt-get install lxd)")}
+		return charm.Plan[Env]{Status: charm.Blockedf("cannot find LXD on this machine: install it (snap install lxd, or apt-get install lxd)")}
 	case f.Relation == "":
-		return charm.Plan[World]{Status: charm.Waitingf("waiting for Juju to make the peer relation %q", lxdcluster.Endpoint)}
+		return charm.Plan[Env]{Status: charm.Waitingf("waiting for Juju to make the peer relation %q", lxdcluster.Endpoint)}
 	}
 	if f.Stuck != "" {
 		return f.stuck()
@@ -51,18 +51,18 @@ func Plan(f Facts) charm.Plan[World] {
 	if len(problems) > 0 && status.Level == charm.LevelActive {
 		status = charm.Blockedf("%s", strings.Join(problems, "; "))
 	}
-	return charm.Plan[World]{Steps: steps, Status: status, Version: f.LXD.Version}
+	return charm.Plan[Env]{Steps: steps, Status: status, Version: f.LXD.Version}
 }
 
 // membership plans this unit's way into the cluster, or its duties in it.
-func (f Facts) membership() ([]charm.Step[World], charm.Status) {
+func (f Facts) membership() ([]charm.Step[Env], charm.Status) {
 	if f.LXD.Clustered {
 		if other := f.otherCluster(); other != "" {
 			return nil, charm.Blockedf("cannot join: this machine's LXD is in another cluster already (members %s; ours is the one of %s): remove it there, or remove this unit", strings.Join(memberNames(f.LXD.Members), ", "), other)
 		}
 		return f.asMember()
 	}
-	var steps []charm.Step[World]
+	var steps []charm.Step[Env]
 	if f.Leader && f.founderIsMissing() {
 		steps = append(steps, nameFounder{f.Relation, f.Unit, f.Founder != ""})
 	}
@@ -75,8 +75,8 @@ func (f Facts) membership() ([]charm.Step[World], charm.Status) {
 }
 
 // asMember keeps what members share, and issues tokens where it is this unit's turn.
-func (f Facts) asMember() ([]charm.Step[World], charm.Status) {
-	var steps []charm.Step[World]
+func (f Facts) asMember() ([]charm.Step[Env], charm.Status) {
+	var steps []charm.Step[Env]
 	steps = append(steps, f.tell(lxdcluster.Wish{
 		Member: f.LXD.Member, Address: f.Address, LXD: f.LXD.Version, Cluster: f.LXD.Identity,
 		Lacks: f.lacks(), HostBridge: f.reportedBridge(), Parents: strings.Join(slices.Sorted(slices.Values(f.LXD.Uplinks)), ","),
@@ -143,7 +143,7 @@ func (f Facts) behind() string {
 
 // asFounder makes the machine's LXD ready and makes it a cluster of one. What is there is
 // kept.
-func (f Facts) asFounder() ([]charm.Step[World], charm.Status) {
+func (f Facts) asFounder() ([]charm.Step[Env], charm.Status) {
 	if len(f.Problems) > 0 {
 		// A pool or a bridge made from a wrong option could not be taken back.
 		return nil, charm.Blockedf("%s", strings.Join(f.Problems, "; "))
@@ -172,7 +172,7 @@ func (f Facts) asFounder() ([]charm.Step[World], charm.Status) {
 }
 
 // asJoiner tells this unit's wish and uses the offer that was made to it.
-func (f Facts) asJoiner() ([]charm.Step[World], charm.Status) {
+func (f Facts) asJoiner() ([]charm.Step[Env], charm.Status) {
 	wish := lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, HostBridge: f.reportedBridge(), Spent: f.Mine.Wish.Spent, Failed: f.Mine.Wish.Failed, Founder: f.knownFounder()}
 	if f.clusterUnit() == "" {
 		// Nobody can join yet; who founds is not decided or not done.
@@ -190,7 +190,7 @@ func (f Facts) asJoiner() ([]charm.Step[World], charm.Status) {
 		return f.tell(wish), charm.Waitingf("cannot join yet: %s", f.Pending)
 	}
 	if f.JoinKey == "" {
-		return []charm.Step[World]{makeKey{}}, charm.Maintenancef("preparing to join")
+		return []charm.Step[Env]{makeKey{}}, charm.Maintenancef("preparing to join")
 	}
 	wish.Key = f.JoinKey
 	steps := f.tell(wish)
@@ -205,7 +205,7 @@ func (f Facts) asJoiner() ([]charm.Step[World], charm.Status) {
 	return steps, charm.Waitingf("waiting for a join token from the cluster's members (%s)", f.clusterUnit())
 }
 
-// cannotJoin gives the reason why this machine's LXD must not join as it is; "" when it
+// cannotJoin returns the reason why this machine's LXD must not join as it is; "" when it
 // may.
 func (f Facts) cannotJoin() string {
 	host := f.clusterUnit()
@@ -227,11 +227,11 @@ func (f Facts) cannotJoin() string {
 
 // issue plans the next offer: the lowest-numbered unit that asks gets one; while it stands
 // nobody else does.
-func (f Facts) issue() []charm.Step[World] {
+func (f Facts) issue() []charm.Step[Env] {
 	asking := f.asking()
 	if len(asking) == 0 {
 		if f.Mine.HasOffer {
-			return []charm.Step[World]{withdraw{f.Relation}}
+			return []charm.Step[Env]{withdraw{f.Relation}}
 		}
 		return nil
 	}
@@ -250,7 +250,7 @@ func (f Facts) issue() []charm.Step[World] {
 	if wish := f.Peers[next].Wish; wish.Failed >= quickOffers && f.Now.Before(last.Issued.Add(slowOffer)) {
 		return nil
 	}
-	return []charm.Step[World]{offer{f.Relation, f.Peers[next].Wish}}
+	return []charm.Step[Env]{offer{f.Relation, f.Peers[next].Wish}}
 }
 
 // asking lists the units that want a token, and can get in with one, in the order of their
@@ -322,11 +322,11 @@ func (f Facts) issuer() string {
 }
 
 // profiles plans the profiles that are ours to write.
-func (f Facts) profiles() []charm.Step[World] {
+func (f Facts) profiles() []charm.Step[Env] {
 	if f.Config.Storage.Driver == sharedDriver && f.Pending != "" {
 		return nil
 	}
-	var steps []charm.Step[World]
+	var steps []charm.Step[Env]
 	want := f.ownProfile()
 	if have, ok := f.LXD.Profiles[ProfileName]; !ok || !sameProfile(have, want) {
 		steps = append(steps, putProfile{want})
@@ -377,7 +377,7 @@ func sameProfile(a, b Profile) bool {
 		maps.EqualFunc(a.Devices, b.Devices, maps.Equal[map[string]string, map[string]string])
 }
 
-// wildcard tells whether an address means every address of the machine.
+// wildcard reports whether an address means every address of the machine.
 func wildcard(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	ip := net.ParseIP(host)
@@ -385,14 +385,14 @@ func wildcard(address string) bool {
 }
 
 // tell plans to publish the wish unless that is what Juju has already.
-func (f Facts) tell(wish lxdcluster.Wish) []charm.Step[World] {
+func (f Facts) tell(wish lxdcluster.Wish) []charm.Step[Env] {
 	if f.Mine.HasWish && f.Mine.Wish == wish {
 		return nil
 	}
-	return []charm.Step[World]{publish{f.Relation, wish}}
+	return []charm.Step[Env]{publish{f.Relation, wish}}
 }
 
-// founderIsMissing tells whether the leader has to name a founder: nobody is named, or the
+// founderIsMissing reports whether the leader has to name a founder: nobody is named, or the
 // named one has left without there being a cluster.
 func (f Facts) founderIsMissing() bool {
 	if f.clusterUnit() != "" {

@@ -14,16 +14,16 @@ import (
 // Replica is one that LXD's database has, as this machine's LXD remembers it.
 type Replica struct {
 	Address string
-	// Votes tells that its vote is needed for a quorum. One that does not vote may still have
+	// Votes reports whether its vote is needed for a quorum. One that does not vote may still have
 	// everything that was written.
 	Votes bool
-	// Spare tells that it has nothing of the database.
+	// Spare reports whether it has nothing of the database.
 	Spare bool
 }
 
 // stuck is the plan while LXD's database does not answer. The others must know all the same
 // that this LXD is in a cluster, so that nobody founds another.
-func (f Facts) stuck() charm.Plan[World] {
+func (f Facts) stuck() charm.Plan[Env] {
 	address := f.Mine.Wish.Address
 	if address == "" {
 		address = f.Address
@@ -39,13 +39,13 @@ func (f Facts) stuck() charm.Plan[World] {
 	}
 	if f.Moved != "" {
 		// No replica helps: it is not reached where the others look for it.
-		return charm.Plan[World]{Steps: steps, Status: charm.Blockedf("%s: %s", f.Moved, f.Stuck), Version: f.LXD.Version}
+		return charm.Plan[Env]{Steps: steps, Status: charm.Blockedf("%s: %s", f.Moved, f.Stuck), Version: f.LXD.Version}
 	}
 	status := charm.Waitingf("%s: start the machines of members that are down; if they are gone for good: juju run %s %s", f.Stuck, f.Unit, action)
-	return charm.Plan[World]{Steps: steps, Status: status, Version: f.LXD.Version}
+	return charm.Plan[Env]{Steps: steps, Status: status, Version: f.LXD.Version}
 }
 
-// alone tells whether no other unit that Juju keeps is in this cluster, for sure: one that
+// alone reports whether no other unit that Juju keeps is in this cluster, for sure: one that
 // asked for a token may have got in without having told, unless it has said since that it is
 // in none.
 func (f Facts) alone() bool {
@@ -63,7 +63,7 @@ func (f Facts) alone() bool {
 // StartOver is the action that makes a new LXD of one whose cluster has died, so that it can
 // join again: a founder that dies while a second member comes in leaves that one without a
 // database that works.
-func StartOver(ctx context.Context, f Facts, w World, call charm.Call) (map[string]string, error) {
+func StartOver(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	if f.Stuck == "" {
 		return nil, errors.New("cannot start over: LXD's database answers: a unit leaves its cluster with juju remove-unit")
 	}
@@ -107,7 +107,7 @@ func StartOver(ctx context.Context, f Facts, w World, call charm.Call) (map[stri
 // only one, when the members that had the other votes are gone for good: `lxd cluster
 // recover-from-quorum-loss` (LXD doc, "How to recover a cluster"). Done while one of them
 // lives it would make two clusters of one, so it refuses when one answers, and wants force.
-func RecoverFromQuorumLoss(ctx context.Context, f Facts, w World, call charm.Call) (map[string]string, error) {
+func RecoverFromQuorumLoss(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	if !f.LXD.Clustered {
 		return nil, errors.New("cannot recover: this machine's LXD is in no cluster: see the unit's status")
 	}

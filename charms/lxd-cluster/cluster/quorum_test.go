@@ -15,7 +15,7 @@ import (
 func (m *model) rescue(t *testing.T, unit, action string, force bool) *hooktooltest.Tools {
 	t.Helper()
 	c := m.charm()
-	c.Actions = map[string]charm.Action[Facts, World]{"recover-from-quorum-loss": RecoverFromQuorumLoss, "start-over": StartOver}
+	c.Actions = map[string]charm.Action[Facts, Env]{"recover-from-quorum-loss": RecoverFromQuorumLoss, "start-over": StartOver}
 	tools, _ := m.juju.Hook(unit)
 	tools.Params = map[string]any{"force": force}
 	require.NoError(t, c.Run(context.Background(), hooktool.Event{Action: action, Unit: unit}, tools))

@@ -14,7 +14,7 @@ import (
 
 // RemoveMember is the action that removes a member whose machine has died. What is only
 // there is lost, so without force it is just named.
-func RemoveMember(ctx context.Context, f Facts, w World, call charm.Call) (map[string]string, error) {
+func RemoveMember(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	name := call.String("member")
 	if !f.LXD.Clustered {
 		return nil, errors.New("cannot remove a member: this machine's LXD is in no cluster: see the unit's status")
@@ -70,7 +70,7 @@ const heartbeatPoll = time.Second
 
 // awaitHeartbeats returns the facts once LXD has recent heartbeats, so that "Offline" says something
 // about a member; see Local.silent.
-func (f Facts) awaitHeartbeats(ctx context.Context, w World, call charm.Call) (Facts, error) {
+func (f Facts) awaitHeartbeats(ctx context.Context, w Env, call charm.Call) (Facts, error) {
 	if !f.LXD.silent() {
 		return f, nil
 	}
@@ -103,7 +103,7 @@ func whatIsLost(member string, lost []string) string {
 }
 
 // located lists what only that member has, in words.
-func located(ctx context.Context, w World, member string) ([]string, error) {
+func located(ctx context.Context, w Env, member string) ([]string, error) {
 	guests, err := w.LXD.Guests(ctx)
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ import (
 func (m *model) removing(ctx context.Context, member string, force bool) (map[string]string, error) {
 	const unit = "lxd-cluster/0"
 	tools, _ := m.juju.Hook(unit)
-	w := m.charm().World(hooktool.Event{Unit: unit}, tools)
+	w := m.charm().Env(hooktool.Event{Unit: unit}, tools)
 	f, err := Observe(ctx, hooktool.Event{Hook: "update-status", Unit: unit}, w)
 	if err != nil {
 		return nil, err

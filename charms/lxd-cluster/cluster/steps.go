@@ -38,7 +38,7 @@ type nameFounder struct {
 
 func (s nameFounder) Name() string { return "name " + s.unit + " the founder" }
 
-func (s nameFounder) Apply(ctx context.Context, w World) error {
+func (s nameFounder) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSetApp(ctx, s.relation, lxdcluster.EncodeFounder(s.unit, s.again))
 }
 
@@ -59,7 +59,7 @@ func (s publish) Name() string {
 	}
 }
 
-func (s publish) Apply(ctx context.Context, w World) error {
+func (s publish) Apply(ctx context.Context, w Env) error {
 	values, err := s.wish.Encode()
 	if err != nil {
 		return err
@@ -67,12 +67,12 @@ func (s publish) Apply(ctx context.Context, w World) error {
 	return w.Tools.RelationSet(ctx, s.relation, values)
 }
 
-// listen gives LXD an address for the cluster.
+// listen returns LXD an address for the cluster.
 type listen struct{ address string }
 
 func (s listen) Name() string { return "let LXD listen on " + s.address }
 
-func (s listen) Apply(ctx context.Context, w World) error { return w.LXD.Listen(ctx, s.address) }
+func (s listen) Apply(ctx context.Context, w Env) error { return w.LXD.Listen(ctx, s.address) }
 
 // createPool makes the storage pool.
 type createPool struct{ pool Pool }
@@ -81,14 +81,14 @@ func (s createPool) Name() string {
 	return "create storage pool " + s.pool.Name + " (" + s.pool.Driver + ")"
 }
 
-func (s createPool) Apply(ctx context.Context, w World) error { return w.LXD.CreatePool(ctx, s.pool) }
+func (s createPool) Apply(ctx context.Context, w Env) error { return w.LXD.CreatePool(ctx, s.pool) }
 
 // createBridge makes the bridge that instances are on.
 type createBridge struct{ name, address string }
 
 func (s createBridge) Name() string { return "create bridge " + s.name }
 
-func (s createBridge) Apply(ctx context.Context, w World) error {
+func (s createBridge) Apply(ctx context.Context, w Env) error {
 	return w.LXD.CreateBridge(ctx, s.name, s.address)
 }
 
@@ -97,7 +97,7 @@ type putProfile struct{ profile Profile }
 
 func (s putProfile) Name() string { return "write profile " + s.profile.Name }
 
-func (s putProfile) Apply(ctx context.Context, w World) error {
+func (s putProfile) Apply(ctx context.Context, w Env) error {
 	return w.LXD.PutProfile(ctx, s.profile)
 }
 
@@ -106,7 +106,7 @@ type found struct{ member string }
 
 func (s found) Name() string { return "found the cluster with member " + s.member }
 
-func (s found) Apply(ctx context.Context, w World) error {
+func (s found) Apply(ctx context.Context, w Env) error {
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
 	return w.LXD.Found(ctx, s.member)
@@ -117,7 +117,7 @@ type makeKey struct{}
 
 func (s makeKey) Name() string { return "make this unit's join key" }
 
-func (s makeKey) Apply(_ context.Context, w World) error {
+func (s makeKey) Apply(_ context.Context, w Env) error {
 	key, err := seal.NewKey()
 	if err != nil {
 		return err
@@ -143,7 +143,7 @@ type offer struct {
 
 func (s offer) Name() string { return "issue a join token to " + s.wish.Member }
 
-func (s offer) Apply(ctx context.Context, w World) error {
+func (s offer) Apply(ctx context.Context, w Env) error {
 	token, expires, err := w.LXD.Token(ctx, s.wish.Member)
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ type withdraw struct{ relation string }
 
 func (s withdraw) Name() string { return "withdraw the join token" }
 
-func (s withdraw) Apply(ctx context.Context, w World) error {
+func (s withdraw) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.relation, lxdcluster.NoOffer())
 }
 
@@ -185,7 +185,7 @@ type join struct {
 
 func (s join) Name() string { return "join the cluster as " + s.wish.Member }
 
-func (s join) Apply(ctx context.Context, w World) error {
+func (s join) Apply(ctx context.Context, w Env) error {
 	key, err := loadKey(w.StateDir)
 	if err != nil {
 		return err
@@ -217,7 +217,7 @@ const joinTime = 2 * time.Minute
 
 // join joins, and does not leave LXD half in: one whose partner died on it takes itself for a
 // member without a database, for ever. What joins has nothing that a new start could lose.
-func (w World) join(ctx context.Context, token, address string, pool Pool, parents map[string]string) error {
+func (w Env) join(ctx context.Context, token, address string, pool Pool, parents map[string]string) error {
 	limited, cancel := context.WithTimeout(ctx, joinTime)
 	defer cancel()
 	joined := w.LXD.Join(limited, token, address, pool, parents)

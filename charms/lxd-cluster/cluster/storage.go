@@ -101,7 +101,7 @@ func (p Pool) memberConfig() []api.ClusterMemberConfigKey {
 	return []api.ClusterMemberConfigKey{{Entity: "storage-pool", Name: p.Name, Key: "source", Value: p.Source}}
 }
 
-// wantsPool tells whether the founder has to make the pool. One that is there is kept, and
+// wantsPool reports whether the founder has to make the pool. One that is there is kept, and
 // where nobody has changed the options any other that is there serves as well.
 func (f Facts) wantsPool() bool {
 	if slices.Contains(f.LXD.Pools, f.Config.Storage.Name) || f.Config.Storage.Driver == sharedDriver {

@@ -106,7 +106,7 @@ func (f Facts) brokenJoins() string {
 
 // removeUnfinished is RemoveMember for a member that has never come in. ok is false when there is none
 // of that name.
-func (f Facts) removeUnfinished(ctx context.Context, w World, call charm.Call, name string) (results map[string]string, ok bool, err error) {
+func (f Facts) removeUnfinished(ctx context.Context, w Env, call charm.Call, name string) (results map[string]string, ok bool, err error) {
 	all, err := w.LXD.Unfinished(ctx)
 	if err != nil || !slices.ContainsFunc(all, func(u Unfinished) bool { return u.Name == name }) {
 		return nil, false, err

@@ -14,7 +14,7 @@ import (
 func (m *model) removeMember(t *testing.T, name string, force bool) *hooktooltest.Tools {
 	t.Helper()
 	c := m.charm()
-	c.Actions = map[string]charm.Action[Facts, World]{"remove-member": RemoveMember}
+	c.Actions = map[string]charm.Action[Facts, Env]{"remove-member": RemoveMember}
 	tools, _ := m.juju.Hook("lxd-cluster/0")
 	tools.Params = map[string]any{"member": name, "force": force}
 	require.NoError(t, c.Run(t.Context(), hooktool.Event{Action: "remove-member", Unit: "lxd-cluster/0"}, tools))

@@ -10,7 +10,7 @@ import (
 // Advisory returns what the status has to say about the security of this machine's LXD; ""
 // when nothing. version is the server's. A Debian package keeps that when it is fixed, so
 // its own version decides.
-func Advisory(ctx context.Context, w World, f Facts, version string) string {
+func Advisory(ctx context.Context, w Env, f Facts, version string) string {
 	says := lxd.Advisory(version)
 	if says != "" && f.Source == Apt {
 		if installed := apt.Query(ctx, w.Commands, "lxd")["lxd"]; installed.Installed() {

@@ -24,7 +24,7 @@ func TestAdvisoryGoesByTheDebianPackage(t *testing.T) {
 		{Apt, "5.0.2", "5.0.2-5+deb12u6", ""},
 		{Apt, "5.0.2", "5.0.2-5", "LXD 5.0.2-5 may lack the fix of CVE-2026-23953"},
 	} {
-		says := Advisory(context.Background(), World{Commands: dpkg(c.installed)}, Facts{Source: c.source}, c.server)
+		says := Advisory(context.Background(), Env{Commands: dpkg(c.installed)}, Facts{Source: c.source}, c.server)
 		assert.True(t, strings.HasPrefix(says, c.says) && (says == "") == (c.says == ""), "%v: %s", c, says)
 	}
 }

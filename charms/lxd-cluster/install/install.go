@@ -1,4 +1,4 @@
-// Package install sees to it that the machine has a LXD, from the source that the options
+// Package install sees to it that the machine has an LXD, from the source that the options
 // name. What is there is adopted and never replaced.
 package install
 
@@ -16,7 +16,7 @@ import (
 	"github.com/dcib/dcib/internal/lxd"
 )
 
-// The sources of a LXD, as option `source` names them.
+// The sources of an LXD, as option `source` names them.
 const (
 	Auto = "auto" // what is there; else the snap where there is snapd, else the package
 	Snap = "snap"
@@ -60,8 +60,8 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	return c, problems
 }
 
-// World is what this room works on.
-type World struct {
+// Env is what this room works on.
+type Env struct {
 	Tools    hooktool.Tools
 	Commands Commands
 	Root     string // "/" outside tests
@@ -78,12 +78,12 @@ type Facts struct {
 	// names one.
 	Tracking string
 
-	// What follows matters, and is asked for, only without a LXD.
+	// What follows matters, and is asked for, only without an LXD.
 
 	Snapd bool // snapd is there
-	// Lowered is what Lowered says, for a LXD that ran here before.
+	// Lowered is what Lowered says, for an LXD that ran here before.
 	Lowered string
-	Stopped string // a LXD of this source is installed and has no socket
+	Stopped string // an LXD of this source is installed and has no socket
 }
 
 // Where each source has LXD's socket, and snapd its command.
@@ -94,7 +94,7 @@ const (
 )
 
 // Observe gathers the facts and changes nothing.
-func Observe(ctx context.Context, w World) (Facts, error) {
+func Observe(ctx context.Context, w Env) (Facts, error) {
 	var f Facts
 	options, err := w.Tools.Config(ctx)
 	if err != nil {
@@ -122,7 +122,7 @@ func Observe(ctx context.Context, w World) (Facts, error) {
 	return f, nil
 }
 
-func (w World) has(path string) bool {
+func (w Env) has(path string) bool {
 	_, err := os.Stat(filepath.Join(w.Root, path))
 	return err == nil
 }
@@ -171,7 +171,7 @@ func snapFields(list string) []string {
 	return nil
 }
 
-// tracking gives the channel that the LXD snap follows; "" when it is not installed.
+// tracking returns the channel that the LXD snap follows; "" when it is not installed.
 func tracking(ctx context.Context, c Commands) string {
 	out, err := c.Run(ctx, "snap", "list", "lxd")
 	if err != nil {

@@ -83,13 +83,13 @@ func (m *machine) Run(_ context.Context, name string, args ...string) (string, e
 	return "", nil
 }
 
-func (m *machine) charm() charm.Charm[Facts, World] {
-	return charm.Charm[Facts, World]{
-		World: func(_ hooktool.Event, tools hooktool.Tools) World {
-			return World{Tools: tools, Commands: m, Root: m.root}
+func (m *machine) charm() charm.Charm[Facts, Env] {
+	return charm.Charm[Facts, Env]{
+		Env: func(_ hooktool.Event, tools hooktool.Tools) Env {
+			return Env{Tools: tools, Commands: m, Root: m.root}
 		},
-		Observe: func(ctx context.Context, _ hooktool.Event, w World) (Facts, error) { return Observe(ctx, w) },
-		Plan: func(f Facts) charm.Plan[World] {
+		Observe: func(ctx context.Context, _ hooktool.Event, w Env) (Facts, error) { return Observe(ctx, w) },
+		Plan: func(f Facts) charm.Plan[Env] {
 			p := Plan(f)
 			if p.Status.Level == "" {
 				p.Status = charm.Active("")
@@ -135,11 +135,11 @@ func TestWhatIsThereIsKept(t *testing.T) {
 		"snap, auto":               {snapSocket, Auto, "", "5.21/stable", ""},
 		"snap, as asked":           {snapSocket, Snap, "5.21/stable", "5.21/stable", ""},
 		"snap, Ubuntu's own":       {snapSocket, Auto, "5.21/stable", "5.21/stable/…", ""},
-		"snap, apt asked":          {snapSocket, Apt, "", "5.21/stable", "has a LXD from snap, and it is kept: set source=snap"},
+		"snap, apt asked":          {snapSocket, Apt, "", "5.21/stable", "has an LXD from snap, and it is kept: set source=snap"},
 		"snap, of another channel": {snapSocket, Snap, "6/stable", "5.21/stable", "follows 5.21/stable"},
 		"apt, auto":                {aptSocket, Auto, "", "", ""},
 		"apt, as asked":            {aptSocket, Apt, "", "", ""},
-		"apt, snap asked":          {aptSocket, Snap, "", "", "has a LXD from apt, and it is kept: set source=apt"},
+		"apt, snap asked":          {aptSocket, Snap, "", "", "has an LXD from apt, and it is kept: set source=apt"},
 		"apt, a channel asked":     {aptSocket, Auto, "6/stable", "", "clear the option"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,21 +11,21 @@ import (
 
 // Plan is what is done about the facts. It is pure. Its status has no level when there is
 // nothing to say: the machine has the LXD that the options ask for.
-func Plan(f Facts) charm.Plan[World] {
-	said := func(s charm.Status, steps ...charm.Step[World]) charm.Plan[World] {
-		return charm.Plan[World]{Steps: steps, Status: s}
+func Plan(f Facts) charm.Plan[Env] {
+	said := func(s charm.Status, steps ...charm.Step[Env]) charm.Plan[Env] {
+		return charm.Plan[Env]{Steps: steps, Status: s}
 	}
 	switch c := f.Config; {
 	case len(f.Problems) > 0:
 		return said(charm.Blockedf("%s", strings.Join(f.Problems, "; ")))
 	case f.Source != "" && c.Source != Auto && c.Source != f.Source:
-		return said(charm.Blockedf("option source is %s: this machine has a LXD from %s, and it is kept: set source=%s or source=auto", c.Source, f.Source, f.Source))
+		return said(charm.Blockedf("option source is %s: this machine has an LXD from %s, and it is kept: set source=%s or source=auto", c.Source, f.Source, f.Source))
 	case f.Source == Apt && c.Channel != "":
 		return said(charm.Blockedf("option channel is %s: this machine's LXD is from apt, and it is kept: clear the option", c.Channel))
 	case f.Source == Snap && f.Tracking != "" && !follows(f.Tracking, c.Channel):
 		return said(charm.Blockedf("option channel is %s: this machine's LXD follows %s, and is not changed by this charm: snap refresh lxd --channel=%s --cohort=+ on each machine, one right after the other; or set channel=%s", c.Channel, f.Tracking, c.Channel, f.Tracking))
 	case f.Source != "":
-		return charm.Plan[World]{}
+		return charm.Plan[Env]{}
 	case f.Lowered != "":
 		return said(charm.Blockedf("cannot reach LXD: %s", f.Lowered))
 	case f.Stopped != "":
@@ -40,7 +40,7 @@ func Plan(f Facts) charm.Plan[World] {
 
 var startHint = map[string]string{Snap: "snap start lxd", Apt: "systemctl restart lxd.socket"}
 
-// fromSnap tells whether a LXD that is to be installed is the snap.
+// fromSnap reports whether an LXD that is to be installed is the snap.
 func (f Facts) fromSnap() bool {
 	return f.Config.Source == Snap || f.Config.Source == Auto && (f.Snapd || f.Config.Channel != "")
 }
@@ -53,7 +53,7 @@ func (c Config) channel() string {
 	return c.Channel
 }
 
-// follows tells whether a snap that tracks one channel is on the wanted one. Ubuntu's own
+// follows reports whether a snap that tracks one channel is on the wanted one. Ubuntu's own
 // follow a branch of it (5.21/stable/ubuntu-24.04), which the list shows cut.
 func follows(tracks, want string) bool {
 	return tracks == want || strings.HasPrefix(tracks, want+"/")
@@ -73,7 +73,7 @@ func (s installSnap) Name() string { return "install LXD from snap channel " + s
 // Bound implements charm.Bounded: it is the time that the commands get, and to say why one failed.
 func (s installSnap) Bound() time.Duration { return installTimeout + time.Minute }
 
-func (s installSnap) Apply(ctx context.Context, w World) error {
+func (s installSnap) Apply(ctx context.Context, w Env) error {
 	return run(ctx, w, [][]string{
 		// A machine that has just started refuses until this is done.
 		{"snap", "wait", "system", "seed.loaded"},
@@ -91,7 +91,7 @@ func (s installPackage) Name() string { return "install LXD from apt" }
 // Bound implements charm.Bounded.
 func (s installPackage) Bound() time.Duration { return apt.Timeout + installTimeout + time.Minute }
 
-func (s installPackage) Apply(ctx context.Context, w World) error {
+func (s installPackage) Apply(ctx context.Context, w Env) error {
 	if err := apt.Install(ctx, w.Commands, "Ubuntu has none since 24.04, Debian does: set source=snap, or add an archive that has it", "lxd"); err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (s installPackage) Apply(ctx context.Context, w World) error {
 
 // run runs commands one after another. What fails is often the network or a lock, and
 // Juju's update-status comes around: so the unit waits, and says why.
-func run(ctx context.Context, w World, commands [][]string) error {
+func run(ctx context.Context, w Env, commands [][]string) error {
 	ctx, cancel := context.WithTimeout(ctx, installTimeout)
 	defer cancel()
 	for _, c := range commands {

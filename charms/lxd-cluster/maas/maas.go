@@ -27,8 +27,8 @@ const (
 	keyMachine = "maas.machine"
 )
 
-// World is what this room works on. LXD is nil where there is none.
-type World struct {
+// Env is what this room works on. LXD is nil where there is none.
+type Env struct {
 	Tools hooktool.Tools
 	LXD   interface {
 		GetServer() (*api.Server, string, error)
@@ -96,7 +96,7 @@ type Facts struct {
 }
 
 // Observe gathers the facts and changes nothing.
-func Observe(ctx context.Context, w World, site Site) (Facts, error) {
+func Observe(ctx context.Context, w Env, site Site) (Facts, error) {
 	f := Facts{Site: site}
 	options, err := w.Tools.Config(ctx)
 	if err != nil {
@@ -139,16 +139,16 @@ func value(v any) string {
 
 // Plan returns what is done about the facts. It is pure. Its status has no level unless an operator
 // has to do something.
-func Plan(f Facts) charm.Plan[World] {
-	var steps []charm.Step[World]
-	blocked := func(format string, args ...any) charm.Plan[World] {
-		return charm.Plan[World]{Steps: steps, Status: charm.Blockedf(format, args...)}
+func Plan(f Facts) charm.Plan[Env] {
+	var steps []charm.Step[Env]
+	blocked := func(format string, args ...any) charm.Plan[Env] {
+		return charm.Plan[Env]{Steps: steps, Status: charm.Blockedf(format, args...)}
 	}
 	switch {
 	case len(f.Problems) > 0:
 		return blocked("%s", strings.Join(f.Problems, "; "))
 	case f.Config.wantsNothing || f.Has == nil:
-		return charm.Plan[World]{}
+		return charm.Plan[Env]{}
 	case !f.Supported:
 		return blocked("option maas-url is %s: LXD %s has no MAAS integration (6.8 dropped it): have instances on a bridge of the machines' own that MAAS serves (option bridge), where MAAS gives them addresses, and clear the maas- options", f.Config.URL, f.Version)
 	}
@@ -162,7 +162,7 @@ func Plan(f Facts) charm.Plan[World] {
 	if subnets := f.subnets(); f.Managed && len(subnets) > 0 {
 		return blocked("option maas-subnet-ipv4 or -ipv6 is set, and LXD manages network %s, where MAAS's subnet is the network's own: lxc network set %s %s; and clear the option, or name a bridge of the machines' own (option bridge)", f.Bridge, f.Bridge, strings.Join(subnets, " "))
 	}
-	return charm.Plan[World]{Steps: steps}
+	return charm.Plan[Env]{Steps: steps}
 }
 
 // subnets lists the options as LXD's own keys.
@@ -177,7 +177,7 @@ func (f Facts) subnets() []string {
 	return all
 }
 
-// NIC gives what the profile's nic has to say about MAAS. LXD refuses it on a network of
+// NIC returns what the profile's nic has to say about MAAS. LXD refuses it on a network of
 // its own (validateConfig in lxd/device/nic_bridged.go), and instances as long as it does
 // not know the MAAS.
 func (f Facts) NIC() map[string]string {
@@ -200,7 +200,7 @@ type configure struct {
 
 func (s configure) Name() string { return "let LXD " + s.what }
 
-func (s configure) Apply(ctx context.Context, w World) error {
+func (s configure) Apply(ctx context.Context, w Env) error {
 	err := w.Configure(ctx, s.what, func(config map[string]any) {
 		for key, value := range s.values {
 			config[key] = value

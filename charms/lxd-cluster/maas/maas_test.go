@@ -75,16 +75,16 @@ func (s server) configure(_ context.Context, what string, change func(map[string
 	return nil
 }
 
-func (m *model) charm() charm.Charm[Facts, World] {
-	return charm.Charm[Facts, World]{
-		World: func(e hooktool.Event, tools hooktool.Tools) World {
+func (m *model) charm() charm.Charm[Facts, Env] {
+	return charm.Charm[Facts, Env]{
+		Env: func(e hooktool.Event, tools hooktool.Tools) Env {
 			s := server{m, e.Unit}
-			return World{Tools: tools, LXD: s, Configure: s.configure}
+			return Env{Tools: tools, LXD: s, Configure: s.configure}
 		},
-		Observe: func(ctx context.Context, e hooktool.Event, w World) (Facts, error) {
+		Observe: func(ctx context.Context, e hooktool.Event, w Env) (Facts, error) {
 			return Observe(ctx, w, Site{InTurn: e.Unit == unit, Hostname: "node" + e.Unit[len(e.Unit)-1:], App: "lxd-cluster", Bridge: "br0", Managed: m.managed})
 		},
-		Plan: func(f Facts) charm.Plan[World] {
+		Plan: func(f Facts) charm.Plan[Env] {
 			m.facts = f
 			p := Plan(f)
 			p.Status = charm.Merge(charm.Active(""), p.Status)

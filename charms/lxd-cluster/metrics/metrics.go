@@ -59,8 +59,8 @@ type LXD interface {
 	GetClusterMembers() ([]api.ClusterMember, error)
 }
 
-// World is what this part of the charm works on. LXD is nil where there is none.
-type World struct {
+// Env is what this part of the charm works on. LXD is nil where there is none.
+type Env struct {
 	Event hooktool.Event
 	Tools hooktool.Tools
 	LXD   LXD
@@ -76,7 +76,7 @@ type Facts struct {
 	Scrapers, Agents, Dashboards []string
 	// Allowed is option open-metrics.
 	Allowed bool
-	// Able tells that LXD can do without certificates, Open that it does, Ours that it
+	// Able reports whether LXD can do without certificates, Open that it does, Ours that it
 	// does so by our doing.
 	Able, Open, Ours bool
 	Version          string // LXD's
@@ -95,7 +95,7 @@ type Member struct{ Name, Address string }
 
 // Observe reads the relations and LXD. Where there is no relation, and nothing of ours to
 // take back, it asks for no more.
-func Observe(ctx context.Context, w World) (f Facts, err error) {
+func Observe(ctx context.Context, w Env) (f Facts, err error) {
 	if w.LXD == nil {
 		return f, nil
 	}
@@ -130,7 +130,7 @@ func Observe(ctx context.Context, w World) (f Facts, err error) {
 	return f, f.observePublished(ctx, w)
 }
 
-func (f *Facts) observeMembers(w World, server *api.Server) error {
+func (f *Facts) observeMembers(w Env, server *api.Server) error {
 	members, err := w.LXD.GetClusterMembers()
 	if err != nil {
 		return fmt.Errorf("cannot list the cluster's members: %w", err)
@@ -154,7 +154,7 @@ func (f *Facts) observeMembers(w World, server *api.Server) error {
 	return nil
 }
 
-func (f *Facts) observePublished(ctx context.Context, w World) (err error) {
+func (f *Facts) observePublished(ctx context.Context, w Env) (err error) {
 	for _, relation := range f.Agents {
 		if f.Published[relation], err = w.Tools.RelationGet(ctx, relation, w.Event.Unit); err != nil {
 			return err

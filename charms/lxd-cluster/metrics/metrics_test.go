@@ -23,7 +23,7 @@ import (
 	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
-// fake is a LXD of two members, seen from one of them.
+// fake is an LXD of two members, seen from one of them.
 type fake struct {
 	gate        *crashtest.Gate
 	certificate string
@@ -62,14 +62,14 @@ func (f *fake) configure(_ context.Context, what string, change func(map[string]
 	return nil
 }
 
-func over(lxd *fake) charm.Charm[Facts, World] {
-	return charm.Charm[Facts, World]{
-		World: func(event hooktool.Event, tools hooktool.Tools) World {
+func over(lxd *fake) charm.Charm[Facts, Env] {
+	return charm.Charm[Facts, Env]{
+		Env: func(event hooktool.Event, tools hooktool.Tools) Env {
 			lxd.self = map[string]string{"lxd-cluster/0": "m1", "lxd-cluster/1": "m2"}[event.Unit]
-			return World{Event: event, Tools: tools, LXD: lxd, Configure: lxd.configure}
+			return Env{Event: event, Tools: tools, LXD: lxd, Configure: lxd.configure}
 		},
-		Observe: func(ctx context.Context, _ hooktool.Event, w World) (Facts, error) { return Observe(ctx, w) },
-		Plan: func(f Facts) charm.Plan[World] {
+		Observe: func(ctx context.Context, _ hooktool.Event, w Env) (Facts, error) { return Observe(ctx, w) },
+		Plan: func(f Facts) charm.Plan[Env] {
 			p := Plan(f)
 			p.Status = charm.Merge(charm.Active(""), p.Status)
 			return p

@@ -14,8 +14,8 @@ import (
 
 // Plan returns the steps that make LXD and the relations agree. It is pure. Its status has no level
 // unless an operator has to do something.
-func Plan(f Facts) charm.Plan[World] {
-	var steps []charm.Step[World]
+func Plan(f Facts) charm.Plan[Env] {
+	var steps []charm.Step[Env]
 	wanted := f.reads() && f.Allowed && f.Able
 	open := wanted || f.Open && !f.Ours
 	if f.Leader {
@@ -29,14 +29,14 @@ func Plan(f Facts) charm.Plan[World] {
 		steps = append(steps, f.tellGrafana()...)
 	}
 	steps = append(steps, f.tellAgents(open)...)
-	p := charm.Plan[World]{Steps: steps}
+	p := charm.Plan[Env]{Steps: steps}
 	if problem := f.problem(open); problem != "" {
 		p.Status = charm.Blockedf("%s", problem)
 	}
 	return p
 }
 
-// reads tells whether anybody is there to read metrics.
+// reads reports whether anybody is there to read metrics.
 func (f Facts) reads() bool { return len(f.Scrapers)+len(f.Agents) > 0 }
 
 func (f Facts) problem(open bool) string {
@@ -52,7 +52,7 @@ func (f Facts) problem(open bool) string {
 
 // tellScrapers plans what Prometheus is told: every member, since each tells of its own
 // instances.
-func (f Facts) tellScrapers(open bool) []charm.Step[World] {
+func (f Facts) tellScrapers(open bool) []charm.Step[Env] {
 	var targets []prometheusscrape.Target
 	for _, m := range f.Members {
 		targets = append(targets, m.target())
@@ -62,7 +62,7 @@ func (f Facts) tellScrapers(open bool) []charm.Step[World] {
 		jobs = []prometheusscrape.Job{job(f.TLS, targets...)}
 	}
 	bag := prometheusscrape.Encode(jobs, f.Topology)
-	var steps []charm.Step[World]
+	var steps []charm.Step[Env]
 	for _, relation := range f.Scrapers {
 		if !told(f.Published[relation], bag) {
 			steps = append(steps, publish{relation: relation, what: "what to scrape", bag: bag, app: true})
@@ -73,7 +73,7 @@ func (f Facts) tellScrapers(open bool) []charm.Step[World] {
 
 // tellAgents plans what this unit tells the agent on its machine: its own member. That
 // traffic never leaves the machine, and the agent may have no place for a certificate.
-func (f Facts) tellAgents(open bool) []charm.Step[World] {
+func (f Facts) tellAgents(open bool) []charm.Step[Env] {
 	at := slices.IndexFunc(f.Members, func(m Member) bool { return m.Name == f.Self })
 	var jobs []prometheusscrape.Job
 	if open && at >= 0 {
@@ -83,7 +83,7 @@ func (f Facts) tellAgents(open bool) []charm.Step[World] {
 		return nil
 	}
 	bag := cosagent.Encode(jobs, dashboard())
-	var steps []charm.Step[World]
+	var steps []charm.Step[Env]
 	for _, relation := range f.Agents {
 		if !told(f.Published[relation], bag) {
 			steps = append(steps, publish{relation: relation, what: "what to scrape", bag: bag})
@@ -92,12 +92,12 @@ func (f Facts) tellAgents(open bool) []charm.Step[World] {
 	return steps
 }
 
-func (f Facts) tellGrafana() []charm.Step[World] {
+func (f Facts) tellGrafana() []charm.Step[Env] {
 	if len(f.Dashboards) == 0 {
 		return nil
 	}
 	bag := grafanadashboard.Encode("lxd-cluster", dashboard())
-	var steps []charm.Step[World]
+	var steps []charm.Step[Env]
 	for _, relation := range f.Dashboards {
 		if !told(f.Published[relation], bag) {
 			steps = append(steps, publish{relation: relation, what: "the dashboard", bag: bag, app: true})
@@ -114,7 +114,7 @@ func job(tls prometheusscrape.TLS, targets ...prometheusscrape.Target) prometheu
 	return prometheusscrape.Job{Name: "lxd", Path: "/1.0/metrics", Scheme: "https", TLS: tls, Targets: targets}
 }
 
-// told tells whether a databag says that already; what is empty is to be missing there.
+// told reports whether a databag says that already; what is empty is to be missing there.
 func told(bag, want map[string]string) bool {
 	for key, value := range want {
 		if bag[key] != value {
@@ -129,7 +129,7 @@ type openMetrics struct{}
 
 func (openMetrics) Name() string { return "let LXD's metrics be read without a certificate" }
 
-func (s openMetrics) Apply(ctx context.Context, w World) error {
+func (s openMetrics) Apply(ctx context.Context, w Env) error {
 	return w.Configure(ctx, s.Name(), func(config map[string]any) {
 		if config[authentication] != "false" {
 			config[authentication], config[owner] = "false", opened
@@ -144,7 +144,7 @@ func (closeMetrics) Name() string {
 	return "let LXD ask for a certificate again before it gives metrics"
 }
 
-func (s closeMetrics) Apply(ctx context.Context, w World) error {
+func (s closeMetrics) Apply(ctx context.Context, w Env) error {
 	return w.Configure(ctx, s.Name(), func(config map[string]any) {
 		if config[owner] == opened {
 			// LXD keeps a key user.* that is merely missing.
@@ -162,7 +162,7 @@ type publish struct {
 
 func (s publish) Name() string { return "tell relation " + s.relation + " " + s.what }
 
-func (s publish) Apply(ctx context.Context, w World) error {
+func (s publish) Apply(ctx context.Context, w Env) error {
 	if s.app {
 		return w.Tools.RelationSetApp(ctx, s.relation, s.bag)
 	}

@@ -47,8 +47,8 @@ const (
 	serviceUnit = "lxd-cluster-wake.service"
 )
 
-// World is what the package works on.
-type World struct {
+// Env is what the package works on.
+type Env struct {
 	Unit     string // of Juju
 	Program  string // the charm's
 	Dir      string // systemd's: /etc/systemd/system
@@ -83,7 +83,7 @@ func (f Facts) Address() string {
 }
 
 // wordFile is where the word is, below the unit's directory.
-func (w World) wordFile() string { return filepath.Join(w.StateDir, "call-word") }
+func (w Env) wordFile() string { return filepath.Join(w.StateDir, "call-word") }
 
 // wordFormat is a word as rand.Text makes it.
 var wordFormat = regexp.MustCompile(`^[A-Z2-7]{26,64}$`)
@@ -108,8 +108,8 @@ func (s Site) address() string {
 	return net.JoinHostPort(host, strconv.Itoa(Port))
 }
 
-// files gives what systemd has to have, by name.
-func (w World) files(address string) map[string]string {
+// files returns what systemd has to have, by name.
+func (w Env) files(address string) map[string]string {
 	return map[string]string{
 		socketUnit: fmt.Sprintf(`# Written by the charm lxd-cluster.
 [Unit]
@@ -141,7 +141,7 @@ RestrictAddressFamilies=AF_UNIX
 }
 
 // Observe gathers the facts.
-func Observe(w World, site Site) (Facts, error) {
+func Observe(w Env, site Site) (Facts, error) {
 	f := Facts{Site: site, Complete: true}
 	for name, want := range w.files(site.address()) {
 		text, err := os.ReadFile(filepath.Join(w.Dir, name))
@@ -162,9 +162,9 @@ func Observe(w World, site Site) (Facts, error) {
 	return f, err
 }
 
-// listening tells whether there is a socket on the port, by what the kernel lists of them.
+// listening reports whether there is a socket on the port, by what the kernel lists of them.
 // https://docs.kernel.org/networking/proc_net_tcp.html (the UDP one has the same fields)
-func (w World) listening() (bool, error) {
+func (w Env) listening() (bool, error) {
 	for _, name := range []string{"udp", "udp6"} {
 		text, err := os.ReadFile(filepath.Join(w.Proc, "net", name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel may have no IPv6
@@ -180,7 +180,7 @@ func (w World) listening() (bool, error) {
 }
 
 // Plan returns what to do about the facts.
-func Plan(f Facts) (p charm.Plan[World]) {
+func Plan(f Facts) (p charm.Plan[Env]) {
 	switch {
 	case f.Wanted && f.Address() == "" && f.address() != "":
 		p.Steps = append(p.Steps, listen{f.address()})
@@ -197,14 +197,14 @@ func (s listen) Name() string { return "listen for those who ask for profiles on
 
 // Apply implements charm.Step. Where it fails the log says so, and nothing else: Juju tells of
 // all that would be heard, only later.
-func (s listen) Apply(ctx context.Context, w World) error {
+func (s listen) Apply(ctx context.Context, w Env) error {
 	if err := s.apply(ctx, w); err != nil {
 		return w.Tools.Log(ctx, "WARNING", fmt.Sprintf("cannot %s: profiles that are asked for come when Juju says so: %s", s.Name(), err))
 	}
 	return nil
 }
 
-func (s listen) apply(ctx context.Context, w World) error {
+func (s listen) apply(ctx context.Context, w Env) error {
 	word, err := readWord(w.wordFile())
 	if err != nil {
 		return err
@@ -230,7 +230,7 @@ type silence struct{}
 
 func (silence) Name() string { return "listen for nobody any more" }
 
-func (silence) Apply(ctx context.Context, w World) error {
+func (silence) Apply(ctx context.Context, w Env) error {
 	if err := w.systemctl(ctx, []string{"disable", "--now", socketUnit}, []string{"stop", serviceUnit}); err != nil {
 		_ = w.Tools.Log(ctx, "WARNING", err.Error())
 	}
@@ -243,7 +243,7 @@ func (silence) Apply(ctx context.Context, w World) error {
 }
 
 // systemctl runs it for each of the orders in turn.
-func (w World) systemctl(ctx context.Context, orders ...[]string) error {
+func (w Env) systemctl(ctx context.Context, orders ...[]string) error {
 	for _, order := range orders {
 		if _, err := w.Commands.Run(ctx, "systemctl", order...); err != nil {
 			return fmt.Errorf("systemctl %s: %w", strings.Join(order, " "), err)

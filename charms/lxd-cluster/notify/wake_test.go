@@ -56,11 +56,11 @@ func (m *machine) hook(t *testing.T, juju *hooktooltest.Juju, site Site) string 
 	t.Helper()
 	m.ordered = nil
 	address := ""
-	c := charm.Charm[Facts, World]{
-		World: func(event hooktool.Event, tools hooktool.Tools) World {
-			return World{Unit: event.Unit, Program: "/charm/dispatch", Dir: m.dir, Proc: m.proc, StateDir: m.state, Tools: tools, Commands: m}
+	c := charm.Charm[Facts, Env]{
+		Env: func(event hooktool.Event, tools hooktool.Tools) Env {
+			return Env{Unit: event.Unit, Program: "/charm/dispatch", Dir: m.dir, Proc: m.proc, StateDir: m.state, Tools: tools, Commands: m}
 		},
-		Observe: func(_ context.Context, _ hooktool.Event, w World) (Facts, error) {
+		Observe: func(_ context.Context, _ hooktool.Event, w Env) (Facts, error) {
 			f, err := Observe(w, site)
 			address = f.Address()
 			return f, err

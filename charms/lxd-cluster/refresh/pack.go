@@ -11,7 +11,7 @@ import (
 
 // pack is LXD as it is packed on this machine.
 type pack interface {
-	// look gives the version that is there, and whether another one waits.
+	// look returns the version that is there, and whether another one waits.
 	look(ctx context.Context) (version string, waiting bool, err error)
 	refresh(ctx context.Context) error
 }
@@ -88,7 +88,7 @@ func (a apt) refresh(ctx context.Context) error {
 	return err
 }
 
-// line gives the fields of the first line that begins with a word; nil without one.
+// line returns the fields of the first line that begins with a word; nil without one.
 func line(text, word string) []string {
 	for l := range strings.Lines(text) {
 		if fields := strings.Fields(l); len(fields) > 0 && fields[0] == word {

@@ -47,8 +47,8 @@ func FactsOf(c cluster.Facts, i install.Facts) Facts {
 	return f
 }
 
-// World is what this part of the charm works on.
-type World struct {
+// Env is what this part of the charm works on.
+type Env struct {
 	Commands install.Commands
 	StateDir string // where it is noted that the action evacuated the member
 	// Look asks LXD, also while it starts.
@@ -79,7 +79,7 @@ const noteFile = "refresh.evacuated"
 // whether LXD first moves the member's instances away; `channel`, that the snap is to
 // follow; `continue`, whether to go on although another member is not online or runs
 // another version. Run again after it failed, it carries on.
-func Refresh(ctx context.Context, f Facts, w World, call charm.Call) (map[string]string, error) {
+func Refresh(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	if f.Member == "" {
 		return nil, errors.New("cannot refresh LXD: this machine's LXD is in no cluster: see the unit's status")
 	}
@@ -168,7 +168,7 @@ func (f Facts) own(call charm.Call) charm.Call {
 	return charm.Call{Params: map[string]any{"member": f.Member}, Progress: call.Progress}
 }
 
-func (f Facts) evacuate(ctx context.Context, w World, call charm.Call, status drain.MemberStatus, runs []string) error {
+func (f Facts) evacuate(ctx context.Context, w Env, call charm.Call, status drain.MemberStatus, runs []string) error {
 	switch {
 	case status == drain.Evacuated && len(runs) > 0:
 		return fmt.Errorf("cannot refresh LXD: %s is evacuated, but this still runs there: %s: action restore member=%s first, or say evacuate=false", f.Member, strings.Join(runs, ", "), f.Member)
@@ -187,7 +187,7 @@ func (f Facts) evacuate(ctx context.Context, w World, call charm.Call, status dr
 }
 
 // restore brings the member back where the action has evacuated it.
-func (f Facts) restore(ctx context.Context, w World, call charm.Call) (bool, error) {
+func (f Facts) restore(ctx context.Context, w Env, call charm.Call) (bool, error) {
 	note := filepath.Join(w.StateDir, noteFile)
 	if _, err := os.Stat(note); errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -201,7 +201,7 @@ func (f Facts) restore(ctx context.Context, w World, call charm.Call) (bool, err
 }
 
 // await returns when LXD answers and counts its own member as one that lives.
-func (f Facts) await(ctx context.Context, w World, call charm.Call) error {
+func (f Facts) await(ctx context.Context, w Env, call charm.Call) error {
 	ctx, cancel := context.WithTimeout(ctx, w.Ready)
 	defer cancel()
 	tick := time.NewTicker(w.Every)

@@ -19,7 +19,7 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 )
 
-// machine is one with a LXD from a snap or a package, in a cluster of three.
+// machine is one with an LXD from a snap or a package, in a cluster of three.
 type machine struct {
 	t       *testing.T
 	dir     string
@@ -116,7 +116,7 @@ func (m *machine) run(params map[string]any) (map[string]string, error) {
 		}
 		return drain.MemberStatus(m.status), m.runs, m.fail["settle"]
 	}
-	w := World{Commands: m, StateDir: m.dir, Settled: settled, Look: m.look, Evacuate: change("evacuate", "Evacuated"), Restore: change("restore", "Online"), Ready: 50 * time.Millisecond, Every: time.Millisecond}
+	w := Env{Commands: m, StateDir: m.dir, Settled: settled, Look: m.look, Evacuate: change("evacuate", "Evacuated"), Restore: change("restore", "Online"), Ready: 50 * time.Millisecond, Every: time.Millisecond}
 	return Refresh(m.t.Context(), FactsOf(c, install.Facts{Source: m.source}), w, charm.Call{Params: params, Progress: func(string, ...any) {}})
 }
 
@@ -243,7 +243,7 @@ func TestAMemberThatDoesNotComeBack(t *testing.T) {
 	_, err = os.Stat(filepath.Join(m.dir, noteFile))
 	require.NoError(t, err, "it is restored by the next run")
 
-	// A LXD of another version may wait for the others.
+	// An LXD of another version may wait for the others.
 	m = newMachine(t, install.Apt)
 	m.blocked, m.offered = true, "5.0.3-1"
 	results, err := m.run(map[string]any{"evacuate": true})

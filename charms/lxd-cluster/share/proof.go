@@ -27,7 +27,7 @@ const maxUnits = 50
 // proven returns the UUID of the model in which a unit of the relation has proven which instance
 // is its own; "" while none has. Each unit of this charm checks that for its own host: none
 // writes a file on the word of another.
-func proven(ctx context.Context, w World, relation string) (string, error) {
+func proven(ctx context.Context, w Env, relation string) (string, error) {
 	if w.LXD == nil {
 		return "", nil
 	}
@@ -61,7 +61,7 @@ func proven(ctx context.Context, w World, relation string) (string, error) {
 
 // observePolicy reads whether the operator's policy for a relation allows the share. While no
 // unit has proven its model that is not known, and what the host has stays.
-func (r *Relation) observePolicy(ctx context.Context, w World, endpoint string) error {
+func (r *Relation) observePolicy(ctx context.Context, w Env, endpoint string) error {
 	if r.Access == nil || r.Model == "" {
 		return nil
 	}

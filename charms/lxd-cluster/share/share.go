@@ -40,8 +40,8 @@ const keyFile = "share-key"
 // ours is the first line of each file that is ours, with what it was made of.
 const ours = "# Written by lxd-cluster for a relation lxd-profile: "
 
-// World is what this component works on.
-type World struct {
+// Env is what this component works on.
+type Env struct {
 	Tools    hooktool.Tools
 	LXD      Instances // nil while there is no LXD: then no claim is proven
 	Folder   string
@@ -68,7 +68,7 @@ type Relation struct {
 }
 
 // Observe gathers the facts.
-func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) {
+func Observe(ctx context.Context, event hooktool.Event, w Env) (Facts, error) {
 	f := Facts{Has: map[string]string{}}
 	if err := f.observeFiles(w); err != nil {
 		return f, err
@@ -106,7 +106,7 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 }
 
 // observeRelation returns nil for a relation that asks for no share.
-func observeRelation(ctx context.Context, event hooktool.Event, w World, id string, key *seal.Key) (*Relation, error) {
+func observeRelation(ctx context.Context, event hooktool.Event, w Env, id string, key *seal.Key) (*Relation, error) {
 	app, err := w.Tools.RelationApp(ctx, id)
 	if err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func observeRelation(ctx context.Context, event hooktool.Event, w World, id stri
 	return r, err
 }
 
-func (f Facts) observeFiles(w World) error {
+func (f Facts) observeFiles(w Env) error {
 	files, err := filepath.Glob(filepath.Join(w.Folder, lxdprofile.CephPrefix+"*.conf"))
 	if err != nil {
 		return fmt.Errorf("cannot look into %s: %w", w.Folder, err)
@@ -191,8 +191,8 @@ func open(key *seal.Key, cluster, sealed string) (lxdprofile.CephAccess, error) 
 }
 
 // Plan returns what to put onto the host, what to take off it, and what to tell the requirers.
-func Plan(f Facts) charm.Plan[World] {
-	var steps []charm.Step[World]
+func Plan(f Facts) charm.Plan[Env] {
+	var steps []charm.Step[Env]
 	wanted := map[string]bool{}
 	for _, r := range f.Relations {
 		if f.SealKey == "" {
@@ -225,11 +225,11 @@ func Plan(f Facts) charm.Plan[World] {
 			steps = append(steps, remove{cluster})
 		}
 	}
-	return charm.Plan[World]{Steps: steps}
+	return charm.Plan[Env]{Steps: steps}
 }
 
 // Leave returns what a unit takes off its host when it goes: everything.
-func Leave(f Facts) charm.Plan[World] { return Plan(Facts{Has: f.Has}) }
+func Leave(f Facts) charm.Plan[Env] { return Plan(Facts{Has: f.Has}) }
 
 // loadKey reads this unit's key; nil when there is none. A key that is lost or damaged counts
 // as none: another is made, and the requirers seal to that.
@@ -253,7 +253,7 @@ type makeKey struct{}
 
 func (makeKey) Name() string { return "make a key for what is sealed to this unit" }
 
-func (makeKey) Apply(_ context.Context, w World) error {
+func (makeKey) Apply(_ context.Context, w Env) error {
 	if key, err := loadKey(w.StateDir); err != nil || key != nil {
 		return err
 	}
@@ -279,7 +279,7 @@ type write struct {
 
 func (s write) Name() string { return "write the access to Ceph cluster " + s.cluster }
 
-func (s write) Apply(ctx context.Context, w World) error {
+func (s write) Apply(ctx context.Context, w Env) error {
 	if err := os.MkdirAll(w.Folder, 0o755); err != nil {
 		return err
 	}
@@ -301,7 +301,7 @@ type remove struct{ cluster string }
 
 func (s remove) Name() string { return "take away the access to Ceph cluster " + s.cluster }
 
-func (s remove) Apply(_ context.Context, w World) error {
+func (s remove) Apply(_ context.Context, w Env) error {
 	base := filepath.Join(w.Folder, s.cluster)
 	files, err := filepath.Glob(base + ".client.*.keyring")
 	if err != nil {
@@ -323,6 +323,6 @@ type tell struct {
 
 func (s tell) Name() string { return "say what this host has of a share (" + s.relation + ")" }
 
-func (s tell) Apply(ctx context.Context, w World) error {
+func (s tell) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.relation, s.values)
 }

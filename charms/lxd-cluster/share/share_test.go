@@ -143,15 +143,15 @@ func (h *host) event(unit string) hooktool.Event {
 	return hooktool.Event{Hook: "update-status", Unit: unit, ModelUUID: here}
 }
 
-func (h *host) charm() charm.Charm[share.Facts, share.World] {
-	return charm.Charm[share.Facts, share.World]{
-		World: func(event hooktool.Event, tools hooktool.Tools) share.World {
-			return share.World{Tools: tools, LXD: h, Folder: filepath.Join(h.dirs[event.Unit], "ceph"), StateDir: filepath.Join(h.dirs[event.Unit], "state")}
+func (h *host) charm() charm.Charm[share.Facts, share.Env] {
+	return charm.Charm[share.Facts, share.Env]{
+		Env: func(event hooktool.Event, tools hooktool.Tools) share.Env {
+			return share.Env{Tools: tools, LXD: h, Folder: filepath.Join(h.dirs[event.Unit], "ceph"), StateDir: filepath.Join(h.dirs[event.Unit], "state")}
 		},
-		Observe: func(ctx context.Context, event hooktool.Event, w share.World) (share.Facts, error) {
+		Observe: func(ctx context.Context, event hooktool.Event, w share.Env) (share.Facts, error) {
 			return share.Observe(ctx, event, w)
 		},
-		Plan: func(f share.Facts) charm.Plan[share.World] {
+		Plan: func(f share.Facts) charm.Plan[share.Env] {
 			p := share.Plan(f)
 			p.Status = charm.Active("")
 			return p

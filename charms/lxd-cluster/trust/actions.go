@@ -16,8 +16,8 @@ import (
 // AddClient is the action add-trusted-client: it trusts the certificate in parameter
 // `certificate` (PEM) under `name`, restricted to `projects` (comma list) when given. The
 // trust store is the cluster's, so any unit may run it. The results say the fingerprint.
-func AddClient(_ context.Context, world World, call charm.Call) (map[string]string, error) {
-	if world.LXD == nil {
+func AddClient(_ context.Context, env Env, call charm.Call) (map[string]string, error) {
+	if env.LXD == nil {
 		return nil, errNoLXD
 	}
 	name := call.String("name")
@@ -32,7 +32,7 @@ func AddClient(_ context.Context, world World, call charm.Call) (map[string]stri
 		return nil, fmt.Errorf("cannot add trusted client %s: parameter certificate: %w", name, err)
 	}
 	fingerprint := lxdhttps.Fingerprint(certificate)
-	entries, err := world.LXD.GetCertificates()
+	entries, err := env.LXD.GetCertificates()
 	if err != nil {
 		return nil, fmt.Errorf("cannot list LXD's trusted clients: %w", err)
 	}
@@ -45,7 +45,7 @@ func AddClient(_ context.Context, world World, call charm.Call) (map[string]stri
 			return nil, fmt.Errorf("cannot add trusted client %s: another certificate is trusted under that name (%s): remove it first or take another name", name, short(entry.Fingerprint))
 		}
 	}
-	if err := add(world.LXD, name, base64.StdEncoding.EncodeToString(certificate.Raw), fingerprint, projects); err != nil {
+	if err := add(env.LXD, name, base64.StdEncoding.EncodeToString(certificate.Raw), fingerprint, projects); err != nil {
 		return nil, fmt.Errorf("cannot add trusted client %s: %w", name, err)
 	}
 	results := map[string]string{"name": name, "fingerprint": fingerprint}
@@ -58,8 +58,8 @@ func AddClient(_ context.Context, world World, call charm.Call) (map[string]stri
 // RemoveClient is the action remove-trusted-client: it removes the one entry whose name is
 // parameter `name`, or whose fingerprint begins with parameter `fingerprint` (12 digits or
 // more). Clients of a relation are refused: they go when the relation goes.
-func RemoveClient(_ context.Context, world World, call charm.Call) (map[string]string, error) {
-	if world.LXD == nil {
+func RemoveClient(_ context.Context, env Env, call charm.Call) (map[string]string, error) {
+	if env.LXD == nil {
 		return nil, errNoLXD
 	}
 	name, fingerprint := call.String("name"), strings.ToLower(call.String("fingerprint"))
@@ -73,7 +73,7 @@ func RemoveClient(_ context.Context, world World, call charm.Call) (map[string]s
 			return nil, fmt.Errorf("cannot remove trusted client %s: give 12 digits of its fingerprint or more", what)
 		}
 	}
-	entries, err := world.LXD.GetCertificates()
+	entries, err := env.LXD.GetCertificates()
 	if err != nil {
 		return nil, fmt.Errorf("cannot list LXD's trusted clients: %w", err)
 	}
@@ -96,7 +96,7 @@ func RemoveClient(_ context.Context, world World, call charm.Call) (map[string]s
 	case Reserved(found[0].Name):
 		return nil, fmt.Errorf("cannot remove trusted client %s: it came over a relation: remove the relation (juju remove-relation)", what)
 	}
-	if err := world.LXD.DeleteCertificate(found[0].Fingerprint); err != nil {
+	if err := env.LXD.DeleteCertificate(found[0].Fingerprint); err != nil {
 		return nil, fmt.Errorf("cannot remove trusted client %s: %w", what, err)
 	}
 	return map[string]string{"name": found[0].Name, "fingerprint": found[0].Fingerprint}, nil

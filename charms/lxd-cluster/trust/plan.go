@@ -16,11 +16,11 @@ import (
 // Plan plans the steps that make the trust store and the relations agree. It is pure. The
 // status is blocked where a client cannot have what it asks for, and active with a message
 // where a client has all of LXD; it has no level when there is nothing to say.
-func Plan(facts Facts) charm.Plan[World] {
+func Plan(facts Facts) charm.Plan[Env] {
 	if !facts.Acts {
-		return charm.Plan[World]{}
+		return charm.Plan[Env]{}
 	}
-	var distrust, trust, publish []charm.Step[World]
+	var distrust, trust, publish []charm.Step[Env]
 	clients, problems := facts.granted()
 	wanted := map[string]Client{}
 	for _, client := range clients {
@@ -54,7 +54,7 @@ func Plan(facts Facts) charm.Plan[World] {
 			}
 		}
 	}
-	p := charm.Plan[World]{Steps: slices.Concat(distrust, trust, publish)}
+	p := charm.Plan[Env]{Steps: slices.Concat(distrust, trust, publish)}
 	problems = slices.Concat(facts.Unusable, problems)
 	var unrestricted []string
 	for _, client := range clients {
@@ -157,11 +157,11 @@ func (s Trust) Name() string {
 }
 
 // Apply implements charm.Step.
-func (s Trust) Apply(ctx context.Context, world World) error {
-	return world.refused(ctx, s, s.Client, add(world.LXD, s.Client.Entry(), s.Client.Certificate, s.Client.Fingerprint, s.Client.Projects))
+func (s Trust) Apply(ctx context.Context, env Env) error {
+	return env.refused(ctx, s, s.Client, add(env.LXD, s.Client.Entry(), s.Client.Certificate, s.Client.Fingerprint, s.Client.Projects))
 }
 
-// Adjust gives a trusted client the name and the projects that it should have.
+// Adjust returns a trusted client the name and the projects that it should have.
 type Adjust struct{ Client Client }
 
 // Name implements charm.Step.
@@ -170,8 +170,8 @@ func (s Adjust) Name() string {
 }
 
 // Apply implements charm.Step.
-func (s Adjust) Apply(ctx context.Context, world World) error {
-	return world.refused(ctx, s, s.Client, world.LXD.UpdateCertificate(s.Client.Fingerprint, api.CertificatePut{
+func (s Adjust) Apply(ctx context.Context, env Env) error {
+	return env.refused(ctx, s, s.Client, env.LXD.UpdateCertificate(s.Client.Fingerprint, api.CertificatePut{
 		Name:       s.Client.Entry(),
 		Type:       api.CertificateTypeClient,
 		Restricted: s.Client.restricted(),
@@ -181,7 +181,7 @@ func (s Adjust) Apply(ctx context.Context, world World) error {
 
 // refused notes what LXD will not do, however often it is asked: the status then says so, and
 // the hook goes on, since no client may keep the charm from its other work.
-func (w World) refused(ctx context.Context, step charm.Step[World], client Client, err error) error {
+func (w Env) refused(ctx context.Context, step charm.Step[Env], client Client, err error) error {
 	if !api.StatusErrorCheck(err, http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusConflict) {
 		return err
 	}
@@ -201,8 +201,8 @@ func (s Distrust) Name() string {
 }
 
 // Apply implements charm.Step.
-func (s Distrust) Apply(_ context.Context, world World) error {
-	err := world.LXD.DeleteCertificate(s.Fingerprint)
+func (s Distrust) Apply(_ context.Context, env Env) error {
+	err := env.LXD.DeleteCertificate(s.Fingerprint)
 	if api.StatusErrorCheck(err, http.StatusNotFound) {
 		return nil
 	}
@@ -221,8 +221,8 @@ func (s Publish) Name() string {
 }
 
 // Apply implements charm.Step.
-func (s Publish) Apply(ctx context.Context, world World) error {
-	return world.Tools.RelationSetApp(ctx, s.Relation, s.Offer.Encode())
+func (s Publish) Apply(ctx context.Context, env Env) error {
+	return env.Tools.RelationSetApp(ctx, s.Relation, s.Offer.Encode())
 }
 
 // add puts a certificate (base64 of DER) into the trust store unless it is there.

@@ -24,8 +24,8 @@ const TokenExpiry = "1d"
 // list) when that is set. The token is in a Juju secret, in field `token`; in the results
 // only with `reveal`. It expires as LXD's core.remote_token_expiry says, which is set to
 // TokenExpiry where an operator has set none.
-func ClientToken(ctx context.Context, world World, call charm.Call) (map[string]string, error) {
-	if world.LXD == nil {
+func ClientToken(ctx context.Context, env Env, call charm.Call) (map[string]string, error) {
+	if env.LXD == nil {
 		return nil, errNoLXD
 	}
 	name := call.String("name")
@@ -35,18 +35,18 @@ func ClientToken(ctx context.Context, world World, call charm.Call) (map[string]
 	case Reserved(name):
 		return nil, fmt.Errorf("cannot get client token: names that begin with %q belong to the relations of this charm: take another", mark)
 	}
-	result := SecretResult{Tools: world.Tools, Reveal: call.Bool("reveal"), Label: "client-token-" + name, Now: world.Now()}
+	result := SecretResult{Tools: env.Tools, Reveal: call.Bool("reveal"), Label: "client-token-" + name, Now: env.Now()}
 	if err := result.Possible(ctx); err != nil {
 		return nil, fmt.Errorf("cannot get client token: %w", err)
 	}
-	entries, err := world.LXD.GetCertificates()
+	entries, err := env.LXD.GetCertificates()
 	if err != nil {
 		return nil, fmt.Errorf("cannot list LXD's trusted clients: %w", err)
 	}
 	if slices.ContainsFunc(entries, func(e api.Certificate) bool { return e.Name == name }) {
 		return nil, fmt.Errorf("cannot get client token: a certificate is trusted under the name %s already: remove it first (remove-trusted-client) or take another", name)
 	}
-	err = world.Configure(ctx, "let client tokens expire after "+TokenExpiry, func(config map[string]any) {
+	err = env.Configure(ctx, "let client tokens expire after "+TokenExpiry, func(config map[string]any) {
 		if set, _ := config[keyTokenExpiry].(string); set == "" {
 			config[keyTokenExpiry] = TokenExpiry
 		}
@@ -57,7 +57,7 @@ func ClientToken(ctx context.Context, world World, call charm.Call) (map[string]
 	post := api.CertificatesPost{Name: name, Type: api.CertificateTypeClient, Token: true}
 	post.Projects = lxdhttps.SplitList(call.String("projects"))
 	post.Restricted = len(post.Projects) > 0
-	op, err := world.LXD.CreateCertificateToken(post)
+	op, err := env.LXD.CreateCertificateToken(post)
 	if err != nil {
 		return nil, fmt.Errorf("cannot get client token for %s from LXD: %w", name, err)
 	}

@@ -52,7 +52,7 @@ func (s *store) CreateCertificateToken(post api.CertificatesPost) (lxdclient.Ope
 func runToken(t *testing.T, juju *hooktooltest.Juju, unit string, lxd *store, noAgent bool, params map[string]any) *hooktooltest.Tools {
 	t.Helper()
 	c := over(lxd)
-	c.Actions = map[string]charm.Action[Facts, World]{"get-client-token": func(ctx context.Context, _ Facts, w World, call charm.Call) (map[string]string, error) {
+	c.Actions = map[string]charm.Action[Facts, Env]{"get-client-token": func(ctx context.Context, _ Facts, w Env, call charm.Call) (map[string]string, error) {
 		return ClientToken(ctx, w, call)
 	}}
 	tools, commit := juju.Hook(unit)
@@ -115,6 +115,6 @@ func TestClientTokenRefused(t *testing.T) {
 	require.Empty(t, got.Results)
 	require.Empty(t, lxd.tokens, "one that nobody got is revoked")
 	require.Empty(t, juju.Secrets)
-	_, err := ClientToken(t.Context(), World{}, charm.Call{Params: map[string]any{"name": "me"}})
+	_, err := ClientToken(t.Context(), Env{}, charm.Call{Params: map[string]any{"name": "me"}})
 	require.ErrorContains(t, err, "cannot reach LXD")
 }

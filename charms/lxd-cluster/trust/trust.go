@@ -39,7 +39,7 @@ const Endpoint = "https"
 // mark begins the name of each trust store entry that stands for a relation.
 const mark = "dcib-relation-"
 
-// Reserved tells whether a name in the trust store is for the relations' clients only.
+// Reserved reports whether a name in the trust store is for the relations' clients only.
 func Reserved(name string) bool { return strings.HasPrefix(name, mark) }
 
 // LXD is what this package asks of LXD; the client library's InstanceServer has it all.
@@ -54,8 +54,8 @@ type LXD interface {
 	CreateCertificateToken(certificate api.CertificatesPost) (lxdclient.Operation, error)
 }
 
-// World is what this part of the charm works on. LXD is nil where there is none.
-type World struct {
+// Env is what this part of the charm works on. LXD is nil where there is none.
+type Env struct {
 	App   string // this application's name
 	Tools hooktool.Tools
 	LXD   LXD
@@ -69,7 +69,7 @@ type World struct {
 
 // Facts is what Plan decides on. The zero value is a unit that has nothing to do here.
 type Facts struct {
-	// Acts tells that this unit leads and that its LXD is a cluster member.
+	// Acts reports whether this unit leads and that its LXD is a cluster member.
 	Acts bool
 	// Clients are the requests that came over the relations.
 	Clients []Client
@@ -85,7 +85,7 @@ type Facts struct {
 	Unrestricted []string
 	// Projects are LXD's, by name: whether LXD restricts what may be in them.
 	Projects map[string]bool
-	// Refused is World's.
+	// Refused is Env's.
 	Refused map[string]string
 }
 
@@ -108,15 +108,15 @@ func (c Client) Entry() string {
 
 // Observe reads the relations and the trust store. It asks nothing of either where this
 // unit is not the one to act.
-func Observe(ctx context.Context, world World) (Facts, error) {
-	if world.LXD == nil {
+func Observe(ctx context.Context, env Env) (Facts, error) {
+	if env.LXD == nil {
 		return Facts{}, nil
 	}
-	leader, err := world.Tools.IsLeader(ctx)
+	leader, err := env.Tools.IsLeader(ctx)
 	if err != nil || !leader {
 		return Facts{}, err
 	}
-	server, _, err := world.LXD.GetServer()
+	server, _, err := env.LXD.GetServer()
 	if err != nil {
 		return Facts{}, fmt.Errorf("cannot ask LXD about itself: %w", err)
 	}
@@ -124,25 +124,25 @@ func Observe(ctx context.Context, world World) (Facts, error) {
 		return Facts{}, nil
 	}
 	facts := Facts{Acts: true, Published: map[string]map[string]string{}}
-	if facts.Entries, err = world.LXD.GetCertificates(); err != nil {
+	if facts.Entries, err = env.LXD.GetCertificates(); err != nil {
 		return Facts{}, fmt.Errorf("cannot list LXD's trusted clients: %w", err)
 	}
-	relations, err := world.Tools.RelationIDs(ctx, Endpoint)
+	relations, err := env.Tools.RelationIDs(ctx, Endpoint)
 	if err != nil {
 		return Facts{}, err
 	}
 	for _, relation := range relations {
-		if err := facts.read(ctx, world, relation); err != nil {
+		if err := facts.read(ctx, env, relation); err != nil {
 			return Facts{}, err
 		}
 	}
 	if len(relations) == 0 {
 		return facts, nil
 	}
-	if err := facts.observePolicy(ctx, world); err != nil {
+	if err := facts.observePolicy(ctx, env); err != nil {
 		return Facts{}, err
 	}
-	members, err := world.LXD.GetClusterMembers()
+	members, err := env.LXD.GetClusterMembers()
 	if err != nil {
 		return Facts{}, fmt.Errorf("cannot list the cluster's members: %w", err)
 	}
@@ -161,15 +161,15 @@ func Observe(ctx context.Context, world World) (Facts, error) {
 const Option = "https-unrestricted"
 
 // observePolicy reads what decides what a client may have.
-func (f *Facts) observePolicy(ctx context.Context, world World) error {
-	f.Refused = maps.Clone(world.Refused)
-	options, err := world.Tools.Config(ctx)
+func (f *Facts) observePolicy(ctx context.Context, env Env) error {
+	f.Refused = maps.Clone(env.Refused)
+	options, err := env.Tools.Config(ctx)
 	if err != nil {
 		return err
 	}
 	listed, _ := options[Option].(string)
 	f.Unrestricted = lxdhttps.SplitList(listed)
-	projects, err := world.LXD.GetProjects()
+	projects, err := env.LXD.GetProjects()
 	if err != nil {
 		return fmt.Errorf("cannot list LXD's projects: %w", err)
 	}
@@ -182,8 +182,8 @@ func (f *Facts) observePolicy(ctx context.Context, world World) error {
 
 // read adds what one relation's databags contain. The databag of a unit that has just left
 // may be gone while Juju still lists the unit.
-func (f *Facts) read(ctx context.Context, world World, relation string) error {
-	tools := world.Tools
+func (f *Facts) read(ctx context.Context, env Env, relation string) error {
+	tools := env.Tools
 	owners, err := tools.RelationUnits(ctx, relation)
 	if err != nil {
 		return ignoreNotFound(err)
@@ -220,7 +220,7 @@ func (f *Facts) read(ctx context.Context, world World, relation string) error {
 		f.Clients = append(f.Clients, client)
 	}
 	// Only the leader may read its own application's databag.
-	published, err := tools.RelationGet(ctx, relation, world.App)
+	published, err := tools.RelationGet(ctx, relation, env.App)
 	if err == nil {
 		f.Published[relation] = published
 	}

@@ -25,7 +25,7 @@ import (
 	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
-// store is a LXD with a trust store and two members.
+// store is an LXD with a trust store and two members.
 type store struct {
 	gate      *crashtest.Gate // where a hook may be killed
 	clustered bool
@@ -144,17 +144,17 @@ func model() (*hooktooltest.Juju, *hooktooltest.Relation) {
 	return juju, r
 }
 
-func over(lxd LXD) charm.Charm[Facts, World] {
-	return charm.Charm[Facts, World]{
-		World: func(event hooktool.Event, tools hooktool.Tools) World {
-			w := World{App: event.App(), Tools: tools, LXD: lxd, Now: time.Now, Refused: map[string]string{}}
+func over(lxd LXD) charm.Charm[Facts, Env] {
+	return charm.Charm[Facts, Env]{
+		Env: func(event hooktool.Event, tools hooktool.Tools) Env {
+			w := Env{App: event.App(), Tools: tools, LXD: lxd, Now: time.Now, Refused: map[string]string{}}
 			if s, ok := lxd.(*store); ok {
 				w.Configure = s.Configure
 			}
 			return w
 		},
-		Observe: func(ctx context.Context, _ hooktool.Event, w World) (Facts, error) { return Observe(ctx, w) },
-		Plan: func(f Facts) charm.Plan[World] {
+		Observe: func(ctx context.Context, _ hooktool.Event, w Env) (Facts, error) { return Observe(ctx, w) },
+		Plan: func(f Facts) charm.Plan[Env] {
 			p := Plan(f)
 			if p.Status.Level == "" {
 				p.Status = charm.Active("")
@@ -240,7 +240,7 @@ func TestARequestThatCannotBeReadHurtsNobodyElse(t *testing.T) {
 	hook(t, juju, "lxd-cluster/0", lxd)
 	require.Equal(t, []string{"dcib-relation-0-pet-scheduler.1"}, lxd.names())
 	tools, _ := juju.Hook("lxd-cluster/0")
-	facts, err := Observe(t.Context(), World{App: "lxd-cluster", Tools: tools, LXD: lxd})
+	facts, err := Observe(t.Context(), Env{App: "lxd-cluster", Tools: tools, LXD: lxd})
 	require.NoError(t, err)
 	require.Len(t, facts.Unusable, 1)
 	require.Contains(t, facts.Unusable[0], "pet-scheduler/0 (relation https:0): cannot read certificate")
@@ -265,7 +265,7 @@ func TestWhatLXDRefusesHurtsNobodyElse(t *testing.T) {
 		require.Equal(t, []string{"dcib-relation-0-pet-scheduler.1"}, lxd.names())
 		require.NotEmpty(t, r.Databags["lxd-cluster"]["addresses"])
 	}
-	_, err = AddClient(t.Context(), World{LXD: lxd}, charm.Call{Params: map[string]any{"name": "me", "certificate": refused}})
+	_, err = AddClient(t.Context(), Env{LXD: lxd}, charm.Call{Params: map[string]any{"name": "me", "certificate": refused}})
 	require.ErrorContains(t, err, "lxc auth identity delete tls/")
 
 	lxd.identity = ""
@@ -375,7 +375,7 @@ func TestAUnitThatHasJustLeft(t *testing.T) {
 	lxd := &store{clustered: true}
 	r.Databags["pet-scheduler/1"] = lxdhttps.Request{Certificate: newCertificate(t)}.Encode()
 	tools, _ := juju.Hook("lxd-cluster/0")
-	facts, err := Observe(t.Context(), World{App: "lxd-cluster", Tools: gone{tools, "pet-scheduler/0"}, LXD: lxd})
+	facts, err := Observe(t.Context(), Env{App: "lxd-cluster", Tools: gone{tools, "pet-scheduler/0"}, LXD: lxd})
 	require.NoError(t, err)
 	require.Len(t, facts.Clients, 1)
 }
@@ -395,15 +395,15 @@ func TestActions(t *testing.T) {
 		{Name: "dcib-relation-0-pet-scheduler.0", Type: "client", Fingerprint: "aaaaaaaaaaaaaaaa"},
 		{Name: "m1", Type: "server", Fingerprint: "bbbbbbbbbbbbbbbb"},
 	}}
-	world := World{LXD: lxd}
+	env := Env{LXD: lxd}
 	call := func(params map[string]any) charm.Call { return charm.Call{Params: params} }
 	certificate := newCertificate(t)
 
-	results, err := AddClient(t.Context(), world, call(map[string]any{"name": "me", "certificate": certificate, "projects": "a, b"}))
+	results, err := AddClient(t.Context(), env, call(map[string]any{"name": "me", "certificate": certificate, "projects": "a, b"}))
 	require.NoError(t, err)
 	require.Equal(t, "a,b", results["projects"])
 	require.Equal(t, []string{"a", "b"}, lxd.entries[2].Projects)
-	_, err = AddClient(t.Context(), world, call(map[string]any{"name": "me", "certificate": certificate, "projects": "b,a"}))
+	_, err = AddClient(t.Context(), env, call(map[string]any{"name": "me", "certificate": certificate, "projects": "b,a"}))
 	require.NoError(t, err, "asked again")
 	require.Len(t, lxd.entries, 3)
 
@@ -416,7 +416,7 @@ func TestActions(t *testing.T) {
 		"another certificate is trusted":   {"name": "me", "certificate": newCertificate(t)},
 		`as "me", for projects a, b: remo`: {"name": "me", "certificate": certificate},
 	} {
-		_, err := AddClient(t.Context(), world, call(params))
+		_, err := AddClient(t.Context(), env, call(params))
 		require.ErrorContains(t, err, want)
 	}
 	for want, params := range map[string]map[string]any{
@@ -426,13 +426,13 @@ func TestActions(t *testing.T) {
 		"trusts none like it":                 {"name": "m1"},
 		"cannot remove trusted client aaaaaa": {"fingerprint": "AAAAAAAAAAAA"},
 	} {
-		_, err := RemoveClient(t.Context(), world, call(params))
+		_, err := RemoveClient(t.Context(), env, call(params))
 		require.ErrorContains(t, err, want)
 	}
 	require.Len(t, lxd.entries, 3)
-	_, err = RemoveClient(t.Context(), world, call(map[string]any{"name": "me"}))
+	_, err = RemoveClient(t.Context(), env, call(map[string]any{"name": "me"}))
 	require.NoError(t, err)
 	require.Len(t, lxd.entries, 2)
-	_, err = AddClient(t.Context(), World{}, call(nil))
+	_, err = AddClient(t.Context(), Env{}, call(nil))
 	require.ErrorContains(t, err, "cannot reach LXD")
 }

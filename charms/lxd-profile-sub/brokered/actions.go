@@ -15,7 +15,7 @@ import (
 
 // ShowProfile is the action show-profile: the merged profile as YAML, with where each key
 // and device is from beside it.
-func ShowProfile(_ context.Context, f Facts, _ World, _ charm.Call) (map[string]string, error) {
+func ShowProfile(_ context.Context, f Facts, _ Env, _ charm.Call) (map[string]string, error) {
 	wanted, err := f.Options.Wanted()
 	if err != nil {
 		return nil, err
@@ -25,7 +25,7 @@ func ShowProfile(_ context.Context, f Facts, _ World, _ charm.Call) (map[string]
 
 // Diff is the action diff: for each unit what is wanted and what its instance has, as the
 // broker last saw it.
-func Diff(_ context.Context, f Facts, _ World, _ charm.Call) (map[string]string, error) {
+func Diff(_ context.Context, f Facts, _ Env, _ charm.Call) (map[string]string, error) {
 	layered, err := f.Options.Wanted()
 	if err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func diff(wanted profile.Profile, inForce *profile.Profile, s lxdprofile.State) 
 
 // ApplyRestart is the action apply-restart: it asks the broker to restart those instances
 // for which something waits. What becomes of it is in the units' status.
-func ApplyRestart(ctx context.Context, f Facts, w World, call charm.Call) (map[string]string, error) {
+func ApplyRestart(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	r, err := f.broker()
 	if err != nil {
 		return nil, err

@@ -32,7 +32,7 @@ const (
 	maxAnswer = 256 << 10 // bytes
 )
 
-// Instance gives the name of the instance; "" when this is no LXD instance, or one that
+// Instance returns the name of the instance; "" when this is no LXD instance, or one that
 // LXD does not speak to (security.devlxd=false).
 func (d DevLXD) Instance(ctx context.Context) (string, error) {
 	if _, err := os.Stat(d.Socket); errors.Is(err, fs.ErrNotExist) {
@@ -71,7 +71,7 @@ func (d DevLXD) Started(context.Context) (string, error) {
 	return strings.TrimSpace(string(host)) + " " + fields[starttime], nil
 }
 
-// Option gives the value of one of the instance's user.* options; "" when it is not set.
+// Option returns the value of one of the instance's user.* options; "" when it is not set.
 func (d DevLXD) Option(ctx context.Context, key string) (string, error) {
 	value, err := d.get(ctx, "/1.0/config/"+url.PathEscape(key))
 	if errors.Is(err, fs.ErrNotExist) {

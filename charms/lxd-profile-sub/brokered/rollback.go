@@ -15,7 +15,7 @@ import (
 // profiles that were fully applied, the newest first.
 const historyKey = "history"
 
-// wish gives what the leader asks the broker for: what the options say, or after a rollback
+// wish returns what the leader asks the broker for: what the options say, or after a rollback
 // the earlier profile, as long as the options say what they said then.
 func (f Facts) wish(r Relation, wanted profile.Profile) map[string]string {
 	wish := lxdprofile.Wish{Application: hooktool.AppOf(f.Self.Principal), Model: f.Model, ModelUUID: f.Self.ModelUUID, Profile: f.askable(r, wanted)}
@@ -30,7 +30,7 @@ func (f Facts) wish(r Relation, wanted profile.Profile) map[string]string {
 	return values
 }
 
-// fullyApplied tells whether every unit that the broker knows has the profile, and nothing
+// fullyApplied reports whether every unit that the broker knows has the profile, and nothing
 // of it waits for a restart.
 func fullyApplied(a lxdprofile.Answer, p profile.Profile) bool {
 	revision := lxdprofile.Revision(p)
@@ -44,7 +44,7 @@ func fullyApplied(a lxdprofile.Answer, p profile.Profile) bool {
 
 // Rollback is the action rollback: the last profile that was fully applied, and is not the
 // one that is asked for now, is asked for in its place until the options change.
-func Rollback(ctx context.Context, f Facts, w World, _ charm.Call) (map[string]string, error) {
+func Rollback(ctx context.Context, f Facts, w Env, _ charm.Call) (map[string]string, error) {
 	r, err := f.broker()
 	if err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func Rollback(ctx context.Context, f Facts, w World, _ charm.Call) (map[string]s
 	return map[string]string{"profile": earlier.YAML(nil), "until": "the options change"}, nil
 }
 
-// broker gives the one relation that an action of the leader works on.
+// broker returns the one relation that an action of the leader works on.
 func (f Facts) broker() (Relation, error) {
 	switch {
 	case !f.Leader:

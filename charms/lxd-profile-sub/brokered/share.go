@@ -27,14 +27,14 @@ type share struct {
 	err    string // why it cannot be handed over
 }
 
-// handsOverAccess tells whether the options have a share of which the hosts do not know.
+// handsOverAccess reports whether the options have a share of which the hosts do not know.
 func (o Options) handsOverAccess() bool {
 	names, err := preset.List(o.Presets)
 	return err == nil && slices.Contains(names, preset.CephFSName) && o.CephFS.HostPath == "" && o.Monitors != ""
 }
 
 // observeShare reads the secret; only the leader hands it over.
-func (f *Facts) observeShare(ctx context.Context, w World) error {
+func (f *Facts) observeShare(ctx context.Context, w Env) error {
 	if !f.Leader || !f.Options.handsOverAccess() {
 		return nil
 	}
@@ -66,7 +66,7 @@ func (f *Facts) nameCluster() {
 }
 
 // observeMembers reads what the broker's units say of themselves, by number.
-func (f Facts) observeMembers(ctx context.Context, r *Relation, w World) error {
+func (f Facts) observeMembers(ctx context.Context, r *Relation, w Env) error {
 	if f.share == nil {
 		return nil
 	}
@@ -121,7 +121,7 @@ func (f Facts) askable(r Relation, wanted profile.Profile) profile.Profile {
 	return wanted
 }
 
-// handOver gives what to write about the share: nothing new, a request for keys to seal to,
+// handOver returns what to write about the share: nothing new, a request for keys to seal to,
 // or the access sealed to each of them.
 func (f Facts) handOver(r Relation, wanted profile.Profile) (map[string]string, error) {
 	if f.share == nil {

@@ -20,8 +20,8 @@ import (
 // Endpoint is the relation to the broker, in charmcraft.yaml.
 const Endpoint = "lxd-profile"
 
-// World is what the charm works on.
-type World struct {
+// Env is what the charm works on.
+type Env struct {
 	Tools hooktool.Tools
 	LXD   LXD
 	// Call tells whoever listens at host:port that there is something to look at; Datagram is
@@ -32,7 +32,7 @@ type World struct {
 // ask writes into the application's databag of a relation, and calls the broker where it says
 // that it listens. Nobody waits for that, nor hears of it when it fails: Juju tells the broker
 // too, when it next looks.
-func (w World) ask(ctx context.Context, relation, calls string, values map[string]string) error {
+func (w Env) ask(ctx context.Context, relation, calls string, values map[string]string) error {
 	if err := w.Tools.RelationSetApp(ctx, relation, values); err != nil {
 		return err
 	}
@@ -44,11 +44,11 @@ func (w World) ask(ctx context.Context, relation, calls string, values map[strin
 
 // LXD is what LXD tells an instance about itself; DevLXD is the real one.
 type LXD interface {
-	// Instance gives the instance's name, "" outside LXD.
+	// Instance returns the instance's name, "" outside LXD.
 	Instance(ctx context.Context) (string, error)
-	// Option gives one of its user.* options, "" when it is not set.
+	// Option returns one of its user.* options, "" when it is not set.
 	Option(ctx context.Context, key string) (string, error)
-	// Started gives a text that is another one after each start of the instance.
+	// Started returns a text that is another one after each start of the instance.
 	Started(ctx context.Context) (string, error)
 }
 
@@ -77,7 +77,7 @@ type Relation struct {
 }
 
 // Observe gathers the facts.
-func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) {
+func Observe(ctx context.Context, event hooktool.Event, w Env) (Facts, error) {
 	f := Facts{
 		Self:  lxdprofile.Claim{Unit: event.Unit, Principal: event.Principal, ModelUUID: event.ModelUUID},
 		Model: event.Model,
@@ -117,7 +117,7 @@ func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) 
 	return f, nil
 }
 
-func (f Facts) observe(ctx context.Context, id string, w World) (Relation, error) {
+func (f Facts) observe(ctx context.Context, id string, w Env) (Relation, error) {
 	r := Relation{ID: id}
 	var err error
 	if r.Broker, err = w.Tools.RelationApp(ctx, id); err != nil {
@@ -157,10 +157,10 @@ func (f Facts) observe(ctx context.Context, id string, w World) (Relation, error
 
 // Plan says what to write and what to report. A profile that is wrong is not written: what
 // was asked for before stays in force.
-func Plan(f Facts) charm.Plan[World] {
+func Plan(f Facts) charm.Plan[Env] {
 	layered, err := f.Options.Wanted()
 	wanted := layered.Profile
-	var plan charm.Plan[World]
+	var plan charm.Plan[Env]
 	for _, r := range f.Relations {
 		if err == nil && f.Leader {
 			if values, err := f.handOver(r, wanted); err != nil {
@@ -183,7 +183,7 @@ func Plan(f Facts) charm.Plan[World] {
 	return plan
 }
 
-// claim gives what this unit says of itself to the broker: the proof it gave already, or
+// claim returns what this unit says of itself to the broker: the proof it gave already, or
 // a new one when it was asked for it.
 func (f Facts) claim(r Relation) lxdprofile.Claim {
 	c := f.Self
@@ -216,7 +216,7 @@ func (r Relation) foreign(own map[string]string) string {
 	return says
 }
 
-// Direct tells whether this unit goes to LXD itself rather than to a broker.
+// Direct reports whether this unit goes to LXD itself rather than to a broker.
 func (f Facts) Direct() bool {
 	return f.Options.Endpoint != "" && f.Self.Instance != "" && len(f.Relations) == 0
 }
@@ -282,7 +282,7 @@ func (r Relation) status(wanted profile.Profile, app string) charm.Status {
 	return inForce("", wanted, r.State, app)
 }
 
-// rolledBack tells whether the broker has an earlier profile in the place of the wanted one.
+// rolledBack reports whether the broker has an earlier profile in the place of the wanted one.
 func (r Relation) rolledBack(wanted profile.Profile) bool {
 	return r.Answer.Profile != nil && r.Answer.RolledBack == lxdprofile.Revision(wanted)
 }
@@ -322,7 +322,7 @@ func (s publishWish) Name() string {
 	return fmt.Sprintf("ask %s for the profile (%s)", s.broker, s.relation)
 }
 
-func (s publishWish) Apply(ctx context.Context, w World) error {
+func (s publishWish) Apply(ctx context.Context, w Env) error {
 	return w.ask(ctx, s.relation, s.calls, s.values)
 }
 
@@ -336,7 +336,7 @@ func (s publishShare) Name() string {
 	return fmt.Sprintf("tell %s about the share (%s)", s.broker, s.relation)
 }
 
-func (s publishShare) Apply(ctx context.Context, w World) error {
+func (s publishShare) Apply(ctx context.Context, w Env) error {
 	return w.ask(ctx, s.relation, s.calls, s.values)
 }
 
@@ -354,7 +354,7 @@ func (s publishClaim) Name() string {
 	return fmt.Sprintf("tell %s that instance %s is this unit's (%s)", s.broker, s.values["instance"], s.relation)
 }
 
-func (s publishClaim) Apply(ctx context.Context, w World) error {
+func (s publishClaim) Apply(ctx context.Context, w Env) error {
 	if s.foreign != "" {
 		_ = w.Tools.Log(ctx, "WARNING", s.foreign)
 	}

@@ -83,17 +83,17 @@ func (m *model) options(options map[string]any) {
 	maps.Copy(m.juju.Config["sub"], options)
 }
 
-func (m *model) charm() charm.Charm[brokered.Facts, brokered.World] {
-	return charm.Charm[brokered.Facts, brokered.World]{
-		World: func(event hooktool.Event, tools hooktool.Tools) brokered.World {
-			return brokered.World{Tools: tools, LXD: m.lxd[event.Unit], Call: func(_ context.Context, address string) error {
+func (m *model) charm() charm.Charm[brokered.Facts, brokered.Env] {
+	return charm.Charm[brokered.Facts, brokered.Env]{
+		Env: func(event hooktool.Event, tools hooktool.Tools) brokered.Env {
+			return brokered.Env{Tools: tools, LXD: m.lxd[event.Unit], Call: func(_ context.Context, address string) error {
 				m.called = append(m.called, address)
 				return errors.New("nobody there")
 			}}
 		},
 		Observe: brokered.Observe,
 		Plan:    brokered.Plan,
-		Actions: map[string]charm.Action[brokered.Facts, brokered.World]{
+		Actions: map[string]charm.Action[brokered.Facts, brokered.Env]{
 			"show-profile": brokered.ShowProfile, "diff": brokered.Diff, "apply-restart": brokered.ApplyRestart, "rollback": brokered.Rollback,
 		},
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// Diff gives for this unit, in the words of the action diff, what its instance has
+// Diff returns for this unit, in the words of the action diff, what its instance has
 // otherwise than wanted.
 func Diff(f Facts, wanted profile.Profile) map[string]string {
 	own := f.Instances[f.Self.Instance]
@@ -46,7 +46,7 @@ func Diff(f Facts, wanted profile.Profile) map[string]string {
 
 // Rollback is the action rollback: the last profile that was fully applied, and is not the
 // one that is asked for now, is written in its place until the options change.
-func Rollback(ctx context.Context, f Facts, w *World, wanted profile.Profile) (map[string]string, error) {
+func Rollback(ctx context.Context, f Facts, w *Env, wanted profile.Profile) (map[string]string, error) {
 	if !f.Self.Leader {
 		return nil, fmt.Errorf("cannot do this on %s, which is not the leader: juju run %s/leader", f.Self.Unit, hooktool.AppOf(f.Self.Unit))
 	}
@@ -59,7 +59,7 @@ func Rollback(ctx context.Context, f Facts, w *World, wanted profile.Profile) (m
 	}
 	write := f.write(earlier)
 	write.Memory.RolledBack = &profiles.RolledBack{Until: lxdprofile.Revision(wanted), Profile: earlier}
-	if err := write.Apply(ctx, &w.World); err != nil {
+	if err := write.Apply(ctx, &w.Env); err != nil {
 		return nil, err
 	}
 	if says := w.Failed()[write.Name()]; says != "" {
@@ -71,7 +71,7 @@ func Rollback(ctx context.Context, f Facts, w *World, wanted profile.Profile) (m
 // ApplyRestart is the action apply-restart: it restarts the instances of the application for
 // which something waits, in batches, and its own when all others are back. That happens
 // after the action, which would not survive it.
-func ApplyRestart(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
+func ApplyRestart(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
 	asked, err := lxdprofile.NewRestart(call.Int("batch"), call.Int("wait-healthy"))
 	if err != nil {
 		return nil, err
@@ -85,7 +85,7 @@ func ApplyRestart(ctx context.Context, f Facts, w *World, call charm.Call) (map[
 	}
 	forget := func() error {
 		for _, step := range profiles.Forget(f.relation(), f.Instances) {
-			if err := step.Apply(ctx, &w.World); err != nil {
+			if err := step.Apply(ctx, &w.Env); err != nil {
 				return err
 			}
 		}
@@ -111,7 +111,7 @@ func ApplyRestart(ctx context.Context, f Facts, w *World, call charm.Call) (map[
 			return results(), errors.New(progress.Message)
 		case step != nil:
 			call.Progress("%s", step.Name())
-			if err := step.Apply(ctx, &w.World); err != nil {
+			if err := step.Apply(ctx, &w.Env); err != nil {
 				return results(), err
 			}
 			for _, name := range step.Instances() {
@@ -138,7 +138,7 @@ func ApplyRestart(ctx context.Context, f Facts, w *World, call charm.Call) (map[
 const patience = time.Minute
 
 // restartOwn restarts the unit's own instance after the action has ended.
-func (f Facts) restartOwn(ctx context.Context, w *World, request profiles.Request, results map[string]string) (map[string]string, error) {
+func (f Facts) restartOwn(ctx context.Context, w *Env, request profiles.Request, results map[string]string) (map[string]string, error) {
 	name, _ := f.ours()
 	own := f.Instances[f.Self.Instance]
 	if len(own.Pending(f.Profiles[name])) == 0 {
@@ -150,7 +150,7 @@ func (f Facts) restartOwn(ctx context.Context, w *World, request profiles.Reques
 	err := w.NoteRestart(ctx, f.Self.Instance, f.relation(), request.ID, own.Own[profiles.StartedKey(f.relation())])
 	if err == nil {
 		if err = w.Reboot(ctx); err != nil {
-			err = errors.Join(err, profiles.Release{Instance: f.Self.Instance, Keys: []string{profiles.RestartKey(f.relation())}}.Apply(ctx, &w.World))
+			err = errors.Join(err, profiles.Release{Instance: f.Self.Instance, Keys: []string{profiles.RestartKey(f.relation())}}.Apply(ctx, &w.Env))
 		}
 	}
 	if err != nil {

@@ -47,9 +47,9 @@ type Self struct {
 	Leaving          bool // Juju takes the unit away
 }
 
-// World is what the unit works on, for one hook.
-type World struct {
-	profiles.World
+// Env is what the unit works on, for one hook.
+type Env struct {
+	profiles.Env
 	Open func(ctx context.Context, o Options, credential Credential) (profiles.Server, bool, error)
 	// For the action apply-restart: how to wait, and how to restart this unit's own machine
 	// after the action has ended.
@@ -73,7 +73,7 @@ type Facts struct {
 }
 
 // Observe gathers the facts. What the operator has to mend is a charm.Blocked.
-func Observe(ctx context.Context, self Self, o Options, w *World) (Facts, error) {
+func Observe(ctx context.Context, self Self, o Options, w *Env) (Facts, error) {
 	f := Facts{Self: self, Options: o, Owner: self.ModelUUID + "/" + hooktool.AppOf(self.Unit)}
 	if w.LXD == nil {
 		if err := w.connect(ctx, o); err != nil {
@@ -85,7 +85,7 @@ func Observe(ctx context.Context, self Self, o Options, w *World) (Facts, error)
 }
 
 // look asks the LXD what there is.
-func (f *Facts) look(w *World) error {
+func (f *Facts) look(w *Env) error {
 	var err error
 	if f.Profiles, err = profiles.List(w.LXD, f.Owner); err == nil {
 		f.Instances, err = profiles.Instances(w.LXD)
@@ -97,7 +97,7 @@ func (f *Facts) look(w *World) error {
 	return nil
 }
 
-func (w *World) connect(ctx context.Context, o Options) error {
+func (w *Env) connect(ctx context.Context, o Options) error {
 	if !strings.HasPrefix(o.Endpoint, "https://") {
 		return charm.Blocked("cannot use option endpoint: it is %.60q, wanted the address of LXD's API, such as https://10.0.8.1:8443", o.Endpoint)
 	}
@@ -123,11 +123,11 @@ func (w *World) connect(ctx context.Context, o Options) error {
 }
 
 // Plan says what to do for what is wanted; a profile that is wrong changes nothing.
-func Plan(f Facts, wanted profile.Profile, wrong error) charm.Plan[*World] {
-	var plan charm.Plan[*World]
+func Plan(f Facts, wanted profile.Profile, wrong error) charm.Plan[*Env] {
+	var plan charm.Plan[*Env]
 	name, exists := f.ours()
 	if f.Self.Leaving {
-		return charm.Plan[*World]{Steps: f.leave(name, exists), Status: charm.Maintenancef("taking profile %s back", name)}
+		return charm.Plan[*Env]{Steps: f.leave(name, exists), Status: charm.Maintenancef("taking profile %s back", name)}
 	}
 	own, ok := f.Instances[f.Self.Instance]
 	switch {
@@ -195,7 +195,7 @@ func (f Facts) busy(profile string) string {
 	return ""
 }
 
-// askedFor gives what is to be in force where that is wanted: an earlier profile after a
+// askedFor returns what is to be in force where that is wanted: an earlier profile after a
 // rollback, as long as the options say what they said then.
 func askedFor(now profiles.Profile, wanted profile.Profile) (asked profile.Profile, rolledBack bool) {
 	if r := now.Memory.RolledBack; r != nil && r.Until == lxdprofile.Revision(wanted) {
@@ -220,7 +220,7 @@ func (f Facts) write(content profile.Profile) profiles.Write {
 	}
 }
 
-// fullyApplied tells whether nothing of the profile waits for a restart on any instance that
+// fullyApplied reports whether nothing of the profile waits for a restart on any instance that
 // has it.
 func (f Facts) fullyApplied(name string) bool {
 	applied := false
@@ -236,12 +236,12 @@ func (f Facts) fullyApplied(name string) bool {
 }
 
 // lift makes steps on LXD this room's.
-func lift(steps ...charm.Step[*profiles.World]) []charm.Step[*World] {
-	return charm.Lift(steps, func(w *World) *profiles.World { return &w.World })
+func lift(steps ...charm.Step[*profiles.Env]) []charm.Step[*Env] {
+	return charm.AdaptSteps(steps, func(w *Env) *profiles.Env { return &w.Env })
 }
 
 // failed blocks the unit by what LXD refused in this hook.
-func (f Facts) failed(plan *charm.Plan[*World], step string) bool {
+func (f Facts) failed(plan *charm.Plan[*Env], step string) bool {
 	says := f.Failed[step]
 	if says != "" {
 		plan.Status = charm.Blockedf("the LXD at %s would not %s: %s", f.Options.Endpoint, step, says)
@@ -249,7 +249,7 @@ func (f Facts) failed(plan *charm.Plan[*World], step string) bool {
 	return says != ""
 }
 
-// ours gives the name of this application's profile, and whether there is one already.
+// ours returns the name of this application's profile, and whether there is one already.
 func (f Facts) ours() (name string, exists bool) {
 	for _, name := range slices.Sorted(maps.Keys(f.Profiles)) {
 		if p := f.Profiles[name]; p.Ours && p.Relation == f.relation() {
@@ -263,7 +263,7 @@ func (f Facts) ours() (name string, exists bool) {
 }
 
 // leave takes the profile off the unit's instance, and deletes it when nobody has it.
-func (f Facts) leave(name string, exists bool) []charm.Step[*World] {
+func (f Facts) leave(name string, exists bool) []charm.Step[*Env] {
 	keys := []string{profiles.AttachedKey(f.relation()), profiles.RestartKey(f.relation()), profiles.StartedKey(f.relation())}
 	own, ok := f.Instances[f.Self.Instance]
 	noted := slices.ContainsFunc(keys, func(key string) bool { _, has := own.Own[key]; return has })

@@ -67,11 +67,11 @@ func newSite(t tester) *site {
 	return s
 }
 
-func (s *site) charm() charm.Charm[direct.Facts, *direct.World] {
-	return charm.Charm[direct.Facts, *direct.World]{
-		World: func(_ hooktool.Event, tools hooktool.Tools) *direct.World {
-			return &direct.World{
-				World: profiles.World{Tools: tools, Now: s.lxd.Clock},
+func (s *site) charm() charm.Charm[direct.Facts, *direct.Env] {
+	return charm.Charm[direct.Facts, *direct.Env]{
+		Env: func(_ hooktool.Event, tools hooktool.Tools) *direct.Env {
+			return &direct.Env{
+				Env: profiles.Env{Tools: tools, Now: s.lxd.Clock},
 				Open: func(context.Context, direct.Options, direct.Credential) (profiles.Server, bool, error) {
 					return s.lxd, s.restricted, s.openErr
 				},
@@ -79,18 +79,18 @@ func (s *site) charm() charm.Charm[direct.Facts, *direct.World] {
 				Reboot: func(context.Context) error { s.rebooted = true; return nil },
 			}
 		},
-		Observe: func(ctx context.Context, event hooktool.Event, w *direct.World) (direct.Facts, error) {
+		Observe: func(ctx context.Context, event hooktool.Event, w *direct.Env) (direct.Facts, error) {
 			_, n, _ := strings.Cut(event.Unit, "/")
 			self := direct.Self{Unit: event.Unit, Principal: "web/" + n, Model: "shop", ModelUUID: model, Instance: "juju-" + n, Started: s.started[event.Unit], Leader: s.juju.Leaders["sub"] == event.Unit, Leaving: s.leaving[event.Unit]}
 			return direct.Observe(ctx, self, s.options, w)
 		},
-		Plan: func(f direct.Facts) charm.Plan[*direct.World] { return direct.Plan(f, s.wanted, s.wrong) },
-		Actions: map[string]charm.Action[direct.Facts, *direct.World]{
+		Plan: func(f direct.Facts) charm.Plan[*direct.Env] { return direct.Plan(f, s.wanted, s.wrong) },
+		Actions: map[string]charm.Action[direct.Facts, *direct.Env]{
 			"apply-restart": direct.ApplyRestart,
-			"rollback": func(ctx context.Context, f direct.Facts, w *direct.World, _ charm.Call) (map[string]string, error) {
+			"rollback": func(ctx context.Context, f direct.Facts, w *direct.Env, _ charm.Call) (map[string]string, error) {
 				return direct.Rollback(ctx, f, w, s.wanted)
 			},
-			"diff": func(_ context.Context, f direct.Facts, _ *direct.World, _ charm.Call) (map[string]string, error) {
+			"diff": func(_ context.Context, f direct.Facts, _ *direct.Env, _ charm.Call) (map[string]string, error) {
 				return direct.Diff(f, s.wanted), nil
 			},
 		},

@@ -12,7 +12,7 @@ import (
 )
 
 // Status is the action status.
-func Status(_ context.Context, f Facts, w World, _ charm.Call) (map[string]string, error) {
+func Status(_ context.Context, f Facts, w Env, _ charm.Call) (map[string]string, error) {
 	services := "running"
 	if !f.Active {
 		services = "not running: journalctl -u " + service
@@ -33,7 +33,7 @@ func Status(_ context.Context, f Facts, w World, _ charm.Call) (map[string]strin
 
 // RenewIdentity is the action renew-identity: the rack comes up as another one in MAAS. The
 // old one stays on the region's list, as dead.
-func RenewIdentity(ctx context.Context, f Facts, w World, call charm.Call) (map[string]string, error) {
+func RenewIdentity(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	switch {
 	case f.Colocated:
 		return nil, errors.New("cannot renew the rack's identity: this machine is a region, too, and has one identity for both: run the region's action")
@@ -52,7 +52,7 @@ func RenewIdentity(ctx context.Context, f Facts, w World, call charm.Call) (map[
 }
 
 // PrepareClone is the action prepare-clone.
-func PrepareClone(ctx context.Context, f Facts, w World, _ charm.Call) (map[string]string, error) {
+func PrepareClone(ctx context.Context, f Facts, w Env, _ charm.Call) (map[string]string, error) {
 	if f.Colocated {
 		return nil, errors.New("cannot prepare for copying: this machine is a region, too: run the region's action")
 	}
@@ -63,7 +63,7 @@ func PrepareClone(ctx context.Context, f Facts, w World, _ charm.Call) (map[stri
 }
 
 // RefreshMAAS is the action refresh-maas: the unit's packages become what the source has.
-func RefreshMAAS(ctx context.Context, f Facts, w World, _ charm.Call) (map[string]string, error) {
+func RefreshMAAS(ctx context.Context, f Facts, w Env, _ charm.Call) (map[string]string, error) {
 	if !f.Package.Installed() {
 		return nil, errors.New("cannot refresh MAAS: it is not installed on this unit: see its status")
 	}

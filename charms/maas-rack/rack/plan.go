@@ -12,13 +12,13 @@ import (
 )
 
 // Plan is what is done about the facts. It is pure.
-func Plan(f Facts) charm.Plan[World] {
+func Plan(f Facts) charm.Plan[Env] {
 	var open []string // nil leaves the unit's ports as they are
 	if !f.Staying || f.Relation == "" {
 		open = []string{}
 	}
-	said := func(s charm.Status, steps ...charm.Step[World]) charm.Plan[World] {
-		return charm.Plan[World]{Steps: steps, Status: s, Version: version(f.Package.Version), Ports: open}
+	said := func(s charm.Status, steps ...charm.Step[Env]) charm.Plan[Env] {
+		return charm.Plan[Env]{Steps: steps, Status: s, Version: version(f.Package.Version), Ports: open}
 	}
 	switch {
 	case f.Package.Installed() && (!f.Staying || f.Relation == "") && (f.Active || f.Once && !f.Colocated):
@@ -43,7 +43,7 @@ func Plan(f Facts) charm.Plan[World] {
 	case !f.Offered:
 		return said(charm.Waitingf("waiting for the region's address and secret"))
 	}
-	var steps []charm.Step[World]
+	var steps []charm.Step[Env]
 	switch {
 	case !f.Enrolled || !f.URLs:
 		steps = append(steps, enrol{f})
@@ -95,13 +95,13 @@ type setSource struct{ source apt.Source }
 
 func (s setSource) Name() string { return "have packages from " + s.source.String() }
 
-func (s setSource) Apply(ctx context.Context, w World) error { return w.sources().Set(ctx, s.source) }
+func (s setSource) Apply(ctx context.Context, w Env) error { return w.sources().Set(ctx, s.source) }
 
 type finish struct{}
 
 func (finish) Name() string { return "finish what dpkg left half done" }
 
-func (finish) Apply(ctx context.Context, w World) error {
+func (finish) Apply(ctx context.Context, w Env) error {
 	return apt.Finish(ctx, w.Run, node.Replaceable...)
 }
 
@@ -112,7 +112,7 @@ type install struct {
 
 func (install) Name() string { return "install " + node.RackPackage }
 
-func (s install) Apply(ctx context.Context, w World) error {
+func (s install) Apply(ctx context.Context, w Env) error {
 	url := s.url
 	if url == "" {
 		url = "http://localhost:5240/MAAS" // the package's own default
@@ -134,13 +134,13 @@ type renew struct{}
 
 func (renew) Name() string { return "give this copy an identity of its own" }
 
-func (renew) Apply(ctx context.Context, w World) error { return w.Forget(ctx) }
+func (renew) Apply(ctx context.Context, w Env) error { return w.Forget(ctx) }
 
 type recordIdentity struct{}
 
 func (recordIdentity) Name() string { return "note whose identity this is" }
 
-func (recordIdentity) Apply(ctx context.Context, w World) error { return w.Record() }
+func (recordIdentity) Apply(ctx context.Context, w Env) error { return w.Record() }
 
 // enrol does what `maas-rack register` does (src/provisioningserver/register_command.py),
 // without a secret among its arguments, and keeps the identity where the MAAS is the same.
@@ -148,12 +148,12 @@ type enrol struct{ f Facts }
 
 func (s enrol) Name() string { return "enrol with the region at " + s.f.Offer.URL }
 
-func (s enrol) Apply(ctx context.Context, w World) error {
+func (s enrol) Apply(ctx context.Context, w Env) error {
 	if err := w.Stop(ctx, service); err != nil {
 		return err
 	}
 	if !s.f.Enrolled {
-		// Another MAAS, or one that was made anew: nothing of the old one may stay, or rackd
+		// Another MAAS, or one that was made again: nothing of the old one may stay, or rackd
 		// takes its certificates for the new one's. The secret comes last: until then this
 		// is done again.
 		if err := w.Forget(ctx); err != nil {
@@ -178,7 +178,7 @@ type start struct{}
 
 func (start) Name() string { return "start " + service }
 
-func (start) Apply(ctx context.Context, w World) error {
+func (start) Apply(ctx context.Context, w Env) error {
 	if _, err := w.Run.Run(ctx, "systemctl", "enable", "--now", service); err != nil {
 		return charm.Blocked("%s: look at journalctl -u %s (retried automatically)", err, service)
 	}
@@ -199,7 +199,7 @@ type startBeside struct{ services []string }
 
 func (s startBeside) Name() string { return "start " + strings.Join(s.services, ", ") }
 
-func (s startBeside) Apply(ctx context.Context, w World) error {
+func (s startBeside) Apply(ctx context.Context, w Env) error {
 	for _, name := range s.services {
 		if _, err := w.Run.Run(ctx, "systemctl", "start", name); err != nil {
 			return charm.Waiting("%s: %s: look at journalctl -u %s (retried automatically)", down(s.services), err, name)
@@ -215,7 +215,7 @@ type tell struct {
 
 func (s tell) Name() string { return "tell the region of rack " + s.rack.SystemID }
 
-func (s tell) Apply(ctx context.Context, w World) error {
+func (s tell) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.relation, s.rack.Encode())
 }
 
@@ -225,7 +225,7 @@ type leave struct{ colocated bool }
 
 func (leave) Name() string { return "leave the region" }
 
-func (s leave) Apply(ctx context.Context, w World) error {
+func (s leave) Apply(ctx context.Context, w Env) error {
 	if _, err := w.Run.Run(ctx, "systemctl", "disable", "--now", service); err != nil {
 		return err
 	}

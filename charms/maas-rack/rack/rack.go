@@ -25,8 +25,8 @@ const service = "maas-rackd"
 // certificates are what the region gives a rack, which keeps them for the next region, too.
 const certificates = "var/lib/maas/certificates"
 
-// World is what the charm works on.
-type World struct {
+// Env is what the charm works on.
+type Env struct {
 	node.Machine
 	Tools     hooktool.Tools
 	Unit, App string
@@ -64,7 +64,7 @@ type Facts struct {
 }
 
 // Observe gathers the facts and changes nothing.
-func Observe(ctx context.Context, event hooktool.Event, w World) (Facts, error) {
+func Observe(ctx context.Context, event hooktool.Event, w Env) (Facts, error) {
 	f := Facts{Unit: w.Unit, Hostname: w.Hostname}
 	options, err := w.Tools.Config(ctx)
 	if err != nil {
@@ -111,7 +111,7 @@ var supervised = []string{"maas-agent", "maas-http"}
 var dhcp = map[string]string{"maas-dhcpd": "var/lib/maas/dhcpd.conf", "maas-dhcpd6": "var/lib/maas/dhcpd6.conf"}
 
 // expected lists the services that should run besides rackd on a rack that has enrolled.
-func (w World) expected() []string {
+func (w Env) expected() []string {
 	var names []string
 	has := func(name string) bool {
 		return w.Has("usr/lib/systemd/system/"+name+".service") || w.Has("lib/systemd/system/"+name+".service")
@@ -132,7 +132,7 @@ func (w World) expected() []string {
 // hexadecimal is what MAAS's secret is (src/provisioningserver/security.py).
 var hexadecimal = regexp.MustCompile(`^[0-9a-fA-F]{2,256}$`)
 
-func (f *Facts) observeRelation(ctx context.Context, w World) error {
+func (f *Facts) observeRelation(ctx context.Context, w Env) error {
 	ids, err := w.Tools.RelationIDs(ctx, Endpoint)
 	if err != nil || len(ids) == 0 {
 		return err
@@ -180,6 +180,6 @@ func (f Facts) rack(systemID string) maascontroller.Rack {
 	return maascontroller.Rack{Unit: f.Unit, FQDN: f.Hostname, SystemID: systemID, Version: f.Package.Version}
 }
 
-func (w World) sources() apt.Sources {
+func (w Env) sources() apt.Sources {
 	return apt.Sources{Run: w.Run, Root: w.Root, Name: "dcib-" + w.App}
 }

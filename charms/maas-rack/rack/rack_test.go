@@ -83,14 +83,14 @@ func (s *site) offer(content string) {
 	s.relation.Databags["maas-region"] = maascontroller.Offer{URL: "http://10.0.0.1:5240/MAAS", SecretID: "secret:maas"}.Encode()
 }
 
-func (s *site) charm() charm.Charm[Facts, World] {
-	return charm.Charm[Facts, World]{
-		World: func(event hooktool.Event, tools hooktool.Tools) World {
-			return World{Machine: s.machine.Node(), Tools: tools, Unit: event.Unit, App: event.App(), CharmDir: s.machine.Root, Wait: func(context.Context, func() bool) {}}
+func (s *site) charm() charm.Charm[Facts, Env] {
+	return charm.Charm[Facts, Env]{
+		Env: func(event hooktool.Event, tools hooktool.Tools) Env {
+			return Env{Machine: s.machine.Node(), Tools: tools, Unit: event.Unit, App: event.App(), CharmDir: s.machine.Root, Wait: func(context.Context, func() bool) {}}
 		},
 		Observe: Observe,
 		Plan:    Plan,
-		Actions: map[string]charm.Action[Facts, World]{"renew-identity": RenewIdentity, "prepare-clone": PrepareClone, "status": Status, "refresh-maas": RefreshMAAS},
+		Actions: map[string]charm.Action[Facts, Env]{"renew-identity": RenewIdentity, "prepare-clone": PrepareClone, "status": Status, "refresh-maas": RefreshMAAS},
 	}
 }
 

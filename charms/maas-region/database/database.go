@@ -50,7 +50,7 @@ type Connection struct {
 // unreserved is what a part of a URL may have unquoted (RFC 3986).
 var unreserved = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
 
-// Check tells whether MAAS can use such a connection. `maas-region dbupgrade` puts user and
+// Check reports whether MAAS can use such a connection. `maas-region dbupgrade` puts user and
 // password into a URL without quoting them (src/maasserver/management/commands/dbupgrade.py,
 // 3.7), so with an @ in it the migration would go elsewhere. Nor does it put an IPv6 address into
 // brackets, there or for Temporal (src/maasserver/regiondservices/temporal.py).
@@ -83,7 +83,7 @@ func (l Local) sql(ctx context.Context, text string) (string, error) {
 	return strings.TrimSpace(out), err
 }
 
-// Ready tells whether role and database are there, with that password. An error says that
+// Ready reports whether role and database are there, with that password. An error says that
 // PostgreSQL does not answer.
 func (l Local) Ready(ctx context.Context, password string) (bool, error) {
 	verifier, err := Verifier(password)

@@ -17,7 +17,7 @@ import (
 )
 
 // Actions by name.
-var Actions = map[string]charm.Action[Facts, *World]{
+var Actions = map[string]charm.Action[Facts, *Env]{
 	"create-admin":          createAdministrator,
 	"get-api-key":           getAPIKey,
 	"get-api-endpoint":      getAPIEndpoint,
@@ -45,7 +45,7 @@ func running(f Facts, what string) error {
 	return nil
 }
 
-func createAdministrator(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
+func createAdministrator(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
 	name, email, id := call.String("username"), call.String("email"), call.String("password")
 	sshImport := call.String("ssh-import")
 	if err := running(f, "make an administrator"); err != nil {
@@ -85,7 +85,7 @@ func createAdministrator(ctx context.Context, f Facts, w *World, call charm.Call
 	return results, nil
 }
 
-func getAPIKey(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
+func getAPIKey(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
 	user := call.String("username")
 	if user == "" {
 		user = f.Config.Admin
@@ -110,14 +110,14 @@ func getAPIKey(ctx context.Context, f Facts, w *World, call charm.Call) (map[str
 	return map[string]string{"secret": id, "show": "juju show-secret --reveal " + id}, nil
 }
 
-func getAPIEndpoint(_ context.Context, f Facts, _ *World, _ charm.Call) (map[string]string, error) {
+func getAPIEndpoint(_ context.Context, f Facts, _ *Env, _ charm.Call) (map[string]string, error) {
 	if f.Peers == "" || f.url() == "" {
 		return nil, errors.New("cannot tell the API's address: the units have not agreed on it: see their status")
 	}
 	return map[string]string{"api-url": f.endpoint()}, nil
 }
 
-func listControllers(ctx context.Context, f Facts, w *World, _ charm.Call) (map[string]string, error) {
+func listControllers(ctx context.Context, f Facts, w *Env, _ charm.Call) (map[string]string, error) {
 	if err := running(f, "list controllers"); err != nil {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func listControllers(ctx context.Context, f Facts, w *World, _ charm.Call) (map[
 	return map[string]string{"regions": lines(regions), "racks": lines(racks)}, nil
 }
 
-func removeController(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
+func removeController(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
 	id, force := call.String("system-id"), call.Bool("force")
 	if err := running(f, "remove a controller"); err != nil {
 		return nil, err
@@ -178,7 +178,7 @@ func removeController(ctx context.Context, f Facts, w *World, call charm.Call) (
 	return map[string]string{"removed": id}, nil
 }
 
-func importBootResources(ctx context.Context, f Facts, w *World, _ charm.Call) (map[string]string, error) {
+func importBootResources(ctx context.Context, f Facts, w *Env, _ charm.Call) (map[string]string, error) {
 	if err := running(f, "import images"); err != nil {
 		return nil, err
 	}
@@ -197,7 +197,7 @@ func importBootResources(ctx context.Context, f Facts, w *World, _ charm.Call) (
 	return map[string]string{"import": "started: MAAS shows how far it is"}, nil
 }
 
-func showStatus(_ context.Context, f Facts, w *World, _ charm.Call) (map[string]string, error) {
+func showStatus(_ context.Context, f Facts, w *Env, _ charm.Call) (map[string]string, error) {
 	p := Plan(f)
 	var todo []string
 	for _, step := range p.Steps {
@@ -214,7 +214,7 @@ func showStatus(_ context.Context, f Facts, w *World, _ charm.Call) (map[string]
 	return results, nil
 }
 
-func renewIdentity(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
+func renewIdentity(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
 	switch {
 	case f.SystemID == "":
 		return nil, errors.New("cannot renew the region's identity: it has none yet: see the unit's status")
@@ -230,7 +230,7 @@ func renewIdentity(ctx context.Context, f Facts, w *World, call charm.Call) (map
 	return map[string]string{"was": f.SystemID, "is": w.Text(node.SystemIDFile)}, nil
 }
 
-func prepareClone(ctx context.Context, f Facts, w *World, _ charm.Call) (map[string]string, error) {
+func prepareClone(ctx context.Context, f Facts, w *Env, _ charm.Call) (map[string]string, error) {
 	if f.embedded() {
 		return nil, errors.New("cannot prepare for copying: the database is on a unit (option database is embedded): a copy of that would be a second MAAS, and a copy of another unit would not be let into it: use database=relation")
 	}
@@ -255,7 +255,7 @@ func (f Facts) behind(to string) []string {
 // A package that is upgraded starts the new code on the old schema, so its services are held
 // down until the database is migrated. The keeper does that, as the last: then nobody's old
 // code runs on the new schema either.
-func refreshMAAS(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
+func refreshMAAS(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
 	was := f.Packages[node.RegionPackage].Version
 	switch {
 	case f.Connection == nil || !f.Listening || !f.Packages[node.RegionPackage].Installed():

@@ -48,7 +48,7 @@ type meta struct {
 
 // leftovers lists what killed actions have left: hooks and actions of a unit run one at a
 // time, so nothing else works there.
-func (w *World) leftovers() []string {
+func (w *Env) leftovers() []string {
 	var left []string
 	for _, pattern := range workDirs {
 		found, _ := filepath.Glob(filepath.Join(w.StateDir, pattern))
@@ -58,7 +58,7 @@ func (w *World) leftovers() []string {
 }
 
 // workDir makes a folder to work in, for root only.
-func (w *World) workDir(pattern string) (string, error) {
+func (w *Env) workDir(pattern string) (string, error) {
 	if err := os.MkdirAll(w.StateDir, 0o700); err != nil {
 		return "", err
 	}
@@ -79,7 +79,7 @@ func removeAll(paths []string) error {
 
 // backUp is the action backup. Parameter keep is how many backups stay on the machine, this
 // one included; 0 keeps all.
-func backUp(ctx context.Context, f Facts, w *World, call charm.Call) (results map[string]string, err error) {
+func backUp(ctx context.Context, f Facts, w *Env, call charm.Call) (results map[string]string, err error) {
 	keep := call.Int("keep")
 	switch {
 	case f.Connection == nil || !f.Listening:
@@ -130,7 +130,7 @@ func backUp(ctx context.Context, f Facts, w *World, call charm.Call) (results ma
 
 // uploadedImages returns the images that MAAS cannot fetch again, and what an operator has to know of
 // them; both are empty where there are none.
-func (f Facts) uploadedImages(ctx context.Context, w *World) (images []string, lacks string) {
+func (f Facts) uploadedImages(ctx context.Context, w *Env) (images []string, lacks string) {
 	err := errors.New("MAAS does not answer")
 	if f.Version != "" {
 		var c *maas.Client
@@ -148,7 +148,7 @@ func (f Facts) uploadedImages(ctx context.Context, w *World) (images []string, l
 }
 
 // prune removes all backups but the newest ones, and counts both.
-func (w *World) prune(keep int) (stay, removed int, err error) {
+func (w *Env) prune(keep int) (stay, removed int, err error) {
 	entries, err := os.ReadDir(w.StateDir)
 	if err != nil {
 		return 0, 0, err
@@ -171,7 +171,7 @@ func (w *World) prune(keep int) (stay, removed int, err error) {
 
 // pack writes what is in the work folder, and MAAS's configuration, into an archive: whole or
 // not at all, for root only.
-func (w *World) pack(path, work string) error {
+func (w *Env) pack(path, work string) error {
 	file, err := atomicfile.Create(path, atomicfile.Options{})
 	if err != nil {
 		return err

@@ -140,7 +140,7 @@ func (s *site) add(n int) string {
 	return unit
 }
 
-// server gives the machine that an address stands for, as seen from another; nil for a
+// server returns the machine that an address stands for, as seen from another; nil for a
 // database that is on no machine of ours.
 func (s *site) at(from, host string) (address string, m *machinetest.Machine) {
 	if host == "localhost" {
@@ -154,7 +154,7 @@ func (s *site) at(from, host string) (address string, m *machinetest.Machine) {
 	return host, nil
 }
 
-// reach tells whether a machine gets into the database that its regiond.conf names, and
+// reach reports whether a machine gets into the database that its regiond.conf names, and
 // finds it there as it wants it.
 func (s *site) reach(m *machinetest.Machine, from string) error {
 	conf, err := m.Node().Conf(node.RegionConf)
@@ -217,7 +217,7 @@ func (s *site) psql(m *machinetest.Machine, address, input string) (string, erro
 	return "", nil
 }
 
-// mine gives the database that a machine's regiond.conf names.
+// mine returns the database that a machine's regiond.conf names.
 func (s *site) mine(m *machinetest.Machine, from string) (*db, error) {
 	if err := s.reach(m, from); err != nil {
 		return nil, err
@@ -381,11 +381,11 @@ func (s *site) started(m *machinetest.Machine, address, service string) error {
 	return nil
 }
 
-func (s *site) charm() charm.Charm[Facts, *World] {
-	return charm.Charm[Facts, *World]{
-		World: func(event hooktool.Event, tools hooktool.Tools) *World {
+func (s *site) charm() charm.Charm[Facts, *Env] {
+	return charm.Charm[Facts, *Env]{
+		Env: func(event hooktool.Event, tools hooktool.Tools) *Env {
 			m, address := s.machines[event.Unit], s.juju.Units[event.Unit].Address
-			return &World{
+			return &Env{
 				Machine: m.Node(), Tools: tools, Unit: event.Unit, App: event.App(), CharmDir: m.Root, StateDir: filepath.Join(m.Root, "var/lib/dcib/unit"),
 				API: s.worlds[event.Unit], Now: func() time.Time { return time.Unix(1800000000, 0) },
 				Random: func() string { s.made++; return fmt.Sprintf("MADEUP%dPASSWORD", s.made) },
@@ -428,7 +428,7 @@ func (s *site) hook(unit string, name ...string) (status, message string) {
 	return s.juju.Units[unit].Status, s.juju.Units[unit].Message
 }
 
-// settle gives every unit some hooks.
+// settle returns every unit some hooks.
 func (s *site) settle() {
 	for range 5 {
 		for _, unit := range s.units() {

@@ -12,7 +12,7 @@ import (
 	"github.com/dcib/dcib/internal/maas/inventory"
 )
 
-// asked gives a result as text, or as JSON where that is asked for.
+// asked returns a result as text, or as JSON where that is asked for.
 func asked(call charm.Call, key string, text string, value any) (map[string]string, error) {
 	if call.String("format") != "json" {
 		return map[string]string{key: strings.TrimRight(text, "\n")}, nil
@@ -21,7 +21,7 @@ func asked(call charm.Call, key string, text string, value any) (map[string]stri
 	return map[string]string{key: string(out)}, err
 }
 
-func listMachines(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
+func listMachines(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
 	if err := running(f, "list machines"); err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func listMachines(ctx context.Context, f Facts, w *World, call charm.Call) (map[
 }
 
 // machines plans what is missing for the machines to be as the options say.
-func (w *World) machines(ctx context.Context, f Facts) (*maas.Client, inventory.Plan, error) {
+func (w *Env) machines(ctx context.Context, f Facts) (*maas.Client, inventory.Plan, error) {
 	if err := running(f, "look at the machines"); err != nil {
 		return nil, inventory.Plan{}, err
 	}
@@ -65,7 +65,7 @@ type planned struct {
 	Notes []inventory.Note   `json:"notes"`
 }
 
-func planMachines(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
+func planMachines(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
 	_, plan, err := w.machines(ctx, f)
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func planMachines(ctx context.Context, f Facts, w *World, call charm.Call) (map[
 	return asked(call, "plan", plan.Text(), planned{inventory.Steps(plan.Steps), append([]inventory.Note{}, plan.Notes...)})
 }
 
-func applyMachines(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
+func applyMachines(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
 	c, plan, err := w.machines(ctx, f)
 	if err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func applyMachines(ctx context.Context, f Facts, w *World, call charm.Call) (map
 	return results, err
 }
 
-func commission(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
+func commission(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
 	o := inventory.CommissionOptions{Force: call.Bool("force")}
 	return w.act(ctx, f, call, "commission machines",
 		func(machines []inventory.Machine, _ string) []inventory.Decision {
@@ -114,7 +114,7 @@ func commission(ctx context.Context, f Facts, w *World, call charm.Call) (map[st
 		func(ctx context.Context, c *maas.Client, id string) error { return c.Commission(ctx, id, o) })
 }
 
-func deploy(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
+func deploy(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
 	o := inventory.DeployOptions{Series: call.String("series"), Kernel: call.String("kernel")}
 	return w.act(ctx, f, call, "deploy machines", inventory.Deployable,
 		func(ctx context.Context, c *maas.Client, id string) error { return c.Deploy(ctx, id, o) })
@@ -122,7 +122,7 @@ func deploy(ctx context.Context, f Facts, w *World, call charm.Call) (map[string
 
 // act does one thing to the machines that parameter machines names. It does not wait for
 // them: that takes longer than an action should.
-func (w *World) act(ctx context.Context, f Facts, call charm.Call, what string, decide func(machines []inventory.Machine, user string) []inventory.Decision, do func(context.Context, *maas.Client, string) error) (map[string]string, error) {
+func (w *Env) act(ctx context.Context, f Facts, call charm.Call, what string, decide func(machines []inventory.Machine, user string) []inventory.Decision, do func(context.Context, *maas.Client, string) error) (map[string]string, error) {
 	if err := running(f, what); err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/dcib/dcib/internal/testkit/maas"
 )
 
-// metal gives the site's MAAS three machines.
+// metal returns the site's MAAS three machines.
 func metal(s *site) {
 	s.maas.Subnets = []maastest.Subnet{{ID: 1, CIDR: "10.0.0.0/24", VLAN: 5001}}
 	for n, status := range []string{"Ready", "New", "Deployed"} {

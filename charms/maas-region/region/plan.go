@@ -16,11 +16,11 @@ import (
 )
 
 // Plan is what is done about the facts. It is pure.
-func Plan(f Facts) charm.Plan[*World] {
-	var steps []charm.Step[*World]
+func Plan(f Facts) charm.Plan[*Env] {
+	var steps []charm.Step[*Env]
 	var open []string // nil leaves the unit's ports as they are
-	said := func(s charm.Status, more ...charm.Step[*World]) charm.Plan[*World] {
-		return charm.Plan[*World]{Steps: append(steps, more...), Status: s, Version: version(f.Packages[node.RegionPackage].Version), Ports: open}
+	said := func(s charm.Status, more ...charm.Step[*Env]) charm.Plan[*Env] {
+		return charm.Plan[*Env]{Steps: append(steps, more...), Status: s, Version: version(f.Packages[node.RegionPackage].Version), Ports: open}
 	}
 	if f.Peers == "" && f.Staying {
 		return said(charm.Waitingf("waiting for the relation among the units"))
@@ -210,8 +210,8 @@ func (f Facts) mine() map[string]string {
 }
 
 // leaving is the plan of a unit that goes.
-func leaving(f Facts) charm.Plan[*World] {
-	p := charm.Plan[*World]{Status: charm.Maintenancef("left"), Ports: []string{}}
+func leaving(f Facts) charm.Plan[*Env] {
+	p := charm.Plan[*Env]{Status: charm.Maintenancef("left"), Ports: []string{}}
 	if f.keeper() && f.embedded() && len(f.Units) > 0 {
 		p.Steps = append(p.Steps, refuse{})
 	}
@@ -223,7 +223,7 @@ func leaving(f Facts) charm.Plan[*World] {
 
 // leading is what the leader does once the region answers. Racks need nothing of what MAAS may
 // refuse, so they come first; what MAAS may refuse is tried each by itself.
-func leading(f Facts) []charm.Step[*World] {
+func leading(f Facts) []charm.Step[*Env] {
 	steps := enrolling(f)
 	if f.On != f.place() {
 		steps = append(steps, noteDatabase{f.Peers, f.place(), f.On != ""})
@@ -244,7 +244,7 @@ func leading(f Facts) []charm.Step[*World] {
 	settings, images := f.Config.settingsDigest(), f.Config.imagesDigest()
 	if f.Shared[keySettings] != f.Config.digest() || f.Shared[keyImages] != "" { // of an earlier version: one digest for both
 		if f.Shared[keySettings] != settings {
-			asked.of = append(asked.of, []charm.Step[*World]{set{f.Peers, settings, f.Config}})
+			asked.of = append(asked.of, []charm.Step[*Env]{set{f.Peers, settings, f.Config}})
 		}
 	}
 	if gone := striking(f); len(gone) > 0 {
@@ -254,7 +254,7 @@ func leading(f Facts) []charm.Step[*World] {
 		asked.of = append(asked.of, gone)
 	}
 	if f.Shared[keyImages] != images && (images == "" || f.Shared[keySettings] != f.Config.digest() || f.Shared[keyImages] != "") {
-		asked.of = append(asked.of, []charm.Step[*World]{selectImages{f.Peers, images, f.Config}})
+		asked.of = append(asked.of, []charm.Step[*Env]{selectImages{f.Peers, images, f.Config}})
 	}
 	if secured := securing(f); len(secured) > 0 {
 		asked.of = append(asked.of, secured)
@@ -266,8 +266,8 @@ func leading(f Facts) []charm.Step[*World] {
 }
 
 // enrolling is what the racks of each relation are told.
-func enrolling(f Facts) []charm.Step[*World] {
-	var steps []charm.Step[*World]
+func enrolling(f Facts) []charm.Step[*Env] {
+	var steps []charm.Step[*Env]
 	for _, id := range slices.Sorted(maps.Keys(f.Offers)) {
 		told := f.Offers[id]
 		want := maascontroller.Offer{URL: f.url(), Regions: f.hostnames(), SecretID: told.id}
@@ -301,7 +301,7 @@ func (f Facts) known() map[string]Rack {
 // deleting deletes the regions whose units have gone, or have another identity. MAAS counts an
 // image as complete when each region that it lists has it, and asks all of them in each sync
 // (src/maastemporalworker/workflow/bootresource.py): a dead one ends that.
-func deleting(f Facts) []charm.Step[*World] {
+func deleting(f Facts) []charm.Step[*Env] {
 	now := map[string]Region{}
 	if id := f.Mine[keySystemID]; id != "" && id == f.SystemID && !f.Copied {
 		now[id] = Region{f.Unit, f.Hostname}
@@ -322,7 +322,7 @@ func deleting(f Facts) []charm.Step[*World] {
 	}
 	known := maps.Clone(f.Regions)
 	maps.Copy(known, now)
-	var steps []charm.Step[*World]
+	var steps []charm.Step[*Env]
 	if !maps.Equal(known, f.Regions) {
 		steps = append(steps, rememberRegions{f.Peers, "remember which regions there are", known})
 	}
@@ -341,8 +341,8 @@ func deleting(f Facts) []charm.Step[*World] {
 }
 
 // striking deletes the racks whose units have gone.
-func striking(f Facts) []charm.Step[*World] {
-	var steps []charm.Step[*World]
+func striking(f Facts) []charm.Step[*Env] {
+	var steps []charm.Step[*Env]
 	known := f.known()
 	stay := maps.Clone(known)
 	for _, unit := range slices.Sorted(maps.Keys(known)) {
@@ -483,7 +483,7 @@ type (
 		config           Config
 	}
 	// each takes several groups of steps; one that fails keeps no other from being taken.
-	each          struct{ of [][]charm.Step[*World] }
+	each          struct{ of [][]charm.Step[*Env] }
 	makeEnrolment struct{ peers, relation, secret string }
 	tellRacks     struct {
 		relation string

@@ -40,8 +40,8 @@ const (
 // API is where a unit reaches its own region.
 const API = "http://localhost:5240/MAAS"
 
-// World is what the charm works on.
-type World struct {
+// Env is what the charm works on.
+type Env struct {
 	node.Machine
 	Tools     hooktool.Tools
 	Unit, App string
@@ -162,10 +162,10 @@ type offer struct {
 	granted bool
 }
 
-// keeper tells whether this unit is it.
+// keeper reports whether this unit is it.
 func (f Facts) keeper() bool { return f.Shared[keyKeeper] == f.Unit }
 
-// embedded tells whether the database is on the keeper's machine.
+// embedded reports whether the database is on the keeper's machine.
 func (f Facts) embedded() bool { return f.Shared[keyKind] == Embedded }
 
 // url is where MAAS is; the same on each unit. Empty while it is not known.
@@ -258,7 +258,7 @@ var services = []string{"maas-regiond", "maas-apiserver", "maas-temporal", "maas
 var supervised = []string{"maas-http", "named", "chrony", "maas-syslog"}
 
 // Observe gathers the facts and changes nothing.
-func Observe(ctx context.Context, event hooktool.Event, w *World) (f Facts, err error) {
+func Observe(ctx context.Context, event hooktool.Event, w *Env) (f Facts, err error) {
 	f = Facts{Unit: w.Unit, App: w.App, Hostname: w.Hostname, Staying: event.Hook != "stop" && event.Hook != "remove"}
 	options, err := w.Tools.Config(ctx)
 	if err != nil {
@@ -318,7 +318,7 @@ func Observe(ctx context.Context, event hooktool.Event, w *World) (f Facts, err 
 
 // observeTrouble asks MAAS which racks are dead or degraded. Without an administrator, or where
 // MAAS does not answer, nothing is known: the plan says so already.
-func (f *Facts) observeTrouble(ctx context.Context, w *World) {
+func (f *Facts) observeTrouble(ctx context.Context, w *Env) {
 	if len(f.Present) == 0 || f.Version == "" || f.Shared[keyAdmin] != f.Config.Admin {
 		return
 	}
@@ -345,7 +345,7 @@ const perRegion, reserved, room = 40, 10, 50
 
 // observeLimit asks a related PostgreSQL how many connections it takes, where several regions share it.
 // An embedded one is configured for them.
-func (f *Facts) observeLimit(ctx context.Context, w *World) {
+func (f *Facts) observeLimit(ctx context.Context, w *Env) {
 	if f.embedded() || f.Connection == nil || f.Version == "" || len(f.Units) < 2 {
 		return
 	}
@@ -371,10 +371,10 @@ func (f Facts) crowded() string {
 }
 
 // services lists those that the installed packages have.
-func (w *World) services() []string { return w.installed(services) }
+func (w *Env) services() []string { return w.installed(services) }
 
 // installed returns those of the services that the machine has.
-func (w *World) installed(names []string) []string {
+func (w *Env) installed(names []string) []string {
 	var has []string
 	for _, s := range names {
 		if w.Has("usr/lib/systemd/system/"+s+".service") || w.Has("lib/systemd/system/"+s+".service") {
@@ -390,7 +390,7 @@ func isIPv4(text string) bool {
 	return err == nil && at.Is4()
 }
 
-func (f *Facts) observePeers(ctx context.Context, w *World) error {
+func (f *Facts) observePeers(ctx context.Context, w *Env) error {
 	ids, err := w.Tools.RelationIDs(ctx, Peers)
 	if err != nil || len(ids) == 0 {
 		return err
@@ -429,7 +429,7 @@ func (f *Facts) observePeers(ctx context.Context, w *World) error {
 }
 
 // observeDatabase finds out where the database is and how to get in.
-func (f *Facts) observeDatabase(ctx context.Context, w *World) error {
+func (f *Facts) observeDatabase(ctx context.Context, w *Env) error {
 	if f.Shared[keyKeeper] == "" {
 		f.Unknown = "waiting for Juju to note which unit keeps the database"
 		return nil
@@ -454,7 +454,7 @@ func (f *Facts) observeDatabase(ctx context.Context, w *World) error {
 }
 
 // observeServer looks at relation maas-db.
-func (f *Facts) observeServer(ctx context.Context, w *World) error {
+func (f *Facts) observeServer(ctx context.Context, w *Env) error {
 	ids, err := w.Tools.RelationIDs(ctx, Database)
 	if err != nil {
 		return err
@@ -514,7 +514,7 @@ func (f *Facts) observeServer(ctx context.Context, w *World) error {
 }
 
 // observeReadiness looks how far the database is.
-func (f *Facts) observeReadiness(ctx context.Context, w *World) {
+func (f *Facts) observeReadiness(ctx context.Context, w *Env) {
 	listens := func(host string) bool {
 		return w.Dial(ctx, net.JoinHostPort(host, strconv.Itoa(f.Connection.Port))) == nil
 	}
@@ -539,8 +539,8 @@ func (f *Facts) observeReadiness(ctx context.Context, w *World) {
 	f.Migrated = f.migrated(w)
 }
 
-// migrated tells whether some unit has migrated the database to what is installed here.
-func (f *Facts) migrated(w *World) bool {
+// migrated reports whether some unit has migrated the database to what is installed here.
+func (f *Facts) migrated(w *Env) bool {
 	want := []string{f.wants()}
 	if !f.embedded() {
 		want = append(want, f.addressed())
@@ -566,7 +566,7 @@ func (f Facts) clients() []string {
 }
 
 // observeAdmin reads the administrator's password while there is none in MAAS.
-func (f *Facts) observeAdmin(ctx context.Context, w *World) error {
+func (f *Facts) observeAdmin(ctx context.Context, w *Env) error {
 	id := f.Config.AdminPassword
 	if f.Shared[keyAdmin] == f.Config.Admin || id == "" && f.Shared[keyPassword] == "" {
 		return nil
@@ -589,7 +589,7 @@ func (f *Facts) observeAdmin(ctx context.Context, w *World) error {
 }
 
 // observeRacks looks at the racks, as the leader sees them.
-func (f *Facts) observeRacks(ctx context.Context, w *World) error {
+func (f *Facts) observeRacks(ctx context.Context, w *Env) error {
 	f.Offers, f.Present, f.Known = map[string]offer{}, map[string]Rack{}, map[string]Rack{}
 	if text := f.Shared[keyRacks]; text != "" {
 		if err := json.Unmarshal([]byte(text), &f.Known); err != nil {

@@ -24,7 +24,7 @@ import (
 
 // restore is the action restore. The database becomes what the backup says; the unit's own
 // connection to it, and its address, stay.
-func restore(ctx context.Context, f Facts, w *World, call charm.Call) (map[string]string, error) {
+func restore(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
 	path := call.String("path")
 	switch {
 	case f.Connection == nil || !f.Listening:
@@ -121,9 +121,9 @@ func newer(a, b string) bool {
 }
 
 // restoreFiles puts back what is not in the database. Secret and certificates are: the
-// region writes them anew when it starts, and refuses to start on others. Nor are files put
+// region writes them again when it starts, and refuses to start on others. Nor are files put
 // back that are this machine's own, or belong to the identity that it had.
-func (w *World) restoreFiles(files []savedFile) error {
+func (w *Env) restoreFiles(files []savedFile) error {
 	if err := os.MkdirAll(filepath.Join(w.Root, confDir), 0o755); err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ import (
 
 func (choose) Name() string { return "keep the database from this unit" }
 
-func (s choose) Apply(ctx context.Context, w *World) error {
+func (s choose) Apply(ctx context.Context, w *Env) error {
 	ids, err := w.Tools.RelationIDs(ctx, Peers)
 	if err != nil || len(ids) == 0 {
 		return err
@@ -39,7 +39,7 @@ func (s choose) Apply(ctx context.Context, w *World) error {
 
 func (ask) Name() string { return "ask for a database" }
 
-func (s ask) Apply(ctx context.Context, w *World) error {
+func (s ask) Apply(ctx context.Context, w *Env) error {
 	return w.Tools.RelationSetApp(ctx, s.relation, postgresql.Encode(strings.ReplaceAll(w.App, "-", "_")+"_db"))
 }
 
@@ -47,43 +47,43 @@ func (s tell) Name() string {
 	return strings.TrimSpace("tell the other units of this one " + s.values[keyVersion])
 }
 
-func (s tell) Apply(ctx context.Context, w *World) error {
+func (s tell) Apply(ctx context.Context, w *Env) error {
 	return w.Tools.RelationSet(ctx, s.relation, s.values)
 }
 
 func (removeLeftovers) Name() string { return "remove what a killed action has left of the database" }
 
-func (s removeLeftovers) Apply(context.Context, *World) error { return removeAll(s.paths) }
+func (s removeLeftovers) Apply(context.Context, *Env) error { return removeAll(s.paths) }
 
 func (s setSource) Name() string { return "have packages from " + s.source.String() }
 
-func (s setSource) Apply(ctx context.Context, w *World) error {
+func (s setSource) Apply(ctx context.Context, w *Env) error {
 	return apt.Sources{Run: w.Run, Root: w.Root, Name: "dcib-" + w.App}.Set(ctx, s.source)
 }
 
 func (finish) Name() string { return "finish what dpkg left half done" }
 
-func (finish) Apply(ctx context.Context, w *World) error {
+func (finish) Apply(ctx context.Context, w *Env) error {
 	return apt.Finish(ctx, w.Run, node.Replaceable...)
 }
 
 func (s install) Name() string { return "install " + strings.Join(s.packages, " and ") }
 
-func (s install) Apply(ctx context.Context, w *World) error {
+func (s install) Apply(ctx context.Context, w *Env) error {
 	return apt.InstallReplacing(ctx, w.Run, "option source is "+s.source.String()+": set it to where MAAS's packages are, like ppa:maas/3.7", node.Replaceable, s.packages...)
 }
 
 func (renew) Name() string { return "give this copy an identity of its own" }
 
-func (renew) Apply(ctx context.Context, w *World) error { return w.Forget(ctx) }
+func (renew) Apply(ctx context.Context, w *Env) error { return w.Forget(ctx) }
 
 func (recordIdentity) Name() string { return "note whose identity this is" }
 
-func (recordIdentity) Apply(ctx context.Context, w *World) error { return w.Record() }
+func (recordIdentity) Apply(ctx context.Context, w *Env) error { return w.Record() }
 
 func (startDatabase) Name() string { return "start PostgreSQL" }
 
-func (s startDatabase) Apply(ctx context.Context, w *World) error {
+func (s startDatabase) Apply(ctx context.Context, w *Env) error {
 	_, err := w.Run.Run(ctx, "systemctl", "restart", "postgresql")
 	if err == nil {
 		// That service stands for all clusters of the machine, and counts as started without one.
@@ -97,7 +97,7 @@ func (s startDatabase) Apply(ctx context.Context, w *World) error {
 
 func (s allow) Name() string { return "let the region's other units into PostgreSQL" }
 
-func (s allow) Apply(ctx context.Context, w *World) error {
+func (s allow) Apply(ctx context.Context, w *Env) error {
 	err := database.Local{Machine: w.Machine}.Allow(ctx, s.listen, s.clients)
 	if errors.Is(err, database.ErrUnusable) {
 		return charm.Blocked("%s", err)
@@ -107,7 +107,7 @@ func (s allow) Apply(ctx context.Context, w *World) error {
 
 func (create) Name() string { return "make MAAS's database" }
 
-func (s create) Apply(ctx context.Context, w *World) error {
+func (s create) Apply(ctx context.Context, w *Env) error {
 	return retried(database.Local{Machine: w.Machine}.Create(ctx, s.c.Password))
 }
 
@@ -125,7 +125,7 @@ func retried(err error) error {
 
 func (configure) Name() string { return "write regiond.conf" }
 
-func (s configure) Apply(ctx context.Context, w *World) error {
+func (s configure) Apply(ctx context.Context, w *Env) error {
 	// Stopped first: who runs has read the old one, and does not show it.
 	if err := w.stop(ctx); err != nil {
 		return err
@@ -148,13 +148,13 @@ var fromDatabase = []string{node.SecretFile, "var/lib/maas/maas_uuid", "var/lib/
 
 func (recordDatabase) Name() string { return "note whose database this machine's files are of" }
 
-func (s recordDatabase) Apply(_ context.Context, w *World) error {
+func (s recordDatabase) Apply(_ context.Context, w *Env) error {
 	return w.Write(databaseRecord, s.place, false)
 }
 
 func (noteDatabase) Name() string { return "note which database MAAS is on" }
 
-func (s noteDatabase) Apply(ctx context.Context, w *World) error {
+func (s noteDatabase) Apply(ctx context.Context, w *Env) error {
 	values := map[string]string{keyOn: s.place}
 	if s.other {
 		for _, key := range ofDatabase {
@@ -166,7 +166,7 @@ func (s noteDatabase) Apply(ctx context.Context, w *World) error {
 
 // stop stops the region. regiond is first: it starts the others again that it finds stopped
 // (service_monitor in MAAS's source), and one that runs on would do so with the old code.
-func (w *World) stop(ctx context.Context) error {
+func (w *Env) stop(ctx context.Context) error {
 	has := w.services()
 	for range 2 {
 		if err := w.Stop(ctx, has...); err != nil {
@@ -186,7 +186,7 @@ func (s migrate) Name() string {
 // Bound implements charm.Bounded.
 func (migrate) Bound() time.Duration { return node.MigrationLimit + 5*time.Minute }
 
-func (s migrate) Apply(ctx context.Context, w *World) error {
+func (s migrate) Apply(ctx context.Context, w *Env) error {
 	// Packages start the new code on the old schema when they are upgraded.
 	if err := w.stop(ctx); err != nil {
 		return err
@@ -198,8 +198,8 @@ func (s migrate) Apply(ctx context.Context, w *World) error {
 	return w.Tools.RelationSet(ctx, s.f.Peers, map[string]string{keyMigrated: w.migrated})
 }
 
-// masked tells whether a service is held down until the machine restarts.
-func (w *World) masked() bool {
+// masked reports whether a service is held down until the machine restarts.
+func (w *Env) masked() bool {
 	return slices.ContainsFunc(services, func(s string) bool { return w.Has("run/systemd/system/" + s + ".service") })
 }
 
@@ -209,7 +209,7 @@ const idleTime = 30 * time.Second
 
 func (start) Name() string { return "start MAAS" }
 
-func (start) Apply(ctx context.Context, w *World) error {
+func (start) Apply(ctx context.Context, w *Env) error {
 	if w.masked() {
 		// A refresh that was killed held them down.
 		if _, err := w.Run.Run(ctx, "systemctl", append([]string{"unmask", "--runtime"}, w.services()...)...); err != nil {
@@ -253,7 +253,7 @@ func (start) Apply(ctx context.Context, w *World) error {
 
 func (stop) Name() string { return "stop MAAS" }
 
-func (stop) Apply(ctx context.Context, w *World) error {
+func (stop) Apply(ctx context.Context, w *Env) error {
 	for _, service := range w.services() {
 		if _, err := w.Run.Run(ctx, "systemctl", "disable", "--now", service); err != nil {
 			return err
@@ -264,14 +264,14 @@ func (stop) Apply(ctx context.Context, w *World) error {
 
 func (refuse) Name() string { return "leave the others" }
 
-func (refuse) Apply(context.Context, *World) error {
+func (refuse) Apply(context.Context, *Env) error {
 	// Only a hook that fails keeps Juju from taking the machine away.
 	return errors.New("this unit has the database of all: remove the other units first, or the application as a whole; or juju remove-unit --force, which loses the database")
 }
 
 func (makePassword) Name() string { return "make up the administrator's password" }
 
-func (s makePassword) Apply(ctx context.Context, w *World) error {
+func (s makePassword) Apply(ctx context.Context, w *Env) error {
 	ids, err := w.Tools.RelationIDs(ctx, Peers)
 	if err != nil || len(ids) == 0 {
 		return err
@@ -285,7 +285,7 @@ func (s makePassword) Apply(ctx context.Context, w *World) error {
 
 func (s createAdmin) Name() string { return "make administrator " + s.name }
 
-func (s createAdmin) Apply(ctx context.Context, w *World) error {
+func (s createAdmin) Apply(ctx context.Context, w *Env) error {
 	err := w.createAdmin(ctx, s.name, s.name+"@maas", "", s.password)
 	if err != nil && strings.Contains(err.Error(), "already exists") {
 		if err = nil; s.reset {
@@ -301,13 +301,13 @@ func (s createAdmin) Apply(ctx context.Context, w *World) error {
 
 // createAdmin makes an administrator. MAAS asks for the password, twice, and reads it from
 // its input where there is no terminal (createadmin.py in MAAS's source).
-func (w *World) createAdmin(ctx context.Context, name, email, sshImport, password string) error {
+func (w *Env) createAdmin(ctx context.Context, name, email, sshImport, password string) error {
 	_, err := w.Run.Feed(ctx, []byte(password+"\n"+password+"\n"), "maas", "createadmin", "--username", name, "--email", email, "--ssh-import", sshImport)
 	return err
 }
 
-// apiKey gives a user's key to the API.
-func (w *World) apiKey(ctx context.Context, user string) (string, error) {
+// apiKey returns a user's key to the API.
+func (w *Env) apiKey(ctx context.Context, user string) (string, error) {
 	out, err := w.Run.Run(ctx, "maas", "apikey", "--username", user)
 	if err != nil {
 		return "", err
@@ -319,8 +319,8 @@ func (w *World) apiKey(ctx context.Context, user string) (string, error) {
 	return strings.TrimSpace(key), nil
 }
 
-// client gives MAAS's API as its administrator.
-func (w *World) client(ctx context.Context) (*maas.Client, error) {
+// client returns MAAS's API as its administrator.
+func (w *Env) client(ctx context.Context) (*maas.Client, error) {
 	if w.key == "" {
 		options, err := w.Tools.Config(ctx)
 		if err != nil {
@@ -345,7 +345,7 @@ func (s each) Name() string {
 }
 
 // Apply takes all groups and returns the first error; the others are logged.
-func (s each) Apply(ctx context.Context, w *World) error {
+func (s each) Apply(ctx context.Context, w *Env) error {
 	var first error
 	for _, steps := range s.of {
 		for _, step := range steps {
@@ -367,7 +367,7 @@ func (s each) Apply(ctx context.Context, w *World) error {
 
 func (set) Name() string { return "set what the options say in MAAS" }
 
-func (s set) Apply(ctx context.Context, w *World) error {
+func (s set) Apply(ctx context.Context, w *Env) error {
 	if err := s.apply(ctx, w); err != nil {
 		if maas.IsStatus(err, http.StatusBadRequest) {
 			return charm.Blocked("%s: look at options http-proxy, use-peer-proxy, boot-images-no-proxy, ntp-servers and dns-forwarders (retried automatically)", err)
@@ -378,7 +378,7 @@ func (s set) Apply(ctx context.Context, w *World) error {
 }
 
 // apply sets all settings, also where MAAS refuses one. The proxy is first: MAAS fetches by it.
-func (s set) apply(ctx context.Context, w *World) error {
+func (s set) apply(ctx context.Context, w *Env) error {
 	c, err := w.client(ctx)
 	if err != nil {
 		return err
@@ -402,7 +402,7 @@ func (s set) apply(ctx context.Context, w *World) error {
 
 func (selectImages) Name() string { return "select the images of option boot-resources" }
 
-func (s selectImages) Apply(ctx context.Context, w *World) error {
+func (s selectImages) Apply(ctx context.Context, w *Env) error {
 	if err := s.apply(ctx, w); err != nil {
 		if maas.IsStatus(err, http.StatusBadRequest) {
 			// MAAS refuses what it has not read in its source's stream, and it reads that some
@@ -414,7 +414,7 @@ func (s selectImages) Apply(ctx context.Context, w *World) error {
 	return w.Tools.RelationSetApp(ctx, s.relation, map[string]string{keyImages: s.digest})
 }
 
-func (s selectImages) apply(ctx context.Context, w *World) error {
+func (s selectImages) apply(ctx context.Context, w *Env) error {
 	if len(s.config.Images) == 0 {
 		return nil
 	}
@@ -431,7 +431,7 @@ func (s selectImages) apply(ctx context.Context, w *World) error {
 
 func (s makeEnrolment) Name() string { return "keep a secret for the racks of " + s.relation }
 
-func (s makeEnrolment) Apply(ctx context.Context, w *World) error {
+func (s makeEnrolment) Apply(ctx context.Context, w *Env) error {
 	id, err := w.Tools.AddSecret(ctx, maascontroller.SecretLabel(s.relation), map[string]string{maascontroller.SecretField: s.secret})
 	if err != nil {
 		return err
@@ -441,7 +441,7 @@ func (s makeEnrolment) Apply(ctx context.Context, w *World) error {
 
 func (s tellRacks) Name() string { return "tell the racks of " + s.relation + " where MAAS is" }
 
-func (s tellRacks) Apply(ctx context.Context, w *World) error {
+func (s tellRacks) Apply(ctx context.Context, w *Env) error {
 	if s.was.secret != s.secret {
 		if err := w.Tools.SetSecret(ctx, s.was.id, map[string]string{maascontroller.SecretField: s.secret}); err != nil {
 			return err
@@ -464,7 +464,7 @@ const stopTime = time.Minute
 // that has both its identity and its name is deleted, none that is still related, and none
 // that runs. A unit that leaves stops its rack before, so one that runs is another's, or was
 // taken from Juju by force.
-func (s strike) Apply(ctx context.Context, w *World) error {
+func (s strike) Apply(ctx context.Context, w *Env) error {
 	c, err := w.client(ctx)
 	if err != nil {
 		return retried(err)
@@ -515,7 +515,7 @@ func alive(c maas.Controller) bool { return c.State() == "running" || c.State() 
 
 func (adopt) Name() string { return "find the regions that the backup brought along" }
 
-func (s adopt) Apply(ctx context.Context, w *World) error {
+func (s adopt) Apply(ctx context.Context, w *Env) error {
 	c, err := w.client(ctx)
 	if err != nil {
 		return retried(err)
@@ -542,7 +542,7 @@ func (s deleteRegion) Name() string {
 }
 
 // Apply deletes a region. MAAS refuses until another region has seen that its processes ended.
-func (s deleteRegion) Apply(ctx context.Context, w *World) error {
+func (s deleteRegion) Apply(ctx context.Context, w *Env) error {
 	c, err := w.client(ctx)
 	if err != nil {
 		return retried(err)
@@ -563,7 +563,7 @@ func (s deleteRegion) Apply(ctx context.Context, w *World) error {
 
 func (s rememberRegions) Name() string { return s.what }
 
-func (s rememberRegions) Apply(ctx context.Context, w *World) error {
+func (s rememberRegions) Apply(ctx context.Context, w *Env) error {
 	text, err := json.Marshal(s.regions)
 	if err != nil {
 		return err
@@ -573,7 +573,7 @@ func (s rememberRegions) Apply(ctx context.Context, w *World) error {
 
 func (s remember) Name() string { return s.what }
 
-func (s remember) Apply(ctx context.Context, w *World) error {
+func (s remember) Apply(ctx context.Context, w *Env) error {
 	text, err := json.Marshal(s.racks)
 	if err != nil {
 		return err

@@ -37,7 +37,7 @@ type Answer struct {
 }
 
 // answer asks this unit's region. A hook does not wait long for one that hangs.
-func (w *World) answer(ctx context.Context) Answer {
+func (w *Env) answer(ctx context.Context) Answer {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	plain, err := maas.New(w.API, "")
@@ -62,7 +62,7 @@ func (w *World) answer(ctx context.Context) Answer {
 // connect makes a client of this unit's region. With TLS MAAS redirects the API to another port of
 // the same machine, and its certificate is for MAAS's name, not for localhost: so exactly the
 // certificate that MAAS wrote on this machine is accepted there.
-func (w *World) connect(ctx context.Context, key string) (*maas.Client, error) {
+func (w *Env) connect(ctx context.Context, key string) (*maas.Client, error) {
 	c, err := maas.New(w.API, key)
 	if err != nil {
 		return c, err
@@ -78,7 +78,7 @@ func (w *World) connect(ctx context.Context, key string) (*maas.Client, error) {
 }
 
 // secure returns where the API of this unit's region is with TLS; nil without.
-func (w *World) secure(ctx context.Context, plain *maas.Client) *url.URL {
+func (w *Env) secure(ctx context.Context, plain *maas.Client) *url.URL {
 	if w.Text(certificateFile) == "" {
 		return nil
 	}
@@ -190,7 +190,7 @@ func digestOf(certificates [][]byte) string {
 }
 
 // observeTLS reads the certificate that option tls-secret names.
-func (f *Facts) observeTLS(ctx context.Context, w *World) {
+func (f *Facts) observeTLS(ctx context.Context, w *Env) {
 	id := f.Config.TLS
 	if id == "" {
 		return
@@ -207,19 +207,19 @@ func (f *Facts) observeTLS(ctx context.Context, w *World) {
 
 // securing enables TLS with the certificate of option tls-secret, and disables it when the option is
 // empty again and MAAS still serves the certificate that this charm enabled.
-func securing(f Facts) []charm.Step[*World] {
+func securing(f Facts) []charm.Step[*Env] {
 	enabled := f.Shared[keyTLS]
 	switch {
 	case f.TLSProblem != "":
 	case f.TLS != nil && (f.TLSPort == "" || f.Served != f.TLS.Digest):
-		return []charm.Step[*World]{enableTLS{f.Peers, *f.TLS}}
+		return []charm.Step[*Env]{enableTLS{f.Peers, *f.TLS}}
 	case f.TLS != nil && enabled != f.TLS.Digest:
-		return []charm.Step[*World]{noteTLS{f.Peers, f.TLS.Digest}}
+		return []charm.Step[*Env]{noteTLS{f.Peers, f.TLS.Digest}}
 	case f.TLS != nil || enabled == "":
 	case f.TLSPort != "" && f.Served == enabled:
-		return []charm.Step[*World]{disableTLS{f.Peers}}
+		return []charm.Step[*Env]{disableTLS{f.Peers}}
 	default:
-		return []charm.Step[*World]{noteTLS{f.Peers, ""}}
+		return []charm.Step[*Env]{noteTLS{f.Peers, ""}}
 	}
 	return nil
 }
@@ -236,7 +236,7 @@ type (
 
 func (enableTLS) Name() string { return "enable TLS with the certificate of option tls-secret" }
 
-func (s enableTLS) Apply(ctx context.Context, w *World) error {
+func (s enableTLS) Apply(ctx context.Context, w *Env) error {
 	if err := s.configure(ctx, w); err != nil {
 		return err
 	}
@@ -247,7 +247,7 @@ func (s enableTLS) Apply(ctx context.Context, w *World) error {
 }
 
 // configure runs maas config-tls, which reads the certificate from files.
-func (s enableTLS) configure(ctx context.Context, w *World) error {
+func (s enableTLS) configure(ctx context.Context, w *Env) error {
 	work, err := w.workDir(workDirs[2])
 	if err != nil {
 		return retried(err)
@@ -275,7 +275,7 @@ func (s enableTLS) configure(ctx context.Context, w *World) error {
 
 func (disableTLS) Name() string { return "disable TLS, since option tls-secret is empty" }
 
-func (s disableTLS) Apply(ctx context.Context, w *World) error {
+func (s disableTLS) Apply(ctx context.Context, w *Env) error {
 	if _, err := w.Run.Run(ctx, "maas", "config-tls", "disable"); err != nil {
 		return retried(err)
 	}
@@ -289,7 +289,7 @@ func (s disableTLS) Apply(ctx context.Context, w *World) error {
 const serveTime = 30 * time.Second
 
 // served waits until the region answers as it was told.
-func (w *World) served(ctx context.Context, done func(Answer) bool) error {
+func (w *Env) served(ctx context.Context, done func(Answer) bool) error {
 	limited, cancel := context.WithTimeout(ctx, serveTime)
 	defer cancel()
 	w.Wait(limited, func() bool { return done(w.answer(limited)) })
@@ -306,6 +306,6 @@ func (s noteTLS) Name() string {
 	return "remember the certificate of option tls-secret"
 }
 
-func (s noteTLS) Apply(ctx context.Context, w *World) error {
+func (s noteTLS) Apply(ctx context.Context, w *Env) error {
 	return w.Tools.RelationSetApp(ctx, s.peers, map[string]string{keyTLS: s.digest})
 }

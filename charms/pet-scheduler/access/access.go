@@ -172,7 +172,7 @@ func Connect(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() 
 	return nil, fmt.Errorf("cannot reach LXD: %s", strings.Join(problems, "; "))
 }
 
-// Near gives a connection to the member of that name. It returns at once where there is one;
+// Near returns a connection to the member of that name. It returns at once where there is one;
 // where that member cannot be reached, and for "", it is one to any member, which passes on what
 // is for another.
 type Near func(member string) lxdclient.InstanceServer

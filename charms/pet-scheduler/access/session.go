@@ -18,7 +18,7 @@ import (
 // removed; a temporary one that a killed process left goes with the next that is kept.
 const sessionFile = "session"
 
-// stale is how old a session may get before it is kept anew: Go's servers, and so LXD, forget
+// stale is how old a session may get before it is kept again: Go's servers, and so LXD, forget
 // theirs after a day at least.
 const stale = 12 * time.Hour
 
@@ -38,7 +38,7 @@ type session struct {
 	State  []byte
 }
 
-// newSessions gives the sessions of a unit, whose state directory is dir, with a server; both by
+// newSessions returns the sessions of a unit, whose state directory is dir, with a server; both by
 // their certificates in DER. Another certificate on either side is another session: what was
 // found out about one says nothing of the other.
 func newSessions(dir string, server, client []byte) *sessions {

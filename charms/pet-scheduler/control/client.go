@@ -113,7 +113,7 @@ type Problem struct {
 // Client talks to the daemon of a unit.
 type Client struct{ http *http.Client }
 
-// NewClient gives a client of the daemon whose unit has the state directory dir. It does
+// NewClient returns a client of the daemon whose unit has the state directory dir. It does
 // not look whether there is one.
 func NewClient(dir string) Client {
 	return Client{&http.Client{Transport: &http.Transport{
@@ -137,7 +137,7 @@ func (c Client) Order(ctx context.Context, q Request) (id string, err error) {
 	return order.ID, err
 }
 
-// Run gives a run. One that was not begun yet has no state.
+// Run returns a run. One that was not begun yet has no state.
 func (c Client) Run(ctx context.Context, id string) (run store.Run, err error) {
 	err = c.ask(ctx, http.MethodGet, "/1/runs/"+url.PathEscape(id), nil, &run)
 	return run, err
@@ -149,7 +149,7 @@ func (c Client) Leave(ctx context.Context) error {
 	return c.ask(ctx, http.MethodPost, "/1/leave", nil, &nothing)
 }
 
-// History gives a pet's ended runs, the latest first; an empty pet is all pets, and no
+// History returns a pet's ended runs, the latest first; an empty pet is all pets, and no
 // limit a hundred.
 func (c Client) History(ctx context.Context, pet string, limit int) (runs []store.Run, err error) {
 	query := url.Values{"pet": {pet}}
@@ -160,7 +160,7 @@ func (c Client) History(ctx context.Context, pet string, limit int) (runs []stor
 	return runs, err
 }
 
-// Configured tells whether a name is a pet's, or its member's, and gives both.
+// Configured reports whether a name is a pet's, or its member's, and gives both.
 func (c Client) Configured(ctx context.Context, name string) (pet, member string, ok bool, err error) {
 	var p Pet
 	err = c.ask(ctx, http.MethodGet, "/1/pets/"+url.PathEscape(name), nil, &p)
@@ -176,7 +176,7 @@ func (c Client) Pets(ctx context.Context) (pets []Pet, err error) {
 	return pets, err
 }
 
-// Plan gives the pets' own time in the next days; an empty pet is all pets.
+// Plan returns the pets' own time in the next days; an empty pet is all pets.
 func (c Client) Plan(ctx context.Context, pet string, days int) (plan []Stretch, err error) {
 	query := url.Values{"pet": {pet}, "days": {strconv.Itoa(days)}}
 	err = c.ask(ctx, http.MethodGet, "/1/plan?"+query.Encode(), nil, &plan)

@@ -38,16 +38,16 @@ type Config struct {
 	Certificate dqlite.Certificate `json:"store"`
 	// Trusted are certificates, PEM, that other units may show while the store's is rotated.
 	Trusted []string       `json:"store-trusted,omitempty"`
-	LXD     lxdhttps.Offer `json:"lxd"` // read anew for each connection
+	LXD     lxdhttps.Offer `json:"lxd"` // read again for each connection
 
-	// What operators set; it is read anew for each decision.
+	// What operators set; it is read again for each decision.
 	Pets    string        `json:"pets"`             // YAML that was looked at, and is good
 	LeadMin time.Duration `json:"lead-min"`         // 0 is the default
 	LeadMax time.Duration `json:"lead-max"`         // 0 is the default
 	Leave   bool          `json:"leave-on-failure"` // a drain that was given up stays as it is
 }
 
-// Socket gives the daemon's socket, for the unit's state directory.
+// Socket returns the daemon's socket, for the unit's state directory.
 func Socket(dir string) string { return filepath.Join(RunDir(dir), socketFile) }
 
 // ReadConfig reads the file in dir; ok is false when there is none, or when its content was

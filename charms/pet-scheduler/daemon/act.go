@@ -159,7 +159,7 @@ func (w *acting) stop(pet string) {
 	}
 }
 
-// round gives out what there is to do of what was begun or ordered.
+// round starts what there is to do of what was begun or ordered.
 func (w *acting) round(ctx context.Context) error {
 	// The orders first: one of them may have become a run between the two looks, and then
 	// counts as a run.
@@ -195,7 +195,7 @@ func (w *acting) round(ctx context.Context) error {
 	return nil
 }
 
-// schedule gives out what is due by the calendar, and takes back what no longer is. It returns
+// schedule starts what is due by the calendar, and takes back what no longer is. It returns
 // the pets as it saw them, also beside an error that is about none of them; nil when it did not
 // see them.
 func (w *acting) schedule(ctx context.Context) ([]due, error) {

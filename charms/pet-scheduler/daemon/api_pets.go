@@ -156,7 +156,7 @@ func (d *Daemon) find(ctx context.Context, s *store.Store, name string) (*calend
 	return pet, h, err
 }
 
-// changed has this unit, if it acts, look anew at once; the others see it soon.
+// changed has this unit, if it acts, look again at once; the others see it soon.
 func (d *Daemon) changed(err error) error {
 	d.poke()
 	return err

@@ -19,7 +19,7 @@ import (
 	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
-// configure gives all units the same options.
+// configure returns all units the same options.
 func (u *units) configure(change func(*control.Config)) {
 	for n := range u.configs {
 		change(&u.configs[n])

@@ -107,7 +107,7 @@ func (h *herd) hold(pet string, now time.Time) *store.Hold {
 // away is how long a pet is taken to be away whose drain does not say until when.
 const away = 24 * time.Hour
 
-// soon gives the members that have to be empty, or whose drain may begin so much before that,
+// soon returns the members that have to be empty, or whose drain may begin so much before that,
 // before what a run moves is back; and when they have to.
 func (h *herd) soon(run store.Run, now time.Time, lead time.Duration) map[string]time.Time {
 	back := now.Add(away)
@@ -374,7 +374,7 @@ func (d *Daemon) survey(ctx context.Context, s *store.Store, k *histories) ([]du
 	}), h, nil
 }
 
-// noneAnyMore gives those that were pets when their calendar had them drained, and are not in
+// noneAnyMore returns those that were pets when their calendar had them drained, and are not in
 // the set any more: pets without windows, so that what was taken of them is given back.
 func (h *herd) noneAnyMore(ctx context.Context, s *store.Store) ([]*calendar.Pet, error) {
 	taken, err := s.Taken(ctx)

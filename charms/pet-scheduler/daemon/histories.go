@@ -18,7 +18,7 @@ type histories struct {
 	grown map[string]int         // how often a run of a pet has come to its end
 }
 
-// of gives a pet's history, by read where it is not known. What was read while a run came to
+// of returns a pet's history, by read where it is not known. What was read while a run came to
 // its end may lack that run, and is not remembered.
 func (k *histories) of(ctx context.Context, pet string, read func(context.Context, string) ([]store.Run, error)) ([]store.Run, error) {
 	k.mu.Lock()

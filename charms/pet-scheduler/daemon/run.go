@@ -116,7 +116,7 @@ func (d *Daemon) end(ctx context.Context, a *store.Actor, run store.Run, state s
 	return nil
 }
 
-// did tells that a step has been made.
+// did reports whether a step has been made.
 func (d *Daemon) did(format string, args ...any) {
 	if d.After != nil {
 		d.After(fmt.Sprintf(format, args...))

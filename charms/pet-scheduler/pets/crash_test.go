@@ -26,8 +26,8 @@ func TestHooksSurviveCrashes(t *testing.T) {
 		juju.AddUnit("lxd-cluster/0", "10.0.0.1")
 		server := &lxd{LXD: draintest.New("m1", "m2")}
 		dir := t.TempDir()
-		c := Charm(func(event hooktool.Event, tools hooktool.Tools) World {
-			return World{Unit: event.Unit, Dir: dir, Tools: tools, Connect: func(context.Context, lxdhttps.Offer, access.Identity) (LXD, error) {
+		c := Charm(func(event hooktool.Event, tools hooktool.Tools) Env {
+			return Env{Unit: event.Unit, Dir: dir, Tools: tools, Connect: func(context.Context, lxdhttps.Offer, access.Identity) (LXD, error) {
 				return server, nil
 			}}
 		})

@@ -19,7 +19,7 @@ import (
 )
 
 // Actions are the charm's. Those about pets talk to the unit's daemon.
-var Actions = map[string]charm.Action[Facts, World]{
+var Actions = map[string]charm.Action[Facts, Env]{
 	"drain":           Drain,
 	"undrain":         Undrain,
 	"list-pets":       ListPets,
@@ -38,9 +38,9 @@ var Actions = map[string]charm.Action[Facts, World]{
 // pet is a configured pet; without a name it is none.
 type pet struct{ name, member string }
 
-// configured tells whether a name is a pet's, or its member's, and gives the member. Where no
+// configured reports whether a name is a pet's, or its member's, and gives the member. Where no
 // pets are configured the daemon is not needed.
-func configured(ctx context.Context, w World, name string) (member string, p pet, err error) {
+func configured(ctx context.Context, w Env, name string) (member string, p pet, err error) {
 	config, ok, err := control.ReadConfig(w.Dir)
 	if err != nil || !ok || strings.TrimSpace(config.Pets) == "" {
 		return name, pet{}, err
@@ -53,7 +53,7 @@ func configured(ctx context.Context, w World, name string) (member string, p pet
 }
 
 // order has the daemon drain or undrain a pet, and waits for that where it is wanted.
-func order(ctx context.Context, w World, call charm.Call, p pet, kind store.Kind) (map[string]string, error) {
+func order(ctx context.Context, w Env, call charm.Call, p pet, kind store.Kind) (map[string]string, error) {
 	client := control.NewClient(w.Dir)
 	seconds, _ := call.Params["timeout"].(float64)
 	id, err := client.Order(ctx, control.Request{
@@ -111,7 +111,7 @@ func stepLines(run store.Run) string {
 	return strings.Join(lines, "\n")
 }
 
-// answer gives a result as text, or as JSON where the action's format asks for it.
+// answer returns a result as text, or as JSON where the action's format asks for it.
 func answer(call charm.Call, key string, value any, text func() string) (map[string]string, error) {
 	if call.String("format") != "json" {
 		return map[string]string{key: text()}, nil
@@ -147,7 +147,7 @@ func orNone(text, none string) string {
 }
 
 // ListPets is the action list-pets.
-func ListPets(ctx context.Context, _ Facts, w World, call charm.Call) (map[string]string, error) {
+func ListPets(ctx context.Context, _ Facts, w Env, call charm.Call) (map[string]string, error) {
 	pets, err := control.NewClient(w.Dir).Pets(ctx)
 	if err != nil {
 		return nil, err
@@ -188,7 +188,7 @@ func firstLine(text string) string {
 }
 
 // ShowPlan is the action plan.
-func ShowPlan(ctx context.Context, _ Facts, w World, call charm.Call) (map[string]string, error) {
+func ShowPlan(ctx context.Context, _ Facts, w Env, call charm.Call) (map[string]string, error) {
 	plan, err := control.NewClient(w.Dir).Plan(ctx, call.String("pet"), call.Int("days"))
 	if err != nil {
 		return nil, err
@@ -207,12 +207,12 @@ func ShowPlan(ctx context.Context, _ Facts, w World, call charm.Call) (map[strin
 }
 
 // AddWindow is the action add-window.
-func AddWindow(ctx context.Context, _ Facts, w World, call charm.Call) (map[string]string, error) {
+func AddWindow(ctx context.Context, _ Facts, w Env, call charm.Call) (map[string]string, error) {
 	return addWindow(ctx, w, call, call.String("window"))
 }
 
 // ImportCalendar is the action import-calendar.
-func ImportCalendar(ctx context.Context, _ Facts, w World, call charm.Call) (map[string]string, error) {
+func ImportCalendar(ctx context.Context, _ Facts, w Env, call charm.Call) (map[string]string, error) {
 	text, _ := call.Params["calendar"].(string)
 	if file := call.String("file"); file != "" {
 		if text != "" {
@@ -234,7 +234,7 @@ func ImportCalendar(ctx context.Context, _ Facts, w World, call charm.Call) (map
 	return addWindow(ctx, w, call, string(spec))
 }
 
-func addWindow(ctx context.Context, w World, call charm.Call, spec string) (map[string]string, error) {
+func addWindow(ctx context.Context, w Env, call charm.Call, spec string) (map[string]string, error) {
 	added, err := control.NewClient(w.Dir).AddWindow(ctx, control.Window{Pet: call.String("pet"), Window: spec, By: w.Unit})
 	if err != nil {
 		return nil, err
@@ -243,12 +243,12 @@ func addWindow(ctx context.Context, w World, call charm.Call, spec string) (map[
 }
 
 // RemoveWindow is the action remove-window.
-func RemoveWindow(ctx context.Context, _ Facts, w World, call charm.Call) (map[string]string, error) {
+func RemoveWindow(ctx context.Context, _ Facts, w Env, call charm.Call) (map[string]string, error) {
 	return map[string]string{"id": call.String("id")}, control.NewClient(w.Dir).RemoveWindow(ctx, call.String("id"))
 }
 
 // SkipNext is the action skip-next.
-func SkipNext(ctx context.Context, _ Facts, w World, call charm.Call) (map[string]string, error) {
+func SkipNext(ctx context.Context, _ Facts, w Env, call charm.Call) (map[string]string, error) {
 	skipped, err := control.NewClient(w.Dir).SkipNext(ctx, control.Skip{Pet: call.String("pet"), By: w.Unit})
 	if err != nil {
 		return nil, err
@@ -257,7 +257,7 @@ func SkipNext(ctx context.Context, _ Facts, w World, call charm.Call) (map[strin
 }
 
 // Hold is the action hold.
-func Hold(ctx context.Context, _ Facts, w World, call charm.Call) (map[string]string, error) {
+func Hold(ctx context.Context, _ Facts, w Env, call charm.Call) (map[string]string, error) {
 	h := control.Hold{Pet: call.String("pet"), Want: call.String("want"), Why: call.String("why"), By: w.Unit}
 	results := map[string]string{"pet": h.Pet, "want": h.Want}
 	if text := call.String("for"); text != "" {
@@ -272,12 +272,12 @@ func Hold(ctx context.Context, _ Facts, w World, call charm.Call) (map[string]st
 }
 
 // Release is the action release.
-func Release(ctx context.Context, _ Facts, w World, call charm.Call) (map[string]string, error) {
+func Release(ctx context.Context, _ Facts, w Env, call charm.Call) (map[string]string, error) {
 	return map[string]string{"pet": call.String("pet")}, control.NewClient(w.Dir).Release(ctx, call.String("pet"))
 }
 
 // History is the action history.
-func History(ctx context.Context, _ Facts, w World, call charm.Call) (map[string]string, error) {
+func History(ctx context.Context, _ Facts, w Env, call charm.Call) (map[string]string, error) {
 	runs, err := control.NewClient(w.Dir).History(ctx, call.String("pet"), call.Int("limit"))
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-// Package pets is the charm pet-scheduler: it knows which members of a LXD cluster are
+// Package pets is the charm pet-scheduler: it knows which members of an LXD cluster are
 // drained, and drains and undrains them when it is told to.
 package pets
 
@@ -31,7 +31,7 @@ const Endpoint = "lxd"
 // stateDir holds a directory for each unit on the machine.
 const stateDir = "/var/lib/dcib"
 
-// LXD is what this charm asks of a LXD cluster.
+// LXD is what this charm asks of an LXD cluster.
 type LXD interface {
 	drain.Cluster
 	drain.Journal
@@ -48,8 +48,8 @@ type Glance struct {
 	Records map[string]drain.Record
 }
 
-// World is what the charm works on.
-type World struct {
+// Env is what the charm works on.
+type Env struct {
 	Unit  string
 	Dir   string // the unit's state directory
 	Tools hooktool.Tools
@@ -57,9 +57,9 @@ type World struct {
 	Connect func(ctx context.Context, offer lxdhttps.Offer, id access.Identity) (LXD, error)
 }
 
-// Open gives the real world of a hook.
-func Open(event hooktool.Event, tools hooktool.Tools) World {
-	return World{
+// Open returns the real world of a hook.
+func Open(event hooktool.Event, tools hooktool.Tools) Env {
+	return Env{
 		Unit:  event.Unit,
 		Dir:   filepath.Join(stateDir, strings.ReplaceAll(event.Unit, "/", "-")),
 		Tools: tools,
@@ -133,33 +133,33 @@ type Facts struct {
 }
 
 // Observe gathers the facts.
-func Observe(ctx context.Context, _ hooktool.Event, world World) (Facts, error) {
-	facts := Facts{Unit: world.Unit}
+func Observe(ctx context.Context, _ hooktool.Event, env Env) (Facts, error) {
+	facts := Facts{Unit: env.Unit}
 	var err error
-	if facts.Identity, facts.Made, err = access.Load(world.Dir); err != nil {
+	if facts.Identity, facts.Made, err = access.Load(env.Dir); err != nil {
 		return Facts{}, err
 	}
-	relations, err := world.Tools.RelationIDs(ctx, Endpoint)
+	relations, err := env.Tools.RelationIDs(ctx, Endpoint)
 	if err != nil || len(relations) == 0 {
 		return facts, err
 	}
 	facts.Relation = relations[0]
-	if facts.Published, err = world.Tools.RelationGet(ctx, facts.Relation, world.Unit); err != nil {
+	if facts.Published, err = env.Tools.RelationGet(ctx, facts.Relation, env.Unit); err != nil {
 		return Facts{}, err
 	}
-	if err := facts.readOffer(ctx, world.Tools); err != nil {
+	if err := facts.readOffer(ctx, env.Tools); err != nil {
 		return Facts{}, err
 	}
 	if !facts.Made || !facts.Offered {
 		return facts, nil
 	}
-	if err := facts.ask(ctx, world); err != nil {
+	if err := facts.ask(ctx, env); err != nil {
 		facts.Unreachable = err.Error()
 	}
 	return facts, nil
 }
 
-// readOffer looks for where LXD is: a cluster says so once for its application, a LXD
+// readOffer looks for where LXD is: a cluster says so once for its application, an LXD
 // that is alone for its unit.
 func (f *Facts) readOffer(ctx context.Context, tools hooktool.Tools) error {
 	app, err := tools.RelationApp(ctx, f.Relation)
@@ -212,10 +212,10 @@ const (
 )
 
 // ask asks LXD what it can tell. The connection is for an action's life.
-func (f *Facts) ask(ctx context.Context, world World) error {
+func (f *Facts) ask(ctx context.Context, env Env) error {
 	life, end := context.WithCancel(ctx)
 	timer := time.AfterFunc(asking, end)
-	lxd, err := world.Connect(life, f.Offer, f.Identity)
+	lxd, err := env.Connect(life, f.Offer, f.Identity)
 	var glance Glance
 	if err == nil {
 		glance, err = lxd.Glance()
@@ -235,8 +235,8 @@ func (f *Facts) ask(ctx context.Context, world World) error {
 }
 
 // Plan is pure.
-func Plan(facts Facts) charm.Plan[World] {
-	plan := charm.Plan[World]{Status: status(facts)}
+func Plan(facts Facts) charm.Plan[Env] {
+	plan := charm.Plan[Env]{Status: status(facts)}
 	if !facts.Made {
 		plan.Steps = append(plan.Steps, MakeIdentity{})
 		return plan
@@ -298,8 +298,8 @@ type MakeIdentity struct{}
 func (MakeIdentity) Name() string { return "make this unit's LXD client certificate" }
 
 // Apply implements charm.Step.
-func (MakeIdentity) Apply(_ context.Context, world World) error {
-	return access.Create(world.Dir, world.Unit)
+func (MakeIdentity) Apply(_ context.Context, env Env) error {
+	return access.Create(env.Dir, env.Unit)
 }
 
 // Publish asks the LXD cluster to trust this unit.
@@ -311,24 +311,24 @@ func (s Publish) Name() string {
 }
 
 // Apply implements charm.Step.
-func (s Publish) Apply(ctx context.Context, world World) error {
-	return world.Tools.RelationSet(ctx, s.Relation, request(s.Certificate))
+func (s Publish) Apply(ctx context.Context, env Env) error {
+	return env.Tools.RelationSet(ctx, s.Relation, request(s.Certificate))
 }
 
 // RenewClientCertificate is the action renew-client-certificate.
-func RenewClientCertificate(ctx context.Context, facts Facts, world World, _ charm.Call) (map[string]string, error) {
-	if err := access.Make(world.Dir, world.Unit); err != nil {
+func RenewClientCertificate(ctx context.Context, facts Facts, env Env, _ charm.Call) (map[string]string, error) {
+	if err := access.Make(env.Dir, env.Unit); err != nil {
 		return nil, err
 	}
-	id, ok, err := access.Load(world.Dir)
+	id, ok, err := access.Load(env.Dir)
 	if err == nil && !ok {
-		err = fmt.Errorf("cannot renew the client certificate: it cannot be read back from %s", world.Dir)
+		err = fmt.Errorf("cannot renew the client certificate: it cannot be read back from %s", env.Dir)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if facts.Relation != "" {
-		if err := world.Tools.RelationSet(ctx, facts.Relation, request(id.Certificate)); err != nil {
+		if err := env.Tools.RelationSet(ctx, facts.Relation, request(id.Certificate)); err != nil {
 			return nil, err
 		}
 	}
@@ -336,16 +336,16 @@ func RenewClientCertificate(ctx context.Context, facts Facts, world World, _ cha
 }
 
 // Charm is the charm, over the world that open gives.
-func Charm(open func(hooktool.Event, hooktool.Tools) World) charm.Charm[Facts, World] {
-	return charm.Charm[Facts, World]{
-		World:   open,
+func Charm(open func(hooktool.Event, hooktool.Tools) Env) charm.Charm[Facts, Env] {
+	return charm.Charm[Facts, Env]{
+		Env:     open,
 		Observe: Observe,
 		Plan:    Plan,
 		Actions: Actions,
 	}
 }
 
-// ready gives the error of an action that finds no LXD to work on.
+// ready returns the error of an action that finds no LXD to work on.
 func ready(facts Facts) error {
 	if s := status(facts); s.Level != charm.LevelActive {
 		return fmt.Errorf("cannot work on LXD: %s", s.Message)
@@ -354,8 +354,8 @@ func ready(facts Facts) error {
 }
 
 // Drain is the action drain.
-func Drain(ctx context.Context, facts Facts, world World, call charm.Call) (map[string]string, error) {
-	return act(ctx, facts, world, call, store.Drain,
+func Drain(ctx context.Context, facts Facts, env Env, call charm.Call) (map[string]string, error) {
+	return act(ctx, facts, env, call, store.Drain,
 		func(view drain.View, pet string) drain.Plan { return drain.PlanDrain(view, pet, call.Bool("force")) },
 		func(ctx context.Context, d drain.Drainer, pet string) (drain.Report, error) {
 			return d.Drain(ctx, pet, call.Bool("force"))
@@ -363,14 +363,14 @@ func Drain(ctx context.Context, facts Facts, world World, call charm.Call) (map[
 }
 
 // Undrain is the action undrain.
-func Undrain(ctx context.Context, facts Facts, world World, call charm.Call) (map[string]string, error) {
-	return act(ctx, facts, world, call, store.Undrain, drain.PlanUndrain,
+func Undrain(ctx context.Context, facts Facts, env Env, call charm.Call) (map[string]string, error) {
+	return act(ctx, facts, env, call, store.Undrain, drain.PlanUndrain,
 		func(ctx context.Context, d drain.Drainer, pet string) (drain.Report, error) {
 			return d.Undrain(ctx, pet)
 		})
 }
 
-func act(ctx context.Context, facts Facts, world World, call charm.Call, kind store.Kind,
+func act(ctx context.Context, facts Facts, env Env, call charm.Call, kind store.Kind,
 	plan func(drain.View, string) drain.Plan,
 	apply func(context.Context, drain.Drainer, string) (drain.Report, error),
 ) (map[string]string, error) {
@@ -384,12 +384,12 @@ func act(ctx context.Context, facts Facts, world World, call charm.Call, kind st
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds*float64(time.Second)))
 	defer cancel()
 	defer time.AfterFunc(time.Duration(seconds*float64(time.Second))+putting, facts.end).Stop()
-	pet, known, err := configured(ctx, world, call.String("pet"))
+	pet, known, err := configured(ctx, env, call.String("pet"))
 	if err != nil {
 		return nil, err
 	}
 	if known.name != "" && !call.Bool("dry-run") {
-		return order(ctx, world, call, known, kind)
+		return order(ctx, env, call, known, kind)
 	}
 	if err := facts.LXD.Prepare(); err != nil {
 		return nil, err

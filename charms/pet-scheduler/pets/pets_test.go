@@ -58,8 +58,8 @@ func (s *stage) run(event hooktool.Event, params map[string]any) *hooktooltest.T
 	event.Unit = "pet-scheduler/0"
 	tools, commit := s.juju.Hook(event.Unit)
 	tools.Params = params
-	c := Charm(func(event hooktool.Event, tools hooktool.Tools) World {
-		return World{Unit: event.Unit, Dir: s.dir, Tools: tools, Connect: func(context.Context, lxdhttps.Offer, access.Identity) (LXD, error) {
+	c := Charm(func(event hooktool.Event, tools hooktool.Tools) Env {
+		return Env{Unit: event.Unit, Dir: s.dir, Tools: tools, Connect: func(context.Context, lxdhttps.Offer, access.Identity) (LXD, error) {
 			if s.lxd.down != nil {
 				return nil, s.lxd.down
 			}
@@ -230,7 +230,7 @@ func TestAnLXDThatHasJustLeft(t *testing.T) {
 	s := related(t)
 	s.juju.AddUnit("lxd-cluster/0", "10.0.0.1")
 	tools, _ := s.juju.Hook("pet-scheduler/0")
-	facts, err := Observe(t.Context(), hooktool.Event{}, World{Unit: "pet-scheduler/0", Dir: s.dir, Tools: gone{tools}})
+	facts, err := Observe(t.Context(), hooktool.Event{}, Env{Unit: "pet-scheduler/0", Dir: s.dir, Tools: gone{tools}})
 	require.NoError(t, err)
 	require.False(t, facts.Offered)
 }

@@ -42,21 +42,21 @@ func (f Facts) missing() []string {
 }
 
 // rotate plans what a unit does for a rotation.
-func (f Facts) rotate() []charm.Step[World] {
+func (f Facts) rotate() []charm.Step[Env] {
 	if !f.Rotating() {
 		return nil
 	}
 	if f.InForce != "" && f.InForce != f.Published[keyCertificates] {
-		return []charm.Step[World]{Publish{f.Relation, keyCertificates, f.InForce}}
+		return []charm.Step[Env]{Publish{f.Relation, keyCertificates, f.InForce}}
 	}
 	if !f.Leader || len(f.Told) == 0 || len(f.missing()) > 0 {
 		return nil
 	}
 	if f.Next.Certificate != "" {
-		return []charm.Step[World]{SetCertificates{"show the store's new certificate", f.Secret, map[string]string{
+		return []charm.Step[Env]{SetCertificates{"show the store's new certificate", f.Secret, map[string]string{
 			fieldCertificate: f.Next.Certificate, fieldKey: f.Next.Key, fieldPrevious: f.Certificate.Certificate}}}
 	}
-	return []charm.Step[World]{SetCertificates{"trust the store's old certificate no more", f.Secret, map[string]string{
+	return []charm.Step[Env]{SetCertificates{"trust the store's old certificate no more", f.Secret, map[string]string{
 		fieldCertificate: f.Certificate.Certificate, fieldKey: f.Certificate.Key}}}
 }
 
@@ -70,7 +70,7 @@ type SetCertificates struct {
 func (s SetCertificates) Name() string { return s.What }
 
 // Apply implements charm.Step.
-func (s SetCertificates) Apply(ctx context.Context, w World) error {
+func (s SetCertificates) Apply(ctx context.Context, w Env) error {
 	return w.Tools.SetSecret(ctx, s.Secret, s.Content)
 }
 
@@ -78,7 +78,7 @@ func (s SetCertificates) Apply(ctx context.Context, w World) error {
 const RotateAction = "rotate-store-certificate"
 
 // Rotate is the action rotate-store-certificate.
-func Rotate(ctx context.Context, f Facts, w World, _ charm.Call) (map[string]string, error) {
+func Rotate(ctx context.Context, f Facts, w Env, _ charm.Call) (map[string]string, error) {
 	switch {
 	case !f.Leader:
 		return nil, errors.New("cannot rotate the store's certificate: this unit is not the leader: run the action on pet-scheduler/leader")

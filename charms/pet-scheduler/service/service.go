@@ -61,11 +61,11 @@ type Systemd interface {
 	// Other names the other unit of the charm on this machine whose daemon it runs, of this
 	// application or another; empty when there is none.
 	Other() (unit string, err error)
-	// Installed tells whether the program and its unit file are there as this charm has them.
+	// Installed reports whether the program and its unit file are there as this charm has them.
 	Installed() (bool, error)
 	// Install puts them there.
 	Install(ctx context.Context) error
-	// Running tells whether the daemon is running.
+	// Running reports whether the daemon is running.
 	Running(ctx context.Context) (bool, error)
 	// Permitted reports whether the daemon can read what it has to of the unit's state directory,
 	// and no other user can.
@@ -78,8 +78,8 @@ type Systemd interface {
 	Remove(ctx context.Context) error
 }
 
-// World is what the package works on.
-type World struct {
+// Env is what the package works on.
+type Env struct {
 	Unit    string
 	Dir     string // the unit's state directory
 	Tools   hooktool.Tools
@@ -125,12 +125,12 @@ type Facts struct {
 	Options map[string]any // of the charm
 
 	Installed, Running, Permitted bool
-	// Behind tells that the unit's state directory is there.
+	// Behind reports whether the unit's state directory is there.
 	Behind bool
 }
 
 // Observe gathers the facts; offer is where LXD is, as far as that is known.
-func Observe(ctx context.Context, w World, offer lxdhttps.Offer) (f Facts, err error) {
+func Observe(ctx context.Context, w Env, offer lxdhttps.Offer) (f Facts, err error) {
 	f.Unit, f.LXD = w.Unit, offer
 	if _, err = os.Lstat(w.Dir); err == nil {
 		f.Behind = true
@@ -298,9 +298,9 @@ func (f Facts) BadOptions() error {
 }
 
 // Plan is pure.
-func Plan(f Facts) []charm.Step[World] {
+func Plan(f Facts) []charm.Step[Env] {
 	if f.Leaving {
-		var steps []charm.Step[World]
+		var steps []charm.Step[Env]
 		if f.Installed && f.Other == "" { // else what is there is the other's
 			steps = append(steps, Leave{})
 		}
@@ -315,7 +315,7 @@ func Plan(f Facts) []charm.Step[World] {
 	if f.Relation == "" {
 		return nil
 	}
-	var steps []charm.Step[World]
+	var steps []charm.Step[Env]
 	if f.Leader && f.Secret == "" {
 		steps = append(steps, MakeCertificate{f.Relation})
 	}
@@ -359,7 +359,7 @@ type MakeCertificate struct{ Relation string }
 func (MakeCertificate) Name() string { return "make the store's certificate" }
 
 // Apply implements charm.Step.
-func (s MakeCertificate) Apply(ctx context.Context, w World) error {
+func (s MakeCertificate) Apply(ctx context.Context, w Env) error {
 	c, err := dqlite.NewCertificate()
 	if err != nil {
 		return err
@@ -378,7 +378,7 @@ type NameFounder struct{ Relation, Unit string }
 func (s NameFounder) Name() string { return "name " + s.Unit + " the store's founder" }
 
 // Apply implements charm.Step.
-func (s NameFounder) Apply(ctx context.Context, w World) error {
+func (s NameFounder) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSetApp(ctx, s.Relation, map[string]string{keyFounder: s.Unit})
 }
 
@@ -389,7 +389,7 @@ type Publish struct{ Relation, Key, Value string }
 func (s Publish) Name() string { return "tell the other units: " + s.Key + " " + s.Value }
 
 // Apply implements charm.Step.
-func (s Publish) Apply(ctx context.Context, w World) error {
+func (s Publish) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.Relation, map[string]string{s.Key: s.Value})
 }
 
@@ -400,7 +400,7 @@ type Configure struct{ Config control.Config }
 func (Configure) Name() string { return "configure the daemon" }
 
 // Apply implements charm.Step.
-func (s Configure) Apply(_ context.Context, w World) error { return s.Config.Write(w.Dir) }
+func (s Configure) Apply(_ context.Context, w Env) error { return s.Config.Write(w.Dir) }
 
 // Run installs the daemon as this charm has it, and starts it.
 type Run struct{}
@@ -409,7 +409,7 @@ type Run struct{}
 func (Run) Name() string { return "run the daemon" }
 
 // Apply implements charm.Step.
-func (Run) Apply(ctx context.Context, w World) error {
+func (Run) Apply(ctx context.Context, w Env) error {
 	if err := w.Systemd.Install(ctx); err != nil {
 		return err
 	}
@@ -423,7 +423,7 @@ type Permit struct{}
 func (Permit) Name() string { return "let the daemon read its configuration" }
 
 // Apply implements charm.Step.
-func (Permit) Apply(ctx context.Context, w World) error { return w.Systemd.Permit(ctx) }
+func (Permit) Apply(ctx context.Context, w Env) error { return w.Systemd.Permit(ctx) }
 
 // Forget removes the unit's state directory: its keys, its part of the store, its session with
 // LXD. LXD stops trusting the key when the relation is over.
@@ -433,7 +433,7 @@ type Forget struct{}
 func (Forget) Name() string { return "remove the unit's state directory" }
 
 // Apply implements charm.Step.
-func (Forget) Apply(_ context.Context, w World) error {
+func (Forget) Apply(_ context.Context, w Env) error {
 	if err := os.RemoveAll(w.Dir); err != nil {
 		return fmt.Errorf("cannot remove the unit's state directory: %w", err)
 	}
@@ -448,7 +448,7 @@ func (Leave) Name() string { return "leave the store and remove the daemon" }
 
 // Apply implements charm.Step. A node that cannot leave, for want of a majority, is removed
 // by the others later.
-func (Leave) Apply(ctx context.Context, w World) error {
+func (Leave) Apply(ctx context.Context, w Env) error {
 	bounded, cancel := context.WithTimeout(ctx, leaving)
 	defer cancel()
 	if err := w.Leave(bounded); err != nil {

@@ -91,12 +91,12 @@ func (s *stage) add(n int) {
 
 func (s *stage) dir(unit string) string { return filepath.Join(s.dirs, filepath.Base(unit)) }
 
-func (s *stage) charm() charm.Charm[Facts, World] {
-	return charm.Charm[Facts, World]{
-		World: func(event hooktool.Event, tools hooktool.Tools) World {
+func (s *stage) charm() charm.Charm[Facts, Env] {
+	return charm.Charm[Facts, Env]{
+		Env: func(event hooktool.Event, tools hooktool.Tools) Env {
 			m := s.machines[event.Unit]
 			m.gate = s.gate
-			return World{Unit: event.Unit, Dir: s.dir(event.Unit), Tools: tools, Systemd: m, Certificates: func(context.Context) ([]string, error) {
+			return Env{Unit: event.Unit, Dir: s.dir(event.Unit), Tools: tools, Systemd: m, Certificates: func(context.Context) ([]string, error) {
 				c, ok, err := control.ReadConfig(s.dir(event.Unit))
 				if !ok || err != nil || m.silent {
 					return nil, errors.New("cannot reach the daemon")
@@ -111,8 +111,8 @@ func (s *stage) charm() charm.Charm[Facts, World] {
 				return errors.New("cannot leave: no majority")
 			}}
 		},
-		Observe: func(ctx context.Context, _ hooktool.Event, w World) (Facts, error) { return Observe(ctx, w, s.offer) },
-		Plan:    func(f Facts) charm.Plan[World] { return charm.Plan[World]{Steps: Plan(f), Status: charm.Active("")} },
+		Observe: func(ctx context.Context, _ hooktool.Event, w Env) (Facts, error) { return Observe(ctx, w, s.offer) },
+		Plan:    func(f Facts) charm.Plan[Env] { return charm.Plan[Env]{Steps: Plan(f), Status: charm.Active("")} },
 	}
 }
 
@@ -222,7 +222,7 @@ func TestUnitsComeAndGo(t *testing.T) {
 	assert.Zero(t, s.founders(t), "the one that did is gone")
 	assert.Equal(t, []string{"10.0.0.3:17666", "10.0.0.4:17666"}, s.config(t, 1).Join)
 
-	// All go; the next one begins anew.
+	// All go; the next one begins again.
 	for n := 1; n < 4; n++ {
 		s.juju.RemoveUnit(unit(n))
 	}
@@ -284,7 +284,7 @@ func TestRotate(t *testing.T) {
 	}
 	rotate := func(n int) (map[string]string, error) {
 		tools, commit := s.juju.Hook(unit(n))
-		w := s.charm().World(hooktool.Event{Action: RotateAction, Unit: unit(n)}, tools)
+		w := s.charm().Env(hooktool.Event{Action: RotateAction, Unit: unit(n)}, tools)
 		f, err := s.charm().Observe(t.Context(), hooktool.Event{Action: RotateAction, Unit: unit(n)}, w)
 		require.NoError(t, err)
 		results, err := Rotate(t.Context(), f, w, charm.Call{})
@@ -523,6 +523,6 @@ func TestOneUnitPerMachine(t *testing.T) {
 	// It leaves, and leaves the other's daemon alone.
 	s.juju.RemoveUnit(unit(1))
 	f.Leaving, f.Installed, f.Behind = true, true, true
-	assert.Equal(t, []charm.Step[World]{Forget{}}, Plan(f))
+	assert.Equal(t, []charm.Step[Env]{Forget{}}, Plan(f))
 	assert.NoError(t, Facts{}.Crowded())
 }

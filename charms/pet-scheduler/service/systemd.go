@@ -156,7 +156,7 @@ func (h Host) Other() (string, error) {
 }
 
 // Installed implements Systemd. A program counts as the charm's by its size and time, which
-// Install gives it: reading it all would cost more than the rest of the hook.
+// Install returns it: reading it all would cost more than the rest of the hook.
 func (h Host) Installed() (bool, error) {
 	for name, want := range h.files() {
 		text, err := os.ReadFile(filepath.Join(h.UnitDir, name))

@@ -106,7 +106,7 @@ func keepServicesDown(file string) (remove func() error, err error) {
 	return func() error { return RemovePolicy(file) }, nil
 }
 
-// OurPolicy says whether a policy file's text was written by Install.
+// OurPolicy reports whether a policy file's text was written by Install.
 func OurPolicy(text string) bool { return strings.Contains(text, policyMark) }
 
 // RemovePolicy removes the policy file if it is ours: one that a killed run left behind.

@@ -61,7 +61,7 @@ func (c Cloud) hasImage(server lxd.InstanceServer) (bool, string, error) {
 	return lxdhost.HasImage(server, c.Image)
 }
 
-// Up says whether the cluster trusts us and has the image, and the model is there.
+// Up reports whether the cluster trusts us and has the image, and the model is there.
 func (c Cloud) Up(ctx context.Context) (bool, string, error) {
 	keys, err := c.keys()
 	if err != nil {

@@ -52,7 +52,7 @@ func Juju(ctx context.Context, p place.Place, log io.Writer, args ...string) (st
 	return proc.Run(ctx, proc.Cmd{Args: append([]string{filepath.Join(p.Bin(), "juju")}, args...), Env: p.Env(), Log: log, Dir: p.Dir()})
 }
 
-// Up says whether the controller answers. One that was bootstrapped to its end and does
+// Up reports whether the controller answers. One that was bootstrapped to its end and does
 // not answer is waited for: it is starting, with the machine or with LXD.
 func (c Controller) Up(ctx context.Context) (bool, string, error) {
 	if _, err := os.Stat(filepath.Join(c.Place.Juju(), "controllers.yaml")); err != nil {
@@ -156,7 +156,7 @@ func (c Controller) Bootstrap(ctx context.Context, log *steps.Log) error {
 	return atomicfile.Write(c.finishedFile(), nil, atomicfile.Options{Mode: 0o644})
 }
 
-// HasModel says whether the model of the machines is there.
+// HasModel reports whether the model of the machines is there.
 func (c Controller) HasModel(ctx context.Context) (bool, string, error) {
 	names, err := Models(ctx, c.Place)
 	if err != nil || !slices.Contains(names, Model) {

@@ -51,7 +51,7 @@ func AwaitProvisioner(ctx context.Context, p place.Place, log *steps.Log, model 
 	return err
 }
 
-// modelID gives a model's id, which is its name in what the controller tells of itself.
+// modelID returns a model's id, which is its name in what the controller tells of itself.
 func modelID(ctx context.Context, p place.Place, model string) (string, error) {
 	out, err := Juju(ctx, p, nil, "show-model", "--format", "json", Name+":"+model)
 	if err != nil {
@@ -81,7 +81,7 @@ type engine struct {
 	} `yaml:"manifolds"`
 }
 
-// provisions says whether a controller that reports so has the worker that makes machines for a model.
+// provisions reports whether a controller that reports so has the worker that makes machines for a model.
 func provisions(report, model string) (bool, error) {
 	_, text, _ := strings.Cut(report, "\n\n") // after its title
 	var e engine

@@ -86,7 +86,7 @@ func (d Deployment) plan(ctx context.Context) (p plan, saw string, sums map[stri
 	return
 }
 
-// Deployed says whether the model has what the files say.
+// Deployed reports whether the model has what the files say.
 func (d Deployment) Deployed(ctx context.Context) (bool, string, error) {
 	p, saw, _, _, _, err := d.plan(ctx)
 	return err == nil && !p.deploy && len(p.refresh) == 0, saw, err
@@ -137,7 +137,7 @@ func (d Deployment) Deploy(ctx context.Context, log *steps.Log) error {
 	return nil
 }
 
-// Settled says whether every unit is active and its agent idle.
+// Settled reports whether every unit is active and its agent idle.
 func (d Deployment) Settled(ctx context.Context) (bool, string, error) {
 	status, err := Read(ctx, d.Place, d.Model)
 	if err != nil {

@@ -31,7 +31,7 @@ func TestWhatTheBoxDeploys(t *testing.T) {
 	require.Equal(t, 1, pets.NumUnits)
 	require.Equal(t, []string{"0"}, pets.To)
 	require.Empty(t, pets.Options)
-	// Juju gives it to them anyhow, and asked for nothing takes the next deployment for another.
+	// Juju returns it to them anyhow, and asked for nothing takes the next deployment for another.
 	require.Equal(t, "arch=amd64", lxd.Constraints)
 	require.Equal(t, "arch=amd64", pets.Constraints)
 	require.Len(t, b.Machines, 3)

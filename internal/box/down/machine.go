@@ -327,7 +327,7 @@ func findCgroups(root string, names map[string]bool) ([]string, error) {
 	return found, nil
 }
 
-// busy says whether a process is in a cgroup or below it.
+// busy reports whether a process is in a cgroup or below it.
 func busy(dir string) bool {
 	found := false
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

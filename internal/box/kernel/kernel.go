@@ -82,7 +82,7 @@ func (s Settings) Raise(changes map[string]Change, save func(map[string]Change) 
 	return nil
 }
 
-// PutBack gives each changed setting its former value, unless somebody else has given it
+// PutBack returns each changed setting its former value, unless somebody else has given it
 // another one since. It returns what it put back.
 func (s Settings) PutBack(changes map[string]Change) ([]string, error) {
 	var back []string

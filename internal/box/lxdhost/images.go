@@ -15,7 +15,7 @@ import (
 	"github.com/dcib/dcib/internal/steps"
 )
 
-// HasImage says whether a server has the image, under the alias of its base.
+// HasImage reports whether a server has the image, under the alias of its base.
 func HasImage(c lxd.InstanceServer, want image.Image) (bool, string, error) {
 	alias, _, err := c.GetImageAlias(want.Base.Alias())
 	if missing(err) {

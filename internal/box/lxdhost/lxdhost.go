@@ -62,10 +62,10 @@ func Connect(ctx context.Context, p place.Place) (lxd.InstanceServer, error) {
 	return c.UseProject(p.Project()), nil
 }
 
-// Running says whether there is a daemon to talk to.
+// Running reports whether there is a daemon to talk to.
 func Running(p place.Place) bool { return p.Snap != nil || Pid(p) != 0 }
 
-// Up says whether the daemon runs and answers.
+// Up reports whether the daemon runs and answers.
 func (h Host) Up(ctx context.Context) (bool, string, error) {
 	if !Running(h.Place) {
 		return false, "no daemon", nil
@@ -142,7 +142,7 @@ func (h Host) address() string {
 	return apiAddress(h.Gateway().String())
 }
 
-// Set says whether pool, bridge, default profile and API address are as they should be.
+// Set reports whether pool, bridge, default profile and API address are as they should be.
 func (h Host) Set(ctx context.Context) (bool, string, error) {
 	c, err := Connect(ctx, h.Place)
 	if err != nil {
@@ -271,7 +271,7 @@ func (h Host) Setup(ctx context.Context, log *steps.Log) error {
 	return h.listen(c)
 }
 
-// listens says whether LXD's API is told to listen where it should: at the bridge alone,
+// listens reports whether LXD's API is told to listen where it should: at the bridge alone,
 // or where the machine's LXD does.
 func (h Host) listens(server *api.Server) bool {
 	address, _ := server.Config["core.https_address"].(string)
@@ -310,7 +310,7 @@ func (h Host) listen(c lxd.InstanceServer) error {
 		}
 		addresses = addresses[1:]
 	}
-	// Set anew even if it is the same: a daemon that started before its bridge was there
+	// Set again even if it is the same: a daemon that started before its bridge was there
 	// does not listen.
 	for _, address := range addresses {
 		server, etag, err := c.GetServer()
@@ -329,7 +329,7 @@ func (h Host) listen(c lxd.InstanceServer) error {
 	return nil
 }
 
-// missing says whether LXD answered that a thing is not there.
+// missing reports whether LXD answered that a thing is not there.
 func missing(err error) bool { return api.StatusErrorCheck(err, http.StatusNotFound) }
 
 // Instances returns the box's instances, sorted by name.

@@ -20,7 +20,7 @@ import (
 // client is the name by which LXD knows the box's own client certificate.
 const client = "dcib-box"
 
-// Credential is what a client needs to use the API of a LXD over the network. All are PEM.
+// Credential is what a client needs to use the API of an LXD over the network. All are PEM.
 type Credential struct {
 	Endpoint    string // https://host:port
 	Server      string // LXD's certificate
@@ -28,7 +28,7 @@ type Credential struct {
 	Key         string
 }
 
-// Certificate gives the box's own client certificate and key (PEM); they are made when they
+// Certificate returns the box's own client certificate and key (PEM); they are made when they
 // are not there.
 func Certificate(p place.Place) (certificate, key string, err error) {
 	certPath, keyPath := filepath.Join(p.Dir(), "client.crt"), filepath.Join(p.Dir(), "client.key")

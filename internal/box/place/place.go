@@ -198,7 +198,7 @@ func (p Place) Make() error {
 	return nil
 }
 
-// Exists says whether there is a box folder, of whatever content.
+// Exists reports whether there is a box folder, of whatever content.
 func (p Place) Exists() bool {
 	_, err := os.Lstat(p.Dir())
 	return err == nil

@@ -74,7 +74,7 @@ func (m Mark) matches(command string, environ, mounts []byte) bool {
 	return m.rootOnBox(mounts)
 }
 
-// rootOnBox says whether the root of a process' mounts lies on the box. A line of
+// rootOnBox reports whether the root of a process' mounts lies on the box. A line of
 // mountinfo: "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw".
 func (m Mark) rootOnBox(mounts []byte) bool {
 	for line := range bytes.Lines(mounts) {
@@ -175,7 +175,7 @@ func KillAll(ctx context.Context, mark Mark, limit time.Duration, log func(forma
 	}
 }
 
-// gone says whether a process ended; one that only waits to be reaped has.
+// gone reports whether a process ended; one that only waits to be reaped has.
 func gone(pid int) bool {
 	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	return err != nil || len(cmdline) == 0

@@ -21,7 +21,7 @@ type place struct {
 	*yaml.Node
 }
 
-// is tells whether there is something other than null.
+// is reports whether there is something other than null.
 func (p place) is() bool { return p.Node != nil && p.Tag != "!!null" }
 
 // text is the text of a scalar; empty for anything else.

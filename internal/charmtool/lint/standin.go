@@ -54,7 +54,7 @@ func addStandIns(data *charm.BundleData, charms map[string]charm.Charm) {
 	}
 }
 
-// standInFor gives the stand-in behind the endpoint ep what fits its other side; between
+// standInFor returns the stand-in behind the endpoint ep what fits its other side; between
 // two stand-ins ep gets the role.
 func standInFor(charms map[string]charm.Charm, ep, other string, role charm.RelationRole) {
 	app, name, _ := strings.Cut(ep, ":")

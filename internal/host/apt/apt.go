@@ -34,10 +34,10 @@ var get = []string{"-q", "-y", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::
 // "" for one that dpkg does not know.
 type State struct{ Status, Version string }
 
-// Installed tells whether it is there and configured.
+// Installed reports whether it is there and configured.
 func (s State) Installed() bool { return s.Status == "installed" }
 
-// HalfDone tells whether dpkg began with it and has not finished.
+// HalfDone reports whether dpkg began with it and has not finished.
 func (s State) HalfDone() bool {
 	switch s.Status {
 	case "half-installed", "unpacked", "half-configured", "triggers-awaiting", "triggers-pending":
@@ -67,7 +67,7 @@ func Query(ctx context.Context, run command.Runner, packages ...string) map[stri
 	return states
 }
 
-// Candidate gives the version of a package that apt would install; "" when it knows none.
+// Candidate returns the version of a package that apt would install; "" when it knows none.
 func Candidate(ctx context.Context, run command.Runner, name string) string {
 	ctx, cancel := within(ctx, "apt-cache", queryTimeout)
 	defer cancel()

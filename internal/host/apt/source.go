@@ -157,7 +157,7 @@ func (l Sources) keyring(key string) string {
 
 const keyrings = "etc/apt/keyrings"
 
-// files gives the content that our files should have; "" for one that should not be.
+// files returns the content that our files should have; "" for one that should not be.
 func (l Sources) files(s Source) map[string]string {
 	files := map[string]string{l.list(): ""}
 	if s.Line == "" {
@@ -179,7 +179,7 @@ func (l Sources) files(s Source) map[string]string {
 	return files
 }
 
-// Has tells whether the machine has that source.
+// Has reports whether the machine has that source.
 func (l Sources) Has(s Source) bool {
 	for path, want := range l.files(s) {
 		if has, err := os.ReadFile(path); err != nil && want != "" || string(has) != want {
@@ -196,7 +196,7 @@ func (l Sources) Has(s Source) bool {
 	return len(found) > 0
 }
 
-// Set gives the machine that source. An earlier one of ours goes; a PPA, which may be
+// Set returns the machine that source. An earlier one of ours goes; a PPA, which may be
 // somebody else's too, stays. Errors are as those of Install.
 func (l Sources) Set(ctx context.Context, s Source) error {
 	if s.PPA != "" && !l.Has(Source{PPA: s.PPA}) {

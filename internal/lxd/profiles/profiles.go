@@ -1,4 +1,4 @@
-// Package profiles keeps profiles of ours on a LXD: it writes them, puts them last in the
+// Package profiles keeps profiles of ours on an LXD: it writes them, puts them last in the
 // lists of instances, takes them off again, and tells what of them waits for a restart. Who
 // is to have which profile is for others to say: the broker in lxd-cluster, which asks for
 // proof, and lxd-profile-sub in its direct mode.
@@ -58,7 +58,7 @@ const attachedPrefix = "user.dcib.attached."
 // AttachedKey is that option for one relation ("lxd-profile:5").
 func AttachedKey(relation string) string { return attachedPrefix + number(relation) }
 
-// number gives what of a relation's id tells it from others: 5 for "lxd-profile:5".
+// number returns what of a relation's id tells it from others: 5 for "lxd-profile:5".
 func number(relation string) string {
 	_, number, _ := strings.Cut(relation, ":")
 	return number
@@ -103,7 +103,7 @@ type Instance struct {
 	Unreachable string    // the offline member it is on; "" when it can be changed
 }
 
-// List gives the project's profiles. owner is the mark of who asks.
+// List returns the project's profiles. owner is the mark of who asks.
 func List(server Server, owner string) (map[string]Profile, error) {
 	listed, err := server.GetProfiles()
 	if err != nil {
@@ -128,7 +128,7 @@ func List(server Server, owner string) (map[string]Profile, error) {
 // of ours is theirs.
 func mark(owner, profile string) string { return owner + " " + profile }
 
-// contentOf gives what a profile of ours asks for, without our marks.
+// contentOf returns what a profile of ours asks for, without our marks.
 func contentOf(config map[string]string, devices map[string]map[string]string) profile.Profile {
 	content := profile.Merge(profile.Profile{Config: config, Devices: devices})
 	maps.DeleteFunc(content.Config, func(key, _ string) bool { return strings.HasPrefix(key, markPrefix) })
@@ -146,7 +146,7 @@ func changes(mark string) map[string]time.Time {
 // instancePostClusteringMigrate). What is changed on it then is lost, or breaks the move.
 const moving = "lxd-move-of-"
 
-// Instances gives the project's instances, but for those that are just being moved.
+// Instances returns the project's instances, but for those that are just being moved.
 func Instances(server Server) (map[string]Instance, error) {
 	listed, err := server.GetInstances(api.InstanceTypeAny)
 	if err != nil {
@@ -205,7 +205,7 @@ func (i Instance) Pending(p Profile) []string {
 	return slices.Sorted(maps.Keys(pending))
 }
 
-// Differs gives what of a profile an instance that has it has otherwise, by path: the
+// Differs returns what of a profile an instance that has it has otherwise, by path: the
 // instance's own options go over every profile's. The value is what it has, "" for
 // nothing; text that may be a secret is not told.
 func (i Instance) Differs(p Profile) map[string]string {
@@ -233,7 +233,7 @@ func Name(model, application, unique string, taken func(name string) bool) strin
 	return name[:min(len(name), maxName-len(hash))] + hash
 }
 
-// oldest gives when the first of the instances that have a profile was started; the zero
+// oldest returns when the first of the instances that have a profile was started; the zero
 // time when one of them cannot say.
 func oldest(name string, instances map[string]Instance) time.Time {
 	first := time.Time{}

@@ -21,14 +21,14 @@ import (
 
 const owner, relation, name = "uuid/lxd-cluster", "lxd-profile:3", "dcib-shop-web"
 
-func newWorld() (*profiles.World, *profilestest.LXD, *hooktooltest.Unit) {
+func newEnv() (*profiles.Env, *profilestest.LXD, *hooktooltest.Unit) {
 	juju, lxd := hooktooltest.New(), profilestest.New()
 	unit := juju.AddUnit("u/0", "")
 	tools, _ := juju.Hook("u/0")
-	return &profiles.World{Tools: tools, LXD: lxd, Project: "default", Now: lxd.Clock}, lxd, unit
+	return &profiles.Env{Tools: tools, LXD: lxd, Project: "default", Now: lxd.Clock}, lxd, unit
 }
 
-func write(t require.TestingT, w *profiles.World, content profile.Profile) {
+func write(t require.TestingT, w *profiles.Env, content profile.Profile) {
 	instances, err := profiles.Instances(w.LXD)
 	require.NoError(t, err)
 	s := profiles.Write{Profile: name, Owner: owner, Relation: relation, Application: "uuid/web", Content: content, Instances: instances}
@@ -36,7 +36,7 @@ func write(t require.TestingT, w *profiles.World, content profile.Profile) {
 	require.Empty(t, w.Failed())
 }
 
-func attach(t require.TestingT, w *profiles.World, instance string) {
+func attach(t require.TestingT, w *profiles.Env, instance string) {
 	s := profiles.Attach{Instance: instance, Profiles: map[string]profiles.Claim{name: {Relation: relation, Holds: func(map[string]string) bool { return true }}}}
 	require.NoError(t, s.Apply(context.Background(), w))
 	require.Empty(t, w.Failed())
@@ -48,7 +48,7 @@ func TestPending(t *testing.T) {
 	keys := []string{"security.nesting", "security.privileged", "limits.memory", "raw.lxc"}
 	restart := map[string]bool{"config.security.nesting": true, "config.security.privileged": true, "config.raw.lxc": true}
 	rapid.Check(t, func(t *rapid.T) {
-		w, lxd, _ := newWorld()
+		w, lxd, _ := newEnv()
 		names := []string{"a", "b"}
 		for _, i := range names {
 			lxd.Add(i, "uuid", "")
@@ -114,7 +114,7 @@ func TestPending(t *testing.T) {
 }
 
 func TestWhatIsNotOursStays(t *testing.T) {
-	w, lxd, unit := newWorld()
+	w, lxd, unit := newEnv()
 	lxd.Profiles[name] = &api.Profile{Name: name, Config: map[string]string{"limits.cpu": "1"}}
 	s := profiles.Write{Profile: name, Owner: owner, Relation: relation, Content: profile.Profile{}}
 	require.NoError(t, s.Apply(context.Background(), w))
@@ -131,7 +131,7 @@ func TestWhatRuns(t *testing.T) {
 	for code, running := range map[api.StatusCode]bool{
 		api.Running: true, api.Ready: true, api.Frozen: true, api.Stopped: false, api.Error: false,
 	} {
-		w, lxd, _ := newWorld()
+		w, lxd, _ := newEnv()
 		lxd.Add("a", "uuid", "").StatusCode = code
 		write(t, w, profile.Profile{Config: map[string]string{"security.nesting": "true"}})
 		if code != api.Error {
@@ -148,7 +148,7 @@ func TestWhatRuns(t *testing.T) {
 
 // LXD refuses a profile to a virtual machine that runs: the message says what to do.
 func TestARunningVirtualMachine(t *testing.T) {
-	w, lxd, unit := newWorld()
+	w, lxd, unit := newEnv()
 	lxd.Add("a", "uuid", "").Type = string(api.InstanceTypeVM)
 	write(t, w, profile.Profile{Config: map[string]string{"security.nesting": "true"}})
 	lxd.Refuse = func(string) error {

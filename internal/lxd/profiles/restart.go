@@ -149,19 +149,19 @@ func (r Request) Next(units []Unit, instances map[string]Instance, failed map[st
 	return nil, say(lxdprofile.Done, "")
 }
 
-// Restarts tells whether the request is restarting a unit's instance: noted, and not back.
+// Restarts reports whether the request is restarting a unit's instance: noted, and not back.
 func (r Request) Restarts(u Unit, instance Instance) bool {
 	n, noted := instance.note(r.Relation)
 	return noted && n.request == r.ID && !(instance.Started.After(n.started) && r.back(u, instance))
 }
 
-// back tells whether an instance runs again and its unit has said so.
+// back reports whether an instance runs again and its unit has said so.
 func (r Request) back(u Unit, instance Instance) bool {
 	n, _ := instance.note(r.Relation)
 	return r.WaitHealthy == 0 || instance.Running && u.Started != n.unit
 }
 
-// Restarted tells whether the instance has been started since a request over a relation
+// Restarted reports whether the instance has been started since a request over a relation
 // noted that it restarts it.
 func (i Instance) Restarted(relation string) bool {
 	n, noted := i.note(relation)
@@ -171,8 +171,8 @@ func (i Instance) Restarted(relation string) bool {
 func (i Instance) note(relation string) (note, bool) { return parseNote(i.Own[RestartKey(relation)]) }
 
 // Forget takes away the notes of a relation's requests.
-func Forget(relation string, instances map[string]Instance) []charm.Step[*World] {
-	var steps []charm.Step[*World]
+func Forget(relation string, instances map[string]Instance) []charm.Step[*Env] {
+	var steps []charm.Step[*Env]
 	key := RestartKey(relation)
 	for _, name := range slices.Sorted(maps.Keys(instances)) {
 		if i := instances[name]; i.Own[key] != "" && i.Unreachable == "" {
@@ -224,7 +224,7 @@ const restartName = "restart instance "
 func (s Restart) of() string { return fmt.Sprintf(" (%s, request %s)", s.Relation, s.Request) }
 
 // Apply implements charm.Step.
-func (s Restart) Apply(ctx context.Context, w *World) error {
+func (s Restart) Apply(ctx context.Context, w *Env) error {
 	w.restarted = true
 	wait := ctx
 	if s.Wait > 0 {
@@ -263,7 +263,7 @@ const (
 // finish waits until an instance has been restarted. Now and then LXD 5.0 gives up on a restart
 // when the instance has been told to shut down already ("shutting down the container failed"): it
 // goes down after that, and nobody would start it. So LXD is asked for what is left to do.
-func (s Restart) finish(ctx context.Context, w *World, name string, op lxdclient.Operation) error {
+func (s Restart) finish(ctx context.Context, w *Env, name string, op lxdclient.Operation) error {
 	began, err := w.Now(), lxd.Await(ctx, w.LXD)(op, nil)
 	for try := 1; err != nil && try < tries; try++ {
 		select {
@@ -289,7 +289,7 @@ func (s Restart) finish(ctx context.Context, w *World, name string, op lxdclient
 
 // begin notes the restart in the instance and asks LXD for it, or for the start that is left to
 // do of an earlier one.
-func (s Restart) begin(ctx context.Context, w *World, name string) (lxdclient.Operation, error) {
+func (s Restart) begin(ctx context.Context, w *Env, name string) (lxdclient.Operation, error) {
 	if err := w.NoteRestart(ctx, name, s.Relation, s.Request, s.units[name]); err != nil {
 		return nil, err
 	}
@@ -305,7 +305,7 @@ func (s Restart) begin(ctx context.Context, w *World, name string) (lxdclient.Op
 
 // NoteRestart notes in an instance that it is about to be restarted. started is what its
 // unit says of its start until then.
-func (w *World) NoteRestart(ctx context.Context, name, relation, request, started string) error {
+func (w *Env) NoteRestart(ctx context.Context, name, relation, request, started string) error {
 	instance, _, err := w.LXD.GetInstance(name)
 	if err != nil {
 		return err
@@ -321,7 +321,7 @@ func (w *World) NoteRestart(ctx context.Context, name, relation, request, starte
 	})
 }
 
-// Restarting tells whether anybody's request is restarting the instance, as far as units
+// Restarting reports whether anybody's request is restarting the instance, as far as units
 // say that they are back in the instance itself.
 func (i Instance) Restarting() bool {
 	for key := range i.Own {
@@ -341,7 +341,7 @@ type Back struct{ Instance, Relation, Started string }
 func (s Back) Name() string { return "say that instance " + s.Instance + " is back after its restart" }
 
 // Apply implements charm.Step.
-func (s Back) Apply(ctx context.Context, w *World) error {
+func (s Back) Apply(ctx context.Context, w *Env) error {
 	err := w.Change(ctx, s.Instance, func(put *api.InstancePut) error {
 		put.Config[StartedKey(s.Relation)] = s.Started
 		return nil

@@ -19,8 +19,8 @@ import (
 	"github.com/dcib/dcib/internal/profile"
 )
 
-// World is what the steps work on, for one hook.
-type World struct {
+// Env is what the steps work on, for one hook.
+type Env struct {
 	Tools   hooktool.Tools
 	LXD     Server
 	Project string // the LXD project that LXD is for, for messages
@@ -34,10 +34,10 @@ type World struct {
 }
 
 // Failed is what LXD refused to do in this hook, by the step's name.
-func (w *World) Failed() map[string]string { return maps.Clone(w.failed) }
+func (w *Env) Failed() map[string]string { return maps.Clone(w.failed) }
 
-// Restarted tells whether instances were restarted in this hook.
-func (w *World) Restarted() bool { return w.restarted }
+// Restarted reports whether instances were restarted in this hook.
+func (w *Env) Restarted() bool { return w.restarted }
 
 // Write makes a profile of ours have a content.
 type Write struct {
@@ -59,11 +59,11 @@ func (s Write) Name() string {
 }
 
 // Apply implements charm.Step.
-func (s Write) Apply(ctx context.Context, w *World) error {
+func (s Write) Apply(ctx context.Context, w *Env) error {
 	return w.Note(ctx, s.Name(), s.write(ctx, w))
 }
 
-func (s Write) write(ctx context.Context, w *World) error {
+func (s Write) write(ctx context.Context, w *Env) error {
 	content := profile.Merge(s.Content)
 	content.Config[ownerMark], content.Config[relationMark] = mark(s.Owner, s.Profile), s.Relation
 	if s.Memory != nil {
@@ -127,7 +127,7 @@ type Delete struct{ Profile, Owner string }
 func (s Delete) Name() string { return "delete profile " + s.Profile }
 
 // Apply implements charm.Step.
-func (s Delete) Apply(ctx context.Context, w *World) error {
+func (s Delete) Apply(ctx context.Context, w *Env) error {
 	old, _, err := w.LXD.GetProfile(s.Profile)
 	if err == nil && old.Config[ownerMark] != mark(s.Owner, s.Profile) {
 		err = fmt.Errorf("cannot delete profile %s: it is not ours", s.Profile)
@@ -146,7 +146,7 @@ func (s Delete) Apply(ctx context.Context, w *World) error {
 type Claim struct {
 	Relation string
 	Holds    func(own map[string]string) bool
-	// Seen tells that the instance was seen with the profile since it was started.
+	// Seen reports whether the instance was seen with the profile since it was started.
 	Seen bool
 }
 
@@ -167,7 +167,7 @@ func (s Attach) Name() string {
 	return name
 }
 
-// List gives what the list is to be.
+// List returns what the list is to be.
 func (s Attach) List(now []string) []string {
 	others := slices.DeleteFunc(slices.Clone(now), func(name string) bool {
 		_, ours := s.Profiles[name]
@@ -177,7 +177,7 @@ func (s Attach) List(now []string) []string {
 }
 
 // Apply implements charm.Step.
-func (s Attach) Apply(ctx context.Context, w *World) error {
+func (s Attach) Apply(ctx context.Context, w *Env) error {
 	err := w.Change(ctx, s.Instance, func(put *api.InstancePut) error {
 		for name, claim := range s.Profiles {
 			if !claim.Holds(put.Config) {
@@ -214,7 +214,7 @@ func (s Release) Name() string {
 }
 
 // Apply implements charm.Step.
-func (s Release) Apply(ctx context.Context, w *World) error {
+func (s Release) Apply(ctx context.Context, w *Env) error {
 	err := w.Change(ctx, s.Instance, func(put *api.InstancePut) error {
 		for _, key := range s.Keys {
 			delete(put.Config, key)
@@ -233,7 +233,7 @@ func (s Release) Apply(ctx context.Context, w *World) error {
 const runningVM = "cannot be updated when VM is running"
 
 // Note keeps what LXD refused, for those it concerns; an interrupted hook fails.
-func (w *World) Note(ctx context.Context, step string, err error) error {
+func (w *Env) Note(ctx context.Context, step string, err error) error {
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
@@ -252,7 +252,7 @@ const attempts = 5
 
 // Change edits an instance as it is now, and nothing when edit leaves it as it is. LXD
 // takes a change only to what was read; when somebody else was first, it is read again.
-func (w *World) Change(ctx context.Context, name string, edit func(put *api.InstancePut) error) error {
+func (w *Env) Change(ctx context.Context, name string, edit func(put *api.InstancePut) error) error {
 	err := errors.New("never tried")
 	for range attempts {
 		if err := ctx.Err(); err != nil {

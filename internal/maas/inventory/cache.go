@@ -86,7 +86,7 @@ func (t CacheTag) undone(disks []Disk) []Disk {
 	return disks
 }
 
-// move gives the tag to the wanted disk alone. Each mark is there before what it undoes.
+// move sets the tag on the wanted disk alone. Each mark is there before what it undoes.
 func (t CacheTag) move(ctx context.Context, api API, id string) error {
 	for _, d := range t.Take {
 		if err := api.AddDiskTag(ctx, id, d.ID, lostTag); err != nil {
@@ -107,7 +107,7 @@ func (t CacheTag) move(ctx context.Context, api API, id string) error {
 	return nil
 }
 
-// undo gives the disks the tags back that they had, each of them whatever becomes of the others.
+// undo sets the tags again that the disks had, they had, each of them whatever becomes of the others.
 func (t CacheTag) undo(ctx context.Context, api API, id string) error {
 	var failures []error
 	for _, d := range t.Take {

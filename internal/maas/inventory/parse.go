@@ -47,7 +47,7 @@ type Match struct {
 	Tags, NotTags                      []string
 }
 
-// Fits tells whether a machine is meant.
+// Fits reports whether a machine is meant.
 func (m Match) Fits(one Machine) bool {
 	architecture := one.Architecture
 	if !strings.Contains(m.Architecture, "/") {
@@ -137,7 +137,7 @@ func isTag(s string) bool  { return only(s, 256, "_-") }
 func isLink(s string) bool { return only(s, 15, "._-") && !strings.ContainsRune("._-", rune(s[0])) }
 func isDisk(s string) bool { return only(s, 63, "._-") && !strings.ContainsRune("._-", rune(s[0])) }
 
-// only tells whether a text is made of letters, digits and some more.
+// only reports whether a text is made of letters, digits and some more.
 func only(s string, most int, more string) bool {
 	return s != "" && len(s) <= most && !strings.ContainsFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(more, r)

@@ -71,7 +71,7 @@ type planner struct {
 	plan  Plan
 }
 
-// fits tells whether a group means a machine; a pet's tags count as if it had them.
+// fits reports whether a group means a machine; a pet's tags count as if it had them.
 func (p *planner) fits(g Group, m Machine) bool {
 	m.Tags = slices.Concat(m.Tags, p.given[m.ID])
 	return g.Match.Fits(m)
@@ -182,7 +182,7 @@ func text(s *string) string {
 	return *s
 }
 
-// differs gives what is to change of a tag, by MAAS's names.
+// differs returns what is to change of a tag, by MAAS's names.
 func (w WantedTag) differs(now Tag) map[string]string {
 	change := map[string]string{}
 	for name, v := range map[string]struct {
@@ -270,7 +270,7 @@ func (n *network) wrong(format string, args ...any) {
 
 func (n *network) target() Target { return Target{n.machine.ID, n.machine.Hostname} }
 
-// lacks gives those wanted parameters that an interface has otherwise.
+// lacks returns those wanted parameters that an interface has otherwise.
 func lacks(want, has map[string]string) map[string]string {
 	missing := map[string]string{}
 	for key, value := range want {

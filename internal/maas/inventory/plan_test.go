@@ -27,7 +27,7 @@ type tb interface {
 	Context() context.Context
 }
 
-// serve gives a client of a stand-in for MAAS, behind something else or not.
+// serve returns a client of a stand-in for MAAS, behind something else or not.
 func serve(t tb, r *maastest.Region, before ...http.Handler) *maas.Client {
 	t.Helper()
 	r.Version, r.Keys = "3.7.3", []string{key}

@@ -14,10 +14,10 @@ type API interface {
 	CreateTag(ctx context.Context, tag Tag) error
 	// ChangeTag sets fields by MAAS's names.
 	ChangeTag(ctx context.Context, name string, fields map[string]string) error
-	// Tag gives a tag to some machines, by system id, and takes it from others.
+	// Tag returns a tag to some machines, by system id, and takes it from others.
 	Tag(ctx context.Context, name string, add, remove []string) error
 
-	// Status gives a machine's status.
+	// Status returns a machine's status.
 	Status(ctx context.Context, id string) (string, error)
 	Interfaces(ctx context.Context, id string) ([]Interface, error)
 	CreateBond(ctx context.Context, id, name string, parents []int, params map[string]string) error
@@ -26,7 +26,7 @@ type API interface {
 	Link(ctx context.Context, id string, of int, link Link) error
 	Unlink(ctx context.Context, id string, of, link int) error
 	SetStorageLayout(ctx context.Context, id, layout string, params map[string]string) error
-	// AddDiskTag gives a disk a tag, and RemoveDiskTag takes it away; MAAS does so with machines
+	// AddDiskTag adds a tag to a disk, and RemoveDiskTag takes it away; MAAS does so with machines
 	// that are Ready. One that is there, or is not, is no error.
 	AddDiskTag(ctx context.Context, id string, disk int, tag string) error
 	RemoveDiskTag(ctx context.Context, id string, disk int, tag string) error
@@ -59,7 +59,7 @@ func (t Target) ready(ctx context.Context, api API) error {
 	return err
 }
 
-// interfaces gives a machine's interfaces, if it is still Ready.
+// interfaces returns a machine's interfaces, if it is still Ready.
 func (t Target) interfaces(ctx context.Context, api API) ([]Interface, error) {
 	if err := t.ready(ctx, api); err != nil {
 		return nil, err
@@ -88,7 +88,7 @@ type (
 		Tag    string
 		Fields map[string]string
 	}
-	// GiveTag gives machines a tag.
+	// GiveTag returns machines a tag.
 	GiveTag struct {
 		Tag      string
 		Machines []Machine
@@ -275,7 +275,7 @@ func (s LinkSubnet) Apply(ctx context.Context, api API) error {
 	return api.Link(ctx, s.ID, i.ID, s.Link)
 }
 
-// is tells whether a link is as it is wanted.
+// is reports whether a link is as it is wanted.
 func (l Link) is(has Link) bool {
 	return has.Mode == l.Mode && (l.Subnet == 0 || has.Subnet == l.Subnet) && (l.Address == "" || has.Address == l.Address)
 }

@@ -138,7 +138,7 @@ func (m Machine) RenewIfCopied(ctx context.Context) error {
 // machineIDs are systemd's machine id, and D-Bus's copy of it where that is no link.
 var machineIDs = []string{"etc/machine-id", "var/lib/dbus/machine-id"}
 
-// renewMachineID gives the machine a machine id of its own (machine-id(5)). With the same one
+// renewMachineID returns the machine a machine id of its own (machine-id(5)). With the same one
 // systemd-networkd shows the same client id to DHCP, and two machines get one address.
 func (m Machine) renewMachineID(ctx context.Context) error {
 	var id [16]byte

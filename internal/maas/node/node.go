@@ -104,7 +104,7 @@ func Interfaces() ([]string, error) {
 
 func (m Machine) path(name string) string { return filepath.Join(m.Root, name) }
 
-// Text gives a file's content, trimmed; "" when there is none. MAAS's folders belong to user
+// Text returns a file's content, trimmed; "" when there is none. MAAS's folders belong to user
 // maas, so a symlink there is not followed.
 func (m Machine) Text(name string) string {
 	text, err := atomicfile.Read(m.path(name))
@@ -114,7 +114,7 @@ func (m Machine) Text(name string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// Has tells whether there is such a file.
+// Has reports whether there is such a file.
 func (m Machine) Has(name string) bool {
 	_, err := os.Stat(m.path(name))
 	return err == nil
@@ -193,7 +193,7 @@ func (m Machine) Conf(name string) (map[string]any, error) {
 	return conf, nil
 }
 
-// Differs tells whether a configuration lacks some of what it should have. Keys that are
+// Differs reports whether a configuration lacks some of what it should have. Keys that are
 // not ours may be an operator's, and are not looked at.
 func Differs(conf, want map[string]any) bool {
 	for key, value := range want {
@@ -249,9 +249,9 @@ func (m Machine) recorded() (id identity, ok bool) {
 	return id, json.Unmarshal(text, &id) == nil && id.SystemID != ""
 }
 
-// Copied tells whether the identity on this machine is another's: it was recorded on one
+// Copied reports whether the identity on this machine is another's: it was recorded on one
 // that had none of this one's network addresses. So it is with a container that was copied;
-// LXD gives a copy addresses of its own. sameName tells whether it still has that other's
+// LXD returns a copy addresses of its own. sameName tells whether it still has that other's
 // host name, by which MAAS would take the two for one.
 func (m Machine) Copied() (copied, sameName bool, err error) {
 	was, ok := m.recorded()
@@ -282,7 +282,7 @@ func (m Machine) Renamed() (was string, renamed bool) {
 	return id.Hostname, err == nil && !copied
 }
 
-// Recorded tells whether the record is of the identity that this machine has.
+// Recorded reports whether the record is of the identity that this machine has.
 func (m Machine) Recorded() bool {
 	id := m.Text(SystemIDFile)
 	if id == "" {

@@ -39,7 +39,7 @@ func List(text string) ([]string, error) {
 	return names, nil
 }
 
-// Layers gives the presets of a list as layers of a profile, in its order. Where several
+// Layers returns the presets of a list as layers of a profile, in its order. Where several
 // name kernel modules, the later has the earlier's too: to load one takes none away.
 func Layers(names []string, cephFS CephFS) ([]profile.Layer, error) {
 	var layers []profile.Layer

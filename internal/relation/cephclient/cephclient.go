@@ -61,7 +61,7 @@ func (r Request) ID() string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// Encode gives the databag entries of a request.
+// Encode returns the databag entries of a request.
 func (r Request) Encode() map[string]string {
 	text, err := json.Marshal(struct {
 		Version    int         `json:"api-version"`

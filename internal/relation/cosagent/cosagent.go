@@ -14,7 +14,7 @@ import (
 // keyConfig is the databag's only key.
 const keyConfig = "config"
 
-// Encode gives the entries of the unit's databag.
+// Encode returns the entries of the unit's databag.
 func Encode(jobs []prometheusscrape.Job, dashboards ...grafanadashboard.Dashboard) map[string]string {
 	// The library refuses a databag that lacks one of these.
 	config := struct {

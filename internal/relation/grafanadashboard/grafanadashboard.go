@@ -21,10 +21,10 @@ type Dashboard struct {
 	XZ []byte
 }
 
-// Content gives a dashboard as this interface and cos_agent carry it.
+// Content returns a dashboard as this interface and cos_agent carry it.
 func (d Dashboard) Content() string { return base64.StdEncoding.EncodeToString(d.XZ) }
 
-// Encode gives the entries of the application's databag.
+// Encode returns the entries of the application's databag.
 func Encode(charm string, dashboards ...Dashboard) map[string]string {
 	type template struct {
 		Charm    string            `json:"charm"`

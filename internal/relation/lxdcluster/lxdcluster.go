@@ -66,7 +66,7 @@ type Offer struct {
 // Purpose is what a token for member is sealed for.
 func Purpose(member string) string { return "lxd-cluster join token for " + member }
 
-// Fits tells whether the offer is for this wish and can still be used at time now.
+// Fits reports whether the offer is for this wish and can still be used at time now.
 func (o Offer) Fits(w Wish, now time.Time) bool {
 	return o.ID != "" && o.Member == w.Member && o.Address == w.Address && o.Key == w.Key &&
 		o.ID != w.Spent && now.Before(o.Expires)
@@ -75,11 +75,11 @@ func (o Offer) Fits(w Wish, now time.Time) bool {
 // Founder reads the founder's unit name from the application's databag; "" when none.
 func Founder(app map[string]string) string { return app[keyFounder] }
 
-// Again tells whether the founder took the place of one that is gone, which may have founded
+// Again reports whether the founder took the place of one that is gone, which may have founded
 // a cluster, and others joined it, before it went.
 func Again(app map[string]string) bool { return app[keyAgain] != "" }
 
-// EncodeFounder gives the databag entries that name the founder.
+// EncodeFounder returns the databag entries that name the founder.
 func EncodeFounder(unit string, again bool) map[string]string {
 	entries := map[string]string{keyFounder: unit}
 	if again {
@@ -94,7 +94,7 @@ func ReadWish(bag map[string]string) (w Wish, ok bool, err error) {
 	return w, ok, err
 }
 
-// Encode gives the wish's databag entry.
+// Encode returns the wish's databag entry.
 func (w Wish) Encode() (map[string]string, error) { return write(keyWish, w) }
 
 // ReadOffer reads a unit's offer. ok is false when it makes none.
@@ -103,10 +103,10 @@ func ReadOffer(bag map[string]string) (o Offer, ok bool, err error) {
 	return o, ok, err
 }
 
-// Encode gives the offer's databag entry.
+// Encode returns the offer's databag entry.
 func (o Offer) Encode() (map[string]string, error) { return write(keyOffer, o) }
 
-// NoOffer gives the entry that takes an offer back.
+// NoOffer returns the entry that takes an offer back.
 func NoOffer() map[string]string { return map[string]string{keyOffer: ""} }
 
 func read(bag map[string]string, key string, into any) (bool, error) {
@@ -128,8 +128,8 @@ func write(key string, value any) (map[string]string, error) {
 	return map[string]string{key: string(text)}, nil
 }
 
-// ReadCeph tells whether a unit's machine has Ceph's configuration.
+// ReadCeph reports whether a unit's machine has Ceph's configuration.
 func ReadCeph(bag map[string]string) bool { return bag[keyCeph] != "" }
 
-// EncodeCeph gives the databag entry that says so.
+// EncodeCeph returns the databag entry that says so.
 func EncodeCeph() map[string]string { return map[string]string{keyCeph: "configured"} }

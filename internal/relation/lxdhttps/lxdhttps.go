@@ -1,4 +1,4 @@
-// Package lxdhttps is the interface `lxd-https`: a client asks a LXD cluster to trust its
+// Package lxdhttps is the interface `lxd-https`: a client asks an LXD cluster to trust its
 // certificate, the cluster answers with where it is and how to know it. It speaks version
 // 1.0 as canonical/charm-lxd does, so each side may be that charm or ours.
 //
@@ -40,7 +40,7 @@ type Request struct {
 	Projects []string
 }
 
-// Offer is how to reach a LXD and how to know that it is the right one.
+// Offer is how to reach an LXD and how to know that it is the right one.
 type Offer struct {
 	// Certificate is the server's (or the cluster's) certificate, PEM: pin it.
 	Certificate string
@@ -63,7 +63,7 @@ const maxCertificate = 64 << 10
 // maxProjects bounds what one client asks for.
 const maxProjects = 64
 
-// Encode gives the databag entries of a request.
+// Encode returns the databag entries of a request.
 func (r Request) Encode() map[string]string {
 	return map[string]string{
 		keyVersion:     Version,
@@ -91,7 +91,7 @@ func DecodeRequest(bag map[string]string) (r Request, ok bool, err error) {
 	return r, true, nil
 }
 
-// Encode gives the databag entries of an offer.
+// Encode returns the databag entries of an offer.
 func (o Offer) Encode() map[string]string {
 	return map[string]string{
 		keyVersion:     Version,
@@ -170,7 +170,7 @@ func ParseCertificate(text string) (*x509.Certificate, error) {
 	return certificate, nil
 }
 
-// Fingerprint gives a certificate's SHA-256 in lower-case hex, as LXD shows it.
+// Fingerprint returns a certificate's SHA-256 in lower-case hex, as LXD shows it.
 func Fingerprint(certificate *x509.Certificate) string {
 	sum := sha256.Sum256(certificate.Raw)
 	return hex.EncodeToString(sum[:])

@@ -77,10 +77,10 @@ func NewRestart(batch, waitHealthy int) (Restart, error) {
 	return Restart{ID: strings.ToLower(rand.Text()[:8]), Batch: batch, WaitHealthy: waitHealthy}, nil
 }
 
-// Encode gives what the request adds to the databag.
+// Encode returns what the request adds to the databag.
 func (r Restart) Encode() map[string]string { return map[string]string{"restart": encode(r)} }
 
-// Encode gives the databag without a request for a restart, which stays as it is.
+// Encode returns the databag without a request for a restart, which stays as it is.
 func (w Wish) Encode() map[string]string {
 	return map[string]string{
 		"version":     Version,
@@ -208,7 +208,7 @@ type Claim struct {
 	Started   string // another text after each start of the instance; not proven
 }
 
-// Encode gives the databag.
+// Encode returns the databag.
 func (c Claim) Encode() map[string]string {
 	return map[string]string{
 		"version":    Version,
@@ -247,7 +247,7 @@ func DecodeClaim(owner string, bag map[string]string) (Claim, error) {
 	return c, nil
 }
 
-// UnitNumber gives 3 for "app/3", and -1 for what is no unit's name.
+// UnitNumber returns 3 for "app/3", and -1 for what is no unit's name.
 func UnitNumber(unit string) int {
 	_, digits, _ := strings.Cut(unit, "/")
 	n, err := strconv.ParseUint(digits, 10, 31)
@@ -329,7 +329,7 @@ type Progress struct {
 	Failed string `json:"failed,omitempty"`
 }
 
-// Encode gives the databag.
+// Encode returns the databag.
 func (a Answer) Encode() map[string]string {
 	bag := map[string]string{"version": Version, "units": encode(a.Units), "profile": "", "rolled-back": a.RolledBack, "restart": "", "calls": a.Calls, "ceph-cluster": a.CephCluster}
 	if a.Profile != nil {
@@ -376,7 +376,7 @@ func NonceKey(relation string) string {
 	return nonceKeyPrefix + number
 }
 
-// IsNonceKey tells whether an instance option is one that a requirer may be asked to read;
+// IsNonceKey reports whether an instance option is one that a requirer may be asked to read;
 // nobody gets a proof under another.
 func IsNonceKey(key string) bool {
 	n, err := strconv.ParseUint(strings.TrimPrefix(key, nonceKeyPrefix), 10, 63)
@@ -399,7 +399,7 @@ func NewNonce(random interface{ Read([]byte) (int, error) }) (string, error) {
 	return hex.EncodeToString(b), nil
 }
 
-// IsNonce tells whether an instance option's value is one that NewNonce made.
+// IsNonce reports whether an instance option's value is one that NewNonce made.
 func IsNonce(value string) bool {
 	b, err := hex.DecodeString(value)
 	return err == nil && len(b) == nonceBytes
@@ -408,7 +408,7 @@ func IsNonce(value string) bool {
 // ChallengeOf names a nonce without telling it.
 func ChallengeOf(nonce string) string { return digest("lxd-profile challenge\n" + nonce) }
 
-// Prove gives the proof that whoever makes the claim has read the nonce at key. It is
+// Prove returns the proof that whoever makes the claim has read the nonce at key. It is
 // bound to everything that the claim says, so it proves no other claim.
 func (c Claim) Prove(key, nonce string) string {
 	mac := hmac.New(sha256.New, []byte(nonce))
@@ -431,12 +431,12 @@ func (c Claim) ProvenIn(relation string, own map[string]string) bool {
 	return own[ModelOption] == c.ModelUUID && c.Proven(key, own[key])
 }
 
-// Proven tells whether the claim's proof holds under the nonce at key.
+// Proven reports whether the claim's proof holds under the nonce at key.
 func (c Claim) Proven(key, nonce string) bool {
 	return IsNonce(nonce) && hmac.Equal([]byte(c.Proof), []byte(c.Prove(key, nonce)))
 }
 
-// Same tells whether a databag already says what values say. Keys that are not in values,
+// Same reports whether a databag already says what values say. Keys that are not in values,
 // such as the addresses that Juju writes into every unit's databag, do not count.
 func Same(bag, values map[string]string) bool {
 	for k, v := range values {

@@ -34,7 +34,7 @@ const (
 	keyVersion  = "dcib-version"
 )
 
-// SecretLabel gives the label that the region's secret for a relation ("maas:3") has.
+// SecretLabel returns the label that the region's secret for a relation ("maas:3") has.
 func SecretLabel(relation string) string {
 	endpoint, id, _ := strings.Cut(relation, ":")
 	return "enroll-" + endpoint + "-" + id + ".secret"
@@ -47,7 +47,7 @@ type Offer struct {
 	SecretID string   // the Juju secret that has its secret
 }
 
-// Encode gives the databag entries of an offer.
+// Encode returns the databag entries of an offer.
 func (o Offer) Encode() map[string]string {
 	regions := slices.Clone(o.Regions)
 	if regions == nil {
@@ -104,7 +104,7 @@ type Rack struct {
 	Version  string // of its packages; empty likewise
 }
 
-// Encode gives the databag entries of a rack.
+// Encode returns the databag entries of a rack.
 func (r Rack) Encode() map[string]string {
 	return map[string]string{keyUnit: r.Unit, keyFQDN: r.FQDN, keySystemID: r.SystemID, keyVersion: r.Version}
 }

@@ -29,13 +29,13 @@ const (
 // answers with secrets; older ones answer in clear.
 const requested = `["username","password"]`
 
-// Encode gives the entries of the client application's databag that ask for a database of
+// Encode returns the entries of the client application's databag that ask for a database of
 // that name.
 func Encode(database string) map[string]string {
 	return map[string]string{keyDatabase: database, keyRequested: requested}
 }
 
-// Asked tells whether a databag asks for just that.
+// Asked reports whether a databag asks for just that.
 func Asked(bag map[string]string, database string) bool {
 	for key, value := range Encode(database) {
 		if bag[key] != value {
@@ -81,7 +81,7 @@ func Decode(bag map[string]string, asked string) (s Server, ok bool, err error) 
 	return s, true, nil
 }
 
-// User gives the credentials; content is that of the secret, and not looked at when there
+// User returns the credentials; content is that of the secret, and not looked at when there
 // is none.
 func (s Server) User(content map[string]string) (username, password string, err error) {
 	if s.SecretID == "" {

@@ -57,7 +57,7 @@ func TopologyOf(event hooktool.Event, charm string) Topology {
 	return Topology{Model: event.Model, ModelUUID: event.ModelUUID, Application: event.App(), Charm: charm}
 }
 
-// Encode gives the entries of the application's databag. Without jobs it takes them back.
+// Encode returns the entries of the application's databag. Without jobs it takes them back.
 func Encode(jobs []Job, from Topology) map[string]string {
 	if len(jobs) == 0 {
 		return map[string]string{keyJobs: "", keyMetadata: ""}

@@ -30,7 +30,7 @@ type Issued struct {
 	Revoked     bool     `json:"revoked"`
 }
 
-// Encode gives the entries of a unit's databag that ask for one certificate, of a server;
+// Encode returns the entries of a unit's databag that ask for one certificate, of a server;
 // an empty csr takes the request back.
 func Encode(csr string) map[string]string {
 	if csr == "" {
@@ -43,7 +43,7 @@ func Encode(csr string) map[string]string {
 	return map[string]string{keyRequests: string(raw)}
 }
 
-// Asked tells whether a unit's databag asks for just that; for nothing when csr is empty.
+// Asked reports whether a unit's databag asks for just that; for nothing when csr is empty.
 func Asked(bag map[string]string, csr string) bool {
 	return bag[keyRequests] == Encode(csr)[keyRequests]
 }

@@ -98,14 +98,14 @@ func (p *Pet) reach() time.Duration {
 // start very often.
 func (p *Pet) MaxDays() int { return min(maxDays, maxStarts/p.daily()) }
 
-// Span gives the first stretch of own time that ends after t: the one that t is in, or
+// Span returns the first stretch of own time that ends after t: the one that t is in, or
 // else the next one. ok is false when there is none in the next 50 years.
 func (p *Pet) Span(t time.Time) (span Span, ok bool) {
 	span, _, ok = p.span(t)
 	return span, ok
 }
 
-// Next gives the first moment after t at which the pet changes hands; ok as in Span.
+// Next returns the first moment after t at which the pet changes hands; ok as in Span.
 func (p *Pet) Next(t time.Time) (next Transition, ok bool) {
 	span, ok := p.Span(t)
 	switch {
@@ -117,7 +117,7 @@ func (p *Pet) Next(t time.Time) (next Transition, ok bool) {
 	return Transition{At: span.End, Span: span}, true
 }
 
-// SkipNext gives what to add to Skips so that the next stretch of own time which has not
+// SkipNext returns what to add to Skips so that the next stretch of own time which has not
 // begun at now does not happen, and that stretch; ok is false when there is none.
 func (p *Pet) SkipNext(now time.Time) (skip Skip, skipped Span, ok bool) {
 	span, more, ok := p.span(now)
@@ -151,7 +151,7 @@ func (p *Pet) span(t time.Time) (span Span, more func() (Span, bool), ok bool) {
 	}
 }
 
-// Between gives the stretches of own time of which some part lies in [from, to), in order.
+// Between returns the stretches of own time of which some part lies in [from, to), in order.
 func (p *Pet) Between(from, to time.Time) []Span {
 	var spans []Span
 	span, more, ok := p.span(from)
@@ -187,7 +187,7 @@ type Return struct {
 	OnClock bool
 }
 
-// of gives the moment for a window that starts at start.
+// of returns the moment for a window that starts at start.
 func (r Return) of(start time.Time, zone *time.Location) time.Time {
 	if !r.OnClock {
 		return start.Add(-r.Before)
@@ -208,7 +208,7 @@ func (d Days) has(wall time.Time) bool {
 	return !day.Before(d.First) && !day.After(d.Last)
 }
 
-// String gives the days as they are written.
+// String returns the days as they are written.
 func (d Days) String() string {
 	if d.First.Equal(d.Last) {
 		return d.First.Format(time.DateOnly)

@@ -33,7 +33,7 @@ func day(t testing.TB, text string) time.Time {
 	return at
 }
 
-// show gives spans with the offsets that the clocks have.
+// show returns spans with the offsets that the clocks have.
 func show(spans []calendar.Span) []string {
 	lines := []string{}
 	for _, s := range spans {

@@ -24,7 +24,7 @@ var (
 	lengthText = lazily(`(?i)^P?(?:(\d{1,6})W)?(?:(\d{1,6})D)?T?(?:(\d{1,6})H)?(?:(\d{1,6})M)?(?:(\d{1,6})S)?$`)
 )
 
-// lazily gives a pattern that is made when it is first used: a hook that reads no pets is
+// lazily returns a pattern that is made when it is first used: a hook that reads no pets is
 // spared them.
 func lazily(pattern string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })

@@ -29,7 +29,7 @@ type Window struct {
 	notDays []time.Time
 }
 
-// String gives the window in one line: as it was written, or what of a calendar it is.
+// String returns the window in one line: as it was written, or what of a calendar it is.
 func (w Window) String() string { return w.text }
 
 func (w *Window) length() time.Duration { return w.nominal + w.exact }
@@ -46,7 +46,7 @@ func in(times []time.Time, t time.Time) bool {
 
 // series are the wall-clock times at which a window starts.
 type series interface {
-	// from gives those in [first, limit], one at a time and in order.
+	// from returns those in [first, limit], one at a time and in order.
 	from(first, limit time.Time) func() (time.Time, bool)
 	// daily returns how many there are in a day at most; 0 is a fixed number in all.
 	daily() int

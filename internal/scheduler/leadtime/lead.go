@@ -40,7 +40,7 @@ type Lead struct {
 	Why  string
 }
 
-// Of gives the lead of a pet that has that many instances now. past is in order, the last
+// Of returns the lead of a pet that has that many instances now. past is in order, the last
 // drain last.
 //
 // Each past drain is taken as if it had had as many instances as there are now, if they are

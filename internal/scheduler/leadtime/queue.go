@@ -12,7 +12,7 @@ type Need struct {
 	Lead time.Duration // how long it takes by itself
 }
 
-// Queue gives how long before its deadline each of the needs has to begin, so that all are
+// Queue returns how long before its deadline each of the needs has to begin, so that all are
 // done in time although they share the move slots: never less than its own
 // lead, and never more than most, unless the lead is.
 //

@@ -15,7 +15,7 @@ import (
 )
 
 // world is one pet of the model, at a moment.
-type world struct {
+type env struct {
 	Run
 	pet    *calendar.Pet
 	random *rand.Rand
@@ -50,7 +50,7 @@ type try struct {
 func simulate(run Run, pet *calendar.Pet) Pet {
 	name := fnv.New64a()
 	_, _ = name.Write([]byte(pet.Name)) // cannot fail
-	w := &world{
+	w := &env{
 		Run: run, pet: pet, report: Pet{Name: pet.Name},
 		random: rand.New(rand.NewPCG(run.Model.Seed, name.Sum64())),
 		now:    run.From, state: decide.Lent, leads: map[int]leadtime.Lead{},
@@ -72,7 +72,7 @@ func simulate(run Run, pet *calendar.Pet) Pet {
 }
 
 // step decides, does what was decided, and lets time pass until something happens.
-func (w *world) step() {
+func (w *env) step() {
 	for w.window < len(w.windows) && !w.windows[w.window].End.After(w.now) {
 		w.window++
 	}
@@ -96,7 +96,7 @@ func (w *world) step() {
 	}
 }
 
-func (w *world) facts() decide.Facts {
+func (w *env) facts() decide.Facts {
 	f := decide.Facts{
 		Now: w.now, State: w.state, For: w.drainFor,
 		Lead: w.lead.Time, LeadWhy: w.lead.Why, MinStay: w.pet.MinStay,
@@ -110,7 +110,7 @@ func (w *world) facts() decide.Facts {
 }
 
 // next is when something happens.
-func (w *world) next(d decide.Decision) time.Time {
+func (w *env) next(d decide.Decision) time.Time {
 	next := w.To
 	for _, at := range []time.Time{d.Wake, w.change} {
 		if !at.IsZero() && at.Before(next) {
@@ -124,7 +124,7 @@ func (w *world) next(d decide.Decision) time.Time {
 }
 
 // pass lets the clock go on.
-func (w *world) pass(to time.Time) {
+func (w *env) pass(to time.Time) {
 	switch took := to.Sub(w.now); w.state {
 	case decide.Lent:
 		w.report.Lent += took
@@ -140,8 +140,8 @@ func (w *world) pass(to time.Time) {
 }
 
 // changes lets an instance come or go when it is time for that. It tells whether that is all
-// that happened and nothing is to be decided anew for it.
-func (w *world) changes() (quiet bool) {
+// that happened and nothing is to be decided again for it.
+func (w *env) changes() (quiet bool) {
 	if w.now.Before(w.change) {
 		return false
 	}
@@ -160,8 +160,8 @@ func (w *world) changes() (quiet bool) {
 	return quiet && w.lead.Time == before
 }
 
-// learn works out the lead anew.
-func (w *world) learn() {
+// learn works out the lead again.
+func (w *env) learn() {
 	instances := w.on + w.away
 	known, ok := w.leads[instances]
 	if !ok {
@@ -172,7 +172,7 @@ func (w *world) learn() {
 }
 
 // begin begins a try.
-func (w *world) begin(d decide.Decision) {
+func (w *env) begin(d decide.Decision) {
 	t := &try{verb: d.Do, began: w.now, moves: w.on}
 	if d.Do == decide.Undrain {
 		t.moves = w.away
@@ -208,7 +208,7 @@ func (w *world) begin(d decide.Decision) {
 }
 
 // end is the end of a try.
-func (w *world) end(t *try) {
+func (w *env) end(t *try) {
 	if t.fails {
 		w.stop(t)
 		w.report.Failures++
@@ -238,7 +238,7 @@ func (w *world) end(t *try) {
 }
 
 // stop ends a try before it is done: what has moved has moved.
-func (w *world) stop(t *try) {
+func (w *env) stop(t *try) {
 	share := 1.0
 	if whole := t.ends.Sub(t.began); whole > 0 {
 		share = float64(w.now.Sub(t.began)) / float64(whole)
@@ -250,7 +250,7 @@ func (w *world) stop(t *try) {
 	w.trying = nil
 }
 
-func (w *world) moved(verb decide.Verb, n int) {
+func (w *env) moved(verb decide.Verb, n int) {
 	w.report.Moves += n
 	if verb == decide.Undrain {
 		n = -n
@@ -259,18 +259,18 @@ func (w *world) moved(verb decide.Verb, n int) {
 }
 
 // move is how long one instance takes: most about the average, a few several times that.
-func (w *world) move() time.Duration {
+func (w *env) move() time.Duration {
 	const spread = 0.5 // of a log-normal distribution
 	return time.Duration(float64(w.Model.Move) * math.Exp(spread*w.random.NormFloat64()-spread*spread/2))
 }
 
-func (w *world) exponential(mean time.Duration) time.Duration {
+func (w *env) exponential(mean time.Duration) time.Duration {
 	return time.Duration(float64(mean)*w.random.ExpFloat64()).Round(time.Second) + time.Second
 }
 
 // explain says of a window whether the pet was late, and why. What it cannot explain it
 // leaves without a reason.
-func (w *world) explain(i int) {
+func (w *env) explain(i int) {
 	r := &w.report.Returns[i]
 	end := r.Empty
 	if end.IsZero() {

@@ -38,7 +38,7 @@ func (r Result) Total() Total {
 	return t
 }
 
-// Late gives the late returns, the latest first.
+// Late returns the late returns, the latest first.
 func (r Result) Late() []Return {
 	var late []Return
 	for _, p := range r.Pets {

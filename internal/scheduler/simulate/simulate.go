@@ -1,6 +1,6 @@
 // Package simulate lets time run fast: the real calendar, leads and schedule decide over
 // pets of a model cluster, and it is told what came of it. Nothing real is touched. The same
-// input gives the same result.
+// input returns the same result.
 package simulate
 
 import (

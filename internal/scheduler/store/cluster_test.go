@@ -124,7 +124,7 @@ func (c *cluster) roles(n int) map[string]int {
 	return roles
 }
 
-// members gives the cluster's nodes as it knows them; none when it cannot be asked.
+// members returns the cluster's nodes as it knows them; none when it cannot be asked.
 func (c *cluster) members() []dqlite.Member {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()

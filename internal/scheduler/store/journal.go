@@ -46,7 +46,7 @@ type Run struct {
 	Term    int64     `json:"term,omitempty"`  // under which it was last written
 	// Member is the LXD member of the pet; empty when it has the pet's name.
 	Member string `json:"member,omitempty"`
-	// Calendar tells that the scheduler began it by itself, and Window, of a drain, for the
+	// Calendar reports whether the scheduler began it by itself, and Window, of a drain, for the
 	// window that starts then; zero when it was for a hold.
 	Calendar  bool      `json:"calendar,omitempty"`
 	Window    time.Time `json:"window,omitzero"`
@@ -54,7 +54,7 @@ type Run struct {
 	Steps     []Step    `json:"steps,omitempty"`
 }
 
-// Where gives the LXD member that the run is about.
+// Where returns the LXD member that the run is about.
 func (r Run) Where() string { return cmp.Or(r.Member, r.Pet) }
 
 // StepState is how far a step has come.
@@ -69,7 +69,7 @@ const (
 	StepUndone  StepState = "undone"
 )
 
-// before gives the states that a step may come from. One that has started may be started
+// before returns the states that a step may come from. One that has started may be started
 // again, by the unit that finds it so.
 var before = map[StepState][]StepState{
 	StepStarted: {StepPlanned, StepStarted, StepFailed},
@@ -179,13 +179,13 @@ func scanRun(rows *sql.Rows, r *Run) error {
 	return err
 }
 
-// OpenRun gives the run of a pet that is under way, with its steps; ok is false when there is
+// OpenRun returns the run of a pet that is under way, with its steps; ok is false when there is
 // none.
 func (s *Store) OpenRun(ctx context.Context, pet string) (r Run, ok bool, err error) {
 	return s.run(ctx, `SELECT `+runColumns+` FROM runs WHERE pet = ? AND state = 'running'`, pet)
 }
 
-// Run gives a run with its steps; ok is false when there is none.
+// Run returns a run with its steps; ok is false when there is none.
 func (s *Store) Run(ctx context.Context, id string) (r Run, ok bool, err error) {
 	return s.run(ctx, `SELECT `+runColumns+` FROM runs WHERE id = ?`, id)
 }

@@ -52,7 +52,7 @@ type Actor struct {
 // Term is the term's number: no two actors ever have the same.
 func (a *Actor) Term() int64 { return a.term }
 
-// Check says whether this unit may still act; it is asked before each effect on the world
+// Check reports whether this unit may still act; it is asked before each effect on the world
 // outside of the store, which no fence protects. It does not ask the database.
 func (a *Actor) Check() error {
 	if time.Since(*a.shown.Load()) >= giveUp {
@@ -132,7 +132,7 @@ func (a *Actor) renew(ctx context.Context) error {
 	return nil
 }
 
-// release gives the lease up; the term is over at once, also for writes under way.
+// release gives up the lease; the term is over at once, also for writes under way.
 func (a *Actor) release(ctx context.Context) error {
 	return wrap(a.exec(ctx, `UPDATE lease SET holder = '', session = '', term = term + 1, beat = beat + 1 WHERE term = ? AND session = ?`,
 		a.term, a.session), "give the lease up")

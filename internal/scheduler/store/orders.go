@@ -18,7 +18,7 @@ type Order struct {
 	At    time.Time `json:"at,omitzero"`
 }
 
-// AddOrder gives an order. Giving the same one twice is giving it once.
+// AddOrder returns an order. Giving the same one twice is giving it once.
 func (s *Store) AddOrder(ctx context.Context, o Order) error {
 	return wrap(s.exec(ctx, `INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
 		o.ID, o.Pet, string(o.Kind), o.Force, millis(o.Due), o.Why, millis(s.now())), "order the %s of %s", o.Kind, o.Pet)
@@ -31,7 +31,7 @@ func (s *Store) Waiting(ctx context.Context) ([]Order, error) {
 	return orders, wrap(err, "list the orders")
 }
 
-// Order gives an order by its id; ok is false when there is none.
+// Order returns an order by its id; ok is false when there is none.
 func (s *Store) Order(ctx context.Context, id string) (o Order, ok bool, err error) {
 	orders, err := all(ctx, s, scanOrder, `SELECT id, pet, kind, force, due, why, at FROM orders WHERE id = ?`, id)
 	if err != nil || len(orders) == 0 {

@@ -225,7 +225,7 @@ func (s *Store) Forget(ctx context.Context, unit string) error {
 	return wrap(s.exec(ctx, `DELETE FROM units WHERE unit = ?`, unit), "forget %s", unit)
 }
 
-// version gives the store's schema, without an error also when it is beyond this unit's.
+// version returns the store's schema, without an error also when it is beyond this unit's.
 func (s *Store) version(ctx context.Context) (version int, err error) {
 	err = s.query(ctx, func(rows *sql.Rows) error { return rows.Scan(&version) }, `SELECT coalesce(max(version), 0) FROM migrations`)
 	return version, wrap(err, "read the store's schema")

@@ -83,7 +83,7 @@ func scenario(plan func(facts) []charm.Step[*town]) func(*crashtest.Run) any {
 		bags := juju.Relate("town:peers", "town:peers").Databags
 		w := &town{gate: run.Gate}
 		c := charm.Charm[facts, *town]{
-			World: func(_ hooktool.Event, tools hooktool.Tools) *town { w.tools = tools; return w },
+			Env: func(_ hooktool.Event, tools hooktool.Tools) *town { w.tools = tools; return w },
 			Observe: func(context.Context, hooktool.Event, *town) (facts, error) {
 				return facts{houses: w.houses, said: bags["town/0"]["built"] != "", left: w.left}, nil
 			},
@@ -162,7 +162,7 @@ func TestNothingSurvivesAKill(t *testing.T) {
 	unit := juju.AddUnit("town/0", "")
 	w := &town{gate: gate}
 	c := charm.Charm[facts, *town]{
-		World:   func(hooktool.Event, hooktool.Tools) *town { return w },
+		Env:     func(hooktool.Event, hooktool.Tools) *town { return w },
 		Observe: func(context.Context, hooktool.Event, *town) (facts, error) { return facts{}, nil },
 		Plan: func(facts) charm.Plan[*town] {
 			return charm.Plan[*town]{Steps: []charm.Step[*town]{stubborn}, Status: charm.Active("well")}

@@ -82,7 +82,7 @@ func (g *Gate) begin() {
 	g.running = true
 }
 
-// end tells whether the hook that ran was killed, and lets the next one live.
+// end reports whether the hook that ran was killed, and lets the next one live.
 func (g *Gate) end() (killed bool) {
 	if g == nil {
 		return false

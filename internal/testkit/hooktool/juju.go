@@ -63,7 +63,7 @@ type Relation struct {
 // Side is one end of a relation.
 type Side struct{ App, Endpoint string }
 
-// New gives an empty model.
+// New returns an empty model.
 func New() *Juju {
 	return &Juju{Config: map[string]map[string]any{}, Leaders: map[string]string{}, Units: map[string]*Unit{}}
 }
@@ -104,7 +104,7 @@ func (j *Juju) Unrelate(r *Relation) {
 	j.Relations = slices.DeleteFunc(j.Relations, func(other *Relation) bool { return other == r })
 }
 
-// Hook gives the tools for one hook or action of a unit, and commit, which the test calls
+// Hook returns the tools for one hook or action of a unit, and commit, which the test calls
 // when the charm has succeeded.
 func (j *Juju) Hook(unit string) (tools *Tools, commit func()) {
 	t := &Tools{juju: j, unit: j.Units[unit], app: hooktool.AppOf(unit), snapshot: map[string]map[string]string{}}
@@ -166,7 +166,7 @@ func (r *Relation) id(app string) string {
 	return ""
 }
 
-// other gives the application on the far side, seen from app.
+// other returns the application on the far side, seen from app.
 func (r *Relation) other(app string) string {
 	if r.Sides[0].App == app {
 		return r.Sides[1].App
@@ -205,7 +205,7 @@ type Tools struct {
 
 var _ hooktool.Tools = (*Tools)(nil)
 
-// Wrote tells whether there is anything for commit to do.
+// Wrote reports whether there is anything for commit to do.
 func (t *Tools) Wrote() bool {
 	return len(t.writes) > 0 || len(t.secrets) > 0 || len(t.granted) > 0 || len(t.opened) > 0 || len(t.closed) > 0
 }

@@ -121,7 +121,7 @@ func (r *Region) reset(m *Machine) {
 	}
 }
 
-// next gives a new id.
+// next returns a new id.
 func (r *Region) next() int {
 	r.IDs++
 	return 100 + r.IDs
@@ -346,7 +346,7 @@ func answered(w http.ResponseWriter, value func() any, err error) {
 	}
 }
 
-// find gives a machine by its id.
+// find returns a machine by its id.
 func (r *Region) find(id string) *Machine {
 	for k := range r.Machines {
 		if r.Machines[k].SystemID == id {
@@ -469,7 +469,7 @@ func (r *Region) ofNode(w http.ResponseWriter, req *http.Request, parts []string
 	}
 }
 
-// tagDisk gives a disk a tag, or takes it away (src/maasserver/api/blockdevices.py).
+// tagDisk returns a disk a tag, or takes it away (src/maasserver/api/blockdevices.py).
 func (r *Region) tagDisk(w http.ResponseWriter, req *http.Request, m *Machine, id, op string) {
 	at := slices.IndexFunc(m.Disks, func(d Disk) bool { return strconv.Itoa(d.ID) == id })
 	tag := req.PostForm.Get("tag")

@@ -44,7 +44,7 @@ type Machine struct {
 	Reads    int                        // command lines that changed nothing
 }
 
-// New gives a machine with nothing on it. Its files are below root.
+// New returns a machine with nothing on it. Its files are below root.
 func New(gate *crashtest.Gate, root, hostname, mac string) *Machine {
 	return &Machine{
 		Gate: gate, Root: root, Hostname: hostname, MAC: mac,
@@ -72,7 +72,7 @@ func (m *Machine) Put(name, text string) {
 	}
 }
 
-// Text gives a file's content, trimmed; "" when there is none.
+// Text returns a file's content, trimmed; "" when there is none.
 func (m *Machine) Text(name string) string { return m.Node().Text(name) }
 
 // conditions are the files without which systemd passes over a service in silence.

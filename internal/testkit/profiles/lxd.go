@@ -1,4 +1,4 @@
-// Package profilestest is one project of a LXD cluster in memory, for what writes profiles.
+// Package profilestest is one project of an LXD cluster in memory, for what writes profiles.
 package profilestest
 
 import (
@@ -49,7 +49,7 @@ type LXD struct {
 
 var _ profiles.Server = (*LXD)(nil)
 
-// New gives a LXD that has only what Juju made: no instances yet.
+// New returns an LXD that has only what Juju made: no instances yet.
 func New() *LXD {
 	l := &LXD{Instances: map[string]*api.Instance{}, Profiles: map[string]*api.Profile{}, Version: map[string]int{}, Now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	for _, name := range []string{"default", "juju-shop-abc"} {
@@ -119,7 +119,7 @@ func (l *LXD) GetInstances(api.InstanceType) ([]api.Instance, error) {
 	return all, nil
 }
 
-// copyInstance gives an instance as LXD shows it: with what its profiles and its own
+// copyInstance returns an instance as LXD shows it: with what its profiles and its own
 // options make together.
 func (l *LXD) copyInstance(i *api.Instance) api.Instance {
 	c := *i
@@ -250,7 +250,7 @@ func (l *LXD) usedBy(name string) []string {
 	return urls
 }
 
-// CopyProfile gives a profile as LXD shows it.
+// CopyProfile returns a profile as LXD shows it.
 func (l *LXD) CopyProfile(name string) api.Profile {
 	c := *l.Profiles[name]
 	c.Config, c.Devices, c.UsedBy = maps.Clone(c.Config), maps.Clone(c.Devices), l.usedBy(name)

@@ -80,7 +80,7 @@ func (dir authority) serve(endpoint string, run tool) error {
 
 const year = 365 * 24 * time.Hour
 
-// sign gives a server's certificate for a request.
+// sign returns a server's certificate for a request.
 func (dir authority) sign(csr string) (tlscertificates.Issued, error) {
 	block, _ := pem.Decode([]byte(csr))
 	if block == nil {

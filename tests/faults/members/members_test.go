@@ -211,7 +211,7 @@ func (s *stage) requireStatus(t *testing.T, member, status string) {
 	require.Equal(t, status, box.Members(t, s.acting)[member], member)
 }
 
-// reset gives the pet back, whatever a part that failed has left.
+// reset returns the pet back, whatever a part that failed has left.
 func (s *stage) reset(t *testing.T) {
 	t.Helper()
 	s.clean(t)

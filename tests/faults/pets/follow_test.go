@@ -69,7 +69,7 @@ func (s *stage) follow(t *testing.T, machine, kind string) *follower {
 	return f
 }
 
-// upTo gives what has been told since the last call, and takes care that all is there.
+// upTo returns what has been told since the last call, and takes care that all is there.
 func (f *follower) upTo(t *testing.T) []event {
 	t.Helper()
 	f.marks++

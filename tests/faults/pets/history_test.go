@@ -53,7 +53,7 @@ var leaseModel = porcupine.Model{
 	DescribeOperation: func(input, _ any) string { return fmt.Sprintf("%+v", input) },
 }
 
-// oneActs tells whether the history is one of a single holder at a time.
+// oneActs reports whether the history is one of a single holder at a time.
 func oneActs(history []operation) bool {
 	operations := make([]porcupine.Operation, len(history))
 	for n, op := range history {

@@ -88,7 +88,7 @@ systemctl restart pet-scheduler`, program, dir(unit)))
 	c.ready(t)
 }
 
-// dismiss gives the units their own daemon back.
+// dismiss returns the units their own daemon back.
 func (c *crew) dismiss(t *testing.T) {
 	for unit, machine := range c.units {
 		box.Inside(t, machine, "rm -rf /etc/systemd/system/pet-scheduler.service.d; systemctl daemon-reload; systemctl restart pet-scheduler")
@@ -223,7 +223,7 @@ func (c *crew) arm(t *testing.T, unit, fault string) {
 	box.Inside(t, c.units[unit], "echo '"+fault+"' >"+faultFile+".new; mv "+faultFile+".new "+faultFile)
 }
 
-// struck tells whether the fault of a unit has happened, and if so after which step and when.
+// struck reports whether the fault of a unit has happened, and if so after which step and when.
 func (c *crew) struck(t *testing.T, unit string) (step string, at time.Time, ok bool) {
 	t.Helper()
 	lines := c.made(t, unit)

@@ -46,7 +46,7 @@ func TestPets(t *testing.T) {
 	}
 }
 
-// stage is three schedulers on machines of their own beside a LXD cluster of three.
+// stage is three schedulers on machines of their own beside an LXD cluster of three.
 type stage struct {
 	ask  string            // the machine of the member that is no pet: its LXD is asked
 	pets map[string]string // the LXD member of each pet
@@ -81,16 +81,16 @@ type place struct {
 }
 
 // world is what LXD says of the cluster, between two moments.
-type world struct {
+type env struct {
 	from, to  time.Time
 	members   map[string]string // status
 	instances map[string]string // "member Status"
 }
 
 // look asks LXD.
-func (s *stage) look(t *testing.T) world {
+func (s *stage) look(t *testing.T) env {
 	t.Helper()
-	w := world{from: time.Now(), members: map[string]string{}, instances: map[string]string{}}
+	w := env{from: time.Now(), members: map[string]string{}, instances: map[string]string{}}
 	out := box.Inside(t, s.ask, "lxc query '/1.0/instances?recursion=1&all-projects=true' && lxc query '/1.0/cluster/members?recursion=1'")
 	w.to = time.Now()
 	var instances []place

@@ -37,7 +37,7 @@ type pet struct {
 	LeadWhy          string        `json:"lead-why"`
 }
 
-// see gives a pet as a daemon sees it.
+// see returns a pet as a daemon sees it.
 func see(t *testing.T, name string) pet {
 	t.Helper()
 	var pets []pet
@@ -93,8 +93,8 @@ func window(t *testing.T, pet string, start, end time.Time) (id string) {
 	return id
 }
 
-// empty tells whether a member is evacuated with nothing on it.
-func (w world) empty(member string) bool {
+// empty reports whether a member is evacuated with nothing on it.
+func (w env) empty(member string) bool {
 	for _, at := range w.instances {
 		if strings.HasPrefix(at, member+" ") {
 			return false

@@ -116,7 +116,7 @@ func Serve(t *testing.T, repo, address string, versions ...string) *Archive {
 	return a
 }
 
-// Site gives the archive another address, by a name.
+// Site returns the archive another address, by a name.
 func (a *Archive) Site(name string) *Site {
 	line := fmt.Sprintf("deb http://%s/%s noble main", a.address, name)
 	s := &Site{Line: line, Source: line + "\n" + a.key, files: http.StripPrefix("/"+name, http.FileServer(http.Dir(a.dir)))}

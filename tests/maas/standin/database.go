@@ -176,7 +176,7 @@ func identify(ctx context.Context, tx *sql.Tx, match, systemID, hostname string,
 	return found, err
 }
 
-// secret gives one of MAAS's secrets, which is made when it is asked for first.
+// secret returns one of MAAS's secrets, which is made when it is asked for first.
 func secret(ctx context.Context, tx *sql.Tx, name string, fresh func() string) (value string, err error) {
 	_, err = tx.ExecContext(ctx, `INSERT INTO maasserver_secret VALUES ($1, $2) ON CONFLICT DO NOTHING`, name, fresh())
 	if err == nil {
@@ -287,7 +287,7 @@ func rows(ctx context.Context, tx *sql.Tx, query string, each func(scan func(...
 	return all.Err()
 }
 
-// without gives the ids of those controllers that are in one list and not in the other.
+// without returns the ids of those controllers that are in one list and not in the other.
 func without(all, kept []*maastest.Controller) []string {
 	var gone []string
 	for _, c := range all {

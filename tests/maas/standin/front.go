@@ -203,7 +203,7 @@ func systemctl(verb, service string) {
 	}
 }
 
-// states tells whether each of some services is running or dead.
+// states reports whether each of some services is running or dead.
 func states(services map[string]string) map[string]string {
 	all := map[string]string{}
 	for name, unit := range services {

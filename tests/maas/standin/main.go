@@ -84,7 +84,7 @@ func noteArguments() {
 // version is that of the packages.
 func version() string { return text(versionFile) }
 
-// text gives a file's content; "" without one.
+// text returns a file's content; "" without one.
 func text(path string) string {
 	content, err := os.ReadFile(path)
 	if err != nil {

@@ -69,7 +69,7 @@ type Node interface {
 	// Remove takes a node that will not come back out of the cluster, by its address. One
 	// that is not there is removed already.
 	Remove(ctx context.Context, address string) error
-	// Handover gives this node's vote and leadership to others, before a planned stop.
+	// Handover returns this node's vote and leadership to others, before a planned stop.
 	Handover(ctx context.Context) error
 	// Certify has the node show another certificate from now on, and trust that one and those
 	// alone. Connections with nodes that were trusted before and are not any more end.

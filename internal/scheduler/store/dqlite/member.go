@@ -16,7 +16,7 @@ import (
 	"github.com/canonical/go-dqlite/client"
 )
 
-// How long things between nodes may take before they are begun anew.
+// How long things between nodes may take before they are begun again.
 const (
 	tend = 15 * time.Second // all that there is to do about membership at one time
 	rest = time.Second      // until it is tried again
@@ -147,7 +147,7 @@ func (n *node) assume(ctx context.Context, c *client.Client, nodes []client.Node
 	return nil
 }
 
-// adjust gives roles to others while this node leads: those that are gone lose theirs.
+// adjust returns roles to others while this node leads: those that are gone lose theirs.
 func (n *node) adjust(ctx context.Context, c *client.Client) error {
 	for {
 		leader, err := c.Leader(ctx)
@@ -169,7 +169,7 @@ func (n *node) adjust(ctx context.Context, c *client.Client) error {
 	}
 }
 
-// assign gives a role to the first of the candidates that takes it.
+// assign sets a role of the first of the candidates that takes it.
 func assign(ctx context.Context, c *client.Client, role client.NodeRole, candidates []client.NodeInfo) (client.NodeInfo, error) {
 	err := fmt.Errorf("cannot make any node a %s of the store: there is none that could be", role)
 	for _, to := range candidates {

@@ -141,7 +141,7 @@ func (n *node) leader(ctx context.Context) (*client.Client, error) {
 	return c, nil
 }
 
-// cluster gives a client of the store's leader, which the caller closes, and the store's nodes.
+// cluster returns a client of the store's leader, which the caller closes, and the store's nodes.
 func (n *node) cluster(ctx context.Context) (*client.Client, []client.NodeInfo, error) {
 	c, err := n.leader(ctx)
 	if err != nil {
@@ -154,7 +154,7 @@ func (n *node) cluster(ctx context.Context) (*client.Client, []client.NodeInfo, 
 	return c, nodes, nil
 }
 
-// list gives the store's nodes as its leader has them.
+// list returns the store's nodes as its leader has them.
 func list(ctx context.Context, leader *client.Client) ([]client.NodeInfo, error) {
 	nodes, err := leader.Cluster(ctx)
 	if err != nil {

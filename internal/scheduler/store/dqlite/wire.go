@@ -74,7 +74,7 @@ func (r *reacher) dial(ctx context.Context, address string) (net.Conn, error) {
 	return conn, err
 }
 
-// unanswered says whether a connection failed because nobody was there. Not by the context: the
+// unanswered reports whether a connection failed because nobody was there. Not by the context: the
 // dialer's own timer may be over a moment before it.
 func unanswered(err error) bool {
 	var late net.Error
@@ -208,7 +208,7 @@ func (n *node) pipe(a, b net.Conn) {
 	both.Wait()
 }
 
-// pair gives two connected sockets.
+// pair returns two connected sockets.
 func pair() (here, there net.Conn, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {

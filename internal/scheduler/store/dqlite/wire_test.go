@@ -120,7 +120,7 @@ func TestWhoDoesNotAnswerIsKnown(t *testing.T) {
 	require.NoError(t, dials.Wait())
 }
 
-// mute gives an address at which nothing answers: what has come there has filled its queue.
+// mute returns an address at which nothing answers: what has come there has filled its queue.
 func mute(t *testing.T) string {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
