@@ -107,7 +107,7 @@ func (t CacheTag) move(ctx context.Context, api API, id string) error {
 	return nil
 }
 
-// undo sets the tags again that the disks had, they had, each of them whatever becomes of the others.
+// undo sets the tags again that the disks had, each of them whatever becomes of the others.
 func (t CacheTag) undo(ctx context.Context, api API, id string) error {
 	var failures []error
 	for _, d := range t.Take {
