@@ -87,7 +87,7 @@ bin/dcib:
 
 # ---- checking ----
 
-.PHONY: lint lint-quick lint-format lint-vet lint-charms lint-modules lint-static lint-shell lint-vuln
+.PHONY: words lint lint-quick lint-format lint-vet lint-charms lint-modules lint-static lint-shell lint-vuln
 lint: lint-quick lint-modules lint-static lint-shell lint-vuln ## Check everything that can be checked without running it
 lint-quick: lint-format lint-vet lint-charms
 
@@ -95,6 +95,10 @@ lint-format:
 	@echo "== gofmt"
 	@unformatted=$$(gofmt -l .); \
 	if [[ -n $$unformatted ]]; then echo "not formatted, run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+
+# docs/explanation/glossary.md says why; the list is tests/words/words.txt.
+words: ## Look for words that the project does not use
+	@go run ./tests/words
 
 lint-vet: build-deps
 	@echo "== go vet"
