@@ -10,8 +10,8 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/broker"
 	"github.com/dcib/dcib/charms/lxd-cluster/cloud"
 	"github.com/dcib/dcib/charms/lxd-cluster/cluster"
-	"github.com/dcib/dcib/charms/lxd-cluster/refresh"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
+	"github.com/dcib/dcib/charms/lxd-cluster/upgrade"
 	"github.com/dcib/dcib/internal/charm"
 )
 
@@ -59,8 +59,8 @@ func recoverFromQuorumLoss(ctx context.Context, f facts, w *env, call charm.Call
 	return cluster.RecoverFromQuorumLoss(ctx, f.cluster(), w.cluster(), call)
 }
 
-func startOver(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
-	return cluster.StartOver(ctx, f.cluster(), w.cluster(), call)
+func resetLXD(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
+	return cluster.Reset(ctx, f.cluster(), w.cluster(), call)
 }
 
 func addTrustedClient(ctx context.Context, _ facts, w *env, call charm.Call) (map[string]string, error) {
@@ -71,11 +71,11 @@ func removeTrustedClient(ctx context.Context, _ facts, w *env, call charm.Call) 
 	return trust.RemoveClient(ctx, w.trust(), call)
 }
 
-func evacuate(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
+func evacuateMember(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	return cluster.Evacuate(ctx, f.cluster(), w.cluster(), call)
 }
 
-func restore(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
+func restoreMember(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	return cluster.Restore(ctx, f.cluster(), w.cluster(), call)
 }
 
@@ -90,13 +90,13 @@ func getCloud(ctx context.Context, f facts, w *env, call charm.Call) (map[string
 	return cloud.Get(ctx, w.cloud(), call)
 }
 
-func backUp(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
+func createBackup(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	if !f.Cluster.LXD.Clustered {
 		return nil, errors.New("cannot back up: this machine's LXD is in no cluster yet: see the unit's status")
 	}
 	return backup.Backup(ctx, w.backup(), call)
 }
 
-func refreshLXD(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
-	return refresh.Refresh(ctx, refresh.FactsOf(f.Cluster, f.Install), w.refresh(f), call)
+func upgradeLXD(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
+	return upgrade.Upgrade(ctx, upgrade.FactsOf(f.Cluster, f.Install), w.upgrade(f), call)
 }

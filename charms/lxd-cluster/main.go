@@ -27,9 +27,9 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/maas"
 	"github.com/dcib/dcib/charms/lxd-cluster/metrics"
 	"github.com/dcib/dcib/charms/lxd-cluster/notify"
-	"github.com/dcib/dcib/charms/lxd-cluster/refresh"
 	"github.com/dcib/dcib/charms/lxd-cluster/share"
 	"github.com/dcib/dcib/charms/lxd-cluster/trust"
+	"github.com/dcib/dcib/charms/lxd-cluster/upgrade"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/drain"
 	"github.com/dcib/dcib/internal/hooktool"
@@ -91,15 +91,15 @@ func whole() charm.Charm[facts, *env] {
 		"show-plan":                showPlan,
 		"remove-member":            removeMember,
 		"recover-from-quorum-loss": recoverFromQuorumLoss,
-		"start-over":               startOver,
-		"evacuate":                 evacuate,
-		"restore":                  restore,
+		"reset-lxd":                resetLXD,
+		"evacuate-member":          evacuateMember,
+		"restore-member":           restoreMember,
 		"add-trusted-client":       addTrustedClient,
 		"remove-trusted-client":    removeTrustedClient,
 		"get-client-token":         getClientToken,
 		"get-cloud":                getCloud,
-		"backup":                   backUp,
-		"refresh-lxd":              refreshLXD,
+		"create-backup":            createBackup,
+		"upgrade-lxd":              upgradeLXD,
 	}
 	return c
 }
@@ -200,20 +200,20 @@ func (w *env) cloud() cloud.Env {
 	return cloud.Env{App: w.event.App(), Tools: w.tools, Now: time.Now, LXD: w.lxd()}
 }
 
-// refresh is made of what was seen, since LXD does not answer all the time.
-func (w *env) refresh(f facts) refresh.Env {
+// upgrade is made of what was seen, since LXD does not answer all the time.
+func (w *env) upgrade(f facts) upgrade.Env {
 	change := func(do charm.Action[cluster.Facts, cluster.Env]) func(context.Context, charm.Call) (map[string]string, error) {
 		return func(ctx context.Context, call charm.Call) (map[string]string, error) {
 			return do(ctx, f.Cluster, w.cluster(), call)
 		}
 	}
-	return refresh.Env{
+	return upgrade.Env{
 		Commands: command.System{}, StateDir: w.stateDir(), Look: w.socket.Look,
 		Evacuate: change(cluster.Evacuate), Restore: change(cluster.Restore),
 		Settled: func(ctx context.Context, member string) (drain.MemberStatus, []string, error) {
 			return cluster.Settled(ctx, w.cluster(), member)
 		},
-		Ready: refresh.Ready, Every: refresh.Every,
+		ReadyTimeout: upgrade.ReadyTimeout, PollInterval: upgrade.PollInterval,
 	}
 }
 

@@ -57,7 +57,7 @@ func id(uri string) string { return strings.TrimPrefix(uri, "secret:") }
 var (
 	unit   = hooktool.Event{Unit: "app/0", Hook: "config-changed"}
 	action = hooktool.Event{Unit: "app/0", Action: "drain"}
-	bags   = db{"app": {"founder": "app/0"}, "app/0": {"wish": "w"}, "other": {"k": "v"}, "other/0": {"address": "10.0.0.7"}, "other/9": {"left": "yes"}}
+	bags   = db{"app": {"coordinator": "app/0"}, "app/0": {"join-request": "w"}, "other": {"k": "v"}, "other/0": {"address": "10.0.0.7"}, "other/9": {"left": "yes"}}
 )
 
 func joined(bags db) []*relation {
@@ -142,14 +142,14 @@ func forms() []form {
 		{name: "empty databag of an application", method: "RelationGet", args: []any{"maas:4", "other"}, event: unit, world: world{Relations: joined(db{})},
 			calls: []string{"relation-get --format=json -r maas:4 --app - other"}, want: m{}},
 		{name: "own databag", method: "RelationGet", args: []any{"maas:4", "app/0"}, event: unit, world: world{Relations: joined(bags)},
-			calls: []string{"relation-get --format=json -r maas:4 - app/0"}, want: m{"wish": "w"}},
+			calls: []string{"relation-get --format=json -r maas:4 - app/0"}, want: m{"join-request": "w"}},
 		{name: "own application's databag, by the leader", method: "RelationGet", args: []any{"maas:4", "app"}, event: unit, world: world{Leader: true, Relations: joined(bags)},
-			calls: []string{"relation-get --format=json -r maas:4 --app - app"}, want: m{"founder": "app/0"}},
+			calls: []string{"relation-get --format=json -r maas:4 --app - app"}, want: m{"coordinator": "app/0"}},
 		{name: "own application's databag, no leader", method: "RelationGet", args: []any{"maas:4", "app"}, event: unit, world: world{Relations: joined(bags)},
 			calls: []string{"relation-get --format=json -r maas:4 --app - app"},
-			errs:  [2]string{"permission denied", ""}, want: m{"founder": "app/0"}, differs: true},
+			errs:  [2]string{"permission denied", ""}, want: m{"coordinator": "app/0"}, differs: true},
 		{name: "own application's databag among peers", method: "RelationGet", args: []any{"cluster:0", "app"}, event: unit, world: world{Relations: peers()},
-			calls: []string{"relation-get --format=json -r cluster:0 --app - app"}, want: m{"founder": "app/0"}},
+			calls: []string{"relation-get --format=json -r cluster:0 --app - app"}, want: m{"coordinator": "app/0"}},
 		{name: "databag of a peer", method: "RelationGet", args: []any{"cluster:0", "app/1"}, event: unit,
 			world: world{Relations: []*relation{{ID: 0, Endpoint: "cluster", App: "app", Peer: true, Databags: db{"app/1": {"a": "b"}}}}},
 			calls: []string{"relation-get --format=json -r cluster:0 - app/1"}, want: m{"a": "b"}},
@@ -164,18 +164,18 @@ func forms() []form {
 		{name: "databag over an unknown relation", method: "RelationGet", args: []any{"maas:7", "other/0"}, event: unit,
 			calls: []string{"relation-get --format=json -r maas:7 - other/0"}, err: "relation not found", notFound: true},
 
-		{name: "write and delete", method: "RelationSet", args: []any{"maas:4", m{"wish": "", "csr": "a: b\nc"}}, event: unit, world: world{Relations: joined(bags)},
+		{name: "write and delete", method: "RelationSet", args: []any{"maas:4", m{"join-request": "", "csr": "a: b\nc"}}, event: unit, world: world{Relations: joined(bags)},
 			calls: []string{"relation-get --format=json -r maas:4 - app/0", "relation-set -r maas:4 --file -"},
 			effects: []effect{
-				{What: "relation-delete", Of: "app/0", Text: "wish"},
+				{What: "relation-delete", Of: "app/0", Text: "join-request"},
 				{What: "relation-set", Of: "app/0", Text: "csr", Bag: m{"csr": "a: b\nc"}},
 			}},
 		{name: "write to an unknown relation", method: "RelationSet", args: []any{"maas:7", m{"a": "b"}}, event: unit,
 			calls: []string{"relation-get --format=json -r maas:7 - app/0", "relation-set -r maas:7 --file -"}, err: "relation not found", notFound: true},
-		{name: "write to the application's databag", method: "RelationSetApp", args: []any{"cluster:0", m{"founder": "app/0"}}, event: unit,
+		{name: "write to the application's databag", method: "RelationSetApp", args: []any{"cluster:0", m{"coordinator": "app/0"}}, event: unit,
 			world: world{Leader: true, Relations: peers()}, calls: []string{"relation-get --format=json -r cluster:0 --app - app", "relation-set -r cluster:0 --app --file -"},
-			effects: []effect{{What: "relation-set", Of: "app", Text: "founder", Bag: m{"founder": "app/0"}}}},
-		{name: "write to the application's databag, no leader", method: "RelationSetApp", args: []any{"cluster:0", m{"founder": "app/0"}}, event: unit,
+			effects: []effect{{What: "relation-set", Of: "app", Text: "coordinator", Bag: m{"coordinator": "app/0"}}}},
+		{name: "write to the application's databag, no leader", method: "RelationSetApp", args: []any{"cluster:0", m{"coordinator": "app/0"}}, event: unit,
 			world: world{Relations: peers()}, calls: []string{"relation-get --format=json -r cluster:0 --app - app", "relation-set -r cluster:0 --app --file -"}, err: "cannot write relation settings"},
 
 		{name: "storage", method: "Storage", args: []any{"local"}, event: unit,
@@ -586,23 +586,23 @@ func TestWhatAHookWritesItDoesNotRead(t *testing.T) {
 	for _, v := range versions {
 		t.Run(v.name, func(t *testing.T) {
 			a := v.serve(t)
-			a.begin(t, world{Leader: true, Secrets: secrets("app"), Relations: joined(db{"app": {"founder": "app/1"}, "app/0": {"wish": "w"}})})
+			a.begin(t, world{Leader: true, Secrets: secrets("app"), Relations: joined(db{"app": {"coordinator": "app/1"}, "app/0": {"join-request": "w"}})})
 			x := hooktool.NewExec(unit)
-			require.NoError(t, x.RelationSet(ctx, "maas:4", m{"wish": "x"}))
-			require.NoError(t, x.RelationSetApp(ctx, "maas:4", m{"founder": "app/0"}))
+			require.NoError(t, x.RelationSet(ctx, "maas:4", m{"join-request": "x"}))
+			require.NoError(t, x.RelationSetApp(ctx, "maas:4", m{"coordinator": "app/0"}))
 			require.NoError(t, x.SetSecret(ctx, uri, m{"private-key": "l"}))
 			bag, err := x.RelationGet(ctx, "maas:4", "app/0")
 			require.NoError(t, err)
-			require.Equal(t, m{"wish": "w"}, bag)
+			require.Equal(t, m{"join-request": "w"}, bag)
 			bag, err = x.RelationGet(ctx, "maas:4", "app")
 			require.NoError(t, err)
-			require.Equal(t, m{"founder": "app/1"}, bag)
+			require.Equal(t, m{"coordinator": "app/1"}, bag)
 			content, err := x.Secret(ctx, uri)
 			require.NoError(t, err)
 			require.Equal(t, m{"private-key": "k: \"1\"\n"}, content)
 			bag, err = hooktool.NewExec(unit).RelationGet(ctx, "maas:4", "app")
 			require.NoError(t, err)
-			require.Equal(t, m{"founder": "app/0"}, bag, "the agent shows it")
+			require.Equal(t, m{"coordinator": "app/0"}, bag, "the agent shows it")
 		})
 	}
 }

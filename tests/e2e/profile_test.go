@@ -112,7 +112,7 @@ func testProfileHot(t *testing.T) {
 
 	t.Run("one after another is restarted", func(t *testing.T) {
 		waitSubordinates(t, "nesting to wait", func(s testbed.State) bool { return strings.Contains(s.Message, "restart needed for security.nesting") })
-		t.Log(box.Juju(t, "run", "-m", "machines", "lxd-profile-sub/leader", "apply-restart", "wait-healthy=240"))
+		t.Log(box.Juju(t, "run", "-m", "machines", "lxd-profile-sub/leader", "apply-restart", "wait-healthy=4m"))
 		box.Eventually(t, 8*time.Minute, "nesting to be in force everywhere", func() (bool, string) {
 			for name, s := range subordinates(t, "idle") {
 				if s.Current != "active" || s.Message != "in force: security.nesting=true" {

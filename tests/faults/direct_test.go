@@ -93,7 +93,7 @@ func TestDirect(t *testing.T) {
 		require.LessOrEqual(t, best.MaxRSS, int64(20<<10), "peak KiB")
 	})
 	t.Run("apply-restart", func(t *testing.T) {
-		results := box.Action(t, alone, subordinateLeader(t), "apply-restart", "wait-healthy=240")
+		results := box.Action(t, alone, subordinateLeader(t), "apply-restart", "wait-healthy=4m")
 		t.Log(results)
 		require.Contains(t, results["next"], "restarts in a minute")
 		says("all to be back with it", func(_ string, s testbed.State) bool {

@@ -29,7 +29,7 @@ func TestFaults(t *testing.T) {
 	t.Run("one grows to five and shrinks to one with guests on it", testGrowAndShrink)
 	t.Run("the leader's machine dies", testLeaderDies)
 	t.Run("a new machine has the address of a dead one", testAddressGivenOut)
-	t.Run("LXD is refreshed", testRefresh)
+	t.Run("LXD is upgraded", testUpgrade)
 	box.DCIB(t, 5*time.Minute, "down")
 }
 
@@ -133,7 +133,7 @@ func addressOf(t *testing.T, machine string) string {
 }
 
 // asks finds the action that a unit's status asks an operator to run.
-var asks = regexp.MustCompile(`juju run (\S+) (recover-from-quorum-loss|start-over|remove-member)(?: (member=\S+))?`)
+var asks = regexp.MustCompile(`juju run (\S+) (recover-from-quorum-loss|reset-lxd|remove-member)(?: (member=\S+))?`)
 
 // obey does what an operator does who does what the units say, until all are active.
 func obey(t *testing.T, model string, units int) {

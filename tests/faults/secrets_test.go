@@ -146,7 +146,7 @@ func requireSecret(t *testing.T, model string, seen *watch) {
 	require.Contains(t, places["arguments"], "dnsmasq", "the arguments of processes in the machines were seen")
 	for _, unit := range units {
 		places["show-unit "+unit] = box.Juju(t, "show-unit", "-m", model, unit)
-		require.Contains(t, places["show-unit "+unit], "wish", "the databags were seen")
+		require.Contains(t, places["show-unit "+unit], "join-request", "the databags were seen")
 	}
 	for place, text := range places {
 		require.NotRegexp(t, testbed.JoinToken, text, place)

@@ -212,10 +212,10 @@ func TestAMadeUpPrincipal(t *testing.T) {
 	evil.claims[0].Principal = "db/7" // on no list of Juju's
 	evil.say(0)
 	evil.settle()
-	evil.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 3600})
+	evil.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: lxdprofile.Duration(3600 * time.Second)})
 	c.hook()
 	require.Equal(t, []string{"juju-evil-0"}, c.lxd.Restarts(), "and its unit is never back")
-	db.askRestart(lxdprofile.Restart{ID: "r2", Batch: 1, WaitHealthy: 3600})
+	db.askRestart(lxdprofile.Restart{ID: "r2", Batch: 1, WaitHealthy: lxdprofile.Duration(3600 * time.Second)})
 	c.hook()
 	assert.Equal(t, []string{"juju-evil-0", "juju-db-0"}, c.lxd.Restarts())
 }

@@ -32,8 +32,8 @@ func pausedUntil(last lxdprofile.Progress) time.Time {
 	return failed.Add(restartPause)
 }
 
-// maxWait is for how many seconds a request may wait for a unit to be back: a week.
-const maxWait = 7 * 24 * 3600
+// maxWait is the longest time for which a request may wait for a unit to be back.
+const maxWait = lxdprofile.Duration(7 * 24 * time.Hour)
 
 // restarts says what is to be restarted now, and what became of each relation's request, by
 // relation. Requests are told apart by their ids: one that is done or has failed is over.
@@ -56,7 +56,7 @@ func (f Facts) restarts(outcomes []outcome) ([]charm.Step[*Env], map[string]lxdp
 			continue
 		}
 		if strings.ContainsAny(request.ID, " \n") || request.Batch < 1 || request.WaitHealthy < 0 || request.WaitHealthy > maxWait {
-			progress[r.ID] = lxdprofile.Progress{ID: request.ID, State: lxdprofile.Failed, Failed: last.Failed, Message: fmt.Sprintf("cannot restart: the request is not one: wanted an id without spaces, a batch of at least 1, and to wait for 0 to %d seconds", maxWait)}
+			progress[r.ID] = lxdprofile.Progress{ID: request.ID, State: lxdprofile.Failed, Failed: last.Failed, Message: fmt.Sprintf("cannot restart: the request is invalid: wanted an id without spaces, a batch of 1 or more, wait-healthy from 0 to %s", time.Duration(maxWait))}
 			continue
 		}
 		if until := pausedUntil(last); f.Now.Before(until) {

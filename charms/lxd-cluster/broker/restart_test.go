@@ -84,7 +84,7 @@ func TestRestartOneAfterAnother(t *testing.T) {
 	a := c.ask(shop, "web", 3, "security.nesting=true").settle()
 	db := c.ask(shop, "db", 1, "security.nesting=true").settle()
 	c.lxd.Writes = nil
-	a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 60})
+	a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: lxdprofile.Duration(60 * time.Second)})
 	for i := range 3 {
 		c.hook()
 		want := []string{"juju-web-0", "juju-web-1", "juju-web-2"}[:i+1]
@@ -108,7 +108,7 @@ func TestRestartOneAfterAnother(t *testing.T) {
 	c.hook()
 	assert.NotEmpty(t, a.state(0).Restart)
 	assert.Len(t, c.lxd.Restarts(), 3)
-	a.askRestart(lxdprofile.Restart{ID: "r2", Batch: 2, WaitHealthy: 60})
+	a.askRestart(lxdprofile.Restart{ID: "r2", Batch: 2, WaitHealthy: lxdprofile.Duration(60 * time.Second)})
 	c.hook()
 	assert.Equal(t, []string{"juju-web-0", "juju-web-1"}, c.lxd.Restarts()[3:])
 	c.juju.Unrelate(a.relation)
@@ -124,7 +124,7 @@ func TestARestartIsStopped(t *testing.T) {
 		c := newCluster(t)
 		c.policy(wide)
 		a := c.ask(shop, "web", 2, "security.nesting=true").settle()
-		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 60})
+		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: lxdprofile.Duration(60 * time.Second)})
 		c.hook()
 		c.lxd.Now = c.lxd.Now.Add(2 * time.Minute)
 		c.hook()
@@ -145,7 +145,7 @@ func TestARestartIsStopped(t *testing.T) {
 			}
 			return nil
 		}
-		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 60})
+		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: lxdprofile.Duration(60 * time.Second)})
 		c.hook()
 		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Failed, Message: "LXD would not: instance juju-web-0: The instance will not stop"}, untimed(a.answer().Restart))
 		assert.Equal(t, lxdprofile.Applied, a.state(0).State)
@@ -160,7 +160,7 @@ func TestARestartIsStopped(t *testing.T) {
 			}
 			return nil
 		}
-		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 2, WaitHealthy: 60})
+		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 2, WaitHealthy: lxdprofile.Duration(60 * time.Second)})
 		c.hook()
 		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Failed, Message: "LXD would not: instance juju-web-0: The instance will not stop"}, untimed(a.answer().Restart))
 		c.hook()
@@ -221,7 +221,7 @@ func TestARestartDoesNotHoldAHook(t *testing.T) {
 		a := c.ask(shop, "web", 2, "security.nesting=true").settle()
 		c.lxd.Writes = nil
 		c.lxd.Hangs = map[string]bool{"juju-web-0": true}
-		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 60})
+		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: lxdprofile.Duration(60 * time.Second)})
 		began := time.Now()
 		c.hook()
 		assert.LessOrEqual(t, time.Since(began), 15*time.Second)
@@ -229,7 +229,7 @@ func TestARestartDoesNotHoldAHook(t *testing.T) {
 
 		began = time.Now()
 		a.want("security.nesting=true", "limits.memory=1GiB")
-		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 60})
+		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: lxdprofile.Duration(60 * time.Second)})
 		c.hook()
 		c.hook()
 		assert.Less(t, time.Since(began), time.Second)
@@ -277,7 +277,7 @@ func TestOneFailedRestartAtATime(t *testing.T) {
 		a := c.ask(shop, "web", 1, "security.nesting=true").settle()
 		c.lxd.Writes = nil
 		c.lxd.Hangs = map[string]bool{"juju-web-0": true}
-		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 60})
+		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: lxdprofile.Duration(60 * time.Second)})
 		for range 2 {
 			c.hook()
 			assert.Equal(t, lxdprofile.Running, a.answer().Restart.State)
@@ -325,8 +325,8 @@ func TestNeverTwoOfOneApplication(t *testing.T) {
 	}
 	other.settle()
 	c.lxd.Writes = nil
-	web.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 600})
-	other.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 600})
+	web.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: lxdprofile.Duration(600 * time.Second)})
+	other.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: lxdprofile.Duration(600 * time.Second)})
 	c.hook()
 	assert.Equal(t, []string{"juju-web-0"}, c.lxd.Restarts())
 	assert.Equal(t, "not yet: sub-other/1 (juju-web-0 is being restarted)", other.answer().Restart.Message)
@@ -369,7 +369,7 @@ func TestCrashesInRestarts(t *testing.T) {
 				require.LessOrEqual(run, len(again), 1, "restarted twice")
 			}
 		}
-		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: 6000})
+		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: lxdprofile.Duration(6000 * time.Second)})
 		for range 12 {
 			_ = crashtest.Hook(run, c.juju, c.charm(), c.event())
 			// A note without a restart is taken for one that is under way, for some minutes.

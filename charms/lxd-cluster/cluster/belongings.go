@@ -61,7 +61,7 @@ func (b Belonging) String() string {
 // gives reports whether this machine's LXD may be emptied so that it can join: the operator
 // said so, it is in no cluster, and there is one that this unit is not the founder of.
 func (f Facts) gives() bool {
-	return f.Config.ForceJoin && !f.LXD.Clustered && f.clusterUnit() != "" && f.Founder != f.Unit
+	return f.Config.WipeOnJoin && !f.LXD.Clustered && f.clusterUnit() != "" && f.Founder != f.Unit
 }
 
 // owned lists what stands in the way of joining.
@@ -122,13 +122,13 @@ func (f Facts) wipes() []charm.Step[Env] {
 // wipe loses one of this machine's belongings.
 type wipe struct{ what Belonging }
 
-func (s wipe) Name() string { return "delete " + s.what.String() + ", for option force-join" }
+func (s wipe) Name() string { return "delete " + s.what.String() + ", for option wipe-on-join" }
 
 func (s wipe) Apply(ctx context.Context, w Env) error {
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
 	if err := w.LXD.Lose(ctx, s.what); err != nil {
-		return charm.Blocked("cannot delete %s, for option force-join: LXD refuses: %s: fix that, or move it away", s.what, err)
+		return charm.Blocked("cannot delete %s, for option wipe-on-join: LXD refuses: %s: fix that, or move it away", s.what, err)
 	}
 	return nil
 }

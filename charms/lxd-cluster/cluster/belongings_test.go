@@ -9,7 +9,7 @@ import (
 
 var someBelongings = []string{"instance web", "instance db", "image 0123456789abcdef", "profile default", "network lxdbr1", "pool default", "project lab"}
 
-func TestForceJoinEmptiesAMachineAndJoins(t *testing.T) {
+func TestWipeOnJoinEmptiesAMachineAndJoins(t *testing.T) {
 	m := newModel(t.TempDir)
 	m.add(0)
 	full := m.add(1, someBelongings...)
@@ -17,21 +17,21 @@ func TestForceJoinEmptiesAMachineAndJoins(t *testing.T) {
 	m.settle(6)
 	require.Equal(t, "blocked", m.juju.Units[full].Status)
 	message := m.juju.Units[full].Message
-	for _, way := range []string{"instance web, instance db, image 0123456789ab, profile default", "move it away", "remove this unit", "juju config lxd-cluster force-join=true"} {
+	for _, way := range []string{"instance web, instance db, image 0123456789ab, profile default", "move it away", "remove this unit", "juju config lxd-cluster wipe-on-join=true"} {
 		require.Contains(t, message, way)
 	}
 	require.Zero(t, m.lxds[full].effects)
 	require.Empty(t, m.w.issued, "and it asked for no token")
 
-	m.juju.Config["lxd-cluster"]["force-join"] = true
+	m.juju.Config["lxd-cluster"]["wipe-on-join"] = true
 	m.settle(5)
 	require.Equal(t, "active", m.juju.Units[full].Status, m.juju.Units[full].Message)
 	require.Empty(t, m.lxds[full].local.Owned)
-	require.Contains(t, m.juju.Units[full].Log, "INFO delete instance web, for option force-join")
+	require.Contains(t, m.juju.Units[full].Log, "INFO delete instance web, for option wipe-on-join")
 }
 
-func TestForceJoinLosesNothingInVain(t *testing.T) {
-	force := func(m *model) { m.juju.Config["lxd-cluster"]["force-join"] = true }
+func TestWipeOnJoinLosesNothingInVain(t *testing.T) {
+	force := func(m *model) { m.juju.Config["lxd-cluster"]["wipe-on-join"] = true }
 	t.Run("on the founder", func(t *testing.T) {
 		m := newModel(t.TempDir)
 		force(m)
@@ -97,7 +97,7 @@ func TestForceJoinLosesNothingInVain(t *testing.T) {
 		m.lxds[unit].refuses = map[Belonging]string{web: "Instance is protected"}
 		m.settle(5)
 		require.Equal(t, "blocked", m.juju.Units[unit].Status)
-		require.Contains(t, m.juju.Units[unit].Message, "cannot delete instance web, for option force-join: LXD refuses: Instance is protected")
+		require.Contains(t, m.juju.Units[unit].Message, "cannot delete instance web, for option wipe-on-join: LXD refuses: Instance is protected")
 		require.False(t, m.lxds[unit].local.Clustered)
 		delete(m.lxds[unit].refuses, web)
 		m.settle(3)
@@ -105,12 +105,12 @@ func TestForceJoinLosesNothingInVain(t *testing.T) {
 	})
 }
 
-func TestForceJoinSurvivesCrashes(t *testing.T) {
+func TestWipeOnJoinSurvivesCrashes(t *testing.T) {
 	crashes(t, 2, anyFault, func(c crashing) {
 		unit := c.add(2, someBelongings[2:]...)
 		c.settle(3)
 		require.Zero(c.run, c.lxds[unit].effects)
-		c.juju.Config["lxd-cluster"]["force-join"] = true
+		c.juju.Config["lxd-cluster"]["wipe-on-join"] = true
 		c.settle(6)
 		require.True(c.run, c.lxds[unit].local.Clustered)
 	})
@@ -144,7 +144,7 @@ func TestContainersThatJujuPlacedBeforeTheClusterWasFormed(t *testing.T) {
 	require.Equal(t, "blocked", unit.Status)
 	require.Contains(t, unit.Message, "instance juju-3b1f0c-1-lxd-0")
 	require.Contains(t, unit.Message, "(Juju's own: juju remove-machine 1/lxd/0 1/lxd/1)")
-	require.Contains(t, unit.Message, "force-join=true")
+	require.Contains(t, unit.Message, "wipe-on-join=true")
 	require.Zero(t, m.lxds[second].effects)
 	require.Empty(t, m.w.issued)
 

@@ -34,7 +34,7 @@ func newModel(tmp func() string) *model {
 	m.juju.Config["lxd-cluster"] = map[string]any{
 		"bridge": "lxdbr0", "bridge-address": "auto", "manage-default-profile": false,
 		"storage-driver": "dir", "storage-source": "", "storage-pool": "local",
-		"failure-domain": "auto", "force-join": false,
+		"failure-domain": "auto", "wipe-on-join": false,
 	}
 	m.juju.Relate("lxd-cluster:cluster", "lxd-cluster:cluster")
 	return m

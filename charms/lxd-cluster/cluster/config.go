@@ -12,7 +12,7 @@ type Config struct {
 	BridgeAddress        string   // its address when we make it: "10.0.8.1/24" or "auto"
 	ManageDefaultProfile bool     // may we write LXD's own profile `default`?
 	Storage              Pool     // the storage pool that the founder makes
-	ForceJoin            bool     // may a machine's LXD be emptied so that it can join?
+	WipeOnJoin           bool     // may a machine's LXD be emptied so that it can join?
 	Groups               []string // cluster groups for this application's members
 	FailureDomain        string   // "auto", "off", or the members' failure domain
 	Parents              []Parent // interfaces for the cluster's networks that need one
@@ -48,7 +48,7 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	}
 	c := Config{Bridge: text("bridge"), BridgeAddress: text("bridge-address")}
 	c.ManageDefaultProfile, _ = options["manage-default-profile"].(bool)
-	c.ForceJoin, _ = options["force-join"].(bool)
+	c.WipeOnJoin, _ = options["wipe-on-join"].(bool)
 	c.Storage = Pool{Name: text("storage-pool"), Driver: text("storage-driver"), Source: text("storage-source")}
 	problems = append(problems, c.Storage.problems()...)
 	var problem string

@@ -96,11 +96,11 @@ func (c crashing) end() map[string]any {
 		require.Equal(c.run, local.Identity, wish.Cluster)
 		local.Members, local.Identity, wish.Cluster = nil, "", ""
 		end[unit] = map[string]any{
-			"members": strings.Join(names, ","),
-			"lxd":     local,
-			"wish":    wish,
-			"status":  c.juju.Units[unit].Status + ": " + c.juju.Units[unit].Message,
-			"writes":  slices.Sorted(maps.Keys(relation.Databags[unit])),
+			"members":      strings.Join(names, ","),
+			"lxd":          local,
+			"join-request": wish,
+			"status":       c.juju.Units[unit].Status + ": " + c.juju.Units[unit].Message,
+			"writes":       slices.Sorted(maps.Keys(relation.Databags[unit])),
 		}
 	}
 	return end

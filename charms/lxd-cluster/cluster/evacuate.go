@@ -155,7 +155,7 @@ func (s *memberState) undone(view drain.View, want drain.MemberStatus) error {
 	case want == drain.Online:
 		return fmt.Errorf("cannot restore %s to the end: it is Online, but LXD has left elsewhere what was there before: %s: move each back (lxc move NAME --target %s)", s.name, some(refs, ", "), s.name)
 	}
-	return fmt.Errorf("cannot evacuate %s to the end: LXD counts it as evacuated, but this still runs there: %s: action restore member=%s first, then evacuate it again", s.name, some(refs, ", "), s.name)
+	return fmt.Errorf("cannot evacuate %s to the end: LXD counts it as evacuated, but this still runs there: %s: action restore-member member=%s first, then evacuate it again", s.name, some(refs, ", "), s.name)
 }
 
 // Settled waits until no evacuation or restore of a member is under way, begun by whomever, and

@@ -19,7 +19,7 @@ import (
 func (m *model) changeState(t *testing.T, name string, params map[string]any) *hooktooltest.Tools {
 	t.Helper()
 	c := m.charm()
-	c.Actions = map[string]charm.Action[Facts, Env]{"evacuate": Evacuate, "restore": Restore}
+	c.Actions = map[string]charm.Action[Facts, Env]{"evacuate-member": Evacuate, "restore-member": Restore}
 	tools, _ := m.juju.Hook("lxd-cluster/0")
 	tools.Params = params
 	require.NoError(t, c.Run(t.Context(), hooktool.Event{Action: name, Unit: "lxd-cluster/0"}, tools))
@@ -33,7 +33,7 @@ func TestEvacuateAndRestore(t *testing.T) {
 	tied := m.inside().Add("tied", hostOf(1), true)
 	tied.LocalDevices = []string{"gpu gpu"}
 
-	did := m.changeState(t, "evacuate", on(hostOf(1)))
+	did := m.changeState(t, "evacuate-member", on(hostOf(1)))
 	require.Empty(t, did.Failure)
 	require.Equal(t, map[string]string{
 		"member": "1-host", "status": "evacuated", "instances": "1",
@@ -42,12 +42,12 @@ func TestEvacuateAndRestore(t *testing.T) {
 	}, did.Results)
 	require.NotEmpty(t, did.Progress)
 
-	did = m.changeState(t, "evacuate", on(hostOf(1)))
+	did = m.changeState(t, "evacuate-member", on(hostOf(1)))
 	require.Empty(t, did.Failure, "again is no error")
 	require.Equal(t, map[string]string{"member": "1-host", "status": "evacuated", "instances": "1", "stopped": "tied"}, did.Results)
 	require.Equal(t, 1, m.inside().Evacuations)
 
-	did = m.changeState(t, "restore", on(hostOf(1)))
+	did = m.changeState(t, "restore-member", on(hostOf(1)))
 	require.Empty(t, did.Failure)
 	require.Equal(t, map[string]string{
 		"member": "1-host", "status": "online", "instances": "4",
@@ -61,20 +61,20 @@ func TestAnOperationIsLostAndItsWorkDone(t *testing.T) {
 	m := formed(t, 3)
 	for _, verb := range []string{"evacuate", "restore"} {
 		m.inside().LostError = fmt.Errorf("cannot %s: %w", verb, lxd.ErrOperationLost)
-		did := m.changeState(t, verb, on(hostOf(1)))
+		did := m.changeState(t, verb+"-member", on(hostOf(1)))
 		require.Empty(t, did.Failure)
 		require.NotEmpty(t, did.Results["moved"])
 		m.inside().LostError = nil
 	}
 	m.inside().LostError = errors.New("no more disk")
-	require.Contains(t, m.changeState(t, "evacuate", on(hostOf(1))).Failure, "no more disk")
+	require.Contains(t, m.changeState(t, "evacuate-member", on(hostOf(1))).Failure, "no more disk")
 }
 
 func TestEvacuateAndRestoreRefuse(t *testing.T) {
 	m := formed(t, 2)
 	refuses := func(verb, member, says string) {
 		t.Helper()
-		did := m.changeState(t, verb, on(member))
+		did := m.changeState(t, verb+"-member", on(member))
 		require.Contains(t, did.Failure, says)
 		require.Contains(t, did.Failure, "cannot "+verb)
 		require.Empty(t, did.Results)
@@ -104,7 +104,7 @@ func TestEvacuateAndRestoreRefuse(t *testing.T) {
 
 	alone := newModel(t.TempDir)
 	alone.add(0)
-	require.Contains(t, alone.changeState(t, "evacuate", on("0-host")).Failure, "in no cluster")
+	require.Contains(t, alone.changeState(t, "evacuate-member", on("0-host")).Failure, "in no cluster")
 }
 
 // What LXD would stop for its bridge of the host is moved to a member that has the bridge, and comes
@@ -118,7 +118,7 @@ func TestWhatIsOnABridgeOfTheHostIsEvacuatedToo(t *testing.T) {
 	}
 	runner := m.inside().Add("runner", hostOf(1), true)
 	runner.Ephemeral, runner.LiveMovable, runner.HostDevices = true, true, []drain.HostDevice{{Device: "nic eth0", Resource: "bridge br0"}}
-	did := m.changeState(t, "evacuate", on(hostOf(1)))
+	did := m.changeState(t, "evacuate-member", on(hostOf(1)))
 	require.Contains(t, did.Failure, "delete its ephemeral instances runner")
 	require.Zero(t, m.inside().Evacuations)
 	m.inside().Delete(runner.Ref)
@@ -130,18 +130,18 @@ func TestWhatIsOnABridgeOfTheHostIsEvacuatedToo(t *testing.T) {
 		}
 		return nil
 	}
-	did = m.changeState(t, "evacuate", on(hostOf(1)))
+	did = m.changeState(t, "evacuate-member", on(hostOf(1)))
 	require.Contains(t, did.Failure, "no space left")
 	require.Zero(t, m.inside().Evacuations, "LXD would stop it")
 	require.True(t, m.inside().Find(drain.Ref{Project: "default", Name: "a1"}).Running)
 
 	fails = false
-	did = m.changeState(t, "evacuate", on(hostOf(1)))
+	did = m.changeState(t, "evacuate-member", on(hostOf(1)))
 	require.Empty(t, did.Failure)
 	require.Contains(t, did.Results["moved"], "a1 from 1-host to 2-host")
 	require.NotContains(t, did.Results, "stopped")
 	require.Equal(t, "0", did.Results["instances"])
-	did = m.changeState(t, "restore", on(hostOf(1)))
+	did = m.changeState(t, "restore-member", on(hostOf(1)))
 	require.Empty(t, did.Failure)
 	requireKept(t, m.inside(), 9)
 	require.Equal(t, "3", did.Results["instances"])
@@ -175,18 +175,18 @@ func TestAnEvacuationThatWasKilledEarly(t *testing.T) {
 				d.By = "pet-scheduler/0"
 				_, err := d.Drain(t.Context(), hostOf(1), false)
 				require.NoError(t, err)
-				require.Contains(t, m.changeState(t, "evacuate", on(hostOf(1))).Failure, "pet-scheduler/0 has drained it")
+				require.Contains(t, m.changeState(t, "evacuate-member", on(hostOf(1))).Failure, "pet-scheduler/0 has drained it")
 				_, err = d.Undrain(t.Context(), hostOf(1))
 				require.NoError(t, err)
 			} else {
-				did := m.changeState(t, next, on(hostOf(1)))
+				did := m.changeState(t, next+"-member", on(hostOf(1)))
 				require.Empty(t, did.Failure)
 			}
 			require.Empty(t, m.inside().Journal)
 			require.True(t, a1.Running)
 			if next == "evacuate" {
 				require.Equal(t, hostOf(2), a1.Member)
-				require.Empty(t, m.changeState(t, "restore", on(hostOf(1))).Failure)
+				require.Empty(t, m.changeState(t, "restore-member", on(hostOf(1))).Failure)
 			}
 			require.Equal(t, hostOf(1), a1.Member)
 			requireKept(t, m.inside(), 9)
@@ -202,7 +202,7 @@ func TestAnEvacuationThatFailsSaysHowItIs(t *testing.T) {
 		}
 		return nil
 	}
-	did := m.changeState(t, "evacuate", on(hostOf(1)))
+	did := m.changeState(t, "evacuate-member", on(hostOf(1)))
 	require.Contains(t, did.Failure, "no space left")
 	require.Contains(t, did.Failure, "run it again")
 	require.Equal(t, "online", did.Results["status"])
@@ -215,15 +215,15 @@ func TestWhatLXDLeftHalfDoneIsNoSuccess(t *testing.T) {
 	m := formed(t, 3)
 	inside := m.inside()
 	m.lxds["lxd-cluster/0"].setStatus(hostOf(1), "Evacuated") // as when LXD died in an evacuation
-	did := m.changeState(t, "evacuate", on(hostOf(1)))
+	did := m.changeState(t, "evacuate-member", on(hostOf(1)))
 	require.Contains(t, did.Failure, "cannot evacuate 1-host to the end")
-	require.Contains(t, did.Failure, "still runs there: a1, b1: action restore member=1-host first")
+	require.Contains(t, did.Failure, "still runs there: a1, b1: action restore-member member=1-host first")
 	require.Equal(t, "evacuated", did.Results["status"])
 	require.Zero(t, inside.Evacuations)
 
-	require.Empty(t, m.changeState(t, "restore", on(hostOf(1))).Failure)
-	require.Empty(t, m.changeState(t, "evacuate", on(hostOf(1))).Failure)
+	require.Empty(t, m.changeState(t, "restore-member", on(hostOf(1))).Failure)
+	require.Empty(t, m.changeState(t, "evacuate-member", on(hostOf(1))).Failure)
 	m.lxds["lxd-cluster/0"].setStatus(hostOf(1), "Online") // as when LXD died in a restore
-	did = m.changeState(t, "restore", on(hostOf(1)))
+	did = m.changeState(t, "restore-member", on(hostOf(1)))
 	require.Contains(t, did.Failure, "left elsewhere what was there before: a1, b1, stopped1: move each back (lxc move NAME --target 1-host)")
 }

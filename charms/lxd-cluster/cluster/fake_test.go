@@ -339,11 +339,11 @@ func (l *fakeLXD) Replicas(context.Context) ([]Replica, error) {
 
 func (l *fakeLXD) Remains() ([]string, error) { return l.remains, nil }
 
-func (l *fakeLXD) StartOver(context.Context, time.Time) (string, error) {
-	defer l.effect("start over")()
+func (l *fakeLXD) Reset(context.Context, time.Time) (string, error) {
+	defer l.effect("reset")()
 	fresh := l.env.machine()
 	l.local, l.members, l.pools, l.stuck, l.remains = fresh.local, nil, nil, false, nil
-	return "aside", nil
+	return "backup-dir", nil
 }
 
 func (l *fakeLXD) Answers(_ context.Context, address string) bool {

@@ -58,8 +58,8 @@ type LXD interface {
 	Replicas(ctx context.Context) ([]Replica, error)
 	// Remains lists what is on this machine's disks without asking LXD, see lxd.Remains.
 	Remains() ([]string, error)
-	// StartOver makes this machine's LXD a new one in no cluster, see lxd.StartOver.
-	StartOver(ctx context.Context, now time.Time) (aside string, err error)
+	// Reset makes this machine's LXD a new one in no cluster, see lxd.Reset.
+	Reset(ctx context.Context, now time.Time) (backupDir string, err error)
 	// Answers reports whether something answers at another member's address.
 	Answers(ctx context.Context, address string) bool
 	// RecoverQuorum makes this machine's replica the only one, and starts LXD again.
@@ -531,10 +531,10 @@ func (s *Socket) Replicas(ctx context.Context) ([]Replica, error) {
 // Remains implements LXD.
 func (s *Socket) Remains() ([]string, error) { return lxd.Remains() }
 
-// StartOver implements LXD.
-func (s *Socket) StartOver(ctx context.Context, now time.Time) (string, error) {
+// Reset implements LXD.
+func (s *Socket) Reset(ctx context.Context, now time.Time) (string, error) {
 	s.server = nil
-	return lxd.StartOver(ctx, now)
+	return lxd.Reset(ctx, now)
 }
 
 // answerTime is how long a member that is said to be gone may take to answer after all.

@@ -81,7 +81,7 @@ func TestAnLXDThatIsOlderThanItWas(t *testing.T) {
 	require.Contains(t, hook(l), "active")
 	require.Equal(t, "blocked cannot reach LXD: this machine ran LXD 5.0.2, its snap is older", hook(silentLXD{l}))
 	l.local.Version = "5.0.1"
-	require.Contains(t, hook(l), "its LXD 5.0.1 is older than 5.0.2 of lxd-cluster/1: juju run lxd-cluster/0 refresh-lxd")
+	require.Contains(t, hook(l), "its LXD 5.0.1 is older than 5.0.2 of lxd-cluster/1: juju run lxd-cluster/0 upgrade-lxd")
 	l.local = Local{}
 	l.members = nil
 	require.NoError(t, m.hook("lxd-cluster/0"))

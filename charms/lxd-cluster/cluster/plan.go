@@ -135,7 +135,7 @@ func (f Facts) memberStatus() charm.Status {
 func (f Facts) behind() string {
 	for _, unit := range f.sortedPeers() {
 		if theirs := f.Peers[unit].Wish; theirs.Cluster == f.LXD.Identity && lxd.Older(f.LXD.Version, theirs.LXD) {
-			return fmt.Sprintf("its LXD %s is older than %s of %s: juju run %s refresh-lxd", f.LXD.Version, theirs.LXD, unit, f.Unit)
+			return fmt.Sprintf("its LXD %s is older than %s of %s: juju run %s upgrade-lxd", f.LXD.Version, theirs.LXD, unit, f.Unit)
 		}
 	}
 	return ""
@@ -213,7 +213,7 @@ func (f Facts) cannotJoin() string {
 		return fmt.Sprintf("cannot join: %s offers LXD %s, the cluster runs %s (asked %s): refresh one of them", f.Unit, f.LXD.Version, theirs, host)
 	}
 	if len(f.LXD.Owned) > 0 && !f.gives() {
-		return fmt.Sprintf("cannot join: joining would lose what this machine's LXD has (%s): move it away%s, or remove this unit, or to lose it, on every unit like this: juju config %s force-join=true", f.owned(), f.ofJuju(), hooktool.AppOf(f.Unit))
+		return fmt.Sprintf("cannot join: joining would lose what this machine's LXD has (%s): move it away%s, or remove this unit, or to lose it, on every unit like this: juju config %s wipe-on-join=true", f.owned(), f.ofJuju(), hooktool.AppOf(f.Unit))
 	}
 	if len(f.Problems) > 0 {
 		// What a member joins with could not be taken back.

@@ -35,7 +35,7 @@ func (f Facts) stuck() charm.Plan[Env] {
 	}
 	action := "recover-from-quorum-loss"
 	if f.alone() && len(f.Remains) == 0 {
-		action = "start-over"
+		action = "reset-lxd"
 	}
 	if f.Moved != "" {
 		// No replica helps: it is not reached where the others look for it.
@@ -60,15 +60,15 @@ func (f Facts) alone() bool {
 	return true
 }
 
-// StartOver is the action that makes a new LXD of one whose cluster has died, so that it can
+// Reset is the action that makes a new LXD of one whose cluster has died, so that it can
 // join again: a founder that dies while a second member comes in leaves that one without a
 // database that works.
-func StartOver(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
+func Reset(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	if f.Stuck == "" {
-		return nil, errors.New("cannot start over: LXD's database answers: a unit leaves its cluster with juju remove-unit")
+		return nil, errors.New("cannot reset LXD: its database answers: a unit leaves its cluster with juju remove-unit")
 	}
 	if !f.alone() {
-		return nil, errors.New("cannot start over: other units are in this cluster too: bring back its quorum with recover-from-quorum-loss on one of them")
+		return nil, errors.New("cannot reset LXD: other units are in this cluster too: restore its quorum with recover-from-quorum-loss on one of them")
 	}
 	results := map[string]string{}
 	if len(f.Remains) > 0 {
@@ -79,16 +79,16 @@ func StartOver(ctx context.Context, f Facts, w Env, call charm.Call) (map[string
 		if len(f.Remains) > 0 {
 			what += ", and " + strings.Join(f.Remains, ", ")
 		}
-		return results, fmt.Errorf("cannot start over without force=true: LXD will know nothing any more of what it has: %s; its files are put aside on the machine", what)
+		return results, fmt.Errorf("cannot reset LXD without force=true: it forgets %s; its files are moved to a backup directory", what)
 	}
 	call.Progress("making a new LXD of the one of %s", f.LXD.Member)
 	limited, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
-	aside, err := w.LXD.StartOver(limited, w.Now())
+	backupDir, err := w.LXD.Reset(limited, w.Now())
 	if err != nil {
 		return results, err
 	}
-	results["aside"] = aside
+	results["backup-dir"] = backupDir
 	// The others wait for word that this LXD is in no cluster.
 	if f.Leader && f.founderIsMissing() {
 		if err := (nameFounder{f.Relation, f.Unit, true}).Apply(ctx, w); err != nil {

@@ -15,7 +15,7 @@ import (
 func (m *model) rescue(t *testing.T, unit, action string, force bool) *hooktooltest.Tools {
 	t.Helper()
 	c := m.charm()
-	c.Actions = map[string]charm.Action[Facts, Env]{"recover-from-quorum-loss": RecoverFromQuorumLoss, "start-over": StartOver}
+	c.Actions = map[string]charm.Action[Facts, Env]{"recover-from-quorum-loss": RecoverFromQuorumLoss, "reset-lxd": Reset}
 	tools, _ := m.juju.Hook(unit)
 	tools.Params = map[string]any{"force": force}
 	require.NoError(t, c.Run(context.Background(), hooktool.Event{Action: action, Unit: unit}, tools))
@@ -53,7 +53,7 @@ func founderDiesWithTheOnlyVote(t *testing.T, leader string) {
 	}
 	bags["lxd-cluster/1"] = told // the hook that joined was killed
 	require.NoError(t, m.hook("lxd-cluster/2"))
-	require.NotContains(t, bags["lxd-cluster/2"]["wish"], `"key":""`, "the third asks for a token")
+	require.NotContains(t, bags["lxd-cluster/2"]["join-request"], `"key":""`, "the third asks for a token")
 	require.False(t, third.local.Clustered, "it waits for its turn")
 
 	founder.dead, joiner.stuck = true, true
@@ -72,8 +72,8 @@ func founderDiesWithTheOnlyVote(t *testing.T, leader string) {
 	// The new leader is always first.
 	if leader == "lxd-cluster/1" {
 		require.NoError(t, m.hook("lxd-cluster/1"))
-		require.NotContains(t, m.juju.Units["lxd-cluster/1"].Message, "start-over", "the third asked for a token, and may have got in")
-		require.Contains(t, m.rescue(t, "lxd-cluster/1", "start-over", true).Failure, "other units")
+		require.NotContains(t, m.juju.Units["lxd-cluster/1"].Message, "reset-lxd", "the third asked for a token, and may have got in")
+		require.Contains(t, m.rescue(t, "lxd-cluster/1", "reset-lxd", true).Failure, "other units")
 	}
 	for range 5 {
 		require.NoError(t, m.hook("lxd-cluster/2"))
@@ -84,21 +84,21 @@ func founderDiesWithTheOnlyVote(t *testing.T, leader string) {
 	}
 	settle(5)
 	require.Equal(t, 1, m.w.clusters)
-	require.Contains(t, m.juju.Units["lxd-cluster/1"].Message, "juju run lxd-cluster/1 start-over")
+	require.Contains(t, m.juju.Units["lxd-cluster/1"].Message, "juju run lxd-cluster/1 reset-lxd")
 
 	t.Run("with something on its disks it is recovered", func(t *testing.T) {
 		joiner.remains = []string{"instance web"}
 		require.NoError(t, m.hook("lxd-cluster/1"))
 		require.Contains(t, m.juju.Units["lxd-cluster/1"].Message, "juju run lxd-cluster/1 recover-from-quorum-loss")
 		require.Contains(t, m.rescue(t, "lxd-cluster/1", "recover-from-quorum-loss", false).Failure, "force=true")
-		require.Contains(t, m.rescue(t, "lxd-cluster/1", "start-over", false).Failure, "instance web")
+		require.Contains(t, m.rescue(t, "lxd-cluster/1", "reset-lxd", false).Failure, "instance web")
 		require.True(t, joiner.stuck)
 		joiner.remains = nil
 	})
-	require.Contains(t, m.rescue(t, "lxd-cluster/1", "start-over", false).Failure, "force=true")
+	require.Contains(t, m.rescue(t, "lxd-cluster/1", "reset-lxd", false).Failure, "force=true")
 	require.True(t, joiner.stuck)
-	require.Empty(t, m.rescue(t, "lxd-cluster/1", "start-over", true).Failure)
-	require.Contains(t, m.rescue(t, "lxd-cluster/1", "start-over", true).Failure, "database answers")
+	require.Empty(t, m.rescue(t, "lxd-cluster/1", "reset-lxd", true).Failure)
+	require.Contains(t, m.rescue(t, "lxd-cluster/1", "reset-lxd", true).Failure, "database answers")
 	settle(8)
 	require.Equal(t, 2, m.w.clusters, "the dead one, and one that lives")
 	require.Len(t, *third.members, 2)

@@ -232,6 +232,6 @@ func (w Env) join(ctx context.Context, token, address string, pool Pool, parents
 	}
 	limited, cancel = context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
-	_, err := w.LXD.StartOver(limited, w.Now())
+	_, err := w.LXD.Reset(limited, w.Now())
 	return errors.Join(joined, err)
 }

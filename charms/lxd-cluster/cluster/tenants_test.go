@@ -104,6 +104,6 @@ func TestAJoinerWithMuchInItsLXDEndsItsHook(t *testing.T) {
 	unit := m.juju.Units[full]
 	require.Equal(t, "blocked", unit.Status)
 	require.LessOrEqual(t, len(unit.Message), 4<<10)
-	require.Contains(t, unit.Message, "force-join=true", "the ways out are said, too")
+	require.Contains(t, unit.Message, "wipe-on-join=true", "the ways out are said, too")
 	require.NoError(t, m.charm().Run(t.Context(), hooktool.Event{Hook: "config-changed", Unit: full}, func() hooktool.Tools { tools, _ := m.juju.Hook(full); return tools }()))
 }

@@ -94,7 +94,7 @@ func ApplyRestart(ctx context.Context, f Facts, w Env, call charm.Call) (map[str
 	if err != nil {
 		return nil, err
 	}
-	request, err := lxdprofile.NewRestart(call.Int("batch"), call.Int("wait-healthy"))
+	request, err := lxdprofile.NewRestart(call.Int("batch"), call.String("wait-healthy"))
 	if err != nil {
 		return nil, err
 	}

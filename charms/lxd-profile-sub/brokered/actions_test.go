@@ -3,6 +3,7 @@ package brokered_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -141,19 +142,19 @@ func TestApplyRestart(t *testing.T) {
 	m := newModel(t)
 	m.hook("sub/0")
 	m.applied()
-	params := map[string]any{"batch": 2.0, "wait-healthy": 300.0}
+	params := map[string]any{"batch": 2.0, "wait-healthy": "300s"}
 	results, failure := m.action("sub/0", "apply-restart", params)
 	assert.Equal(t, "none: nothing waits for a restart", results["units"]+failure)
 	assert.Nil(t, m.wish().Restart)
 
 	m.applied("config.security.nesting")
-	_, failure = m.action("sub/0", "apply-restart", map[string]any{"batch": 0.0, "wait-healthy": 300.0})
+	_, failure = m.action("sub/0", "apply-restart", map[string]any{"batch": 0.0, "wait-healthy": "300s"})
 	assert.Contains(t, failure, "cannot restart with batch=0")
 	results, failure = m.action("sub/0", "apply-restart", params)
 	assert.Empty(t, failure)
 	assert.Equal(t, "sub/0 sub/1", results["units"])
 	asked := m.wish().Restart
-	assert.Equal(t, &lxdprofile.Restart{ID: results["request"], Batch: 2, WaitHealthy: 300}, asked)
+	assert.Equal(t, &lxdprofile.Restart{ID: results["request"], Batch: 2, WaitHealthy: lxdprofile.Duration(300 * time.Second)}, asked)
 	m.config("config: {limits.memory: 1GiB}")
 	m.hook("sub/0")
 	assert.Equal(t, asked, m.wish().Restart, "another wish leaves the request as it is")

@@ -72,7 +72,7 @@ func Rollback(ctx context.Context, f Facts, w *Env, wanted profile.Profile) (map
 // which something waits, in batches, and its own when all others are back. That happens
 // after the action, which would not survive it.
 func ApplyRestart(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
-	asked, err := lxdprofile.NewRestart(call.Int("batch"), call.Int("wait-healthy"))
+	asked, err := lxdprofile.NewRestart(call.Int("batch"), call.String("wait-healthy"))
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func ApplyRestart(ctx context.Context, f Facts, w *Env, call charm.Call) (map[st
 				return results(), err
 			}
 			return f.restartOwn(ctx, w, request, results())
-		case now.Sub(held) > patience+time.Duration(request.WaitHealthy)*time.Second:
+		case now.Sub(held) > patience+time.Duration(request.WaitHealthy):
 			return results(), fmt.Errorf("cannot restart: %s", progress.Message)
 		}
 		if err := w.Pause(ctx, time.Second); err != nil {

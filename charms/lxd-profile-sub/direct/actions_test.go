@@ -88,7 +88,7 @@ func TestApplyRestart(t *testing.T) {
 		}
 		require.Less(t, pauses, 9)
 	}
-	results, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 1.0, "wait-healthy": 300.0})
+	results, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 1.0, "wait-healthy": "300s"})
 	require.Empty(t, failure)
 	assert.Equal(t, "juju-1 juju-2", results["restarted"])
 	assert.Equal(t, "this unit's own instance juju-0 restarts in a minute", results["next"])
@@ -99,12 +99,12 @@ func TestApplyRestart(t *testing.T) {
 		assert.NotContains(t, s.lxd.Instances[fmt.Sprint("juju-", n)].Config, "user.dcib.restart.sub", "the notes go")
 	}
 	// Nobody restarts another before that is over.
-	_, failure = s.action("sub/1", "apply-restart", map[string]any{"batch": 1.0, "wait-healthy": 300.0})
+	_, failure = s.action("sub/1", "apply-restart", map[string]any{"batch": 1.0, "wait-healthy": "300s"})
 	assert.Contains(t, failure, "cannot restart: another request is restarting instance juju-0: try again when it is back; when nobody is: lxc config unset juju-0 user.dcib.restart.sub")
 	s.boot(0)
 	assert.Equal(t, "active: in force: security.nesting=true", s.hook("sub/0"))
 	s.rebooted = false
-	results, failure = s.action("sub/0", "apply-restart", map[string]any{"batch": 1.0, "wait-healthy": 300.0})
+	results, failure = s.action("sub/0", "apply-restart", map[string]any{"batch": 1.0, "wait-healthy": "300s"})
 	assert.Empty(t, failure)
 	assert.Empty(t, results["restarted"]+results["next"])
 	assert.False(t, s.rebooted)
@@ -138,7 +138,7 @@ func TestApplyRestartStops(t *testing.T) {
 	t.Run("nobody comes back", func(t *testing.T) {
 		s := threeWaiting(t)
 		s.pause = func() {}
-		_, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 1.0, "wait-healthy": 30.0})
+		_, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 1.0, "wait-healthy": "30s"})
 		assert.Equal(t, "juju-1 is not back 30s after the restart of its instance juju-1: look at it, then ask again for the rest", failure)
 		assert.Equal(t, []string{"juju-1"}, s.lxd.Restarts())
 		assert.False(t, s.rebooted)
@@ -151,13 +151,13 @@ func TestApplyRestartStops(t *testing.T) {
 			}
 			return nil
 		}
-		_, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 2.0, "wait-healthy": 30.0})
+		_, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 2.0, "wait-healthy": "30s"})
 		assert.Equal(t, "LXD would not: instance juju-1: it will not stop", failure)
 		assert.Empty(t, s.lxd.Restarts())
 	})
 	t.Run("a batch, and nobody is waited for", func(t *testing.T) {
 		s := threeWaiting(t)
-		_, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 2.0, "wait-healthy": 0.0})
+		_, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 2.0, "wait-healthy": "0"})
 		assert.Empty(t, failure)
 		assert.Equal(t, []string{"juju-1", "juju-2"}, s.lxd.Restarts())
 	})
@@ -173,7 +173,7 @@ func TestApplyRestartStops(t *testing.T) {
 				db.Config["user.dcib.started.db-profile"] = "B"
 			}
 		}
-		_, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 2.0, "wait-healthy": 0.0})
+		_, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 2.0, "wait-healthy": "0"})
 		assert.Empty(t, failure)
 		assert.Equal(t, []string{"juju-1", "juju-2"}, s.lxd.Restarts())
 
@@ -181,12 +181,12 @@ func TestApplyRestartStops(t *testing.T) {
 		db.Config["user.dcib.restart.db-profile"] = fmt.Sprintf("r2 %d 0 1 B", db.LastUsedAt.UnixNano())
 		s.wanted = wants("security.nesting=false")
 		s.hook("sub/0")
-		_, failure = s.action("sub/0", "apply-restart", map[string]any{"batch": 1.0, "wait-healthy": 5.0})
+		_, failure = s.action("sub/0", "apply-restart", map[string]any{"batch": 1.0, "wait-healthy": "5s"})
 		assert.Contains(t, failure, "cannot restart: not yet: juju-1 (juju-9 is being restarted)")
 	})
 	t.Run("a batch of none", func(t *testing.T) {
-		_, failure := threeWaiting(t).action("sub/0", "apply-restart", map[string]any{"batch": 0.0, "wait-healthy": 0.0})
-		assert.Contains(t, failure, "wanted a batch of at least 1")
+		_, failure := threeWaiting(t).action("sub/0", "apply-restart", map[string]any{"batch": 0.0, "wait-healthy": "0"})
+		assert.Contains(t, failure, "parameter batch is 0")
 	})
 }
 

@@ -35,7 +35,7 @@ const (
 	applicationMark = "user.dcib.application"
 	modelMark       = "user.dcib.model"
 	changedMark     = "user.dcib.changed"
-	memoryMark      = "user.dcib.memory"
+	memoryMark      = "user.dcib.state"
 )
 
 // Memory is kept in a profile for who writes it, where nobody else remembers.

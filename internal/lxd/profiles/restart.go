@@ -107,7 +107,7 @@ func (r Request) Next(units []Unit, instances map[string]Instance, failed map[st
 			batch.units[u.Instance] = n.unit
 		case mine && r.back(u, instance):
 		case mine:
-			if limit := time.Duration(r.WaitHealthy) * time.Second; now.Sub(instance.Started) > limit {
+			if limit := time.Duration(r.WaitHealthy); now.Sub(instance.Started) > limit {
 				return nil, say(lxdprofile.Failed, "%s is not back %s after the restart of its instance %s: look at it, then ask again for the rest", u.Name, limit, u.Instance)
 			}
 			waiting = append(waiting, u.Name)

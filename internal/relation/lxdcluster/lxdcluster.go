@@ -16,11 +16,11 @@ const Endpoint = "cluster"
 
 // Databag keys.
 const (
-	keyFounder = "founder"
-	keyAgain   = "founder-again"
-	keyWish    = "wish"
-	keyOffer   = "offer"
-	keyCeph    = "ceph"
+	keyCoordinator = "coordinator"
+	keyReplaced    = "coordinator-replaced"
+	keyJoinRequest = "join-request"
+	keyJoinToken   = "join-token"
+	keyCeph        = "ceph"
 )
 
 // Wish is what a unit says of itself and asks for.
@@ -34,10 +34,10 @@ type Wish struct {
 	Cluster string `json:"cluster,omitempty"`
 	// Founder is the founder that it knows of, where that is not the first one: with it the
 	// unit says that it never joined what an earlier founder may have founded.
-	Founder string `json:"founder,omitempty"`
+	Founder string `json:"coordinator,omitempty"`
 	// Lacks is the bridge that instances are to be on, as long as its machine has none of
 	// that name.
-	Lacks string `json:"lacks,omitempty"`
+	Lacks string `json:"missing-bridge,omitempty"`
 	// HostBridge is br0 where its machine has a bridge of its own of that name, as MAAS makes
 	// it, and "none" where it has not. Empty in what units of before wrote.
 	HostBridge string `json:"host-bridge,omitempty"`
@@ -45,9 +45,9 @@ type Wish struct {
 	// interface of its machine, with commas.
 	Parents string `json:"parents,omitempty"`
 	// Spent is the id of the last offer that it used without getting in.
-	Spent string `json:"spent,omitempty"`
+	Spent string `json:"used-token,omitempty"`
 	// Failed counts the offers that it used so without getting in.
-	Failed int `json:"failed,omitempty"`
+	Failed int `json:"failed-tokens,omitempty"`
 }
 
 // Offer is a join token for one unit. There is never more than one, so joins come one
@@ -73,41 +73,41 @@ func (o Offer) Fits(w Wish, now time.Time) bool {
 }
 
 // Founder reads the founder's unit name from the application's databag; "" when none.
-func Founder(app map[string]string) string { return app[keyFounder] }
+func Founder(app map[string]string) string { return app[keyCoordinator] }
 
 // Again reports whether the founder took the place of one that is gone, which may have founded
 // a cluster, and others joined it, before it went.
-func Again(app map[string]string) bool { return app[keyAgain] != "" }
+func Again(app map[string]string) bool { return app[keyReplaced] != "" }
 
 // EncodeFounder returns the databag entries that name the founder.
 func EncodeFounder(unit string, again bool) map[string]string {
-	entries := map[string]string{keyFounder: unit}
+	entries := map[string]string{keyCoordinator: unit}
 	if again {
-		entries[keyAgain] = "true"
+		entries[keyReplaced] = "true"
 	}
 	return entries
 }
 
 // ReadWish reads a unit's wish. ok is false when it has not written one yet.
 func ReadWish(bag map[string]string) (w Wish, ok bool, err error) {
-	ok, err = read(bag, keyWish, &w)
+	ok, err = read(bag, keyJoinRequest, &w)
 	return w, ok, err
 }
 
 // Encode returns the wish's databag entry.
-func (w Wish) Encode() (map[string]string, error) { return write(keyWish, w) }
+func (w Wish) Encode() (map[string]string, error) { return write(keyJoinRequest, w) }
 
 // ReadOffer reads a unit's offer. ok is false when it makes none.
 func ReadOffer(bag map[string]string) (o Offer, ok bool, err error) {
-	ok, err = read(bag, keyOffer, &o)
+	ok, err = read(bag, keyJoinToken, &o)
 	return o, ok, err
 }
 
 // Encode returns the offer's databag entry.
-func (o Offer) Encode() (map[string]string, error) { return write(keyOffer, o) }
+func (o Offer) Encode() (map[string]string, error) { return write(keyJoinToken, o) }
 
 // NoOffer returns the entry that takes an offer back.
-func NoOffer() map[string]string { return map[string]string{keyOffer: ""} }
+func NoOffer() map[string]string { return map[string]string{keyJoinToken: ""} }
 
 func read(bag map[string]string, key string, into any) (bool, error) {
 	text := bag[key]

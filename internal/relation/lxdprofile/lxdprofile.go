@@ -26,6 +26,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dcib/dcib/internal/profile"
 )
@@ -62,19 +63,39 @@ type Wish struct {
 	Restart    *Restart // what to restart; nil when that was never asked for
 }
 
-// Restart asks for the instances to be restarted that need it for what they have.
+// Restart requests a restart of the instances for which a key waits.
 type Restart struct {
-	ID          string `json:"id"`           // tells this request from earlier ones
-	Batch       int    `json:"batch"`        // how many at a time, at least 1
-	WaitHealthy int    `json:"wait-healthy"` // seconds in which a unit has to be back; 0: it need not
+	ID          string   `json:"id"`           // unlike that of any earlier request
+	Batch       int      `json:"batch"`        // how many at a time, at least 1
+	WaitHealthy Duration `json:"wait-healthy"` // how long a unit may take to be back; 0: it is not waited for
 }
 
-// NewRestart makes a new request.
-func NewRestart(batch, waitHealthy int) (Restart, error) {
-	if batch < 1 || waitHealthy < 0 {
-		return Restart{}, fmt.Errorf("cannot restart with batch=%d wait-healthy=%d: wanted a batch of at least 1, and no fewer than 0 seconds", batch, waitHealthy)
+// NewRestart returns a new request. waitHealthy is a duration like 5m.
+func NewRestart(batch int, waitHealthy string) (Restart, error) {
+	wait, err := time.ParseDuration(waitHealthy)
+	switch {
+	case batch < 1:
+		return Restart{}, fmt.Errorf("cannot restart: parameter batch is %d, wanted 1 or more", batch)
+	case err != nil || wait < 0:
+		return Restart{}, fmt.Errorf("cannot restart: parameter wait-healthy is %q, wanted a duration like 30s or 5m, or 0", waitHealthy)
 	}
-	return Restart{ID: strings.ToLower(rand.Text()[:8]), Batch: batch, WaitHealthy: waitHealthy}, nil
+	return Restart{ID: strings.ToLower(rand.Text()[:8]), Batch: batch, WaitHealthy: Duration(wait)}, nil
+}
+
+// Duration is a time.Duration that is text in JSON, like 5m0s.
+type Duration time.Duration
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%s is no duration like 5m", shorten(string(text)))
+	}
+	*d = Duration(parsed)
+	return nil
 }
 
 // Encode returns what the request adds to the databag.
@@ -331,7 +352,7 @@ type Progress struct {
 
 // Encode returns the databag.
 func (a Answer) Encode() map[string]string {
-	bag := map[string]string{"version": Version, "units": encode(a.Units), "profile": "", "rolled-back": a.RolledBack, "restart": "", "calls": a.Calls, "ceph-cluster": a.CephCluster}
+	bag := map[string]string{"version": Version, "units": encode(a.Units), "profile": "", "rolled-back": a.RolledBack, "restart": "", "notify-address": a.Calls, "ceph-cluster": a.CephCluster}
 	if a.Profile != nil {
 		bag["profile"] = encode(a.Profile)
 	}
@@ -346,7 +367,7 @@ func DecodeAnswer(bag map[string]string) (Answer, error) {
 	if err := checkSize(bag, maxAnswer); err != nil {
 		return Answer{}, err
 	}
-	a := Answer{RolledBack: bag["rolled-back"], Calls: bag["calls"], CephCluster: bag["ceph-cluster"]}
+	a := Answer{RolledBack: bag["rolled-back"], Calls: bag["notify-address"], CephCluster: bag["ceph-cluster"]}
 	for _, part := range []struct {
 		key  string
 		into any

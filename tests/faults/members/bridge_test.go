@@ -56,10 +56,10 @@ func (s *stage) testBridge(t *testing.T) {
 	home("undrain")
 
 	unit := s.unitOn(t, s.pet)
-	t.Log(box.Action(t, model, unit, "evacuate", "member="+s.pet))
+	t.Log(box.Action(t, model, unit, "evacuate-member", "member="+s.pet))
 	away("evacuate")
 	s.requireStatus(t, s.pet, "evacuated")
-	t.Log(box.Action(t, model, unit, "restore", "member="+s.pet))
+	t.Log(box.Action(t, model, unit, "restore-member", "member="+s.pet))
 	after := s.instances(t)
 	require.Equal(t, places(before), places(after), "restore")
 	before = after // LXD's own restore gives each another id for cloud-init

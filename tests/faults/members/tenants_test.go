@@ -53,11 +53,11 @@ lxc launch guest c2 --profile dcib --target %[1]s`, s.pet)
 	require.Equal(t, places(before), places(s.instances(t)))
 
 	unit := s.unitOn(t, s.pet)
-	if _, err := box.TryAction(t, model, unit, "evacuate", "member="+s.pet); err != nil {
+	if _, err := box.TryAction(t, model, unit, "evacuate-member", "member="+s.pet); err != nil {
 		require.ErrorContains(t, err, "c1")
 		require.Equal(t, places(before), places(s.instances(t)))
 	} else {
-		box.Action(t, model, unit, "restore", "member="+s.pet)
+		box.Action(t, model, unit, "restore-member", "member="+s.pet)
 	}
 	require.Equal(t, was, restarts(), "LXD was started again")
 	require.Equal(t, places(before), places(s.instances(t)), "after evacuate")

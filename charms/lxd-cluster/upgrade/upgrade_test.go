@@ -1,4 +1,4 @@
-package refresh
+package upgrade
 
 import (
 	"context"
@@ -30,7 +30,7 @@ type machine struct {
 	status  string // of its member
 	others  string
 	ran     []string
-	down    int  // looks until LXD is back after a refresh
+	down    int  // looks until LXD is back after an upgrade
 	blocked bool // it never is
 	fail    map[string]error
 
@@ -116,11 +116,11 @@ func (m *machine) run(params map[string]any) (map[string]string, error) {
 		}
 		return drain.MemberStatus(m.status), m.runs, m.fail["settle"]
 	}
-	w := Env{Commands: m, StateDir: m.dir, Settled: settled, Look: m.look, Evacuate: change("evacuate", "Evacuated"), Restore: change("restore", "Online"), Ready: 50 * time.Millisecond, Every: time.Millisecond}
-	return Refresh(m.t.Context(), FactsOf(c, install.Facts{Source: m.source}), w, charm.Call{Params: params, Progress: func(string, ...any) {}})
+	w := Env{Commands: m, StateDir: m.dir, Settled: settled, Look: m.look, Evacuate: change("evacuate", "Evacuated"), Restore: change("restore", "Online"), ReadyTimeout: 50 * time.Millisecond, PollInterval: time.Millisecond}
+	return Upgrade(m.t.Context(), FactsOf(c, install.Facts{Source: m.source}), w, charm.Call{Params: params, Progress: func(string, ...any) {}})
 }
 
-func TestRefresh(t *testing.T) {
+func TestUpgrade(t *testing.T) {
 	for source, want := range map[string]string{
 		install.Apt:  "apt-get install --only-upgrade lxd",
 		install.Snap: "snap refresh lxd --cohort=+",
@@ -130,16 +130,16 @@ func TestRefresh(t *testing.T) {
 		results, err := m.run(map[string]any{"evacuate": true})
 		require.NoError(t, err)
 		require.Equal(t, []string{"evacuate", want, "restore"}, m.ran)
-		require.Equal(t, "refreshed", results["state"])
+		require.Equal(t, "upgraded", results["state"])
 		require.Equal(t, "true", results["restored"])
-		require.Contains(t, results["from"], old)
-		require.Contains(t, results["to"], m.offered)
+		require.Contains(t, results["old-version"], old)
+		require.Contains(t, results["new-version"], m.offered)
 		require.NoFileExists(t, filepath.Join(m.dir, noteFile))
 
 		m.ran = nil
 		results, err = m.run(map[string]any{"evacuate": true})
 		require.NoError(t, err)
-		require.Equal(t, "nothing to refresh", results["state"])
+		require.Equal(t, "nothing to upgrade", results["state"])
 		require.Empty(t, m.ran, "nobody moves for nothing")
 	}
 	m := newMachine(t, install.Snap)
@@ -184,13 +184,13 @@ func TestWhatFailsCanBeRunAgain(t *testing.T) {
 	m.fail["apt-get install --only-upgrade lxd"] = errors.New("the disk is full")
 	results, err := m.run(map[string]any{"evacuate": true})
 	require.ErrorContains(t, err, "the disk is full")
-	require.Equal(t, "not refreshed", results["state"])
+	require.Equal(t, "not upgraded", results["state"])
 	require.Equal(t, []string{"evacuate"}, m.ran)
 	clear(m.fail)
 	results, err = m.run(map[string]any{})
 	require.NoError(t, err)
 	require.Equal(t, []string{"evacuate", "apt-get install --only-upgrade lxd", "restore"}, m.ran)
-	require.Equal(t, "refreshed", results["state"])
+	require.Equal(t, "upgraded", results["state"])
 
 	// What an operator has evacuated stays so.
 	m = newMachine(t, install.Apt)
@@ -208,7 +208,7 @@ func TestWhatFailsCanBeRunAgain(t *testing.T) {
 	require.Empty(t, m.ran)
 }
 
-func TestLXDIsNotRefreshedInTheMiddleOfAnEvacuation(t *testing.T) {
+func TestLXDIsNotUpgradedInTheMiddleOfAnEvacuation(t *testing.T) {
 	for _, evacuate := range []bool{true, false} {
 		m := newMachine(t, install.Snap)
 		m.status, m.runs = "Evacuated", []string{"a1"}

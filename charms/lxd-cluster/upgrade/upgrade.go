@@ -1,11 +1,11 @@
-// Package refresh is the part of lxd-cluster that brings one machine's LXD to a newer
-// version, as the action refresh-lxd: it looks whether the others are well, has the member
-// evacuated where that is asked for, refreshes, waits until LXD is back, and restores it.
+// Package upgrade brings one machine's LXD to a newer
+// version, as the action upgrade-lxd: it looks whether the others are well, has the member
+// evacuated where that is asked for, upgrades, waits until LXD is back, and restores it.
 //
 // Members of different versions do not work together: LXD then blocks the newer ones until
-// the last is refreshed (its documentation, "Update or upgrade cluster members"). So a
+// the last is upgraded (its documentation, "Update or upgrade cluster members"). So a
 // member that does not come back right after a change of version may only be waiting.
-package refresh
+package upgrade
 
 import (
 	"context"
@@ -58,14 +58,14 @@ type Env struct {
 	// Settled waits until LXD is not evacuating or restoring a member, and returns its status and
 	// what runs on it then.
 	Settled func(ctx context.Context, member string) (drain.MemberStatus, []string, error)
-	// Ready is how long LXD may take until it is back, Every how often it is looked at.
-	Ready, Every time.Duration
+	// ReadyTimeout limits the wait for LXD after the upgrade; PollInterval is the time between two checks.
+	ReadyTimeout, PollInterval time.Duration
 }
 
 // How long LXD may take until it is back, and how often it is looked at, outside tests.
 const (
-	Ready = 3 * time.Minute
-	Every = time.Second
+	ReadyTimeout = 3 * time.Minute
+	PollInterval = time.Second
 )
 
 // limit is how long a package or a snap may take to be replaced.
@@ -73,32 +73,32 @@ const limit = 20 * time.Minute
 
 // noteFile notes, below the state directory, that the member was evacuated by the action:
 // one that an operator has evacuated is not restored.
-const noteFile = "refresh.evacuated"
+const noteFile = "upgrade.evacuated"
 
-// Refresh is the action refresh-lxd, on its unit's own machine. Parameters: `evacuate`,
+// Upgrade is the action upgrade-lxd, on its unit's own machine. Parameters: `evacuate`,
 // whether LXD first moves the member's instances away; `channel`, that the snap is to
 // follow; `continue`, whether to go on although another member is not online or runs
 // another version. Run again after it failed, it carries on.
-func Refresh(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
+func Upgrade(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	if f.Member == "" {
-		return nil, errors.New("cannot refresh LXD: this machine's LXD is in no cluster: see the unit's status")
+		return nil, errors.New("cannot upgrade LXD: this machine's LXD is in no cluster: see the unit's status")
 	}
 	channel := call.String("channel")
-	p, err := find(f.Source, channel, w.Commands)
+	p, err := packageManagerOf(f.Source, channel, w.Commands)
 	if err != nil {
 		return nil, err
 	}
 	if _, problems := install.ParseConfig(map[string]any{"source": f.Source, "channel": channel}); len(problems) > 0 {
-		return nil, fmt.Errorf("cannot refresh LXD: parameter channel is %q: this machine's LXD is from %s: wanted a snap's channel with its track, like 5.21/stable, or nothing", channel, f.Source)
+		return nil, fmt.Errorf("cannot upgrade LXD: parameter channel is %q: this machine's LXD is from %s: wanted a snap's channel with its track, like 5.21/stable, or nothing", channel, f.Source)
 	}
-	if why := f.unwell(); len(why) > 0 && !call.Bool("continue") {
-		return nil, fmt.Errorf("cannot refresh %s: %s: see to that first, or say continue=true when a refresh of all members is under way", f.Member, strings.Join(why, ", "))
+	if why := f.preconditionFailures(); len(why) > 0 && !call.Bool("continue") {
+		return nil, fmt.Errorf("cannot upgrade %s: %s: see to that first, or say continue=true while all members are being upgraded", f.Member, strings.Join(why, ", "))
 	}
 	before, waiting, err := p.look(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("cannot refresh LXD: %w", err)
+		return nil, fmt.Errorf("cannot upgrade LXD: %w", err)
 	}
-	results := map[string]string{"member": f.Member, "from": before, "to": before, "state": "nothing to refresh"}
+	results := map[string]string{"member": f.Member, "old-version": before, "new-version": before, "state": "nothing to upgrade"}
 	if waiting {
 		// LXD lists a member as evacuated from the first moment of its evacuation on.
 		status, runs, err := w.Settled(ctx, f.Member)
@@ -108,27 +108,27 @@ func Refresh(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]s
 		if err != nil {
 			return results, err
 		}
-		call.Progress("%s: refreshing LXD %s", f.Member, before)
+		call.Progress("%s: upgrading LXD %s", f.Member, before)
 		limited, cancel := context.WithTimeout(ctx, limit)
-		err = p.refresh(limited)
+		err = p.upgrade(limited)
 		cancel()
 		if err != nil {
-			results["state"] = "not refreshed"
-			return results, fmt.Errorf("cannot refresh LXD: %w: run it again when that is mended", err)
+			results["state"] = "not upgraded"
+			return results, fmt.Errorf("cannot upgrade LXD: %w: run it again when that is mended", err)
 		}
-		if results["to"], _, err = p.look(ctx); err != nil {
-			return results, fmt.Errorf("cannot see what was refreshed: %w", err)
+		if results["new-version"], _, err = p.look(ctx); err != nil {
+			return results, fmt.Errorf("cannot see what was installed: %w", err)
 		}
-		if before != results["to"] {
-			results["state"] = "refreshed"
+		if before != results["new-version"] {
+			results["state"] = "upgraded"
 		}
 	}
 	if err := f.await(ctx, w, call); err != nil {
-		if upstream(before) == upstream(results["to"]) {
+		if upstream(before) == upstream(results["new-version"]) {
 			return results, err
 		}
 		results["state"] = "waiting for the others"
-		results["next"] = fmt.Sprintf("refresh the other members now, with continue=true: LXD %s may wait for them; then run it here again, which looks and restores", upstream(results["to"]))
+		results["next"] = fmt.Sprintf("upgrade the other members now, with continue=true: LXD %s may wait for them; then run it here again, which looks and restores", upstream(results["new-version"]))
 		return results, nil
 	}
 	restored, err := f.restore(ctx, w, call)
@@ -138,8 +138,8 @@ func Refresh(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]s
 	return results, err
 }
 
-// unwell lists what speaks against a refresh.
-func (f Facts) unwell() []string {
+// preconditionFailures lists what speaks against an upgrade.
+func (f Facts) preconditionFailures() []string {
 	var why []string
 	for _, m := range f.Members {
 		if m.Name != f.Member && m.Status != "Online" {
@@ -171,7 +171,7 @@ func (f Facts) own(call charm.Call) charm.Call {
 func (f Facts) evacuate(ctx context.Context, w Env, call charm.Call, status drain.MemberStatus, runs []string) error {
 	switch {
 	case status == drain.Evacuated && len(runs) > 0:
-		return fmt.Errorf("cannot refresh LXD: %s is evacuated, but this still runs there: %s: action restore member=%s first, or say evacuate=false", f.Member, strings.Join(runs, ", "), f.Member)
+		return fmt.Errorf("cannot upgrade LXD: %s is evacuated, but this still runs there: %s: action restore-member member=%s first, or say evacuate=false", f.Member, strings.Join(runs, ", "), f.Member)
 	case status == drain.Evacuated:
 		return nil // by an operator, or by an earlier run, which has noted it
 	}
@@ -202,9 +202,9 @@ func (f Facts) restore(ctx context.Context, w Env, call charm.Call) (bool, error
 
 // await returns when LXD answers and counts its own member as one that lives.
 func (f Facts) await(ctx context.Context, w Env, call charm.Call) error {
-	ctx, cancel := context.WithTimeout(ctx, w.Ready)
+	ctx, cancel := context.WithTimeout(ctx, w.ReadyTimeout)
 	defer cancel()
-	tick := time.NewTicker(w.Every)
+	tick := time.NewTicker(w.PollInterval)
 	defer tick.Stop()
 	said := ""
 	for {

@@ -64,34 +64,34 @@ func children(dir string) ([]string, error) {
 	return names, nil
 }
 
-// startOver is what LXD keeps of the cluster it is in; the server's own certificate stays.
-var startOver = []string{"networks", "storage-pools", "disks", "cluster.crt", "cluster.key", "database"}
+// stateOfCluster is what LXD keeps of the cluster it is in; the server's own certificate stays.
+var stateOfCluster = []string{"networks", "storage-pools", "disks", "cluster.crt", "cluster.key", "database"}
 
-// StartOver makes this machine's LXD one that is new and in no cluster, whatever it was. What
-// it had is put aside, to <folder of LXD>/lost-<time>, and nothing of it is deleted. Only for
+// Reset makes this machine's LXD one that is new and in no cluster, whatever it was. What
+// it had is put backupDir, to <folder of LXD>/lost-<time>, and nothing of it is deleted. Only for
 // the package's LXD: the snap's storage is in a namespace of its own.
-func StartOver(ctx context.Context, now time.Time) (aside string, err error) {
+func Reset(ctx context.Context, now time.Time) (backupDir string, err error) {
 	socket, err := socket()
 	if err != nil {
 		return "", err
 	}
 	if snapped, _ := snapped(); snapped {
-		return "", errors.New("cannot start over with the snap's LXD: remove it and what it has (snap remove --purge lxd), and install it again")
+		return "", errors.New("cannot reset the snap's LXD: remove it and what it has (snap remove --purge lxd), and install it again")
 	}
 	dir := filepath.Dir(socket)
 	if err := stopPackage(ctx); err != nil {
-		return "", fmt.Errorf("cannot start over with LXD: %w", err)
+		return "", fmt.Errorf("cannot reset LXD: %w", err)
 	}
-	aside = filepath.Join(dir, "lost-"+now.UTC().Format("20060102T150405Z"))
-	err = putAside(ctx, dir, aside)
+	backupDir = filepath.Join(dir, "lost-"+now.UTC().Format("20060102T150405Z"))
+	err = moveToBackup(ctx, dir, backupDir)
 	// LXD runs again whatever came of it.
 	if err := errors.Join(err, run(ctx, startPackage...)); err != nil {
-		return aside, fmt.Errorf("cannot start over with LXD: %w", err)
+		return backupDir, fmt.Errorf("cannot reset LXD: %w", err)
 	}
-	return aside, waitReady(ctx)
+	return backupDir, waitReady(ctx)
 }
 
-func putAside(ctx context.Context, dir, aside string) error {
+func moveToBackup(ctx context.Context, dir, backupDir string) error {
 	if err := takeDownBridges(ctx, filepath.Join(dir, "networks")); err != nil {
 		return err
 	}
@@ -107,11 +107,11 @@ func putAside(ctx context.Context, dir, aside string) error {
 			}
 		}
 	}
-	if err := os.MkdirAll(aside, 0o700); err != nil {
+	if err := os.MkdirAll(backupDir, 0o700); err != nil {
 		return err
 	}
-	for _, name := range startOver {
-		if err := os.Rename(filepath.Join(dir, name), filepath.Join(aside, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, name := range stateOfCluster {
+		if err := os.Rename(filepath.Join(dir, name), filepath.Join(backupDir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -42,17 +42,17 @@ func TestRemains(t *testing.T) {
 func TestWhatIsPutAsideIsAllThatKnowsOfTheCluster(t *testing.T) {
 	dir := lxdDir(t, "database/global/open-1", "cluster.crt", "cluster.key", "server.crt", "server.key",
 		"networks/nosuchbridge/dnsmasq.leases", "storage-pools/local/custom/", "images/abc")
-	aside := filepath.Join(dir, "lost-1")
+	backupDir := filepath.Join(dir, "lost-1")
 	// Killed anywhere and run again it ends the same.
-	require.NoError(t, os.MkdirAll(aside, 0o700))
-	require.NoError(t, os.Rename(filepath.Join(dir, "networks"), filepath.Join(aside, "networks")))
+	require.NoError(t, os.MkdirAll(backupDir, 0o700))
+	require.NoError(t, os.Rename(filepath.Join(dir, "networks"), filepath.Join(backupDir, "networks")))
 	for range 2 {
-		require.NoError(t, putAside(context.Background(), dir, aside))
+		require.NoError(t, moveToBackup(context.Background(), dir, backupDir))
 	}
-	for _, name := range startOver {
+	for _, name := range stateOfCluster {
 		if name != "disks" {
 			require.NoFileExists(t, filepath.Join(dir, name))
-			_, err := os.Stat(filepath.Join(aside, name))
+			_, err := os.Stat(filepath.Join(backupDir, name))
 			require.NoError(t, err, name)
 		}
 	}

@@ -1,4 +1,4 @@
-package refresh
+package upgrade
 
 import (
 	"context"
@@ -9,21 +9,21 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/install"
 )
 
-// pack is LXD as it is packed on this machine.
-type pack interface {
+// packageManager is LXD as it is packed on this machine.
+type packageManager interface {
 	// look returns the version that is there, and whether another one waits.
 	look(ctx context.Context) (version string, waiting bool, err error)
-	refresh(ctx context.Context) error
+	upgrade(ctx context.Context) error
 }
 
-func find(source, channel string, c install.Commands) (pack, error) {
+func packageManagerOf(source, channel string, c install.Commands) (packageManager, error) {
 	switch source {
 	case install.Snap:
 		return snap{c, channel}, nil
 	case install.Apt:
 		return apt{c}, nil
 	}
-	return nil, errors.New("cannot refresh LXD: this machine's LXD is neither a snap nor a package: refresh it as it was installed")
+	return nil, errors.New("cannot upgrade LXD: this machine's LXD is neither a snap nor a package: upgrade it as it was installed")
 }
 
 // snap is LXD's snap.
@@ -52,7 +52,7 @@ func (s snap) look(ctx context.Context) (string, bool, error) {
 	return version, line(out, "lxd") != nil, nil
 }
 
-func (s snap) refresh(ctx context.Context) error {
+func (s snap) upgrade(ctx context.Context) error {
 	// A cohort is one revision for all machines, however the store rolls it out.
 	args := []string{"refresh", "lxd", "--cohort=+"}
 	if s.channel != "" {
@@ -83,7 +83,7 @@ func (a apt) look(ctx context.Context) (string, bool, error) {
 	return there[1], there[1] != offered[1], nil
 }
 
-func (a apt) refresh(ctx context.Context) error {
+func (a apt) upgrade(ctx context.Context) error {
 	_, err := a.Run(ctx, "apt-get", append(options[:len(options):len(options)], "install", "--only-upgrade", "lxd")...)
 	return err
 }

@@ -38,10 +38,10 @@ func newerLXD(t *testing.T) (dir, version string) {
 	return dir, version
 }
 
-// testRefresh brings three members to a newer package, one after the other; one of them
+// testUpgrade brings three members to a newer package, one after the other; one of them
 // fails in the middle.
-func testRefresh(t *testing.T) {
-	const model = "refresh"
+func testUpgrade(t *testing.T) {
+	const model = "upgrade"
 	repository, newer := newerLXD(t)
 	deploy(t, model, 3)
 	defer destroy(t, model)
@@ -62,10 +62,10 @@ func testRefresh(t *testing.T) {
 	}
 	require.NotEqual(t, newer+" installed", version(first))
 
-	refresh := func(t *testing.T, name, machine string) {
+	upgrade := func(t *testing.T, name, machine string) {
 		t.Helper()
 		before, was := pids(t, model), daemon(machine)
-		results := box.Action(t, model, name, "refresh-lxd", "evacuate=true")
+		results := box.Action(t, model, name, "upgrade-lxd", "evacuate=true")
 		t.Log(results)
 		require.Equal(t, newer+" installed", version(machine))
 		require.NotEqual(t, was, daemon(machine), "LXD was started anew")
@@ -78,14 +78,14 @@ func testRefresh(t *testing.T) {
 			}
 		}
 	}
-	refresh(t, app+"/0", first)
+	upgrade(t, app+"/0", first)
 
 	t.Run("it stops at a package that is broken, and goes on when that is mended", func(t *testing.T) {
 		name, machine := unit(t, model, 1)
 		box.Inside(t, machine, "mv /srv/newer/lxd.deb /srv/whole.deb && head -c 1000000 /srv/whole.deb >/srv/newer/lxd.deb")
 		old := version(machine)
-		_, err := box.TryAction(t, model, name, "refresh-lxd", "evacuate=true", "continue=true")
-		require.ErrorContains(t, err, "cannot refresh LXD")
+		_, err := box.TryAction(t, model, name, "upgrade-lxd", "evacuate=true", "continue=true")
+		require.ErrorContains(t, err, "cannot upgrade LXD")
 		t.Log(err)
 		require.Equal(t, old, version(machine))
 		require.Equal(t, "evacuated", box.Members(t, first)[machine])
@@ -94,17 +94,17 @@ func testRefresh(t *testing.T) {
 		}
 
 		box.Inside(t, machine, "mv /srv/whole.deb /srv/newer/lxd.deb")
-		require.Equal(t, "refreshed", box.Action(t, model, name, "refresh-lxd", "evacuate=true", "continue=true")["state"])
+		require.Equal(t, "upgraded", box.Action(t, model, name, "upgrade-lxd", "evacuate=true", "continue=true")["state"])
 		require.Equal(t, newer+" installed", version(machine))
 		box.RequireOneCluster(t, machines)
 		require.Contains(t, pids(t, model)["guest-"+machine], machine+" ")
 	})
 
 	name, machine := unit(t, model, 2)
-	refresh(t, name, machine)
+	upgrade(t, name, machine)
 	t.Run("and again does nothing", func(t *testing.T) {
 		before, was := pids(t, model), daemon(machine)
-		require.Equal(t, "nothing to refresh", box.Action(t, model, name, "refresh-lxd", "evacuate=true")["state"])
+		require.Equal(t, "nothing to upgrade", box.Action(t, model, name, "upgrade-lxd", "evacuate=true")["state"])
 		require.Equal(t, before, pids(t, model))
 		require.Equal(t, was, daemon(machine))
 	})
