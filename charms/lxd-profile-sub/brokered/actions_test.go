@@ -149,7 +149,7 @@ func TestApplyRestart(t *testing.T) {
 
 	m.applied("config.security.nesting")
 	_, failure = m.action("sub/0", "apply-restart", map[string]any{"batch": 0.0, "wait-healthy": "300s"})
-	assert.Contains(t, failure, "cannot restart with batch=0")
+	assert.Contains(t, failure, "parameter batch is 0")
 	results, failure = m.action("sub/0", "apply-restart", params)
 	assert.Empty(t, failure)
 	assert.Equal(t, "sub/0 sub/1", results["units"])
