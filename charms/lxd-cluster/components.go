@@ -70,12 +70,12 @@ func components() []component {
 		},
 		{
 			Name: "install", After: []string{"cluster"},
-			When: func(f facts) bool { return !f.leaves() && f.Cluster.Stuck == "" },
+			When: func(f facts) bool { return !f.leaves() && f.Cluster.DatabaseError == "" },
 			Observe: func(ctx context.Context, _ hooktool.Event, w *env, f *facts) (err error) {
 				if f.Install, err = install.Observe(ctx, w.install()); err != nil {
 					return err
 				}
-				f.Install.Lowered = f.Cluster.Lowered
+				f.Install.Downgraded = f.Cluster.Downgraded
 				if f.Cluster.LXD.Present {
 					f.Unsafe = install.Advisory(ctx, w.install(), f.Install, f.Cluster.LXD.Version)
 				}
@@ -161,7 +161,7 @@ func planInstall(f facts) charm.Plan[*env] {
 		return charm.Plan[*env]{Status: p.Status}
 	}
 	var notes []charm.Status
-	if note := f.Install.ModelNote(f.Cluster.LXD.Version); note != "" && f.Cluster.InTurn() {
+	if note := f.Install.ModelNote(f.Cluster.LXD.Version); note != "" && f.Cluster.IsCoordinator() {
 		notes = append(notes, charm.Active("%s", note))
 	}
 	if f.Unsafe != "" {
@@ -177,11 +177,11 @@ func lift[W any](p charm.Plan[W], part func(*env) W) charm.Plan[*env] {
 
 // leaves reports whether this unit is being removed. The relations that it sees do not go: the other
 // units have them.
-func (f facts) leaves() bool { return f.Cluster.Departure != nil }
+func (f facts) leaves() bool { return f.Cluster.Removal != nil }
 
 // installs reports whether this machine has yet to get the LXD that the options ask for.
 func (f facts) installs() bool {
-	if f.leaves() || f.Cluster.Stuck != "" {
+	if f.leaves() || f.Cluster.DatabaseError != "" {
 		return false
 	}
 	level := install.Plan(f.Install).Status.Level
@@ -189,7 +189,7 @@ func (f facts) installs() bool {
 }
 
 // works reports whether this machine's LXD can be worked with.
-func (f facts) works() bool { return f.Cluster.Stuck == "" && !f.installs() }
+func (f facts) works() bool { return f.Cluster.DatabaseError == "" && !f.installs() }
 
 // serves reports whether this unit is a member of the cluster, and stays.
 func (f facts) serves() bool { return f.works() && !f.leaves() && f.Cluster.LXD.Clustered }

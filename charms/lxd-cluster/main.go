@@ -42,10 +42,10 @@ const stateDir = "/var/lib/dcib"
 
 // env is what the charm works on: its dependencies. Each component sees its own part.
 type env struct {
-	tools  hooktool.Tools
-	socket *cluster.Socket
-	event  hooktool.Event
-	asked  *broker.Env // made once per hook: it remembers what LXD refused in it
+	tools     hooktool.Tools
+	local     *cluster.LocalLXD
+	event     hooktool.Event
+	brokerEnv *broker.Env // made once per hook: it remembers what LXD refused in it
 	// refused is what LXD refused the clients of relation https in this hook.
 	refused map[string]string
 }
@@ -81,7 +81,7 @@ func main() {
 func whole() charm.Charm[facts, *env] {
 	c := charm.Compose(components()...)
 	c.Env = func(event hooktool.Event, tools hooktool.Tools) *env {
-		return &env{tools: tools, socket: &cluster.Socket{}, event: event, refused: map[string]string{}}
+		return &env{tools: tools, local: &cluster.LocalLXD{}, event: event, refused: map[string]string{}}
 	}
 	// Longer than LXD's database gets to answer, which cluster.Observe then says.
 	c.Deadlines = charm.Deadlines{Observe: 2 * cluster.DatabaseTime}
@@ -105,7 +105,7 @@ func whole() charm.Charm[facts, *env] {
 }
 
 // Within implements charm.Within.
-func (w *env) Within(ctx context.Context) { w.socket.Within(ctx) }
+func (w *env) Within(ctx context.Context) { w.local.Within(ctx) }
 
 func (w *env) share() share.Env {
 	return share.Env{Tools: w.tools, Folder: share.Folder, StateDir: w.stateDir(), LXD: w.lxd()}
@@ -135,7 +135,7 @@ func (w *env) ceph() ceph.Env {
 func site(event hooktool.Event, c cluster.Facts) ceph.Site {
 	s := ceph.Site{
 		Unit: event.Unit, App: event.App(), Peers: c.Relation,
-		Clustered: c.LXD.Clustered, InTurn: c.InTurn(), Members: c.MemberNames(),
+		Clustered: c.LXD.Clustered, IsCoordinator: c.IsCoordinator(), Members: c.MemberNames(),
 		Ready: c.WithCeph(), Told: c.Mine.Ceph, Drivers: c.LXD.Drivers, PoolName: ceph.Driver,
 	}
 	if c.Config.Storage.Driver == ceph.Driver {
@@ -145,13 +145,13 @@ func site(event hooktool.Event, c cluster.Facts) ceph.Site {
 }
 
 func (w *env) maas() maas.Env {
-	return maas.Env{Tools: w.tools, Configure: w.socket.Configure, LXD: w.lxd()}
+	return maas.Env{Tools: w.tools, Configure: w.local.Configure, LXD: w.lxd()}
 }
 
 // maasSite is what the maas room has to know of the cluster.
 func maasSite(event hooktool.Event, c cluster.Facts) maas.Site {
 	bridge := c.Bridge()
-	return maas.Site{InTurn: c.InTurn(), Hostname: c.Hostname, App: event.App(), Bridge: bridge, Managed: c.LXD.Networks[bridge]}
+	return maas.Site{IsCoordinator: c.IsCoordinator(), Hostname: c.Hostname, App: event.App(), Bridge: bridge, Managed: c.LXD.Networks[bridge]}
 }
 
 func (w *env) cluster() cluster.Env {
@@ -159,20 +159,20 @@ func (w *env) cluster() cluster.Env {
 	hostname, _ := os.Hostname()
 	return cluster.Env{
 		Tools:    w.tools,
-		LXD:      w.socket,
+		LXD:      w.local,
 		Hostname: hostname,
 		StateDir: w.stateDir(),
 		Now:      time.Now,
 
-		Addresses: cluster.Addresses(),
-		Lowered:   func(ctx context.Context, ran string) string { return install.Lowered(ctx, command.System{}, ran) },
+		Addresses:  cluster.Addresses(),
+		Downgraded: func(ctx context.Context, ran string) string { return install.Downgraded(ctx, command.System{}, ran) },
 	}
 }
 
 // lxd returns the connection to this machine's LXD; nil while it does not answer. The component
 // cluster then says so, and the components that need it are not reached.
 func (w *env) lxd() lxdclient.InstanceServer {
-	server, err := w.socket.Server(context.Background())
+	server, err := w.local.Server(context.Background())
 	if err != nil {
 		return nil
 	}
@@ -185,15 +185,15 @@ func (w *env) stateDir() string {
 }
 
 func (w *env) trust() trust.Env {
-	return trust.Env{App: w.event.App(), Tools: w.tools, Configure: w.socket.Configure, Now: time.Now, Refused: w.refused, LXD: w.lxd()}
+	return trust.Env{App: w.event.App(), Tools: w.tools, Configure: w.local.Configure, Now: time.Now, Refused: w.refused, LXD: w.lxd()}
 }
 
 func (w *env) metrics() metrics.Env {
-	return metrics.Env{Event: w.event, Tools: w.tools, Configure: w.socket.Configure, LXD: w.lxd()}
+	return metrics.Env{Event: w.event, Tools: w.tools, Configure: w.local.Configure, LXD: w.lxd()}
 }
 
 func (w *env) certificate() certificate.Env {
-	return certificate.Env{Unit: w.event.Unit, Tools: w.tools, StateDir: w.stateDir(), Now: time.Now, NewKey: certificate.NewKey, Configure: w.socket.Configure, LXD: w.lxd()}
+	return certificate.Env{Unit: w.event.Unit, Tools: w.tools, StateDir: w.stateDir(), Now: time.Now, NewKey: certificate.NewKey, Configure: w.local.Configure, LXD: w.lxd()}
 }
 
 func (w *env) cloud() cloud.Env {
@@ -208,7 +208,7 @@ func (w *env) upgrade(f facts) upgrade.Env {
 		}
 	}
 	return upgrade.Env{
-		Commands: command.System{}, StateDir: w.stateDir(), Look: w.socket.Look,
+		Commands: command.System{}, StateDir: w.stateDir(), Observe: w.local.Observe,
 		Evacuate: change(cluster.Evacuate), Restore: change(cluster.Restore),
 		Settled: func(ctx context.Context, member string) (drain.MemberStatus, []string, error) {
 			return cluster.Settled(ctx, w.cluster(), member)
@@ -222,9 +222,9 @@ func (w *env) backup() backup.Env {
 }
 
 func (w *env) broker() *broker.Env {
-	if w.asked == nil {
-		w.asked = &broker.Env{Env: profiles.Env{Tools: w.tools, Project: "default", Now: time.Now}, Random: rand.Reader}
-		w.asked.LXD = w.lxd()
+	if w.brokerEnv == nil {
+		w.brokerEnv = &broker.Env{Env: profiles.Env{Tools: w.tools, Project: "default", Now: time.Now}, Random: rand.Reader}
+		w.brokerEnv.LXD = w.lxd()
 	}
-	return w.asked
+	return w.brokerEnv
 }

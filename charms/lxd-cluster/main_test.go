@@ -101,7 +101,7 @@ func TestAClientThatIsRefusedStopsNothingElse(t *testing.T) {
 	config, problems := cluster.ParseConfig(defaults(t))
 	require.Empty(t, problems)
 	f := facts{
-		Cluster: cluster.Facts{Config: config, Relation: "cluster:0", LXD: cluster.Local{Present: true, Clustered: true, Member: "m1", Members: []cluster.Member{{Name: "m1", Status: "Online"}}, Pools: []string{"local"}, Networks: map[string]bool{"lxdbr0": true}}},
+		Cluster: cluster.Facts{Config: config, Relation: "cluster:0", LXD: cluster.ServerState{Present: true, Clustered: true, Member: "m1", Members: []cluster.Member{{Name: "m1", Status: "Online"}}, Pools: []string{"local"}, Networks: map[string]bool{"lxdbr0": true}}},
 		Ceph:    ceph.Facts{Relation: "ceph:1", Key: "k", Files: []ceph.File{{Name: "ceph.conf"}}},
 		Trust: trust.Facts{
 			Acts:    true,

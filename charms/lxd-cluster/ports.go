@@ -14,7 +14,7 @@ import (
 // cluster's port (one and the same unless an operator has set them apart), and the one for calls
 // while they are listened for. Nil is that it is not known.
 func (f facts) ports() []string {
-	if f.Cluster.Departure != nil || f.Cluster.Stuck != "" {
+	if f.Cluster.Removal != nil || f.Cluster.DatabaseError != "" {
 		return nil
 	}
 	list := []string{}

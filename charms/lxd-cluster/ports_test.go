@@ -13,7 +13,7 @@ import (
 func TestPorts(t *testing.T) {
 	calls := notify.Facts{Site: notify.Site{Wanted: true, LXD: "10.0.0.1:8443"}, Here: true, Complete: true, Listening: true, Word: "W"}
 	member := func(address, listens, clusters string) cluster.Facts {
-		return cluster.Facts{Address: address, LXD: cluster.Local{Present: true, Clustered: true, Listens: listens, Clusters: clusters}}
+		return cluster.Facts{Address: address, LXD: cluster.ServerState{Present: true, Clustered: true, Listens: listens, Clusters: clusters}}
 	}
 	for name, c := range map[string]struct {
 		facts
@@ -26,8 +26,8 @@ func TestPorts(t *testing.T) {
 		"an address without port": {facts{Cluster: member("10.0.0.1", "10.0.0.1", "")}, []string{"8443/tcp"}},
 		"the broker":              {facts{Cluster: member("10.0.0.1:8443", "", ""), Wake: calls}, []string{"8443/tcp", "17668/udp"}},
 		"no member yet":           {facts{Cluster: cluster.Facts{Address: "10.0.0.1:8443"}}, []string{}},
-		"no database":             {facts{Cluster: cluster.Facts{Stuck: "no quorum"}}, nil},
-		"leaving":                 {facts{Cluster: cluster.Facts{Departure: &cluster.Departure{}}}, nil},
+		"no database":             {facts{Cluster: cluster.Facts{DatabaseError: "no quorum"}}, nil},
+		"leaving":                 {facts{Cluster: cluster.Facts{Removal: &cluster.Removal{}}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, c.ports()) })
 	}
@@ -38,7 +38,7 @@ func TestPorts(t *testing.T) {
 // The ports that the page names as opened are those that a unit with all of its services opens.
 func TestThePortsOnThePage(t *testing.T) {
 	all := facts{
-		Cluster: cluster.Facts{Address: "10.0.0.1:8443", LXD: cluster.Local{Clustered: true}},
+		Cluster: cluster.Facts{Address: "10.0.0.1:8443", LXD: cluster.ServerState{Clustered: true}},
 		Wake:    notify.Facts{Site: notify.Site{Wanted: true, LXD: "10.0.0.1:8443"}, Complete: true, Listening: true, Word: "W"},
 	}
 	require.ElementsMatch(t, pages.OpenedPorts(t, "../../docs/reference/ports.md", "lxd-cluster"), all.ports())

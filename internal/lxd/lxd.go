@@ -79,9 +79,9 @@ func Token(server lxdclient.InstanceServer, member string) (string, time.Time, e
 	return token.String(), token.ExpiresAt, nil
 }
 
-// Found makes this machine's LXD the first member of a cluster, under that name. The
+// Bootstrap makes this machine's LXD the first member of a cluster, under that name. The
 // instances, pools, networks and profiles that it has stay.
-func Found(ctx context.Context, server lxdclient.InstanceServer, member string) error {
+func Bootstrap(ctx context.Context, server lxdclient.InstanceServer, member string) error {
 	put := api.ClusterPut{}
 	put.ServerName, put.Enabled = member, true
 	if err := Await(ctx, server)(server.UpdateCluster(put, "")); err != nil {

@@ -13,23 +13,23 @@ import (
 	"time"
 )
 
-// Remains lists the instances and custom volumes that this machine's LXD has on its disks,
+// LeftoverData lists the instances and custom volumes that this machine's LXD has on its disks,
 // without asking it: "instance web", "volume local/default_data". It may list more than there
 // is, never less.
-func Remains() ([]string, error) {
+func LeftoverData() ([]string, error) {
 	socket, err := socket()
 	if err != nil {
 		return nil, err
 	}
 	dir := filepath.Dir(socket)
-	var remains []string
+	var leftovers []string
 	for _, kind := range []string{"containers", "virtual-machines"} {
 		names, err := children(filepath.Join(dir, kind))
 		if err != nil {
 			return nil, err
 		}
 		for _, name := range names {
-			remains = append(remains, "instance "+name)
+			leftovers = append(leftovers, "instance "+name)
 		}
 	}
 	pools, err := filepath.Glob(filepath.Join(dir, "storage-pools", "*"))
@@ -42,11 +42,11 @@ func Remains() ([]string, error) {
 			return nil, err
 		}
 		for _, name := range names {
-			remains = append(remains, "volume "+filepath.Base(pool)+"/"+name)
+			leftovers = append(leftovers, "volume "+filepath.Base(pool)+"/"+name)
 		}
 	}
-	slices.Sort(remains)
-	return remains, nil
+	slices.Sort(leftovers)
+	return leftovers, nil
 }
 
 func children(dir string) ([]string, error) {

@@ -29,14 +29,14 @@ func lxdDir(t *testing.T, paths ...string) string {
 func TestRemains(t *testing.T) {
 	lxdDir(t, "containers/web", "virtual-machines/win", "storage-pools/local/custom/default_data/",
 		"storage-pools/local/images/abc", "storage-pools/other/containers/", "database/global/open-1")
-	remains, err := Remains()
+	leftovers, err := LeftoverData()
 	require.NoError(t, err)
-	require.Equal(t, []string{"instance web", "instance win", "volume local/default_data"}, remains)
+	require.Equal(t, []string{"instance web", "instance win", "volume local/default_data"}, leftovers)
 
 	lxdDir(t, "containers/")
-	remains, err = Remains()
+	leftovers, err = LeftoverData()
 	require.NoError(t, err)
-	require.Empty(t, remains)
+	require.Empty(t, leftovers)
 }
 
 func TestWhatIsPutAsideIsAllThatKnowsOfTheCluster(t *testing.T) {

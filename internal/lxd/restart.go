@@ -12,11 +12,11 @@ import (
 	"github.com/dcib/dcib/internal/host/command"
 )
 
-// ErrStuck is wrapped by errors about an LXD that answers while its database does not.
-var ErrStuck = errors.New("its database does not answer")
+// ErrDatabaseUnavailable is wrapped by errors about an LXD that answers while its database does not.
+var ErrDatabaseUnavailable = errors.New("its database does not answer")
 
-// readyEvery is how often an LXD that was started again is asked whether it is ready.
-const readyEvery = 200 * time.Millisecond
+// pollInterval is how often an LXD that was started again is asked whether it is ready.
+const pollInterval = 200 * time.Millisecond
 
 // Restart starts this machine's LXD daemon again and waits until its database answers. Its
 // instances run on: the package's unit leaves them alone, and the snap's reload is made for
@@ -44,7 +44,7 @@ func restartPackage(ctx context.Context) error {
 	if err := run(ctx, "systemctl", "restart", "--no-block", "lxd.service"); err != nil {
 		return err
 	}
-	tick := time.NewTicker(readyEvery)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
 		if pid := mainPID(ctx); pid != "" && pid != "0" && pid != old {
@@ -104,7 +104,7 @@ func stopPackage(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, stopTime)
 	defer cancel()
-	tick := time.NewTicker(readyEvery)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	killed := false
 	for run(ctx, "systemctl", "is-active", "--quiet", "lxd.service") == nil || stopping(ctx) {
@@ -143,7 +143,7 @@ func run(ctx context.Context, program ...string) error {
 
 // waitReady waits until LXD's database answers.
 func waitReady(ctx context.Context) error {
-	tick := time.NewTicker(readyEvery)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
 		err := ready(ctx)

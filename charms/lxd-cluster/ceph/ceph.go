@@ -50,16 +50,16 @@ type Pool struct {
 
 // Site is what the rest of the charm knows of the cluster.
 type Site struct {
-	Unit, App string
-	Peers     string   // the peer relation's id; empty before Juju made it
-	Clustered bool     // this machine's LXD is a member
-	InTurn    bool     // this unit does what is done once
-	Members   []string // by LXD's own list
-	Ready     []string // members whose units have said that Ceph's configuration is there
-	Told      bool     // this unit has
-	Drivers   []string // storage drivers that this LXD supports; nil when it does not say
-	PoolName  string   // what LXD's pool is called
-	Root      bool     // root disks are to be in it
+	Unit, App     string
+	Peers         string   // the peer relation's id; empty before Juju made it
+	Clustered     bool     // this machine's LXD is a member
+	IsCoordinator bool     // this unit does what is done once
+	Members       []string // by LXD's own list
+	Ready         []string // members whose units have said that Ceph's configuration is there
+	Told          bool     // this unit has
+	Drivers       []string // storage drivers that this LXD supports; nil when it does not say
+	PoolName      string   // what LXD's pool is called
+	Root          bool     // root disks are to be in it
 }
 
 // Config is the application's options as far as this room reads them.

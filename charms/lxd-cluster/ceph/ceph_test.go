@@ -101,7 +101,7 @@ func (m *model) site(unit string) Site {
 		}
 	}
 	s.Told = slices.Contains(s.Ready, name(unit))
-	s.InTurn = len(s.Members) > 0 && s.Members[0] == name(unit)
+	s.IsCoordinator = len(s.Members) > 0 && s.Members[0] == name(unit)
 	return s
 }
 

@@ -74,7 +74,7 @@ func (f Facts) planPool(steps *[]charm.Step[Env]) charm.Status {
 		return charm.Blockedf("cannot create storage pool %s: this machine's LXD does not support ceph: install ceph-common here and restart LXD", f.PoolName)
 	case len(missing) > 0:
 		return charm.Waitingf("waiting for Ceph's configuration on %s, to create storage pool %s", strings.Join(missing, ", "), f.PoolName)
-	case !f.InTurn:
+	case !f.IsCoordinator:
 		return charm.Waitingf("waiting for storage pool %s (ceph) to be created", f.PoolName)
 	}
 	step := create{name: f.PoolName, osdPool: f.Request.Pool, user: f.App}

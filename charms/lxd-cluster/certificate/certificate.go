@@ -32,6 +32,7 @@ import (
 
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/host/atomicfile"
+	"github.com/dcib/dcib/internal/relation/coordinator"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 	"github.com/dcib/dcib/internal/relation/tlscertificates"
 )
@@ -39,8 +40,8 @@ import (
 // Endpoint is the relation's name in charmcraft.yaml.
 const Endpoint = "certificates"
 
-// holderKey is the key of LXD's own config that names the holder.
-const holderKey = "user.dcib.certificate"
+// coordinatorKey is the key of LXD's own config that names the holder.
+const coordinatorKey = "user.dcib.certificate"
 
 // keyFile is the private key's file below the state directory.
 const keyFile = "certificate.key"
@@ -72,10 +73,8 @@ type Facts struct {
 	Unit     string
 	Leader   bool
 	Relation string // its id; empty without one
-	// Holder is the unit that asks, as LXD's config names it; HolderGone that Juju does
-	// not keep it.
-	Holder     string
-	HolderGone bool
+	// Coordinator is the unit that requests the certificate, as LXD's own configuration names it.
+	Coordinator coordinator.Choice
 	// Offline are the members to which a new certificate could not be given.
 	Offline []string
 	// Current is the fingerprint of the certificate that LXD shows, Identity that of the
@@ -113,27 +112,27 @@ func Observe(ctx context.Context, w Env, identity string) (f Facts, err error) {
 	if err != nil {
 		return f, fmt.Errorf("cannot ask LXD about itself: %w", err)
 	}
-	holder, _ := server.Config[holderKey].(string)
-	if len(relations) == 0 && holder == "" {
+	chosen, _ := server.Config[coordinatorKey].(string)
+	if len(relations) == 0 && chosen == "" {
 		return f, nil
 	}
-	f = Facts{Unit: w.Unit, Holder: holder, Identity: identity, Current: server.Environment.CertificateFingerprint}
+	f = Facts{Unit: w.Unit, Coordinator: coordinator.Choice{Unit: chosen}, Identity: identity, Current: server.Environment.CertificateFingerprint}
 	if f.Leader, err = w.Tools.IsLeader(ctx); err != nil || len(relations) == 0 {
 		return f, err
 	}
 	f.Relation = relations[0]
-	if f.Leader && holder != "" && holder != w.Unit {
+	if f.Leader && chosen != "" && chosen != w.Unit {
 		kept, err := w.Tools.Units(ctx)
 		if err != nil {
 			return f, err
 		}
-		f.HolderGone = !slices.Contains(kept, holder)
+		f.Coordinator = coordinator.New(chosen, kept)
 	}
 	bag, err := w.Tools.RelationGet(ctx, f.Relation, w.Unit)
 	if err != nil {
 		return f, err
 	}
-	if holder != w.Unit {
+	if !f.Coordinator.Is(w.Unit) {
 		f.Asked = !tlscertificates.Asked(bag, "")
 		return f, nil
 	}

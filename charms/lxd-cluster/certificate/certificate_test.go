@@ -224,7 +224,7 @@ func TestOneUnitGetsTheClustersCertificate(t *testing.T) {
 	lxd, ca := newFake(t.TempDir(), nil), newAuthority(t)
 	require.Empty(t, hook(t, juju, "lxd-cluster/1", lxd), "nobody asks before the leader says who")
 	hook(t, juju, "lxd-cluster/0", lxd)
-	require.Equal(t, "lxd-cluster/0", lxd.config[holderKey])
+	require.Equal(t, "lxd-cluster/0", lxd.config[coordinatorKey])
 	require.NotContains(t, r.Databags["lxd-cluster/0"]["certificate_signing_requests"], "PRIVATE")
 	info, err := os.Stat(filepath.Join(lxd.dir, "lxd-cluster-0", keyFile))
 	require.NoError(t, err)
@@ -263,7 +263,7 @@ func TestOneUnitGetsTheClustersCertificate(t *testing.T) {
 	// The holder goes.
 	juju.RemoveUnit("lxd-cluster/0")
 	hook(t, juju, "lxd-cluster/1", lxd)
-	require.Equal(t, "lxd-cluster/1", lxd.config[holderKey])
+	require.Equal(t, "lxd-cluster/1", lxd.config[coordinatorKey])
 	old = lxd.current
 	ca.answer(t, r, lxd.now)
 	hook(t, juju, "lxd-cluster/1", lxd)

@@ -30,13 +30,13 @@ func Plan(f Facts) charm.Plan[Env] {
 	}
 	switch {
 	case f.Relation == "":
-		if f.Leader && f.Holder != "" {
+		if f.Leader && f.Coordinator.Unit != "" {
 			return do(name{""})
 		}
 		return do()
-	case f.Leader && (f.Holder == "" || f.HolderGone):
+	case f.Leader && f.Coordinator.NeedsElection():
 		return do(name{f.Unit})
-	case f.Holder != f.Unit:
+	case !f.Coordinator.Is(f.Unit):
 		if f.Asked {
 			return do(ask{f.Relation, ""})
 		}
@@ -72,7 +72,7 @@ func (s name) Name() string {
 
 func (s name) Apply(ctx context.Context, w Env) error {
 	// Empty is unset; LXD keeps a key user.* that is merely missing.
-	return w.Configure(ctx, s.Name(), func(config map[string]any) { config[holderKey] = s.unit })
+	return w.Configure(ctx, s.Name(), func(config map[string]any) { config[coordinatorKey] = s.unit })
 }
 
 // makeKey makes the holder's private key, or another one.

@@ -44,7 +44,7 @@ func (f Facts) chooseBridge() (name string, unknown []string) {
 		return madeBridge, nil
 	}
 	for _, unit := range f.Others {
-		switch f.Peers[unit].Wish.HostBridge {
+		switch f.Peers[unit].Request.HostBridge {
 		case "":
 			unknown = append(unknown, unit)
 		case noBridge:
@@ -77,7 +77,7 @@ func (f Facts) reportedBridge() string {
 }
 
 // undecided says which units the choice of the bridge waits for; "" when it is made.
-func (f Facts) undecided() string {
+func (f Facts) bridgeUndecided() string {
 	_, unknown := f.chooseBridge()
 	if len(unknown) == 0 {
 		return ""
@@ -92,7 +92,7 @@ func (f Facts) undecided() string {
 // awaitBridge is the status of the unit that bootstraps while the bridge is undecided; nil when
 // it is decided.
 func (f Facts) awaitBridge() *charm.Status {
-	undecided := f.undecided()
+	undecided := f.bridgeUndecided()
 	if undecided == "" {
 		return nil
 	}
@@ -103,8 +103,8 @@ func (f Facts) awaitBridge() *charm.Status {
 
 // isolated says that instances on different members cannot reach each other; empty where they can, as
 // far as is known. One unit says so for all.
-func (f Facts) isolated() string {
-	if len(f.LXD.Members) < 2 || !f.InTurn() || !slices.Contains(f.LXD.Apart, f.Bridge()) {
+func (f Facts) isolationNote() string {
+	if len(f.LXD.Members) < 2 || !f.IsCoordinator() || !slices.Contains(f.LXD.IsolatedNetworks, f.Bridge()) {
 		return ""
 	}
 	return fmt.Sprintf("instances on different members cannot reach each other over %s: use %s of the machines, or a network of type ovn (option bridge)", f.Bridge(), hostBridge)
@@ -112,7 +112,7 @@ func (f Facts) isolated() string {
 
 // lacks names the bridge that instances are to be on, when this member cannot have them
 // there: LXD manages no network of that name, and the machine has no such bridge of its own.
-func (f Facts) lacks() string {
+func (f Facts) missingBridge() string {
 	bridge := f.Bridge()
 	if _, there := f.LXD.Networks[bridge]; there || bridge == "" || !f.LXD.Clustered || len(f.Problems) > 0 {
 		return ""
@@ -120,9 +120,9 @@ func (f Facts) lacks() string {
 	return bridge
 }
 
-// lackingBridge is the problem of a member that lacks the bridge; "" when it does not.
-func (f Facts) lackingBridge() string {
-	lacks := f.lacks()
+// missingBridgeProblem is the problem of a member that lacks the bridge; "" when it does not.
+func (f Facts) missingBridgeProblem() string {
+	lacks := f.missingBridge()
 	if lacks == "" {
 		return ""
 	}
@@ -133,14 +133,14 @@ func (f Facts) lackingBridge() string {
 	return fmt.Sprintf("%s (%s) has no bridge %s: make it there, as other members may have it, or name one of %s, or have LXD make it: lxc network create", why, f.LXD.Member, lacks, f.networkNames())
 }
 
-// othersLack names the members that have said so of themselves; "" when none has. LXD lists
+// membersWithoutBridge names the members that have said so of themselves; "" when none has. LXD lists
 // to each member the bridges of its own machine only.
-func (f Facts) othersLack() string {
+func (f Facts) membersWithoutBridge() string {
 	bridge := f.Bridge()
 	var names []string
 	for _, unit := range f.sortedPeers() {
-		if wish := f.Peers[unit].Wish; bridge != "" && wish.Lacks == bridge && wish.Cluster == f.LXD.Identity {
-			names = append(names, wish.Member)
+		if request := f.Peers[unit].Request; bridge != "" && request.MissingBridge == bridge && request.Cluster == f.LXD.Identity {
+			names = append(names, request.Member)
 		}
 	}
 	if len(names) == 0 {

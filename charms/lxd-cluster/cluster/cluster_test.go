@@ -185,7 +185,7 @@ func TestWhatAMachineHasStays(t *testing.T) {
 		require.False(t, m.lxds[full].local.Clustered)
 		require.True(t, m.lxds["lxd-cluster/2"].local.Clustered, "nobody waits for it")
 
-		m.lxds[full].local.Owned = nil
+		m.lxds[full].local.Resources = nil
 		m.settle(4)
 		require.Equal(t, "active", m.juju.Units[full].Status)
 	})
@@ -195,7 +195,7 @@ func TestAClusterThatIsThereIsAdopted(t *testing.T) {
 	m := newModel(t.TempDir)
 	leader, member := m.add(0), m.add(1)
 	m.lxds[member].local.Listens = "10.0.0.2:8443"
-	require.NoError(t, m.lxds[member].Found(context.Background(), "old-name"))
+	require.NoError(t, m.lxds[member].Bootstrap(context.Background(), "old-name"))
 	require.NoError(t, m.hook(member))
 	m.settle(4)
 	require.Equal(t, 1, m.w.clusters)
@@ -230,16 +230,16 @@ func TestAJoinerThatKeepsFailingIsServedSlowly(t *testing.T) {
 	unit := m.add(1)
 	m.lxds[unit].failJoin = 1000
 	m.settle(30)
-	require.Len(t, m.w.issued, quickOffers, "and then they leave each other in peace")
-	m.w.now = m.w.now.Add(slowOffer)
+	require.Len(t, m.w.issued, maxFastTokens, "and then they leave each other in peace")
+	m.w.now = m.w.now.Add(tokenRetryDelay)
 	m.settle(1)
-	require.Len(t, m.w.issued, quickOffers+1)
+	require.Len(t, m.w.issued, maxFastTokens+1)
 
 	other := m.add(2)
 	m.settle(4)
 	require.True(t, m.lxds[other].local.Clustered, "nobody waits for it")
 	m.lxds[unit].failJoin = 0
-	m.w.now = m.w.now.Add(2 * slowOffer)
+	m.w.now = m.w.now.Add(2 * tokenRetryDelay)
 	m.settle(2)
 	require.True(t, m.lxds[unit].local.Clustered)
 }
@@ -253,7 +253,7 @@ func TestAnExpiredTokenIsReplaced(t *testing.T) {
 	require.NoError(t, m.hook("lxd-cluster/1")) // makes its key, asks
 	require.NoError(t, m.hook("lxd-cluster/2"))
 	require.NoError(t, m.hook(first)) // offers to 1
-	m.w.now = m.w.now.Add(2 * offerTime)
+	m.w.now = m.w.now.Add(2 * tokenLifetime)
 	require.NoError(t, m.hook(first)) // 1 did not come: offers to 2
 	require.NoError(t, m.hook("lxd-cluster/2"))
 	require.True(t, m.lxds["lxd-cluster/2"].local.Clustered)
@@ -336,7 +336,7 @@ func TestAnyOrderMakesOneCluster(t *testing.T) {
 		}
 		for range 6 * n {
 			m.settle(1)
-			m.w.now = m.w.now.Add(slowOffer) // joiners that failed often are served slowly
+			m.w.now = m.w.now.Add(tokenRetryDelay) // joiners that failed often are served slowly
 		}
 		if m.w.clusters != 1 {
 			rt.Fatalf("%d clusters were founded", m.w.clusters)

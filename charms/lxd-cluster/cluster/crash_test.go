@@ -82,23 +82,23 @@ func (c crashing) clusters() []string {
 func (c crashing) end() map[string]any {
 	end := map[string]any{}
 	relation := c.juju.Relations[0]
-	founder := lxdcluster.Founder(relation.Databags["lxd-cluster"])
+	founder := lxdcluster.BootstrapUnit(relation.Databags["lxd-cluster"])
 	end["the founder is a member"] = c.lxds[founder] != nil && c.lxds[founder].local.Clustered
 	for _, unit := range c.units() {
 		lxd := c.lxds[unit]
-		local, err := lxd.Look(context.Background())
+		local, err := lxd.Observe(context.Background())
 		require.NoError(c.run, err)
 		names := memberNames(local.Members)
 		slices.Sort(names)
-		wish, _, err := lxdcluster.ReadWish(relation.Databags[unit])
+		request, _, err := lxdcluster.ReadJoinRequest(relation.Databags[unit])
 		require.NoError(c.run, err)
 		require.Equal(c.run, "active", c.juju.Units[unit].Status, unit)
-		require.Equal(c.run, local.Identity, wish.Cluster)
-		local.Members, local.Identity, wish.Cluster = nil, "", ""
+		require.Equal(c.run, local.Identity, request.Cluster)
+		local.Members, local.Identity, request.Cluster = nil, "", ""
 		end[unit] = map[string]any{
 			"members":      strings.Join(names, ","),
 			"lxd":          local,
-			"join-request": wish,
+			"join-request": request,
 			"status":       c.juju.Units[unit].Status + ": " + c.juju.Units[unit].Message,
 			"writes":       slices.Sorted(maps.Keys(relation.Databags[unit])),
 		}
@@ -180,7 +180,7 @@ func TestAdoptingSurvivesCrashes(t *testing.T) {
 		units := c.units()
 		c.lxds[units[1]].local.Listens = "10.0.0.2:8443"
 		c.lxds[units[1]].local.Networks["lxdbr0"] = true
-		require.NoError(c.run, c.lxds[units[1]].Found(context.Background(), "old-name"))
+		require.NoError(c.run, c.lxds[units[1]].Bootstrap(context.Background(), "old-name"))
 		c.hooks(units[1])
 		c.settle(8)
 	})

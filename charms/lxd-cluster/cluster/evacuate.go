@@ -43,11 +43,11 @@ func Evacuate(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]
 		return nil, fmt.Errorf("cannot evacuate %s: %s", s.name, why)
 	}
 	return s.change(ctx, drain.Evacuated, func(ctx context.Context, member string, progress func(string)) error {
-		d := drain.Drainer{Cluster: s.guests, Journal: s.guests, By: f.Unit, Now: w.Now, Progress: func(format string, args ...any) { progress(fmt.Sprintf(format, args...)) }}
+		d := drain.Drainer{Cluster: s.client, Journal: s.client, By: f.Unit, Now: w.Now, Progress: func(format string, args ...any) { progress(fmt.Sprintf(format, args...)) }}
 		if err := d.MoveBeforeEvacuation(ctx, s.before, member); err != nil {
 			return err
 		}
-		return s.guests.Evacuate(ctx, member, progress)
+		return s.client.Evacuate(ctx, member, progress)
 	})
 }
 
@@ -62,20 +62,20 @@ func Restore(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]s
 	}
 	if s.before.Records[s.name].Evacuating {
 		// An evacuation was killed before LXD had begun with it.
-		d := drain.Drainer{Cluster: s.guests, Journal: s.guests, By: f.Unit, Now: w.Now, Progress: call.Progress}
+		d := drain.Drainer{Cluster: s.client, Journal: s.client, By: f.Unit, Now: w.Now, Progress: call.Progress}
 		if _, err := d.Undrain(ctx, s.name); err != nil {
 			return nil, err
 		}
-		after, err := drain.Observe(ctx, s.guests, s.guests)
+		after, err := drain.Observe(ctx, s.client, s.client)
 		return s.results(after, drain.Online), err
 	}
-	return s.change(ctx, drain.Online, s.guests.Restore)
+	return s.change(ctx, drain.Online, s.client.Restore)
 }
 
 // memberState is one change of a member's state.
 type memberState struct {
 	verb, name string
-	guests     Guests
+	client     ClusterClient
 	before     drain.View
 	call       charm.Call
 }
@@ -90,14 +90,14 @@ func (f Facts) memberState(ctx context.Context, w Env, verb string, call charm.C
 		return nil, fmt.Errorf("cannot %s member %q: LXD has none of that name: its members are %s", verb, s.name, strings.Join(names, ", "))
 	}
 	var err error
-	if s.guests, err = w.LXD.Guests(ctx); err != nil {
+	if s.client, err = w.LXD.ClusterClient(ctx); err != nil {
 		return nil, err
 	}
 	// An earlier run may have been killed while LXD works on.
-	if err := s.guests.WaitIdle(ctx, s.name); err != nil {
+	if err := s.client.WaitIdle(ctx, s.name); err != nil {
 		return nil, err
 	}
-	if s.before, err = drain.ObserveWithCapacity(ctx, s.guests, s.guests, s.name); err != nil {
+	if s.before, err = drain.ObserveWithCapacity(ctx, s.client, s.client, s.name); err != nil {
 		return nil, err
 	}
 	if record, drained := s.before.Records[s.name]; drained && !record.Evacuating {
@@ -115,11 +115,11 @@ func (f Facts) memberState(ctx context.Context, w Env, verb string, call charm.C
 // change has LXD do it unless it is so already, and looks whether it is.
 func (s *memberState) change(ctx context.Context, want drain.MemberStatus, do func(context.Context, string, func(string)) error) (map[string]string, error) {
 	if m, _ := s.before.Member(s.name); m.Status == want {
-		return s.results(s.before, want), s.undone(s.before, want)
+		return s.results(s.before, want), s.incomplete(s.before, want)
 	}
 	s.call.Progress("%s: LXD begins to %s it, with %d instances on it", s.name, s.verb, len(s.on(s.before)))
 	did := do(ctx, s.name, func(line string) { s.call.Progress("%s: %s", s.name, line) })
-	after, err := drain.Observe(ctx, s.guests, s.guests)
+	after, err := drain.Observe(ctx, s.client, s.client)
 	if err != nil {
 		return nil, errors.Join(did, err)
 	}
@@ -130,14 +130,14 @@ func (s *memberState) change(ctx context.Context, want drain.MemberStatus, do fu
 	case !there || m.Status != want:
 		return s.results(after, m.Status), fmt.Errorf("cannot see that LXD could %s %s: its member list says that it is %q: look at lxc cluster list", s.verb, s.name, m.Status)
 	}
-	return s.results(after, m.Status), s.undone(after, want)
+	return s.results(after, m.Status), s.incomplete(after, want)
 }
 
 // undone is the error about what LXD has left half done: it sets a member's state when it begins to
 // evacuate, and when it ends to restore, whatever becomes of single instances (evacuateClusterMember
 // and restoreClusterMember in lxd/api_cluster.go; LXD 6.9 also keeps the state of an evacuation that
 // failed).
-func (s *memberState) undone(view drain.View, want drain.MemberStatus) error {
+func (s *memberState) incomplete(view drain.View, want drain.MemberStatus) error {
 	var refs []string
 	for _, i := range view.Instances {
 		left := i.Member == s.name && i.Running
@@ -163,14 +163,14 @@ func (s *memberState) undone(view drain.View, want drain.MemberStatus) error {
 func Settled(ctx context.Context, w Env, member string) (drain.MemberStatus, []string, error) {
 	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
 	defer cancel()
-	guests, err := w.LXD.Guests(ctx)
+	client, err := w.LXD.ClusterClient(ctx)
 	if err != nil {
 		return "", nil, err
 	}
-	if err := guests.WaitIdle(ctx, member); err != nil {
+	if err := client.WaitIdle(ctx, member); err != nil {
 		return "", nil, err
 	}
-	view, err := drain.Observe(ctx, guests, guests)
+	view, err := drain.Observe(ctx, client, client)
 	if err != nil {
 		return "", nil, err
 	}

@@ -2,7 +2,7 @@
 //
 // Who is in the cluster is what LXD says, not who leads in Juju. One unit may ever found:
 // the leader writes a founder into the application's databag, and the founder founds only
-// in a later hook, when it reads its own name back. A joiner tells its wish; the issuer
+// in a later hook, when it reads its own name back. A joiner tells its request; the issuer
 // (the lowest-numbered unit that is a live member by LXD's own list) seals a join token to
 // the joiner's key. There is one offer at a time, so joins come one after another.
 package cluster
@@ -23,6 +23,7 @@ import (
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/host/atomicfile"
 	"github.com/dcib/dcib/internal/lxd"
+	"github.com/dcib/dcib/internal/relation/coordinator"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 	"github.com/dcib/dcib/internal/seal"
 )
@@ -34,8 +35,8 @@ type Env struct {
 	Hostname string           // the machine's name; its LXD's member name once it joins
 	StateDir string           // where the join key is kept, readable by root only
 	Now      func() time.Time // time.Now outside tests
-	// Lowered is install.Lowered of this machine; nil is not known.
-	Lowered func(ctx context.Context, ran string) string
+	// Downgraded is install.Downgraded of this machine; nil is not known.
+	Downgraded func(ctx context.Context, ran string) string
 	// Addresses are this machine's; nil is not known.
 	Addresses []netip.Addr
 }
@@ -54,20 +55,19 @@ type Facts struct {
 	SourceErr string
 
 	Relation string // the peer relation's id; empty before Juju made it
-	Founder  string
-	Mine     Bag
-	Peers    map[string]Bag // by unit, without this one
+	// BootstrapUnit is the unit that bootstraps the cluster. A unit that is not among the peers may just
+	// not have started yet, so Gone is what Juju reports.
+	BootstrapUnit coordinator.Choice
+	Mine          PeerData
+	Peers         map[string]PeerData // by unit, without this one
 	// Others are the units that Juju means to keep, without this one, also those that are not
 	// among the peers yet. Not observed by a member while nothing depends on it.
 	Others []string
-	// FounderAgain reports whether it took the place of one that is gone.
-	FounderAgain bool
-	// FounderGone reports whether Juju no longer knows the named founder. A unit that is not
-	// among the peers may just not have come up yet.
-	FounderGone bool
+	// Rebootstrap reports whether the bootstrap unit replaces one that is gone.
+	Rebootstrap bool
 
 	JoinKey string // public half of this unit's join key; empty when it has none
-	LXD     Local
+	LXD     ServerState
 
 	// Pending is what joining, and a profile with root disks on Ceph, have to wait for;
 	// empty when nothing. The ceph room says.
@@ -82,49 +82,49 @@ type Facts struct {
 	// it has not.
 	Moved string
 
-	// Lowered says that the snap of this machine's LXD, which does not answer, is older than the LXD
+	// Downgraded says that the snap of this machine's LXD, which does not answer, is older than the LXD
 	// that ran here.
-	Lowered string
+	Downgraded string
 
 	// Stuck says how LXD's database fails to answer; of LXD itself is then known what it
 	// says without it. Empty when it answers.
-	Stuck string
-	// Remains is what is on this machine's disks, while it is stuck; see lxd.Remains.
-	Remains []string
+	DatabaseError string
+	// LeftoverData is what is on this machine's disks, while it is stuck; see lxd.LeftoverData.
+	LeftoverData []string
 
-	Departure *Departure // nil for a unit that stays
+	Removal *Removal // nil for a unit that stays
 }
 
-// Bag is a unit's databag in the peer relation.
-type Bag struct {
-	Wish     lxdcluster.Wish
-	HasWish  bool
-	Offer    lxdcluster.Offer
-	HasOffer bool
-	Ceph     bool // the unit's machine has Ceph's configuration
+// PeerData is a unit's databag in the peer relation.
+type PeerData struct {
+	Request    lxdcluster.JoinRequest
+	HasRequest bool
+	Token      lxdcluster.SealedJoinToken
+	HasToken   bool
+	Ceph       bool // the unit's machine has Ceph's configuration
 }
 
 // Observe gathers the facts and changes nothing.
 func Observe(ctx context.Context, event hooktool.Event, w Env) (Facts, error) {
-	f := Facts{Unit: event.Unit, Now: w.Now(), Hostname: w.Hostname, Zone: event.Zone, Peers: map[string]Bag{}}
+	f := Facts{Unit: event.Unit, Now: w.Now(), Hostname: w.Hostname, Zone: event.Zone, Peers: map[string]PeerData{}}
 	var err error
-	f.LXD, err = w.LXD.Look(ctx)
+	f.LXD, err = w.LXD.Observe(ctx)
 	if mayLeave(event) || err == nil && !f.LXD.Clustered {
-		if going, err := f.observeDeparture(ctx, event, w, err); going || err != nil {
+		if going, err := f.observeRemoval(ctx, event, w, err); going || err != nil {
 			return f, err
 		}
 	}
-	if errors.Is(err, lxd.ErrStuck) {
-		f.Stuck = err.Error()
-		f.Remains, err = w.LXD.Remains()
+	if errors.Is(err, lxd.ErrDatabaseUnavailable) {
+		f.DatabaseError = err.Error()
+		f.LeftoverData, err = w.LXD.LeftoverData()
 	}
 	if err != nil {
 		// Without its address LXD does not start.
-		if moved, movedErr := f.lookForAddress(ctx, w); movedErr != nil || moved != "" {
+		if moved, movedErr := f.observeLostAddress(ctx, w); movedErr != nil || moved != "" {
 			return f, errors.Join(movedErr, charm.Blocked("%s: %s", moved, err))
 		}
-		if lowered := w.lowered(ctx, f.Mine.Wish.LXD); lowered != "" {
-			return f, charm.Blocked("cannot reach LXD: %s", lowered)
+		if downgraded := w.downgraded(ctx, f.Mine.Request.LXD); downgraded != "" {
+			return f, charm.Blocked("cannot reach LXD: %s", downgraded)
 		}
 		return f, charm.Waiting("%s", err)
 	}
@@ -173,19 +173,19 @@ func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w Env) e
 	if err != nil {
 		return err
 	}
-	f.Founder, f.FounderAgain = lxdcluster.Founder(app), lxdcluster.Again(app)
-	if f.Mine, err = readBag(ctx, w.Tools, f.Relation, event.Unit); err != nil {
+	f.BootstrapUnit.Unit, f.Rebootstrap = lxdcluster.BootstrapUnit(app), lxdcluster.Rebootstrap(app)
+	if f.Mine, err = readPeerData(ctx, w.Tools, f.Relation, event.Unit); err != nil {
 		return err
 	}
 	if !f.LXD.Present {
-		f.Lowered = w.lowered(ctx, f.Mine.Wish.LXD)
+		f.Downgraded = w.downgraded(ctx, f.Mine.Request.LXD)
 	}
 	units, err := w.Tools.RelationUnits(ctx, f.Relation)
 	if err != nil {
 		return err
 	}
 	for _, unit := range units {
-		bag, err := readBag(ctx, w.Tools, f.Relation, unit)
+		bag, err := readPeerData(ctx, w.Tools, f.Relation, unit)
 		if errors.Is(err, hooktool.ErrNotFound) {
 			continue // Juju still lists a unit that has just left
 		}
@@ -197,17 +197,17 @@ func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w Env) e
 	if f.LXD.Clustered {
 		address := f.LXD.address()
 		if address == "" {
-			address = f.Mine.Wish.Address
+			address = f.Mine.Request.Address
 		}
 		f.Moved = w.moved(address, func() (string, error) { return w.Tools.Address(ctx, lxdcluster.Endpoint) })
 	}
-	if f.LXD.Clustered && f.Stuck == "" && f.anybodyAsks() {
+	if f.LXD.Clustered && f.DatabaseError == "" && f.hasJoinRequests() {
 		if f.Unfinished, err = w.LXD.Unfinished(ctx); err != nil {
 			return charm.Waiting("%s", err)
 		}
 	}
 	settled := f.Config.Bridge != autoBridge || f.profileBridge() != ""
-	if f.LXD.Clustered && !f.anybodyAsks() && f.Stuck == "" && f.otherCluster() == "" && settled {
+	if f.LXD.Clustered && !f.hasJoinRequests() && f.DatabaseError == "" && f.otherCluster() == "" && settled {
 		return nil
 	}
 	// Juju lists units that are going, and Juju 4 those that are gone. Nobody is to wait
@@ -216,54 +216,54 @@ func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w Env) e
 	if err != nil {
 		return err
 	}
-	maps.DeleteFunc(f.Peers, func(unit string, _ Bag) bool { return !slices.Contains(kept, unit) })
+	maps.DeleteFunc(f.Peers, func(unit string, _ PeerData) bool { return !slices.Contains(kept, unit) })
 	f.Others = slices.DeleteFunc(slices.Clone(kept), func(unit string) bool { return unit == f.Unit })
-	f.FounderGone = f.Founder != "" && !slices.Contains(kept, f.Founder)
+	f.BootstrapUnit = coordinator.New(f.BootstrapUnit.Unit, kept)
 	return nil
 }
 
-// lowered is Lowered, of a machine that told before which LXD it runs.
-func (w Env) lowered(ctx context.Context, ran string) string {
-	if w.Lowered == nil || ran == "" {
+// downgraded is Downgraded, of a machine that told before which LXD it runs.
+func (w Env) downgraded(ctx context.Context, ran string) string {
+	if w.Downgraded == nil || ran == "" {
 		return ""
 	}
-	return w.Lowered(ctx, ran)
+	return w.Downgraded(ctx, ran)
 }
 
-// anybodyAsks reports whether a unit asks for a join token.
-func (f *Facts) anybodyAsks() bool {
+// hasJoinRequests reports whether a unit asks for a join token.
+func (f *Facts) hasJoinRequests() bool {
 	for _, bag := range f.Peers {
-		if bag.Wish.Key != "" {
+		if bag.Request.Key != "" {
 			return true
 		}
 	}
 	return false
 }
 
-func readBag(ctx context.Context, tools hooktool.Tools, relation, unit string) (b Bag, err error) {
+func readPeerData(ctx context.Context, tools hooktool.Tools, relation, unit string) (b PeerData, err error) {
 	bag, err := tools.RelationGet(ctx, relation, unit)
 	if err != nil {
 		return b, err
 	}
-	if b.Wish, b.HasWish, err = lxdcluster.ReadWish(bag); err != nil {
+	if b.Request, b.HasRequest, err = lxdcluster.ReadJoinRequest(bag); err != nil {
 		return b, fmt.Errorf("%w (unit %s)", err, unit)
 	}
-	if b.Offer, b.HasOffer, err = lxdcluster.ReadOffer(bag); err != nil {
+	if b.Token, b.HasToken, err = lxdcluster.ReadJoinToken(bag); err != nil {
 		return b, fmt.Errorf("%w (unit %s)", err, unit)
 	}
 	b.Ceph = lxdcluster.ReadCeph(bag)
 	return b, nil
 }
 
-// InTurn reports whether it is this unit that does what is done once for the cluster.
-func (f Facts) InTurn() bool { return f.LXD.Clustered && f.issuer() == f.Unit }
+// IsCoordinator reports whether it is this unit that does what is done once for the cluster.
+func (f Facts) IsCoordinator() bool { return f.LXD.Clustered && f.coordinator() == f.Unit }
 
 // WithCeph lists the members whose units have said that Ceph's configuration is there.
 func (f Facts) WithCeph() []string {
 	var members []string
 	for _, bag := range f.Peers {
 		if bag.Ceph {
-			members = append(members, bag.Wish.Member)
+			members = append(members, bag.Request.Member)
 		}
 	}
 	if f.Mine.Ceph {

@@ -45,7 +45,7 @@ func (s setFailureDomain) Apply(ctx context.Context, w Env) error {
 }
 
 // SetFailureDomain implements LXD.
-func (s *Socket) SetFailureDomain(ctx context.Context, member, from, to string) error {
+func (s *LocalLXD) SetFailureDomain(ctx context.Context, member, from, to string) error {
 	return s.changeMember(ctx, member, "failure domain "+to, func(put *api.ClusterMemberPut) bool {
 		if put.FailureDomain != from {
 			return false
@@ -57,7 +57,7 @@ func (s *Socket) SetFailureDomain(ctx context.Context, member, from, to string) 
 
 // changeMember changes what LXD keeps of a member; what says what to, in an error. change
 // tells whether it changed anything.
-func (s *Socket) changeMember(ctx context.Context, member, what string, change func(*api.ClusterMemberPut) bool) error {
+func (s *LocalLXD) changeMember(ctx context.Context, member, what string, change func(*api.ClusterMemberPut) bool) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ type lxdEnv struct {
 	tokens   map[string]*fakeLXD // live token → the member that issued it
 	issued   []string            // every token ever issued
 	now      time.Time
-	guests   map[*[]Member]*draintest.LXD // what is located in each cluster
+	client   map[*[]Member]*draintest.LXD // what is located in each cluster
 	volumes  map[string][]string          // custom volumes by member
 	joined   []string                     // networks that connect the members
 	// unfinished are the rows of joins that broke off.
@@ -32,20 +32,20 @@ type lxdEnv struct {
 }
 
 func newLXDEnv() *lxdEnv {
-	return &lxdEnv{guests: map[*[]Member]*draintest.LXD{}, volumes: map[string][]string{}, gate: &crashtest.Gate{}, tokens: map[string]*fakeLXD{}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	return &lxdEnv{client: map[*[]Member]*draintest.LXD{}, volumes: map[string][]string{}, gate: &crashtest.Gate{}, tokens: map[string]*fakeLXD{}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 }
 
 // fakeLXD is one machine's LXD.
 type fakeLXD struct {
 	env     *lxdEnv
-	local   Local
+	local   ServerState
 	members *[]Member // shared by the members of one cluster
 	dead    bool
 	stuck   bool
 	remains []string
-	pools   map[string]Pool      // as they were made here
-	parents map[string]string    // that it joined with
-	refuses map[Belonging]string // to be deleted, and why
+	pools   map[string]Pool          // as they were made here
+	parents map[string]string        // that it joined with
+	refuses map[LocalResource]string // to be deleted, and why
 	// breakJoin makes that many joins break off after LXD has accepted the member.
 	breakJoin int
 	// failJoin makes that many joins fail after the token was spent.
@@ -57,10 +57,10 @@ type fakeLXD struct {
 }
 
 func (w *lxdEnv) machine(owned ...string) *fakeLXD {
-	l := &fakeLXD{env: w, local: Local{Present: true, Groups: true, Version: "5.0.2", Profiles: map[string]Profile{"default": {Name: "default"}}, Networks: map[string]bool{}}}
+	l := &fakeLXD{env: w, local: ServerState{Present: true, Groups: true, Version: "5.0.2", Profiles: map[string]Profile{"default": {Name: "default"}}, Networks: map[string]bool{}}}
 	for _, o := range owned {
 		kind, name, _ := strings.Cut(o, " ")
-		l.local.Owned = append(l.local.Owned, Belonging{Kind: kind, Name: name})
+		l.local.Resources = append(l.local.Resources, LocalResource{Kind: kind, Name: name})
 	}
 	return l
 }
@@ -72,13 +72,13 @@ func (l *fakeLXD) effect(name string) (done func()) {
 	return l.env.gate.Effect(name)
 }
 
-func (l *fakeLXD) Look(context.Context) (Local, error) {
+func (l *fakeLXD) Observe(context.Context) (ServerState, error) {
 	if l.onLook != nil {
 		l.onLook()
 	}
 	if l.stuck {
 		l := l.local
-		return Local{Present: true, Version: l.Version, Clustered: l.Clustered, Member: l.Member, Identity: l.Identity, Listens: l.Listens}, lxd.ErrStuck
+		return ServerState{Present: true, Version: l.Version, Clustered: l.Clustered, Member: l.Member, Identity: l.Identity, Listens: l.Listens}, lxd.ErrDatabaseUnavailable
 	}
 	local := l.local
 	if !local.Clustered && len(l.pools) > 0 {
@@ -91,7 +91,7 @@ func (l *fakeLXD) Look(context.Context) (Local, error) {
 		local.Members = append([]Member(nil), *l.members...)
 		for name, managed := range local.Networks {
 			if managed && !slices.Contains(l.env.joined, name) {
-				local.Apart = append(local.Apart, name)
+				local.IsolatedNetworks = append(local.IsolatedNetworks, name)
 			}
 		}
 	}
@@ -123,7 +123,7 @@ func (l *fakeLXD) PutProfile(_ context.Context, p Profile) error {
 	return nil
 }
 
-func (l *fakeLXD) Found(_ context.Context, member string) error {
+func (l *fakeLXD) Bootstrap(_ context.Context, member string) error {
 	if l.local.Clustered {
 		return errors.New("this server is already clustered")
 	}
@@ -165,18 +165,18 @@ func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool, pare
 		l.failJoin--
 		return errors.New("the network went away")
 	}
-	if len(l.local.Owned) > 0 {
+	if len(l.local.Resources) > 0 {
 		panic("joined over what the machine had")
 	}
 	for _, uplink := range issuer.local.Uplinks {
 		if !slices.Contains(l.local.Interfaces, parents[uplink]) {
-			return fmt.Errorf("Failed initializing storage pools and networks: network %s: parent %q", uplink, parents[uplink])
+			return fmt.Errorf("FailedTokens initializing storage pools and networks: network %s: parent %q", uplink, parents[uplink])
 		}
 	}
 	_, name, _ := strings.Cut(token, " for ")
 	for _, u := range l.env.unfinished {
 		if u.Name == name || u.Address == address {
-			return errors.New("Failed to insert new node into the database: UNIQUE constraint failed: nodes.name")
+			return errors.New("FailedTokens to insert new node into the database: UNIQUE constraint failed: nodes.name")
 		}
 	}
 	if l.breakJoin > 0 {
@@ -206,18 +206,18 @@ func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool, pare
 	return nil
 }
 
-func (l *fakeLXD) Lose(_ context.Context, what Belonging) error {
+func (l *fakeLXD) DeleteResource(_ context.Context, what LocalResource) error {
 	if l.local.Clustered {
 		panic("deleted " + what.String() + " from a cluster")
 	}
 	if why := l.refuses[what]; why != "" {
 		return errors.New(why)
 	}
-	if !slices.Contains(l.local.Owned, what) {
+	if !slices.Contains(l.local.Resources, what) {
 		return nil
 	}
 	defer l.effect("lose " + what.String())()
-	l.local.Owned = slices.DeleteFunc(l.local.Owned, func(b Belonging) bool { return b == what })
+	l.local.Resources = slices.DeleteFunc(l.local.Resources, func(b LocalResource) bool { return b == what })
 	if what.Kind == kindPool {
 		l.local.Pools = slices.DeleteFunc(l.local.Pools, func(name string) bool { return name == what.Name })
 		delete(l.pools, what.Name)
@@ -248,10 +248,10 @@ func (l *fakeLXD) SetFailureDomain(_ context.Context, member, from, to string) e
 
 // located is what there is in this machine's cluster; its members are those of the cluster.
 func (l *fakeLXD) located() *draintest.LXD {
-	inside := l.env.guests[l.members]
+	inside := l.env.client[l.members]
 	if inside == nil {
 		inside = draintest.New()
-		l.env.guests[l.members] = inside
+		l.env.client[l.members] = inside
 	}
 	inside.Member = nil
 	for _, m := range *l.members {
@@ -260,7 +260,7 @@ func (l *fakeLXD) located() *draintest.LXD {
 	return inside
 }
 
-func (l *fakeLXD) Guests(context.Context) (Guests, error) {
+func (l *fakeLXD) ClusterClient(context.Context) (ClusterClient, error) {
 	if l.dead || !l.local.Clustered {
 		return nil, errors.New("no cluster to look into")
 	}
@@ -337,7 +337,7 @@ func (l *fakeLXD) Replicas(context.Context) ([]Replica, error) {
 	return replicas, nil
 }
 
-func (l *fakeLXD) Remains() ([]string, error) { return l.remains, nil }
+func (l *fakeLXD) LeftoverData() ([]string, error) { return l.remains, nil }
 
 func (l *fakeLXD) Reset(context.Context, time.Time) (string, error) {
 	defer l.effect("reset")()

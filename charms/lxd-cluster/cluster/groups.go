@@ -102,7 +102,7 @@ func (s setGroups) Apply(ctx context.Context, w Env) error {
 }
 
 // SetGroups implements LXD.
-func (s *Socket) SetGroups(ctx context.Context, member string, want []string) error {
+func (s *LocalLXD) SetGroups(ctx context.Context, member string, want []string) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err

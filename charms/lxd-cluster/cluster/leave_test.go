@@ -131,10 +131,10 @@ func TestAUnitThatLeavesTakesBackWhatItTold(t *testing.T) {
 	for _, event := range m.lastHooks(unit) {
 		require.NoError(t, crashtest.Try(m.w.gate, m.juju, m.charm(), event))
 	}
-	wish, there, err := lxdcluster.ReadWish(m.juju.Relations[0].Databags[unit])
+	request, there, err := lxdcluster.ReadJoinRequest(m.juju.Relations[0].Databags[unit])
 	require.NoError(t, err)
 	require.True(t, there)
-	require.Equal(t, lxdcluster.Wish{}, wish)
+	require.Equal(t, lxdcluster.JoinRequest{}, request)
 }
 
 func TestNobodyWaitsForAUnitThatCannotLeave(t *testing.T) {
@@ -216,9 +216,9 @@ func TestABridgeOfTheHostKeepsNoUnit(t *testing.T) {
 func TestAnOperatorsOwnEvacuatedMemberLeaves(t *testing.T) {
 	m := formed(t, 3)
 	lxd := m.lxds["lxd-cluster/2"]
-	guests, err := lxd.Guests(context.Background())
+	client, err := lxd.ClusterClient(context.Background())
 	require.NoError(t, err)
-	require.NoError(t, guests.Evacuate(context.Background(), hostOf(2), func(string) {}))
+	require.NoError(t, client.Evacuate(context.Background(), hostOf(2), func(string) {}))
 	require.NoError(t, m.leave("lxd-cluster/2"))
 	require.Len(t, *m.lxds["lxd-cluster/0"].members, 2)
 	requireKept(t, m.inside(), 9)
@@ -229,7 +229,7 @@ func TestAClusterThatIsNotOursIsNotLeft(t *testing.T) {
 	m.add(2)
 	theirs := m.lxds["lxd-cluster/2"]
 	theirs.local.Listens = "10.0.0.3:8443"
-	require.NoError(t, theirs.Found(context.Background(), "theirs"))
+	require.NoError(t, theirs.Bootstrap(context.Background(), "theirs"))
 	*theirs.members = append(*theirs.members, Member{Name: "other", Status: "Online"})
 	m.settle(2)
 	require.Equal(t, "blocked", m.juju.Units["lxd-cluster/2"].Status)
@@ -261,7 +261,9 @@ func TestAUnitThatStaysDoesNotLeave(t *testing.T) {
 // brokenLXD does not answer.
 type brokenLXD struct{ LXD }
 
-func (brokenLXD) Look(context.Context) (Local, error) { return Local{}, errors.New("no answer") }
+func (brokenLXD) Observe(context.Context) (ServerState, error) {
+	return ServerState{}, errors.New("no answer")
+}
 
 func TestAMachineWhoseLXDDoesNotAnswerIsNotGivenUp(t *testing.T) {
 	m := formed(t, 3)

@@ -19,9 +19,9 @@ import (
 
 // LXD is what this room asks of the machine's LXD and does to it.
 type LXD interface {
-	// Look tells what is there. A machine without LXD is no error: Present is false. With an
-	// error that wraps lxd.ErrStuck comes what LXD knows without its database.
-	Look(ctx context.Context) (Local, error)
+	// Observe tells what is there. A machine without LXD is no error: Present is false. With an
+	// error that wraps lxd.ErrDatabaseUnavailable comes what LXD knows without its database.
+	Observe(ctx context.Context) (ServerState, error)
 	// Listen sets the address (host:port) of the API or, where the API listens on all
 	// addresses already, of the cluster.
 	Listen(ctx context.Context, address string) error
@@ -31,33 +31,33 @@ type LXD interface {
 	CreateBridge(ctx context.Context, name, address string) error
 	// PutProfile creates or overwrites a profile.
 	PutProfile(ctx context.Context, profile Profile) error
-	// Found makes it the first member of a cluster.
-	Found(ctx context.Context, member string) error
+	// Bootstrap makes it the first member of a cluster.
+	Bootstrap(ctx context.Context, member string) error
 	// Join makes it a member of the cluster that issued the token. Where the cluster has a
 	// pool of that name, this member's part of it is at the pool's source. Parents are this
 	// machine's interfaces for networks of the cluster, by network.
 	Join(ctx context.Context, token, address string, pool Pool, parents map[string]string) error
 	// Token issues a join token for a member.
 	Token(ctx context.Context, member string) (token string, expires time.Time, err error)
-	// Lose deletes one of this LXD's belongings; an instance that runs is stopped first.
-	Lose(ctx context.Context, what Belonging) error
+	// DeleteResource deletes one of this LXD's belongings; an instance that runs is stopped first.
+	DeleteResource(ctx context.Context, what LocalResource) error
 	// SetGroups puts a member into cluster groups, which it creates where there are none of
 	// that name, and takes it out of those that it was put into so before.
 	SetGroups(ctx context.Context, member string, want []string) error
 	// SetFailureDomain sets a member's failure domain, and nothing else of it, unless it
 	// has another one than from.
 	SetFailureDomain(ctx context.Context, member, from, to string) error
-	// Guests returns what is located on the members.
-	Guests(ctx context.Context) (Guests, error)
+	// ClusterClient returns what is located on the members.
+	ClusterClient(ctx context.Context) (ClusterClient, error)
 	// HandOver passes this member's part in LXD's database to another one, starts this
 	// machine's LXD again, and returns when the other one was seen to vote.
 	HandOver(ctx context.Context) error
 	// Restart starts this machine's LXD again; instances run on.
 	Restart(ctx context.Context) error
-	// Replicas lists those of LXD's database, without asking the database.
+	// Replicas lists those of LXD's database, without queue the database.
 	Replicas(ctx context.Context) ([]Replica, error)
-	// Remains lists what is on this machine's disks without asking LXD, see lxd.Remains.
-	Remains() ([]string, error)
+	// LeftoverData lists what is on this machine's disks without queue LXD, see lxd.LeftoverData.
+	LeftoverData() ([]string, error)
 	// Reset makes this machine's LXD a new one in no cluster, see lxd.Reset.
 	Reset(ctx context.Context, now time.Time) (backupDir string, err error)
 	// Answers reports whether something answers at another member's address.
@@ -75,8 +75,8 @@ type LXD interface {
 	Unlisten(ctx context.Context, address string) error
 }
 
-// Local is what one machine's LXD shows.
-type Local struct {
+// ServerState is what one machine's LXD shows.
+type ServerState struct {
 	Present  bool
 	Version  string
 	Listens  string          // core.https_address
@@ -84,13 +84,13 @@ type Local struct {
 	Pools    []string        // storage pools
 	Networks map[string]bool // LXD's networks (true), and this machine's own bridges (false)
 	// Apart are LXD's networks of which each member has one of its own, and nothing between them.
-	Apart []string
+	IsolatedNetworks []string
 	// Uplinks are LXD's networks that need an interface of each machine, see needsParent.
 	Uplinks []string
 	// Interfaces are this machine's network interfaces that LXD does not manage.
 	Interfaces []string
-	Drivers    []string    // storage drivers that it supports; nil when it does not say
-	Owned      []Belonging // what would be lost by joining, in the order to delete it
+	Drivers    []string        // storage drivers that it supports; nil when it does not say
+	Resources  []LocalResource // what would be lost by joining, in the order to delete it
 	Profiles   map[string]Profile
 	// PoolDrivers are the pools' drivers by name; outside a cluster only.
 	PoolDrivers map[string]string
@@ -116,7 +116,7 @@ func identity(info *api.Server) string {
 }
 
 // address returns the address that the cluster knows this member by; "" outside a cluster.
-func (l Local) address() string {
+func (l ServerState) address() string {
 	for _, m := range l.Members {
 		if l.Clustered && m.Name == l.Member {
 			return m.Address
@@ -128,7 +128,7 @@ func (l Local) address() string {
 // silent reports whether LXD has no recent heartbeat of any member, or it would have this one's:
 // so it is for seconds after the member died that led LXD's database, and then "Offline" says
 // nothing about a member.
-func (l Local) silent() bool {
+func (l ServerState) hasNoHeartbeats() bool {
 	return slices.ContainsFunc(l.Members, func(m Member) bool { return m.Name == l.Member && !m.Live() })
 }
 
@@ -153,47 +153,47 @@ type Profile struct {
 	Devices           map[string]map[string]string
 }
 
-// Local LXD ---------------------------------------------------------------------------
+// ServerState LXD ---------------------------------------------------------------------------
 
-// Socket is the LXD interface on this machine's LXD, over its unix socket. It connects
+// LocalLXD is the LXD interface on this machine's LXD, over its unix socket. It connects
 // when it is first used.
-type Socket struct {
-	server *lxd.Asked
+type LocalLXD struct {
+	server *lxd.CachedServer
 	limits lxd.Limits
 }
 
 // Within sets the context that bounds what LXD is asked from now on, also by the other rooms of
 // the charm; see charm.Within.
-func (s *Socket) Within(ctx context.Context) { s.limits.Set(ctx) }
+func (s *LocalLXD) Within(ctx context.Context) { s.limits.Set(ctx) }
 
 // Server returns the connection, also to the other rooms of the charm. It outlives ctx; what
 // bounds its requests is Within.
-func (s *Socket) Server(ctx context.Context) (lxdclient.InstanceServer, error) {
+func (s *LocalLXD) Server(ctx context.Context) (lxdclient.InstanceServer, error) {
 	if s.server == nil {
 		server, err := lxd.OpenWithin(context.WithoutCancel(ctx), &s.limits)
 		if err != nil {
 			return nil, err
 		}
-		s.server = &lxd.Asked{InstanceServer: server}
+		s.server = &lxd.CachedServer{InstanceServer: server}
 	}
 	return s.server, nil
 }
 
-// Look implements LXD.
-func (s *Socket) Look(ctx context.Context) (Local, error) {
+// Observe implements LXD.
+func (s *LocalLXD) Observe(ctx context.Context) (ServerState, error) {
 	server, err := s.Server(ctx)
 	if errors.Is(err, lxd.ErrAbsent) {
-		return Local{}, nil
+		return ServerState{}, nil
 	}
 	if err != nil {
-		return Local{}, err
+		return ServerState{}, err
 	}
-	s.server.Forget()
+	s.server.Invalidate()
 	info, _, err := server.GetServer()
 	if err != nil {
-		return Local{}, fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
+		return ServerState{}, fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
 	}
-	l := Local{
+	l := ServerState{
 		Present:   true,
 		Version:   info.Environment.ServerVersion,
 		Listens:   text(info.Config["core.https_address"]),
@@ -209,13 +209,13 @@ func (s *Socket) Look(ctx context.Context) (Local, error) {
 	slices.Sort(l.Drivers)
 	features := lxd.FeaturesOf(info)
 	l.Groups, l.buckets = features.ClusterGroups, features.Buckets
-	around, err := l.around(server)
+	around, err := l.observeWithTimeout(server)
 	if err != nil {
 		if l.Clustered && databaseFails(err) {
 			// What it says of itself it knows without its database.
-			return l, fmt.Errorf("LXD does not work: %w: %w", lxd.ErrStuck, err)
+			return l, fmt.Errorf("LXD does not work: %w: %w", lxd.ErrDatabaseUnavailable, err)
 		}
-		return Local{}, fmt.Errorf("cannot list what this machine's LXD has: %w", err)
+		return ServerState{}, fmt.Errorf("cannot list what this machine's LXD has: %w", err)
 	}
 	return around, nil
 }
@@ -224,36 +224,36 @@ func (s *Socket) Look(ctx context.Context) (Local, error) {
 // needs. One that lost its partner while it joined never answers.
 const DatabaseTime = 45 * time.Second
 
-// around is lookAround, within DatabaseTime.
-func (l Local) around(server lxdclient.InstanceServer) (Local, error) {
+// around is observeCluster, within DatabaseTime.
+func (l ServerState) observeWithTimeout(server lxdclient.InstanceServer) (ServerState, error) {
 	type answer struct {
-		local Local
+		local ServerState
 		err   error
 	}
 	l.Profiles = map[string]Profile{}
 	answers := make(chan answer, 1)
 	go func() {
-		err := l.lookAround(server)
+		err := l.observeCluster(server)
 		answers <- answer{l, err}
 	}()
 	select {
 	case a := <-answers:
 		return a.local, a.err
 	case <-time.After(DatabaseTime):
-		return Local{}, fmt.Errorf("no answer within %s: %w", DatabaseTime, context.DeadlineExceeded)
+		return ServerState{}, fmt.Errorf("no answer within %s: %w", DatabaseTime, context.DeadlineExceeded)
 	}
 }
 
 // databaseFails reports whether LXD answered that its database does not; it has no code for
 // that, only these words (lxd/db/query, go-dqlite).
 func databaseFails(err error) bool {
-	return slices.ContainsFunc([]string{context.DeadlineExceeded.Error(), "dqlite", "Failed to begin transaction"}, func(words string) bool {
+	return slices.ContainsFunc([]string{context.DeadlineExceeded.Error(), "dqlite", "FailedTokens to begin transaction"}, func(words string) bool {
 		return strings.Contains(err.Error(), words)
 	})
 }
 
-// lookAround fills in lists. What only matters before joining is asked for only then.
-func (l *Local) lookAround(server lxdclient.InstanceServer) error {
+// observeCluster fills in lists. What only matters before joining is asked for only then.
+func (l *ServerState) observeCluster(server lxdclient.InstanceServer) error {
 	profiles, err := server.GetProfiles()
 	if err != nil {
 		return err
@@ -287,8 +287,8 @@ func (l *Local) lookAround(server lxdclient.InstanceServer) error {
 			l.Networks[n.Name] = n.Managed
 		}
 		switch {
-		case l.Clustered && apart(n):
-			l.Apart = append(l.Apart, n.Name)
+		case l.Clustered && isIsolated(n):
+			l.IsolatedNetworks = append(l.IsolatedNetworks, n.Name)
 		case n.Managed && slices.Contains(needsParent, n.Type):
 			l.Uplinks = append(l.Uplinks, n.Name)
 		case !n.Managed && n.Type != "loopback":
@@ -296,9 +296,9 @@ func (l *Local) lookAround(server lxdclient.InstanceServer) error {
 		}
 	}
 	if l.Clustered {
-		return l.lookForLinks(server)
+		return l.observeBridgeLinks(server)
 	}
-	return l.lookForBelongings(server)
+	return l.observeLocalResources(server)
 }
 
 // text reads a value of the server's config, which newer clients type as string and older
@@ -318,7 +318,7 @@ func hostPort(url string) string {
 }
 
 // Listen implements LXD.
-func (s *Socket) Listen(ctx context.Context, address string) error {
+func (s *LocalLXD) Listen(ctx context.Context, address string) error {
 	return s.Configure(ctx, "listen on "+address, func(config map[string]any) {
 		key := "core.https_address"
 		if text(config[key]) != "" {
@@ -330,12 +330,12 @@ func (s *Socket) Listen(ctx context.Context, address string) error {
 
 // Configure changes LXD's own config, also for the other rooms of the charm; what says what
 // for, in an error.
-func (s *Socket) Configure(ctx context.Context, what string, change func(config map[string]any)) error {
+func (s *LocalLXD) Configure(ctx context.Context, what string, change func(config map[string]any)) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err
 	}
-	s.server.Forget() // what is to be written back has to be fresh
+	s.server.Invalidate() // what is to be written back has to be fresh
 	info, etag, err := server.GetServer()
 	if err != nil {
 		return err
@@ -349,7 +349,7 @@ func (s *Socket) Configure(ctx context.Context, what string, change func(config 
 }
 
 // CreatePool implements LXD.
-func (s *Socket) CreatePool(ctx context.Context, pool Pool) error {
+func (s *LocalLXD) CreatePool(ctx context.Context, pool Pool) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err
@@ -362,7 +362,7 @@ func (s *Socket) CreatePool(ctx context.Context, pool Pool) error {
 }
 
 // CreateBridge implements LXD.
-func (s *Socket) CreateBridge(ctx context.Context, name, address string) error {
+func (s *LocalLXD) CreateBridge(ctx context.Context, name, address string) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err
@@ -373,7 +373,7 @@ func (s *Socket) CreateBridge(ctx context.Context, name, address string) error {
 }
 
 // PutProfile implements LXD.
-func (s *Socket) PutProfile(ctx context.Context, p Profile) error {
+func (s *LocalLXD) PutProfile(ctx context.Context, p Profile) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err
@@ -389,17 +389,17 @@ func (s *Socket) PutProfile(ctx context.Context, p Profile) error {
 	return server.CreateProfile(api.ProfilesPost{Name: p.Name, ProfilePut: put})
 }
 
-// Found implements LXD.
-func (s *Socket) Found(ctx context.Context, member string) error {
+// Bootstrap implements LXD.
+func (s *LocalLXD) Bootstrap(ctx context.Context, member string) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err
 	}
-	return lxd.Found(ctx, server, member)
+	return lxd.Bootstrap(ctx, server, member)
 }
 
 // Join implements LXD.
-func (s *Socket) Join(ctx context.Context, token, address string, pool Pool, parents map[string]string) error {
+func (s *LocalLXD) Join(ctx context.Context, token, address string, pool Pool, parents map[string]string) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err
@@ -408,7 +408,7 @@ func (s *Socket) Join(ctx context.Context, token, address string, pool Pool, par
 }
 
 // Token implements LXD.
-func (s *Socket) Token(ctx context.Context, member string) (string, time.Time, error) {
+func (s *LocalLXD) Token(ctx context.Context, member string) (string, time.Time, error) {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return "", time.Time{}, err
@@ -416,8 +416,8 @@ func (s *Socket) Token(ctx context.Context, member string) (string, time.Time, e
 	return lxd.Token(server, member)
 }
 
-// Guests implements LXD. It asks afresh each time, unlike Look's answers.
-func (s *Socket) Guests(ctx context.Context) (Guests, error) {
+// ClusterClient implements LXD. It asks afresh each time, unlike Look's answers.
+func (s *LocalLXD) ClusterClient(ctx context.Context) (ClusterClient, error) {
 	if _, err := s.Server(ctx); err != nil {
 		return nil, err
 	}
@@ -426,17 +426,17 @@ func (s *Socket) Guests(ctx context.Context) (Guests, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask this machine's LXD what it can do: %w", err)
 	}
-	return guests{drainlxd.Cluster{Server: s.server.InstanceServer}, lxd.FeaturesOf(info).Buckets}, nil
+	return clusterClient{drainlxd.Cluster{Server: s.server.InstanceServer}, lxd.FeaturesOf(info).Buckets}, nil
 }
 
-// guests implements Guests.
-type guests struct {
+// clusterClient implements ClusterClient.
+type clusterClient struct {
 	drainlxd.Cluster
 	buckets bool // see lxd.Features
 }
 
-// lookEvery is how often LXD is asked whether what takes effect behind its answer has.
-const lookEvery = 200 * time.Millisecond
+// pollInterval is how often LXD is asked whether what takes effect behind its answer has.
+const pollInterval = 200 * time.Millisecond
 
 // voterRole is LXD's name for a member with a vote.
 const voterRole = "database"
@@ -450,12 +450,12 @@ const handOverTime = 15 * time.Second
 // never answer; and its own way to the database may stay blocked until it starts again. So
 // nobody waits for its answer, it is started again, and what counts is whether another member
 // votes.
-func (s *Socket) HandOver(ctx context.Context) error {
+func (s *LocalLXD) HandOver(ctx context.Context) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err
 	}
-	s.server.Forget()
+	s.server.Invalidate()
 	info, _, err := server.GetServer()
 	if err != nil {
 		return fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
@@ -473,7 +473,7 @@ func (s *Socket) HandOver(ctx context.Context) error {
 	defer cancel()
 	go func() {
 		for giveUp.Err() == nil && !otherVotes(server, self) {
-			time.Sleep(lookEvery)
+			time.Sleep(pollInterval)
 		}
 		close(seen)
 	}()
@@ -501,7 +501,7 @@ func (s *Socket) HandOver(ctx context.Context) error {
 
 // otherVotes reports whether LXD says that another member has a vote.
 func otherVotes(server lxdclient.InstanceServer, self string) bool {
-	if asked, ok := server.(*lxd.Asked); ok {
+	if asked, ok := server.(*lxd.CachedServer); ok {
 		server = asked.InstanceServer // each time again
 	}
 	members, err := server.GetClusterMembers()
@@ -511,7 +511,7 @@ func otherVotes(server lxdclient.InstanceServer, self string) bool {
 }
 
 // Replicas implements LXD, by what LXD keeps of its own machine.
-func (s *Socket) Replicas(ctx context.Context) ([]Replica, error) {
+func (s *LocalLXD) Replicas(ctx context.Context) ([]Replica, error) {
 	rows, err := s.query(ctx, "local", "SELECT address, role FROM raft_nodes ORDER BY id")
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask this machine's LXD where its database is: %w", err)
@@ -528,11 +528,11 @@ func (s *Socket) Replicas(ctx context.Context) ([]Replica, error) {
 	return replicas, nil
 }
 
-// Remains implements LXD.
-func (s *Socket) Remains() ([]string, error) { return lxd.Remains() }
+// LeftoverData implements LXD.
+func (s *LocalLXD) LeftoverData() ([]string, error) { return lxd.LeftoverData() }
 
 // Reset implements LXD.
-func (s *Socket) Reset(ctx context.Context, now time.Time) (string, error) {
+func (s *LocalLXD) Reset(ctx context.Context, now time.Time) (string, error) {
 	s.server = nil
 	return lxd.Reset(ctx, now)
 }
@@ -541,7 +541,7 @@ func (s *Socket) Reset(ctx context.Context, now time.Time) (string, error) {
 const answerTime = 3 * time.Second
 
 // Answers implements LXD.
-func (s *Socket) Answers(ctx context.Context, address string) bool {
+func (s *LocalLXD) Answers(ctx context.Context, address string) bool {
 	conn, err := (&net.Dialer{Timeout: answerTime}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return false
@@ -551,25 +551,25 @@ func (s *Socket) Answers(ctx context.Context, address string) bool {
 }
 
 // RecoverQuorum implements LXD.
-func (s *Socket) RecoverQuorum(ctx context.Context) error {
+func (s *LocalLXD) RecoverQuorum(ctx context.Context) error {
 	s.server = nil
 	return lxd.RecoverQuorum(ctx)
 }
 
 // Restart implements LXD.
-func (s *Socket) Restart(ctx context.Context) error {
+func (s *LocalLXD) Restart(ctx context.Context) error {
 	s.server = nil
 	return lxd.Restart(ctx)
 }
 
 // DeleteMember implements LXD. An LXD that is told to remove itself empties its database and
 // starts again after it has answered, if it comes to answering.
-func (s *Socket) DeleteMember(ctx context.Context, member string, force bool) error {
+func (s *LocalLXD) DeleteMember(ctx context.Context, member string, force bool) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err
 	}
-	s.server.Forget()
+	s.server.Invalidate()
 	info, _, err := server.GetServer()
 	if err != nil {
 		return fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
@@ -579,7 +579,7 @@ func (s *Socket) DeleteMember(ctx context.Context, member string, force bool) er
 	if deleted != nil && (!self || api.StatusErrorCheck(deleted)) {
 		return fmt.Errorf("cannot remove %s from the cluster: LXD refuses: %w", member, deleted)
 	}
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
 		gone, err := s.gone(member, self)
@@ -596,8 +596,8 @@ func (s *Socket) DeleteMember(ctx context.Context, member string, force bool) er
 
 // gone looks whether a member has left: by the member list, or, for this machine's own LXD,
 // by its being back and in no cluster.
-func (s *Socket) gone(member string, self bool) (bool, error) {
-	s.server.Forget()
+func (s *LocalLXD) gone(member string, self bool) (bool, error) {
+	s.server.Invalidate()
 	if self {
 		info, _, err := s.server.GetServer()
 		return err == nil && !info.Environment.ServerClustered, err
@@ -607,7 +607,7 @@ func (s *Socket) gone(member string, self bool) (bool, error) {
 }
 
 // Unlisten implements LXD.
-func (s *Socket) Unlisten(ctx context.Context, address string) error {
+func (s *LocalLXD) Unlisten(ctx context.Context, address string) error {
 	return s.Configure(ctx, "stop listening on "+address, func(config map[string]any) {
 		for _, key := range []string{"cluster.https_address", "core.https_address"} {
 			if text(config[key]) == address {

@@ -39,14 +39,14 @@ func (w Env) moved(address string, now func() (string, error)) string {
 	return fmt.Sprintf("LXD's cluster knows this member as %s, and %s: give the machine that address back; or stop LXD on all members, change the address with lxd cluster edit on each, and start them again", address, has)
 }
 
-// lookForAddress is moved for an LXD that does not answer, by what this unit once told the others.
-func (f *Facts) lookForAddress(ctx context.Context, w Env) (string, error) {
+// observeLostAddress is moved for an LXD that does not answer, by what this unit once told the others.
+func (f *Facts) observeLostAddress(ctx context.Context, w Env) (string, error) {
 	relations, err := w.Tools.RelationIDs(ctx, lxdcluster.Endpoint)
 	if err != nil || len(relations) == 0 {
 		return "", err
 	}
-	if f.Mine, err = readBag(ctx, w.Tools, relations[0], f.Unit); err != nil || f.Mine.Wish.Cluster == "" {
+	if f.Mine, err = readPeerData(ctx, w.Tools, relations[0], f.Unit); err != nil || f.Mine.Request.Cluster == "" {
 		return "", err
 	}
-	return w.moved(f.Mine.Wish.Address, func() (string, error) { return w.Tools.Address(ctx, lxdcluster.Endpoint) }), nil
+	return w.moved(f.Mine.Request.Address, func() (string, error) { return w.Tools.Address(ctx, lxdcluster.Endpoint) }), nil
 }

@@ -15,8 +15,8 @@ import (
 // silentLXD is one that does not start, since it cannot listen.
 type silentLXD struct{ *fakeLXD }
 
-func (silentLXD) Look(context.Context) (Local, error) {
-	return Local{}, errors.New("cannot ask this machine's LXD about itself: connection refused")
+func (silentLXD) Observe(context.Context) (ServerState, error) {
+	return ServerState{}, errors.New("cannot ask this machine's LXD about itself: connection refused")
 }
 
 // A machine that got another address needs that of LXD's cluster changed; no replica of its database
@@ -68,7 +68,7 @@ func TestAnLXDThatIsOlderThanItWas(t *testing.T) {
 		c.Env = func(event hooktool.Event, tools hooktool.Tools) Env {
 			w := open(event, tools)
 			w.LXD = l
-			w.Lowered = func(_ context.Context, ran string) string {
+			w.Downgraded = func(_ context.Context, ran string) string {
 				return "this machine ran LXD " + ran + ", its snap is older"
 			}
 			return w
@@ -82,7 +82,7 @@ func TestAnLXDThatIsOlderThanItWas(t *testing.T) {
 	require.Equal(t, "blocked cannot reach LXD: this machine ran LXD 5.0.2, its snap is older", hook(silentLXD{l}))
 	l.local.Version = "5.0.1"
 	require.Contains(t, hook(l), "its LXD 5.0.1 is older than 5.0.2 of lxd-cluster/1: juju run lxd-cluster/0 upgrade-lxd")
-	l.local = Local{}
+	l.local = ServerState{}
 	l.members = nil
 	require.NoError(t, m.hook("lxd-cluster/0"))
 }

@@ -10,7 +10,7 @@ import (
 
 // apart reports whether each member has a bridge of its own by that network, which nothing connects to
 // the others': LXD's fan and tunnels would.
-func apart(n api.Network) bool {
+func isIsolated(n api.Network) bool {
 	if !n.Managed || n.Type != "bridge" || n.Config["bridge.mode"] == "fan" {
 		return false
 	}
@@ -22,14 +22,14 @@ func apart(n api.Network) bool {
 	return true
 }
 
-// lookForLinks takes out of Apart what is on an interface of the machine, which LXD says for one member
+// observeBridgeLinks takes out of Apart what is on an interface of the machine, which LXD says for one member
 // at a time only.
-func (l *Local) lookForLinks(server lxdclient.InstanceServer) error {
+func (l *ServerState) observeBridgeLinks(server lxdclient.InstanceServer) error {
 	if len(l.Members) < 2 {
 		return nil
 	}
 	var apart []string
-	for _, name := range l.Apart {
+	for _, name := range l.IsolatedNetworks {
 		own, _, err := server.UseTarget(l.Member).GetNetwork(name)
 		if err != nil {
 			return err
@@ -38,7 +38,7 @@ func (l *Local) lookForLinks(server lxdclient.InstanceServer) error {
 			apart = append(apart, name)
 		}
 	}
-	l.Apart = apart
+	l.IsolatedNetworks = apart
 	return nil
 }
 

@@ -103,9 +103,9 @@ func TestNetworksThatAreApart(t *testing.T) {
 			{"name":"lo","managed":false,"type":"loopback"},
 			{"name":"br0","managed":false,"type":"bridge"}, {"name":"eno1","managed":false,"type":"physical"}]`,
 	}
-	local, err := answers(t, by).Look(t.Context())
+	local, err := answers(t, by).Observe(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, []string{"lxdbr0"}, local.Apart)
+	require.Equal(t, []string{"lxdbr0"}, local.IsolatedNetworks)
 	require.Equal(t, []string{"UPLINK"}, local.Uplinks)
 	require.Equal(t, []string{"br0", "eno1"}, local.Interfaces)
 }

@@ -63,7 +63,7 @@ func (f Facts) parentOf(network string) string {
 
 // wanted lists the networks of the cluster for which this machine has to name an interface.
 func (f Facts) wanted() []string {
-	return strings.FieldsFunc(f.Peers[f.clusterUnit()].Wish.Parents, func(r rune) bool { return r == ',' })
+	return strings.FieldsFunc(f.Peers[f.unitInCluster()].Request.Parents, func(r rune) bool { return r == ',' })
 }
 
 // parents are this machine's interfaces for the cluster's networks.

@@ -22,25 +22,25 @@ const (
 
 // Plan is what this unit does about the facts. It is pure.
 func Plan(f Facts) charm.Plan[Env] {
-	if f.Departure != nil {
+	if f.Removal != nil {
 		steps, status := f.leave()
 		return charm.Plan[Env]{Steps: steps, Status: status}
 	}
 	switch {
-	case f.Lowered != "":
-		return charm.Plan[Env]{Status: charm.Blockedf("cannot reach LXD: %s", f.Lowered)}
+	case f.Downgraded != "":
+		return charm.Plan[Env]{Status: charm.Blockedf("cannot reach LXD: %s", f.Downgraded)}
 	case !f.LXD.Present:
 		return charm.Plan[Env]{Status: charm.Blockedf("cannot find LXD on this machine: install it (snap install lxd, or apt-get install lxd)")}
 	case f.Relation == "":
 		return charm.Plan[Env]{Status: charm.Waitingf("waiting for Juju to make the peer relation %q", lxdcluster.Endpoint)}
 	}
-	if f.Stuck != "" {
-		return f.stuck()
+	if f.DatabaseError != "" {
+		return f.planWithoutDatabase()
 	}
 	steps, status := f.membership()
 	problems := append(slices.Clone(f.Problems), f.storageUnmet()...)
 	problems = append(problems, f.groupsUnmet()...)
-	for _, problem := range []string{f.lackingBridge(), f.Moved, f.brokenJoins()} {
+	for _, problem := range []string{f.missingBridgeProblem(), f.Moved, f.brokenJoins()} {
 		if problem != "" && f.LXD.Clustered {
 			problems = append(problems, problem)
 		}
@@ -60,43 +60,43 @@ func (f Facts) membership() ([]charm.Step[Env], charm.Status) {
 		if other := f.otherCluster(); other != "" {
 			return nil, charm.Blockedf("cannot join: this machine's LXD is in another cluster already (members %s; ours is the one of %s): remove it there, or remove this unit", strings.Join(memberNames(f.LXD.Members), ", "), other)
 		}
-		return f.asMember()
+		return f.planMember()
 	}
 	var steps []charm.Step[Env]
-	if f.Leader && f.founderIsMissing() {
-		steps = append(steps, nameFounder{f.Relation, f.Unit, f.Founder != ""})
+	if f.Leader && f.needsBootstrapUnit() {
+		steps = append(steps, setBootstrapUnit{f.Relation, f.Unit, f.BootstrapUnit.Unit != ""})
 	}
-	if f.Founder == f.Unit && f.clusterUnit() == "" {
-		found, status := f.asFounder()
-		return append(steps, found...), status
+	if f.BootstrapUnit.Is(f.Unit) && f.unitInCluster() == "" {
+		bootstrap, status := f.planBootstrap()
+		return append(steps, bootstrap...), status
 	}
-	join, status := f.asJoiner()
+	join, status := f.planJoin()
 	return append(steps, join...), status
 }
 
-// asMember keeps what members share, and issues tokens where it is this unit's turn.
-func (f Facts) asMember() ([]charm.Step[Env], charm.Status) {
+// planMember keeps what members share, and issues tokens where it is this unit's turn.
+func (f Facts) planMember() ([]charm.Step[Env], charm.Status) {
 	var steps []charm.Step[Env]
-	steps = append(steps, f.tell(lxdcluster.Wish{
+	steps = append(steps, f.publishIfChanged(lxdcluster.JoinRequest{
 		Member: f.LXD.Member, Address: f.Address, LXD: f.LXD.Version, Cluster: f.LXD.Identity,
-		Lacks: f.lacks(), HostBridge: f.reportedBridge(), Parents: strings.Join(slices.Sorted(slices.Values(f.LXD.Uplinks)), ","),
+		MissingBridge: f.missingBridge(), HostBridge: f.reportedBridge(), Parents: strings.Join(slices.Sorted(slices.Values(f.LXD.Uplinks)), ","),
 	})...)
 	steps = append(steps, f.failureDomain()...)
 	steps = append(steps, f.groups()...)
-	if f.Leader && f.Founder == "" {
+	if f.Leader && f.BootstrapUnit.Unit == "" {
 		// An application that adopted a cluster has a founder too: nobody else may be.
-		steps = append(steps, nameFounder{f.Relation, f.Unit, false})
+		steps = append(steps, setBootstrapUnit{f.Relation, f.Unit, false})
 	}
-	if f.issuer() == f.Unit {
+	if f.coordinator() == f.Unit {
 		steps = append(steps, f.issue()...)
-		if len(f.Problems) == 0 && len(f.storageUnmet()) == 0 && f.lacks() == "" && f.Bridge() != "" {
+		if len(f.Problems) == 0 && len(f.storageUnmet()) == 0 && f.missingBridge() == "" && f.Bridge() != "" {
 			steps = append(steps, f.profiles()...)
 		}
-	} else if f.Mine.HasOffer {
-		steps = append(steps, withdraw{f.Relation})
+	} else if f.Mine.HasToken {
+		steps = append(steps, withdrawToken{f.Relation})
 	}
 	status := f.memberStatus()
-	for _, also := range []string{f.othersLack(), f.behind(), f.isolated(), f.undecided()} {
+	for _, also := range []string{f.membersWithoutBridge(), f.olderThanPeers(), f.isolationNote(), f.bridgeUndecided()} {
 		if also != "" && status.Level == charm.LevelActive {
 			status.Message += "; " + also
 		}
@@ -114,12 +114,12 @@ func (f Facts) memberStatus() charm.Status {
 	}
 	n := len(f.LXD.Members)
 	switch {
-	case f.LXD.silent():
+	case f.LXD.hasNoHeartbeats():
 		return charm.Waitingf("waiting for LXD to hear from its members: it has no recent heartbeat even of this one, as when it chooses a new leader; if this stays, look at LXD's log")
 	case len(offline) > 0:
 		after := ""
-		if heirs := f.heirs(); len(heirs) > 0 {
-			after = "; until then cannot join: " + strings.Join(heirs, ", ")
+		if blockedByOfflineMember := f.blockedByOfflineMember(); len(blockedByOfflineMember) > 0 {
+			after = "; until then cannot join: " + strings.Join(blockedByOfflineMember, ", ")
 		}
 		return charm.Waitingf("%d of %d members online; offline: %s: bring it back, or if its machine is gone for good: juju run %s remove-member member=%s%s", n-len(offline), n, strings.Join(offline, ", "), f.Unit, offline[0], after)
 	case n == 1:
@@ -132,18 +132,18 @@ func (f Facts) memberStatus() charm.Status {
 }
 
 // behind says that this machine's LXD is older than another member's; empty when it is not.
-func (f Facts) behind() string {
+func (f Facts) olderThanPeers() string {
 	for _, unit := range f.sortedPeers() {
-		if theirs := f.Peers[unit].Wish; theirs.Cluster == f.LXD.Identity && lxd.Older(f.LXD.Version, theirs.LXD) {
+		if theirs := f.Peers[unit].Request; theirs.Cluster == f.LXD.Identity && lxd.Older(f.LXD.Version, theirs.LXD) {
 			return fmt.Sprintf("its LXD %s is older than %s of %s: juju run %s upgrade-lxd", f.LXD.Version, theirs.LXD, unit, f.Unit)
 		}
 	}
 	return ""
 }
 
-// asFounder makes the machine's LXD ready and makes it a cluster of one. What is there is
+// planBootstrap makes the machine's LXD ready and makes it a cluster of one. What is there is
 // kept.
-func (f Facts) asFounder() ([]charm.Step[Env], charm.Status) {
+func (f Facts) planBootstrap() ([]charm.Step[Env], charm.Status) {
 	if len(f.Problems) > 0 {
 		// A pool or a bridge made from a wrong option could not be taken back.
 		return nil, charm.Blockedf("%s", strings.Join(f.Problems, "; "))
@@ -151,8 +151,8 @@ func (f Facts) asFounder() ([]charm.Step[Env], charm.Status) {
 	if reason := f.cannotStore(); reason != "" {
 		return nil, charm.Blockedf("%s", reason)
 	}
-	steps := f.tell(lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, HostBridge: f.reportedBridge(), Founder: f.knownFounder()})
-	if silent := f.mayHaveJoined(); len(silent) > 0 {
+	steps := f.publishIfChanged(lxdcluster.JoinRequest{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, HostBridge: f.reportedBridge(), BootstrapUnit: f.knownBootstrapUnit()})
+	if silent := f.unitsThatMayHaveJoined(); len(silent) > 0 {
 		return steps, charm.Waitingf("waiting to found the cluster again: %s may have joined one that the last founder made, and has yet to say no; if its machine is gone for good, remove it from Juju", strings.Join(silent, ", "))
 	}
 	if status := f.awaitBridge(); status != nil {
@@ -167,53 +167,53 @@ func (f Facts) asFounder() ([]charm.Step[Env], charm.Status) {
 	if _, there := f.LXD.Networks[f.Bridge()]; !there {
 		steps = append(steps, createBridge{f.Bridge(), f.Config.BridgeAddress})
 	}
-	steps = append(steps, found{f.Hostname})
+	steps = append(steps, bootstrapCluster{f.Hostname})
 	return steps, charm.Maintenancef("founding the cluster")
 }
 
-// asJoiner tells this unit's wish and uses the offer that was made to it.
-func (f Facts) asJoiner() ([]charm.Step[Env], charm.Status) {
-	wish := lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, HostBridge: f.reportedBridge(), Spent: f.Mine.Wish.Spent, Failed: f.Mine.Wish.Failed, Founder: f.knownFounder()}
-	if f.clusterUnit() == "" {
+// planJoin tells this unit's request and uses the offer that was made to it.
+func (f Facts) planJoin() ([]charm.Step[Env], charm.Status) {
+	request := lxdcluster.JoinRequest{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, HostBridge: f.reportedBridge(), UsedToken: f.Mine.Request.UsedToken, FailedTokens: f.Mine.Request.FailedTokens, BootstrapUnit: f.knownBootstrapUnit()}
+	if f.unitInCluster() == "" {
 		// Nobody can join yet; who founds is not decided or not done.
-		steps := f.tell(wish)
-		if f.Founder == "" {
+		steps := f.publishIfChanged(request)
+		if f.BootstrapUnit.Unit == "" {
 			return steps, charm.Waitingf("waiting for the leader to name a founder")
 		}
-		return steps, charm.Waitingf("waiting for %s to found the cluster", f.Founder)
+		return steps, charm.Waitingf("waiting for %s to bootstrap the cluster", f.BootstrapUnit.Unit)
 	}
 	if reason := f.cannotJoin(); reason != "" {
-		// A wish without a key asks for no token, so that nobody waits for us.
-		return f.tell(wish), charm.Blockedf("%s", reason)
+		// A request without a key asks for no token, so that nobody waits for us.
+		return f.publishIfChanged(request), charm.Blockedf("%s", reason)
 	}
 	if f.Pending != "" {
-		return f.tell(wish), charm.Waitingf("cannot join yet: %s", f.Pending)
+		return f.publishIfChanged(request), charm.Waitingf("cannot join yet: %s", f.Pending)
 	}
 	if f.JoinKey == "" {
 		return []charm.Step[Env]{makeKey{}}, charm.Maintenancef("preparing to join")
 	}
-	wish.Key = f.JoinKey
-	steps := f.tell(wish)
-	if len(f.LXD.Owned) > 0 && f.mayWipe(wish) {
-		return append(steps, f.wipes()...), charm.Maintenancef("emptying this machine's LXD, to join the cluster")
+	request.Key = f.JoinKey
+	steps := f.publishIfChanged(request)
+	if len(f.LXD.Resources) > 0 && f.mayWipe(request) {
+		return append(steps, f.planWipe()...), charm.Maintenancef("emptying this machine's LXD, to join the cluster")
 	}
 	for _, unit := range f.sortedPeers() {
-		if offer := f.Peers[unit].Offer; offer.Fits(wish, f.Now) {
-			return append(steps, join{f.Relation, wish, offer, f.Config.Storage, f.parents()}), charm.Maintenancef("joining the cluster")
+		if token := f.Peers[unit].Token; token.ValidFor(request, f.Now) {
+			return append(steps, join{f.Relation, request, token, f.Config.Storage, f.parents()}), charm.Maintenancef("joining the cluster")
 		}
 	}
-	return steps, charm.Waitingf("waiting for a join token from the cluster's members (%s)", f.clusterUnit())
+	return steps, charm.Waitingf("waiting for a join token from the cluster's members (%s)", f.unitInCluster())
 }
 
 // cannotJoin returns the reason why this machine's LXD must not join as it is; "" when it
 // may.
 func (f Facts) cannotJoin() string {
-	host := f.clusterUnit()
-	if theirs := f.Peers[host].Wish.LXD; theirs != f.LXD.Version {
+	host := f.unitInCluster()
+	if theirs := f.Peers[host].Request.LXD; theirs != f.LXD.Version {
 		return fmt.Sprintf("cannot join: %s offers LXD %s, the cluster runs %s (asked %s): refresh one of them", f.Unit, f.LXD.Version, theirs, host)
 	}
-	if len(f.LXD.Owned) > 0 && !f.gives() {
-		return fmt.Sprintf("cannot join: joining would lose what this machine's LXD has (%s): move it away%s, or remove this unit, or to lose it, on every unit like this: juju config %s wipe-on-join=true", f.owned(), f.ofJuju(), hooktool.AppOf(f.Unit))
+	if len(f.LXD.Resources) > 0 && !f.wipeOnJoinApplies() {
+		return fmt.Sprintf("cannot join: joining would lose what this machine's LXD has (%s): move it away%s, or remove this unit, or to lose it, on every unit like this: juju config %s wipe-on-join=true", f.describeResources(), f.jujuHint(), hooktool.AppOf(f.Unit))
 	}
 	if len(f.Problems) > 0 {
 		// What a member joins with could not be taken back.
@@ -228,47 +228,49 @@ func (f Facts) cannotJoin() string {
 // issue plans the next offer: the lowest-numbered unit that asks gets one; while it stands
 // nobody else does.
 func (f Facts) issue() []charm.Step[Env] {
-	asking := f.asking()
-	if len(asking) == 0 {
-		if f.Mine.HasOffer {
-			return []charm.Step[Env]{withdraw{f.Relation}}
+	queue := f.joinQueue()
+	if len(queue) == 0 {
+		if f.Mine.HasToken {
+			return []charm.Step[Env]{withdrawToken{f.Relation}}
 		}
 		return nil
 	}
-	last := f.Mine.Offer
-	next := asking[0]
-	for i, unit := range asking {
-		wish := f.Peers[unit].Wish
-		if last.Fits(wish, f.Now) {
+	last := f.Mine.Token
+	next := queue[0]
+	for i, unit := range queue {
+		request := f.Peers[unit].Request
+		if last.ValidFor(request, f.Now) {
 			return nil
 		}
-		if last.Member == wish.Member {
+		if last.Member == request.Member {
 			// It did not get in with the last one: let the next one try before it.
-			next = asking[(i+1)%len(asking)]
+			next = queue[(i+1)%len(queue)]
 		}
 	}
-	if wish := f.Peers[next].Wish; wish.Failed >= quickOffers && f.Now.Before(last.Issued.Add(slowOffer)) {
+	if request := f.Peers[next].Request; request.FailedTokens >= maxFastTokens && f.Now.Before(last.Issued.Add(tokenRetryDelay)) {
 		return nil
 	}
-	return []charm.Step[Env]{offer{f.Relation, f.Peers[next].Wish}}
+	return []charm.Step[Env]{issueToken{f.Relation, f.Peers[next].Request}}
 }
 
-// asking lists the units that want a token, and can get in with one, in the order of their
+// queue lists the units that want a token, and can get in with one, in the order of their
 // numbers.
-func (f Facts) asking() []string {
-	return f.joiners(func(w lxdcluster.Wish) bool { return f.inPlaceOf(w) == nil && f.brokenOff(w) == nil })
+func (f Facts) joinQueue() []string {
+	return f.joiners(func(w lxdcluster.JoinRequest) bool {
+		return f.memberWithSameNameOrAddress(w) == nil && f.brokenOff(w) == nil
+	})
 }
 
-// heirs are the units that cannot join as long as an offline member is there, each with why.
-func (f Facts) heirs() []string {
-	units := f.joiners(func(w lxdcluster.Wish) bool {
-		m := f.inPlaceOf(w)
+// blockedByOfflineMember are the units that cannot join as long as an offline member is there, each with why.
+func (f Facts) blockedByOfflineMember() []string {
+	units := f.joiners(func(w lxdcluster.JoinRequest) bool {
+		m := f.memberWithSameNameOrAddress(w)
 		return m != nil && !m.Live()
 	})
 	for n, unit := range units {
-		wish := f.Peers[unit].Wish
-		m, what := f.inPlaceOf(wish), "name"
-		if m.Name != wish.Member {
+		request := f.Peers[unit].Request
+		m, what := f.memberWithSameNameOrAddress(request), "name"
+		if m.Name != request.Member {
 			what = "address"
 		}
 		units[n] = fmt.Sprintf("%s (it has the %s of %s)", unit, what, m.Name)
@@ -278,21 +280,21 @@ func (f Facts) heirs() []string {
 
 // joiners lists the units that want to join and of which that holds, in the order of their
 // numbers.
-func (f Facts) joiners(which func(lxdcluster.Wish) bool) []string {
+func (f Facts) joiners(which func(lxdcluster.JoinRequest) bool) []string {
 	var units []string
 	for _, unit := range f.sortedPeers() {
-		wish := f.Peers[unit].Wish
-		if wish.Key != "" && wish.Cluster == "" && wish.Member != "" && which(wish) {
+		request := f.Peers[unit].Request
+		if request.Key != "" && request.Cluster == "" && request.Member != "" && which(request) {
 			units = append(units, unit)
 		}
 	}
 	return units
 }
 
-// inPlaceOf is the member that has the name or the address that a unit wants to join with, as
+// memberWithSameNameOrAddress is the member that has the name or the address that a unit wants to join with, as
 // when its machine took the place of one that died; nil when there is none. LXD refuses it
 // then (membershipCheckClusterStateForAccept in lxd/cluster/membership.go).
-func (f Facts) inPlaceOf(w lxdcluster.Wish) *Member {
+func (f Facts) memberWithSameNameOrAddress(w lxdcluster.JoinRequest) *Member {
 	for n := range f.LXD.Members {
 		if m := &f.LXD.Members[n]; m.Name == w.Member || m.Address == w.Address {
 			return m
@@ -303,7 +305,7 @@ func (f Facts) inPlaceOf(w lxdcluster.Wish) *Member {
 
 // issuer names the unit that issues tokens: of the units that are live members by LXD's
 // own list, the one with the lowest number.
-func (f Facts) issuer() string {
+func (f Facts) coordinator() string {
 	live := map[string]bool{}
 	for _, m := range f.LXD.Members {
 		live[m.Name] = m.Live()
@@ -313,8 +315,8 @@ func (f Facts) issuer() string {
 		best = f.Unit
 	}
 	for _, unit := range f.sortedPeers() {
-		wish := f.Peers[unit].Wish
-		if wish.Cluster == f.LXD.Identity && live[wish.Member] && (best == "" || number(unit) < number(best)) {
+		request := f.Peers[unit].Request
+		if request.Cluster == f.LXD.Identity && live[request.Member] && (best == "" || number(unit) < number(best)) {
 			best = unit
 		}
 	}
@@ -384,48 +386,48 @@ func wildcard(address string) bool {
 	return err == nil && (host == "" || ip != nil && ip.IsUnspecified())
 }
 
-// tell plans to publish the wish unless that is what Juju has already.
-func (f Facts) tell(wish lxdcluster.Wish) []charm.Step[Env] {
-	if f.Mine.HasWish && f.Mine.Wish == wish {
+// tell plans to publish the request unless that is what Juju has already.
+func (f Facts) publishIfChanged(request lxdcluster.JoinRequest) []charm.Step[Env] {
+	if f.Mine.HasRequest && f.Mine.Request == request {
 		return nil
 	}
-	return []charm.Step[Env]{publish{f.Relation, wish}}
+	return []charm.Step[Env]{publish{f.Relation, request}}
 }
 
-// founderIsMissing reports whether the leader has to name a founder: nobody is named, or the
+// needsBootstrapUnit reports whether the leader has to name a founder: nobody is named, or the
 // named one has left without there being a cluster.
-func (f Facts) founderIsMissing() bool {
-	if f.clusterUnit() != "" {
+func (f Facts) needsBootstrapUnit() bool {
+	if f.unitInCluster() != "" {
 		return false
 	}
-	return f.Founder == "" || f.FounderGone
+	return f.BootstrapUnit.NeedsElection()
 }
 
-// knownFounder is what a unit whose LXD is in no cluster says of the founder, see Wish.
-func (f Facts) knownFounder() string {
-	if f.FounderAgain {
-		return f.Founder
+// knownBootstrapUnit is what a unit whose LXD is in no cluster says of the founder, see Request.
+func (f Facts) knownBootstrapUnit() string {
+	if f.Rebootstrap {
+		return f.BootstrapUnit.Unit
 	}
 	return ""
 }
 
-// mayHaveJoined lists the units that asked for a token once and have not said since this
+// unitsThatMayHaveJoined lists the units that asked for a token once and have not said since this
 // founder took the place of another that they are in no cluster.
-func (f Facts) mayHaveJoined() []string {
+func (f Facts) unitsThatMayHaveJoined() []string {
 	var units []string
 	for _, unit := range f.sortedPeers() {
-		if f.FounderAgain && f.Peers[unit].HasWish && f.Peers[unit].Wish.Founder != f.Unit {
+		if f.Rebootstrap && f.Peers[unit].HasRequest && f.Peers[unit].Request.BootstrapUnit != f.Unit {
 			units = append(units, unit)
 		}
 	}
 	return units
 }
 
-// clusterUnit names the lowest-numbered other unit whose LXD is in the cluster; "" when
+// unitInCluster names the lowest-numbered other unit whose LXD is in the cluster; "" when
 // there is none.
-func (f Facts) clusterUnit() string {
+func (f Facts) unitInCluster() string {
 	for _, unit := range f.sortedPeers() {
-		if f.Peers[unit].Wish.Cluster != "" {
+		if f.Peers[unit].Request.Cluster != "" {
 			return unit
 		}
 	}
@@ -436,7 +438,7 @@ func (f Facts) clusterUnit() string {
 // LXD is in.
 func (f Facts) otherCluster() string {
 	for _, unit := range f.sortedPeers() {
-		if theirs := f.Peers[unit].Wish.Cluster; theirs != "" && theirs != f.LXD.Identity && f.Founder != f.Unit {
+		if theirs := f.Peers[unit].Request.Cluster; theirs != "" && theirs != f.LXD.Identity && !f.BootstrapUnit.Is(f.Unit) {
 			return unit
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/relation/coordinator"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 )
 
@@ -23,36 +24,36 @@ type Replica struct {
 
 // stuck is the plan while LXD's database does not answer. The others must know all the same
 // that this LXD is in a cluster, so that nobody founds another.
-func (f Facts) stuck() charm.Plan[Env] {
-	address := f.Mine.Wish.Address
+func (f Facts) planWithoutDatabase() charm.Plan[Env] {
+	address := f.Mine.Request.Address
 	if address == "" {
 		address = f.Address
 	}
-	steps := f.tell(lxdcluster.Wish{Member: f.LXD.Member, Address: address, LXD: f.LXD.Version, Cluster: f.LXD.Identity})
-	if f.Leader && f.founderIsMissing() {
+	steps := f.publishIfChanged(lxdcluster.JoinRequest{Member: f.LXD.Member, Address: address, LXD: f.LXD.Version, Cluster: f.LXD.Identity})
+	if f.Leader && f.needsBootstrapUnit() {
 		// To hear from the others whether they are in this cluster too.
-		steps = append(steps, nameFounder{f.Relation, f.Unit, f.Founder != ""})
+		steps = append(steps, setBootstrapUnit{f.Relation, f.Unit, f.BootstrapUnit.Unit != ""})
 	}
 	action := "recover-from-quorum-loss"
-	if f.alone() && len(f.Remains) == 0 {
+	if f.isLastUnitInCluster() && len(f.LeftoverData) == 0 {
 		action = "reset-lxd"
 	}
 	if f.Moved != "" {
 		// No replica helps: it is not reached where the others look for it.
-		return charm.Plan[Env]{Steps: steps, Status: charm.Blockedf("%s: %s", f.Moved, f.Stuck), Version: f.LXD.Version}
+		return charm.Plan[Env]{Steps: steps, Status: charm.Blockedf("%s: %s", f.Moved, f.DatabaseError), Version: f.LXD.Version}
 	}
-	status := charm.Waitingf("%s: start the machines of members that are down; if they are gone for good: juju run %s %s", f.Stuck, f.Unit, action)
+	status := charm.Waitingf("%s: start the machines of members that are down; if they are gone for good: juju run %s %s", f.DatabaseError, f.Unit, action)
 	return charm.Plan[Env]{Steps: steps, Status: status, Version: f.LXD.Version}
 }
 
 // alone reports whether no other unit that Juju keeps is in this cluster, for sure: one that
 // asked for a token may have got in without having told, unless it has said since that it is
 // in none.
-func (f Facts) alone() bool {
+func (f Facts) isLastUnitInCluster() bool {
 	for _, bag := range f.Peers {
-		switch wish := bag.Wish; {
-		case wish.Cluster != "" && wish.Cluster != f.LXD.Identity:
-		case wish.Cluster == "" && (wish.Key == "" || f.FounderAgain && wish.Founder == f.Founder):
+		switch request := bag.Request; {
+		case request.Cluster != "" && request.Cluster != f.LXD.Identity:
+		case request.Cluster == "" && (request.Key == "" || f.Rebootstrap && request.BootstrapUnit == f.BootstrapUnit.Unit):
 		default:
 			return false
 		}
@@ -64,20 +65,20 @@ func (f Facts) alone() bool {
 // join again: a founder that dies while a second member comes in leaves that one without a
 // database that works.
 func Reset(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
-	if f.Stuck == "" {
+	if f.DatabaseError == "" {
 		return nil, errors.New("cannot reset LXD: its database answers: a unit leaves its cluster with juju remove-unit")
 	}
-	if !f.alone() {
+	if !f.isLastUnitInCluster() {
 		return nil, errors.New("cannot reset LXD: other units are in this cluster too: restore its quorum with recover-from-quorum-loss on one of them")
 	}
 	results := map[string]string{}
-	if len(f.Remains) > 0 {
-		results["lost"] = strings.Join(f.Remains, "\n")
+	if len(f.LeftoverData) > 0 {
+		results["lost"] = strings.Join(f.LeftoverData, "\n")
 	}
 	if !call.Bool("force") {
 		what := "the cluster's own configuration"
-		if len(f.Remains) > 0 {
-			what += ", and " + strings.Join(f.Remains, ", ")
+		if len(f.LeftoverData) > 0 {
+			what += ", and " + strings.Join(f.LeftoverData, ", ")
 		}
 		return results, fmt.Errorf("cannot reset LXD without force=true: it forgets %s; its files are moved to a backup directory", what)
 	}
@@ -90,17 +91,17 @@ func Reset(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]str
 	}
 	results["backup-dir"] = backupDir
 	// The others wait for word that this LXD is in no cluster.
-	if f.Leader && f.founderIsMissing() {
-		if err := (nameFounder{f.Relation, f.Unit, true}).Apply(ctx, w); err != nil {
+	if f.Leader && f.needsBootstrapUnit() {
+		if err := (setBootstrapUnit{f.Relation, f.Unit, true}).Apply(ctx, w); err != nil {
 			return results, err
 		}
-		f.Founder, f.FounderAgain = f.Unit, true
+		f.BootstrapUnit, f.Rebootstrap = coordinator.Choice{Unit: f.Unit}, true
 	}
-	wish := lxdcluster.Wish{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version}
-	if f.FounderAgain {
-		wish.Founder = f.Founder
+	request := lxdcluster.JoinRequest{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version}
+	if f.Rebootstrap {
+		request.BootstrapUnit = f.BootstrapUnit.Unit
 	}
-	return results, publish{f.Relation, wish}.Apply(ctx, w)
+	return results, publish{f.Relation, request}.Apply(ctx, w)
 }
 
 // RecoverFromQuorumLoss is the action that makes this unit's replica of LXD's database the
@@ -111,14 +112,14 @@ func RecoverFromQuorumLoss(ctx context.Context, f Facts, w Env, call charm.Call)
 	if !f.LXD.Clustered {
 		return nil, errors.New("cannot recover: this machine's LXD is in no cluster: see the unit's status")
 	}
-	if f.Stuck == "" {
+	if f.DatabaseError == "" {
 		return nil, errors.New("cannot recover: LXD's database answers, so it has its quorum: remove members that are gone with action remove-member")
 	}
 	replicas, err := w.LXD.Replicas(ctx)
 	if err != nil {
 		return nil, err
 	}
-	self := f.Mine.Wish.Address
+	self := f.Mine.Request.Address
 	at := slices.IndexFunc(replicas, func(r Replica) bool { return r.Address == self })
 	if at < 0 || replicas[at].Spare {
 		return nil, fmt.Errorf("cannot recover: %s has no replica of LXD's database (it was at %s): run this on a unit that has one, or if there is none remove this unit: what is on its machine is on its disk still", f.LXD.Member, addresses(replicas))

@@ -37,7 +37,7 @@ func RemoveMember(ctx context.Context, f Facts, w Env, call charm.Call) (map[str
 		}
 		return nil, fmt.Errorf("cannot remove member %s: it is %s, and only a member that is Offline is removed like this: let it leave with: %s", name, m.Status, way)
 	}
-	lost, err := located(ctx, w, name)
+	lost, err := resourcesOn(ctx, w, name)
 	if err != nil {
 		return nil, err
 	}
@@ -46,9 +46,9 @@ func RemoveMember(ctx context.Context, f Facts, w Env, call charm.Call) (map[str
 		results["lost"] = strings.Join(lost, "\n")
 	}
 	if !call.Bool("force") {
-		return results, fmt.Errorf("cannot remove member %s without force=true: %s", name, whatIsLost(name, lost))
+		return results, fmt.Errorf("cannot remove member %s without force=true: %s", name, describeLoss(name, lost))
 	}
-	call.Progress("removing %s: %s", name, whatIsLost(name, lost))
+	call.Progress("removing %s: %s", name, describeLoss(name, lost))
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
 	if err := w.LXD.DeleteMember(ctx, name, true); err != nil {
@@ -69,9 +69,9 @@ const heartbeatTime = time.Minute
 const heartbeatPoll = time.Second
 
 // awaitHeartbeats returns the facts once LXD has recent heartbeats, so that "Offline" says something
-// about a member; see Local.silent.
+// about a member; see ServerState.silent.
 func (f Facts) awaitHeartbeats(ctx context.Context, w Env, call charm.Call) (Facts, error) {
-	if !f.LXD.silent() {
+	if !f.LXD.hasNoHeartbeats() {
 		return f, nil
 	}
 	call.Progress("waiting for LXD to have heartbeats of its members")
@@ -79,7 +79,7 @@ func (f Facts) awaitHeartbeats(ctx context.Context, w Env, call charm.Call) (Fac
 	tick := time.NewTicker(heartbeatPoll)
 	defer tick.Stop()
 	var last error // an observation may fail meanwhile, as the database has no leader
-	for f.LXD.silent() {
+	for f.LXD.hasNoHeartbeats() {
 		select {
 		case <-tick.C:
 		case <-deadline:
@@ -87,15 +87,15 @@ func (f Facts) awaitHeartbeats(ctx context.Context, w Env, call charm.Call) (Fac
 		case <-ctx.Done():
 			return f, fmt.Errorf("cannot wait for LXD to have heartbeats of its members: %w", ctx.Err())
 		}
-		var local Local
-		if local, last = w.LXD.Look(ctx); last == nil {
+		var local ServerState
+		if local, last = w.LXD.Observe(ctx); last == nil {
 			f.LXD = local
 		}
 	}
 	return f, nil
 }
 
-func whatIsLost(member string, lost []string) string {
+func describeLoss(member string, lost []string) string {
 	if len(lost) == 0 {
 		return "nothing is located there; if its machine comes back, its LXD still takes itself for a member"
 	}
@@ -103,27 +103,29 @@ func whatIsLost(member string, lost []string) string {
 }
 
 // located lists what only that member has, in words.
-func located(ctx context.Context, w Env, member string) ([]string, error) {
-	guests, err := w.LXD.Guests(ctx)
+func resourcesOn(ctx context.Context, w Env, member string) ([]string, error) {
+	client, err := w.LXD.ClusterClient(ctx)
 	if err != nil {
 		return nil, err
 	}
-	instances, err := guests.Instances(ctx)
+	instances, err := client.Instances(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var there []string
 	for _, i := range instances {
 		if i.Member == member {
-			there = append(there, inProject(i.Ref))
+			there = append(there, describeInstance(i.Ref))
 		}
 	}
 	slices.Sort(there)
-	volumes, err := guests.Volumes(ctx, member)
+	volumes, err := client.Volumes(ctx, member)
 	return append(there, volumes...), err
 }
 
-func inProject(i drain.Ref) string { return fmt.Sprintf("instance %s (project %s)", i.Name, i.Project) }
+func describeInstance(i drain.Ref) string {
+	return fmt.Sprintf("instance %s (project %s)", i.Name, i.Project)
+}
 
 // unit names the unit of a member; "" when it is none of this application.
 func (f Facts) unit(member string) string {
@@ -131,7 +133,7 @@ func (f Facts) unit(member string) string {
 		return f.Unit
 	}
 	for _, unit := range f.sortedPeers() {
-		if f.Peers[unit].Wish.Member == member {
+		if f.Peers[unit].Request.Member == member {
 			return unit
 		}
 	}

@@ -19,48 +19,48 @@ import (
 // How long LXD may take to found or join before the hook gives up; Juju tries again.
 const clusterTimeout = 5 * time.Minute
 
-// offerTime is how long a joiner has before another one may be served. LXD's own tokens
+// tokenLifetime is how long a joiner has before another one may be served. LXD's own tokens
 // live for three hours unless told otherwise.
-const offerTime = 10 * time.Minute
+const tokenLifetime = 10 * time.Minute
 
 // A joiner that failed a few times is served again only after a while, or it and the
 // issuer would wake each other without end; Juju's update-status comes around.
 const (
-	quickOffers = 3
-	slowOffer   = 4 * time.Minute
+	maxFastTokens   = 3
+	tokenRetryDelay = 4 * time.Minute
 )
 
-// nameFounder writes the founder into the application's databag.
-type nameFounder struct {
+// setBootstrapUnit writes the unit that bootstraps into the application's databag.
+type setBootstrapUnit struct {
 	relation, unit string
-	again          bool // another one was named before
+	rebootstrap    bool // it replaces one that is gone
 }
 
-func (s nameFounder) Name() string { return "name " + s.unit + " the founder" }
+func (s setBootstrapUnit) Name() string { return "let " + s.unit + " bootstrap the cluster" }
 
-func (s nameFounder) Apply(ctx context.Context, w Env) error {
-	return w.Tools.RelationSetApp(ctx, s.relation, lxdcluster.EncodeFounder(s.unit, s.again))
+func (s setBootstrapUnit) Apply(ctx context.Context, w Env) error {
+	return lxdcluster.SetBootstrapUnit(ctx, w.Tools, s.relation, s.unit, s.rebootstrap)
 }
 
-// publish tells the other units this one's wish.
+// publish tells the other units this one's request.
 type publish struct {
 	relation string
-	wish     lxdcluster.Wish
+	request  lxdcluster.JoinRequest
 }
 
 func (s publish) Name() string {
 	switch {
-	case s.wish.Cluster != "":
-		return "tell the other units that " + s.wish.Member + " is in the cluster"
-	case s.wish.Key != "":
-		return "ask for a join token for " + s.wish.Member
+	case s.request.Cluster != "":
+		return "tell the other units that " + s.request.Member + " is in the cluster"
+	case s.request.Key != "":
+		return "ask for a join token for " + s.request.Member
 	default:
-		return "tell the other units about " + s.wish.Member
+		return "tell the other units about " + s.request.Member
 	}
 }
 
 func (s publish) Apply(ctx context.Context, w Env) error {
-	values, err := s.wish.Encode()
+	values, err := s.request.Encode()
 	if err != nil {
 		return err
 	}
@@ -101,15 +101,15 @@ func (s putProfile) Apply(ctx context.Context, w Env) error {
 	return w.LXD.PutProfile(ctx, s.profile)
 }
 
-// found makes this machine's LXD a cluster of one.
-type found struct{ member string }
+// bootstrapCluster makes this machine's LXD a cluster of one.
+type bootstrapCluster struct{ member string }
 
-func (s found) Name() string { return "found the cluster with member " + s.member }
+func (s bootstrapCluster) Name() string { return "found the cluster with member " + s.member }
 
-func (s found) Apply(ctx context.Context, w Env) error {
+func (s bootstrapCluster) Apply(ctx context.Context, w Env) error {
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
-	return w.LXD.Found(ctx, s.member)
+	return w.LXD.Bootstrap(ctx, s.member)
 }
 
 // makeKey makes the key that join tokens are sealed to.
@@ -135,29 +135,29 @@ func (s makeKey) Apply(_ context.Context, w Env) error {
 	return nil
 }
 
-// offer issues a join token, sealed to the one unit that may use it.
-type offer struct {
+// issueToken issues a join token, sealed to the one unit that may use it.
+type issueToken struct {
 	relation string
-	wish     lxdcluster.Wish
+	request  lxdcluster.JoinRequest
 }
 
-func (s offer) Name() string { return "issue a join token to " + s.wish.Member }
+func (s issueToken) Name() string { return "issue a join token to " + s.request.Member }
 
-func (s offer) Apply(ctx context.Context, w Env) error {
-	token, expires, err := w.LXD.Token(ctx, s.wish.Member)
+func (s issueToken) Apply(ctx context.Context, w Env) error {
+	token, expires, err := w.LXD.Token(ctx, s.request.Member)
 	if err != nil {
 		return err
 	}
-	sealed, err := seal.Seal(s.wish.Key, lxdcluster.Purpose(s.wish.Member), []byte(token))
+	sealed, err := seal.Seal(s.request.Key, lxdcluster.Purpose(s.request.Member), []byte(token))
 	if err != nil {
-		return fmt.Errorf("%w (the key that %s asked with)", err, s.wish.Member)
+		return fmt.Errorf("%w (the key that %s asked with)", err, s.request.Member)
 	}
-	if soon := w.Now().Add(offerTime); soon.Before(expires) {
+	if soon := w.Now().Add(tokenLifetime); soon.Before(expires) {
 		expires = soon
 	}
-	values, err := lxdcluster.Offer{
-		ID: rand.Text(), Member: s.wish.Member, Address: s.wish.Address, Key: s.wish.Key,
-		Token: sealed, LXD: s.wish.LXD, Issued: w.Now().UTC(), Expires: expires.UTC(),
+	values, err := lxdcluster.SealedJoinToken{
+		ID: rand.Text(), Member: s.request.Member, Address: s.request.Address, Key: s.request.Key,
+		Token: sealed, LXD: s.request.LXD, Issued: w.Now().UTC(), Expires: expires.UTC(),
 	}.Encode()
 	if err != nil {
 		return err
@@ -165,43 +165,43 @@ func (s offer) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.relation, values)
 }
 
-// withdraw takes this unit's offer back.
-type withdraw struct{ relation string }
+// withdrawToken takes this unit's offer back.
+type withdrawToken struct{ relation string }
 
-func (s withdraw) Name() string { return "withdraw the join token" }
+func (s withdrawToken) Name() string { return "withdrawToken the join token" }
 
-func (s withdraw) Apply(ctx context.Context, w Env) error {
-	return w.Tools.RelationSet(ctx, s.relation, lxdcluster.NoOffer())
+func (s withdrawToken) Apply(ctx context.Context, w Env) error {
+	return w.Tools.RelationSet(ctx, s.relation, lxdcluster.NoJoinToken())
 }
 
 // join uses an offer.
 type join struct {
 	relation string
-	wish     lxdcluster.Wish
-	offer    lxdcluster.Offer
+	request  lxdcluster.JoinRequest
+	token    lxdcluster.SealedJoinToken
 	pool     Pool
 	parents  map[string]string
 }
 
-func (s join) Name() string { return "join the cluster as " + s.wish.Member }
+func (s join) Name() string { return "join the cluster as " + s.request.Member }
 
 func (s join) Apply(ctx context.Context, w Env) error {
 	key, err := loadKey(w.StateDir)
 	if err != nil {
 		return err
 	}
-	token, err := key.Open(lxdcluster.Purpose(s.wish.Member), s.offer.Token)
+	token, err := key.Open(lxdcluster.Purpose(s.request.Member), s.token.Token)
 	if err == nil {
-		err = w.join(ctx, string(token), s.wish.Address, s.pool, s.parents)
+		err = w.join(ctx, string(token), s.request.Address, s.pool, s.parents)
 	}
 	if err == nil {
 		return nil
 	}
 	// A token works once. Say that this one is spent, and the issuer sends another; the
 	// hook must succeed for that, or Juju throws the word away.
-	s.wish.Spent = s.offer.ID
-	s.wish.Failed++
-	values, encodeErr := s.wish.Encode()
+	s.request.UsedToken = s.token.ID
+	s.request.FailedTokens++
+	values, encodeErr := s.request.Encode()
 	if encodeErr != nil {
 		return encodeErr
 	}
@@ -224,10 +224,10 @@ func (w Env) join(ctx context.Context, token, address string, pool Pool, parents
 	if joined == nil || limited.Err() == nil {
 		return joined
 	}
-	if _, err := w.LXD.Look(ctx); !errors.Is(err, lxd.ErrStuck) {
+	if _, err := w.LXD.Observe(ctx); !errors.Is(err, lxd.ErrDatabaseUnavailable) {
 		return joined
 	}
-	if remains, err := w.LXD.Remains(); err != nil || len(remains) > 0 {
+	if remains, err := w.LXD.LeftoverData(); err != nil || len(remains) > 0 {
 		return errors.Join(joined, err)
 	}
 	limited, cancel = context.WithTimeout(ctx, clusterTimeout)

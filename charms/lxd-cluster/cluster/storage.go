@@ -118,7 +118,7 @@ func (f Facts) cannotStore() string {
 		return fmt.Sprintf("option storage-driver is %s: the LXD of %s supports %s: give one of these, or install what %s needs there and restart LXD", want.Driver, f.Hostname, strings.Join(f.LXD.Drivers, ", "), want.Driver)
 	}
 	driver, there := f.LXD.PoolDrivers[want.Name]
-	there = there && !f.gives()
+	there = there && !f.wipeOnJoinApplies()
 	switch {
 	case there && want.Driver != defaultPool.Driver && driver != want.Driver:
 		return fmt.Sprintf("option storage-driver is %s: %s has a pool %s already, of driver %s, and it is kept: set storage-driver=%s to use it, or another storage-pool to have one made", want.Driver, f.Hostname, want.Name, driver, defaultPool.Driver)

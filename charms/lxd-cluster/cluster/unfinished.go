@@ -19,7 +19,7 @@ type Unfinished struct{ Name, Address string }
 const unfinishedState = 1
 
 // Unfinished implements LXD.
-func (s *Socket) Unfinished(ctx context.Context) ([]Unfinished, error) {
+func (s *LocalLXD) Unfinished(ctx context.Context) ([]Unfinished, error) {
 	rows, err := s.query(ctx, "global", fmt.Sprintf("SELECT name, address FROM nodes WHERE state = %d ORDER BY name", unfinishedState))
 	if err != nil {
 		return nil, fmt.Errorf("cannot ask LXD for joins that broke off: %w", err)
@@ -36,7 +36,7 @@ func (s *Socket) Unfinished(ctx context.Context) ([]Unfinished, error) {
 
 // DropUnfinished implements LXD. What refers to the row goes with it, as when LXD removes a member
 // (RemoveNode in lxd/db/node.go).
-func (s *Socket) DropUnfinished(ctx context.Context, name string) error {
+func (s *LocalLXD) DropUnfinished(ctx context.Context, name string) error {
 	_, err := s.query(ctx, "global", fmt.Sprintf("DELETE FROM nodes WHERE name = '%s' AND state = %d", strings.ReplaceAll(name, "'", "''"), unfinishedState))
 	if err != nil {
 		return fmt.Errorf("cannot remove what LXD has of %s: %w", name, err)
@@ -45,7 +45,7 @@ func (s *Socket) DropUnfinished(ctx context.Context, name string) error {
 }
 
 // query has LXD run a statement on one of its databases, as `lxd sql` does, and returns the rows.
-func (s *Socket) query(ctx context.Context, database, statement string) ([][]any, error) {
+func (s *LocalLXD) query(ctx context.Context, database, statement string) ([][]any, error) {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return nil, err
@@ -69,10 +69,10 @@ func (s *Socket) query(ctx context.Context, database, statement string) ([][]any
 	return rows, nil
 }
 
-// brokenOff is the join that broke off and stands in the way of that wish; nil when there is none. One
+// brokenOff is the join that broke off and stands in the way of that request; nil when there is none. One
 // that may be under way does not.
-func (f Facts) brokenOff(w lxdcluster.Wish) *Unfinished {
-	if f.offered(w.Member) {
+func (f Facts) brokenOff(w lxdcluster.JoinRequest) *Unfinished {
+	if f.hasValidToken(w.Member) {
 		return nil
 	}
 	at := slices.IndexFunc(f.Unfinished, func(u Unfinished) bool { return u.Name == w.Member || u.Address == w.Address })
@@ -83,9 +83,9 @@ func (f Facts) brokenOff(w lxdcluster.Wish) *Unfinished {
 }
 
 // offered reports whether a token for a member can still be used, so that its join may be under way.
-func (f Facts) offered(member string) bool {
-	good := func(b Bag) bool { return b.HasOffer && b.Offer.Member == member && f.Now.Before(b.Offer.Expires) }
-	used := func(b Bag) bool { return b.Wish.Spent == f.Mine.Offer.ID && b.Wish.Member == member }
+func (f Facts) hasValidToken(member string) bool {
+	good := func(b PeerData) bool { return b.HasToken && b.Token.Member == member && f.Now.Before(b.Token.Expires) }
+	used := func(b PeerData) bool { return b.Request.UsedToken == f.Mine.Token.ID && b.Request.Member == member }
 	if good(f.Mine) && !slices.ContainsFunc(f.sortedPeers(), func(unit string) bool { return used(f.Peers[unit]) }) {
 		return true
 	}
@@ -94,11 +94,11 @@ func (f Facts) offered(member string) bool {
 
 // brokenJoins says which units cannot join because of a join that broke off; empty when all can.
 func (f Facts) brokenJoins() string {
-	if f.issuer() != f.Unit {
+	if f.coordinator() != f.Unit {
 		return ""
 	}
-	for _, unit := range f.joiners(func(w lxdcluster.Wish) bool { return f.brokenOff(w) != nil }) {
-		left := f.brokenOff(f.Peers[unit].Wish)
+	for _, unit := range f.joiners(func(w lxdcluster.JoinRequest) bool { return f.brokenOff(w) != nil }) {
+		left := f.brokenOff(f.Peers[unit].Request)
 		return fmt.Sprintf("%s cannot join: LXD still has an earlier join of member %s (%s) that broke off: juju run %s remove-member member=%s force=true", unit, left.Name, left.Address, f.Unit, left.Name)
 	}
 	return ""
@@ -112,7 +112,7 @@ func (f Facts) removeUnfinished(ctx context.Context, w Env, call charm.Call, nam
 		return nil, false, err
 	}
 	switch {
-	case f.offered(name):
+	case f.hasValidToken(name):
 		return nil, true, fmt.Errorf("cannot remove member %s: it may be joining now: wait until its unit is in, or says why not", name)
 	case !call.Bool("force"):
 		return map[string]string{"member": name}, true, fmt.Errorf("cannot remove member %s without force=true: its join broke off, or is under way by hand: nothing is located there", name)

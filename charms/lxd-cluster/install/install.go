@@ -81,9 +81,9 @@ type Facts struct {
 	// What follows matters, and is asked for, only without an LXD.
 
 	Snapd bool // snapd is there
-	// Lowered is what Lowered says, for an LXD that ran here before.
-	Lowered string
-	Stopped string // an LXD of this source is installed and has no socket
+	// Downgraded is what Downgraded says, for an LXD that ran here before.
+	Downgraded string
+	Stopped    string // an LXD of this source is installed and has no socket
 }
 
 // Where each source has LXD's socket, and snapd its command.
@@ -145,9 +145,9 @@ func (f Facts) ModelNote(version string) string {
 	return "before anything is placed on lxd:N: juju model-config lxd-snap-channel=" + want
 }
 
-// Lowered says that this machine's LXD snap is older than the LXD that ran here, and how that is
+// Downgraded says that this machine's LXD snap is older than the LXD that ran here, and how that is
 // repaired; empty when it is not. LXD does not start on the database of a newer one.
-func Lowered(ctx context.Context, c Commands, ran string) string {
+func Downgraded(ctx context.Context, c Commands, ran string) string {
 	out, err := c.Run(ctx, "snap", "list", "lxd")
 	if err != nil {
 		return ""

@@ -26,8 +26,8 @@ func Plan(f Facts) charm.Plan[Env] {
 		return said(charm.Blockedf("option channel is %s: this machine's LXD follows %s, and is not changed by this charm: snap refresh lxd --channel=%s --cohort=+ on each machine, one right after the other; or set channel=%s", c.Channel, f.Tracking, c.Channel, f.Tracking))
 	case f.Source != "":
 		return charm.Plan[Env]{}
-	case f.Lowered != "":
-		return said(charm.Blockedf("cannot reach LXD: %s", f.Lowered))
+	case f.Downgraded != "":
+		return said(charm.Blockedf("cannot reach LXD: %s", f.Downgraded))
 	case f.Stopped != "":
 		return said(charm.Blockedf("cannot reach LXD: it is installed on this machine (from %s), and its socket is not there: start it (%s)", f.Stopped, startHint[f.Stopped]))
 	case f.fromSnap() && !f.Snapd:

@@ -39,11 +39,11 @@ type Env struct {
 
 // Site is what the rest of the charm knows of the cluster.
 type Site struct {
-	InTurn   bool   // this unit does what is done once for the cluster
-	Hostname string // the machine's name, here and in MAAS
-	App      string
-	Bridge   string // the network that instances are on
-	Managed  bool   // LXD manages it
+	IsCoordinator bool   // this unit does what is done once for the cluster
+	Hostname      string // the machine's name, here and in MAAS
+	App           string
+	Bridge        string // the network that instances are on
+	Managed       bool   // LXD manages it
 }
 
 // Config is the application's options as far as this room reads them.
@@ -115,7 +115,7 @@ func Observe(ctx context.Context, w Env, site Site) (Facts, error) {
 	for _, key := range []string{keyURL, keyKey, keyMachine} {
 		f.Has[key] = value(info.Config[key])
 	}
-	if !f.Supported || !f.InTurn {
+	if !f.Supported || !f.IsCoordinator {
 		return f, nil
 	}
 	secret, err := w.Tools.Secret(ctx, f.Config.Secret)

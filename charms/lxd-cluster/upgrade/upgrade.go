@@ -39,9 +39,9 @@ type Facts struct {
 // FactsOf takes them from what the other rooms saw.
 func FactsOf(c cluster.Facts, i install.Facts) Facts {
 	f := Facts{Unit: c.Unit, Source: i.Source, Version: c.LXD.Version, Member: c.LXD.Member, Members: c.LXD.Members, Versions: map[string]string{}}
-	for unit, bag := range c.Peers {
-		if bag.Wish.Cluster == c.LXD.Identity {
-			f.Versions[unit] = bag.Wish.LXD
+	for unit, peer := range c.Peers {
+		if peer.Request.Cluster == c.LXD.Identity {
+			f.Versions[unit] = peer.Request.LXD
 		}
 	}
 	return f
@@ -51,8 +51,8 @@ func FactsOf(c cluster.Facts, i install.Facts) Facts {
 type Env struct {
 	Commands install.Commands
 	StateDir string // where it is noted that the action evacuated the member
-	// Look asks LXD, also while it starts.
-	Look func(ctx context.Context) (cluster.Local, error)
+	// Observe asks LXD, also while it starts.
+	Observe func(ctx context.Context) (cluster.ServerState, error)
 	// Evacuate and Restore change the state of the member that parameter `member` names.
 	Evacuate, Restore func(ctx context.Context, call charm.Call) (map[string]string, error)
 	// Settled waits until LXD is not evacuating or restoring a member, and returns its status and
@@ -208,7 +208,7 @@ func (f Facts) await(ctx context.Context, w Env, call charm.Call) error {
 	defer tick.Stop()
 	said := ""
 	for {
-		local, err := w.Look(ctx)
+		local, err := w.Observe(ctx)
 		f.Members = local.Members
 		now := ""
 		switch status := f.status(); {

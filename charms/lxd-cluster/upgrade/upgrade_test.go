@@ -81,12 +81,12 @@ func (m *machine) members() []cluster.Member {
 	return []cluster.Member{{Name: "m1", Status: m.status}, {Name: "m2", Status: m.others}, {Name: "m3", Status: "Online"}}
 }
 
-func (m *machine) look(context.Context) (cluster.Local, error) {
+func (m *machine) observe(context.Context) (cluster.ServerState, error) {
 	if len(m.ran) > 0 && (m.blocked || m.down > 0) {
 		m.down--
-		return cluster.Local{}, errors.New("LXD does not answer")
+		return cluster.ServerState{}, errors.New("LXD does not answer")
 	}
-	return cluster.Local{Members: m.members()}, nil
+	return cluster.ServerState{Members: m.members()}, nil
 }
 
 func (m *machine) run(params map[string]any) (map[string]string, error) {
@@ -101,13 +101,13 @@ func (m *machine) run(params map[string]any) (map[string]string, error) {
 			return nil, nil
 		}
 	}
-	c := cluster.Facts{Unit: "lxd-cluster/0", Peers: map[string]cluster.Bag{
-		"lxd-cluster/1": {Wish: lxdcluster.Wish{Cluster: "id", LXD: upstream(m.version)}},
-		"lxd-cluster/2": {Wish: lxdcluster.Wish{LXD: "not in it yet"}},
+	c := cluster.Facts{Unit: "lxd-cluster/0", Peers: map[string]cluster.PeerData{
+		"lxd-cluster/1": {Request: lxdcluster.JoinRequest{Cluster: "id", LXD: upstream(m.version)}},
+		"lxd-cluster/2": {Request: lxdcluster.JoinRequest{LXD: "not in it yet"}},
 	}}
 	c.LXD.Member, c.LXD.Members, c.LXD.Identity, c.LXD.Version = "m1", m.members(), "id", upstream(m.version)
 	if v, ok := params["theirs"].(string); ok {
-		c.Peers["lxd-cluster/1"] = cluster.Bag{Wish: lxdcluster.Wish{Cluster: "id", LXD: v}}
+		c.Peers["lxd-cluster/1"] = cluster.PeerData{Request: lxdcluster.JoinRequest{Cluster: "id", LXD: v}}
 	}
 	settled := func(context.Context, string) (drain.MemberStatus, []string, error) {
 		if m.underway != nil {
@@ -116,7 +116,7 @@ func (m *machine) run(params map[string]any) (map[string]string, error) {
 		}
 		return drain.MemberStatus(m.status), m.runs, m.fail["settle"]
 	}
-	w := Env{Commands: m, StateDir: m.dir, Settled: settled, Look: m.look, Evacuate: change("evacuate", "Evacuated"), Restore: change("restore", "Online"), ReadyTimeout: 50 * time.Millisecond, PollInterval: time.Millisecond}
+	w := Env{Commands: m, StateDir: m.dir, Settled: settled, Observe: m.observe, Evacuate: change("evacuate", "Evacuated"), Restore: change("restore", "Online"), ReadyTimeout: 50 * time.Millisecond, PollInterval: time.Millisecond}
 	return Upgrade(m.t.Context(), FactsOf(c, install.Facts{Source: m.source}), w, charm.Call{Params: params, Progress: func(string, ...any) {}})
 }
 

@@ -1,14 +1,16 @@
-// Package lxdcluster is what the units of lxd-cluster tell each other over their peer
-// relation `cluster`.
+// Package lxdcluster defines the databags of the peer relation `cluster` of lxd-cluster.
 //
-// The application's databag names the founder. Each unit's own databag holds its Wish and,
-// when it is the one that issues join tokens, an Offer.
+// The application's databag names the unit that bootstraps the cluster. Each unit's own databag has its
+// JoinRequest and, on the unit that issues join tokens, the current SealedJoinToken.
 package lxdcluster
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/dcib/dcib/internal/relation/coordinator"
 )
 
 // Endpoint is the peer relation's name.
@@ -16,46 +18,45 @@ const Endpoint = "cluster"
 
 // Databag keys.
 const (
-	keyCoordinator = "coordinator"
-	keyReplaced    = "coordinator-replaced"
-	keyJoinRequest = "join-request"
-	keyJoinToken   = "join-token"
-	keyCeph        = "ceph"
+	keyBootstrapUnit = "bootstrap-unit"
+	keyReplaced      = "bootstrap-unit-replaced"
+	keyJoinRequest   = "join-request"
+	keyJoinToken     = "join-token"
+	keyCeph          = "ceph"
 )
 
-// Wish is what a unit says of itself and asks for.
-type Wish struct {
+// JoinRequest describes a unit's LXD. With a Key it also requests a join token.
+type JoinRequest struct {
 	Member  string `json:"member"`  // the name its LXD has, or will have, in the cluster
 	Address string `json:"address"` // host:port its LXD listens on for the cluster
 	LXD     string `json:"lxd"`     // the LXD version it runs
 	Key     string `json:"key"`     // seal tokens to this public key
-	// Cluster is the identity of the cluster that its LXD is in: the fingerprint of the
-	// first certificate that it was known by. Empty as long as it is in none.
+	// Cluster is the identity of the cluster that its LXD is in: the fingerprint of the cluster's first
+	// certificate. Empty while it is in none.
 	Cluster string `json:"cluster,omitempty"`
-	// Founder is the founder that it knows of, where that is not the first one: with it the
-	// unit says that it never joined what an earlier founder may have founded.
-	Founder string `json:"coordinator,omitempty"`
-	// Lacks is the bridge that instances are to be on, as long as its machine has none of
-	// that name.
-	Lacks string `json:"missing-bridge,omitempty"`
-	// HostBridge is br0 where its machine has a bridge of its own of that name, as MAAS makes
-	// it, and "none" where it has not. Empty in what units of before wrote.
+	// BootstrapUnit is the bootstrap unit that this unit knows, if it is not the first one. It states
+	// that this unit has not joined a cluster that an earlier bootstrap unit may have made.
+	BootstrapUnit string `json:"bootstrap-unit,omitempty"`
+	// MissingBridge is the bridge for instances, while the machine has none of that name.
+	MissingBridge string `json:"missing-bridge,omitempty"`
+	// HostBridge is br0 if the machine has a bridge of that name that LXD does not manage, as MAAS
+	// makes it, and "none" otherwise. Empty if the unit has not reported it.
 	HostBridge string `json:"host-bridge,omitempty"`
-	// Parents are the networks of its cluster for which a member that joins has to name an
-	// interface of its machine, with commas.
+	// Parents are the networks of the cluster for which a joining member has to name an interface of
+	// its machine, separated by commas.
 	Parents string `json:"parents,omitempty"`
-	// Spent is the id of the last offer that it used without getting in.
-	Spent string `json:"used-token,omitempty"`
-	// Failed counts the offers that it used so without getting in.
-	Failed int `json:"failed-tokens,omitempty"`
+	// UsedToken is the id of the last token with which it failed to join.
+	UsedToken string `json:"used-token,omitempty"`
+	// FailedTokens counts the tokens with which it failed to join.
+	FailedTokens int `json:"failed-tokens,omitempty"`
 }
 
-// Offer is a join token for one unit. There is never more than one, so joins come one
-// after the other.
-type Offer struct {
+// SealedJoinToken is a join token that only one unit can read. There is at most one at a time, so units
+// join one after another.
+type SealedJoinToken struct {
 	ID      string    `json:"id"`
 	Member  string    `json:"member"`  // who it is for; LXD checks the name
-	Address string    `json:"address"` // the address that the wish named
+	Address string    `json:"address"` // the address in the join request
 	Key     string    `json:"key"`     // the key it is sealed to
 	Token   string    `json:"token"`   // sealed, see Purpose
 	LXD     string    `json:"lxd"`     // the version that the cluster runs
@@ -66,48 +67,49 @@ type Offer struct {
 // Purpose is what a token for member is sealed for.
 func Purpose(member string) string { return "lxd-cluster join token for " + member }
 
-// Fits reports whether the offer is for this wish and can still be used at time now.
-func (o Offer) Fits(w Wish, now time.Time) bool {
-	return o.ID != "" && o.Member == w.Member && o.Address == w.Address && o.Key == w.Key &&
-		o.ID != w.Spent && now.Before(o.Expires)
+// ValidFor reports whether the token is for this request and can still be used at time now.
+func (t SealedJoinToken) ValidFor(r JoinRequest, now time.Time) bool {
+	return t.ID != "" && t.Member == r.Member && t.Address == r.Address && t.Key == r.Key &&
+		t.ID != r.UsedToken && now.Before(t.Expires)
 }
 
-// Founder reads the founder's unit name from the application's databag; "" when none.
-func Founder(app map[string]string) string { return app[keyCoordinator] }
+// BootstrapUnit returns the name of the unit that bootstraps, from the application's databag; "" if there
+// is none.
+func BootstrapUnit(app map[string]string) string { return app[keyBootstrapUnit] }
 
-// Again reports whether the founder took the place of one that is gone, which may have founded
-// a cluster, and others joined it, before it went.
-func Again(app map[string]string) bool { return app[keyReplaced] != "" }
+// Rebootstrap reports whether the bootstrap unit replaces one that is gone, which may have bootstrapped
+// a cluster that other units joined.
+func Rebootstrap(app map[string]string) bool { return app[keyReplaced] != "" }
 
-// EncodeFounder returns the databag entries that name the founder.
-func EncodeFounder(unit string, again bool) map[string]string {
-	entries := map[string]string{keyCoordinator: unit}
-	if again {
-		entries[keyReplaced] = "true"
+// SetBootstrapUnit writes the bootstrap unit into the application's databag.
+func SetBootstrapUnit(ctx context.Context, w coordinator.Writer, relation, unit string, rebootstrap bool) error {
+	also := map[string]string{}
+	if rebootstrap {
+		also[keyReplaced] = "true"
 	}
-	return entries
+	return coordinator.Elect(ctx, w, relation, keyBootstrapUnit, unit, also)
 }
 
-// ReadWish reads a unit's wish. ok is false when it has not written one yet.
-func ReadWish(bag map[string]string) (w Wish, ok bool, err error) {
-	ok, err = read(bag, keyJoinRequest, &w)
-	return w, ok, err
+// ReadJoinRequest reads a unit's request; ok is false if it has not written one yet.
+func ReadJoinRequest(bag map[string]string) (r JoinRequest, ok bool, err error) {
+	ok, err = read(bag, keyJoinRequest, &r)
+	return r, ok, err
 }
 
-// Encode returns the wish's databag entry.
-func (w Wish) Encode() (map[string]string, error) { return write(keyJoinRequest, w) }
+// Encode returns the databag entry of the request.
+func (r JoinRequest) Encode() (map[string]string, error) { return write(keyJoinRequest, r) }
 
-// ReadOffer reads a unit's offer. ok is false when it makes none.
-func ReadOffer(bag map[string]string) (o Offer, ok bool, err error) {
-	ok, err = read(bag, keyJoinToken, &o)
-	return o, ok, err
+// ReadJoinToken reads the token that a unit issued; ok is false if there is none.
+func ReadJoinToken(bag map[string]string) (t SealedJoinToken, ok bool, err error) {
+	ok, err = read(bag, keyJoinToken, &t)
+	return t, ok, err
 }
 
-// Encode returns the offer's databag entry.
-func (o Offer) Encode() (map[string]string, error) { return write(keyJoinToken, o) }
+// Encode returns the databag entry of the token.
+func (t SealedJoinToken) Encode() (map[string]string, error) { return write(keyJoinToken, t) }
 
-// NoOffer returns the entry that takes an offer back.
-func NoOffer() map[string]string { return map[string]string{keyJoinToken: ""} }
+// NoJoinToken returns the databag entry that withdraws a token.
+func NoJoinToken() map[string]string { return map[string]string{keyJoinToken: ""} }
 
 func read(bag map[string]string, key string, into any) (bool, error) {
 	text := bag[key]
@@ -131,5 +133,5 @@ func write(key string, value any) (map[string]string, error) {
 // ReadCeph reports whether a unit's machine has Ceph's configuration.
 func ReadCeph(bag map[string]string) bool { return bag[keyCeph] != "" }
 
-// EncodeCeph returns the databag entry that says so.
+// EncodeCeph returns the databag entry for a machine that has it.
 func EncodeCeph() map[string]string { return map[string]string{keyCeph: "configured"} }

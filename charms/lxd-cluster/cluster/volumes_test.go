@@ -12,7 +12,7 @@ import (
 )
 
 // answers is an LXD that answers each path, with its project and target, by some JSON.
-func answers(t *testing.T, by map[string]string) *Socket {
+func answers(t *testing.T, by map[string]string) *LocalLXD {
 	t.Helper()
 	dir := t.TempDir()
 	t.Setenv("LXD_DIR", dir)
@@ -33,7 +33,7 @@ func answers(t *testing.T, by map[string]string) *Socket {
 	})}
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { _ = server.Close() })
-	return &Socket{}
+	return &LocalLXD{}
 }
 
 func TestWhatIsLocatedOnAMember(t *testing.T) {
@@ -59,17 +59,17 @@ func TestWhatIsLocatedOnAMember(t *testing.T) {
 		by["/1.0/storage-pools/objects/buckets "+project] = `[{"name":"everywhere","location":""}]`
 	}
 	volumes := []string{"volume data (pool local, project default)", "volume data (pool local, project lab)", "volume setup.iso (pool local, project default)"}
-	guests, err := answers(t, by).Guests(t.Context())
+	client, err := answers(t, by).ClusterClient(t.Context())
 	require.NoError(t, err)
-	there, err := guests.Volumes(t.Context(), "m1")
+	there, err := client.Volumes(t.Context(), "m1")
 	require.NoError(t, err)
 	require.Equal(t, append([]string{"bucket photos (pool local, project default)", "bucket photos (pool local, project lab)"}, volumes...), there)
 
 	// LXD before buckets is not asked for them.
 	by["/1.0"] = `{"api_extensions":["projects","storage"],"environment":{"server_clustered":true}}`
-	guests, err = answers(t, by).Guests(t.Context())
+	client, err = answers(t, by).ClusterClient(t.Context())
 	require.NoError(t, err)
-	there, err = guests.Volumes(t.Context(), "m1")
+	there, err = client.Volumes(t.Context(), "m1")
 	require.NoError(t, err)
 	require.Equal(t, volumes, there)
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/canonical/lxd/shared/api"
 )
 
-// Volumes implements Guests. Snapshots and backups of a volume go with it. Of what else is located
+// Volumes implements ClusterClient. Snapshots and backups of a volume go with it. Of what else is located
 // on one member, LXD copies images to the others (autoSyncImages in lxd/images.go).
-func (g guests) Volumes(_ context.Context, member string) ([]string, error) {
+func (g clusterClient) Volumes(_ context.Context, member string) ([]string, error) {
 	wrong := func(err error) error { return fmt.Errorf("cannot list LXD's storage volumes: %w", err) }
 	projects, err := g.Server.GetProjectNames()
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 )
 
-// Belonging is something that a fresh LXD does not have, and that joining would lose.
-type Belonging struct {
+// LocalResource is something that a fresh LXD does not have, and that joining would lose.
+type LocalResource struct {
 	Kind    string // one of the kinds below
 	Project string // empty for the default one, and for what is in none
 	Pool    string // of a volume or bucket
@@ -40,7 +40,7 @@ var kinds = []string{kindInstance, kindImage, kindProfile, kindVolume, kindBucke
 
 // String names it as an operator does: "instance web", "volume data (pool local, project
 // lab)".
-func (b Belonging) String() string {
+func (b LocalResource) String() string {
 	name := b.Name
 	if b.Kind == kindImage {
 		name = name[:min(12, len(name))]
@@ -60,26 +60,26 @@ func (b Belonging) String() string {
 
 // gives reports whether this machine's LXD may be emptied so that it can join: the operator
 // said so, it is in no cluster, and there is one that this unit is not the founder of.
-func (f Facts) gives() bool {
-	return f.Config.WipeOnJoin && !f.LXD.Clustered && f.clusterUnit() != "" && f.Founder != f.Unit
+func (f Facts) wipeOnJoinApplies() bool {
+	return f.Config.WipeOnJoin && !f.LXD.Clustered && f.unitInCluster() != "" && !f.BootstrapUnit.Is(f.Unit)
 }
 
 // owned lists what stands in the way of joining.
-func (f Facts) owned() string {
-	names := make([]string, len(f.LXD.Owned))
-	for n, b := range f.LXD.Owned {
+func (f Facts) describeResources() string {
+	names := make([]string, len(f.LXD.Resources))
+	for n, b := range f.LXD.Resources {
 		names[n] = b.String()
 	}
 	return some(names, ", ")
 }
 
-// someAtMost is how many names a message lists.
-const someAtMost = 20
+// maxListed is how many names a message lists.
+const maxListed = 20
 
 // some joins names for a message, the first of them where there are many.
 func some(names []string, sep string) string {
-	if more := len(names) - someAtMost; more > 0 {
-		return strings.Join(names[:someAtMost], sep) + fmt.Sprintf("%sand %d more", sep, more)
+	if more := len(names) - maxListed; more > 0 {
+		return strings.Join(names[:maxListed], sep) + fmt.Sprintf("%sand %d more", sep, more)
 	}
 	return strings.Join(names, sep)
 }
@@ -87,9 +87,9 @@ func some(names []string, sep string) string {
 // ofJuju says how the containers go that Juju itself has placed on this machine; empty when there are
 // none. Placed before the cluster is formed they are kept by the unit that forms it, and keep any other
 // out of it.
-func (f Facts) ofJuju() string {
+func (f Facts) jujuHint() string {
 	var machines []string
-	for _, b := range f.LXD.Owned {
+	for _, b := range f.LXD.Resources {
 		if machine := jujuMachine(b.Name); b.Kind == kindInstance && machine != "" {
 			machines = append(machines, machine)
 		}
@@ -111,23 +111,23 @@ func jujuMachine(name string) string {
 }
 
 // wipes plans to lose all that.
-func (f Facts) wipes() []charm.Step[Env] {
-	steps := make([]charm.Step[Env], len(f.LXD.Owned))
-	for n, b := range f.LXD.Owned {
+func (f Facts) planWipe() []charm.Step[Env] {
+	steps := make([]charm.Step[Env], len(f.LXD.Resources))
+	for n, b := range f.LXD.Resources {
 		steps[n] = wipe{b}
 	}
 	return steps
 }
 
 // wipe loses one of this machine's belongings.
-type wipe struct{ what Belonging }
+type wipe struct{ what LocalResource }
 
 func (s wipe) Name() string { return "delete " + s.what.String() + ", for option wipe-on-join" }
 
 func (s wipe) Apply(ctx context.Context, w Env) error {
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
-	if err := w.LXD.Lose(ctx, s.what); err != nil {
+	if err := w.LXD.DeleteResource(ctx, s.what); err != nil {
 		return charm.Blocked("cannot delete %s, for option wipe-on-join: LXD refuses: %s: fix that, or move it away", s.what, err)
 	}
 	return nil
@@ -135,38 +135,38 @@ func (s wipe) Apply(ctx context.Context, w Env) error {
 
 // mayWipe reports whether this unit holds the token that it would join with: until then
 // nothing is lost.
-func (f Facts) mayWipe(wish lxdcluster.Wish) bool {
-	return f.gives() && slices.ContainsFunc(f.sortedPeers(), func(unit string) bool { return f.Peers[unit].Offer.Fits(wish, f.Now) })
+func (f Facts) mayWipe(request lxdcluster.JoinRequest) bool {
+	return f.wipeOnJoinApplies() && slices.ContainsFunc(f.sortedPeers(), func(unit string) bool { return f.Peers[unit].Token.ValidFor(request, f.Now) })
 }
 
-// lookForBelongings lists what joining a cluster would lose.
-func (l *Local) lookForBelongings(server lxdclient.InstanceServer) error {
+// observeLocalResources lists what joining a cluster would lose.
+func (l *ServerState) observeLocalResources(server lxdclient.InstanceServer) error {
 	pools, err := server.GetStoragePools()
 	if err != nil {
 		return err
 	}
 	l.PoolDrivers = map[string]string{}
 	for _, pool := range pools {
-		l.Owned, l.PoolDrivers[pool.Name] = append(l.Owned, Belonging{Kind: kindPool, Name: pool.Name}), pool.Driver
+		l.Resources, l.PoolDrivers[pool.Name] = append(l.Resources, LocalResource{Kind: kindPool, Name: pool.Name}), pool.Driver
 	}
 	projects, err := server.GetProjects()
 	if err != nil {
 		return err
 	}
 	for _, project := range projects {
-		if err := l.lookInto(server.UseProject(project.Name), project, pools); err != nil {
+		if err := l.observeProject(server.UseProject(project.Name), project, pools); err != nil {
 			return fmt.Errorf("in project %s: %w", project.Name, err)
 		}
 	}
-	slices.SortStableFunc(l.Owned, func(a, b Belonging) int {
+	slices.SortStableFunc(l.Resources, func(a, b LocalResource) int {
 		return slices.Index(kinds, a.Kind) - slices.Index(kinds, b.Kind)
 	})
 	return nil
 }
 
-// lookInto lists what is in one project. What it shares with the default project is listed
+// observeProject lists what is in one project. What it shares with the default project is listed
 // there.
-func (l *Local) lookInto(server lxdclient.InstanceServer, project api.Project, pools []api.StoragePool) error {
+func (l *ServerState) observeProject(server lxdclient.InstanceServer, project api.Project, pools []api.StoragePool) error {
 	name := project.Name
 	own := func(feature string) bool {
 		return name == api.ProjectDefaultName || project.Config["features."+feature] == "true"
@@ -174,9 +174,11 @@ func (l *Local) lookInto(server lxdclient.InstanceServer, project api.Project, p
 	if name == api.ProjectDefaultName {
 		name = ""
 	} else {
-		l.Owned = append(l.Owned, Belonging{Kind: kindProject, Name: name})
+		l.Resources = append(l.Resources, LocalResource{Kind: kindProject, Name: name})
 	}
-	add := func(kind, pool, what string) { l.Owned = append(l.Owned, Belonging{kind, name, pool, what}) }
+	add := func(kind, pool, what string) {
+		l.Resources = append(l.Resources, LocalResource{kind, name, pool, what})
+	}
 	instances, err := server.GetInstances(api.InstanceTypeAny)
 	if err != nil {
 		return err
@@ -245,8 +247,8 @@ func (l *Local) lookInto(server lxdclient.InstanceServer, project api.Project, p
 // bucketDrivers are those that LXD has buckets on; it refuses to list them elsewhere.
 var bucketDrivers = []string{"btrfs", "cephobject", "dir", "lvm", "zfs"}
 
-// Lose implements LXD.
-func (s *Socket) Lose(ctx context.Context, b Belonging) error {
+// DeleteResource implements LXD.
+func (s *LocalLXD) DeleteResource(ctx context.Context, b LocalResource) error {
 	if _, err := s.Server(ctx); err != nil {
 		return err
 	}
@@ -258,14 +260,14 @@ func (s *Socket) Lose(ctx context.Context, b Belonging) error {
 	if project == "" {
 		project = api.ProjectDefaultName
 	}
-	err := lose(ctx, s.server.UseProject(project), b)
+	err := deleteResource(ctx, s.server.UseProject(project), b)
 	if api.StatusErrorCheck(err, http.StatusNotFound) {
 		return nil
 	}
 	return err
 }
 
-func lose(ctx context.Context, server lxdclient.InstanceServer, b Belonging) error {
+func deleteResource(ctx context.Context, server lxdclient.InstanceServer, b LocalResource) error {
 	wait := lxd.Await(ctx, server)
 	switch b.Kind {
 	case kindInstance:

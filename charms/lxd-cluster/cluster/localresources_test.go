@@ -26,7 +26,7 @@ func TestWipeOnJoinEmptiesAMachineAndJoins(t *testing.T) {
 	m.juju.Config["lxd-cluster"]["wipe-on-join"] = true
 	m.settle(5)
 	require.Equal(t, "active", m.juju.Units[full].Status, m.juju.Units[full].Message)
-	require.Empty(t, m.lxds[full].local.Owned)
+	require.Empty(t, m.lxds[full].local.Resources)
 	require.Contains(t, m.juju.Units[full].Log, "INFO delete instance web, for option wipe-on-join")
 }
 
@@ -38,7 +38,7 @@ func TestWipeOnJoinLosesNothingInVain(t *testing.T) {
 		unit := m.add(0, someBelongings...)
 		m.settle(4)
 		require.Equal(t, "active", m.juju.Units[unit].Status)
-		require.Len(t, m.lxds[unit].local.Owned, len(someBelongings))
+		require.Len(t, m.lxds[unit].local.Resources, len(someBelongings))
 	})
 	t.Run("on the founder, when another unit was in a cluster already", func(t *testing.T) {
 		m := newModel(t.TempDir)
@@ -47,11 +47,11 @@ func TestWipeOnJoinLosesNothingInVain(t *testing.T) {
 		require.NoError(t, m.hook(unit), "names itself")
 		other := m.add(1)
 		m.lxds[other].local.Listens = "10.0.0.2:8443"
-		require.NoError(t, m.lxds[other].Found(t.Context(), "theirs"))
+		require.NoError(t, m.lxds[other].Bootstrap(t.Context(), "theirs"))
 		require.NoError(t, m.hook(other))
 		m.settle(4)
 		require.Equal(t, "blocked", m.juju.Units[unit].Status)
-		require.Len(t, m.lxds[unit].local.Owned, len(someBelongings))
+		require.Len(t, m.lxds[unit].local.Resources, len(someBelongings))
 	})
 	t.Run("in another cluster", func(t *testing.T) {
 		m := newModel(t.TempDir)
@@ -60,7 +60,7 @@ func TestWipeOnJoinLosesNothingInVain(t *testing.T) {
 		m.settle(3)
 		unit := m.add(1, someBelongings...)
 		m.lxds[unit].local.Listens = "10.0.0.2:8443"
-		require.NoError(t, m.lxds[unit].Found(t.Context(), "theirs"))
+		require.NoError(t, m.lxds[unit].Bootstrap(t.Context(), "theirs"))
 		before := m.lxds[unit].effects
 		m.settle(4)
 		require.Contains(t, m.juju.Units[unit].Message, "in another cluster already")
@@ -93,8 +93,8 @@ func TestWipeOnJoinLosesNothingInVain(t *testing.T) {
 		force(m)
 		m.add(0)
 		unit := m.add(1, someBelongings...)
-		web := Belonging{Kind: kindInstance, Name: "web"}
-		m.lxds[unit].refuses = map[Belonging]string{web: "Instance is protected"}
+		web := LocalResource{Kind: kindInstance, Name: "web"}
+		m.lxds[unit].refuses = map[LocalResource]string{web: "Instance is protected"}
 		m.settle(5)
 		require.Equal(t, "blocked", m.juju.Units[unit].Status)
 		require.Contains(t, m.juju.Units[unit].Message, "cannot delete instance web, for option wipe-on-join: LXD refuses: Instance is protected")
@@ -117,8 +117,8 @@ func TestWipeOnJoinSurvivesCrashes(t *testing.T) {
 }
 
 func TestBelongingsSayWhereTheyAre(t *testing.T) {
-	require.Equal(t, "instance web", Belonging{Kind: kindInstance, Name: "web"}.String())
-	require.Equal(t, "volume data (pool fast, project lab)", Belonging{kindVolume, "lab", "fast", "data"}.String())
+	require.Equal(t, "instance web", LocalResource{Kind: kindInstance, Name: "web"}.String())
+	require.Equal(t, "volume data (pool fast, project lab)", LocalResource{kindVolume, "lab", "fast", "data"}.String())
 	require.True(t, slices.IsSortedFunc([]string{kindInstance, kindProfile, kindVolume, kindPool, kindProject}, func(a, b string) int {
 		return slices.Index(kinds, a) - slices.Index(kinds, b)
 	}), "what is used comes after what uses it")
@@ -137,7 +137,7 @@ func TestContainersThatJujuPlacedBeforeTheClusterWasFormed(t *testing.T) {
 	m.settle(6)
 	require.Equal(t, "active", m.juju.Units[first].Status, m.juju.Units[first].Message)
 	require.True(t, m.lxds[first].local.Clustered)
-	require.Len(t, m.lxds[first].local.Owned, 7, "all is kept")
+	require.Len(t, m.lxds[first].local.Resources, 7, "all is kept")
 	require.Equal(t, []string{"default"}, m.lxds[first].local.Pools, "and serves")
 
 	unit := m.juju.Units[second]
