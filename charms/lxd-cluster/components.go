@@ -44,14 +44,14 @@ func components() []component {
 			Name: "listener", After: []string{"cluster", "install", "broker"},
 			When: func(f facts) bool { return f.leaves() || f.serves() },
 			Observe: func(_ context.Context, _ hooktool.Event, w *env, f *facts) (err error) {
-				site := notify.Site{}
+				site := notify.ClusterInfo{}
 				if !f.leaves() {
-					site = notify.Site{Wanted: f.Broker.Active && len(f.Broker.Relations) > 0, LXD: f.Cluster.Address}
+					site = notify.ClusterInfo{Wanted: f.Broker.Active && len(f.Broker.Relations) > 0, LXD: f.Cluster.Address}
 				}
-				f.Wake, err = notify.Observe(w.wake(), site)
+				f.Notify, err = notify.Observe(w.notify(), site)
 				return err
 			},
-			Plan: func(f facts) charm.Plan[*env] { return lift(notify.Plan(f.Wake), (*env).wake) },
+			Plan: func(f facts) charm.Plan[*env] { return lift(notify.Plan(f.Notify), (*env).notify) },
 		},
 		{
 			Name: "cluster", Reads: []string{"install", "ceph", "maas", "listener"},
@@ -92,7 +92,7 @@ func components() []component {
 			},
 			Plan: func(f facts) charm.Plan[*env] {
 				b := f.Broker
-				b.Calls = f.Wake.Address()
+				b.NotifyAddress = f.Notify.Address()
 				return lift(broker.Plan(b), (*env).broker)
 			},
 		},
@@ -125,17 +125,17 @@ func components() []component {
 			When: func(f facts) bool { return f.works() && (f.leaves() || f.Cluster.LXD.Present) },
 			Observe: func(ctx context.Context, event hooktool.Event, w *env, f *facts) (err error) {
 				if !f.leaves() {
-					f.Ceph, err = ceph.Observe(ctx, w.ceph(), site(event, f.Cluster))
+					f.Ceph, err = ceph.Observe(ctx, w.ceph(), cephInfo(event, f.Cluster))
 					return err
 				}
 				if !f.Cluster.LXD.Clustered && !slices.Contains(slices.Collect(maps.Values(f.Cluster.LXD.PoolDrivers)), ceph.Driver) {
-					f.Behind, err = ceph.Behind(w.ceph().Dir, event.App())
+					f.CephLeftovers, err = ceph.LeftoverFiles(w.ceph().Dir, event.App())
 				}
 				return err
 			},
 			Plan: func(f facts) charm.Plan[*env] {
 				if f.leaves() {
-					return charm.Plan[*env]{Steps: charm.AdaptSteps(ceph.Leave(f.Behind), (*env).ceph)}
+					return charm.Plan[*env]{Steps: charm.AdaptSteps(ceph.Leave(f.CephLeftovers), (*env).ceph)}
 				}
 				return lift(ceph.Plan(f.Ceph), (*env).ceph)
 			},
@@ -143,7 +143,7 @@ func components() []component {
 		{
 			Name: "maas", After: []string{"cluster", "install"}, When: facts.serves,
 			Observe: func(ctx context.Context, event hooktool.Event, w *env, f *facts) (err error) {
-				f.MAAS, err = maas.Observe(ctx, w.maas(), maasSite(event, f.Cluster))
+				f.MAAS, err = maas.Observe(ctx, w.maas(), maasInfo(event, f.Cluster))
 				return err
 			},
 			Plan: func(f facts) charm.Plan[*env] { return lift(maas.Plan(f.MAAS), (*env).maas) },

@@ -52,22 +52,22 @@ type env struct {
 
 // facts are what the components saw.
 type facts struct {
-	Install install.Facts
-	Unsafe  string // what is known against this machine's LXD; empty when nothing
-	Cluster cluster.Facts
-	Ceph    ceph.Facts
-	Behind  []string // Ceph's files that a leaving unit has no more use for
-	MAAS    maas.Facts
-	Trust   trust.Facts
-	Broker  broker.Facts
-	Wake    notify.Facts
-	Metrics metrics.Facts
-	Cert    certificate.Facts
-	Share   share.Facts
+	Install       install.Facts
+	Unsafe        string // what is known against this machine's LXD; empty when nothing
+	Cluster       cluster.Facts
+	Ceph          ceph.Facts
+	CephLeftovers []string // Ceph's files that a leaving unit has no more use for
+	MAAS          maas.Facts
+	Trust         trust.Facts
+	Broker        broker.Facts
+	Notify        notify.Facts
+	Metrics       metrics.Facts
+	Cert          certificate.Facts
+	Share         share.Facts
 }
 
 func main() {
-	if len(os.Args) > 3 && os.Args[1] == notify.Verb {
+	if len(os.Args) > 3 && os.Args[1] == notify.Subcommand {
 		if err := notify.Main(context.Background(), os.Args[2], os.Args[3]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -111,7 +111,7 @@ func (w *env) share() share.Env {
 	return share.Env{Tools: w.tools, Folder: share.Folder, StateDir: w.stateDir(), LXD: w.lxd()}
 }
 
-func (w *env) wake() notify.Env {
+func (w *env) notify() notify.Env {
 	return notify.Env{
 		Unit: w.event.Unit, Program: filepath.Join(w.event.CharmDir, "dispatch"), Dir: "/etc/systemd/system", Proc: "/proc", StateDir: w.stateDir(),
 		Tools: w.tools, Commands: command.System{},
@@ -130,10 +130,10 @@ func (w *env) ceph() ceph.Env {
 	return c
 }
 
-// site is what the ceph room has to know of the cluster. The pool has a name of its own
+// cephInfo is what the ceph room has to know of the cluster. The pool has a name of its own
 // where it is not the one for root disks.
-func site(event hooktool.Event, c cluster.Facts) ceph.Site {
-	s := ceph.Site{
+func cephInfo(event hooktool.Event, c cluster.Facts) ceph.ClusterInfo {
+	s := ceph.ClusterInfo{
 		Unit: event.Unit, App: event.App(), Peers: c.Relation,
 		Clustered: c.LXD.Clustered, IsCoordinator: c.IsCoordinator(), Members: c.MemberNames(),
 		Ready: c.WithCeph(), Told: c.Mine.Ceph, Drivers: c.LXD.Drivers, PoolName: ceph.Driver,
@@ -148,10 +148,10 @@ func (w *env) maas() maas.Env {
 	return maas.Env{Tools: w.tools, Configure: w.local.Configure, LXD: w.lxd()}
 }
 
-// maasSite is what the maas room has to know of the cluster.
-func maasSite(event hooktool.Event, c cluster.Facts) maas.Site {
+// maasInfo is what the maas room has to know of the cluster.
+func maasInfo(event hooktool.Event, c cluster.Facts) maas.ClusterInfo {
 	bridge := c.Bridge()
-	return maas.Site{IsCoordinator: c.IsCoordinator(), Hostname: c.Hostname, App: event.App(), Bridge: bridge, Managed: c.LXD.Networks[bridge]}
+	return maas.ClusterInfo{IsCoordinator: c.IsCoordinator(), Hostname: c.Hostname, App: event.App(), Bridge: bridge, Managed: c.LXD.Networks[bridge]}
 }
 
 func (w *env) cluster() cluster.Env {

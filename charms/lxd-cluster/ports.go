@@ -25,7 +25,7 @@ func (f facts) ports() []string {
 			}
 		}
 	}
-	if f.Wake.Address() != "" {
+	if f.Notify.Address() != "" {
 		list = append(list, strconv.Itoa(notify.Port)+"/udp")
 	}
 	return list

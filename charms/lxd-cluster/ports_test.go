@@ -11,7 +11,7 @@ import (
 )
 
 func TestPorts(t *testing.T) {
-	calls := notify.Facts{Site: notify.Site{Wanted: true, LXD: "10.0.0.1:8443"}, Here: true, Complete: true, Listening: true, Word: "W"}
+	calls := notify.Facts{ClusterInfo: notify.ClusterInfo{Wanted: true, LXD: "10.0.0.1:8443"}, Present: true, Complete: true, Listening: true, Token: "W"}
 	member := func(address, listens, clusters string) cluster.Facts {
 		return cluster.Facts{Address: address, LXD: cluster.ServerState{Present: true, Clustered: true, Listens: listens, Clusters: clusters}}
 	}
@@ -24,7 +24,7 @@ func TestPorts(t *testing.T) {
 		"two ports":               {facts{Cluster: member("[fd00::1]:8443", "[::]:443", "[fd00::1]:8443")}, []string{"8443/tcp", "443/tcp"}},
 		"an API for the machine":  {facts{Cluster: member("10.0.0.1:8443", "127.0.0.1:9443", "10.0.0.1:8443")}, []string{"8443/tcp"}},
 		"an address without port": {facts{Cluster: member("10.0.0.1", "10.0.0.1", "")}, []string{"8443/tcp"}},
-		"the broker":              {facts{Cluster: member("10.0.0.1:8443", "", ""), Wake: calls}, []string{"8443/tcp", "17668/udp"}},
+		"the broker":              {facts{Cluster: member("10.0.0.1:8443", "", ""), Notify: calls}, []string{"8443/tcp", "17668/udp"}},
 		"no member yet":           {facts{Cluster: cluster.Facts{Address: "10.0.0.1:8443"}}, []string{}},
 		"no database":             {facts{Cluster: cluster.Facts{DatabaseError: "no quorum"}}, nil},
 		"leaving":                 {facts{Cluster: cluster.Facts{Removal: &cluster.Removal{}}}, nil},
@@ -32,14 +32,14 @@ func TestPorts(t *testing.T) {
 		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, c.ports()) })
 	}
 	calls.Wanted = false
-	require.Equal(t, []string{"8443/tcp"}, whole().PlanOf(facts{Cluster: member("10.0.0.1:8443", "", ""), Wake: calls}).Ports, "it is closed when nobody asks for profiles")
+	require.Equal(t, []string{"8443/tcp"}, whole().PlanOf(facts{Cluster: member("10.0.0.1:8443", "", ""), Notify: calls}).Ports, "it is closed when nobody asks for profiles")
 }
 
 // The ports that the page names as opened are those that a unit with all of its services opens.
 func TestThePortsOnThePage(t *testing.T) {
 	all := facts{
 		Cluster: cluster.Facts{Address: "10.0.0.1:8443", LXD: cluster.ServerState{Clustered: true}},
-		Wake:    notify.Facts{Site: notify.Site{Wanted: true, LXD: "10.0.0.1:8443"}, Complete: true, Listening: true, Word: "W"},
+		Notify:  notify.Facts{ClusterInfo: notify.ClusterInfo{Wanted: true, LXD: "10.0.0.1:8443"}, Complete: true, Listening: true, Token: "W"},
 	}
 	require.ElementsMatch(t, pages.OpenedPorts(t, "../../docs/reference/ports.md", "lxd-cluster"), all.ports())
 }

@@ -22,22 +22,22 @@ import (
 
 // env is what the charm works on: its dependencies. Each component sees its own part.
 type env struct {
-	sub    brokered.Env
-	direct direct.Env // it remembers what LXD refused in this hook
+	brokered brokered.Env
+	direct   direct.Env // it remembers what LXD refused in this hook
 }
 
 // facts are what the components saw.
 type facts struct {
-	Sub    brokered.Facts
-	Direct *direct.Facts // nil where a broker is asked
+	Brokered brokered.Facts
+	Direct   *direct.Facts // nil where a broker is asked
 }
 
 func main() {
 	c := charm.Compose(components()...)
 	c.Env = func(_ hooktool.Event, tools hooktool.Tools) *env {
 		return &env{
-			sub:    brokered.Env{Tools: tools, LXD: brokered.DevLXD{Socket: brokered.Socket, Proc: "/proc"}, Call: brokered.Datagram},
-			direct: direct.Env{Env: profiles.Env{Tools: tools, Now: time.Now}, Open: direct.Open, Pause: pause, Reboot: reboot},
+			brokered: brokered.Env{Tools: tools, LXD: brokered.DevLXD{Socket: brokered.Socket, Proc: "/proc"}, Notify: brokered.NotifyUDP},
+			direct:   direct.Env{Env: profiles.Env{Tools: tools, Now: time.Now}, Open: direct.Open, Pause: pause, Reboot: reboot},
 		}
 	}
 	c.Actions = map[string]charm.Action[facts, *env]{
@@ -55,23 +55,23 @@ func components() []charm.Component[facts, *env] {
 		{
 			Name: "brokered",
 			Observe: func(ctx context.Context, event hooktool.Event, w *env, f *facts) (err error) {
-				f.Sub, err = brokered.Observe(ctx, event, w.sub)
+				f.Brokered, err = brokered.Observe(ctx, event, w.brokered)
 				return err
 			},
 			Plan: func(f facts) charm.Plan[*env] {
-				if f.Sub.Direct() {
+				if f.Brokered.Direct() {
 					return charm.Plan[*env]{}
 				}
-				p := brokered.Plan(f.Sub)
-				return charm.Plan[*env]{Steps: charm.AdaptSteps(p.Steps, func(w *env) brokered.Env { return w.sub }), Status: p.Status}
+				p := brokered.Plan(f.Brokered)
+				return charm.Plan[*env]{Steps: charm.AdaptSteps(p.Steps, func(w *env) brokered.Env { return w.brokered }), Status: p.Status}
 			},
 		},
 		{
 			Name: "direct", After: []string{"brokered"},
-			When:    func(f facts) bool { return f.Sub.Direct() },
+			When:    func(f facts) bool { return f.Brokered.Direct() },
 			Observe: observeDirect,
 			Plan: func(f facts) charm.Plan[*env] {
-				wanted, err := f.Sub.Options.Wanted()
+				wanted, err := f.Brokered.Options.Wanted()
 				p := direct.Plan(*f.Direct, wanted.Profile, err)
 				return charm.Plan[*env]{Steps: charm.AdaptSteps(p.Steps, func(w *env) *direct.Env { return &w.direct }), Status: p.Status}
 			},
@@ -82,12 +82,12 @@ func components() []charm.Component[facts, *env] {
 func observeDirect(ctx context.Context, event hooktool.Event, w *env, f *facts) (err error) {
 	self := direct.Self{
 		Unit: event.Unit, Principal: event.Principal, Model: event.Model, ModelUUID: event.ModelUUID,
-		Instance: f.Sub.Self.Instance, Started: f.Sub.Self.Started, Leader: f.Sub.Leader,
+		Instance: f.Brokered.Self.Instance, Started: f.Brokered.Self.Started, Leader: f.Brokered.Leader,
 	}
-	if self.Leaving, err = leaving(ctx, event, w.sub.Tools); err != nil {
+	if self.Leaving, err = leaving(ctx, event, w.brokered.Tools); err != nil {
 		return err
 	}
-	o := f.Sub.Options
+	o := f.Brokered.Options
 	d, err := direct.Observe(ctx, self, direct.Options{Endpoint: o.Endpoint, Credential: o.Credential, Project: o.Project}, &w.direct)
 	f.Direct = &d
 	return err
@@ -110,15 +110,15 @@ func leaving(ctx context.Context, event hooktool.Event, tools hooktool.Tools) (b
 // part makes an action of the room that asks a broker one of the charm.
 func part(action charm.Action[brokered.Facts, brokered.Env]) charm.Action[facts, *env] {
 	return func(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
-		return action(ctx, f.Sub, w.sub, call)
+		return action(ctx, f.Brokered, w.brokered, call)
 	}
 }
 
 func diff(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	if f.Direct == nil {
-		return brokered.Diff(ctx, f.Sub, w.sub, call)
+		return brokered.Diff(ctx, f.Brokered, w.brokered, call)
 	}
-	wanted, err := f.Sub.Options.Wanted()
+	wanted, err := f.Brokered.Options.Wanted()
 	if err != nil {
 		return nil, err
 	}
@@ -127,16 +127,16 @@ func diff(ctx context.Context, f facts, w *env, call charm.Call) (map[string]str
 
 func applyRestart(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	if f.Direct == nil {
-		return brokered.ApplyRestart(ctx, f.Sub, w.sub, call)
+		return brokered.ApplyRestart(ctx, f.Brokered, w.brokered, call)
 	}
 	return direct.ApplyRestart(ctx, *f.Direct, &w.direct, call)
 }
 
 func rollback(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	if f.Direct == nil {
-		return brokered.Rollback(ctx, f.Sub, w.sub, call)
+		return brokered.Rollback(ctx, f.Brokered, w.brokered, call)
 	}
-	wanted, err := f.Sub.Options.Wanted()
+	wanted, err := f.Brokered.Options.Wanted()
 	if err != nil {
 		return nil, fmt.Errorf("cannot roll back: %w: what was asked for before that is still in force; mend the option first", err)
 	}

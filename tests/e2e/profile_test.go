@@ -156,7 +156,7 @@ func testProfileHot(t *testing.T) {
 	})
 
 	_, broker := box.Leader(t, "metal", "lxd-cluster")
-	require.Contains(t, calls(t, broker), "Started lxd-cluster-wake.service", "all that was asked for")
+	require.Contains(t, calls(t, broker), "Started lxd-cluster-notify.service", "all that was asked for")
 	listeners(t)
 
 	sub("profile=")

@@ -484,7 +484,7 @@ func listeners(t *testing.T) []string {
 	for unit, machine := range clusterMachines(t) {
 		if strings.Contains(box.Inside(t, machine, "cat /proc/net/udp /proc/net/udp6"), ":4504 ") { // 17668
 			units = append(units, unit)
-			require.Equal(t, "active\n", box.Inside(t, machine, "systemctl is-active lxd-cluster-wake.socket"))
+			require.Equal(t, "active\n", box.Inside(t, machine, "systemctl is-active lxd-cluster-notify.socket"))
 		}
 		require.NotRegexp(t, "cannot|Failed", calls(t, machine), unit)
 		require.Contains(t, box.Juju(t, "exec", "-m", "metal", "--unit", unit, "--", "opened-ports"), "8443/tcp")
@@ -495,7 +495,7 @@ func listeners(t *testing.T) []string {
 // calls is what a machine's journal has about the calls that its unit took.
 func calls(t *testing.T, machine string) string {
 	t.Helper()
-	return box.Inside(t, machine, "journalctl --no-pager -o cat -u lxd-cluster-wake.service")
+	return box.Inside(t, machine, "journalctl --no-pager -o cat -u lxd-cluster-notify.service")
 }
 
 func testNoSecrets(t *testing.T) {

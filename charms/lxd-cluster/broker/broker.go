@@ -6,7 +6,7 @@
 // mark, and in each instance that a unit claimed one nonce, user.dcib.nonce.<relation>, and
 // notes of when it got the profile and of a restart. They are all that is ever written: no
 // other profile, no other key, no other entry in an instance's list of profiles. They are
-// also all the memory there is, except for the answers in the relation: what to do is read
+// also all the state there is, except for the answers in the relation: what to do is read
 // off LXD each time.
 package broker
 
@@ -41,34 +41,34 @@ type Env struct {
 
 // Facts are what the broker saw.
 type Facts struct {
-	Active    bool   // whether this unit is the one that acts
-	Unit      string // this unit
-	Model     string // its model's UUID
-	Owner     string // the mark of this application
-	Project   string
-	Policies  policy.Set
-	PolicyErr string // why there are no policies; "" when there are
-	Relations []Relation
-	Instances map[string]Instance
-	Profiles  map[string]profiles.Profile
-	Failed    map[string]string // what LXD refused in this hook, by step
-	Restarted bool              // a batch was restarted in this hook
-	Now       time.Time
-	Calls     string // where this unit is called, host:port; "" while it does not listen
+	Active        bool   // whether this unit is the one that acts
+	Unit          string // this unit
+	Model         string // its model's UUID
+	Owner         string // the mark of this application
+	Project       string
+	Policies      policy.Set
+	PolicyErr     string // why there are no policies; "" when there are
+	Relations     []Relation
+	Instances     map[string]Instance
+	Profiles      map[string]profiles.Profile
+	Failed        map[string]string // what LXD refused in this hook, by step
+	Restarted     bool              // a batch was restarted in this hook
+	Now           time.Time
+	NotifyAddress string // where this unit is called, host:port; "" while it does not listen
 
 	extension func(name string) bool // whether this LXD has an API extension
 }
 
 // Relation is one application that asks.
 type Relation struct {
-	ID, App   string
-	Endpoint  string           // over which it asks
-	Wish      *lxdprofile.Wish // nil while there is none that can be read
-	WishErr   string           // why the wish cannot be read; "" when nothing is written yet
-	Units     []Unit           // as Juju lists them
-	Published map[string]string
-	Answer    lxdprofile.Answer // Published, read
-	Gone      map[string]bool   // units of Answer that have left for certain
+	ID, App    string
+	Endpoint   string                     // over which it asks
+	Request    *lxdprofile.ProfileRequest // nil while there is none that can be read
+	RequestErr string                     // why the request cannot be read; "" when nothing is written yet
+	Units      []Unit                     // as Juju lists them
+	Published  map[string]string
+	Status     lxdprofile.ProfileStatus // Published, read
+	Gone       map[string]bool          // units of Answer that have left for certain
 
 	records map[int]string // units of Answer, by their numbers
 }
@@ -161,10 +161,10 @@ func (f Facts) observeRelation(ctx context.Context, id string, tools hooktool.To
 	if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
 		return r, err
 	}
-	if wish, err := lxdprofile.DecodeWish(bag); err == nil {
-		r.Wish = &wish
+	if request, err := lxdprofile.DecodeProfileRequest(bag); err == nil {
+		r.Request = &request
 	} else if !errors.Is(err, lxdprofile.ErrEmpty) {
-		r.WishErr = err.Error()
+		r.RequestErr = err.Error()
 	}
 	names, err := tools.RelationUnits(ctx, id)
 	if err != nil {
@@ -194,11 +194,11 @@ func (f Facts) observeRelation(ctx context.Context, id string, tools hooktool.To
 	if r.Published, err = tools.RelationGet(ctx, id, hooktool.AppOf(f.Unit)); err != nil {
 		return r, err
 	}
-	if r.Answer, err = lxdprofile.DecodeAnswer(r.Published); err != nil {
-		r.Answer = lxdprofile.Answer{} // it is written again
+	if r.Status, err = lxdprofile.DecodeProfileStatus(r.Published); err != nil {
+		r.Status = lxdprofile.ProfileStatus{} // it is written again
 	}
-	r.records = byNumber(r.Answer.Units)
-	for name, state := range r.Answer.Units {
+	r.records = byNumber(r.Status.Units)
+	for name, state := range r.Status.Units {
 		// Juju lists to a unit only those whose joining it has handled: to a unit that was
 		// itself just added, none. So a unit is gone when this one has seen it before.
 		if !listed[lxdprofile.UnitNumber(name)] && state.SeenBy == f.Unit {

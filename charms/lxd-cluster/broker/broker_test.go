@@ -92,7 +92,7 @@ type asker struct {
 	relation *hooktooltest.Relation
 	app      string // as known to the broker
 	name     string // its own
-	wish     lxdprofile.Wish
+	request  lxdprofile.ProfileRequest
 	claims   map[int]*lxdprofile.Claim
 }
 
@@ -106,7 +106,7 @@ func (c *cluster) ask(model, app string, n int, config ...string) *asker {
 func (c *cluster) askOver(endpoint, model, app string, n int, config ...string) *asker {
 	a := &asker{c: c, app: "remote-" + model[len(model)-4:] + app, name: "sub-" + app, claims: map[int]*lxdprofile.Claim{}}
 	a.relation = c.juju.Relate("lxd-cluster:"+endpoint, a.app+":lxd-profile")
-	a.wish = lxdprofile.Wish{Application: app, Model: "shop", ModelUUID: model}
+	a.request = lxdprofile.ProfileRequest{Application: app, Model: "shop", ModelUUID: model}
 	a.want(config...)
 	for i := range n {
 		a.add(i)
@@ -117,20 +117,20 @@ func (c *cluster) askOver(endpoint, model, app string, n int, config ...string) 
 }
 
 func (a *asker) want(config ...string) {
-	a.wish.Profile = profile.Profile{Config: map[string]string{}}
+	a.request.Profile = profile.Profile{Config: map[string]string{}}
 	for _, line := range config {
 		key, value, _ := strings.Cut(line, "=")
-		a.wish.Profile.Config[key] = value
+		a.request.Profile.Config[key] = value
 	}
-	a.relation.Databags[a.app] = a.wish.Encode()
+	a.relation.Databags[a.app] = a.request.Encode()
 }
 
 // add adds a unit that has said nothing yet.
 func (a *asker) add(i int) {
 	a.c.juju.AddUnit(a.unit(i), "")
 	a.claims[i] = &lxdprofile.Claim{
-		Unit: fmt.Sprintf("%s/%d", a.name, i), Principal: fmt.Sprintf("%s/%d", a.wish.Application, i),
-		ModelUUID: a.wish.ModelUUID, Instance: fmt.Sprintf("juju-%s-%d", a.wish.Application, i),
+		Unit: fmt.Sprintf("%s/%d", a.name, i), Principal: fmt.Sprintf("%s/%d", a.request.Application, i),
+		ModelUUID: a.request.ModelUUID, Instance: fmt.Sprintf("juju-%s-%d", a.request.Application, i),
 	}
 }
 
@@ -139,7 +139,7 @@ func (a *asker) unit(i int) string { return fmt.Sprintf("%s/%d", a.app, i) }
 func (a *asker) say(i int) { a.relation.Databags[a.unit(i)] = a.claims[i].Encode() }
 
 func (a *asker) state(i int) lxdprofile.State {
-	answer, err := lxdprofile.DecodeAnswer(a.relation.Databags["lxd-cluster"])
+	answer, err := lxdprofile.DecodeProfileStatus(a.relation.Databags["lxd-cluster"])
 	require.NoError(a.c.t, err)
 	return answer.Units[a.claims[i].Unit]
 }
@@ -224,7 +224,7 @@ func TestFromTheWishToTheContainers(t *testing.T) {
 	assert.Equal(t, nonce, c.lxd.Instances["juju-web-1"].Config[a.nonce()], "the nonce stays")
 	for i := range 3 {
 		assert.Equal(t, []string{"default", "juju-shop-abc", "dcib-shop-web"}, c.profilesOf(a.claims[i].Instance))
-		assert.Equal(t, lxdprofile.Revision(a.wish.Profile), a.state(i).Revision)
+		assert.Equal(t, lxdprofile.Revision(a.request.Profile), a.state(i).Revision)
 		assert.Equal(t, "dcib-shop-web", a.state(i).Profile)
 		assert.Equal(t, "#cloud-config", c.lxd.Instances[a.claims[i].Instance].Config["user.user-data"])
 	}
@@ -244,7 +244,7 @@ func TestFromTheWishToTheContainers(t *testing.T) {
 	c.hook()
 	assert.Equal(t, []string{"update profile dcib-shop-web"}, c.lxd.Writes)
 	assert.Equal(t, "1GiB", p.Config["limits.memory"])
-	assert.Equal(t, lxdprofile.Revision(a.wish.Profile), a.state(2).Revision)
+	assert.Equal(t, lxdprofile.Revision(a.request.Profile), a.state(2).Revision)
 
 	// The relation goes: everything is as it was, and the containers were never stopped.
 	c.juju.Unrelate(a.relation)
@@ -272,7 +272,7 @@ func TestHostileClaims(t *testing.T) {
 		c.lxd.Writes = nil
 		return c, victim, thief
 	}
-	// fresh has a thief that has proven nothing yet, so that nothing says of which model it is.
+	// withoutFailed has a thief that has proven nothing yet, so that nothing says of which model it is.
 	fresh := func(t *testing.T) (*cluster, *asker, *asker) {
 		c := newCluster(t)
 		victim := c.ask(shop, "web", 2, "limits.memory=1GiB").settle()
@@ -306,7 +306,7 @@ func TestHostileClaims(t *testing.T) {
 	})
 	t.Run("and its model and unit", func(t *testing.T) {
 		c, victim, thief := fresh(t)
-		thief.wish.Application, thief.wish.ModelUUID = "web", shop
+		thief.request.Application, thief.request.ModelUUID = "web", shop
 		thief.want("limits.memory=1MiB")
 		*thief.claims[0] = *victim.claims[0]
 		thief.claims[0].Unit = "sub-evil/0"
@@ -324,7 +324,7 @@ func TestHostileClaims(t *testing.T) {
 	})
 	t.Run("a proof of another relation", func(t *testing.T) {
 		c, victim, thief := fresh(t)
-		thief.wish.ModelUUID = shop
+		thief.request.ModelUUID = shop
 		thief.want("limits.memory=1MiB")
 		*thief.claims[0] = *victim.claims[0]
 		thief.name = "sub-web"
@@ -347,7 +347,7 @@ func TestHostileClaims(t *testing.T) {
 		*a.claims[1] = proven
 		a.say(1) // web/1 says word for word what web/0 says
 		c.hook()
-		answer, err := lxdprofile.DecodeAnswer(a.relation.Databags["lxd-cluster"])
+		answer, err := lxdprofile.DecodeProfileStatus(a.relation.Databags["lxd-cluster"])
 		require.NoError(t, err)
 		said := answer.Units[a.unit(1)]
 		assert.Equal(t, lxdprofile.Refused, said.State)
@@ -703,7 +703,7 @@ func TestNeverStomp(t *testing.T) {
 func TestNamesThatLXDCannotBear(t *testing.T) {
 	c := newCluster(t)
 	a := c.ask(shop, "web", 1, "limits.memory=1GiB")
-	a.wish.Model = "../juju-shop/" + strings.Repeat("x", 100)
+	a.request.Model = "../juju-shop/" + strings.Repeat("x", 100)
 	a.want("limits.memory=1GiB")
 	a.settle()
 	assert.Regexp(t, `^dcib-[a-z0-9-]{1,58}$`, a.state(0).Profile)

@@ -13,23 +13,23 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// hold is what a unit has of the instance that it names.
-type hold int
+// grant is what a unit has of the instance that it names.
+type grant int
 
 const (
-	none   hold = iota // nothing: what the instance has of the relation is taken back
-	claims             // its word alone: the instance has no more than the nonce
-	has                // it has proven the instance, or it had the profile there and is asked again
+	noGrant      grant = iota // the instance keeps nothing of the relation
+	nonceGrant                // the unit only claims the instance, which keeps the nonce
+	profileGrant              // the unit has proven the instance, or had the profile there before
 )
 
-// verdict is what the claim of one unit is worth.
-type verdict struct {
+// claimResult is what the claim of one unit is worth.
+type claimResult struct {
 	unit     Unit
 	state    string
 	message  string
 	proven   bool
-	hold     hold
-	instance string // that hold is about
+	grant    grant
+	instance string // that grant is about
 }
 
 // requester is who asks, by what it cannot choose.
@@ -60,28 +60,28 @@ func (f Facts) modelOf(r Relation) string {
 
 // proven reports whether a unit of the relation has proven an instance, now or when its profile
 // was written.
-func (o outcome) proven(p profiles.Profile) bool {
-	return p.Model != "" || slices.ContainsFunc(o.verdicts, func(v verdict) bool { return v.proven })
+func (o relationResult) proven(p profiles.Profile) bool {
+	return p.Model != "" || slices.ContainsFunc(o.claims, func(v claimResult) bool { return v.proven })
 }
 
-// judge weighs the claims of a relation's units.
-func (f Facts) judge(r Relation, model string) []verdict {
-	verdicts := make([]verdict, len(r.Units))
+// evaluateClaims weighs the claims of a relation's units.
+func (f Facts) evaluateClaims(r Relation, model string) []claimResult {
+	claimResults := make([]claimResult, len(r.Units))
 	for i, u := range r.Units {
-		verdicts[i] = f.judgeUnit(r, u, model)
+		claimResults[i] = f.evaluateClaim(r, u, model)
 	}
 	if model == "" {
-		f.probe(verdicts)
+		f.probe(claimResults)
 	}
-	return verdicts
+	return claimResults
 }
 
-func (f Facts) judgeUnit(r Relation, u Unit, model string) verdict {
-	v := verdict{unit: u}
+func (f Facts) evaluateClaim(r Relation, u Unit, model string) claimResult {
+	v := claimResult{unit: u}
 	record, _ := r.record(u.Name)
 	if u.Claim == nil {
 		// Nothing is taken away because nothing is said.
-		v.instance, v.hold = record.Instance, recorded(record)
+		v.instance, v.grant = record.Instance, recorded(record)
 		if u.Err != "" {
 			v.state, v.message = lxdprofile.Refused, u.Err
 		}
@@ -89,11 +89,11 @@ func (f Facts) judgeUnit(r Relation, u Unit, model string) verdict {
 	}
 	c := *u.Claim
 	v.instance = c.Instance
-	had := record.Instance == c.Instance && recorded(record) == has
+	had := record.Instance == c.Instance && recorded(record) == profileGrant
 	i, ok := f.Instances[c.Instance]
 	switch {
 	case ok && i.Unreachable != "" && had:
-		v.state, v.hold = lxdprofile.Waiting, has
+		v.state, v.grant = lxdprofile.Waiting, profileGrant
 		v.message = fmt.Sprintf("instance %s is on member %s, which is offline", c.Instance, i.Unreachable)
 		return v
 	case !ok || i.Unreachable != "" || i.Model != c.ModelUUID || model != "" && c.ModelUUID != model:
@@ -101,21 +101,21 @@ func (f Facts) judgeUnit(r Relation, u Unit, model string) verdict {
 		v.state = lxdprofile.UnknownInstance
 		v.message = fmt.Sprintf("cannot find instance %s of model %s in LXD project %s of this cluster, the only project served: integrate with the lxd-cluster whose instance it is", shown(c.Instance), shown(c.ModelUUID), f.Project)
 		return v
-	case f.livesElsewhere(c):
+	case f.principalDeployedElsewhere(c):
 		v.state = lxdprofile.Refused
 		v.message = fmt.Sprintf("instance %s is not where Juju put %s", c.Instance, shown(c.Principal))
 		return v
 	}
 	key := lxdprofile.NonceKey(r.ID)
 	v.proven = c.ProvenIn(r.ID, i.Own)
-	v.hold = claims
+	v.grant = nonceGrant
 	if v.proven || had {
-		v.hold = has
+		v.grant = profileGrant
 	}
 	v.state = lxdprofile.Applied
-	if v.proven && i.VM && r.Wish != nil {
+	if v.proven && i.VM && r.Request != nil {
 		// LXD takes no profile with such a device to a virtual machine.
-		if _, refused := profile.ForContainers(r.Wish.Profile); len(refused) > 0 {
+		if _, refused := profile.ForContainers(r.Request.Profile); len(refused) > 0 {
 			v.state = lxdprofile.Refused
 			v.message = fmt.Sprintf("%s: for containers only, and instance %s is a virtual machine", strings.Join(refused, ", "), c.Instance)
 		}
@@ -136,14 +136,14 @@ func (f Facts) judgeUnit(r Relation, u Unit, model string) verdict {
 }
 
 // recorded is what a unit had of the instance in its record.
-func recorded(record lxdprofile.State) hold {
+func recorded(record lxdprofile.State) grant {
 	switch {
 	case record.Instance == "":
-		return none
+		return noGrant
 	case record.Profile == "":
-		return claims
+		return nonceGrant
 	}
-	return has
+	return profileGrant
 }
 
 // How many units of a relation are challenged at once while none has proven its model, and for
@@ -155,10 +155,10 @@ const (
 )
 
 // probe leaves only some of a relation's challenges.
-func (f Facts) probe(verdicts []verdict) {
+func (f Facts) probe(claimResults []claimResult) {
 	var challenged []int
-	for i, v := range verdicts {
-		if v.state == lxdprofile.Challenged && v.hold == claims {
+	for i, v := range claimResults {
+		if v.state == lxdprofile.Challenged && v.grant == nonceGrant {
 			challenged = append(challenged, i)
 		}
 	}
@@ -169,16 +169,16 @@ func (f Facts) probe(verdicts []verdict) {
 	first := int(f.Now.Unix()/int64(probeTime/time.Second)%int64(n)) * maxProbes % n
 	for turn, i := range challenged {
 		if (turn-first+n)%n >= maxProbes {
-			verdicts[i].state, verdicts[i].hold = lxdprofile.Waiting, none
-			verdicts[i].message = "waiting for another unit of the application to prove its instance first"
+			claimResults[i].state, claimResults[i].grant = lxdprofile.Waiting, noGrant
+			claimResults[i].message = "waiting for another unit of the application to prove its instance first"
 		}
 	}
 }
 
-// livesElsewhere reports whether Juju made another instance for the claimed principal. It
+// principalDeployedElsewhere reports whether Juju made another instance for the claimed principal. It
 // writes the list once, when it makes a machine: a unit that is on no list was placed
 // later, and it takes the proof to know where.
-func (f Facts) livesElsewhere(c lxdprofile.Claim) bool {
+func (f Facts) principalDeployedElsewhere(c lxdprofile.Claim) bool {
 	if slices.Contains(f.Instances[c.Instance].Deployed, c.Principal) {
 		return false
 	}
@@ -192,15 +192,15 @@ func (f Facts) livesElsewhere(c lxdprofile.Claim) bool {
 
 // held says what the relation's units have of each instance. Those that say nothing just now, or
 // that this unit has not seen yet, have what they had.
-func (r Relation) held(o outcome) map[string]hold {
-	held := map[string]hold{}
+func (r Relation) held(o relationResult) map[string]grant {
+	held := map[string]grant{}
 	listed := map[int]bool{}
-	add := func(instance string, h hold) { held[instance] = max(held[instance], h) }
-	for _, v := range o.verdicts {
-		add(v.instance, v.hold)
+	add := func(instance string, h grant) { held[instance] = max(held[instance], h) }
+	for _, v := range o.claims {
+		add(v.instance, v.grant)
 		listed[lxdprofile.UnitNumber(v.unit.Name)] = true
 	}
-	for name, record := range r.Answer.Units {
+	for name, record := range r.Status.Units {
 		if !listed[lxdprofile.UnitNumber(name)] && !r.Gone[name] {
 			add(record.Instance, recorded(record))
 		}
@@ -210,7 +210,7 @@ func (r Relation) held(o outcome) map[string]hold {
 
 // record returns what was last answered to a unit, by its name here.
 func (r Relation) record(unit string) (lxdprofile.State, bool) {
-	state, ok := r.Answer.Units[r.records[lxdprofile.UnitNumber(unit)]]
+	state, ok := r.Status.Units[r.records[lxdprofile.UnitNumber(unit)]]
 	return state, ok
 }
 

@@ -18,8 +18,8 @@ func TestAValueThatAddsALineIsNotInForce(t *testing.T) {
 		a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
 		assert.Equal(t, lxdprofile.Applied, a.state(0).State)
 		c.lxd.Profiles["dcib-shop-web"].Config[key] = injection
-		a.wish.Profile.Config[key] = injection
-		a.relation.Databags[a.app] = a.wish.Encode()
+		a.request.Profile.Config[key] = injection
+		a.relation.Databags[a.app] = a.request.Encode()
 		c.hook()
 		assert.NotContains(t, c.lxd.Profiles["dcib-shop-web"].Config, key)
 		assert.Equal(t, lxdprofile.Refused, a.state(0).State)

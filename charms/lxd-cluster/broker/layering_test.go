@@ -14,7 +14,7 @@ import (
 
 // beside relates a second subordinate of the same application.
 func (c *cluster) beside(first *asker, config ...string) *asker {
-	a := &asker{c: c, app: first.app + "two", name: "sub-two", wish: first.wish, claims: map[int]*lxdprofile.Claim{}}
+	a := &asker{c: c, app: first.app + "two", name: "sub-two", request: first.request, claims: map[int]*lxdprofile.Claim{}}
 	a.relation = c.juju.Relate("lxd-cluster:lxd-profile", a.app+":lxd-profile")
 	a.want(config...)
 	for i := range first.claims {
@@ -76,7 +76,7 @@ func TestPutBackIsSaid(t *testing.T) {
 	unit.Log = nil
 	a.want("limits.memory=2GiB")
 	c.hook()
-	assert.Contains(t, unit.Log, "INFO write profile dcib-shop-web", "a wish is no tampering")
+	assert.Contains(t, unit.Log, "INFO write profile dcib-shop-web", "a request is no tampering")
 }
 
 // What we do to a list ourselves is nobody's tampering.
@@ -149,8 +149,8 @@ func TestVirtualMachines(t *testing.T) {
 
 	a = c.ask(shop, "db", 1)
 	c.lxd.Instances["juju-db-0"].Type = "virtual-machine"
-	a.wish.Profile.Devices = map[string]map[string]string{"kvm": {"type": "unix-char", "path": "/dev/kvm"}}
-	a.relation.Databags[a.app] = a.wish.Encode()
+	a.request.Profile.Devices = map[string]map[string]string{"kvm": {"type": "unix-char", "path": "/dev/kvm"}}
+	a.relation.Databags[a.app] = a.request.Encode()
 	c.hook()
 	a.prove(0)
 	c.hook()
@@ -199,8 +199,8 @@ func TestAnothersShare(t *testing.T) {
 	c.policy("keys: [limits.*]\ndevices: [disk]\nhost-paths: [\"cephfs:cephfs/*\"]")
 	a := c.ask(shop, "web", 1, "limits.cpu=1").settle()
 	disk := func(cluster string) string {
-		a.wish.Profile.Devices = map[string]map[string]string{"cephfs": {"type": "disk", "source": "cephfs:cephfs/web", "path": "/mnt", "ceph.cluster_name": cluster, "ceph.user_name": "web"}}
-		a.relation.Databags[a.app] = a.wish.Encode()
+		a.request.Profile.Devices = map[string]map[string]string{"cephfs": {"type": "disk", "source": "cephfs:cephfs/web", "path": "/mnt", "ceph.cluster_name": cluster, "ceph.user_name": "web"}}
+		a.relation.Databags[a.app] = a.request.Encode()
 		c.hook()
 		return a.state(0).State + " " + a.state(0).Message
 	}
@@ -212,8 +212,8 @@ func TestAnothersShare(t *testing.T) {
 
 	// Who says that it is this application has a name of its own all the same.
 	thief := c.ask(shop, "web", 0, "limits.cpu=1")
-	thief.wish.Profile = a.wish.Profile
-	thief.relation.Databags[thief.app] = thief.wish.Encode()
+	thief.request.Profile = a.request.Profile
+	thief.relation.Databags[thief.app] = thief.request.Encode()
 	c.hook()
 	assert.NotEqual(t, own, thief.answer().CephCluster)
 }

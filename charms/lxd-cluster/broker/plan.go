@@ -11,6 +11,7 @@ import (
 	"github.com/dcib/dcib/internal/lxd/profiles"
 	"github.com/dcib/dcib/internal/profile"
 	"github.com/dcib/dcib/internal/profile/policy"
+	"github.com/dcib/dcib/internal/relation"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
@@ -30,32 +31,32 @@ func (f Facts) steps() []charm.Step[*Env] {
 	if !f.Active {
 		return nil
 	}
-	if steps := f.fresh(f.cleanUp()); len(steps) > 0 {
+	if steps := f.withoutFailed(f.cleanUp()); len(steps) > 0 {
 		return steps
 	}
-	outcomes := f.outcomes()
-	attachments := f.attachments(outcomes)
-	if steps := f.fresh(f.putRight(outcomes, attachments)); len(steps) > 0 {
+	results := f.relationResults()
+	attachments := f.attachments(results)
+	if steps := f.withoutFailed(f.planLXDChanges(results, attachments)); len(steps) > 0 {
 		return steps
 	}
-	steps, restarts := f.restarts(outcomes)
-	if steps := f.fresh(steps); len(steps) > 0 {
+	steps, restarts := f.restarts(results)
+	if steps := f.withoutFailed(steps); len(steps) > 0 {
 		return steps
 	}
 	steps = nil
 	for i, r := range f.Relations {
-		answer := f.answer(r, outcomes[i], attachments)
+		answer := f.answer(r, results[i], attachments)
 		answer.Restart = restarts[r.ID]
-		if !lxdprofile.Same(r.Published, answer.Encode()) {
-			steps = append(steps, publish{r.ID, r.App, answer, r.Answer})
+		if !relation.Contains(r.Published, answer.Encode()) {
+			steps = append(steps, publish{r.ID, r.App, answer, r.Status})
 		}
 	}
 	return steps
 }
 
-// fresh leaves out what LXD has refused already in this hook, and what would change an instance
+// withoutFailed leaves out what LXD has refused already in this hook, and what would change an instance
 // that is being restarted: that waits for a later hook.
-func (f Facts) fresh(steps []charm.Step[*Env]) []charm.Step[*Env] {
+func (f Facts) withoutFailed(steps []charm.Step[*Env]) []charm.Step[*Env] {
 	return slices.DeleteFunc(steps, func(s charm.Step[*Env]) bool {
 		_, failed := f.Failed[s.Name()]
 		return failed || f.disturbs(s)
@@ -68,7 +69,7 @@ func (f Facts) disturbs(step charm.Step[*Env]) bool {
 	switch s := step.(type) {
 	case challenge:
 		return busy(s.instance)
-	case sayPolicy:
+	case logPolicy:
 		return f.disturbs(s.Step)
 	case adapted:
 		switch inner := s.step.(type) {
@@ -104,13 +105,13 @@ func (f Facts) cleanUp() []charm.Step[*Env] {
 		for _, instance := range slices.Sorted(maps.Keys(f.Instances)) {
 			i := f.Instances[instance]
 			if i.notes(keys) || slices.Contains(i.Profiles, name) {
-				steps = append(steps, lift(profiles.Release{Instance: instance, Profile: name, Keys: keys}))
+				steps = append(steps, adapt(profiles.Release{Instance: instance, Profile: name, Keys: keys}))
 				released = true
 			}
 		}
 		// The profile goes last, as it is what tells us that there may be more.
 		if !released && !p.Used {
-			steps = append(steps, lift(profiles.Delete{Profile: name, Owner: f.Owner}))
+			steps = append(steps, adapt(profiles.Delete{Profile: name, Owner: f.Owner}))
 		}
 	}
 	return steps
@@ -126,8 +127,8 @@ func (i Instance) notes(keys []string) bool {
 	return slices.ContainsFunc(keys, func(key string) bool { _, has := i.Own[key]; return has })
 }
 
-// lift makes a step on LXD one of the broker's.
-func lift(step charm.Step[*profiles.Env]) charm.Step[*Env] {
+// adapt makes a step on LXD one of the broker's.
+func adapt(step charm.Step[*profiles.Env]) charm.Step[*Env] {
 	whole := charm.AdaptSteps([]charm.Step[*profiles.Env]{step}, func(w *Env) *profiles.Env { return &w.Env })[0]
 	return adapted{whole, step}
 }
@@ -138,42 +139,42 @@ type adapted struct {
 	step charm.Step[*profiles.Env]
 }
 
-// outcome is what becomes of one relation.
-type outcome struct {
-	profile  string // its name; "" when there is none and none is to be
-	content  profile.Profile
-	write    *profiles.Write // nil when it has not to be written
-	model    string          // of the application that asks; "" while it is not known
-	policy   policy.Policy   // which is its
-	refused  string          // why the wish is not in it; "" when it is
-	wait     string          // what has to happen before there can be a profile
-	verdicts []verdict
+// relationResult is what becomes of one relation.
+type relationResult struct {
+	profile string // its name; "" when there is none and none is to be
+	content profile.Profile
+	write   *profiles.Write // nil when it has not to be written
+	model   string          // of the application that asks; "" while it is not known
+	policy  policy.Policy   // which is its
+	refused string          // why the request is not in it; "" when it is
+	wait    string          // what has to happen before there can be a profile
+	claims  []claimResult
 }
 
-func (f Facts) outcomes() []outcome {
-	outcomes := make([]outcome, len(f.Relations))
+func (f Facts) relationResults() []relationResult {
+	results := make([]relationResult, len(f.Relations))
 	taken := map[string]bool{}
 	for i, r := range f.Relations {
-		o := &outcomes[i]
+		o := &results[i]
 		o.model = f.modelOf(r)
 		o.policy = f.Policies.For(r.requester(o.model))
-		o.verdicts = f.judge(r, o.model)
-		f.decide(r, o, outcomes[:i], taken)
+		o.claims = f.evaluateClaims(r, o.model)
+		f.resolveProfile(r, o, results[:i], taken)
 	}
-	return outcomes
+	return results
 }
 
 // clash says why a content cannot be laid beside those of earlier relations that are on
 // one of the same instances; "" when it can. LXD would silently let one of them win.
-func (o outcome) clash(content profile.Profile, earlier []outcome) string {
+func (o relationResult) clash(content profile.Profile, earlier []relationResult) string {
 	for _, other := range earlier {
 		paths := profile.Conflicts(content, other.content)
 		if len(paths) == 0 || other.profile == "" {
 			continue
 		}
-		for _, v := range o.verdicts {
-			shared := func(w verdict) bool { return w.proven && w.unit.Claim.Instance == v.unit.Claim.Instance }
-			if v.proven && slices.ContainsFunc(other.verdicts, shared) {
+		for _, v := range o.claims {
+			shared := func(w claimResult) bool { return w.proven && w.unit.Claim.Instance == v.unit.Claim.Instance }
+			if v.proven && slices.ContainsFunc(other.claims, shared) {
 				return fmt.Sprintf("%s: profile %s sets the same on instance %s to something else: take it out of one of the two",
 					strings.Join(paths, ", "), other.profile, v.unit.Claim.Instance)
 			}
@@ -182,9 +183,9 @@ func (o outcome) clash(content profile.Profile, earlier []outcome) string {
 	return ""
 }
 
-// decide says what is to be in the relation's profile. A wish that is refused leaves in
+// resolveProfile says what is to be in the relation's profile. A request that is refused leaves in
 // force what was, as far as the policy still allows that.
-func (f Facts) decide(r Relation, o *outcome, earlier []outcome, taken map[string]bool) {
+func (f Facts) resolveProfile(r Relation, o *relationResult, earlier []relationResult, taken map[string]bool) {
 	for _, name := range slices.Sorted(maps.Keys(f.Profiles)) {
 		if p := f.Profiles[name]; p.Ours && p.Relation == r.ID {
 			o.profile = name
@@ -197,31 +198,31 @@ func (f Facts) decide(r Relation, o *outcome, earlier []outcome, taken map[strin
 	case f.PolicyErr != "":
 		o.wait = "the operator of lxd-cluster has to mend its option " + policy.Option
 		return
-	case r.Wish == nil:
-		o.refused = r.WishErr
+	case r.Request == nil:
+		o.refused = r.RequestErr
 		o.wait = fmt.Sprintf("waiting for the leader of %s to say which profile", r.App)
 		if exists {
 			o.wait = ""
 		}
 	default:
-		if o.refused = f.refuse(o.policy, r.Wish.Profile); o.refused == "" {
-			o.refused = f.foreignShare(r.ID, r.Wish.Profile)
+		if o.refused = f.refuse(o.policy, r.Request.Profile); o.refused == "" {
+			o.refused = f.foreignShare(r.ID, r.Request.Profile)
 		}
 		if o.refused == "" {
-			o.refused = o.clash(r.Wish.Profile, earlier)
+			o.refused = o.clash(r.Request.Profile, earlier)
 		}
 		// Nothing that is asked for is in LXD before a unit has proven its instance.
 		if o.refused == "" && o.proven(f.Profiles[o.profile]) {
-			o.content = r.Wish.Profile
+			o.content = r.Request.Profile
 		}
 	}
 	if exists && (f.refuse(o.policy, o.content) != "" || f.foreignShare(r.ID, o.content) != "" || o.clash(o.content, earlier) != "") {
 		o.content = profile.Profile{}
 	}
 	// No profile, and with it no trace to be found later, for claims that nobody believes.
-	believed := slices.ContainsFunc(o.verdicts, func(v verdict) bool { return v.proven || v.state == lxdprofile.Challenged })
-	if !exists && r.Wish != nil && believed {
-		o.profile = profiles.Name(r.Wish.Model, r.Wish.Application, f.Owner+" "+r.ID+" "+r.application(), func(name string) bool {
+	believed := slices.ContainsFunc(o.claims, func(v claimResult) bool { return v.proven || v.state == lxdprofile.Challenged })
+	if !exists && r.Request != nil && believed {
+		o.profile = profiles.Name(r.Request.Model, r.Request.Application, f.Owner+" "+r.ID+" "+r.application(), func(name string) bool {
 			_, exists := f.Profiles[name]
 			return exists || taken[name]
 		})
@@ -234,7 +235,7 @@ func (f Facts) decide(r Relation, o *outcome, earlier []outcome, taken map[strin
 	if now := f.Profiles[o.profile]; o.profile != "" && (!exists || !o.content.Equal(now.Content) || proven != now.Model) {
 		o.write = &profiles.Write{
 			Profile: o.profile, Owner: f.Owner, Relation: r.ID, Application: r.application(), Model: proven, Content: o.content,
-			Instances: f.onLXD(), Again: exists && r.Answer.Profile != nil && !r.Answer.Profile.Equal(now.Content),
+			Instances: f.onLXD(), Repair: exists && r.Status.Profile != nil && !r.Status.Profile.Equal(now.Content),
 		}
 	}
 }
@@ -283,12 +284,12 @@ func (f Facts) foreignShare(relation string, wanted profile.Profile) string {
 func (i Instance) started() string { return i.Started.UTC().Format(time.RFC3339Nano) }
 
 // attachments says which profiles of ours are to be last on which instance.
-func (f Facts) attachments(outcomes []outcome) map[string]profiles.Attach {
+func (f Facts) attachments(results []relationResult) map[string]profiles.Attach {
 	attachments := map[string]profiles.Attach{}
 	had := map[string]map[string]profiles.Claim{} // by instance, the profiles that it was told to have
 	for i, r := range f.Relations {
-		o, key := outcomes[i], lxdprofile.NonceKey(r.ID)
-		for _, v := range o.verdicts {
+		o, key := results[i], lxdprofile.NonceKey(r.ID)
+		for _, v := range o.claims {
 			if !v.proven || o.profile == "" || v.state == lxdprofile.Refused {
 				continue
 			}
@@ -312,11 +313,11 @@ func (f Facts) attachments(outcomes []outcome) map[string]profiles.Attach {
 			attachments[instance] = attach
 		}
 	}
-	remaining := f.remaining(outcomes)
+	remaining := f.remaining(results)
 	for instance, attach := range attachments {
 		// What we add or take away ourselves is nobody's tampering.
 		now := remaining(instance)
-		attach.Again = !slices.Equal(profiles.Attach{Profiles: had[instance]}.List(now), now)
+		attach.Repair = !slices.Equal(profiles.Attach{Profiles: had[instance]}.List(now), now)
 		attachments[instance] = attach
 	}
 	return attachments
@@ -324,16 +325,16 @@ func (f Facts) attachments(outcomes []outcome) map[string]profiles.Attach {
 
 // releases says what is to be taken off which instance: a relation's profile and notes where no
 // unit has the instance any more, and all but the nonce where a unit only claims it.
-func (f Facts) releases(r Relation, o outcome) []profiles.Release {
+func (f Facts) releases(r Relation, o relationResult) []profiles.Release {
 	var releases []profiles.Release
 	held := r.held(o)
 	for _, instance := range slices.Sorted(maps.Keys(f.Instances)) {
 		i := f.Instances[instance]
-		if _, ours := i.Nonces[lxdprofile.NonceKey(r.ID)]; !ours || held[instance] == has {
+		if _, ours := i.Nonces[lxdprofile.NonceKey(r.ID)]; !ours || held[instance] == profileGrant {
 			continue
 		}
 		keys := notes(r.ID)
-		if held[instance] == claims {
+		if held[instance] == nonceGrant {
 			keys = keys[1:] // the nonce stays
 			if !i.notes(keys) && !slices.Contains(i.Profiles, o.profile) {
 				continue
@@ -345,10 +346,10 @@ func (f Facts) releases(r Relation, o outcome) []profiles.Release {
 }
 
 // remaining returns the instances' lists of profiles when what is to be taken off them is.
-func (f Facts) remaining(outcomes []outcome) func(instance string) []string {
+func (f Facts) remaining(results []relationResult) func(instance string) []string {
 	released := map[string]map[string]bool{}
 	for i, r := range f.Relations {
-		for _, release := range f.releases(r, outcomes[i]) {
+		for _, release := range f.releases(r, results[i]) {
 			if released[release.Instance] == nil {
 				released[release.Instance] = map[string]bool{}
 			}
@@ -360,15 +361,15 @@ func (f Facts) remaining(outcomes []outcome) func(instance string) []string {
 	}
 }
 
-// putRight makes LXD have what the outcomes say.
-func (f Facts) putRight(outcomes []outcome, attachments map[string]profiles.Attach) []charm.Step[*Env] {
+// planLXDChanges makes LXD have what the results say.
+func (f Facts) planLXDChanges(results []relationResult, attachments map[string]profiles.Attach) []charm.Step[*Env] {
 	var steps []charm.Step[*Env]
 	for i, r := range f.Relations {
-		o, key := outcomes[i], lxdprofile.NonceKey(r.ID)
+		o, key := results[i], lxdprofile.NonceKey(r.ID)
 		if o.write != nil {
-			steps = append(steps, sayPolicy{lift(*o.write), *o.write, fmt.Sprintf("%s: %s is of model %s, and its profile is by policy %s of option %s", r.ID, r.App, o.model, o.policy.Name(), policy.Option)})
+			steps = append(steps, logPolicy{adapt(*o.write), *o.write, fmt.Sprintf("%s: %s is of model %s, and its profile is by policy %s of option %s", r.ID, r.App, o.model, o.policy.Name(), policy.Option)})
 		}
-		for _, v := range o.verdicts {
+		for _, v := range o.claims {
 			if v.state != lxdprofile.Challenged || o.profile == "" {
 				continue
 			}
@@ -378,14 +379,14 @@ func (f Facts) putRight(outcomes []outcome, attachments map[string]profiles.Atta
 		}
 		// What carries our nonce is held by nobody any more: take back what it got.
 		for _, release := range f.releases(r, o) {
-			steps = append(steps, lift(release))
+			steps = append(steps, adapt(release))
 		}
 	}
-	remaining := f.remaining(outcomes)
+	remaining := f.remaining(results)
 	for _, instance := range slices.Sorted(maps.Keys(attachments)) {
 		now := remaining(instance)
 		if step := attachments[instance]; !slices.Equal(step.List(now), now) {
-			steps = append(steps, lift(step))
+			steps = append(steps, adapt(step))
 		}
 	}
 	return steps
@@ -393,10 +394,10 @@ func (f Facts) putRight(outcomes []outcome, attachments map[string]profiles.Atta
 
 // application names whom the relation is for, as a mark.
 func (r Relation) application() string {
-	if r.Wish == nil {
+	if r.Request == nil {
 		return ""
 	}
-	return r.Wish.ModelUUID + "/" + r.Wish.Application
+	return r.Request.ModelUUID + "/" + r.Request.Application
 }
 
 // shown quotes what the other side wrote, not more of it than a line bears.

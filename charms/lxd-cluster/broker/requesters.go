@@ -23,10 +23,10 @@ func ListRequesters(_ context.Context, f Facts, _ *Env, _ charm.Call) (map[strin
 	case len(f.Relations) == 0:
 		return map[string]string{"requesters": "none"}, nil
 	}
-	outcomes := f.outcomes()
+	results := f.relationResults()
 	lines := make([]string, len(f.Relations))
 	for i, r := range f.Relations {
-		o := outcomes[i]
+		o := results[i]
 		model := "not known until a unit proves its instance"
 		if o.model != "" {
 			model = o.model
@@ -43,7 +43,7 @@ func ListRequesters(_ context.Context, f Facts, _ *Env, _ charm.Call) (map[strin
 // states counts the relation's units by the states that they were told.
 func (r Relation) states() string {
 	counts := map[string]int{}
-	for _, s := range r.Answer.Units {
+	for _, s := range r.Status.Units {
 		counts[s.State]++
 	}
 	if len(counts) == 0 {
@@ -56,15 +56,15 @@ func (r Relation) states() string {
 	return strings.Join(parts, ", ")
 }
 
-// sayPolicy says in the log which policy a relation's profile is written by.
-type sayPolicy struct {
+// logPolicy says in the log which policy a relation's profile is written by.
+type logPolicy struct {
 	charm.Step[*Env]
 	write profiles.Write
 	line  string
 }
 
 // Apply implements charm.Step.
-func (s sayPolicy) Apply(ctx context.Context, w *Env) error {
+func (s logPolicy) Apply(ctx context.Context, w *Env) error {
 	if s.write.Model != "" {
 		if err := w.Tools.Log(ctx, "INFO", s.line); err != nil {
 			return err

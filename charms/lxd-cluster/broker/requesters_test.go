@@ -71,8 +71,8 @@ func TestAPolicyForEachRequester(t *testing.T) {
 	_, failure = c.list("lxd-cluster/1")
 	assert.Contains(t, failure, "cannot list requesters on this unit: only the leader serves them")
 
-	// What each says of itself changes nothing: neither the wish nor a claim without a proof.
-	other.wish.ModelUUID, other.wish.Application, other.wish.Model = shop, "web", "shop"
+	// What each says of itself changes nothing: neither the request nor a claim without a proof.
+	other.request.ModelUUID, other.request.Application, other.request.Model = shop, "web", "shop"
 	other.want("security.nesting=true")
 	*other.claims[0] = *web.claims[0]
 	other.claims[0].Unit = "sub-other/0"
@@ -114,7 +114,7 @@ func TestWithinTheModel(t *testing.T) {
 	c.policy(strings.ReplaceAll(perRequester, shop, here))
 	a := c.ask(here, "web", 1)
 	victim := c.ask(shop, "db", 1)
-	near := &asker{c: c, app: "sub", name: "sub", wish: a.wish, claims: map[int]*lxdprofile.Claim{}}
+	near := &asker{c: c, app: "sub", name: "sub", request: a.request, claims: map[int]*lxdprofile.Claim{}}
 	c.juju.Unrelate(a.relation)
 	near.relation = c.juju.Relate("lxd-cluster:lxd-profile", "sub:lxd-profile")
 	near.relation.ID = 7
@@ -137,7 +137,7 @@ func TestClaimsAloneWriteLittle(t *testing.T) {
 	c := newCluster(t)
 	victim := c.ask(shop, "web", 9, "limits.memory=1GiB").settle()
 	thief := c.ask(shop, "evil", 9, "limits.memory=1MiB")
-	thief.wish.ModelUUID = rogue
+	thief.request.ModelUUID = rogue
 	for i := range 9 {
 		thief.claims[i].Instance, thief.claims[i].Principal = victim.claims[i].Instance, victim.claims[i].Principal
 		thief.say(i)

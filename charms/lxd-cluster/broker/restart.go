@@ -37,21 +37,21 @@ const maxWait = lxdprofile.Duration(7 * 24 * time.Hour)
 
 // restarts says what is to be restarted now, and what became of each relation's request, by
 // relation. Requests are told apart by their ids: one that is done or has failed is over.
-func (f Facts) restarts(outcomes []outcome) ([]charm.Step[*Env], map[string]lxdprofile.Progress) {
-	busy := f.busy(outcomes)
+func (f Facts) restarts(results []relationResult) ([]charm.Step[*Env], map[string]lxdprofile.Progress) {
+	busy := f.busy(results)
 	var steps []charm.Step[*Env]
 	progress := map[string]lxdprofile.Progress{}
 	for i, r := range f.Relations {
-		last := r.Answer.Restart
+		last := r.Status.Restart
 		progress[r.ID] = last
 		over := last.State == lxdprofile.Done || last.State == lxdprofile.Failed
 		var request lxdprofile.Restart
-		if r.Wish != nil && r.Wish.Restart != nil {
-			request = *r.Wish.Restart
+		if r.Request != nil && r.Request.Restart != nil {
+			request = *r.Request.Restart
 		}
 		if request.ID == "" || request.ID == last.ID && over {
-			for _, step := range profiles.Forget(r.ID, f.onLXD()) {
-				steps = append(steps, lift(step))
+			for _, step := range profiles.ClearNotes(r.ID, f.onLXD()) {
+				steps = append(steps, adapt(step))
 			}
 			continue
 		}
@@ -64,7 +64,7 @@ func (f Facts) restarts(outcomes []outcome) ([]charm.Step[*Env], map[string]lxdp
 				Message: fmt.Sprintf("not before %s, because the last request failed", until.UTC().Format(time.RFC3339))}
 			continue
 		}
-		take := func(instance string) string {
+		reserve := func(instance string) string {
 			other := f.others(instance, r.ID, busy)
 			for app := range f.applications(instance) {
 				if other == "" {
@@ -74,25 +74,25 @@ func (f Facts) restarts(outcomes []outcome) ([]charm.Step[*Env], map[string]lxdp
 			return other
 		}
 		var step *profiles.Restart
-		step, progress[r.ID] = profiles.Request{Relation: r.ID, Restart: request}.Next(f.units(outcomes[i]), f.onLXD(), f.Failed, f.Now, take)
+		step, progress[r.ID] = profiles.Request{Relation: r.ID, Restart: request}.Next(f.units(results[i]), f.onLXD(), f.Failed, f.Now, reserve)
 		p := progress[r.ID]
 		if p.State == lxdprofile.Failed {
 			p.Failed = f.Now.UTC().Format(time.RFC3339)
 		}
-		p.Message = cut(p.Message, maxMessage)
+		p.Message = truncate(p.Message, maxMessage)
 		progress[r.ID] = p
 		if step != nil && !f.Restarted { // one batch in each hook
 			step.Wait = restartWait
-			steps = append(steps, lift(*step))
+			steps = append(steps, adapt(*step))
 		}
 	}
 	return steps, progress
 }
 
 // units are those of a relation that have proven their instance, by their numbers.
-func (f Facts) units(o outcome) []profiles.Unit {
-	proven := slices.DeleteFunc(slices.Clone(o.verdicts), func(v verdict) bool { return !v.proven })
-	slices.SortFunc(proven, func(a, b verdict) int {
+func (f Facts) units(o relationResult) []profiles.Unit {
+	proven := slices.DeleteFunc(slices.Clone(o.claims), func(v claimResult) bool { return !v.proven })
+	slices.SortFunc(proven, func(a, b claimResult) int {
 		return lxdprofile.UnitNumber(a.unit.Name) - lxdprofile.UnitNumber(b.unit.Name)
 	})
 	var units []profiles.Unit
@@ -118,7 +118,7 @@ func (f Facts) applications(instance string) map[string]bool {
 
 // busy returns for each application which of its instances are being restarted, each as
 // "relation instance".
-func (f Facts) busy(outcomes []outcome) map[string]map[string]bool {
+func (f Facts) busy(results []relationResult) map[string]map[string]bool {
 	busy := map[string]map[string]bool{}
 	for name := range f.Instances {
 		for app := range f.applications(name) {
@@ -128,11 +128,11 @@ func (f Facts) busy(outcomes []outcome) map[string]map[string]bool {
 		}
 	}
 	for i, r := range f.Relations {
-		if r.Wish == nil || r.Wish.Restart == nil || r.Wish.Restart.ID == r.Answer.Restart.ID && r.Answer.Restart.State != lxdprofile.Running {
+		if r.Request == nil || r.Request.Restart == nil || r.Request.Restart.ID == r.Status.Restart.ID && r.Status.Restart.State != lxdprofile.Running {
 			continue
 		}
-		request := profiles.Request{Relation: r.ID, Restart: *r.Wish.Restart}
-		for _, u := range f.units(outcomes[i]) {
+		request := profiles.Request{Relation: r.ID, Restart: *r.Request.Restart}
+		for _, u := range f.units(results[i]) {
 			if request.Restarts(u, f.Instances[u.Instance].Instance) {
 				for app := range f.applications(u.Instance) {
 					busy[app][r.ID+" "+u.Instance] = true

@@ -24,8 +24,8 @@ func (c *cluster) policy(text string) {
 	c.juju.Config["lxd-cluster"] = map[string]any{"profile-policy": text}
 }
 
-func (a *asker) answer() lxdprofile.Answer {
-	answer, err := lxdprofile.DecodeAnswer(a.relation.Databags["lxd-cluster"])
+func (a *asker) answer() lxdprofile.ProfileStatus {
+	answer, err := lxdprofile.DecodeProfileStatus(a.relation.Databags["lxd-cluster"])
 	require.NoError(a.c.t, err)
 	return answer
 }

@@ -36,7 +36,7 @@ func (s challenge) Apply(ctx context.Context, w *Env) error {
 // publish tells an application what is so.
 type publish struct {
 	relation, app string
-	answer, last  lxdprofile.Answer
+	answer, last  lxdprofile.ProfileStatus
 }
 
 func (s publish) Name() string {

@@ -63,7 +63,7 @@ func TestNoVetoByTenants(t *testing.T) {
 		"a restart, named long":   bag("restart", `{"id":"`+quoted+`","batch":1}`),
 		"no restart":              bag("restart", `null`),
 		"a share that is none":    bag("ceph", long),
-		"a share":                 bag("ceph", `{"of":"`+quoted+`","sealed":{"0":"x","-1":"y","`+quoted+`":"z"}}`),
+		"a share":                 bag("ceph", `{"digest":"`+quoted+`","sealed":{"0":"x","-1":"y","`+quoted+`":"z"}}`),
 		"a claim's version":       claim("version", "9"),
 		"a unit, named long":      claim("unit", strings.Repeat("x", 100000)+"/0"),
 		"a unit in lines":         claim("unit", "sub-evil\n/0"),
@@ -120,7 +120,7 @@ func TestNoVetoByTenants(t *testing.T) {
 			for key, value := range evil.relation.Databags["lxd-cluster"] {
 				assert.LessOrEqual(t, len(value), 2<<20, "the answer's %.40s", key)
 			}
-			_, err := lxdprofile.DecodeAnswer(evil.relation.Databags["lxd-cluster"])
+			_, err := lxdprofile.DecodeProfileStatus(evil.relation.Databags["lxd-cluster"])
 			require.NoError(t, err)
 			for _, line := range c.juju.Units["lxd-cluster/0"].Log {
 				assert.NotContains(t, line, "\n")
@@ -132,7 +132,7 @@ func TestNoVetoByTenants(t *testing.T) {
 			c.hook()
 			for i := range 2 {
 				assert.Equal(t, lxdprofile.Applied, web.state(i).State, web.state(i).Message)
-				assert.Equal(t, lxdprofile.Revision(web.wish.Profile), web.state(i).Revision)
+				assert.Equal(t, lxdprofile.Revision(web.request.Profile), web.state(i).Revision)
 			}
 			c.juju.Unrelate(evil.relation)
 			c.hook()

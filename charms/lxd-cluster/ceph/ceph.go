@@ -48,8 +48,8 @@ type Pool struct {
 	Defined []string // the members where it is known
 }
 
-// Site is what the rest of the charm knows of the cluster.
-type Site struct {
+// ClusterInfo is what the rest of the charm knows of the cluster.
+type ClusterInfo struct {
 	Unit, App     string
 	Peers         string   // the peer relation's id; empty before Juju made it
 	Clustered     bool     // this machine's LXD is a member
@@ -88,7 +88,7 @@ func ParseConfig(options map[string]any) (Config, []string) {
 
 // Facts are everything a plan is made from.
 type Facts struct {
-	Site
+	ClusterInfo
 	Problems []string // with options
 
 	Relation string // empty without one
@@ -117,8 +117,8 @@ type File struct {
 }
 
 // Observe gathers the facts and changes nothing.
-func Observe(ctx context.Context, w Env, site Site) (Facts, error) {
-	f := Facts{Site: site}
+func Observe(ctx context.Context, w Env, info ClusterInfo) (Facts, error) {
+	f := Facts{ClusterInfo: info}
 	relations, err := w.Tools.RelationIDs(ctx, Endpoint)
 	if err != nil || len(relations) == 0 {
 		return f, err
@@ -132,11 +132,11 @@ func Observe(ctx context.Context, w Env, site Site) (Facts, error) {
 	if config, f.Problems = ParseConfig(options); len(f.Problems) > 0 {
 		return f, nil
 	}
-	f.Request = cephclient.Request{App: site.App, Unit: site.Unit, Pool: config.OSDPool, Replicas: config.Replicas}
+	f.Request = cephclient.Request{App: info.App, Unit: info.Unit, Pool: config.OSDPool, Replicas: config.Replicas}
 	if f.Request.Pool == "" {
-		f.Request.Pool = site.App
+		f.Request.Pool = info.App
 	}
-	mine, err := w.Tools.RelationGet(ctx, f.Relation, site.Unit)
+	mine, err := w.Tools.RelationGet(ctx, f.Relation, info.Unit)
 	if err != nil {
 		return f, err
 	}

@@ -89,8 +89,8 @@ func (m *model) units() []string { return []string{"lxd-cluster/0", "lxd-cluster
 
 func name(unit string) string { return "node" + unit[len(unit)-1:] }
 
-func (m *model) site(unit string) Site {
-	s := Site{Unit: unit, App: "lxd-cluster", Peers: "cluster:0", Clustered: m.member[unit], PoolName: "ceph", Root: m.root, Drivers: []string{"ceph", "dir"}}
+func (m *model) info(unit string) ClusterInfo {
+	s := ClusterInfo{Unit: unit, App: "lxd-cluster", Peers: "cluster:0", Clustered: m.member[unit], PoolName: "ceph", Root: m.root, Drivers: []string{"ceph", "dir"}}
 	for _, u := range m.units() {
 		bag := m.juju.Relations[0].Databags[u]
 		if m.member[u] {
@@ -111,7 +111,7 @@ func (m *model) charm() charm.Charm[Facts, Env] {
 			return Env{Tools: tools, LXD: m, Dir: m.dirs[e.Unit]}
 		},
 		Observe: func(ctx context.Context, e hooktool.Event, w Env) (Facts, error) {
-			return Observe(ctx, w, m.site(e.Unit))
+			return Observe(ctx, w, m.info(e.Unit))
 		},
 		Plan: func(f Facts) charm.Plan[Env] {
 			p := Plan(f)
@@ -326,7 +326,7 @@ func TestAllThatIsMissingIsSaid(t *testing.T) {
 		m.relate()
 		m.settle(5)
 		tools, _ := m.juju.Hook(unit)
-		f, err := Observe(t.Context(), Env{Tools: gone{tools, "ceph-mon/0"}, LXD: m, Dir: m.dirs[unit]}, m.site(unit))
+		f, err := Observe(t.Context(), Env{Tools: gone{tools, "ceph-mon/0"}, LXD: m, Dir: m.dirs[unit]}, m.info(unit))
 		require.NoError(t, err)
 		require.Equal(t, []string{"192.0.2.2"}, f.Monitors)
 	})

@@ -37,8 +37,8 @@ type Env struct {
 	Configure func(ctx context.Context, what string, change func(config map[string]any)) error
 }
 
-// Site is what the rest of the charm knows of the cluster.
-type Site struct {
+// ClusterInfo is what the rest of the charm knows of the cluster.
+type ClusterInfo struct {
 	IsCoordinator bool   // this unit does what is done once for the cluster
 	Hostname      string // the machine's name, here and in MAAS
 	App           string
@@ -85,7 +85,7 @@ func ParseConfig(options map[string]any) (Config, []string) {
 
 // Facts are everything a plan is made from.
 type Facts struct {
-	Site
+	ClusterInfo
 	Config   Config
 	Problems []string
 
@@ -96,8 +96,8 @@ type Facts struct {
 }
 
 // Observe gathers the facts and changes nothing.
-func Observe(ctx context.Context, w Env, site Site) (Facts, error) {
-	f := Facts{Site: site}
+func Observe(ctx context.Context, w Env, info ClusterInfo) (Facts, error) {
+	f := Facts{ClusterInfo: info}
 	options, err := w.Tools.Config(ctx)
 	if err != nil {
 		return f, err
@@ -106,14 +106,14 @@ func Observe(ctx context.Context, w Env, site Site) (Facts, error) {
 	if f.Config.wantsNothing || len(f.Problems) > 0 || w.LXD == nil {
 		return f, nil
 	}
-	info, _, err := w.LXD.GetServer()
+	server, _, err := w.LXD.GetServer()
 	if err != nil {
 		return f, fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
 	}
-	f.Supported, f.Version = lxd.FeaturesOf(info).MAAS, info.Environment.ServerVersion
+	f.Supported, f.Version = lxd.FeaturesOf(server).MAAS, server.Environment.ServerVersion
 	f.Has = map[string]string{}
 	for _, key := range []string{keyURL, keyKey, keyMachine} {
-		f.Has[key] = value(info.Config[key])
+		f.Has[key] = value(server.Config[key])
 	}
 	if !f.Supported || !f.IsCoordinator {
 		return f, nil

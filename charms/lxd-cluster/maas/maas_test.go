@@ -82,7 +82,7 @@ func (m *model) charm() charm.Charm[Facts, Env] {
 			return Env{Tools: tools, LXD: s, Configure: s.configure}
 		},
 		Observe: func(ctx context.Context, e hooktool.Event, w Env) (Facts, error) {
-			return Observe(ctx, w, Site{IsCoordinator: e.Unit == unit, Hostname: "node" + e.Unit[len(e.Unit)-1:], App: "lxd-cluster", Bridge: "br0", Managed: m.managed})
+			return Observe(ctx, w, ClusterInfo{IsCoordinator: e.Unit == unit, Hostname: "node" + e.Unit[len(e.Unit)-1:], App: "lxd-cluster", Bridge: "br0", Managed: m.managed})
 		},
 		Plan: func(f Facts) charm.Plan[Env] {
 			m.facts = f

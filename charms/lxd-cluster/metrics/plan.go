@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/relation"
 	"github.com/dcib/dcib/internal/relation/cosagent"
 	"github.com/dcib/dcib/internal/relation/grafanadashboard"
 	"github.com/dcib/dcib/internal/relation/prometheusscrape"
@@ -16,7 +17,7 @@ import (
 // unless an operator has to do something.
 func Plan(f Facts) charm.Plan[Env] {
 	var steps []charm.Step[Env]
-	wanted := f.reads() && f.Allowed && f.Able
+	wanted := f.hasReaders() && f.Allowed && f.Able
 	open := wanted || f.Open && !f.Ours
 	if f.Leader {
 		switch {
@@ -25,10 +26,10 @@ func Plan(f Facts) charm.Plan[Env] {
 		case !wanted && f.Ours:
 			steps = append(steps, closeMetrics{})
 		}
-		steps = append(steps, f.tellScrapers(open)...)
-		steps = append(steps, f.tellGrafana()...)
+		steps = append(steps, f.publishScrapeTargets(open)...)
+		steps = append(steps, f.publishDashboard()...)
 	}
-	steps = append(steps, f.tellAgents(open)...)
+	steps = append(steps, f.publishAgentTargets(open)...)
 	p := charm.Plan[Env]{Steps: steps}
 	if problem := f.problem(open); problem != "" {
 		p.Status = charm.Blockedf("%s", problem)
@@ -37,10 +38,10 @@ func Plan(f Facts) charm.Plan[Env] {
 }
 
 // reads reports whether anybody is there to read metrics.
-func (f Facts) reads() bool { return len(f.Scrapers)+len(f.Agents) > 0 }
+func (f Facts) hasReaders() bool { return len(f.Scrapers)+len(f.Agents) > 0 }
 
 func (f Facts) problem(open bool) string {
-	if !f.reads() || open {
+	if !f.hasReaders() || open {
 		return ""
 	}
 	relations := strings.Join(slices.Concat(f.Scrapers, f.Agents), ", ")
@@ -50,9 +51,9 @@ func (f Facts) problem(open bool) string {
 	return fmt.Sprintf("cannot give LXD's metrics to relation %s: LXD asks for a client's certificate, and the relation cannot carry its key safely: juju config %s %s=true lets anyone who reaches LXD read its metrics, or remove the relation", relations, f.App, OpenOption)
 }
 
-// tellScrapers plans what Prometheus is told: every member, since each tells of its own
+// publishScrapeTargets plans what Prometheus is told: every member, since each tells of its own
 // instances.
-func (f Facts) tellScrapers(open bool) []charm.Step[Env] {
+func (f Facts) publishScrapeTargets(open bool) []charm.Step[Env] {
 	var targets []prometheusscrape.Target
 	for _, m := range f.Members {
 		targets = append(targets, m.target())
@@ -63,17 +64,17 @@ func (f Facts) tellScrapers(open bool) []charm.Step[Env] {
 	}
 	bag := prometheusscrape.Encode(jobs, f.Topology)
 	var steps []charm.Step[Env]
-	for _, relation := range f.Scrapers {
-		if !told(f.Published[relation], bag) {
-			steps = append(steps, publish{relation: relation, what: "what to scrape", bag: bag, app: true})
+	for _, id := range f.Scrapers {
+		if !relation.Contains(f.Published[id], bag) {
+			steps = append(steps, publish{relation: id, what: "what to scrape", bag: bag, app: true})
 		}
 	}
 	return steps
 }
 
-// tellAgents plans what this unit tells the agent on its machine: its own member. That
+// publishAgentTargets plans what this unit tells the agent on its machine: its own member. That
 // traffic never leaves the machine, and the agent may have no place for a certificate.
-func (f Facts) tellAgents(open bool) []charm.Step[Env] {
+func (f Facts) publishAgentTargets(open bool) []charm.Step[Env] {
 	at := slices.IndexFunc(f.Members, func(m Member) bool { return m.Name == f.Self })
 	var jobs []prometheusscrape.Job
 	if open && at >= 0 {
@@ -84,23 +85,23 @@ func (f Facts) tellAgents(open bool) []charm.Step[Env] {
 	}
 	bag := cosagent.Encode(jobs, dashboard())
 	var steps []charm.Step[Env]
-	for _, relation := range f.Agents {
-		if !told(f.Published[relation], bag) {
-			steps = append(steps, publish{relation: relation, what: "what to scrape", bag: bag})
+	for _, id := range f.Agents {
+		if !relation.Contains(f.Published[id], bag) {
+			steps = append(steps, publish{relation: id, what: "what to scrape", bag: bag})
 		}
 	}
 	return steps
 }
 
-func (f Facts) tellGrafana() []charm.Step[Env] {
+func (f Facts) publishDashboard() []charm.Step[Env] {
 	if len(f.Dashboards) == 0 {
 		return nil
 	}
 	bag := grafanadashboard.Encode("lxd-cluster", dashboard())
 	var steps []charm.Step[Env]
-	for _, relation := range f.Dashboards {
-		if !told(f.Published[relation], bag) {
-			steps = append(steps, publish{relation: relation, what: "the dashboard", bag: bag, app: true})
+	for _, id := range f.Dashboards {
+		if !relation.Contains(f.Published[id], bag) {
+			steps = append(steps, publish{relation: id, what: "the dashboard", bag: bag, app: true})
 		}
 	}
 	return steps
@@ -112,16 +113,6 @@ func (m Member) target() prometheusscrape.Target {
 
 func job(tls prometheusscrape.TLS, targets ...prometheusscrape.Target) prometheusscrape.Job {
 	return prometheusscrape.Job{Name: "lxd", Path: "/1.0/metrics", Scheme: "https", TLS: tls, Targets: targets}
-}
-
-// told reports whether a databag says that already; what is empty is to be missing there.
-func told(bag, want map[string]string) bool {
-	for key, value := range want {
-		if bag[key] != value {
-			return false
-		}
-	}
-	return true
 }
 
 // openMetrics lets anybody read them.

@@ -27,6 +27,7 @@ import (
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/host/atomicfile"
 	"github.com/dcib/dcib/internal/profile/policy"
+	"github.com/dcib/dcib/internal/relation"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 	"github.com/dcib/dcib/internal/seal"
 )
@@ -216,7 +217,7 @@ func Plan(f Facts) charm.Plan[Env] {
 			continue
 		}
 		wanted[r.Cluster] = true
-		if values := member.Encode(); !lxdprofile.Same(r.Member, values) {
+		if values := member.Encode(); !relation.Contains(r.Member, values) {
 			steps = append(steps, tell{r.ID, values})
 		}
 	}

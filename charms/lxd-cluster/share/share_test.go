@@ -59,7 +59,7 @@ type asker struct {
 	relation *hooktooltest.Relation
 	app      string
 	cluster  string // the name that it seals for
-	wish     lxdprofile.Wish
+	request  lxdprofile.ProfileRequest
 	claim    lxdprofile.Claim
 }
 
@@ -84,7 +84,7 @@ func (h *host) relate(app, principal, model string) *asker {
 	a.relation = h.juju.Relate("lxd-cluster:lxd-profile", app+":lxd-profile")
 	a.cluster = lxdprofile.CephCluster(here, a.id())
 	h.juju.AddUnit(app+"/0", "")
-	a.wish = lxdprofile.Wish{Application: principal, Model: "shop", ModelUUID: model}
+	a.request = lxdprofile.ProfileRequest{Application: principal, Model: "shop", ModelUUID: model}
 	a.claim = lxdprofile.Claim{Unit: app + "/0", Principal: principal + "/0", ModelUUID: model, Instance: "juju-" + principal + "-0"}
 	if h.lxd.Instances[a.claim.Instance] == nil {
 		h.lxd.Add(a.claim.Instance, model, a.claim.Principal)
@@ -119,7 +119,7 @@ func (a *asker) prove() {
 }
 
 func (a *asker) ask(c lxdprofile.Ceph) {
-	bag := a.wish.Encode()
+	bag := a.request.Encode()
 	bag["ceph"] = c.Encode()["ceph"]
 	a.relation.Databags[a.app] = bag
 }
@@ -163,7 +163,7 @@ func (h *host) charm() charm.Charm[share.Facts, share.Env] {
 func (a *asker) sealTo(access lxdprofile.CephAccess, keys map[string]string) {
 	text, err := json.Marshal(access)
 	require.NoError(a.h.t, err)
-	c := lxdprofile.Ceph{Of: "x\n[global]\nlog_file = /etc/cron.d/x", Source: "cephfs:cephfs/web", Sealed: map[string]string{}}
+	c := lxdprofile.Ceph{Digest: "x\n[global]\nlog_file = /etc/cron.d/x", Source: "cephfs:cephfs/web", Sealed: map[string]string{}}
 	for n, public := range keys {
 		c.Sealed[n], err = seal.Seal(public, lxdprofile.CephPurpose(a.cluster), text)
 		require.NoError(a.h.t, err)
@@ -323,9 +323,9 @@ func TestNobodyAsks(t *testing.T) {
 func TestForgedNames(t *testing.T) {
 	for name, forge := range map[string]func(h *host, evil *asker){
 		"nothing is proven":     func(*host, *asker) {},
-		"a forged application":  func(_ *host, evil *asker) { evil.wish.Application = "web" },
-		"a forged model":        func(_ *host, evil *asker) { evil.wish.ModelUUID = shop },
-		"both":                  func(_ *host, evil *asker) { evil.wish.Application, evil.wish.ModelUUID = "web", shop },
+		"a forged application":  func(_ *host, evil *asker) { evil.request.Application = "web" },
+		"a forged model":        func(_ *host, evil *asker) { evil.request.ModelUUID = shop },
+		"both":                  func(_ *host, evil *asker) { evil.request.Application, evil.request.ModelUUID = "web", shop },
 		"another's claim":       func(h *host, evil *asker) { evil.claim = h.claim },
 		"another's instance":    func(_ *host, evil *asker) { evil.claim.Instance = "juju-web-0" },
 		"a model it is not of":  func(_ *host, evil *asker) { evil.claim.ModelUUID = shop },
@@ -360,7 +360,7 @@ func TestBothAtOnce(t *testing.T) {
 	h := newHost(t)
 	evil := h.relate("remote-0123456789abcdef", "evil", rogue)
 	evil.prove()
-	evil.wish = h.wish // it says that it is the other
+	evil.request = h.request // it says that it is the other
 	keys := map[string]string{"0": h.hook("lxd-cluster/0").SealKey}
 	theirs := lxdprofile.CephAccess{Monitors: []string{"203.0.113.1"}, User: "web", Key: key}
 	h.sealTo(access, keys)
@@ -448,12 +448,12 @@ func TestCrashes(t *testing.T) {
 			return keys
 		}
 		evil := h.relate("remote-0123456789abcdef", "evil", rogue)
-		evil.wish = h.wish
+		evil.request = h.request
 		theirs := lxdprofile.CephAccess{Monitors: []string{"203.0.113.1"}, User: "web", Key: key}
 		// And one that has proven who it is, and says that it is the first.
 		other := h.relate("remote-0123456789abcde0", "other", rogue)
 		other.prove()
-		other.wish = h.wish
+		other.request = h.request
 		others := lxdprofile.CephAccess{Monitors: []string{"203.0.113.2"}, User: "web", Key: key}
 		run.Always = func() {
 			for _, unit := range []string{"lxd-cluster/0", "lxd-cluster/1"} {

@@ -10,6 +10,7 @@ import (
 	"github.com/canonical/lxd/shared/api"
 
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/relation"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 )
 
@@ -35,22 +36,22 @@ func Plan(facts Facts) charm.Plan[Env] {
 		client, ok := wanted[entry.Fingerprint]
 		switch {
 		case !ok:
-			distrust = append(distrust, Distrust{Entry: entry.Name, Fingerprint: entry.Fingerprint})
+			distrust = append(distrust, RemoveCertificate{Entry: entry.Name, Fingerprint: entry.Fingerprint})
 		case facts.Refused[client.Fingerprint] != "":
 		case !matches(entry, client):
-			trust = append(trust, Adjust{Client: client})
+			trust = append(trust, UpdateCertificate{Client: client})
 		}
 	}
 	for _, client := range clients {
 		if !present[client.Fingerprint] && facts.Refused[client.Fingerprint] == "" {
-			trust = append(trust, Trust{Client: client})
+			trust = append(trust, AddCertificate{Client: client})
 		}
 	}
 	// No client is sent an address before LXD says where it is.
 	if len(facts.Offer.Addresses) > 0 {
-		for _, relation := range sortedKeys(facts.Published) {
-			if !published(facts.Published[relation], facts.Offer) {
-				publish = append(publish, Publish{Relation: relation, Offer: facts.Offer})
+		for _, id := range sortedKeys(facts.Published) {
+			if !relation.Contains(facts.Published[id], facts.Offer.Encode()) {
+				publish = append(publish, Publish{Relation: id, Offer: facts.Offer})
 			}
 		}
 	}
@@ -139,38 +140,29 @@ func matches(entry api.Certificate, client Client) bool {
 
 func (c Client) restricted() bool { return len(c.Projects) > 0 }
 
-func published(bag map[string]string, offer lxdhttps.Offer) bool {
-	for key, value := range offer.Encode() {
-		if bag[key] != value {
-			return false
-		}
-	}
-	return true
-}
-
-// Trust lets a client in.
-type Trust struct{ Client Client }
+// AddCertificate lets a client in.
+type AddCertificate struct{ Client Client }
 
 // Name implements charm.Step.
-func (s Trust) Name() string {
+func (s AddCertificate) Name() string {
 	return "trust certificate " + short(s.Client.Fingerprint) + " of " + s.Client.who()
 }
 
 // Apply implements charm.Step.
-func (s Trust) Apply(ctx context.Context, env Env) error {
+func (s AddCertificate) Apply(ctx context.Context, env Env) error {
 	return env.refused(ctx, s, s.Client, add(env.LXD, s.Client.Entry(), s.Client.Certificate, s.Client.Fingerprint, s.Client.Projects))
 }
 
-// Adjust returns a trusted client the name and the projects that it should have.
-type Adjust struct{ Client Client }
+// UpdateCertificate returns a trusted client the name and the projects that it should have.
+type UpdateCertificate struct{ Client Client }
 
 // Name implements charm.Step.
-func (s Adjust) Name() string {
+func (s UpdateCertificate) Name() string {
 	return "adjust what certificate " + short(s.Client.Fingerprint) + " of " + s.Client.who() + " may do"
 }
 
 // Apply implements charm.Step.
-func (s Adjust) Apply(ctx context.Context, env Env) error {
+func (s UpdateCertificate) Apply(ctx context.Context, env Env) error {
 	return env.refused(ctx, s, s.Client, env.LXD.UpdateCertificate(s.Client.Fingerprint, api.CertificatePut{
 		Name:       s.Client.Entry(),
 		Type:       api.CertificateTypeClient,
@@ -192,16 +184,16 @@ func (w Env) refused(ctx context.Context, step charm.Step[Env], client Client, e
 	return w.Tools.Log(ctx, "WARNING", message)
 }
 
-// Distrust shuts a client out again.
-type Distrust struct{ Entry, Fingerprint string }
+// RemoveCertificate shuts a client out again.
+type RemoveCertificate struct{ Entry, Fingerprint string }
 
 // Name implements charm.Step.
-func (s Distrust) Name() string {
+func (s RemoveCertificate) Name() string {
 	return "stop trusting certificate " + short(s.Fingerprint) + " (" + s.Entry + ")"
 }
 
 // Apply implements charm.Step.
-func (s Distrust) Apply(_ context.Context, env Env) error {
+func (s RemoveCertificate) Apply(_ context.Context, env Env) error {
 	err := env.LXD.DeleteCertificate(s.Fingerprint)
 	if api.StatusErrorCheck(err, http.StatusNotFound) {
 		return nil

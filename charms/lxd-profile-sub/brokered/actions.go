@@ -39,13 +39,13 @@ func Diff(_ context.Context, f Facts, _ Env, _ charm.Call) (map[string]string, e
 	}
 	results := map[string]string{}
 	if r.rolledBack(wanted) {
-		wanted = *r.Answer.Profile
+		wanted = *r.Status.Profile
 		results["rolled-back"] = "until the options change"
 	}
-	for unit, s := range r.Answer.Units {
-		results[strings.ReplaceAll(unit, "/", "-")] = diff(wanted, r.Answer.Profile, s)
+	for unit, s := range r.Status.Units {
+		results[strings.ReplaceAll(unit, "/", "-")] = diff(wanted, r.Status.Profile, s)
 	}
-	if len(r.Answer.Units) == 0 {
+	if len(r.Status.Units) == 0 {
 		results["units"] = r.Broker + " has not answered yet"
 	}
 	return results, nil
@@ -98,14 +98,14 @@ func ApplyRestart(ctx context.Context, f Facts, w Env, call charm.Call) (map[str
 	if err != nil {
 		return nil, err
 	}
-	if last := r.Answer.Restart; last.State == lxdprofile.Running {
+	if last := r.Status.Restart; last.State == lxdprofile.Running {
 		return nil, fmt.Errorf("cannot restart: request %s is still running: %s", last.ID, last.Message)
 	}
 	units := r.waitForRestart()
 	if len(units) == 0 {
 		return map[string]string{"units": "none: nothing waits for a restart"}, nil
 	}
-	if err := w.ask(ctx, r.ID, r.Answer.Calls, request.Encode()); err != nil {
+	if err := w.publish(ctx, r.ID, r.Status.NotifyAddress, request.Encode()); err != nil {
 		return nil, err
 	}
 	return map[string]string{

@@ -12,22 +12,22 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-func (m *model) wish() lxdprofile.Wish {
+func (m *model) request() lxdprofile.ProfileRequest {
 	m.t.Helper()
-	wish, err := lxdprofile.DecodeWish(m.relation.Databags["sub"])
+	request, err := lxdprofile.DecodeProfileRequest(m.relation.Databags["sub"])
 	require.NoError(m.t, err)
-	return wish
+	return request
 }
 
 // applied answers both units that they have what is wished for now; restart is what waits.
 func (m *model) applied(restart ...string) {
-	wish := m.wish()
+	request := m.request()
 	for _, n := range []string{"0", "1"} {
-		m.answer("sub/"+n, lxdprofile.State{State: lxdprofile.Applied, Instance: "juju-" + n, Profile: "dcib-shop-web", Revision: lxdprofile.Revision(wish.Profile), Restart: restart})
+		m.answer("sub/"+n, lxdprofile.State{State: lxdprofile.Applied, Instance: "juju-" + n, Profile: "dcib-shop-web", Revision: lxdprofile.Revision(request.Profile), Restart: restart})
 	}
-	answer, err := lxdprofile.DecodeAnswer(m.relation.Databags["lxd-cluster"])
+	answer, err := lxdprofile.DecodeProfileStatus(m.relation.Databags["lxd-cluster"])
 	require.NoError(m.t, err)
-	answer.Profile, answer.RolledBack = &wish.Profile, wish.RolledBack
+	answer.Profile, answer.RolledBack = &request.Profile, request.RolledBack
 	m.relation.Databags["lxd-cluster"] = answer.Encode()
 }
 
@@ -61,8 +61,8 @@ func TestRollback(t *testing.T) {
 	results, failure := rollback()
 	assert.Empty(t, failure)
 	assert.Contains(t, results["profile"], "limits.memory: 512MiB")
-	assert.Equal(t, memory("512MiB"), m.wish().Profile)
-	assert.Equal(t, lxdprofile.Revision(memory("9GiB")), m.wish().RolledBack)
+	assert.Equal(t, memory("512MiB"), m.request().Profile)
+	assert.Equal(t, lxdprofile.Revision(memory("9GiB")), m.request().RolledBack)
 
 	// It stays so, on every unit, until the options change.
 	m.hook("sub/0")
@@ -71,24 +71,24 @@ func TestRollback(t *testing.T) {
 		m.hook(unit)
 		assert.Equal(t, "active: rolled back, until the options change; in force: limits.memory=512MiB", m.status(unit))
 	}
-	assert.Equal(t, memory("512MiB"), m.wish().Profile)
+	assert.Equal(t, memory("512MiB"), m.request().Profile)
 	results, _ = m.action("sub/1", "diff", nil)
 	assert.Equal(t, map[string]string{"rolled-back": "until the options change", "sub-0": "instance juju-0: as wanted", "sub-1": "instance juju-1: as wanted"}, results)
 
 	m.config("config: {limits.memory: 4GiB}")
 	m.hook("sub/0")
-	assert.Equal(t, memory("4GiB"), m.wish().Profile)
-	assert.Empty(t, m.wish().RolledBack)
+	assert.Equal(t, memory("4GiB"), m.request().Profile)
+	assert.Empty(t, m.request().RolledBack)
 	m.applied()
 	m.hook("sub/0")
 
 	// What is fully applied itself is rolled back to the one before.
 	_, failure = rollback()
 	assert.Empty(t, failure)
-	assert.Equal(t, memory("512MiB"), m.wish().Profile)
+	assert.Equal(t, memory("512MiB"), m.request().Profile)
 	m.config("config: {limits.memory: 9GiB}")
 	m.hook("sub/0")
-	assert.Equal(t, memory("9GiB"), m.wish().Profile, "what was rolled back once can be asked for again")
+	assert.Equal(t, memory("9GiB"), m.request().Profile, "what was rolled back once can be asked for again")
 
 	m.config("config: {limits.memory: lots}")
 	_, failure = rollback()
@@ -145,7 +145,7 @@ func TestApplyRestart(t *testing.T) {
 	params := map[string]any{"batch": 2.0, "wait-healthy": "300s"}
 	results, failure := m.action("sub/0", "apply-restart", params)
 	assert.Equal(t, "none: nothing waits for a restart", results["units"]+failure)
-	assert.Nil(t, m.wish().Restart)
+	assert.Nil(t, m.request().Restart)
 
 	m.applied("config.security.nesting")
 	_, failure = m.action("sub/0", "apply-restart", map[string]any{"batch": 0.0, "wait-healthy": "300s"})
@@ -153,15 +153,15 @@ func TestApplyRestart(t *testing.T) {
 	results, failure = m.action("sub/0", "apply-restart", params)
 	assert.Empty(t, failure)
 	assert.Equal(t, "sub/0 sub/1", results["units"])
-	asked := m.wish().Restart
+	asked := m.request().Restart
 	assert.Equal(t, &lxdprofile.Restart{ID: results["request"], Batch: 2, WaitHealthy: lxdprofile.Duration(300 * time.Second)}, asked)
 	m.config("config: {limits.memory: 1GiB}")
 	m.hook("sub/0")
-	assert.Equal(t, asked, m.wish().Restart, "another wish leaves the request as it is")
+	assert.Equal(t, asked, m.request().Restart, "another request leaves the request as it is")
 
 	progress := func(p lxdprofile.Progress) {
 		m.applied("config.security.nesting")
-		answer, _ := lxdprofile.DecodeAnswer(m.relation.Databags["lxd-cluster"])
+		answer, _ := lxdprofile.DecodeProfileStatus(m.relation.Databags["lxd-cluster"])
 		answer.Restart = p
 		m.relation.Databags["lxd-cluster"] = answer.Encode()
 	}
@@ -173,7 +173,7 @@ func TestApplyRestart(t *testing.T) {
 	assert.Equal(t, "blocked: lxd-cluster stopped the restart: sub/0 is not back", m.status("sub/1"))
 	_, failure = m.action("sub/0", "apply-restart", params)
 	assert.Empty(t, failure)
-	assert.NotEqual(t, asked.ID, m.wish().Restart.ID)
+	assert.NotEqual(t, asked.ID, m.request().Restart.ID)
 
 	// A unit says that it is back.
 	m.lxd["sub/1"].started = "b 2"

@@ -59,7 +59,7 @@ func TestEveryBadProfileIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newModel(t)
 			m.hook("sub/0")
-			before := m.wish()
+			before := m.request()
 			m.config(c.text)
 			for _, unit := range []string{"sub/0", "sub/1"} {
 				m.hook(unit)
@@ -67,7 +67,7 @@ func TestEveryBadProfileIsRefused(t *testing.T) {
 				assert.Contains(t, m.status(unit), c.says)
 				assert.Less(t, len(m.status(unit)), 2000)
 			}
-			assert.Equal(t, before, m.wish())
+			assert.Equal(t, before, m.request())
 		})
 	}
 }

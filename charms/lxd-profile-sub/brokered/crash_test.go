@@ -14,8 +14,8 @@ import (
 // nonceKey is where the broker of these tests puts its nonces.
 var nonceKey = lxdprofile.NonceKey("lxd-profile:0")
 
-// Every hook is killed at every point on the way from the wish to a profile in force, while
-// the wish changes, the leader moves and the broker makes new nonces.
+// Every hook is killed at every point on the way from the request to a profile in force, while
+// the request changes, the leader moves and the broker makes new nonces.
 func TestCrashes(t *testing.T) {
 	crashtest.Check(t, func(run *crashtest.Run) any {
 		m := newModel(run)
@@ -46,21 +46,21 @@ func TestCrashes(t *testing.T) {
 	}, crashtest.Late, crashtest.Lost)
 }
 
-// broke answers a unit as the broker does: it asks for a proof, and applies the wish once
+// broke answers a unit as the broker does: it asks for a proof, and applies the request once
 // that is given.
 func (m *model) broke(unit string, nonces map[string]string) {
 	if nonces[unit] == "" {
 		nonces[unit] = strings.Repeat(unit[len(unit)-1:], 64)
 	}
 	m.lxd[unit].options[nonceKey] = nonces[unit]
-	wish, err := lxdprofile.DecodeWish(m.relation.Databags["sub"])
+	request, err := lxdprofile.DecodeProfileRequest(m.relation.Databags["sub"])
 	claim, claimErr := lxdprofile.DecodeClaim(unit, m.relation.Databags[unit])
 	if err != nil || claimErr != nil {
 		return // a hook was lost on the way
 	}
 	state := lxdprofile.State{State: lxdprofile.Challenged, Instance: claim.Instance, Key: nonceKey, Challenge: lxdprofile.ChallengeOf(nonces[unit])}
 	if claim.Proven(nonceKey, nonces[unit]) {
-		state.State, state.Revision = lxdprofile.Applied, lxdprofile.Revision(wish.Profile)
+		state.State, state.Revision = lxdprofile.Applied, lxdprofile.Revision(request.Profile)
 	}
 	m.answer(unit, state)
 }

@@ -28,8 +28,8 @@ type DevLXD struct {
 
 // Bounds on one question.
 const (
-	patience  = 10 * time.Second
-	maxAnswer = 256 << 10 // bytes
+	requestTimeout = 10 * time.Second
+	maxAnswer      = 256 << 10 // bytes
 )
 
 // Instance returns the name of the instance; "" when this is no LXD instance, or one that
@@ -85,7 +85,7 @@ func (d DevLXD) get(ctx context.Context, path string) (string, error) {
 	fail := func(err error) (string, error) {
 		return "", fmt.Errorf("cannot ask LXD for %s on %s: %w", path, d.Socket, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unix", d.Socket)

@@ -15,24 +15,24 @@ import (
 // profiles that were fully applied, the newest first.
 const historyKey = "history"
 
-// wish returns what the leader asks the broker for: what the options say, or after a rollback
+// request returns what the leader asks the broker for: what the options say, or after a rollback
 // the earlier profile, as long as the options say what they said then.
-func (f Facts) wish(r Relation, wanted profile.Profile) map[string]string {
-	wish := lxdprofile.Wish{Application: hooktool.AppOf(f.Self.Principal), Model: f.Model, ModelUUID: f.Self.ModelUUID, Profile: f.askable(r, wanted)}
-	asked, err := lxdprofile.DecodeWish(r.Wish)
+func (f Facts) request(r Relation, wanted profile.Profile) map[string]string {
+	request := lxdprofile.ProfileRequest{Application: hooktool.AppOf(f.Self.Principal), Model: f.Model, ModelUUID: f.Self.ModelUUID, Profile: f.withoutPendingShare(r, wanted)}
+	asked, err := lxdprofile.DecodeProfileRequest(r.Request)
 	if err == nil && asked.RolledBack == lxdprofile.Revision(wanted) {
-		wish.Profile, wish.RolledBack = asked.Profile, asked.RolledBack
+		request.Profile, request.RolledBack = asked.Profile, asked.RolledBack
 	}
-	values := wish.Encode()
-	if err == nil && fullyApplied(r.Answer, asked.Profile) {
-		values[historyKey] = profile.ParseHistory(r.Wish[historyKey]).With(asked.Profile).String()
+	values := request.Encode()
+	if err == nil && fullyApplied(r.Status, asked.Profile) {
+		values[historyKey] = profile.ParseHistory(r.Request[historyKey]).With(asked.Profile).String()
 	}
 	return values
 }
 
 // fullyApplied reports whether every unit that the broker knows has the profile, and nothing
 // of it waits for a restart.
-func fullyApplied(a lxdprofile.Answer, p profile.Profile) bool {
+func fullyApplied(a lxdprofile.ProfileStatus, p profile.Profile) bool {
 	revision := lxdprofile.Revision(p)
 	for _, s := range a.Units {
 		if s.State != lxdprofile.Applied || s.Revision != revision || len(s.Restart) > 0 {
@@ -53,16 +53,16 @@ func Rollback(ctx context.Context, f Facts, w Env, _ charm.Call) (map[string]str
 	if err != nil {
 		return nil, fmt.Errorf("cannot roll back: %w: what was asked for before that is still in force; mend the option first", err)
 	}
-	asked, err := lxdprofile.DecodeWish(r.Wish)
+	asked, err := lxdprofile.DecodeProfileRequest(r.Request)
 	if err != nil {
 		return nil, errors.New("cannot roll back: nothing has been asked for yet")
 	}
-	earlier, ok := profile.ParseHistory(r.Wish[historyKey]).Before(asked.Profile)
+	earlier, ok := profile.ParseHistory(r.Request[historyKey]).Before(asked.Profile)
 	if !ok {
 		return nil, errors.New("cannot roll back: no other profile has been fully applied on every unit before")
 	}
 	asked.Profile, asked.RolledBack = earlier, lxdprofile.Revision(wanted.Profile)
-	if err := w.ask(ctx, r.ID, r.Answer.Calls, asked.Encode()); err != nil {
+	if err := w.publish(ctx, r.ID, r.Status.NotifyAddress, asked.Encode()); err != nil {
 		return nil, err
 	}
 	return map[string]string{"profile": earlier.YAML(nil), "until": "the options change"}, nil

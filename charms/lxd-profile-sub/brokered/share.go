@@ -60,8 +60,8 @@ func (f *Facts) observeShare(ctx context.Context, w Env) error {
 // nameCluster takes over the name that the broker has given to the share's Ceph cluster on its
 // hosts. The charm has one relation at most (limit: 1).
 func (f *Facts) nameCluster() {
-	if f.Options.handsOverAccess() && len(f.Relations) > 0 && f.Relations[0].Answer.CephCluster != "" {
-		f.Options.CephFS.Cluster = f.Relations[0].Answer.CephCluster
+	if f.Options.handsOverAccess() && len(f.Relations) > 0 && f.Relations[0].Status.CephCluster != "" {
+		f.Options.CephFS.Cluster = f.Relations[0].Status.CephCluster
 	}
 }
 
@@ -113,22 +113,22 @@ func (f Facts) missing(r Relation) []string {
 	return units
 }
 
-// askable is what of the wanted profile the hosts are ready for.
-func (f Facts) askable(r Relation, wanted profile.Profile) profile.Profile {
-	if f.share != nil && (f.share.err != "" || r.Answer.CephCluster == "" || len(r.members) == 0 || len(f.missing(r)) > 0) {
+// withoutPendingShare is what of the wanted profile the hosts are ready for.
+func (f Facts) withoutPendingShare(r Relation, wanted profile.Profile) profile.Profile {
+	if f.share != nil && (f.share.err != "" || r.Status.CephCluster == "" || len(r.members) == 0 || len(f.missing(r)) > 0) {
 		return wanted.Without([]string{shareDevice})
 	}
 	return wanted
 }
 
-// handOver returns what to write about the share: nothing new, a request for keys to seal to,
+// shareRelationData returns what to write about the share: nothing new, a request for keys to seal to,
 // or the access sealed to each of them.
-func (f Facts) handOver(r Relation, wanted profile.Profile) (map[string]string, error) {
+func (f Facts) shareRelationData(r Relation, wanted profile.Profile) (map[string]string, error) {
 	if f.share == nil {
 		return map[string]string{"ceph": ""}, nil
 	}
-	written, err := lxdprofile.DecodeCeph(r.Wish)
-	keys, cluster := r.sealKeys(), r.Answer.CephCluster
+	written, err := lxdprofile.DecodeCeph(r.Request)
+	keys, cluster := r.sealKeys(), r.Status.CephCluster
 	source := wanted.Devices[preset.CephFSName]["source"]
 	if f.share.err != "" || len(keys) == 0 || cluster == "" {
 		if err == nil && written != nil && written.Source == source {
@@ -136,15 +136,15 @@ func (f Facts) handOver(r Relation, wanted profile.Profile) (map[string]string, 
 		}
 		return lxdprofile.Ceph{Source: source}.Encode(), nil
 	}
-	of := f.share.access.Of(cluster, keys)
-	if err == nil && written != nil && written.Of == of && written.Source == source {
+	digest := f.share.access.DigestFor(cluster, keys)
+	if err == nil && written != nil && written.Digest == digest && written.Source == source {
 		return nil, nil
 	}
 	text, err := json.Marshal(f.share.access)
 	if err != nil {
 		return nil, err
 	}
-	ceph := lxdprofile.Ceph{Of: of, Source: source, Sealed: map[string]string{}}
+	ceph := lxdprofile.Ceph{Digest: digest, Source: source, Sealed: map[string]string{}}
 	for number, key := range keys {
 		if ceph.Sealed[number], err = seal.Seal(key, lxdprofile.CephPurpose(cluster), text); err != nil {
 			return nil, fmt.Errorf("cannot seal the key of the share to %s/%s: %w", r.Broker, number, err)

@@ -40,8 +40,8 @@ func TestTheKeyOfAShareIsHandedOver(t *testing.T) {
 	}
 	m.hook("sub/0")
 	assert.Equal(t, &lxdprofile.Ceph{Source: "cephfs:cephfs/"}, asked(), "keys to seal to")
-	assert.Empty(t, m.wish().Profile.Devices)
-	assert.Equal(t, "1", m.wish().Profile.Config["limits.cpu"], "the rest waits for nobody")
+	assert.Empty(t, m.request().Profile.Devices)
+	assert.Equal(t, "1", m.request().Profile.Config["limits.cpu"], "the rest waits for nobody")
 	assert.Equal(t, "waiting: waiting for lxd-cluster/0, lxd-cluster/1 to have the key of the share", m.status("sub/0"))
 
 	keys := map[string]*seal.Key{}
@@ -56,15 +56,15 @@ func TestTheKeyOfAShareIsHandedOver(t *testing.T) {
 	member("lxd-cluster/0", "")
 	m.hook("sub/0")
 	assert.Empty(t, asked().Sealed, "the broker has not named the cluster yet")
-	m.relation.Databags["lxd-cluster"] = lxdprofile.Answer{Units: map[string]lxdprofile.State{}, CephCluster: cluster}.Encode()
+	m.relation.Databags["lxd-cluster"] = lxdprofile.ProfileStatus{Units: map[string]lxdprofile.State{}, CephCluster: cluster}.Encode()
 	m.hook("sub/0")
-	first := asked().Of
+	first := asked().Digest
 	member("lxd-cluster/1", "")
 	digest := lxdprofile.CephAccess{Monitors: []string{"10.9.0.1", "10.9.0.2:6789"}, User: "web", Key: cephKey}.Digest()
 	member("lxd-cluster/0", digest)
 	m.hook("sub/0")
 	ceph := asked()
-	assert.NotEqual(t, first, ceph.Of, "a unit more is another handing over")
+	assert.NotEqual(t, first, ceph.Digest, "a unit more is another handing over")
 	for n, unit := range map[string]string{"0": "lxd-cluster/0", "1": "lxd-cluster/1"} {
 		text, err := keys[unit].Open(lxdprofile.CephPurpose(cluster), ceph.Sealed[n])
 		require.NoError(t, err)
@@ -76,7 +76,7 @@ func TestTheKeyOfAShareIsHandedOver(t *testing.T) {
 	m.hook("sub/0")
 	assert.Equal(t, map[string]string{
 		"type": "disk", "source": "cephfs:cephfs/", "path": "/mnt/cephfs", "ceph.cluster_name": cluster, "ceph.user_name": "web",
-	}, m.wish().Profile.Devices["cephfs"])
+	}, m.request().Profile.Devices["cephfs"])
 	assert.Equal(t, ceph, asked(), "what is sealed is not sealed again")
 
 	for _, bag := range m.relation.Databags {

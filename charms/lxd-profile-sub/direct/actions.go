@@ -22,7 +22,7 @@ func Diff(f Facts, wanted profile.Profile) map[string]string {
 	own := f.Instances[f.Self.Instance]
 	name, _ := f.ours()
 	var lines []string
-	wanted, rolledBack := askedFor(f.Profiles[name], wanted)
+	wanted, rolledBack := profileInForce(f.Profiles[name], wanted)
 	for path, has := range profile.Differences(wanted, own.InForce) {
 		if has == "" {
 			has = "none"
@@ -52,13 +52,13 @@ func Rollback(ctx context.Context, f Facts, w *Env, wanted profile.Profile) (map
 	}
 	name, exists := f.ours()
 	now := f.Profiles[name]
-	asked, _ := askedFor(now, wanted)
-	earlier, ok := now.Memory.History.Before(asked)
+	asked, _ := profileInForce(now, wanted)
+	earlier, ok := now.State.History.Before(asked)
 	if !exists || !ok {
 		return nil, errors.New("cannot roll back: no other profile has been fully applied on every instance before")
 	}
 	write := f.write(earlier)
-	write.Memory.RolledBack = &profiles.RolledBack{Until: lxdprofile.Revision(wanted), Profile: earlier}
+	write.State.RolledBack = &profiles.RolledBack{Until: lxdprofile.Revision(wanted), Profile: earlier}
 	if err := write.Apply(ctx, &w.Env); err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func ApplyRestart(ctx context.Context, f Facts, w *Env, call charm.Call) (map[st
 		}
 	}
 	forget := func() error {
-		for _, step := range profiles.Forget(f.relation(), f.Instances) {
+		for _, step := range profiles.ClearNotes(f.relation(), f.Instances) {
 			if err := step.Apply(ctx, &w.Env); err != nil {
 				return err
 			}
@@ -100,12 +100,12 @@ func ApplyRestart(ctx context.Context, f Facts, w *Env, call charm.Call) (map[st
 	}
 	held := w.Now() // since when nothing could be done
 	for {
-		if err := f.look(w); err != nil {
+		if err := f.observe(w); err != nil {
 			return results(), err
 		}
 		others := slices.DeleteFunc(f.units(), func(u profiles.Unit) bool { return u.Instance == own })
 		now := w.Now()
-		step, progress := request.Next(others, f.Instances, w.Failed(), now, f.inTheWay)
+		step, progress := request.Next(others, f.Instances, w.Failed(), now, f.restartingInstance)
 		switch {
 		case progress.State == lxdprofile.Failed:
 			return results(), errors.New(progress.Message)
@@ -124,7 +124,7 @@ func ApplyRestart(ctx context.Context, f Facts, w *Env, call charm.Call) (map[st
 				return results(), err
 			}
 			return f.restartOwn(ctx, w, request, results())
-		case now.Sub(held) > patience+time.Duration(request.WaitHealthy):
+		case now.Sub(held) > extraWait+time.Duration(request.WaitHealthy):
 			return results(), fmt.Errorf("cannot restart: %s", progress.Message)
 		}
 		if err := w.Pause(ctx, time.Second); err != nil {
@@ -133,9 +133,9 @@ func ApplyRestart(ctx context.Context, f Facts, w *Env, call charm.Call) (map[st
 	}
 }
 
-// patience is how long an instance of another application's request is waited for beyond
+// extraWait is how long an instance of another application's request is waited for beyond
 // wait-healthy.
-const patience = time.Minute
+const extraWait = time.Minute
 
 // restartOwn restarts the unit's own instance after the action has ended.
 func (f Facts) restartOwn(ctx context.Context, w *Env, request profiles.Request, results map[string]string) (map[string]string, error) {
@@ -144,7 +144,7 @@ func (f Facts) restartOwn(ctx context.Context, w *Env, request profiles.Request,
 	if len(own.Pending(f.Profiles[name])) == 0 {
 		return results, nil
 	}
-	if other := f.inTheWay(f.Self.Instance); other != "" {
+	if other := f.restartingInstance(f.Self.Instance); other != "" {
 		return results, fmt.Errorf("cannot restart this unit's own instance %s: %s is being restarted: try again when it is back", f.Self.Instance, other)
 	}
 	err := w.NoteRestart(ctx, f.Self.Instance, f.relation(), request.ID, own.Own[profiles.StartedKey(f.relation())])
@@ -181,9 +181,9 @@ func (f Facts) units() []profiles.Unit {
 	return units
 }
 
-// inTheWay names an instance of the same model that another application's request is
+// restartingInstance names an instance of the same model that another application's request is
 // restarting, whatever is on it; "" when there is none.
-func (f Facts) inTheWay(string) string {
+func (f Facts) restartingInstance(string) string {
 	for _, name := range slices.Sorted(maps.Keys(f.Instances)) {
 		i := f.Instances[name]
 		if _, ours := i.Own[profiles.RestartKey(f.relation())]; i.Own[jujuModel] == f.Self.ModelUUID && !ours && i.Restarting() {

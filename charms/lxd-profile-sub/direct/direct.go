@@ -81,11 +81,11 @@ func Observe(ctx context.Context, self Self, o Options, w *Env) (Facts, error) {
 		}
 	}
 	f.Restricted, f.Extension = w.restricted, w.LXD.HasExtension
-	return f, f.look(w)
+	return f, f.observe(w)
 }
 
-// look asks the LXD what there is.
-func (f *Facts) look(w *Env) error {
+// observe asks the LXD what there is.
+func (f *Facts) observe(w *Env) error {
 	var err error
 	if f.Profiles, err = profiles.List(w.LXD, f.Owner); err == nil {
 		f.Instances, err = profiles.Instances(w.LXD)
@@ -148,35 +148,35 @@ func Plan(f Facts, wanted profile.Profile, wrong error) charm.Plan[*Env] {
 		return plan
 	}
 	now := f.Profiles[name]
-	asked, rolledBack := askedFor(now, wanted)
+	asked, rolledBack := profileInForce(now, wanted)
 	switch {
-	case exists && now.Content.Equal(asked) && (now.Memory.RolledBack == nil || rolledBack):
+	case exists && now.Content.Equal(asked) && (now.State.RolledBack == nil || rolledBack):
 	case f.Self.Leader && f.busy(name) != "":
 		plan.Status = charm.Waitingf("waiting for the restart of instance %s: then profile %s is written", f.busy(name), name)
 	case f.Self.Leader:
 		write := f.write(asked)
 		if rolledBack {
-			write.Memory.RolledBack = now.Memory.RolledBack
+			write.State.RolledBack = now.State.RolledBack
 		}
 		if f.failed(&plan, write.Name()) {
 			return plan
 		}
-		plan.Steps = append(plan.Steps, lift(write)...)
+		plan.Steps = append(plan.Steps, adapt(write)...)
 	default:
 		plan.Status = charm.Waitingf("waiting for the leader to write profile %s", name)
 	}
 	attach := profiles.Attach{Instance: f.Self.Instance, Started: own.Started, Profiles: map[string]profiles.Claim{name: {
 		Relation: f.relation(), Holds: func(own map[string]string) bool { return own[jujuModel] == f.Self.ModelUUID },
 	}}}
-	_, attach.Again = own.Own[profiles.AttachedKey(f.relation())]
+	_, attach.Repair = own.Own[profiles.AttachedKey(f.relation())]
 	if (exists || f.Self.Leader) && !slices.Equal(attach.List(own.Profiles), own.Profiles) {
 		if f.failed(&plan, attach.Name()) {
 			return plan
 		}
-		plan.Steps = append(plan.Steps, lift(attach)...)
+		plan.Steps = append(plan.Steps, adapt(attach)...)
 	}
 	if own.Restarted(f.relation()) && own.Own[profiles.StartedKey(f.relation())] != f.Self.Started {
-		plan.Steps = append(plan.Steps, lift(profiles.Back{Instance: f.Self.Instance, Relation: f.relation(), Started: f.Self.Started})...)
+		plan.Steps = append(plan.Steps, adapt(profiles.ReportBack{Instance: f.Self.Instance, Relation: f.relation(), Started: f.Self.Started})...)
 	}
 	if plan.Status.Level == "" {
 		plan.Status = f.inForce(own, now, rolledBack)
@@ -195,10 +195,10 @@ func (f Facts) busy(profile string) string {
 	return ""
 }
 
-// askedFor returns what is to be in force where that is wanted: an earlier profile after a
+// profileInForce returns what is to be in force where that is wanted: an earlier profile after a
 // rollback, as long as the options say what they said then.
-func askedFor(now profiles.Profile, wanted profile.Profile) (asked profile.Profile, rolledBack bool) {
-	if r := now.Memory.RolledBack; r != nil && r.Until == lxdprofile.Revision(wanted) {
+func profileInForce(now profiles.Profile, wanted profile.Profile) (asked profile.Profile, rolledBack bool) {
+	if r := now.State.RolledBack; r != nil && r.Until == lxdprofile.Revision(wanted) {
 		return r.Profile, true
 	}
 	return wanted, false
@@ -209,14 +209,14 @@ func askedFor(now profiles.Profile, wanted profile.Profile) (asked profile.Profi
 func (f Facts) write(content profile.Profile) profiles.Write {
 	name, exists := f.ours()
 	now := f.Profiles[name]
-	memory := &profiles.Memory{Written: lxdprofile.Revision(content), History: now.Memory.History}
-	again := exists && now.Memory.Written != lxdprofile.Revision(now.Content)
-	if !again && f.fullyApplied(name) {
-		memory.History = memory.History.With(now.Content)
+	state := &profiles.State{Written: lxdprofile.Revision(content), History: now.State.History}
+	repair := exists && now.State.Written != lxdprofile.Revision(now.Content)
+	if !repair && f.fullyApplied(name) {
+		state.History = state.History.With(now.Content)
 	}
 	return profiles.Write{
 		Profile: name, Owner: f.Owner, Relation: f.relation(), Application: f.Self.ModelUUID + "/" + hooktool.AppOf(f.Self.Principal),
-		Content: content, Instances: f.Instances, Again: again, Memory: memory,
+		Content: content, Instances: f.Instances, Repair: repair, State: state,
 	}
 }
 
@@ -235,8 +235,8 @@ func (f Facts) fullyApplied(name string) bool {
 	return applied
 }
 
-// lift makes steps on LXD this room's.
-func lift(steps ...charm.Step[*profiles.Env]) []charm.Step[*Env] {
+// adapt makes steps on LXD this room's.
+func adapt(steps ...charm.Step[*profiles.Env]) []charm.Step[*Env] {
 	return charm.AdaptSteps(steps, func(w *Env) *profiles.Env { return &w.Env })
 }
 
@@ -268,10 +268,10 @@ func (f Facts) leave(name string, exists bool) []charm.Step[*Env] {
 	own, ok := f.Instances[f.Self.Instance]
 	noted := slices.ContainsFunc(keys, func(key string) bool { _, has := own.Own[key]; return has })
 	if ok && (noted || slices.Contains(own.Profiles, name)) {
-		return lift(profiles.Release{Instance: f.Self.Instance, Profile: name, Keys: keys})
+		return adapt(profiles.Release{Instance: f.Self.Instance, Profile: name, Keys: keys})
 	}
 	if exists && !f.Profiles[name].Used {
-		return lift(profiles.Delete{Profile: name, Owner: f.Owner})
+		return adapt(profiles.Delete{Profile: name, Owner: f.Owner})
 	}
 	return nil
 }

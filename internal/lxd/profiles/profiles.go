@@ -29,17 +29,17 @@ import (
 // name, for which relation, for whom and of which proven model, and when what needs a restart
 // last changed.
 const (
-	markPrefix      = "user.dcib."
-	ownerMark       = "user.dcib.owner"
-	relationMark    = "user.dcib.relation"
-	applicationMark = "user.dcib.application"
-	modelMark       = "user.dcib.model"
-	changedMark     = "user.dcib.changed"
-	memoryMark      = "user.dcib.state"
+	keyPrefix      = "user.dcib."
+	ownerKey       = "user.dcib.owner"
+	relationKey    = "user.dcib.relation"
+	applicationKey = "user.dcib.application"
+	modelKey       = "user.dcib.model"
+	changedKey     = "user.dcib.changed"
+	stateKey       = "user.dcib.state"
 )
 
-// Memory is kept in a profile for who writes it, where nobody else remembers.
-type Memory struct {
+// State is kept in a profile for who writes it, where nobody else remembers.
+type State struct {
 	Written    string          `json:"written"` // the revision of what was written
 	History    profile.History `json:"history,omitempty"`
 	RolledBack *RolledBack     `json:"rolled-back,omitempty"`
@@ -90,7 +90,7 @@ type Profile struct {
 	Content  profile.Profile      // without the marks
 	Changed  map[string]time.Time // when what needs a restart last changed, by path
 	Used     bool                 // by any instance, also one that cannot be reached
-	Memory   Memory
+	State    State
 }
 
 // Instance is what is looked at in an instance.
@@ -112,30 +112,30 @@ func List(server Server, owner string) (map[string]Profile, error) {
 	all := map[string]Profile{}
 	for _, p := range listed {
 		known := Profile{Used: len(p.UsedBy) > 0}
-		if p.Config[ownerMark] == mark(owner, p.Name) {
+		if p.Config[ownerKey] == mark(owner, p.Name) {
 			known.Ours = true
-			known.Relation, known.Model = p.Config[relationMark], p.Config[modelMark]
+			known.Relation, known.Model = p.Config[relationKey], p.Config[modelKey]
 			known.Content = contentOf(p.Config, p.Devices)
-			known.Changed = changes(p.Config[changedMark])
-			_ = json.Unmarshal([]byte(p.Config[memoryMark]), &known.Memory) // what cannot be read is nothing
+			known.Changed = changes(p.Config[changedKey])
+			_ = json.Unmarshal([]byte(p.Config[stateKey]), &known.State) // what cannot be read is nothing
 		}
 		all[p.Name] = known
 	}
 	return all, nil
 }
 
-// mark is the value of ownerMark. It names the profile, so that an operator's copy of one
+// mark is the value of ownerKey. It names the profile, so that an operator's copy of one
 // of ours is theirs.
 func mark(owner, profile string) string { return owner + " " + profile }
 
 // contentOf returns what a profile of ours asks for, without our marks.
 func contentOf(config map[string]string, devices map[string]map[string]string) profile.Profile {
 	content := profile.Merge(profile.Profile{Config: config, Devices: devices})
-	maps.DeleteFunc(content.Config, func(key, _ string) bool { return strings.HasPrefix(key, markPrefix) })
+	maps.DeleteFunc(content.Config, func(key, _ string) bool { return strings.HasPrefix(key, keyPrefix) })
 	return content
 }
 
-// changes reads changedMark; what cannot be read is nothing.
+// changes reads changedKey; what cannot be read is nothing.
 func changes(mark string) map[string]time.Time {
 	times := map[string]time.Time{}
 	_ = json.Unmarshal([]byte(mark), &times)

@@ -87,7 +87,7 @@ type Unit struct {
 // Next says what to restart now, and how far the request is. units are in the order of
 // their turns. take tells which instance is in the way of one's restart, and takes it when
 // none is.
-func (r Request) Next(units []Unit, instances map[string]Instance, failed map[string]string, now time.Time, take func(instance string) string) (*Restart, lxdprofile.Progress) {
+func (r Request) Next(units []Unit, instances map[string]Instance, failed map[string]string, now time.Time, reserve func(instance string) string) (*Restart, lxdprofile.Progress) {
 	say := func(state, format string, args ...any) lxdprofile.Progress {
 		return lxdprofile.Progress{ID: r.ID, State: state, Message: fmt.Sprintf(format, args...)}
 	}
@@ -126,7 +126,7 @@ func (r Request) Next(units []Unit, instances map[string]Instance, failed map[st
 		if len(batch.units)+len(waiting)+len(restarting) >= r.Batch {
 			break
 		}
-		if other := take(u.Instance); other != "" {
+		if other := reserve(u.Instance); other != "" {
 			held = append(held, fmt.Sprintf("%s (%s is being restarted)", u.Name, other))
 			continue
 		}
@@ -170,8 +170,8 @@ func (i Instance) Restarted(relation string) bool {
 
 func (i Instance) note(relation string) (note, bool) { return parseNote(i.Own[RestartKey(relation)]) }
 
-// Forget takes away the notes of a relation's requests.
-func Forget(relation string, instances map[string]Instance) []charm.Step[*Env] {
+// ClearNotes takes away the notes of a relation's requests.
+func ClearNotes(relation string, instances map[string]Instance) []charm.Step[*Env] {
 	var steps []charm.Step[*Env]
 	key := RestartKey(relation)
 	for _, name := range slices.Sorted(maps.Keys(instances)) {
@@ -334,14 +334,16 @@ func (i Instance) Restarting() bool {
 	return false
 }
 
-// Back says in an instance that was restarted that its unit is back.
-type Back struct{ Instance, Relation, Started string }
+// ReportBack says in an instance that was restarted that its unit is back.
+type ReportBack struct{ Instance, Relation, Started string }
 
 // Name implements charm.Step.
-func (s Back) Name() string { return "say that instance " + s.Instance + " is back after its restart" }
+func (s ReportBack) Name() string {
+	return "say that instance " + s.Instance + " is back after its restart"
+}
 
 // Apply implements charm.Step.
-func (s Back) Apply(ctx context.Context, w *Env) error {
+func (s ReportBack) Apply(ctx context.Context, w *Env) error {
 	err := w.Change(ctx, s.Instance, func(put *api.InstancePut) error {
 		put.Config[StartedKey(s.Relation)] = s.Started
 		return nil

@@ -46,13 +46,13 @@ type Write struct {
 	Model                        string // the proven model's UUID, also a mark; "" leaves what is there
 	Content                      profile.Profile
 	Instances                    map[string]Instance // as they were seen
-	Again                        bool                // somebody else has changed it
-	Memory                       *Memory             // what to keep in it; nil for nothing
+	Repair                       bool                // somebody else has changed it
+	State                        *State              // what to keep in it; nil for nothing
 }
 
 // Name implements charm.Step.
 func (s Write) Name() string {
-	if s.Again {
+	if s.Repair {
 		return "put back what profile " + s.Profile + " had: somebody has changed it"
 	}
 	return "write profile " + s.Profile
@@ -65,21 +65,21 @@ func (s Write) Apply(ctx context.Context, w *Env) error {
 
 func (s Write) write(ctx context.Context, w *Env) error {
 	content := profile.Merge(s.Content)
-	content.Config[ownerMark], content.Config[relationMark] = mark(s.Owner, s.Profile), s.Relation
-	if s.Memory != nil {
-		text, err := json.Marshal(s.Memory)
+	content.Config[ownerKey], content.Config[relationKey] = mark(s.Owner, s.Profile), s.Relation
+	if s.State != nil {
+		text, err := json.Marshal(s.State)
 		if err != nil {
 			return err
 		}
-		content.Config[memoryMark] = string(text)
+		content.Config[stateKey] = string(text)
 	}
 	description := "Written for lxd-profile-sub: do not edit, set its options"
 	old, etag, err := w.LXD.GetProfile(s.Profile)
 	switch {
 	case api.StatusErrorCheck(err, http.StatusNotFound):
-		content.Config[applicationMark] = s.Application
+		content.Config[applicationKey] = s.Application
 		if s.Model != "" {
-			content.Config[modelMark] = s.Model
+			content.Config[modelKey] = s.Model
 		}
 		return w.LXD.CreateProfile(api.ProfilesPost{
 			Name:       s.Profile,
@@ -87,27 +87,27 @@ func (s Write) write(ctx context.Context, w *Env) error {
 		})
 	case err != nil:
 		return err
-	case old.Config[ownerMark] != mark(s.Owner, s.Profile) || old.Config[relationMark] != s.Relation:
+	case old.Config[ownerKey] != mark(s.Owner, s.Profile) || old.Config[relationKey] != s.Relation:
 		return fmt.Errorf("cannot write profile %s: it is not ours", s.Profile)
 	}
-	content.Config[applicationMark] = old.Config[applicationMark]
+	content.Config[applicationKey] = old.Config[applicationKey]
 	if s.Application != "" {
-		content.Config[applicationMark] = s.Application
+		content.Config[applicationKey] = s.Application
 	}
-	if model := cmp.Or(s.Model, old.Config[modelMark]); model != "" {
-		content.Config[modelMark] = model
+	if model := cmp.Or(s.Model, old.Config[modelKey]); model != "" {
+		content.Config[modelKey] = model
 	}
-	if old.Config[changedMark] != "" {
-		content.Config[changedMark] = old.Config[changedMark]
+	if old.Config[changedKey] != "" {
+		content.Config[changedKey] = old.Config[changedKey]
 	}
 	put := api.ProfilePut{Config: content.Config, Devices: content.Devices, Description: description}
 	if maps.Equal(old.Config, put.Config) && maps.EqualFunc(old.Devices, put.Devices, maps.Equal) {
 		return nil
 	}
 	before := contentOf(old.Config, old.Devices)
-	delete(put.Config, changedMark)
-	if mark := changed(changes(old.Config[changedMark]), before, s.Content, w.Now(), oldest(s.Profile, s.Instances)); mark != "" {
-		put.Config[changedMark] = mark
+	delete(put.Config, changedKey)
+	if mark := changed(changes(old.Config[changedKey]), before, s.Content, w.Now(), oldest(s.Profile, s.Instances)); mark != "" {
+		put.Config[changedKey] = mark
 	}
 	if err := lxd.Await(ctx, w.LXD)(w.LXD.UpdateProfile(s.Profile, put, etag)); err != nil {
 		// LXD keeps a profile also when an instance could not follow it. What does not
@@ -129,7 +129,7 @@ func (s Delete) Name() string { return "delete profile " + s.Profile }
 // Apply implements charm.Step.
 func (s Delete) Apply(ctx context.Context, w *Env) error {
 	old, _, err := w.LXD.GetProfile(s.Profile)
-	if err == nil && old.Config[ownerMark] != mark(s.Owner, s.Profile) {
+	if err == nil && old.Config[ownerKey] != mark(s.Owner, s.Profile) {
 		err = fmt.Errorf("cannot delete profile %s: it is not ours", s.Profile)
 	}
 	if err == nil {
@@ -155,13 +155,13 @@ type Attach struct {
 	Instance string
 	Profiles map[string]Claim
 	Started  time.Time // when the instance was
-	Again    bool      // somebody else has changed the list
+	Repair   bool      // somebody else has changed the list
 }
 
 // Name implements charm.Step.
 func (s Attach) Name() string {
 	name := fmt.Sprintf("put profile %s last on instance %s", strings.Join(slices.Sorted(maps.Keys(s.Profiles)), ", "), s.Instance)
-	if s.Again {
+	if s.Repair {
 		name += " again: somebody has changed its list"
 	}
 	return name

@@ -8,9 +8,9 @@
 // configuration, which LXD shows to that instance's root alone (through devlxd), and the
 // unit answers with an HMAC under it. The nonce is never in a databag.
 //
-//	requirer, application   Wish      what to apply
+//	requirer, application   ProfileRequest      what to apply
 //	requirer, unit          Claim     who I am, which instance is mine, and the proof
-//	provider, application   Answer    what came of it, for each unit
+//	provider, application   ProfileStatus    what came of it, for each unit
 //
 // The formats are described in docs/reference/lxd-profile.md.
 package lxdprofile
@@ -46,12 +46,12 @@ var ErrEmpty = errors.New("nothing written yet")
 // printable, since it comes into answers, logs, names and marks.
 const (
 	maxValue  = 2 * profile.MaxBytes
-	maxAnswer = 8 << 20
+	maxStatus = 8 << 20
 	maxWord   = 256
 )
 
-// Wish is what the requirer's leader asks for.
-type Wish struct {
+// ProfileRequest is what the requirer's leader asks for.
+type ProfileRequest struct {
 	Application string // the principal application; names the profile, proves nothing
 	Model       string // its model's name; likewise
 	ModelUUID   string
@@ -102,47 +102,47 @@ func (d *Duration) UnmarshalText(text []byte) error {
 func (r Restart) Encode() map[string]string { return map[string]string{"restart": encode(r)} }
 
 // Encode returns the databag without a request for a restart, which stays as it is.
-func (w Wish) Encode() map[string]string {
+func (r ProfileRequest) Encode() map[string]string {
 	return map[string]string{
 		"version":     Version,
-		"application": w.Application,
-		"model":       w.Model,
-		"model-uuid":  w.ModelUUID,
-		"profile":     encode(w.Profile),
-		"rolled-back": w.RolledBack,
+		"application": r.Application,
+		"model":       r.Model,
+		"model-uuid":  r.ModelUUID,
+		"profile":     encode(r.Profile),
+		"rolled-back": r.RolledBack,
 	}
 }
 
-// DecodeWish reads the databag. The profile is as the other side wrote it: not validated.
-func DecodeWish(bag map[string]string) (Wish, error) {
+// DecodeProfileRequest reads the databag. The profile is as the other side wrote it: not validated.
+func DecodeProfileRequest(bag map[string]string) (ProfileRequest, error) {
 	if err := check(bag); err != nil {
-		return Wish{}, err
+		return ProfileRequest{}, err
 	}
-	w := Wish{Application: bag["application"], Model: bag["model"], ModelUUID: bag["model-uuid"], RolledBack: bag["rolled-back"]}
+	r := ProfileRequest{Application: bag["application"], Model: bag["model"], ModelUUID: bag["model-uuid"], RolledBack: bag["rolled-back"]}
 	if err := want(bag, "application", "model", "model-uuid", "profile"); err != nil {
-		return Wish{}, err
+		return ProfileRequest{}, err
 	}
 	if err := words(bag, "application", "model", "model-uuid", "rolled-back"); err != nil {
-		return Wish{}, err
+		return ProfileRequest{}, err
 	}
-	if err := json.Unmarshal([]byte(bag["profile"]), &w.Profile); err != nil {
-		return Wish{}, fmt.Errorf("cannot read lxd-profile: profile is not what version %s says: %w", Version, err)
+	if err := json.Unmarshal([]byte(bag["profile"]), &r.Profile); err != nil {
+		return ProfileRequest{}, fmt.Errorf("cannot read lxd-profile: profile is not what version %s says: %w", Version, err)
 	}
 	if bag["restart"] != "" {
-		if err := json.Unmarshal([]byte(bag["restart"]), &w.Restart); err != nil {
-			return Wish{}, fmt.Errorf("cannot read lxd-profile: restart is not what version %s says: %w", Version, err)
+		if err := json.Unmarshal([]byte(bag["restart"]), &r.Restart); err != nil {
+			return ProfileRequest{}, fmt.Errorf("cannot read lxd-profile: restart is not what version %s says: %w", Version, err)
 		}
-		if w.Restart != nil && !word.MatchString(w.Restart.ID) {
-			return Wish{}, fmt.Errorf("cannot read lxd-profile: the id of restart is %s, wanted at most %d printable characters", shorten(w.Restart.ID), maxWord)
+		if r.Restart != nil && !word.MatchString(r.Restart.ID) {
+			return ProfileRequest{}, fmt.Errorf("cannot read lxd-profile: the id of restart is %s, wanted at most %d printable characters", shorten(r.Restart.ID), maxWord)
 		}
 	}
-	return w, nil
+	return r, nil
 }
 
 // CephCluster returns the name under which the provider's hosts keep the access to Ceph of one
 // relation. It is made of the provider's model and of the provider's id of the relation
 // ("lxd-profile:5"), neither of which the requirer can choose, so no relation can have the name
-// of another's. The provider publishes it in Answer.CephCluster.
+// of another's. The provider publishes it in ProfileStatus.CephCluster.
 func CephCluster(modelUUID, relation string) string {
 	return CephPrefix + digest("lxd-profile ceph\n"+modelUUID+"\n"+relation)
 }
@@ -154,8 +154,8 @@ const CephPrefix = "dcib-"
 // has to have them on its host. It is what the requirer's leader writes; without Sealed it
 // asks the units for the keys to seal to.
 type Ceph struct {
-	// Of is the requirer's own note of what it sealed to whom. The provider ignores it.
-	Of string `json:"of,omitempty"`
+	// Digest is the requirer's own note of what it sealed to whom. The provider ignores it.
+	Digest string `json:"digest,omitempty"`
 	// Source is the source of the disk device that will be asked for ("cephfs:cephfs/web"):
 	// the provider keeps no access that its policy would not let the relation use.
 	Source string            `json:"source,omitempty"`
@@ -193,8 +193,8 @@ func CephPurpose(cluster string) string { return "lxd-profile ceph " + cluster }
 // Digest returns 16 hex digits that differ between accesses. Each side computes it of what it has.
 func (a CephAccess) Digest() string { return digest(encode(a)) }
 
-// Of returns 16 hex digits that differ with the access, its cluster and its receivers.
-func (a CephAccess) Of(cluster string, sealKeys map[string]string) string {
+// DigestFor returns 16 hex digits that differ with the access, its cluster and its receivers.
+func (a CephAccess) DigestFor(cluster string, sealKeys map[string]string) string {
 	return digest(encode(a) + cluster + encode(sealKeys))
 }
 
@@ -320,16 +320,16 @@ type State struct {
 	SeenBy string `json:"seen-by,omitempty"`
 }
 
-// Answer is what the broker's leader writes.
-type Answer struct {
+// ProfileStatus is what the broker's leader writes.
+type ProfileStatus struct {
 	Units      map[string]State // by the unit's own name
 	Profile    *profile.Profile // what is in the LXD profile; nil while there is none
 	RolledBack string           // the wish's
 	Restart    Progress         // of the last request
-	// Calls is host:port, UDP, and a word after a blank: a requirer that has written a wish may
+	// NotifyAddress is host:port, UDP, and a word after a blank: a requirer that has written a wish may
 	// send a datagram with that word there, so that it is looked at before Juju says so. Empty
 	// while nobody listens.
-	Calls string
+	NotifyAddress string
 	// CephCluster is the name that the relation's Ceph cluster has on the provider's hosts.
 	CephCluster string
 }
@@ -351,35 +351,35 @@ type Progress struct {
 }
 
 // Encode returns the databag.
-func (a Answer) Encode() map[string]string {
-	bag := map[string]string{"version": Version, "units": encode(a.Units), "profile": "", "rolled-back": a.RolledBack, "restart": "", "notify-address": a.Calls, "ceph-cluster": a.CephCluster}
-	if a.Profile != nil {
-		bag["profile"] = encode(a.Profile)
+func (s ProfileStatus) Encode() map[string]string {
+	bag := map[string]string{"version": Version, "units": encode(s.Units), "profile": "", "rolled-back": s.RolledBack, "restart": "", "notify-address": s.NotifyAddress, "ceph-cluster": s.CephCluster}
+	if s.Profile != nil {
+		bag["profile"] = encode(s.Profile)
 	}
-	if a.Restart != (Progress{}) {
-		bag["restart"] = encode(a.Restart)
+	if s.Restart != (Progress{}) {
+		bag["restart"] = encode(s.Restart)
 	}
 	return bag
 }
 
-// DecodeAnswer reads the databag.
-func DecodeAnswer(bag map[string]string) (Answer, error) {
-	if err := checkSize(bag, maxAnswer); err != nil {
-		return Answer{}, err
+// DecodeProfileStatus reads the databag.
+func DecodeProfileStatus(bag map[string]string) (ProfileStatus, error) {
+	if err := checkSize(bag, maxStatus); err != nil {
+		return ProfileStatus{}, err
 	}
-	a := Answer{RolledBack: bag["rolled-back"], Calls: bag["notify-address"], CephCluster: bag["ceph-cluster"]}
+	s := ProfileStatus{RolledBack: bag["rolled-back"], NotifyAddress: bag["notify-address"], CephCluster: bag["ceph-cluster"]}
 	for _, part := range []struct {
 		key  string
 		into any
-	}{{"units", &a.Units}, {"profile", &a.Profile}, {"restart", &a.Restart}} {
+	}{{"units", &s.Units}, {"profile", &s.Profile}, {"restart", &s.Restart}} {
 		if bag[part.key] == "" && part.key != "units" {
 			continue
 		}
 		if err := json.Unmarshal([]byte(bag[part.key]), part.into); err != nil {
-			return Answer{}, fmt.Errorf("cannot read lxd-profile: %s is not what version %s says: %w", part.key, Version, err)
+			return ProfileStatus{}, fmt.Errorf("cannot read lxd-profile: %s is not what version %s says: %w", part.key, Version, err)
 		}
 	}
-	return a, nil
+	return s, nil
 }
 
 // Revision names a profile's content, so that both sides can tell which one is in force.
@@ -455,17 +455,6 @@ func (c Claim) ProvenIn(relation string, own map[string]string) bool {
 // Proven reports whether the claim's proof holds under the nonce at key.
 func (c Claim) Proven(key, nonce string) bool {
 	return IsNonce(nonce) && hmac.Equal([]byte(c.Proof), []byte(c.Prove(key, nonce)))
-}
-
-// Same reports whether a databag already says what values say. Keys that are not in values,
-// such as the addresses that Juju writes into every unit's databag, do not count.
-func Same(bag, values map[string]string) bool {
-	for k, v := range values {
-		if bag[k] != v {
-			return false
-		}
-	}
-	return true
 }
 
 // word is what a name, an id or a hash may be; empty where it may be missing.

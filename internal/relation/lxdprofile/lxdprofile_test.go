@@ -13,15 +13,16 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/dcib/dcib/internal/profile"
+	"github.com/dcib/dcib/internal/relation"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
 func TestDatabagsThereAndBack(t *testing.T) {
-	wish := lxdprofile.Wish{Application: "web", Model: "shop", ModelUUID: "u-1", Profile: profile.Profile{
+	wish := lxdprofile.ProfileRequest{Application: "web", Model: "shop", ModelUUID: "u-1", Profile: profile.Profile{
 		Config:  map[string]string{"limits.memory": "512MiB"},
 		Devices: map[string]map[string]string{"gpu": {"type": "gpu"}},
 	}}
-	gotWish, err := lxdprofile.DecodeWish(wish.Encode())
+	gotWish, err := lxdprofile.DecodeProfileRequest(wish.Encode())
 	require.NoError(t, err)
 	assert.Equal(t, wish, gotWish)
 
@@ -32,31 +33,31 @@ func TestDatabagsThereAndBack(t *testing.T) {
 		gotClaim, err := lxdprofile.DecodeClaim(owner, bag)
 		require.NoError(t, err)
 		assert.Equal(t, claim, gotClaim)
-		assert.True(t, lxdprofile.Same(bag, claim.Encode()))
+		assert.True(t, relation.Contains(bag, claim.Encode()))
 	}
 
-	answer := lxdprofile.Answer{Units: map[string]lxdprofile.State{
+	answer := lxdprofile.ProfileStatus{Units: map[string]lxdprofile.State{
 		"sub/3": {State: lxdprofile.Challenged, Instance: "juju-1-3", Key: lxdprofile.NonceKey("lxd-profile:5"), Challenge: "abcd", SeenBy: "lxd-cluster/0"},
-	}, Calls: "10.0.0.1:17668"}
-	gotAnswer, err := lxdprofile.DecodeAnswer(answer.Encode())
+	}, NotifyAddress: "10.0.0.1:17668"}
+	gotAnswer, err := lxdprofile.DecodeProfileStatus(answer.Encode())
 	require.NoError(t, err)
 	assert.Equal(t, answer, gotAnswer)
-	assert.False(t, lxdprofile.Same(nil, answer.Encode()))
+	assert.False(t, relation.Contains(nil, answer.Encode()))
 }
 
 func TestWhatCannotBeRead(t *testing.T) {
-	_, err := lxdprofile.DecodeWish(map[string]string{})
+	_, err := lxdprofile.DecodeProfileRequest(map[string]string{})
 	assert.True(t, errors.Is(err, lxdprofile.ErrEmpty))
 	_, err = lxdprofile.DecodeClaim("sub/0", map[string]string{"ingress-address": "10.0.0.1"})
 	assert.True(t, errors.Is(err, lxdprofile.ErrEmpty))
 
-	_, err = lxdprofile.DecodeAnswer(map[string]string{"version": "2"})
+	_, err = lxdprofile.DecodeProfileStatus(map[string]string{"version": "2"})
 	assert.EqualError(t, err, `cannot read lxd-profile: the other side writes version "2", this charm reads 1: refresh the older of the two`)
-	_, err = lxdprofile.DecodeWish(map[string]string{"version": "1", "application": "a", "model": "m", "model-uuid": "u", "profile": "[]"})
+	_, err = lxdprofile.DecodeProfileRequest(map[string]string{"version": "1", "application": "a", "model": "m", "model-uuid": "u", "profile": "[]"})
 	assert.ErrorContains(t, err, "profile is not what version 1 says")
-	_, err = lxdprofile.DecodeWish(map[string]string{"version": "1", "application": "a"})
+	_, err = lxdprofile.DecodeProfileRequest(map[string]string{"version": "1", "application": "a"})
 	assert.ErrorContains(t, err, "model is missing")
-	_, err = lxdprofile.DecodeWish(map[string]string{"version": "1", "profile": strings.Repeat(" ", 1<<20)})
+	_, err = lxdprofile.DecodeProfileRequest(map[string]string{"version": "1", "profile": strings.Repeat(" ", 1<<20)})
 	assert.ErrorContains(t, err, "profile\" is 1048576 bytes long")
 
 	for _, owner := range []string{"sub/4", "other/3", "remote-0123/4", "sub", "remote-0123/x"} {
@@ -68,10 +69,10 @@ func TestWhatCannotBeRead(t *testing.T) {
 // Names, ids and hashes become parts of answers, logs, names and marks: they are short and have no
 // lines.
 func TestWordsAreShort(t *testing.T) {
-	wish := lxdprofile.Wish{Application: "web", Model: "shop", ModelUUID: "u-1", RolledBack: "r"}.Encode()
+	wish := lxdprofile.ProfileRequest{Application: "web", Model: "shop", ModelUUID: "u-1", RolledBack: "r"}.Encode()
 	claim := lxdprofile.Claim{Unit: "sub/3", Principal: "web/3", ModelUUID: "u-1", Instance: "juju-1-3", Challenge: "c", Proof: "p", Started: "s"}.Encode()
 	read := map[string]func(bag map[string]string) error{
-		"wish":  func(bag map[string]string) error { _, err := lxdprofile.DecodeWish(bag); return err },
+		"wish":  func(bag map[string]string) error { _, err := lxdprofile.DecodeProfileRequest(bag); return err },
 		"claim": func(bag map[string]string) error { _, err := lxdprofile.DecodeClaim("sub/3", bag); return err },
 	}
 	for kind, bag := range map[string]map[string]string{"wish": wish, "claim": claim} {

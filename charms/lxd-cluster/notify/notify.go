@@ -1,14 +1,14 @@
-// Package wake has whoever asks for a profile tell this charm so at once. Juju tells it too, but
-// looks for changes in a model the less often the longer it has been quiet there: up to every
+// Package notify lets a requester of a profile trigger this charm at once, by UDP. Juju tells it too, but
+// pollDelays for changes in a model the less often the longer it has been quietTime there: up to every
 // ten seconds (juju 4.1-beta2, internal/changestream/stream/stream.go).
 //
-// A datagram has a word in it that only those who are related can read, and nothing else of any
-// meaning; the unit then looks at its relations a few times, as in an
+// A datagram has a token in it that only those who are related can read, and nothing else of any
+// meaning; the unit then pollDelays at its relations a few times, as in an
 // update-status that has come early. In such a hook Juju shows what applications wrote as it is,
 // and what units wrote as it last told of it (internal/worker/uniter/runner/context/cache.go), so
 // it is the wish of an application that is worth a call. A call that is lost costs nothing but that
-// time. Without the word a datagram causes nothing; and while calls find nothing to do, they are
-// taken less and less often, down to one hook a minute (pace), and Juju's own hooks go on beside
+// time. Without the token a datagram causes nothing; and while calls find nothing to do, they are
+// taken less and less often, down to one hook a minute (rateLimit), and Juju's own hooks go on beside
 // that.
 //
 // The unit that is the broker listens, while it has somebody to listen to, and says in the
@@ -37,14 +37,14 @@ import (
 // Port is the UDP port that is listened on, at the address of the machine's LXD.
 const Port = 17668
 
-// Verb is the argument with which the charm's program is what systemd starts; the unit's name
-// and the path of the file with the word come after it.
-const Verb = "wake"
+// Subcommand is the argument with which the charm's program is what systemd starts; the unit's name
+// and the path of the file with the token come after it.
+const Subcommand = "notify"
 
 // The units of systemd.
 const (
-	socketUnit  = "lxd-cluster-wake.socket"
-	serviceUnit = "lxd-cluster-wake.service"
+	socketUnit  = "lxd-cluster-notify.socket"
+	serviceUnit = "lxd-cluster-notify.service"
 )
 
 // Env is what the package works on.
@@ -58,49 +58,49 @@ type Env struct {
 	Commands command.Runner // runs systemctl
 }
 
-// Site is what it has to know of the rest of the charm.
-type Site struct {
+// ClusterInfo is what it has to know of the rest of the charm.
+type ClusterInfo struct {
 	Wanted bool   // this unit is the broker, and somebody is related to it
 	LXD    string // host:port of this machine's LXD
 }
 
 // Facts are what it saw.
 type Facts struct {
-	Site
-	Here      bool // there is anything of ours
+	ClusterInfo
+	Present   bool // there is anything of ours
 	Complete  bool // and it is as it should be
 	Listening bool // somebody has the port
-	Word      string
+	Token     string
 }
 
-// Address is where this unit is to be called, and how: host:port, a blank, and the word that the
+// Address is where this unit is to be notified, and how: host:port, a blank, and the token that the
 // datagram has to have; "" while nobody listens.
 func (f Facts) Address() string {
-	if !f.Wanted || !f.Complete || !f.Listening || f.Word == "" {
+	if !f.Wanted || !f.Complete || !f.Listening || f.Token == "" {
 		return ""
 	}
-	return f.address() + " " + f.Word
+	return f.address() + " " + f.Token
 }
 
-// wordFile is where the word is, below the unit's directory.
-func (w Env) wordFile() string { return filepath.Join(w.StateDir, "call-word") }
+// tokenFile is where the token is, below the unit's directory.
+func (w Env) tokenFile() string { return filepath.Join(w.StateDir, "notify-token") }
 
-// wordFormat is a word as rand.Text makes it.
-var wordFormat = regexp.MustCompile(`^[A-Z2-7]{26,64}$`)
+// tokenFormat is a token as rand.Text makes it.
+var tokenFormat = regexp.MustCompile(`^[A-Z2-7]{26,64}$`)
 
-// readWord reads the word; "" is that there is none, or one that cannot be used.
-func readWord(path string) (string, error) {
+// readToken reads the token; "" is that there is none, or one that cannot be used.
+func readToken(path string) (string, error) {
 	text, err := atomicfile.Read(path)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, atomicfile.ErrUnreadable) || err == nil && !wordFormat.Match(text) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, atomicfile.ErrUnreadable) || err == nil && !tokenFormat.Match(text) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("cannot read the word that calls have: %w", err)
+		return "", fmt.Errorf("cannot read the token that calls have: %w", err)
 	}
 	return string(text), nil
 }
 
-func (s Site) address() string {
+func (s ClusterInfo) address() string {
 	host, _, err := net.SplitHostPort(s.LXD)
 	if err != nil {
 		return ""
@@ -136,26 +136,26 @@ PrivateTmp=yes
 ProtectHome=yes
 ProtectSystem=strict
 RestrictAddressFamilies=AF_UNIX
-`, w.Program, Verb, w.Unit, w.wordFile()),
+`, w.Program, Subcommand, w.Unit, w.tokenFile()),
 	}
 }
 
 // Observe gathers the facts.
-func Observe(w Env, site Site) (Facts, error) {
-	f := Facts{Site: site, Complete: true}
+func Observe(w Env, site ClusterInfo) (Facts, error) {
+	f := Facts{ClusterInfo: site, Complete: true}
 	for name, want := range w.files(site.address()) {
 		text, err := os.ReadFile(filepath.Join(w.Dir, name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return f, fmt.Errorf("cannot read the unit files of %s: %w", socketUnit, err)
 		}
-		f.Here = f.Here || err == nil
+		f.Present = f.Present || err == nil
 		f.Complete = f.Complete && string(text) == want
 	}
-	if !f.Here {
+	if !f.Present {
 		return f, nil
 	}
 	var err error
-	if f.Word, err = readWord(w.wordFile()); err != nil {
+	if f.Token, err = readToken(w.tokenFile()); err != nil {
 		return f, err
 	}
 	f.Listening, err = w.listening()
@@ -184,8 +184,8 @@ func Plan(f Facts) (p charm.Plan[Env]) {
 	switch {
 	case f.Wanted && f.Address() == "" && f.address() != "":
 		p.Steps = append(p.Steps, listen{f.address()})
-	case !f.Wanted && f.Here:
-		p.Steps = append(p.Steps, silence{})
+	case !f.Wanted && f.Present:
+		p.Steps = append(p.Steps, removeListener{})
 	}
 	return p
 }
@@ -205,15 +205,15 @@ func (s listen) Apply(ctx context.Context, w Env) error {
 }
 
 func (s listen) apply(ctx context.Context, w Env) error {
-	word, err := readWord(w.wordFile())
+	token, err := readToken(w.tokenFile())
 	if err != nil {
 		return err
 	}
-	if word == "" {
+	if token == "" {
 		if err := os.MkdirAll(w.StateDir, 0o700); err != nil {
 			return err
 		}
-		if err := atomicfile.Write(w.wordFile(), []byte(rand.Text()), atomicfile.Options{}); err != nil {
+		if err := atomicfile.Write(w.tokenFile(), []byte(rand.Text()), atomicfile.Options{}); err != nil {
 			return err
 		}
 	}
@@ -225,16 +225,16 @@ func (s listen) apply(ctx context.Context, w Env) error {
 	return w.systemctl(ctx, []string{"daemon-reload"}, []string{"enable", socketUnit}, []string{"stop", serviceUnit}, []string{"restart", socketUnit})
 }
 
-// silence undoes what listen did.
-type silence struct{}
+// removeListener undoes what listen did.
+type removeListener struct{}
 
-func (silence) Name() string { return "listen for nobody any more" }
+func (removeListener) Name() string { return "listen for nobody any more" }
 
-func (silence) Apply(ctx context.Context, w Env) error {
+func (removeListener) Apply(ctx context.Context, w Env) error {
 	if err := w.systemctl(ctx, []string{"disable", "--now", socketUnit}, []string{"stop", serviceUnit}); err != nil {
 		_ = w.Tools.Log(ctx, "WARNING", err.Error())
 	}
-	for _, path := range []string{w.wordFile(), filepath.Join(w.Dir, serviceUnit), filepath.Join(w.Dir, socketUnit)} {
+	for _, path := range []string{w.tokenFile(), filepath.Join(w.Dir, serviceUnit), filepath.Join(w.Dir, socketUnit)} {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("cannot remove %s: %w", path, err)
 		}

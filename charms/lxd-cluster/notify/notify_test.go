@@ -36,9 +36,9 @@ func (m *machine) Run(_ context.Context, name string, args ...string) (string, e
 		return "", m.broken
 	}
 	switch order {
-	case "systemctl restart lxd-cluster-wake.socket":
+	case "systemctl restart lxd-cluster-notify.socket":
 		m.sockets(fmt.Sprintf("  310: 0100007F:%04X 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 1 2 0 0\n", Port))
-	case "systemctl disable --now lxd-cluster-wake.socket":
+	case "systemctl disable --now lxd-cluster-notify.socket":
 		m.sockets("")
 	}
 	return "", nil
@@ -51,8 +51,8 @@ func (m *machine) sockets(lines string) {
 	}
 }
 
-// hook runs one, and gives where the unit is to be called after it.
-func (m *machine) hook(t *testing.T, juju *hooktooltest.Juju, site Site) string {
+// hook runs one, and gives where the unit is to be notified after it.
+func (m *machine) hook(t *testing.T, juju *hooktooltest.Juju, site ClusterInfo) string {
 	t.Helper()
 	m.ordered = nil
 	address := ""
@@ -83,32 +83,32 @@ func newMachine(t *testing.T) *machine {
 func TestListens(t *testing.T) {
 	m, juju := newMachine(t), hooktooltest.New()
 	juju.AddUnit("lxd-cluster/0", "10.0.0.1")
-	nobody, wanted := Site{LXD: "10.0.0.1:8443"}, Site{Wanted: true, LXD: "10.0.0.1:8443"}
+	nobody, wanted := ClusterInfo{LXD: "10.0.0.1:8443"}, ClusterInfo{Wanted: true, LXD: "10.0.0.1:8443"}
 	require.Empty(t, m.hook(t, juju, nobody))
 	require.Empty(t, m.ordered)
 
 	at := m.hook(t, juju, wanted)
 	require.Regexp(t, `^10\.0\.0\.1:17668 [A-Z2-7]{26}$`, at)
-	info, err := os.Stat(filepath.Join(m.state, "call-word"))
+	info, err := os.Stat(filepath.Join(m.state, "notify-token"))
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 	require.Equal(t, []string{
-		"systemctl daemon-reload", "systemctl enable lxd-cluster-wake.socket",
-		"systemctl stop lxd-cluster-wake.service", "systemctl restart lxd-cluster-wake.socket",
+		"systemctl daemon-reload", "systemctl enable lxd-cluster-notify.socket",
+		"systemctl stop lxd-cluster-notify.service", "systemctl restart lxd-cluster-notify.socket",
 	}, m.ordered)
 	text, err := os.ReadFile(filepath.Join(m.dir, serviceUnit))
 	require.NoError(t, err)
-	require.Contains(t, string(text), "ExecStart=/charm/dispatch wake lxd-cluster/0 "+m.state+"/call-word\n")
+	require.Contains(t, string(text), "ExecStart=/charm/dispatch notify lxd-cluster/0 "+m.state+"/notify-token\n")
 	require.Equal(t, at, m.hook(t, juju, wanted))
 	require.Empty(t, m.ordered, "it listens already")
 
 	m.sockets("") // killed in between, or an operator has stopped it
 	require.Equal(t, at, m.hook(t, juju, wanted))
 	require.NotEmpty(t, m.ordered)
-	_, word, _ := strings.Cut(at, " ")
-	require.Equal(t, "[fd00::7]:17668 "+word, m.hook(t, juju, Site{Wanted: true, LXD: "[fd00::7]:8443"}), "LXD has another address")
-	require.NoError(t, os.WriteFile(filepath.Join(m.state, "call-word"), nil, 0o600)) // as a power loss leaves it
-	require.NotContains(t, m.hook(t, juju, wanted), word)
+	_, token, _ := strings.Cut(at, " ")
+	require.Equal(t, "[fd00::7]:17668 "+token, m.hook(t, juju, ClusterInfo{Wanted: true, LXD: "[fd00::7]:8443"}), "LXD has another address")
+	require.NoError(t, os.WriteFile(filepath.Join(m.state, "notify-token"), nil, 0o600)) // as a power loss leaves it
+	require.NotContains(t, m.hook(t, juju, wanted), token)
 
 	require.Empty(t, m.hook(t, juju, nobody))
 	for _, dir := range []string{m.dir, m.state} {
@@ -116,7 +116,7 @@ func TestListens(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, left)
 	}
-	require.Empty(t, m.hook(t, juju, Site{Wanted: true}), "LXD has no address yet")
+	require.Empty(t, m.hook(t, juju, ClusterInfo{Wanted: true}), "LXD has no address yet")
 	require.Empty(t, m.ordered)
 }
 
@@ -125,7 +125,7 @@ func TestCannotListen(t *testing.T) {
 	m, juju := newMachine(t), hooktooltest.New()
 	unit := juju.AddUnit("lxd-cluster/0", "10.0.0.1")
 	m.broken = errors.New("cannot run systemctl: no such thing")
-	require.Empty(t, m.hook(t, juju, Site{Wanted: true, LXD: "10.0.0.1:8443"}))
+	require.Empty(t, m.hook(t, juju, ClusterInfo{Wanted: true, LXD: "10.0.0.1:8443"}))
 	require.Contains(t, strings.Join(unit.Log, "\n"), "cannot listen for those who ask for profiles on 10.0.0.1:17668")
 }
 
@@ -138,7 +138,7 @@ type wire struct {
 
 func newWire() *wire { return &wire{calls: make(chan string, 1000)} }
 
-// hush is the word of the tests.
+// hush is the token of the tests.
 const hush = "HUSH"
 
 func (w *wire) SetReadDeadline(at time.Time) error { w.deadline = at; return nil }
@@ -156,10 +156,10 @@ func (w *wire) ReadFrom(b []byte) (int, net.Addr, error) {
 }
 
 // flood calls again and again until ctx is over.
-func (w *wire) flood(ctx context.Context, word string, every time.Duration) {
+func (w *wire) flood(ctx context.Context, token string, every time.Duration) {
 	for {
 		select {
-		case w.calls <- word:
+		case w.calls <- token:
 		default: // the kernel drops what does not fit either
 		}
 		select {
@@ -199,14 +199,14 @@ func TestServe(t *testing.T) {
 			return false, errors.New("one that fails does not end it")
 		}))
 		require.Equal(t, []float64{0.25, 0.5, 1, 2, 4.25, 4.5, 5, 6}, offsets(begin, at), "after two seconds' pause")
-		require.Equal(t, 6+10+60+60+10, int(time.Since(begin).Seconds()), "it forgets slowly that calls were in vain, and ends")
+		require.Equal(t, 6+10+60+60+10, int(time.Since(begin).Seconds()), "it forgets slowly that calls were in idleRuns, and ends")
 	})
 }
 
 // However many calls come, those that find nothing to do cost one hook a minute in the end,
 // also when they come just after the program might have ended.
 func TestAFloodCostsAHookAMinute(t *testing.T) {
-	for name, every := range map[string]time.Duration{"ten in a second": 100 * time.Millisecond, "when it might have ended": idle + time.Second, "twice in its longest pause": 31 * time.Second} {
+	for name, every := range map[string]time.Duration{"ten in a second": 100 * time.Millisecond, "when it might have ended": idleTimeout + time.Second, "twice in its longest pause": 31 * time.Second} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
@@ -232,7 +232,7 @@ func TestAFloodCostsAHookAMinute(t *testing.T) {
 	}
 }
 
-// Once there was something to do it looks no more, until the next call, for which it does not
+// Once there was something to do it pollDelays no more, until the next call, for which it does not
 // pause, whatever was before.
 func TestServeNoLongerThanNeeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -245,7 +245,7 @@ func TestServeNoLongerThanNeeded(t *testing.T) {
 		require.NoError(t, serve(ctx, w, hush, func(context.Context) (bool, error) {
 			at = append(at, time.Now())
 			switch len(at) {
-			case 4: // all of the first call's are in vain
+			case 4: // all of the first call's are in idleRuns
 				w.calls <- hush
 			case 5: // what is asked for is there now
 				w.calls <- hush
@@ -273,11 +273,11 @@ func TestHooksThatAlwaysDoSomething(t *testing.T) {
 			return true, nil
 		}))
 		callers.Wait()
-		require.LessOrEqual(t, hooks, (maxBusy+1)*61)
+		require.LessOrEqual(t, hooks, (maxPerMinute+1)*61)
 	})
 }
 
-// Who does not know the word causes no hook, however many datagrams it sends, and keeps no call
+// Who does not know the token causes no hook, however many datagrams it sends, and keeps no call
 // from being taken.
 func TestDatagramsWithoutTheWord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -285,12 +285,12 @@ func TestDatagramsWithoutTheWord(t *testing.T) {
 		defer cancel()
 		w := newWire()
 		var callers sync.WaitGroup
-		for _, word := range []string{"", "H", "HUSH!", "hush", strings.Repeat("x", 100)} {
-			callers.Go(func() { w.flood(ctx, word, 50*time.Millisecond) })
+		for _, token := range []string{"", "H", "HUSH!", "hush", strings.Repeat("x", 100)} {
+			callers.Go(func() { w.flood(ctx, token, 50*time.Millisecond) })
 		}
-		called := time.Now().Add(30 * time.Minute)
+		notified := time.Now().Add(30 * time.Minute)
 		callers.Go(func() {
-			time.Sleep(time.Until(called))
+			time.Sleep(time.Until(notified))
 			w.calls <- hush
 		})
 		var at []time.Time
@@ -302,7 +302,7 @@ func TestDatagramsWithoutTheWord(t *testing.T) {
 		}
 		callers.Wait()
 		require.Len(t, at, 1)
-		require.Less(t, at[0].Sub(called), 10*time.Second)
+		require.Less(t, at[0].Sub(notified), 10*time.Second)
 	})
 }
 

@@ -86,7 +86,7 @@ func (m *model) options(options map[string]any) {
 func (m *model) charm() charm.Charm[brokered.Facts, brokered.Env] {
 	return charm.Charm[brokered.Facts, brokered.Env]{
 		Env: func(event hooktool.Event, tools hooktool.Tools) brokered.Env {
-			return brokered.Env{Tools: tools, LXD: m.lxd[event.Unit], Call: func(_ context.Context, address string) error {
+			return brokered.Env{Tools: tools, LXD: m.lxd[event.Unit], Notify: func(_ context.Context, address string) error {
 				m.called = append(m.called, address)
 				return errors.New("nobody there")
 			}}
@@ -114,7 +114,7 @@ func (m *model) hook(unit string) *hooktooltest.Unit {
 
 func (m *model) answer(unit string, state lxdprofile.State) {
 	bag := m.relation.Databags["lxd-cluster"]
-	answer, _ := lxdprofile.DecodeAnswer(bag)
+	answer, _ := lxdprofile.DecodeProfileStatus(bag)
 	if answer.Units == nil {
 		answer.Units = map[string]lxdprofile.State{}
 	}
@@ -139,10 +139,10 @@ func TestFromTheWishToInForce(t *testing.T) {
 	m.hook("sub/1")
 	assert.Empty(t, m.relation.Databags["sub"], "only the leader asks")
 	m.hook("sub/0")
-	wish, err := lxdprofile.DecodeWish(m.relation.Databags["sub"])
+	request, err := lxdprofile.DecodeProfileRequest(m.relation.Databags["sub"])
 	require.NoError(t, err)
-	assert.Equal(t, lxdprofile.Wish{Application: "web", Model: "shop", ModelUUID: modelUUID,
-		Profile: profile.Profile{Config: map[string]string{"limits.memory": "512MiB"}}}, wish)
+	assert.Equal(t, lxdprofile.ProfileRequest{Application: "web", Model: "shop", ModelUUID: modelUUID,
+		Profile: profile.Profile{Config: map[string]string{"limits.memory": "512MiB"}}}, request)
 	assert.Equal(t, lxdprofile.Claim{Unit: "sub/1", Principal: "web/1", ModelUUID: modelUUID, Instance: "juju-1"}, m.claim("sub/1"))
 	assert.Equal(t, "waiting: waiting for lxd-cluster to apply the profile", m.status("sub/1"))
 
@@ -159,7 +159,7 @@ func TestFromTheWishToInForce(t *testing.T) {
 
 	// It is applied. LXD is not asked for the nonce again, and nothing is written.
 	m.lxd["sub/1"].asked = nil
-	challenged.State, challenged.Revision = lxdprofile.Applied, lxdprofile.Revision(wish.Profile)
+	challenged.State, challenged.Revision = lxdprofile.Applied, lxdprofile.Revision(request.Profile)
 	m.answer("sub/1", challenged)
 	before := m.claim("sub/1")
 	m.hook("sub/1")
@@ -172,8 +172,8 @@ func TestFromTheWishToInForce(t *testing.T) {
 	m.hook("sub/0")
 	m.hook("sub/1")
 	assert.Equal(t, "waiting: waiting for lxd-cluster to apply the profile", m.status("sub/1"))
-	wish, _ = lxdprofile.DecodeWish(m.relation.Databags["sub"])
-	challenged.Revision, challenged.Restart = lxdprofile.Revision(wish.Profile), []string{"config.security.nesting"}
+	request, _ = lxdprofile.DecodeProfileRequest(m.relation.Databags["sub"])
+	challenged.Revision, challenged.Restart = lxdprofile.Revision(request.Profile), []string{"config.security.nesting"}
 	m.answer("sub/1", challenged)
 	m.hook("sub/1")
 	assert.Equal(t, "active: in force: limits.memory=1GiB; restart needed for security.nesting: juju run sub/leader apply-restart", m.status("sub/1"))
@@ -197,7 +197,7 @@ func TestTheBrokerIsCalled(t *testing.T) {
 	}
 	both()
 	require.Empty(t, m.called, "it has not said where")
-	m.relation.Databags["lxd-cluster"] = lxdprofile.Answer{Units: map[string]lxdprofile.State{}, Calls: "10.0.1.1:17668"}.Encode()
+	m.relation.Databags["lxd-cluster"] = lxdprofile.ProfileStatus{Units: map[string]lxdprofile.State{}, NotifyAddress: "10.0.1.1:17668"}.Encode()
 	both()
 	require.Empty(t, m.called, "nothing else is asked for")
 	m.config("config: {limits.memory: 768MiB}")
@@ -211,15 +211,15 @@ func TestDatagram(t *testing.T) {
 	broker, err := net.ListenPacket("udp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer broker.Close()
-	require.NoError(t, brokered.Datagram(t.Context(), broker.LocalAddr().String()+" WORD"))
+	require.NoError(t, brokered.NotifyUDP(t.Context(), broker.LocalAddr().String()+" WORD"))
 	require.NoError(t, broker.SetReadDeadline(time.Now().Add(time.Minute)))
 	said := make([]byte, 100)
 	n, _, err := broker.ReadFrom(said)
 	require.NoError(t, err)
 	require.Equal(t, "WORD", string(said[:n]))
-	require.ErrorContains(t, brokered.Datagram(t.Context(), "10.0.0.1:17668 "+strings.Repeat("x", 65)), "wanted at most 64")
+	require.ErrorContains(t, brokered.NotifyUDP(t.Context(), "10.0.0.1:17668 "+strings.Repeat("x", 65)), "wanted at most 64")
 	for _, address := range []string{"", "broker.example:17668", "10.0.0.1", "10.0.0.1:x", "169.254.169.254:80:80"} {
-		require.ErrorContains(t, brokered.Datagram(t.Context(), address), "cannot call the broker at", address)
+		require.ErrorContains(t, brokered.NotifyUDP(t.Context(), address), "cannot call the broker at", address)
 	}
 }
 
@@ -241,7 +241,7 @@ func TestABadProfileChangesNothing(t *testing.T) {
 
 	m.config("")
 	m.hook("sub/0")
-	assert.NotEqual(t, before, m.relation.Databags["sub"]["profile"], "no profile is a wish, too")
+	assert.NotEqual(t, before, m.relation.Databags["sub"]["profile"], "no profile is a request, too")
 	m.answer("sub/0", lxdprofile.State{State: lxdprofile.Applied, Revision: lxdprofile.Revision(profile.Profile{})})
 	m.hook("sub/0")
 	assert.Equal(t, "active: options profile and preset are empty: nothing to apply", m.status("sub/0"))
@@ -264,12 +264,12 @@ func TestPresets(t *testing.T) {
 	m := newModel(t)
 	m.options(map[string]any{"preset": "docker, nested-kvm", "profile": "config: {security.nesting: false}\ndevices: {tun: {type: none}}"})
 	m.hook("sub/0")
-	wish, err := lxdprofile.DecodeWish(m.relation.Databags["sub"])
+	request, err := lxdprofile.DecodeProfileRequest(m.relation.Databags["sub"])
 	require.NoError(t, err)
-	assert.Equal(t, "false", wish.Profile.Config["security.nesting"])
-	assert.Equal(t, "true", wish.Profile.Config["security.syscalls.intercept.mknod"])
-	assert.Equal(t, map[string]string{"type": "none"}, wish.Profile.Devices["tun"])
-	assert.Equal(t, "/dev/kvm", wish.Profile.Devices["kvm"]["path"])
+	assert.Equal(t, "false", request.Profile.Config["security.nesting"])
+	assert.Equal(t, "true", request.Profile.Config["security.syscalls.intercept.mknod"])
+	assert.Equal(t, map[string]string{"type": "none"}, request.Profile.Devices["tun"])
+	assert.Equal(t, "/dev/kvm", request.Profile.Devices["kvm"]["path"])
 
 	results, failure := m.action("sub/1", "show-profile", nil)
 	assert.Empty(t, failure)
@@ -311,8 +311,8 @@ devices:
 
 	m.options(map[string]any{"preset": "cephfs", "cephfs-host-path": "/srv/share"})
 	m.hook("sub/0")
-	wish, _ = lxdprofile.DecodeWish(m.relation.Databags["sub"])
-	assert.Equal(t, map[string]string{"type": "disk", "source": "/srv/share", "path": "/mnt/cephfs"}, wish.Profile.Devices["cephfs"])
+	request, _ = lxdprofile.DecodeProfileRequest(m.relation.Databags["sub"])
+	assert.Equal(t, map[string]string{"type": "disk", "source": "/srv/share", "path": "/mnt/cephfs"}, request.Profile.Devices["cephfs"])
 }
 
 func TestStatusSaysWhatTheBrokerSays(t *testing.T) {

@@ -1,4 +1,4 @@
-// Package sub is what lxd-profile-sub does: it says over the lxd-profile relation which
+// Package brokered is lxd-profile-sub with a broker: it states over the lxd-profile relation which
 // profile its principal's containers are to have, proves for each unit which container is
 // its own, and reports what the broker on the other side made of it. It touches no LXD.
 package brokered
@@ -14,6 +14,7 @@ import (
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/profile"
+	"github.com/dcib/dcib/internal/relation"
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
@@ -24,20 +25,20 @@ const Endpoint = "lxd-profile"
 type Env struct {
 	Tools hooktool.Tools
 	LXD   LXD
-	// Call tells whoever listens at host:port that there is something to look at; Datagram is
+	// Notify tells whoever listens at host:port that there is something to look at; NotifyUDP is
 	// the real one.
-	Call func(ctx context.Context, address string) error
+	Notify func(ctx context.Context, address string) error
 }
 
-// ask writes into the application's databag of a relation, and calls the broker where it says
+// publish writes into the application's databag of a relation, and notifyAddress the broker where it says
 // that it listens. Nobody waits for that, nor hears of it when it fails: Juju tells the broker
 // too, when it next looks.
-func (w Env) ask(ctx context.Context, relation, calls string, values map[string]string) error {
+func (w Env) publish(ctx context.Context, relation, notifyAddress string, values map[string]string) error {
 	if err := w.Tools.RelationSetApp(ctx, relation, values); err != nil {
 		return err
 	}
-	if calls != "" {
-		_ = w.Call(ctx, calls)
+	if notifyAddress != "" {
+		_ = w.Notify(ctx, notifyAddress)
 	}
 	return nil
 }
@@ -65,13 +66,13 @@ type Facts struct {
 
 // Relation is one relation to a broker.
 type Relation struct {
-	ID, Broker string            // "lxd-profile:3", and the broker's application as known here
-	Wish       map[string]string // own application's databag; for the leader only
-	Claim      map[string]string // own databag
-	Answer     lxdprofile.Answer // what the broker says; zero while it says nothing
-	State      lxdprofile.State  // what it says of this unit
-	Unreadable string            // why its answer cannot be read; "" when it can
-	Nonce      string            // the nonce that State asks for, where there is one to answer
+	ID, Broker string                   // "lxd-profile:3", and the broker's application as known here
+	Request    map[string]string        // own application's databag; for the leader only
+	Claim      map[string]string        // own databag
+	Status     lxdprofile.ProfileStatus // what the broker says; zero while it says nothing
+	State      lxdprofile.State         // what it says of this unit
+	Unreadable string                   // why its answer cannot be read; "" when it can
+	Nonce      string                   // the nonce that State asks for, where there is one to answer
 
 	members map[string]lxdprofile.Member // the broker's units by their numbers, where a share is handed over
 }
@@ -127,7 +128,7 @@ func (f Facts) observe(ctx context.Context, id string, w Env) (Relation, error) 
 		return r, err
 	}
 	if f.Leader {
-		if r.Wish, err = w.Tools.RelationGet(ctx, id, hooktool.AppOf(f.Self.Unit)); err != nil {
+		if r.Request, err = w.Tools.RelationGet(ctx, id, hooktool.AppOf(f.Self.Unit)); err != nil {
 			return r, err
 		}
 	}
@@ -139,11 +140,11 @@ func (f Facts) observe(ctx context.Context, id string, w Env) (Relation, error) 
 	if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
 		return r, err
 	}
-	r.Answer, err = lxdprofile.DecodeAnswer(bag)
+	r.Status, err = lxdprofile.DecodeProfileStatus(bag)
 	if err != nil && !errors.Is(err, lxdprofile.ErrEmpty) {
 		r.Unreadable = err.Error()
 	}
-	r.State = r.Answer.Units[f.Self.Unit]
+	r.State = r.Status.Units[f.Self.Unit]
 	// Only a key that can hold a nonce is read: the broker is not to get a proof, which
 	// is a hash, of anything else.
 	if f.Self.Instance != "" && r.State.Instance == f.Self.Instance &&
@@ -163,19 +164,19 @@ func Plan(f Facts) charm.Plan[Env] {
 	var plan charm.Plan[Env]
 	for _, r := range f.Relations {
 		if err == nil && f.Leader {
-			if values, err := f.handOver(r, wanted); err != nil {
+			if values, err := f.shareRelationData(r, wanted); err != nil {
 				plan.Status = charm.Blockedf("%s", err)
 				return plan
-			} else if !lxdprofile.Same(r.Wish, values) {
-				plan.Steps = append(plan.Steps, publishShare{r.ID, r.Broker, r.Answer.Calls, values})
+			} else if !relation.Contains(r.Request, values) {
+				plan.Steps = append(plan.Steps, publishShare{r.ID, r.Broker, r.Status.NotifyAddress, values})
 			}
-			if values := f.wish(r, wanted); !lxdprofile.Same(r.Wish, values) {
-				plan.Steps = append(plan.Steps, publishWish{r.ID, r.Broker, r.Answer.Calls, values})
+			if values := f.request(r, wanted); !relation.Contains(r.Request, values) {
+				plan.Steps = append(plan.Steps, publishRequest{r.ID, r.Broker, r.Status.NotifyAddress, values})
 			}
 		}
 		if f.Self.Instance != "" {
-			if values := f.claim(r).Encode(); !lxdprofile.Same(r.Claim, values) {
-				plan.Steps = append(plan.Steps, publishClaim{r.ID, r.Broker, values, r.foreign(values)})
+			if values := f.claim(r).Encode(); !relation.Contains(r.Claim, values) {
+				plan.Steps = append(plan.Steps, publishClaim{r.ID, r.Broker, values, r.tamperedFields(values)})
 			}
 		}
 	}
@@ -197,9 +198,9 @@ func (f Facts) claim(r Relation) lxdprofile.Claim {
 	return c
 }
 
-// foreign says what in this unit's databag another hand than this charm's wrote, or the unit
+// tamperedFields says what in this unit's databag another hand than this charm's wrote, or the unit
 // itself when it was in another place; "" when nothing.
-func (r Relation) foreign(own map[string]string) string {
+func (r Relation) tamperedFields(own map[string]string) string {
 	var parts []string
 	for _, key := range []string{"unit", "principal", "model-uuid", "instance"} {
 		if was := r.Claim[key]; was != "" && was != own[key] {
@@ -270,11 +271,11 @@ func (r Relation) status(wanted profile.Profile, app string) charm.Status {
 		return charm.Waitingf("waiting for %s to check that %s is this unit's container", r.Broker, r.State.Instance)
 	case r.State.State != lxdprofile.Applied || !rolledBack && r.State.Revision != lxdprofile.Revision(wanted):
 		return charm.Waitingf("waiting for %s to apply the profile", r.Broker)
-	case r.Answer.Restart.State == lxdprofile.Failed && len(r.waitForRestart()) > 0:
-		return charm.Blockedf("%s stopped the restart: %s", r.Broker, r.Answer.Restart.Message)
+	case r.Status.Restart.State == lxdprofile.Failed && len(r.waitForRestart()) > 0:
+		return charm.Blockedf("%s stopped the restart: %s", r.Broker, r.Status.Restart.Message)
 	}
 	if rolledBack {
-		return inForce("rolled back, until the options change; ", *r.Answer.Profile, r.State, app)
+		return inForce("rolled back, until the options change; ", *r.Status.Profile, r.State, app)
 	}
 	if wanted.IsEmpty() && len(r.State.Restart) == 0 {
 		return charm.Active("options profile and preset are empty: nothing to apply")
@@ -284,13 +285,13 @@ func (r Relation) status(wanted profile.Profile, app string) charm.Status {
 
 // rolledBack reports whether the broker has an earlier profile in the place of the wanted one.
 func (r Relation) rolledBack(wanted profile.Profile) bool {
-	return r.Answer.Profile != nil && r.Answer.RolledBack == lxdprofile.Revision(wanted)
+	return r.Status.Profile != nil && r.Status.RolledBack == lxdprofile.Revision(wanted)
 }
 
 // waitForRestart lists the units for which something waits for a restart, sorted.
 func (r Relation) waitForRestart() []string {
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(r.Answer.Units)), func(unit string) bool {
-		return len(r.Answer.Units[unit].Restart) == 0
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(r.Status.Units)), func(unit string) bool {
+		return len(r.Status.Units[unit].Restart) == 0
 	})
 }
 
@@ -312,24 +313,24 @@ func inForce(prefix string, p profile.Profile, s lxdprofile.State, app string) c
 	return charm.Active("%s%s", prefix, strings.Join(parts, "; "))
 }
 
-// publishWish asks the broker for a profile.
-type publishWish struct {
-	relation, broker, calls string
-	values                  map[string]string
+// publishRequest asks the broker for a profile.
+type publishRequest struct {
+	relation, broker, notifyAddress string
+	values                          map[string]string
 }
 
-func (s publishWish) Name() string {
+func (s publishRequest) Name() string {
 	return fmt.Sprintf("ask %s for the profile (%s)", s.broker, s.relation)
 }
 
-func (s publishWish) Apply(ctx context.Context, w Env) error {
-	return w.ask(ctx, s.relation, s.calls, s.values)
+func (s publishRequest) Apply(ctx context.Context, w Env) error {
+	return w.publish(ctx, s.relation, s.notifyAddress, s.values)
 }
 
 // publishShare hands over the access to a share, or asks for keys to seal it to.
 type publishShare struct {
-	relation, broker, calls string
-	values                  map[string]string
+	relation, broker, notifyAddress string
+	values                          map[string]string
 }
 
 func (s publishShare) Name() string {
@@ -337,14 +338,14 @@ func (s publishShare) Name() string {
 }
 
 func (s publishShare) Apply(ctx context.Context, w Env) error {
-	return w.ask(ctx, s.relation, s.calls, s.values)
+	return w.publish(ctx, s.relation, s.notifyAddress, s.values)
 }
 
 // publishClaim tells the broker which instance is this unit's, with the proof if it has one.
 type publishClaim struct {
 	relation, broker string
 	values           map[string]string
-	foreign          string // what was claimed before and is not true
+	tampered         string // what was claimed before and is not true
 }
 
 func (s publishClaim) Name() string {
@@ -355,8 +356,8 @@ func (s publishClaim) Name() string {
 }
 
 func (s publishClaim) Apply(ctx context.Context, w Env) error {
-	if s.foreign != "" {
-		_ = w.Tools.Log(ctx, "WARNING", s.foreign)
+	if s.tampered != "" {
+		_ = w.Tools.Log(ctx, "WARNING", s.tampered)
 	}
 	return w.Tools.RelationSet(ctx, s.relation, s.values)
 }

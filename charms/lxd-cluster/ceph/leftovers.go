@@ -9,9 +9,9 @@ import (
 	"github.com/dcib/dcib/internal/charm"
 )
 
-// Behind lists what this charm wrote of Ceph's configuration for an application and is still
+// LeftoverFiles lists what this charm wrote of Ceph's configuration for an application and is still
 // in the folder: its key, and a ceph.conf that is not somebody else's.
-func Behind(dir, app string) ([]string, error) {
+func LeftoverFiles(dir, app string) ([]string, error) {
 	var names []string
 	for _, name := range []string{keyringName(app), confName} {
 		text, _, err := read(filepath.Join(dir, name))
@@ -30,17 +30,17 @@ func Behind(dir, app string) ([]string, error) {
 func Leave(names []string) []charm.Step[Env] {
 	var steps []charm.Step[Env]
 	for _, name := range names {
-		steps = append(steps, forget{name})
+		steps = append(steps, removeFile{name})
 	}
 	return steps
 }
 
-// forget removes one file.
-type forget struct{ name string }
+// removeFile removes one file.
+type removeFile struct{ name string }
 
-func (s forget) Name() string { return "remove Ceph's " + s.name }
+func (s removeFile) Name() string { return "remove Ceph's " + s.name }
 
-func (s forget) Apply(_ context.Context, w Env) error {
+func (s removeFile) Apply(_ context.Context, w Env) error {
 	if err := os.Remove(filepath.Join(w.Dir, s.name)); err != nil && !os.IsNotExist(err) {
 		return err
 	}

@@ -15,19 +15,19 @@ func TestNothingOfOursStaysBehind(t *testing.T) {
 	put := func(name, text string) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
 	}
-	names, err := Behind(dir, "lxd-cluster")
+	names, err := LeftoverFiles(dir, "lxd-cluster")
 	require.NoError(t, err)
 	require.Empty(t, names)
 
 	put("ceph.client.lxd-cluster.keyring", "[client.lxd-cluster]\n")
 	put("ceph.client.admin.keyring", "[client.admin]\n")
 	put("ceph.conf", "[global]\nmon_host = 192.0.2.1\n")
-	names, err = Behind(dir, "lxd-cluster")
+	names, err = LeftoverFiles(dir, "lxd-cluster")
 	require.NoError(t, err)
 	require.Equal(t, []string{"ceph.client.lxd-cluster.keyring"}, names, "the machine's own ceph.conf is kept")
 
 	put("ceph.conf", mark+"[global]\n")
-	names, err = Behind(dir, "lxd-cluster")
+	names, err = LeftoverFiles(dir, "lxd-cluster")
 	require.NoError(t, err)
 	steps := Leave(names)
 	require.Len(t, steps, 2)

@@ -10,15 +10,15 @@ import (
 )
 
 // answer returns what is told an application, when there is nothing left to do about it.
-func (f Facts) answer(r Relation, o outcome, attachments map[string]profiles.Attach) lxdprofile.Answer {
+func (f Facts) answer(r Relation, o relationResult, attachments map[string]profiles.Attach) lxdprofile.ProfileStatus {
 	units := map[string]lxdprofile.State{}
-	for name, record := range r.Answer.Units {
+	for name, record := range r.Status.Units {
 		if _, exists := f.Instances[record.Instance]; exists && !r.Gone[name] {
 			units[name] = record
 		}
 	}
 	names := byNumber(units)
-	for _, v := range o.verdicts {
+	for _, v := range o.claims {
 		name := v.unit.Name
 		if v.unit.Claim != nil {
 			name = v.unit.Claim.Unit
@@ -38,18 +38,18 @@ func (f Facts) answer(r Relation, o outcome, attachments map[string]profiles.Att
 		names[lxdprofile.UnitNumber(name)] = name
 		units[name] = f.state(r, o, v, attachments)
 	}
-	answer := lxdprofile.Answer{Units: fit(units), Calls: f.Calls, CephCluster: lxdprofile.CephCluster(f.Model, r.ID)}
+	answer := lxdprofile.ProfileStatus{Units: limitSize(units), NotifyAddress: f.NotifyAddress, CephCluster: lxdprofile.CephCluster(f.Model, r.ID)}
 	if p, exists := f.Profiles[o.profile]; exists {
 		answer.Profile = &p.Content
 	}
-	if r.Wish != nil {
-		answer.RolledBack = r.Wish.RolledBack
+	if r.Request != nil {
+		answer.RolledBack = r.Request.RolledBack
 	}
 	return answer
 }
 
 // state says what is so for one unit.
-func (f Facts) state(r Relation, o outcome, v verdict, attachments map[string]profiles.Attach) lxdprofile.State {
+func (f Facts) state(r Relation, o relationResult, v claimResult, attachments map[string]profiles.Attach) lxdprofile.State {
 	s := lxdprofile.State{State: v.state, Message: v.message, SeenBy: f.Unit}
 	if v.unit.Claim == nil {
 		// What the unit had, it keeps until it says something that can be read.
@@ -61,10 +61,10 @@ func (f Facts) state(r Relation, o outcome, v verdict, attachments map[string]pr
 	s.Instance = v.unit.Claim.Instance
 	key := lxdprofile.NonceKey(r.ID)
 	i := f.Instances[s.Instance]
-	if nonce := i.Nonces[key]; lxdprofile.IsNonce(nonce) && v.hold != none {
+	if nonce := i.Nonces[key]; lxdprofile.IsNonce(nonce) && v.grant != noGrant {
 		s.Key, s.Challenge = key, lxdprofile.ChallengeOf(nonce)
 	}
-	if v.hold == has && o.profile != "" && slices.Contains(i.Profiles, o.profile) {
+	if v.grant == profileGrant && o.profile != "" && slices.Contains(i.Profiles, o.profile) {
 		p := f.Profiles[o.profile]
 		s.Profile, s.Revision = o.profile, lxdprofile.Revision(p.Content)
 		s.Restart, s.Differs, s.Started = i.Pending(p), i.Differs(p), i.started()
@@ -88,7 +88,7 @@ func (f Facts) state(r Relation, o outcome, v verdict, attachments map[string]pr
 	}
 	switch {
 	case failure != "":
-		s.State, s.Message = lxdprofile.Refused, "LXD would not: "+cut(failure, maxMessage)
+		s.State, s.Message = lxdprofile.Refused, "LXD would not: "+truncate(failure, maxMessage)
 	case v.state == lxdprofile.Challenged && s.Key != "":
 	case v.proven && o.refused != "":
 		s.State, s.Message = lxdprofile.Refused, o.refused
@@ -106,21 +106,21 @@ const (
 	maxPaths   = 20
 )
 
-// fit leaves out details where the states of all units would be too much.
-func fit(units map[string]lxdprofile.State) map[string]lxdprofile.State {
-	if len(lxdprofile.Answer{Units: units}.Encode()["units"]) <= maxUnitsIn {
+// limitSize leaves out details where the states of all units would be too much.
+func limitSize(units map[string]lxdprofile.State) map[string]lxdprofile.State {
+	if len(lxdprofile.ProfileStatus{Units: units}.Encode()["units"]) <= maxUnitsIn {
 		return units
 	}
 	for name, s := range units {
-		s.Message, s.Differs, s.Ignored = cut(s.Message, maxMessage/10), nil, nil
+		s.Message, s.Differs, s.Ignored = truncate(s.Message, maxMessage/10), nil, nil
 		s.Restart = s.Restart[:min(len(s.Restart), maxPaths)]
 		units[name] = s
 	}
 	return units
 }
 
-// cut shortens a text to at most so many bytes, and one character that says so.
-func cut(s string, most int) string {
+// truncate shortens a text to at most so many bytes, and one character that says so.
+func truncate(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}

@@ -11,11 +11,11 @@ import (
 // maxWord bounds what the other side of a relation has sent to an address that it names.
 const maxWord = 64
 
-// Datagram calls by UDP: calls is address:port, and after a blank the word that the broker wants in
+// NotifyUDP notifyAddress by UDP: notifyAddress is address:port, and after a blank the word that the broker wants in
 // a call. The address has to be numeric: no name that the other side of a relation wrote is looked
 // up.
-func Datagram(ctx context.Context, calls string) error {
-	address, word, _ := strings.Cut(calls, " ")
+func NotifyUDP(ctx context.Context, notifyAddress string) error {
+	address, word, _ := strings.Cut(notifyAddress, " ")
 	if _, err := netip.ParseAddrPort(address); err != nil {
 		return fmt.Errorf("cannot call the broker at %.60q, wanted address:port: %w", address, err)
 	}
