@@ -33,7 +33,7 @@ func TestAnLXDThatNeverAnswersEndsTheHook(t *testing.T) {
 			start := time.Now()
 			err := c.Run(t.Context(), hooktool.Event{Hook: hook, Unit: "lxd-cluster/0"}, tools)
 			require.Less(t, time.Since(start), 5*time.Second)
-			require.Contains(t, unit.Message, "cannot observe this machine within 100ms: cannot ask this machine's LXD about itself: ")
+			require.Contains(t, unit.Message, "cannot observe this machine within 100ms: cannot read the state of this machine's LXD: ")
 			require.Contains(t, unit.Message, "LXD has not answered GET /1.0")
 			if fails == "" {
 				require.NoError(t, err)

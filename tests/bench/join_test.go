@@ -89,7 +89,7 @@ cluster: {server_name: %s, enabled: true}
 func machine(n int) string { return fmt.Sprintf("hand-%d", n) }
 
 var (
-	founding = regexp.MustCompile(`juju-log .*(?:let LXD listen on|found the cluster) `)
+	founding = regexp.MustCompile(`juju-log .*(?:make LXD listen on|bootstrap the cluster) `)
 	offering = regexp.MustCompile(`juju-log .*issue a join token to (\S+)`)
 	joining  = regexp.MustCompile(`juju-log .*join the cluster as (\S+)`)
 )
@@ -132,7 +132,7 @@ func byCharm(t *testing.T, box testbed.Box, most int) (total, latency map[int]ti
 			if begin.IsZero() {
 				begin = at
 			}
-			if strings.Contains(line, "found the cluster") {
+			if strings.Contains(line, "bootstrap the cluster") {
 				busy = unit
 			}
 		case offering.MatchString(line):

@@ -13,24 +13,23 @@ import (
 const (
 	// autoBridge is the value of option bridge that leaves the choice to the charm.
 	autoBridge = "auto"
-	// hostBridge is what auto takes where every machine has it, as MAAS makes it: on it
-	// instances are on the machines' own network.
+	// hostBridge is the choice if every machine has it, as MAAS makes it. It connects instances to the
+	// machines' own network.
 	hostBridge = "br0"
-	// madeBridge is what auto takes otherwise.
+	// madeBridge is the choice otherwise.
 	madeBridge = "lxdbr0"
 	// noBridge is what a unit reports whose machine has no hostBridge.
 	noBridge = "none"
 )
 
-// Bridge returns the bridge that instances are on; "" while option bridge is auto and that is
-// not decided.
+// Bridge returns the bridge for instances; "" while option bridge is auto and the choice is open.
 func (f Facts) Bridge() string {
 	name, _ := f.chooseBridge()
 	return name
 }
 
-// chooseBridge returns that bridge or, while it is not decided, the units that have not
-// reported yet whether their machine has hostBridge. What a cluster has stays.
+// chooseBridge returns that bridge or, while the choice is open, the units that have not reported yet
+// whether their machine has hostBridge. A cluster keeps the bridge that it has.
 func (f Facts) chooseBridge() (name string, unknown []string) {
 	if f.Config.Bridge != autoBridge {
 		return f.Config.Bridge, nil
@@ -57,7 +56,7 @@ func (f Facts) chooseBridge() (name string, unknown []string) {
 	return hostBridge, nil
 }
 
-// profileBridge returns the bridge in the profile that is ours; "" when there is none.
+// profileBridge returns the bridge in the charm's profile; "" if there is none.
 func (f Facts) profileBridge() string {
 	profile := f.LXD.Profiles[ProfileName]
 	if profile.Config[OwnerKey] == "" {
@@ -67,8 +66,8 @@ func (f Facts) profileBridge() string {
 	return cmp.Or(nic["network"], nic["parent"])
 }
 
-// reportedBridge is what this unit reports of its machine: hostBridge, if the machine has one of
-// its own, else noBridge. One that LXD manages connects it to no other machine.
+// reportedBridge returns hostBridge if the machine has a bridge of that name that LXD does not manage, and
+// noBridge otherwise. A bridge that LXD manages connects it to no other machine.
 func (f Facts) reportedBridge() string {
 	if managed, there := f.LXD.Networks[hostBridge]; there && !managed {
 		return hostBridge
@@ -76,7 +75,7 @@ func (f Facts) reportedBridge() string {
 	return noBridge
 }
 
-// undecided says which units the choice of the bridge waits for; "" when it is made.
+// bridgeUndecided returns which units the choice of the bridge waits for; "" if it is made.
 func (f Facts) bridgeUndecided() string {
 	_, unknown := f.chooseBridge()
 	if len(unknown) == 0 {
@@ -89,8 +88,8 @@ func (f Facts) bridgeUndecided() string {
 	return fmt.Sprintf("%s %s not reported yet whether its machine has %s (option bridge is %s)", strings.Join(unknown, ", "), verb, hostBridge, autoBridge)
 }
 
-// awaitBridge is the status of the unit that bootstraps while the bridge is undecided; nil when
-// it is decided.
+// awaitBridge returns the status of the bootstrap unit while the choice of the bridge is open; nil if it is
+// made.
 func (f Facts) awaitBridge() *charm.Status {
 	undecided := f.bridgeUndecided()
 	if undecided == "" {
@@ -101,8 +100,8 @@ func (f Facts) awaitBridge() *charm.Status {
 	return &status
 }
 
-// isolated says that instances on different members cannot reach each other; empty where they can, as
-// far as is known. One unit says so for all.
+// isolationNote reports that instances on different members cannot reach each other; empty if they can, as
+// far as is known. Only the coordinator reports it.
 func (f Facts) isolationNote() string {
 	if len(f.LXD.Members) < 2 || !f.IsCoordinator() || !slices.Contains(f.LXD.IsolatedNetworks, f.Bridge()) {
 		return ""
@@ -110,8 +109,8 @@ func (f Facts) isolationNote() string {
 	return fmt.Sprintf("instances on different members cannot reach each other over %s: use %s of the machines, or a network of type ovn (option bridge)", f.Bridge(), hostBridge)
 }
 
-// lacks names the bridge that instances are to be on, when this member cannot have them
-// there: LXD manages no network of that name, and the machine has no such bridge of its own.
+// missingBridge returns the bridge for instances if this member has neither a managed network nor a bridge
+// of its own of that name; "" otherwise.
 func (f Facts) missingBridge() string {
 	bridge := f.Bridge()
 	if _, there := f.LXD.Networks[bridge]; there || bridge == "" || !f.LXD.Clustered || len(f.Problems) > 0 {
@@ -120,7 +119,7 @@ func (f Facts) missingBridge() string {
 	return bridge
 }
 
-// missingBridgeProblem is the problem of a member that lacks the bridge; "" when it does not.
+// missingBridgeProblem returns the problem of a member without the bridge; "" if it has it.
 func (f Facts) missingBridgeProblem() string {
 	lacks := f.missingBridge()
 	if lacks == "" {
@@ -130,11 +129,11 @@ func (f Facts) missingBridgeProblem() string {
 	if f.Config.Bridge == autoBridge {
 		why = fmt.Sprintf("instances of this cluster are on %s (option bridge is %s), and this machine", lacks, autoBridge)
 	}
-	return fmt.Sprintf("%s (%s) has no bridge %s: make it there, as other members may have it, or name one of %s, or have LXD make it: lxc network create", why, f.LXD.Member, lacks, f.networkNames())
+	return fmt.Sprintf("%s (%s) has no bridge %s: create it there, set the option to one of %s, or have LXD create it: lxc network create", why, f.LXD.Member, lacks, f.networkNames())
 }
 
-// membersWithoutBridge names the members that have said so of themselves; "" when none has. LXD lists
-// to each member the bridges of its own machine only.
+// membersWithoutBridge returns the members that have reported that the bridge is missing; "" if there are
+// none. LXD lists to each member only the bridges of its own machine.
 func (f Facts) membersWithoutBridge() string {
 	bridge := f.Bridge()
 	var names []string

@@ -101,11 +101,11 @@ func TestThreeMachinesBecomeOneCluster(t *testing.T) {
 		require.Equal(t, "active", m.juju.Units[unit].Status, m.juju.Units[unit].Message)
 	}
 	require.Len(t, m.w.issued, 2, "one token for each joiner, none in vain")
-	require.Contains(t, m.juju.Units["lxd-cluster/0"].Said, "maintenance founding the cluster", "a unit says what it works on")
+	require.Contains(t, m.juju.Units["lxd-cluster/0"].Said, "maintenance bootstrapping the cluster", "a unit says what it works on")
 	for _, unit := range m.units()[1:] {
 		require.Contains(t, m.juju.Units[unit].Said, "maintenance preparing to join")
 		require.Contains(t, m.juju.Units[unit].Said, "maintenance joining the cluster")
-		require.NotContains(t, m.juju.Units[unit].Said, "maintenance founding the cluster")
+		require.NotContains(t, m.juju.Units[unit].Said, "maintenance bootstrapping the cluster")
 	}
 
 	m.add(3)
@@ -210,7 +210,7 @@ func TestVersionsMustMatch(t *testing.T) {
 	m.lxds[unit].local.Version = "6.4"
 	m.settle(3)
 	require.Equal(t, "blocked", m.juju.Units[unit].Status)
-	require.Equal(t, "cannot join: lxd-cluster/1 offers LXD 6.4, the cluster runs 5.0.2 (asked lxd-cluster/0): refresh one of them", m.juju.Units[unit].Message)
+	require.Equal(t, "cannot join: lxd-cluster/1 has LXD 6.4, the cluster runs 5.0.2 (lxd-cluster/0): upgrade one of them", m.juju.Units[unit].Message)
 	require.Empty(t, m.w.issued, "and it asked for no token")
 }
 

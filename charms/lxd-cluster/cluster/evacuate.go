@@ -14,14 +14,14 @@ import (
 	"github.com/dcib/dcib/internal/lxd"
 )
 
-// stateTimeout bounds how long a member may take to be evacuated or restored. What has moved
-// by then has moved, and the action can be run again.
+// stateTimeout limits the evacuation or restore of a member. What has moved stays moved, and the action can
+// be run again.
 const stateTimeout = time.Hour
 
-// Evacuate is the action that has LXD move a member's instances to the others, as
-// `lxc cluster evacuate` does. What LXD would only stop, because it is on a bridge of the host that
-// another member has as well, is moved before. It succeeds when LXD's own lists say so; what LXD
-// cannot move it stops where it is, and the results name that.
+// Evacuate is the action evacuate-member. It has LXD move a member's instances to the others, as `lxc
+// cluster evacuate` does. Instances that LXD would only stop, because they are on a bridge of the host, are
+// moved before to members that have the bridge. It succeeds when LXD's own lists confirm it; the results
+// name the instances that LXD stopped.
 func Evacuate(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
 	defer cancel()
@@ -37,7 +37,7 @@ func Evacuate(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]
 		lost = append(lost, i.String())
 	}
 	if len(lost) > 0 {
-		return nil, fmt.Errorf("cannot evacuate %s: LXD would stop and thereby delete its ephemeral instances %s: stop or delete them first, or have pet-scheduler drain it with force=true", s.name, strings.Join(lost, ", "))
+		return nil, fmt.Errorf("cannot evacuate %s: LXD would delete its ephemeral instances %s: stop or delete them first, or have pet-scheduler drain it with force=true", s.name, strings.Join(lost, ", "))
 	}
 	if why := s.before.EvacuationRefusal(s.name); why != "" {
 		return nil, fmt.Errorf("cannot evacuate %s: %s", s.name, why)
@@ -51,8 +51,8 @@ func Evacuate(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]
 	})
 }
 
-// Restore is the action that brings a member back that was evacuated, as
-// `lxc cluster restore` does: its instances come back and run.
+// Restore is the action restore-member. It brings back an evacuated member and its instances, as `lxc
+// cluster restore` does.
 func Restore(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
 	defer cancel()
@@ -61,7 +61,7 @@ func Restore(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]s
 		return nil, err
 	}
 	if s.before.Records[s.name].Evacuating {
-		// An evacuation was killed before LXD had begun with it.
+		// An evacuation was killed before LXD had started it.
 		d := drain.Drainer{Cluster: s.client, Journal: s.client, By: f.Unit, Now: w.Now, Progress: call.Progress}
 		if _, err := d.Undrain(ctx, s.name); err != nil {
 			return nil, err
@@ -72,7 +72,7 @@ func Restore(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]s
 	return s.change(ctx, drain.Online, s.client.Restore)
 }
 
-// memberState is one change of a member's state.
+// memberState is a change of a member's state.
 type memberState struct {
 	verb, name string
 	client     ClusterClient
@@ -80,7 +80,7 @@ type memberState struct {
 	call       charm.Call
 }
 
-// memberState looks whether the state of parameter `member` may be changed by hand.
+// memberState checks whether the state of parameter `member` may be changed by an operator.
 func (f Facts) memberState(ctx context.Context, w Env, verb string, call charm.Call) (*memberState, error) {
 	s := &memberState{verb: verb, name: call.String("member"), call: call}
 	if !f.LXD.Clustered {
@@ -93,7 +93,7 @@ func (f Facts) memberState(ctx context.Context, w Env, verb string, call charm.C
 	if s.client, err = w.LXD.ClusterClient(ctx); err != nil {
 		return nil, err
 	}
-	// An earlier run may have been killed while LXD works on.
+	// An earlier run may have been killed while LXD continues.
 	if err := s.client.WaitIdle(ctx, s.name); err != nil {
 		return nil, err
 	}
@@ -112,12 +112,12 @@ func (f Facts) memberState(ctx context.Context, w Env, verb string, call charm.C
 	return s, nil
 }
 
-// change has LXD do it unless it is so already, and looks whether it is.
+// change has LXD do it unless it is done already, and verifies it.
 func (s *memberState) change(ctx context.Context, want drain.MemberStatus, do func(context.Context, string, func(string)) error) (map[string]string, error) {
 	if m, _ := s.before.Member(s.name); m.Status == want {
 		return s.results(s.before, want), s.incomplete(s.before, want)
 	}
-	s.call.Progress("%s: LXD begins to %s it, with %d instances on it", s.name, s.verb, len(s.on(s.before)))
+	s.call.Progress("%s: LXD starts to %s it, with %d instances on it", s.name, s.verb, len(s.on(s.before)))
 	did := do(ctx, s.name, func(line string) { s.call.Progress("%s: %s", s.name, line) })
 	after, err := drain.Observe(ctx, s.client, s.client)
 	if err != nil {
@@ -125,18 +125,17 @@ func (s *memberState) change(ctx context.Context, want drain.MemberStatus, do fu
 	}
 	m, there := after.Member(s.name)
 	switch {
-	case did != nil && !(errors.Is(did, lxd.ErrOperationLost) && there && m.Status == want): // else LXD shows how far it came
-		return s.results(after, m.Status), fmt.Errorf("%w: run it again when that is mended", did)
+	case did != nil && !(errors.Is(did, lxd.ErrOperationLost) && there && m.Status == want): // otherwise LXD shows the result
+		return s.results(after, m.Status), fmt.Errorf("%w: fix that, then run the action again", did)
 	case !there || m.Status != want:
-		return s.results(after, m.Status), fmt.Errorf("cannot see that LXD could %s %s: its member list says that it is %q: look at lxc cluster list", s.verb, s.name, m.Status)
+		return s.results(after, m.Status), fmt.Errorf("cannot %s %s: LXD lists it as %q: look at lxc cluster list", s.verb, s.name, m.Status)
 	}
 	return s.results(after, m.Status), s.incomplete(after, want)
 }
 
-// undone is the error about what LXD has left half done: it sets a member's state when it begins to
-// evacuate, and when it ends to restore, whatever becomes of single instances (evacuateClusterMember
-// and restoreClusterMember in lxd/api_cluster.go; LXD 6.9 also keeps the state of an evacuation that
-// failed).
+// incomplete returns the error about what LXD left half done. LXD sets a member's state when an evacuation
+// begins and when a restore ends, whatever happens to single instances (evacuateClusterMember and
+// restoreClusterMember in lxd/api_cluster.go; LXD 6.9 also keeps the state of an evacuation that failed).
 func (s *memberState) incomplete(view drain.View, want drain.MemberStatus) error {
 	var refs []string
 	for _, i := range view.Instances {
@@ -153,13 +152,13 @@ func (s *memberState) incomplete(view drain.View, want drain.MemberStatus) error
 	case len(refs) == 0:
 		return nil
 	case want == drain.Online:
-		return fmt.Errorf("cannot restore %s to the end: it is Online, but LXD has left elsewhere what was there before: %s: move each back (lxc move NAME --target %s)", s.name, some(refs, ", "), s.name)
+		return fmt.Errorf("cannot restore all of %s: it is Online, but LXD left these elsewhere: %s: move each back (lxc move NAME --target %s)", s.name, some(refs, ", "), s.name)
 	}
-	return fmt.Errorf("cannot evacuate %s to the end: LXD counts it as evacuated, but this still runs there: %s: action restore-member member=%s first, then evacuate it again", s.name, some(refs, ", "), s.name)
+	return fmt.Errorf("cannot evacuate all of %s: these still run there: %s: run restore-member member=%s, then evacuate it again", s.name, some(refs, ", "), s.name)
 }
 
-// Settled waits until no evacuation or restore of a member is under way, begun by whomever, and
-// returns its status and what runs on it then, sorted.
+// Settled waits until no evacuation or restore of a member is under way, and returns its status and what
+// runs on it then, sorted.
 func Settled(ctx context.Context, w Env, member string) (drain.MemberStatus, []string, error) {
 	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
 	defer cancel()
@@ -185,7 +184,7 @@ func Settled(ctx context.Context, w Env, member string) (drain.MemberStatus, []s
 	return m.Status, runs, nil
 }
 
-// results tell how the member is, what is on it, and what went where.
+// results returns the member's status, how many instances it has, and what moved.
 func (s *memberState) results(after drain.View, status drain.MemberStatus) map[string]string {
 	results := map[string]string{"member": s.name, "status": strings.ToLower(string(status)), "instances": fmt.Sprint(len(s.on(after)))}
 	where := map[drain.Ref]string{}
@@ -210,7 +209,7 @@ func (s *memberState) results(after drain.View, status drain.MemberStatus) map[s
 	return results
 }
 
-// on lists what is on the member.
+// on returns the instances on the member.
 func (s *memberState) on(view drain.View) []drain.Instance {
 	return slices.DeleteFunc(slices.Clone(view.Instances), func(i drain.Instance) bool { return i.Member != s.name })
 }

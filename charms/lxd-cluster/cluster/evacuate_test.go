@@ -204,7 +204,7 @@ func TestAnEvacuationThatFailsSaysHowItIs(t *testing.T) {
 	}
 	did := m.changeState(t, "evacuate-member", on(hostOf(1)))
 	require.Contains(t, did.Failure, "no space left")
-	require.Contains(t, did.Failure, "run it again")
+	require.Contains(t, did.Failure, "run the action again")
 	require.Equal(t, "online", did.Results["status"])
 	require.Equal(t, fmt.Sprintf("a1 from %s to %s", hostOf(1), hostOf(0)), did.Results["moved"])
 	require.Equal(t, "b1", did.Results["stopped"])
@@ -216,8 +216,8 @@ func TestWhatLXDLeftHalfDoneIsNoSuccess(t *testing.T) {
 	inside := m.inside()
 	m.lxds["lxd-cluster/0"].setStatus(hostOf(1), "Evacuated") // as when LXD died in an evacuation
 	did := m.changeState(t, "evacuate-member", on(hostOf(1)))
-	require.Contains(t, did.Failure, "cannot evacuate 1-host to the end")
-	require.Contains(t, did.Failure, "still runs there: a1, b1: action restore-member member=1-host first")
+	require.Contains(t, did.Failure, "cannot evacuate all of 1-host")
+	require.Contains(t, did.Failure, "still run there: a1, b1: run restore-member member=1-host")
 	require.Equal(t, "evacuated", did.Results["status"])
 	require.Zero(t, inside.Evacuations)
 
@@ -225,5 +225,5 @@ func TestWhatLXDLeftHalfDoneIsNoSuccess(t *testing.T) {
 	require.Empty(t, m.changeState(t, "evacuate-member", on(hostOf(1))).Failure)
 	m.lxds["lxd-cluster/0"].setStatus(hostOf(1), "Online") // as when LXD died in a restore
 	did = m.changeState(t, "restore-member", on(hostOf(1)))
-	require.Contains(t, did.Failure, "left elsewhere what was there before: a1, b1, stopped1: move each back (lxc move NAME --target 1-host)")
+	require.Contains(t, did.Failure, "LXD left these elsewhere: a1, b1, stopped1: move each back (lxc move NAME --target 1-host)")
 }

@@ -1,10 +1,10 @@
-// Package cluster makes the machines of an application one LXD cluster and keeps them so.
+// Package cluster makes the machines of an application one LXD cluster.
 //
-// Who is in the cluster is what LXD says, not who leads in Juju. One unit may ever found:
-// the leader writes a founder into the application's databag, and the founder founds only
-// in a later hook, when it reads its own name back. A joiner tells its request; the issuer
-// (the lowest-numbered unit that is a live member by LXD's own list) seals a join token to
-// the joiner's key. There is one offer at a time, so joins come one after another.
+// LXD's own member list says who is in the cluster, not Juju's leadership. The leader writes the unit that
+// bootstraps into the application's databag, and that unit bootstraps in a later hook, when it reads its
+// own name back (see package coordinator). A joining unit publishes a join request. The coordinator, which
+// is the lowest-numbered unit that is a live member, seals a join token to the key in the request. There is
+// one token at a time, so units join one after another.
 package cluster
 
 import (
@@ -28,40 +28,40 @@ import (
 	"github.com/dcib/dcib/internal/seal"
 )
 
-// Env is what this room works on.
+// Env is what this package works on.
 type Env struct {
 	Tools    hooktool.Tools
 	LXD      LXD
 	Hostname string           // the machine's name; its LXD's member name once it joins
 	StateDir string           // where the join key is kept, readable by root only
 	Now      func() time.Time // time.Now outside tests
-	// Downgraded is install.Downgraded of this machine; nil is not known.
+	// Downgraded is install.Downgraded of this machine; nil if it is not known.
 	Downgraded func(ctx context.Context, ran string) string
-	// Addresses are this machine's; nil is not known.
+	// Addresses are this machine's; nil if they are not known.
 	Addresses []netip.Addr
 }
 
-// Facts are everything a plan is made from.
+// Facts are what a plan is made from.
 type Facts struct {
 	Unit     string
 	Leader   bool
 	Now      time.Time
 	Hostname string
 	Address  string // host:port of this unit's LXD
-	Zone     string // Juju's availability zone of this machine; empty when it has none
+	Zone     string // Juju's availability zone of this machine; empty if it has none
 	Config   Config
-	Problems []string // with options
-	// SourceErr says why option storage-source cannot be used on this machine.
+	Problems []string // with the options
+	// SourceErr is the reason why option storage-source cannot be used on this machine.
 	SourceErr string
 
-	Relation string // the peer relation's id; empty before Juju made it
+	Relation string // the peer relation's id; empty before Juju created it
 	// BootstrapUnit is the unit that bootstraps the cluster. A unit that is not among the peers may just
 	// not have started yet, so Gone is what Juju reports.
 	BootstrapUnit coordinator.Choice
 	Mine          PeerData
 	Peers         map[string]PeerData // by unit, without this one
-	// Others are the units that Juju means to keep, without this one, also those that are not
-	// among the peers yet. Not observed by a member while nothing depends on it.
+	// Others are the units that Juju means to keep, without this one, including those that are not among
+	// the peers yet. A member does not observe them while nothing depends on it.
 	Others []string
 	// Rebootstrap reports whether the bootstrap unit replaces one that is gone.
 	Rebootstrap bool
@@ -69,27 +69,27 @@ type Facts struct {
 	JoinKey string // public half of this unit's join key; empty when it has none
 	LXD     ServerState
 
-	// Pending is what joining, and a profile with root disks on Ceph, have to wait for;
-	// empty when nothing. The ceph room says.
+	// Pending is the reason why joining, and a profile with root disks on Ceph, must wait; empty if there
+	// is none. Package ceph sets it.
 	Pending string
 
-	// NIC is what else the profile's nic has to say; the maas room says.
+	// NIC has more keys for the profile's nic. Package maas sets it.
 	NIC map[string]string
 
-	// Unfinished are joins that are under way or broke off, while another unit asks to join.
+	// Unfinished are joins that are under way or broke off. It is set while another unit requests to join.
 	Unfinished []Unfinished
-	// Moved says that this machine has lost the address by which its cluster knows it; empty when
-	// it has not.
+	// Moved reports that this machine has lost the address by which its cluster knows it; empty if it has
+	// not.
 	Moved string
 
-	// Downgraded says that the snap of this machine's LXD, which does not answer, is older than the LXD
-	// that ran here.
+	// Downgraded reports that the snap of this machine's LXD, which does not answer, is older than the LXD
+	// that ran here before.
 	Downgraded string
 
-	// Stuck says how LXD's database fails to answer; of LXD itself is then known what it
-	// says without it. Empty when it answers.
+	// DatabaseError is the reason why LXD's database does not answer; empty if it answers. With it, only
+	// the facts are known that LXD knows without its database.
 	DatabaseError string
-	// LeftoverData is what is on this machine's disks, while it is stuck; see lxd.LeftoverData.
+	// LeftoverData is what is on this machine's disks while there is a DatabaseError; see lxd.LeftoverData.
 	LeftoverData []string
 
 	Removal *Removal // nil for a unit that stays
@@ -119,7 +119,7 @@ func Observe(ctx context.Context, event hooktool.Event, w Env) (Facts, error) {
 		f.LeftoverData, err = w.LXD.LeftoverData()
 	}
 	if err != nil {
-		// Without its address LXD does not start.
+		// LXD does not start without its address.
 		if moved, movedErr := f.observeLostAddress(ctx, w); movedErr != nil || moved != "" {
 			return f, errors.Join(movedErr, charm.Blocked("%s: %s", moved, err))
 		}
@@ -210,8 +210,8 @@ func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w Env) e
 	if f.LXD.Clustered && !f.hasJoinRequests() && f.DatabaseError == "" && f.otherCluster() == "" && settled {
 		return nil
 	}
-	// Juju lists units that are going, and Juju 4 those that are gone. Nobody is to wait
-	// for them, nor issue a token to them.
+	// Juju also lists units that are being removed, and Juju 4 those that are gone. No unit waits for them
+	// or issues a token to them.
 	kept, err := w.Tools.Units(ctx)
 	if err != nil {
 		return err
@@ -222,7 +222,7 @@ func (f *Facts) observePeers(ctx context.Context, event hooktool.Event, w Env) e
 	return nil
 }
 
-// downgraded is Downgraded, of a machine that told before which LXD it runs.
+// downgraded calls Downgraded if this machine has published the LXD version that it ran.
 func (w Env) downgraded(ctx context.Context, ran string) string {
 	if w.Downgraded == nil || ran == "" {
 		return ""
@@ -230,7 +230,7 @@ func (w Env) downgraded(ctx context.Context, ran string) string {
 	return w.Downgraded(ctx, ran)
 }
 
-// hasJoinRequests reports whether a unit asks for a join token.
+// hasJoinRequests reports whether a unit requests a join token.
 func (f *Facts) hasJoinRequests() bool {
 	for _, bag := range f.Peers {
 		if bag.Request.Key != "" {
@@ -255,10 +255,10 @@ func readPeerData(ctx context.Context, tools hooktool.Tools, relation, unit stri
 	return b, nil
 }
 
-// IsCoordinator reports whether it is this unit that does what is done once for the cluster.
+// IsCoordinator reports whether this unit does what is done once for the cluster.
 func (f Facts) IsCoordinator() bool { return f.LXD.Clustered && f.coordinator() == f.Unit }
 
-// WithCeph lists the members whose units have said that Ceph's configuration is there.
+// WithCeph returns the members whose machines have Ceph's configuration.
 func (f Facts) WithCeph() []string {
 	var members []string
 	for _, bag := range f.Peers {
@@ -273,14 +273,14 @@ func (f Facts) WithCeph() []string {
 	return members
 }
 
-// MemberNames lists the cluster's members.
+// MemberNames returns the names of the cluster's members.
 func (f Facts) MemberNames() []string { return memberNames(f.LXD.Members) }
 
-// keyFile is the join key's file below the state directory.
+// keyFile is the join key's file in the state directory.
 const keyFile = "join.key"
 
-// loadKey reads this unit's join key; nil when it has none. A key that is lost or damaged
-// counts as none: another is made, and the unit asks again with that.
+// loadKey reads this unit's join key; nil if it has none. A key that is damaged counts as none: the unit
+// creates another and requests a token with it.
 func loadKey(dir string) (*seal.Key, error) {
 	raw, err := atomicfile.Read(filepath.Join(dir, keyFile))
 	if atomicfile.Unusable(err) {

@@ -11,11 +11,11 @@ import (
 	"github.com/dcib/dcib/internal/charm"
 )
 
-// noDomain is the failure domain of a member that was given none.
+// noDomain is the failure domain of a member without one.
 const noDomain = "default"
 
-// failureDomain plans this unit's own member's failure domain: LXD spreads the copies of
-// its database over them. One that the member has already may be an operator's, and stays.
+// failureDomain plans the failure domain of this unit's member: LXD spreads the replicas of its database
+// over them. A domain that the member has already may be an operator's, and stays.
 func (f Facts) failureDomain() []charm.Step[Env] {
 	want := f.Config.FailureDomain
 	switch want {
@@ -55,19 +55,19 @@ func (s *LocalLXD) SetFailureDomain(ctx context.Context, member, from, to string
 	})
 }
 
-// changeMember changes what LXD keeps of a member; what says what to, in an error. change
-// tells whether it changed anything.
+// changeMember changes LXD's settings of a member; what names them in an error. change reports whether it
+// changed anything.
 func (s *LocalLXD) changeMember(ctx context.Context, member, what string, change func(*api.ClusterMemberPut) bool) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err
 	}
-	// LXD changes roles by itself, and pet-scheduler writes into the same member: who lost
-	// the race looks again.
+	// LXD changes roles on its own, and pet-scheduler writes to the same member: on a conflict the change
+	// is made again.
 	for range 5 {
 		there, etag, err := server.GetClusterMember(member)
 		if err != nil {
-			return fmt.Errorf("cannot ask LXD about its member %s: %w", member, err)
+			return fmt.Errorf("cannot read LXD's member %s: %w", member, err)
 		}
 		put := there.Writable()
 		if !change(&put) {
@@ -78,9 +78,9 @@ func (s *LocalLXD) changeMember(ctx context.Context, member, what string, change
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("cannot give member %s %s: %w", member, what, err)
+			return fmt.Errorf("cannot set %s on member %s: %w", what, member, err)
 		}
 		return nil
 	}
-	return fmt.Errorf("cannot give member %s %s: others change that member at the same time: Juju tries again", member, what)
+	return fmt.Errorf("cannot set %[2]s on member %[1]s: others change that member at the same time (retried automatically)", member, what)
 }

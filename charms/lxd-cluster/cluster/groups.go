@@ -11,11 +11,11 @@ import (
 	"github.com/dcib/dcib/internal/charm"
 )
 
-// groupsKey is where a member's configuration has the cluster groups that we put it into,
-// with commas: those alone are ours to take it out of.
+// groupsKey is the key of a member's configuration with the cluster groups that the charm put it into,
+// separated by commas. The charm removes it from no other group.
 const groupsKey = "user.dcib.groups"
 
-// firstGroup is the group that LXD puts each member into; it wants it to be in one.
+// firstGroup is the group of each new member. A member has to be in a group.
 const firstGroup = "default"
 
 // parseGroups reads option cluster-groups. The problem is as in ParseConfig.
@@ -24,7 +24,7 @@ func parseGroups(text string) (groups []string, problem string) {
 		switch group = strings.TrimSpace(group); {
 		case group == "" || slices.Contains(groups, group):
 		case !plainName(group):
-			return nil, fmt.Sprintf("option cluster-groups has %q: give names of letters, digits, dots, dashes, with commas, like gpu,rack2", group)
+			return nil, fmt.Sprintf("option cluster-groups has %q, wanted names of letters, digits, dots, dashes, separated by commas, like gpu,rack2", group)
 		default:
 			groups = append(groups, group)
 		}
@@ -33,8 +33,8 @@ func parseGroups(text string) (groups []string, problem string) {
 	return groups, ""
 }
 
-// regroup returns the groups that a member has to be in, and those of them that we put it
-// into, from what it is in, what we put it into before, and the option.
+// regroup returns the groups that a member has to be in, and those of them that the charm put it into: from
+// the groups that it is in, those that the charm put it into before, and the option.
 func regroup(in []string, ours string, want []string) (groups, record []string) {
 	put, _ := parseGroups(ours)
 	for _, group := range in {
@@ -57,13 +57,13 @@ func regroup(in []string, ours string, want []string) (groups, record []string) 
 	return groups, record
 }
 
-// grouped reports whether a member is as regroup wants it.
+// grouped reports whether a member is in the groups that regroup returns.
 func grouped(in []string, ours string, want []string) bool {
 	groups, record := regroup(in, ours, want)
 	return slices.Equal(groups, slices.Sorted(slices.Values(in))) && strings.Join(record, ",") == ours
 }
 
-// groups plans this unit's own member's cluster groups.
+// groups plans the cluster groups of this unit's member.
 func (f Facts) groups() []charm.Step[Env] {
 	want := f.Config.Groups
 	at := slices.IndexFunc(f.LXD.Members, func(m Member) bool { return m.Name == f.LXD.Member })
@@ -76,15 +76,15 @@ func (f Facts) groups() []charm.Step[Env] {
 	return []charm.Step[Env]{setGroups{f.LXD.Member, want}}
 }
 
-// groupsUnmet says that there are no groups to be had.
+// groupsUnmet reports that this LXD has no cluster groups.
 func (f Facts) groupsUnmet() []string {
 	if len(f.Config.Groups) == 0 || f.LXD.Groups || !f.LXD.Clustered {
 		return nil
 	}
-	return []string{fmt.Sprintf("option cluster-groups is %s: LXD %s has no cluster groups (API extension clustering_groups): refresh it, or clear the option", strings.Join(f.Config.Groups, ","), f.LXD.Version)}
+	return []string{fmt.Sprintf("option cluster-groups is %s: LXD %s has no cluster groups (API extension clustering_groups): upgrade it, or clear the option", strings.Join(f.Config.Groups, ","), f.LXD.Version)}
 }
 
-// setGroups puts a member into cluster groups, and out of those that we put it into before.
+// setGroups puts a member into cluster groups, and removes it from those that the charm put it into before.
 type setGroups struct {
 	member string
 	want   []string

@@ -16,46 +16,44 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 )
 
-// leaveTimeout bounds how long a member may take to become empty. Juju tries again after
-// it, and what has moved by then has moved.
+// leaveTimeout limits the evacuation of a member that leaves. Juju retries the hook after it; what has
+// moved stays moved.
 const leaveTimeout = time.Hour
 
-// ClusterClient is what is located on the members of a cluster, and how it gets from one to
-// another.
+// ClusterClient is the client for the instances and volumes of a cluster.
 type ClusterClient interface {
 	drain.Cluster
 	drain.Journal
-	// Volumes lists the custom storage volumes and the storage buckets that only that member has:
-	// "volume data (pool local, project default)".
+	// Volumes returns the custom storage volumes and the storage buckets that only that member has: "volume
+	// data (pool local, project default)".
 	Volumes(ctx context.Context, member string) ([]string, error)
 }
 
-// Removal is what a unit that goes away looks at.
+// Removal has the facts of a unit that is being removed.
 type Removal struct {
 	// Kept are the units of this application that Juju means to keep.
 	Kept []string
-	// View is the cluster as it was; empty when this machine's LXD is in none.
+	// View is the cluster; empty if this machine's LXD is in none.
 	View drain.View
 	// Volumes are those of this member, see ClusterClient.
 	Volumes []string
-	// CanPublish is whether the other units can still be told anything.
+	// CanPublish reports whether the other units can still read this unit's databag.
 	CanPublish bool
-	// Stuck says how LXD's database fails to answer; nothing else is known then.
+	// DatabaseError is the reason why LXD's database does not answer; nothing else is known then.
 	DatabaseError string
 }
 
-// mayLeave reports whether this hook is one of those that Juju runs for a unit that goes
-// away. Which of them is the first depends on the relations that there are, and some of
-// them run for units that stay, too; so Juju is then asked whether it keeps this unit. All
-// other hooks of a member are spared the question.
+// mayLeave reports whether Juju runs this hook for a unit that is being removed. Which of these hooks is
+// the first depends on the relations, and some of them also run for units that stay; so the caller asks
+// Juju whether it keeps this unit. A member's other hooks do not need that.
 func mayLeave(e hooktool.Event) bool {
 	return e.Hook == "stop" || e.Hook == "remove" || e.Departing == e.Unit ||
 		strings.HasSuffix(e.Hook, "-relation-broken")
 }
 
-// observeRemoval asks Juju whether this unit is going away, and then fills in Removal.
-// An error fails the hook, also the one that LXD gave when it was looked at: while it
-// cannot say what is on this machine, Juju must not take the machine away.
+// observeRemoval asks Juju whether this unit is being removed, and then fills in Removal. An error fails
+// the hook, including one of LXD: while it is unknown what is on this machine, Juju must not release the
+// machine.
 func (f *Facts) observeRemoval(ctx context.Context, event hooktool.Event, w Env, lookErr error) (going bool, err error) {
 	kept, err := w.Tools.Units(ctx)
 	if err != nil || slices.Contains(kept, event.Unit) {
@@ -66,13 +64,13 @@ func (f *Facts) observeRemoval(ctx context.Context, event hooktool.Event, w Env,
 		return true, nil
 	}
 	if lookErr != nil {
-		return true, fmt.Errorf("cannot leave the cluster: %w: start LXD on this machine, or give up what is on it with: juju remove-unit --force %s", lookErr, event.Unit)
+		return true, fmt.Errorf("cannot leave the cluster: %w: start LXD on this machine, or discard what is on it: juju remove-unit --force %s", lookErr, event.Unit)
 	}
 	f.Removal = &Removal{Kept: kept, CanPublish: event.Hook != "stop" && event.Hook != "remove"}
 	return true, f.observeMember(ctx, event, w)
 }
 
-// observeMember gathers what this unit was, and what is left on its member.
+// observeMember observes what is left on this unit's member.
 func (f *Facts) observeMember(ctx context.Context, event hooktool.Event, w Env) error {
 	if key, err := loadKey(w.StateDir); err != nil {
 		return err
@@ -104,23 +102,22 @@ func (f *Facts) observeMember(ctx context.Context, event hooktool.Event, w Env) 
 	return err
 }
 
-// dismantles reports whether this machine's LXD is to be taken out of its cluster: it is in
-// the one that this unit took part in, and somebody stays there. A member that is alone
-// keeps everything, and so does a cluster none of whose units stays: it has nobody to hand
-// over to, and its machines may live on without this application.
+// shouldLeaveCluster reports whether this machine's LXD has to leave its cluster: this unit was a member,
+// and other units stay. A member that is alone keeps everything. So does a cluster of which no unit stays:
+// its machines may live on without this application.
 func (f Facts) shouldLeaveCluster() bool {
 	return f.LXD.Clustered && f.wasMember() && len(f.LXD.Members) > 1 && len(f.Removal.Kept) > 0
 }
 
-// wasMember reports whether this unit was a member, by what it told the others. A cluster that
-// the machine's LXD was in without us is not ours to leave.
+// wasMember reports whether this unit was a member, by what it published. A cluster that the LXD joined
+// without this charm stays as it is.
 func (f Facts) wasMember() bool {
 	request := f.Mine.Request
 	return request.Cluster != "" && (!f.LXD.Clustered || request.Cluster == f.LXD.Identity)
 }
 
-// leave plans the way out of the cluster.
-func (f Facts) leave() ([]charm.Step[Env], charm.Status) {
+// planRemoval plans what a unit does that is being removed.
+func (f Facts) planRemoval() ([]charm.Step[Env], charm.Status) {
 	if f.Removal.DatabaseError != "" {
 		return []charm.Step[Env]{restartUnresponsiveLXD{f.Unit, f.Removal.DatabaseError}}, charm.Maintenancef("leaving the cluster")
 	}
@@ -139,7 +136,7 @@ func (f Facts) leave() ([]charm.Step[Env], charm.Status) {
 		steps = append(steps, clearPeerData{f.Relation})
 	}
 	if f.LXD.Clustered {
-		return steps, charm.Maintenancef("going; this machine's LXD stays as it is")
+		return steps, charm.Maintenancef("being removed; this machine's LXD stays as it is")
 	}
 	return steps, charm.Maintenancef("left the cluster")
 }
@@ -163,7 +160,7 @@ func (f Facts) planLeaveCluster() []charm.Step[Env] {
 	return append(steps, deleteSelf{member})
 }
 
-// stays lists why the member cannot be emptied.
+// blockers returns the reasons why the member cannot be evacuated.
 func (d *Removal) blockers(plan drain.Plan) []string {
 	var reasons []string
 	if plan.Refusal != "" {
@@ -177,10 +174,9 @@ func (d *Removal) blockers(plan drain.Plan) []string {
 	return append(reasons, d.Volumes...)
 }
 
-// stay keeps a unit whose member cannot be emptied. It is the one thing an operator has to
-// mend that fails the hook: Juju takes a unit away as soon as its last hooks succeed, and
-// the machine with it, whatever the unit's status says. A failed hook is tried again by
-// itself, so the unit goes once what holds it is gone.
+// blockRemoval fails the hook of a unit whose member cannot be evacuated. It is the only problem of an
+// operator that fails a hook: Juju removes a unit, and its machine, as soon as its last hooks succeed,
+// whatever its status is. Juju retries a failed hook, so the removal continues once the blockers are gone.
 type blockRemoval struct {
 	unit, member string
 	reasons      []string
@@ -189,17 +185,17 @@ type blockRemoval struct {
 func (s blockRemoval) Name() string { return "leave the cluster" }
 
 func (s blockRemoval) Apply(context.Context, Env) error {
-	return fmt.Errorf("%s still has what cannot leave it: %s: move it away%s or delete it, and the unit goes by itself; to lose it: juju remove-unit --force %s",
+	return fmt.Errorf("%s still has %s: move it away%s or delete it, removal then continues; to discard it: juju remove-unit --force %s",
 		s.member, some(s.reasons, "; "), waysAway(s.member, s.reasons), s.unit)
 }
 
-// empty has LXD evacuate the member, and sees to what that leaves undone.
+// evacuateMember has LXD evacuate the member, and moves what LXD leaves there.
 type evacuateMember struct{ member, by string }
 
 func (s evacuateMember) Name() string { return "evacuate " + s.member }
 
-// Bound implements charm.Bounded: an evacuation takes as long as its instances do, and no other
-// unit of the machine can do better meanwhile.
+// Bound implements charm.Bounded: an evacuation takes as long as its instances need, and no other unit of
+// the machine has anything to do meanwhile.
 func (s evacuateMember) Bound() time.Duration { return leaveTimeout + time.Minute }
 
 func (s evacuateMember) Apply(ctx context.Context, w Env) error {
@@ -216,15 +212,15 @@ func (s evacuateMember) Apply(ctx context.Context, w Env) error {
 	return err
 }
 
-// release makes LXD forget that instances once belonged on the member: another member of
-// its name would get them.
+// clearEvacuationOrigins clears LXD's record that instances belong on the member. Otherwise another member
+// of the same name would get them.
 type clearEvacuationOrigins struct {
 	member    string
 	instances []drain.Ref
 }
 
 func (s clearEvacuationOrigins) Name() string {
-	return fmt.Sprintf("let %d instances belong where they are instead of on %s", len(s.instances), s.member)
+	return fmt.Sprintf("clear the origin of %d instances that belonged on %s", len(s.instances), s.member)
 }
 
 func (s clearEvacuationOrigins) Apply(ctx context.Context, w Env) error {
@@ -239,9 +235,9 @@ func (s clearEvacuationOrigins) Apply(ctx context.Context, w Env) error {
 	return errors.Join(problems...)
 }
 
-// handOver passes the database on before its only voter goes. LXD 5.0.2 does that by
-// itself only when the other member of two is a standby; with a spare, which is what is
-// left of three, the database would be gone (clusterNodeDelete in lxd/api_cluster.go).
+// handOver passes the database on before its only voter leaves. LXD 5.0.2 does so only if the other one of
+// two members is a standby. With a spare, which is what is left of three, the database would be lost
+// (clusterNodeDelete in lxd/api_cluster.go).
 type handOver struct{ member string }
 
 func (s handOver) Name() string { return "hand over LXD's database from " + s.member }
@@ -252,26 +248,25 @@ func (s handOver) Apply(ctx context.Context, w Env) error {
 	return w.LXD.HandOver(ctx)
 }
 
-// restartUnresponsiveLXD starts an LXD again whose database does not answer, as after a handover that was
-// not seen to its end. The hook fails, since what is on this machine is not known yet; Juju
-// tries it again by itself.
+// restartUnresponsiveLXD restarts an LXD whose database does not answer, as after an interrupted handover.
+// The hook fails, since it is not known yet what is on this machine; Juju retries it.
 type restartUnresponsiveLXD struct{ unit, why string }
 
 func (s restartUnresponsiveLXD) Name() string {
-	return "start LXD anew, whose database does not answer"
+	return "restart LXD, whose database does not answer"
 }
 
 func (s restartUnresponsiveLXD) Apply(ctx context.Context, w Env) error {
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
 	if err := w.LXD.Restart(ctx); err != nil {
-		return fmt.Errorf("cannot leave the cluster: %s: %w: mend LXD on this machine, or give up what is on it with: juju remove-unit --force %s", s.why, err, s.unit)
+		return fmt.Errorf("cannot leave the cluster: %s: %w: fix LXD on this machine, or discard what is on it: juju remove-unit --force %s", s.why, err, s.unit)
 	}
-	return fmt.Errorf("cannot leave the cluster yet: %s; LXD was started anew, and this hook is retried automatically", s.why)
+	return fmt.Errorf("cannot leave the cluster yet: %s; LXD was restarted, and this hook is retried automatically", s.why)
 }
 
-// deleteSelf takes this machine's LXD out of the cluster; LXD refuses as long as anything
-// is located there. What comes back is an empty LXD.
+// deleteSelf removes this machine's LXD from the cluster; LXD refuses while anything is located there. The
+// machine keeps an empty LXD.
 type deleteSelf struct{ member string }
 
 func (s deleteSelf) Name() string { return "remove " + s.member + " from the cluster" }
@@ -282,30 +277,30 @@ func (s deleteSelf) Apply(ctx context.Context, w Env) error {
 	return w.LXD.DeleteMember(ctx, s.member, false)
 }
 
-// unlisten takes back the address that LXD got for the cluster.
+// unlisten removes the address on which LXD listens for the cluster.
 type unlisten struct{ address string }
 
 func (s unlisten) Name() string { return "stop LXD listening on " + s.address }
 
 func (s unlisten) Apply(ctx context.Context, w Env) error { return w.LXD.Unlisten(ctx, s.address) }
 
-// removeJoinKey removes what this unit kept on the machine.
+// removeJoinKey removes this unit's files on the machine.
 type removeJoinKey struct{}
 
 func (s removeJoinKey) Name() string { return "remove this unit's join key" }
 
 func (s removeJoinKey) Apply(_ context.Context, w Env) error {
 	if err := os.RemoveAll(w.StateDir); err != nil {
-		return fmt.Errorf("cannot remove what this unit kept: %w", err)
+		return fmt.Errorf("cannot remove this unit's files: %w", err)
 	}
 	return nil
 }
 
-// clearPeerData takes back what this unit told the others. That wakes them, where Juju 4 does
-// not tell them that a unit has left and goes on showing them its databag.
+// clearPeerData withdraws what this unit published. The other units then get a hook; Juju 4 does not report
+// to them that a unit has left, and still shows its databag.
 type clearPeerData struct{ relation string }
 
-func (s clearPeerData) Name() string { return "tell the other units that this one is leaving" }
+func (s clearPeerData) Name() string { return "withdraw what this unit published" }
 
 func (s clearPeerData) Apply(ctx context.Context, w Env) error {
 	values, err := lxdcluster.JoinRequest{}.Encode()

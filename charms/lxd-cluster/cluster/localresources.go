@@ -15,16 +15,15 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 )
 
-// LocalResource is something that a fresh LXD does not have, and that joining would lose.
+// LocalResource is something that a fresh LXD does not have, and that joining deletes.
 type LocalResource struct {
 	Kind    string // one of the kinds below
-	Project string // empty for the default one, and for what is in none
+	Project string // empty for the default project, and for what is in none
 	Pool    string // of a volume or bucket
 	Name    string // an image's fingerprint
 }
 
-// The kinds, in the order in which LXD lets go of them: what is used comes after what uses
-// it.
+// The kinds, in the order of deletion: what is used comes after what uses it.
 const (
 	kindInstance = "instance"
 	kindImage    = "image"
@@ -38,8 +37,7 @@ const (
 
 var kinds = []string{kindInstance, kindImage, kindProfile, kindVolume, kindBucket, kindNetwork, kindPool, kindProject}
 
-// String names it as an operator does: "instance web", "volume data (pool local, project
-// lab)".
+// String returns an operator's name of it: "instance web", "volume data (pool local, project lab)".
 func (b LocalResource) String() string {
 	name := b.Name
 	if b.Kind == kindImage {
@@ -58,13 +56,13 @@ func (b LocalResource) String() string {
 	return fmt.Sprintf("%s %s (%s)", b.Kind, name, strings.Join(where, ", "))
 }
 
-// gives reports whether this machine's LXD may be emptied so that it can join: the operator
-// said so, it is in no cluster, and there is one that this unit is not the founder of.
+// wipeOnJoinApplies reports whether this machine's LXD may be wiped to join: the option is set, the LXD is
+// in no cluster, and there is a cluster that another unit bootstrapped.
 func (f Facts) wipeOnJoinApplies() bool {
 	return f.Config.WipeOnJoin && !f.LXD.Clustered && f.unitInCluster() != "" && !f.BootstrapUnit.Is(f.Unit)
 }
 
-// owned lists what stands in the way of joining.
+// describeResources lists what joining would delete.
 func (f Facts) describeResources() string {
 	names := make([]string, len(f.LXD.Resources))
 	for n, b := range f.LXD.Resources {
@@ -73,10 +71,10 @@ func (f Facts) describeResources() string {
 	return some(names, ", ")
 }
 
-// maxListed is how many names a message lists.
+// maxListed is how many names a message has.
 const maxListed = 20
 
-// some joins names for a message, the first of them where there are many.
+// some joins at most maxListed names for a message.
 func some(names []string, sep string) string {
 	if more := len(names) - maxListed; more > 0 {
 		return strings.Join(names[:maxListed], sep) + fmt.Sprintf("%sand %d more", sep, more)
@@ -84,9 +82,8 @@ func some(names []string, sep string) string {
 	return strings.Join(names, sep)
 }
 
-// ofJuju says how the containers go that Juju itself has placed on this machine; empty when there are
-// none. Placed before the cluster is formed they are kept by the unit that forms it, and keep any other
-// out of it.
+// jujuHint returns how to remove the containers that Juju placed on this machine; empty if there are none.
+// The unit that bootstraps keeps such containers; on any other unit they prevent joining.
 func (f Facts) jujuHint() string {
 	var machines []string
 	for _, b := range f.LXD.Resources {
@@ -101,7 +98,7 @@ func (f Facts) jujuHint() string {
 }
 
 // jujuMachine returns the Juju machine of an instance that Juju placed in a machine's LXD: 0/lxd/1 for
-// juju-3b1f0c-0-lxd-1; empty for any other. (github.com/juju/juju/core/instance Namespace)
+// juju-3b1f0c-0-lxd-1; empty for any other (github.com/juju/juju/core/instance, Namespace).
 func jujuMachine(name string) string {
 	parts := strings.Split(name, "-")
 	if len(parts) < 5 || parts[0] != "juju" || len(parts[1]) != 6 || parts[len(parts)-2] != "lxd" {
@@ -110,7 +107,7 @@ func jujuMachine(name string) string {
 	return strings.Join(parts[2:], "/")
 }
 
-// wipes plans to lose all that.
+// planWipe plans to delete all local resources.
 func (f Facts) planWipe() []charm.Step[Env] {
 	steps := make([]charm.Step[Env], len(f.LXD.Resources))
 	for n, b := range f.LXD.Resources {
@@ -119,7 +116,7 @@ func (f Facts) planWipe() []charm.Step[Env] {
 	return steps
 }
 
-// wipe loses one of this machine's belongings.
+// wipe deletes one local resource.
 type wipe struct{ what LocalResource }
 
 func (s wipe) Name() string { return "delete " + s.what.String() + ", for option wipe-on-join" }
@@ -133,13 +130,12 @@ func (s wipe) Apply(ctx context.Context, w Env) error {
 	return nil
 }
 
-// mayWipe reports whether this unit holds the token that it would join with: until then
-// nothing is lost.
+// mayWipe reports whether this unit has its join token. Nothing is deleted before that.
 func (f Facts) mayWipe(request lxdcluster.JoinRequest) bool {
 	return f.wipeOnJoinApplies() && slices.ContainsFunc(f.sortedPeers(), func(unit string) bool { return f.Peers[unit].Token.ValidFor(request, f.Now) })
 }
 
-// observeLocalResources lists what joining a cluster would lose.
+// observeLocalResources fills in what joining a cluster would delete.
 func (l *ServerState) observeLocalResources(server lxdclient.InstanceServer) error {
 	pools, err := server.GetStoragePools()
 	if err != nil {
@@ -164,8 +160,7 @@ func (l *ServerState) observeLocalResources(server lxdclient.InstanceServer) err
 	return nil
 }
 
-// observeProject lists what is in one project. What it shares with the default project is listed
-// there.
+// observeProject lists what is in one project. What it shares with the default project is listed there.
 func (l *ServerState) observeProject(server lxdclient.InstanceServer, project api.Project, pools []api.StoragePool) error {
 	name := project.Name
 	own := func(feature string) bool {
@@ -211,7 +206,7 @@ func (l *ServerState) observeProject(server lxdclient.InstanceServer, project ap
 		if err != nil {
 			return err
 		}
-		for _, ovn := range []bool{true, false} { // which use the others
+		for _, ovn := range []bool{true, false} { // OVN networks use the others
 			for _, n := range networks {
 				if n.Managed && (n.Type == "ovn") == ovn {
 					add(kindNetwork, "", n.Name)
@@ -226,7 +221,7 @@ func (l *ServerState) observeProject(server lxdclient.InstanceServer, project ap
 				return err
 			}
 			for _, v := range volumes {
-				if v.Type == "custom" && !strings.Contains(v.Name, "/") { // a snapshot goes with it
+				if v.Type == "custom" && !strings.Contains(v.Name, "/") { // a snapshot is deleted with its volume
 					add(kindVolume, pool.Name, v.Name)
 				}
 			}
@@ -244,7 +239,7 @@ func (l *ServerState) observeProject(server lxdclient.InstanceServer, project ap
 	return nil
 }
 
-// bucketDrivers are those that LXD has buckets on; it refuses to list them elsewhere.
+// bucketDrivers are the drivers with buckets; LXD refuses to list buckets on others.
 var bucketDrivers = []string{"btrfs", "cephobject", "dir", "lvm", "zfs"}
 
 // DeleteResource implements LXD.
@@ -252,7 +247,7 @@ func (s *LocalLXD) DeleteResource(ctx context.Context, b LocalResource) error {
 	if _, err := s.Server(ctx); err != nil {
 		return err
 	}
-	// The client knows the server's extensions only after it has asked.
+	// The client knows the server's extensions only after GetServer.
 	if _, _, err := s.server.GetServer(); err != nil {
 		return err
 	}
@@ -284,7 +279,7 @@ func deleteResource(ctx context.Context, server lxdclient.InstanceServer, b Loca
 	case kindImage:
 		return wait(server.DeleteImage(b.Name))
 	case kindProfile:
-		if b.Name == "default" { // which LXD does not delete
+		if b.Name == "default" { // LXD does not delete it
 			return wait(server.UpdateProfile(b.Name, api.ProfilePut{Description: "Default LXD profile"}, ""))
 		}
 		return server.DeleteProfile(b.Name)
@@ -299,5 +294,5 @@ func deleteResource(ctx context.Context, server lxdclient.InstanceServer, b Loca
 	case kindProject:
 		return server.DeleteProject(b.Name, false)
 	}
-	return fmt.Errorf("cannot delete %s: nobody knows how", b)
+	return fmt.Errorf("cannot delete %s: unknown kind", b)
 }

@@ -73,7 +73,7 @@ func TestWipeOnJoinLosesNothingInVain(t *testing.T) {
 		unit := m.add(1, someBelongings...)
 		m.lxds[unit].local.Version = "6.4"
 		m.settle(4)
-		require.Contains(t, m.juju.Units[unit].Message, "offers LXD 6.4")
+		require.Contains(t, m.juju.Units[unit].Message, "has LXD 6.4")
 		require.Zero(t, m.lxds[unit].effects)
 	})
 	t.Run("before there is a token", func(t *testing.T) {

@@ -17,82 +17,82 @@ import (
 	"github.com/dcib/dcib/internal/lxd"
 )
 
-// LXD is what this room asks of the machine's LXD and does to it.
+// LXD is what this package uses of the machine's LXD.
 type LXD interface {
-	// Observe tells what is there. A machine without LXD is no error: Present is false. With an
-	// error that wraps lxd.ErrDatabaseUnavailable comes what LXD knows without its database.
+	// Observe returns the state of the LXD. A machine without LXD is no error: Present is false. With an
+	// error that wraps lxd.ErrDatabaseUnavailable it returns what LXD knows without its database.
 	Observe(ctx context.Context) (ServerState, error)
-	// Listen sets the address (host:port) of the API or, where the API listens on all
-	// addresses already, of the cluster.
+	// Listen sets the address (host:port) of the API or, if the API listens on all addresses, of the
+	// cluster.
 	Listen(ctx context.Context, address string) error
-	// CreatePool makes a storage pool.
+	// CreatePool creates a storage pool.
 	CreatePool(ctx context.Context, pool Pool) error
-	// CreateBridge makes a managed bridge with NAT; address as in Config.
+	// CreateBridge creates a managed bridge with NAT; address as in Config.
 	CreateBridge(ctx context.Context, name, address string) error
 	// PutProfile creates or overwrites a profile.
 	PutProfile(ctx context.Context, profile Profile) error
-	// Bootstrap makes it the first member of a cluster.
+	// Bootstrap makes the LXD the first member of a cluster.
 	Bootstrap(ctx context.Context, member string) error
-	// Join makes it a member of the cluster that issued the token. Where the cluster has a
-	// pool of that name, this member's part of it is at the pool's source. Parents are this
-	// machine's interfaces for networks of the cluster, by network.
+	// Join makes the LXD a member of the cluster that issued the token. If the cluster has a pool of that
+	// name, this member's part of it is at the pool's source. parents are this machine's interfaces for
+	// networks of the cluster, by network.
 	Join(ctx context.Context, token, address string, pool Pool, parents map[string]string) error
 	// Token issues a join token for a member.
 	Token(ctx context.Context, member string) (token string, expires time.Time, err error)
-	// DeleteResource deletes one of this LXD's belongings; an instance that runs is stopped first.
+	// DeleteResource deletes a local resource; a running instance is stopped first.
 	DeleteResource(ctx context.Context, what LocalResource) error
-	// SetGroups puts a member into cluster groups, which it creates where there are none of
-	// that name, and takes it out of those that it was put into so before.
+	// SetGroups puts a member into cluster groups, which it creates if needed, and removes it from other
+	// groups that SetGroups put it into before.
 	SetGroups(ctx context.Context, member string, want []string) error
-	// SetFailureDomain sets a member's failure domain, and nothing else of it, unless it
-	// has another one than from.
+	// SetFailureDomain changes a member's failure domain if it is still from.
 	SetFailureDomain(ctx context.Context, member, from, to string) error
-	// ClusterClient returns what is located on the members.
+	// ClusterClient returns a client for the instances and volumes of the cluster.
 	ClusterClient(ctx context.Context) (ClusterClient, error)
-	// HandOver passes this member's part in LXD's database to another one, starts this
-	// machine's LXD again, and returns when the other one was seen to vote.
+	// HandOver passes this member's vote in LXD's database to another member, restarts this machine's LXD,
+	// and returns when another member votes.
 	HandOver(ctx context.Context) error
-	// Restart starts this machine's LXD again; instances run on.
+	// Restart restarts this machine's LXD; instances keep running.
 	Restart(ctx context.Context) error
-	// Replicas lists those of LXD's database, without queue the database.
+	// Replicas returns the replicas of LXD's database without using the database.
 	Replicas(ctx context.Context) ([]Replica, error)
-	// LeftoverData lists what is on this machine's disks without queue LXD, see lxd.LeftoverData.
+	// LeftoverData returns what is on this machine's disks without using LXD, see lxd.LeftoverData.
 	LeftoverData() ([]string, error)
 	// Reset makes this machine's LXD a new one in no cluster, see lxd.Reset.
 	Reset(ctx context.Context, now time.Time) (backupDir string, err error)
-	// Answers reports whether something answers at another member's address.
+	// Answers reports whether another member's address accepts connections.
 	Answers(ctx context.Context, address string) bool
 	// RecoverQuorum makes this machine's replica the only one, and starts LXD again.
 	RecoverQuorum(ctx context.Context) error
-	// DeleteMember removes a member, this one too, and returns when it was seen gone. LXD
-	// refuses as long as anything is located there, unless it is forced.
+	// DeleteMember removes a member, this one too, and returns when it is gone. LXD refuses while anything
+	// is located there, unless forced.
 	DeleteMember(ctx context.Context, member string, force bool) error
-	// Unfinished lists the members that LXD has accepted and that have not come in.
+	// Unfinished returns the members that LXD has accepted and that have not joined.
 	Unfinished(ctx context.Context) ([]Unfinished, error)
-	// DropUnfinished removes one of these.
+	// DropUnfinished removes one of them.
 	DropUnfinished(ctx context.Context, name string) error
 	// Unlisten undoes Listen.
 	Unlisten(ctx context.Context, address string) error
 }
 
-// ServerState is what one machine's LXD shows.
+// ServerState is the state of one machine's LXD.
 type ServerState struct {
 	Present  bool
 	Version  string
 	Listens  string          // core.https_address
 	Clusters string          // cluster.https_address
 	Pools    []string        // storage pools
-	Networks map[string]bool // LXD's networks (true), and this machine's own bridges (false)
-	// Apart are LXD's networks of which each member has one of its own, and nothing between them.
+	Networks map[string]bool // LXD's networks (true), and the machine's own bridges (false)
+	// IsolatedNetworks are LXD's bridges of which each member has its own, without a connection between
+	// them.
 	IsolatedNetworks []string
-	// Uplinks are LXD's networks that need an interface of each machine, see needsParent.
+	// Uplinks are LXD's networks that need an interface on each machine, see needsParent.
 	Uplinks []string
 	// Interfaces are this machine's network interfaces that LXD does not manage.
 	Interfaces []string
-	Drivers    []string        // storage drivers that it supports; nil when it does not say
-	Resources  []LocalResource // what would be lost by joining, in the order to delete it
+	Drivers    []string        // storage drivers that it supports; nil if it does not report them
+	Resources  []LocalResource // what joining would delete, in the order of deletion
 	Profiles   map[string]Profile
-	// PoolDrivers are the pools' drivers by name; outside a cluster only.
+	// PoolDrivers are the pools' drivers by name; only outside a cluster.
 	PoolDrivers map[string]string
 
 	Groups    bool // it has cluster groups
@@ -103,9 +103,9 @@ type ServerState struct {
 	Members   []Member
 }
 
-// IdentityKey is the key of LXD's own config under which a cluster's identity stands once
-// its certificate is not the one that it was known by any more. Until then the identity is
-// the fingerprint of its certificate, so members agree on it before and after.
+// IdentityKey is the key in LXD's configuration with the cluster's identity, once its certificate was
+// replaced. Until then the identity is the fingerprint of its certificate, so members agree on it before
+// and after.
 const IdentityKey = "user.dcib.cluster"
 
 func identity(info *api.Server) string {
@@ -125,9 +125,8 @@ func (l ServerState) address() string {
 	return ""
 }
 
-// silent reports whether LXD has no recent heartbeat of any member, or it would have this one's:
-// so it is for seconds after the member died that led LXD's database, and then "Offline" says
-// nothing about a member.
+// hasNoHeartbeats reports whether LXD has no heartbeats at all: this member is shown offline too. This
+// happens for some seconds after the database leader died; "Offline" then means nothing.
 func (l ServerState) hasNoHeartbeats() bool {
 	return slices.ContainsFunc(l.Members, func(m Member) bool { return m.Name == l.Member && !m.Live() })
 }
@@ -137,13 +136,13 @@ type Member struct {
 	Name, Address, Status, Message string
 	FailureDomain                  string
 	Groups                         []string // cluster groups that it is in
-	OurGroups                      string   // those that we put it into, with commas
-	// Voter reports whether it has a vote on LXD's database: without one that answers, no
-	// member can do anything.
+	OurGroups                      string   // those that the charm put it into, separated by commas
+	// Voter reports whether the member has a vote on LXD's database. Without a quorum no member can do
+	// anything.
 	Voter bool
 }
 
-// Live reports whether the member answers: an evacuated member does.
+// Live reports whether the member answers, as an evacuated one does.
 func (m Member) Live() bool { return m.Status != "Offline" }
 
 // Profile is an LXD profile.
@@ -153,21 +152,19 @@ type Profile struct {
 	Devices           map[string]map[string]string
 }
 
-// ServerState LXD ---------------------------------------------------------------------------
+// Local LXD ---------------------------------------------------------------------------
 
-// LocalLXD is the LXD interface on this machine's LXD, over its unix socket. It connects
-// when it is first used.
+// LocalLXD implements LXD over this machine's unix socket. It connects when it is first used.
 type LocalLXD struct {
 	server *lxd.CachedServer
 	limits lxd.Limits
 }
 
-// Within sets the context that bounds what LXD is asked from now on, also by the other rooms of
-// the charm; see charm.Within.
+// Within sets the context that bounds requests to LXD from now on, also those of other components; see
+// charm.Within.
 func (s *LocalLXD) Within(ctx context.Context) { s.limits.Set(ctx) }
 
-// Server returns the connection, also to the other rooms of the charm. It outlives ctx; what
-// bounds its requests is Within.
+// Server returns the connection, also for other components. It outlives ctx; Within bounds its requests.
 func (s *LocalLXD) Server(ctx context.Context) (lxdclient.InstanceServer, error) {
 	if s.server == nil {
 		server, err := lxd.OpenWithin(context.WithoutCancel(ctx), &s.limits)
@@ -191,7 +188,7 @@ func (s *LocalLXD) Observe(ctx context.Context) (ServerState, error) {
 	s.server.Invalidate()
 	info, _, err := server.GetServer()
 	if err != nil {
-		return ServerState{}, fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
+		return ServerState{}, fmt.Errorf("cannot read the state of this machine's LXD: %w", err)
 	}
 	l := ServerState{
 		Present:   true,
@@ -212,7 +209,7 @@ func (s *LocalLXD) Observe(ctx context.Context) (ServerState, error) {
 	around, err := l.observeWithTimeout(server)
 	if err != nil {
 		if l.Clustered && databaseFails(err) {
-			// What it says of itself it knows without its database.
+			// It knows these facts without its database.
 			return l, fmt.Errorf("LXD does not work: %w: %w", lxd.ErrDatabaseUnavailable, err)
 		}
 		return ServerState{}, fmt.Errorf("cannot list what this machine's LXD has: %w", err)
@@ -220,11 +217,11 @@ func (s *LocalLXD) Observe(ctx context.Context) (ServerState, error) {
 	return around, nil
 }
 
-// DatabaseTime is how long LXD may take to answer from its database, many times what it
-// needs. One that lost its partner while it joined never answers.
+// DatabaseTime is how long LXD may take to answer from its database, many times what it needs. An LXD that
+// lost the other member while it joined never answers.
 const DatabaseTime = 45 * time.Second
 
-// around is observeCluster, within DatabaseTime.
+// observeWithTimeout is observeCluster, within DatabaseTime.
 func (l ServerState) observeWithTimeout(server lxdclient.InstanceServer) (ServerState, error) {
 	type answer struct {
 		local ServerState
@@ -244,15 +241,15 @@ func (l ServerState) observeWithTimeout(server lxdclient.InstanceServer) (Server
 	}
 }
 
-// databaseFails reports whether LXD answered that its database does not; it has no code for
-// that, only these words (lxd/db/query, go-dqlite).
+// databaseFails reports whether LXD answered that its database does not. LXD has no code for that, only
+// these words (lxd/db/query, go-dqlite).
 func databaseFails(err error) bool {
 	return slices.ContainsFunc([]string{context.DeadlineExceeded.Error(), "dqlite", "FailedTokens to begin transaction"}, func(words string) bool {
 		return strings.Contains(err.Error(), words)
 	})
 }
 
-// observeCluster fills in lists. What only matters before joining is asked for only then.
+// observeCluster fills in the lists. What only matters before joining is read only then.
 func (l *ServerState) observeCluster(server lxdclient.InstanceServer) error {
 	profiles, err := server.GetProfiles()
 	if err != nil {
@@ -301,14 +298,14 @@ func (l *ServerState) observeCluster(server lxdclient.InstanceServer) error {
 	return l.observeLocalResources(server)
 }
 
-// text reads a value of the server's config, which newer clients type as string and older
-// ones as any.
+// text returns a value of the server's configuration, which newer clients type as string and older ones as
+// any.
 func text(v any) string {
 	s, _ := v.(string)
 	return s
 }
 
-// hostPort takes the scheme off a member's URL.
+// hostPort removes the scheme from a member's URL.
 func hostPort(url string) string {
 	const scheme = "https://"
 	if len(url) > len(scheme) && url[:len(scheme)] == scheme {
@@ -328,14 +325,14 @@ func (s *LocalLXD) Listen(ctx context.Context, address string) error {
 	})
 }
 
-// Configure changes LXD's own config, also for the other rooms of the charm; what says what
-// for, in an error.
+// Configure changes LXD's own configuration, also for other components; what describes the change in an
+// error.
 func (s *LocalLXD) Configure(ctx context.Context, what string, change func(config map[string]any)) error {
 	server, err := s.Server(ctx)
 	if err != nil {
 		return err
 	}
-	s.server.Invalidate() // what is to be written back has to be fresh
+	s.server.Invalidate() // the change needs the current values
 	info, etag, err := server.GetServer()
 	if err != nil {
 		return err
@@ -416,15 +413,15 @@ func (s *LocalLXD) Token(ctx context.Context, member string) (string, time.Time,
 	return lxd.Token(server, member)
 }
 
-// ClusterClient implements LXD. It asks afresh each time, unlike Look's answers.
+// ClusterClient implements LXD. It does not use the cache of Observe.
 func (s *LocalLXD) ClusterClient(ctx context.Context) (ClusterClient, error) {
 	if _, err := s.Server(ctx); err != nil {
 		return nil, err
 	}
-	// The client knows the server's extensions only after it has asked.
+	// The client knows the server's extensions only after GetServer.
 	info, _, err := s.server.GetServer()
 	if err != nil {
-		return nil, fmt.Errorf("cannot ask this machine's LXD what it can do: %w", err)
+		return nil, fmt.Errorf("cannot read the state of this machine's LXD: %w", err)
 	}
 	return clusterClient{drainlxd.Cluster{Server: s.server.InstanceServer}, lxd.FeaturesOf(info).Buckets}, nil
 }
@@ -435,21 +432,20 @@ type clusterClient struct {
 	buckets bool // see lxd.Features
 }
 
-// pollInterval is how often LXD is asked whether what takes effect behind its answer has.
+// pollInterval is the time between two checks of a change that LXD makes in the background.
 const pollInterval = 200 * time.Millisecond
 
 // voterRole is LXD's name for a member with a vote.
 const voterRole = "database"
 
-// handOverTime is how long LXD gets to give its database away, which takes it about 5 s;
-// this member may not see it happen.
+// handOverTime is how long LXD may take to pass on its vote, which takes it about 5 s. This member may not
+// see it happen.
 const handOverTime = 15 * time.Second
 
-// HandOver implements LXD, by the request that LXD makes of itself when it shuts down: the
-// public API has none for it. LXD 5.0.2 then may say "not leader", since it no longer is, or
-// never answer; and its own way to the database may stay blocked until it starts again. So
-// nobody waits for its answer, it is started again, and what counts is whether another member
-// votes.
+// HandOver implements LXD with the request that LXD sends to itself when it shuts down; the public API has
+// none for it. LXD 5.0.2 may answer "not leader", since it no longer is, or not at all, and its own
+// connection to the database may stay blocked until it restarts. So the answer is ignored, LXD is
+// restarted, and the result is whether another member votes.
 func (s *LocalLXD) HandOver(ctx context.Context) error {
 	server, err := s.Server(ctx)
 	if err != nil {
@@ -458,7 +454,7 @@ func (s *LocalLXD) HandOver(ctx context.Context) error {
 	s.server.Invalidate()
 	info, _, err := server.GetServer()
 	if err != nil {
-		return fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
+		return fmt.Errorf("cannot read the state of this machine's LXD: %w", err)
 	}
 	self := info.Environment.ServerName
 	there, _, err := server.GetClusterMember(self)
@@ -481,7 +477,7 @@ func (s *LocalLXD) HandOver(ctx context.Context) error {
 	case <-seen:
 	case <-giveUp.Done():
 	}
-	// The connections above may hang for as long as that LXD runs.
+	// The connections above may hang as long as that LXD runs.
 	s.server = nil
 	if err := lxd.Restart(ctx); err != nil {
 		return err
@@ -489,9 +485,9 @@ func (s *LocalLXD) HandOver(ctx context.Context) error {
 	if server, err = s.Server(ctx); err != nil {
 		return err
 	}
-	// The client knows the server's extensions only after it has asked.
+	// The client knows the server's extensions only after GetServer.
 	if _, _, err := server.GetServer(); err != nil {
-		return fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
+		return fmt.Errorf("cannot read the state of this machine's LXD: %w", err)
 	}
 	if !otherVotes(server, self) {
 		return errors.New("cannot hand over LXD's database: no other member has taken it: look at `lxc cluster list`")
@@ -499,10 +495,10 @@ func (s *LocalLXD) HandOver(ctx context.Context) error {
 	return nil
 }
 
-// otherVotes reports whether LXD says that another member has a vote.
+// otherVotes reports whether another member has a vote.
 func otherVotes(server lxdclient.InstanceServer, self string) bool {
-	if asked, ok := server.(*lxd.CachedServer); ok {
-		server = asked.InstanceServer // each time again
+	if cached, ok := server.(*lxd.CachedServer); ok {
+		server = cached.InstanceServer // without the cache
 	}
 	members, err := server.GetClusterMembers()
 	return err == nil && slices.ContainsFunc(members, func(m api.ClusterMember) bool {
@@ -510,16 +506,16 @@ func otherVotes(server lxdclient.InstanceServer, self string) bool {
 	})
 }
 
-// Replicas implements LXD, by what LXD keeps of its own machine.
+// Replicas implements LXD with LXD's local database.
 func (s *LocalLXD) Replicas(ctx context.Context) ([]Replica, error) {
 	rows, err := s.query(ctx, "local", "SELECT address, role FROM raft_nodes ORDER BY id")
 	if err != nil {
-		return nil, fmt.Errorf("cannot ask this machine's LXD where its database is: %w", err)
+		return nil, fmt.Errorf("cannot list the replicas of LXD's database: %w", err)
 	}
 	var replicas []Replica
 	for _, row := range rows {
 		if len(row) != 2 {
-			return nil, fmt.Errorf("cannot read where LXD's database is: expected an address and a role, found %v", row)
+			return nil, fmt.Errorf("cannot list the replicas of LXD's database: row is %v, wanted an address and a role", row)
 		}
 		// The roles of go-dqlite's client.NodeRole: 0 votes, 1 stands by, 2 is spare.
 		role := fmt.Sprint(row[1])
@@ -537,7 +533,7 @@ func (s *LocalLXD) Reset(ctx context.Context, now time.Time) (string, error) {
 	return lxd.Reset(ctx, now)
 }
 
-// answerTime is how long a member that is said to be gone may take to answer after all.
+// answerTime is how long a member that counts as gone may take to accept a connection.
 const answerTime = 3 * time.Second
 
 // Answers implements LXD.
@@ -562,8 +558,8 @@ func (s *LocalLXD) Restart(ctx context.Context) error {
 	return lxd.Restart(ctx)
 }
 
-// DeleteMember implements LXD. An LXD that is told to remove itself empties its database and
-// starts again after it has answered, if it comes to answering.
+// DeleteMember implements LXD. An LXD that removes itself clears its database and restarts after it has
+// answered, if it answers.
 func (s *LocalLXD) DeleteMember(ctx context.Context, member string, force bool) error {
 	server, err := s.Server(ctx)
 	if err != nil {
@@ -572,7 +568,7 @@ func (s *LocalLXD) DeleteMember(ctx context.Context, member string, force bool) 
 	s.server.Invalidate()
 	info, _, err := server.GetServer()
 	if err != nil {
-		return fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
+		return fmt.Errorf("cannot read the state of this machine's LXD: %w", err)
 	}
 	self := info.Environment.ServerName == member
 	deleted := server.DeleteClusterMember(member, force)
@@ -594,8 +590,8 @@ func (s *LocalLXD) DeleteMember(ctx context.Context, member string, force bool) 
 	}
 }
 
-// gone looks whether a member has left: by the member list, or, for this machine's own LXD,
-// by its being back and in no cluster.
+// gone reports whether a member has left: by the member list or, for this machine's own LXD, when it is
+// back and in no cluster.
 func (s *LocalLXD) gone(member string, self bool) (bool, error) {
 	s.server.Invalidate()
 	if self {
@@ -617,8 +613,7 @@ func (s *LocalLXD) Unlisten(ctx context.Context, address string) error {
 	})
 }
 
-// ignoreExists takes "already exists" for done: a hook that was killed after the effect
-// runs again.
+// ignoreExists ignores "already exists": a hook that was killed after the effect runs again.
 func ignoreExists(err error) error {
 	if err != nil && api.StatusErrorCheck(err, 409) {
 		return nil

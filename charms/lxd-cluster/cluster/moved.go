@@ -10,7 +10,7 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 )
 
-// Addresses returns this machine's own addresses; nil where it does not say.
+// Addresses returns this machine's own addresses; nil if they cannot be listed.
 func Addresses() []netip.Addr {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
@@ -25,8 +25,8 @@ func Addresses() []netip.Addr {
 	return addresses
 }
 
-// moved says that the machine has lost the address, as host:port, by which the cluster knows it, and
-// how that is repaired; empty when it has it. now returns the one that Juju knows.
+// moved reports that the machine has lost the address (host:port) by which the cluster knows it, and how to
+// fix it; empty if it has the address. now returns the address that Juju knows.
 func (w Env) moved(address string, now func() (string, error)) string {
 	known, err := netip.ParseAddrPort(address)
 	if err != nil || len(w.Addresses) == 0 || known.Addr().IsUnspecified() || slices.Contains(w.Addresses, known.Addr()) {
@@ -36,10 +36,11 @@ func (w Env) moved(address string, now func() (string, error)) string {
 	if juju, err := now(); err == nil && juju != known.Addr().String() {
 		has = "Juju knows this machine as " + juju
 	}
-	return fmt.Sprintf("LXD's cluster knows this member as %s, and %s: give the machine that address back; or stop LXD on all members, change the address with lxd cluster edit on each, and start them again", address, has)
+	return fmt.Sprintf("LXD's cluster knows this member as %s, and %s: restore that address, or stop LXD on all members, run lxd cluster edit on each, and start them", address, has)
 }
 
-// observeLostAddress is moved for an LXD that does not answer, by what this unit once told the others.
+// observeLostAddress is moved for an LXD that does not answer, with the address that this unit has
+// published.
 func (f *Facts) observeLostAddress(ctx context.Context, w Env) (string, error) {
 	relations, err := w.Tools.RelationIDs(ctx, lxdcluster.Endpoint)
 	if err != nil || len(relations) == 0 {

@@ -16,7 +16,7 @@ import (
 type silentLXD struct{ *fakeLXD }
 
 func (silentLXD) Observe(context.Context) (ServerState, error) {
-	return ServerState{}, errors.New("cannot ask this machine's LXD about itself: connection refused")
+	return ServerState{}, errors.New("cannot read the state of this machine's LXD: connection refused")
 }
 
 // A machine that got another address needs that of LXD's cluster changed; no replica of its database

@@ -8,8 +8,8 @@ import (
 	"github.com/canonical/lxd/shared/api"
 )
 
-// apart reports whether each member has a bridge of its own by that network, which nothing connects to
-// the others': LXD's fan and tunnels would.
+// isIsolated reports whether each member has its own bridge for the network, without a connection to the
+// others. LXD's fan and tunnels are connections.
 func isIsolated(n api.Network) bool {
 	if !n.Managed || n.Type != "bridge" || n.Config["bridge.mode"] == "fan" {
 		return false
@@ -22,8 +22,8 @@ func isIsolated(n api.Network) bool {
 	return true
 }
 
-// observeBridgeLinks takes out of Apart what is on an interface of the machine, which LXD says for one member
-// at a time only.
+// observeBridgeLinks removes from IsolatedNetworks those that are on an interface of the machine, which LXD
+// shows for one member at a time.
 func (l *ServerState) observeBridgeLinks(server lxdclient.InstanceServer) error {
 	if len(l.Members) < 2 {
 		return nil
@@ -42,14 +42,14 @@ func (l *ServerState) observeBridgeLinks(server lxdclient.InstanceServer) error 
 	return nil
 }
 
-// networkNames lists what instances can be on.
+// networkNames returns the networks that instances can be on.
 func (f Facts) networkNames() string {
 	names := make([]string, 0, len(f.LXD.Networks))
 	for name := range f.LXD.Networks {
 		names = append(names, name)
 	}
 	if len(names) == 0 {
-		return "those that you make"
+		return "those that you create"
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")

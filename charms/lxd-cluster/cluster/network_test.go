@@ -17,7 +17,7 @@ func TestMembersWithoutTheBridgeAreNamed(t *testing.T) {
 	m.lxds[bare].local.Networks = map[string]bool{"br1": false}
 	m.settle(9)
 	require.Equal(t, "blocked", m.juju.Units[bare].Status)
-	require.Contains(t, m.juju.Units[bare].Message, "option bridge is br0: this machine (2-host) has no bridge br0: make it there, as other members may have it, or name one of br1")
+	require.Contains(t, m.juju.Units[bare].Message, "option bridge is br0: this machine (2-host) has no bridge br0: create it there, set the option to one of br1")
 	for _, unit := range []string{"lxd-cluster/0", "lxd-cluster/1"} {
 		require.Equal(t, "active", m.juju.Units[unit].Status)
 		require.Contains(t, m.juju.Units[unit].Message, "all online; no bridge br0 on 2-host")
@@ -39,7 +39,7 @@ func TestAProfileKeepsItsNetworkUntilThereIsAnother(t *testing.T) {
 	m.juju.Config["lxd-cluster"]["bridge"] = "ovn0"
 	m.settle(2)
 	require.Equal(t, "blocked", m.juju.Units[unit].Status)
-	require.Contains(t, m.juju.Units[unit].Message, "name one of lxdbr0, or have LXD make it")
+	require.Contains(t, m.juju.Units[unit].Message, "set the option to one of lxdbr0, or have LXD create it")
 	require.Equal(t, "lxdbr0", m.lxds[unit].local.Profiles["dcib"].Devices["eth0"]["network"])
 
 	m.lxds[unit].local.Networks["ovn0"] = true // of whatever type

@@ -11,14 +11,14 @@ import (
 	"github.com/dcib/dcib/internal/hooktool"
 )
 
-// needsParent are the types of LXD's networks that are on an interface of each machine: a member
-// that joins has to name its own, in key parent (Validate in lxd/network/driver_physical.go,
-// driver_macvlan.go and driver_sriov.go).
+// needsParent are the types of LXD's networks that are on an interface of each machine. A joining member
+// has to name its interface, in key parent (Validate in lxd/network/driver_physical.go, driver_macvlan.go
+// and driver_sriov.go).
 var needsParent = []string{"physical", "macvlan", "sriov"}
 
 // Parent is an interface for a network that needs one.
 type Parent struct {
-	Member    string // empty is any member without an entry of its own
+	Member    string // empty: any member without an entry of its own
 	Network   string
 	Interface string
 }
@@ -36,17 +36,17 @@ func parseParents(text string) (parents []Parent, problem string) {
 		}
 		p := Parent{strings.TrimSpace(member), strings.TrimSpace(network), strings.TrimSpace(parent)}
 		if !ok || only && !plainName(p.Member) || !plainName(p.Network) || !plainName(p.Interface) || len(p.Interface) > 15 {
-			return nil, fmt.Sprintf("option network-parents has %q: give NETWORK=INTERFACE, or MEMBER:NETWORK=INTERFACE for one member, with commas, like UPLINK=eno2,node3:UPLINK=eno3", entry)
+			return nil, fmt.Sprintf("option network-parents has %q, wanted [MEMBER:]NETWORK=INTERFACE, separated by commas, like UPLINK=eno2,node3:UPLINK=eno3", entry)
 		}
 		if slices.ContainsFunc(parents, func(q Parent) bool { return q.Member == p.Member && q.Network == p.Network }) {
-			return nil, fmt.Sprintf("option network-parents names %s twice: give one interface for it", strings.TrimSpace(what))
+			return nil, fmt.Sprintf("option network-parents names %s twice, wanted one interface for it", strings.TrimSpace(what))
 		}
 		parents = append(parents, p)
 	}
 	return parents, ""
 }
 
-// parentOf returns the interface of this machine for a network; "" where the option names none.
+// parentOf returns the interface of this machine for a network; "" if the option has none.
 func (f Facts) parentOf(network string) string {
 	found := ""
 	for _, p := range f.Config.Parents {
@@ -61,12 +61,12 @@ func (f Facts) parentOf(network string) string {
 	return found
 }
 
-// wanted lists the networks of the cluster for which this machine has to name an interface.
+// wanted returns the networks of the cluster for which this machine has to name an interface.
 func (f Facts) wanted() []string {
 	return strings.FieldsFunc(f.Peers[f.unitInCluster()].Request.Parents, func(r rune) bool { return r == ',' })
 }
 
-// parents are this machine's interfaces for the cluster's networks.
+// parents returns this machine's interfaces for the cluster's networks.
 func (f Facts) parents() map[string]string {
 	parents := map[string]string{}
 	for _, network := range f.wanted() {
@@ -75,8 +75,7 @@ func (f Facts) parents() map[string]string {
 	return parents
 }
 
-// parentsMissing says what a member that joins does not know of its own interfaces; empty when it
-// knows all.
+// parentsMissing returns which interface of a joining member is not known; empty if all are.
 func (f Facts) parentsMissing() string {
 	for _, network := range f.wanted() {
 		option := fmt.Sprintf("juju config %s network-parents=%s=INTERFACE, or for this machine alone %s:%s=INTERFACE; it has %s", hooktool.AppOf(f.Unit), network, f.Hostname, network, strings.Join(slices.Sorted(slices.Values(f.LXD.Interfaces)), ", "))
@@ -84,13 +83,13 @@ func (f Facts) parentsMissing() string {
 		case parent == "":
 			return fmt.Sprintf("cannot join: network %s of the cluster needs key parent, an interface of this machine: %s", network, option)
 		case len(f.LXD.Interfaces) > 0 && !slices.Contains(f.LXD.Interfaces, parent):
-			return fmt.Sprintf("cannot join: option network-parents says %s for network %s, and this machine has no such interface: %s", parent, network, option)
+			return fmt.Sprintf("cannot join: option network-parents has %s for network %s, which this machine does not have: %s", parent, network, option)
 		}
 	}
 	return ""
 }
 
-// parentConfig is what LXD is told of them.
+// parentConfig returns the interfaces as LXD's member configuration.
 func parentConfig(parents map[string]string) []api.ClusterMemberConfigKey {
 	var config []api.ClusterMemberConfigKey
 	for _, network := range slices.Sorted(maps.Keys(parents)) {

@@ -24,7 +24,7 @@ func TestAJoinerNamesTheParentOfEachNetworkThatNeedsOne(t *testing.T) {
 
 	m.juju.Config["lxd-cluster"]["network-parents"] = "FAST=eno1,UPLINK=eno2"
 	m.settle(4)
-	require.Contains(t, unit.Message, "option network-parents says eno2 for network UPLINK, and this machine has no such interface")
+	require.Contains(t, unit.Message, "option network-parents has eno2 for network UPLINK, which this machine does not have")
 	require.Empty(t, m.w.issued)
 
 	m.juju.Config["lxd-cluster"]["network-parents"] = "FAST=eno1,UPLINK=eno2,1-host:UPLINK=eno3"

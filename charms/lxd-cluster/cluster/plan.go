@@ -14,16 +14,16 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 )
 
-// Names of what we own in LXD.
+// Names of what the charm owns in LXD.
 const (
 	ProfileName = "dcib"
 	OwnerKey    = "user.dcib.owner"
 )
 
-// Plan is what this unit does about the facts. It is pure.
+// Plan returns what this unit does about the facts. It is pure.
 func Plan(f Facts) charm.Plan[Env] {
 	if f.Removal != nil {
-		steps, status := f.leave()
+		steps, status := f.planRemoval()
 		return charm.Plan[Env]{Steps: steps, Status: status}
 	}
 	switch {
@@ -32,7 +32,7 @@ func Plan(f Facts) charm.Plan[Env] {
 	case !f.LXD.Present:
 		return charm.Plan[Env]{Status: charm.Blockedf("cannot find LXD on this machine: install it (snap install lxd, or apt-get install lxd)")}
 	case f.Relation == "":
-		return charm.Plan[Env]{Status: charm.Waitingf("waiting for Juju to make the peer relation %q", lxdcluster.Endpoint)}
+		return charm.Plan[Env]{Status: charm.Waitingf("waiting for Juju to create the peer relation %q", lxdcluster.Endpoint)}
 	}
 	if f.DatabaseError != "" {
 		return f.planWithoutDatabase()
@@ -46,7 +46,7 @@ func Plan(f Facts) charm.Plan[Env] {
 		}
 	}
 	if f.Moved != "" && status.Level == charm.LevelWaiting {
-		status.Level = charm.LevelActive // whose members are offline follows from it
+		status.Level = charm.LevelActive // a lost address is also why members are offline
 	}
 	if len(problems) > 0 && status.Level == charm.LevelActive {
 		status = charm.Blockedf("%s", strings.Join(problems, "; "))
@@ -54,7 +54,7 @@ func Plan(f Facts) charm.Plan[Env] {
 	return charm.Plan[Env]{Steps: steps, Status: status, Version: f.LXD.Version}
 }
 
-// membership plans this unit's way into the cluster, or its duties in it.
+// membership plans how this unit joins the cluster, or its duties in it.
 func (f Facts) membership() ([]charm.Step[Env], charm.Status) {
 	if f.LXD.Clustered {
 		if other := f.otherCluster(); other != "" {
@@ -74,7 +74,7 @@ func (f Facts) membership() ([]charm.Step[Env], charm.Status) {
 	return append(steps, join...), status
 }
 
-// planMember keeps what members share, and issues tokens where it is this unit's turn.
+// planMember plans the duties of a member. The coordinator also issues join tokens and writes profiles.
 func (f Facts) planMember() ([]charm.Step[Env], charm.Status) {
 	var steps []charm.Step[Env]
 	steps = append(steps, f.publishIfChanged(lxdcluster.JoinRequest{
@@ -84,7 +84,7 @@ func (f Facts) planMember() ([]charm.Step[Env], charm.Status) {
 	steps = append(steps, f.failureDomain()...)
 	steps = append(steps, f.groups()...)
 	if f.Leader && f.BootstrapUnit.Unit == "" {
-		// An application that adopted a cluster has a founder too: nobody else may be.
+		// An application that adopted a cluster has a bootstrap unit too, so that no other unit becomes it.
 		steps = append(steps, setBootstrapUnit{f.Relation, f.Unit, false})
 	}
 	if f.coordinator() == f.Unit {
@@ -104,7 +104,7 @@ func (f Facts) planMember() ([]charm.Step[Env], charm.Status) {
 	return steps, status
 }
 
-// memberStatus says how the cluster is.
+// memberStatus returns the status of a member.
 func (f Facts) memberStatus() charm.Status {
 	var offline []string
 	for _, m := range f.LXD.Members {
@@ -115,23 +115,23 @@ func (f Facts) memberStatus() charm.Status {
 	n := len(f.LXD.Members)
 	switch {
 	case f.LXD.hasNoHeartbeats():
-		return charm.Waitingf("waiting for LXD to hear from its members: it has no recent heartbeat even of this one, as when it chooses a new leader; if this stays, look at LXD's log")
+		return charm.Waitingf("waiting for LXD's heartbeats: it has none, not even of this member; if this stays, look at LXD's log")
 	case len(offline) > 0:
 		after := ""
 		if blockedByOfflineMember := f.blockedByOfflineMember(); len(blockedByOfflineMember) > 0 {
 			after = "; until then cannot join: " + strings.Join(blockedByOfflineMember, ", ")
 		}
-		return charm.Waitingf("%d of %d members online; offline: %s: bring it back, or if its machine is gone for good: juju run %s remove-member member=%s%s", n-len(offline), n, strings.Join(offline, ", "), f.Unit, offline[0], after)
+		return charm.Waitingf("%d of %d members online; offline: %s: start it, or if its machine is lost: juju run %s remove-member member=%s%s", n-len(offline), n, strings.Join(offline, ", "), f.Unit, offline[0], after)
 	case n == 1:
 		return charm.Active("member %s, alone in its cluster", f.LXD.Member)
 	case n == 2:
-		return charm.Active("member %s, one of 2, all online; with 2 members no quorum is left if one dies: add a third unit", f.LXD.Member)
+		return charm.Active("member %s, one of 2, all online; no quorum is left if one dies: add a third unit", f.LXD.Member)
 	default:
 		return charm.Active("member %s, one of %d, all online", f.LXD.Member, n)
 	}
 }
 
-// behind says that this machine's LXD is older than another member's; empty when it is not.
+// olderThanPeers reports that this machine's LXD is older than another member's; empty if it is not.
 func (f Facts) olderThanPeers() string {
 	for _, unit := range f.sortedPeers() {
 		if theirs := f.Peers[unit].Request; theirs.Cluster == f.LXD.Identity && lxd.Older(f.LXD.Version, theirs.LXD) {
@@ -141,11 +141,10 @@ func (f Facts) olderThanPeers() string {
 	return ""
 }
 
-// planBootstrap makes the machine's LXD ready and makes it a cluster of one. What is there is
-// kept.
+// planBootstrap makes the machine's LXD a cluster of one. What the LXD has is kept.
 func (f Facts) planBootstrap() ([]charm.Step[Env], charm.Status) {
 	if len(f.Problems) > 0 {
-		// A pool or a bridge made from a wrong option could not be taken back.
+		// A pool or bridge made from a wrong option could not be undone.
 		return nil, charm.Blockedf("%s", strings.Join(f.Problems, "; "))
 	}
 	if reason := f.cannotStore(); reason != "" {
@@ -153,7 +152,7 @@ func (f Facts) planBootstrap() ([]charm.Step[Env], charm.Status) {
 	}
 	steps := f.publishIfChanged(lxdcluster.JoinRequest{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, HostBridge: f.reportedBridge(), BootstrapUnit: f.knownBootstrapUnit()})
 	if silent := f.unitsThatMayHaveJoined(); len(silent) > 0 {
-		return steps, charm.Waitingf("waiting to found the cluster again: %s may have joined one that the last founder made, and has yet to say no; if its machine is gone for good, remove it from Juju", strings.Join(silent, ", "))
+		return steps, charm.Waitingf("waiting for %s before bootstrapping again: it may be in the previous cluster; if its machine is lost: juju remove-unit --force", strings.Join(silent, ", "))
 	}
 	if status := f.awaitBridge(); status != nil {
 		return steps, *status
@@ -168,34 +167,34 @@ func (f Facts) planBootstrap() ([]charm.Step[Env], charm.Status) {
 		steps = append(steps, createBridge{f.Bridge(), f.Config.BridgeAddress})
 	}
 	steps = append(steps, bootstrapCluster{f.Hostname})
-	return steps, charm.Maintenancef("founding the cluster")
+	return steps, charm.Maintenancef("bootstrapping the cluster")
 }
 
-// planJoin tells this unit's request and uses the offer that was made to it.
+// planJoin publishes this unit's request, and joins with the token that was issued for it.
 func (f Facts) planJoin() ([]charm.Step[Env], charm.Status) {
 	request := lxdcluster.JoinRequest{Member: f.Hostname, Address: f.Address, LXD: f.LXD.Version, HostBridge: f.reportedBridge(), UsedToken: f.Mine.Request.UsedToken, FailedTokens: f.Mine.Request.FailedTokens, BootstrapUnit: f.knownBootstrapUnit()}
 	if f.unitInCluster() == "" {
-		// Nobody can join yet; who founds is not decided or not done.
+		// There is no cluster to join yet.
 		steps := f.publishIfChanged(request)
 		if f.BootstrapUnit.Unit == "" {
-			return steps, charm.Waitingf("waiting for the leader to name a founder")
+			return steps, charm.Waitingf("waiting for the leader to choose the unit that bootstraps the cluster")
 		}
 		return steps, charm.Waitingf("waiting for %s to bootstrap the cluster", f.BootstrapUnit.Unit)
 	}
 	if reason := f.cannotJoin(); reason != "" {
-		// A request without a key asks for no token, so that nobody waits for us.
+		// A request without a key requests no token, so no unit waits for this one.
 		return f.publishIfChanged(request), charm.Blockedf("%s", reason)
 	}
 	if f.Pending != "" {
 		return f.publishIfChanged(request), charm.Waitingf("cannot join yet: %s", f.Pending)
 	}
 	if f.JoinKey == "" {
-		return []charm.Step[Env]{makeKey{}}, charm.Maintenancef("preparing to join")
+		return []charm.Step[Env]{createKey{}}, charm.Maintenancef("preparing to join")
 	}
 	request.Key = f.JoinKey
 	steps := f.publishIfChanged(request)
 	if len(f.LXD.Resources) > 0 && f.mayWipe(request) {
-		return append(steps, f.planWipe()...), charm.Maintenancef("emptying this machine's LXD, to join the cluster")
+		return append(steps, f.planWipe()...), charm.Maintenancef("wiping this machine's LXD before it joins the cluster")
 	}
 	for _, unit := range f.sortedPeers() {
 		if token := f.Peers[unit].Token; token.ValidFor(request, f.Now) {
@@ -205,18 +204,17 @@ func (f Facts) planJoin() ([]charm.Step[Env], charm.Status) {
 	return steps, charm.Waitingf("waiting for a join token from the cluster's members (%s)", f.unitInCluster())
 }
 
-// cannotJoin returns the reason why this machine's LXD must not join as it is; "" when it
-// may.
+// cannotJoin returns the reason why this machine's LXD must not join; "" if it may.
 func (f Facts) cannotJoin() string {
 	host := f.unitInCluster()
 	if theirs := f.Peers[host].Request.LXD; theirs != f.LXD.Version {
-		return fmt.Sprintf("cannot join: %s offers LXD %s, the cluster runs %s (asked %s): refresh one of them", f.Unit, f.LXD.Version, theirs, host)
+		return fmt.Sprintf("cannot join: %s has LXD %s, the cluster runs %s (%s): upgrade one of them", f.Unit, f.LXD.Version, theirs, host)
 	}
 	if len(f.LXD.Resources) > 0 && !f.wipeOnJoinApplies() {
-		return fmt.Sprintf("cannot join: joining would lose what this machine's LXD has (%s): move it away%s, or remove this unit, or to lose it, on every unit like this: juju config %s wipe-on-join=true", f.describeResources(), f.jujuHint(), hooktool.AppOf(f.Unit))
+		return fmt.Sprintf("cannot join: joining deletes what this machine's LXD has (%s): move it away%s, remove this unit, or delete it on all such units: juju config %s wipe-on-join=true", f.describeResources(), f.jujuHint(), hooktool.AppOf(f.Unit))
 	}
 	if len(f.Problems) > 0 {
-		// What a member joins with could not be taken back.
+		// What a member joins with could not be undone.
 		return strings.Join(f.Problems, "; ")
 	}
 	if reason := f.parentsMissing(); reason != "" {
@@ -225,8 +223,8 @@ func (f Facts) cannotJoin() string {
 	return f.cannotStore()
 }
 
-// issue plans the next offer: the lowest-numbered unit that asks gets one; while it stands
-// nobody else does.
+// issue plans the next join token, for the lowest-numbered unit in the queue. While a token is valid no
+// other is issued.
 func (f Facts) issue() []charm.Step[Env] {
 	queue := f.joinQueue()
 	if len(queue) == 0 {
@@ -243,7 +241,7 @@ func (f Facts) issue() []charm.Step[Env] {
 			return nil
 		}
 		if last.Member == request.Member {
-			// It did not get in with the last one: let the next one try before it.
+			// It did not join with the last token: the next unit comes before it.
 			next = queue[(i+1)%len(queue)]
 		}
 	}
@@ -253,15 +251,15 @@ func (f Facts) issue() []charm.Step[Env] {
 	return []charm.Step[Env]{issueToken{f.Relation, f.Peers[next].Request}}
 }
 
-// queue lists the units that want a token, and can get in with one, in the order of their
-// numbers.
+// joinQueue returns the units that request a token and can join with one, by number.
 func (f Facts) joinQueue() []string {
 	return f.joiners(func(w lxdcluster.JoinRequest) bool {
 		return f.memberWithSameNameOrAddress(w) == nil && f.brokenOff(w) == nil
 	})
 }
 
-// blockedByOfflineMember are the units that cannot join as long as an offline member is there, each with why.
+// blockedByOfflineMember returns the units that cannot join while an offline member exists, each with the
+// reason.
 func (f Facts) blockedByOfflineMember() []string {
 	units := f.joiners(func(w lxdcluster.JoinRequest) bool {
 		m := f.memberWithSameNameOrAddress(w)
@@ -278,8 +276,7 @@ func (f Facts) blockedByOfflineMember() []string {
 	return units
 }
 
-// joiners lists the units that want to join and of which that holds, in the order of their
-// numbers.
+// joiners returns the units that want to join and for which which is true, by number.
 func (f Facts) joiners(which func(lxdcluster.JoinRequest) bool) []string {
 	var units []string
 	for _, unit := range f.sortedPeers() {
@@ -291,9 +288,9 @@ func (f Facts) joiners(which func(lxdcluster.JoinRequest) bool) []string {
 	return units
 }
 
-// memberWithSameNameOrAddress is the member that has the name or the address that a unit wants to join with, as
-// when its machine took the place of one that died; nil when there is none. LXD refuses it
-// then (membershipCheckClusterStateForAccept in lxd/cluster/membership.go).
+// memberWithSameNameOrAddress returns the member that has the name or the address of a joining unit, as
+// when its machine replaced one that died; nil if there is none. LXD then refuses the join
+// (membershipCheckClusterStateForAccept in lxd/cluster/membership.go).
 func (f Facts) memberWithSameNameOrAddress(w lxdcluster.JoinRequest) *Member {
 	for n := range f.LXD.Members {
 		if m := &f.LXD.Members[n]; m.Name == w.Member || m.Address == w.Address {
@@ -303,8 +300,8 @@ func (f Facts) memberWithSameNameOrAddress(w lxdcluster.JoinRequest) *Member {
 	return nil
 }
 
-// issuer names the unit that issues tokens: of the units that are live members by LXD's
-// own list, the one with the lowest number.
+// coordinator returns the unit that issues tokens: the lowest-numbered unit that is a live member by LXD's
+// own list.
 func (f Facts) coordinator() string {
 	live := map[string]bool{}
 	for _, m := range f.LXD.Members {
@@ -323,7 +320,7 @@ func (f Facts) coordinator() string {
 	return best
 }
 
-// profiles plans the profiles that are ours to write.
+// profiles plans the profiles that the charm writes.
 func (f Facts) profiles() []charm.Step[Env] {
 	if f.Config.Storage.Driver == sharedDriver && f.Pending != "" {
 		return nil
@@ -334,7 +331,7 @@ func (f Facts) profiles() []charm.Step[Env] {
 		steps = append(steps, putProfile{want})
 	}
 	if f.Config.ManageDefaultProfile {
-		// Only what is missing is added; what an operator put there stays.
+		// Only what is missing is added. What an operator set stays.
 		have := f.LXD.Profiles["default"]
 		add := Profile{Name: "default", Description: have.Description, Config: have.Config, Devices: map[string]map[string]string{}}
 		missing := false
@@ -353,11 +350,10 @@ func (f Facts) profiles() []charm.Step[Env] {
 	return steps
 }
 
-// ownProfile is what an instance needs to run in this cluster.
+// ownProfile returns the profile with what an instance needs in this cluster.
 func (f Facts) ownProfile() Profile {
-	// LXD moves an instance to another member only when its nic names a network that LXD
-	// manages (CanMigrate in lxd/device/nic_bridged.go), of whatever type; a bridge of the
-	// machine's own can only be given as the parent.
+	// LXD moves an instance to another member only if its nic names a managed network of any type
+	// (CanMigrate in lxd/device/nic_bridged.go). A bridge of the machine can only be the parent.
 	nic := map[string]string{"type": "nic", "name": "eth0", "network": f.Bridge()}
 	if !f.LXD.Networks[f.Bridge()] {
 		nic = map[string]string{"type": "nic", "name": "eth0", "nictype": "bridged", "parent": f.Bridge()}
@@ -386,7 +382,7 @@ func wildcard(address string) bool {
 	return err == nil && (host == "" || ip != nil && ip.IsUnspecified())
 }
 
-// tell plans to publish the request unless that is what Juju has already.
+// publishIfChanged plans to publish the request unless the databag has it.
 func (f Facts) publishIfChanged(request lxdcluster.JoinRequest) []charm.Step[Env] {
 	if f.Mine.HasRequest && f.Mine.Request == request {
 		return nil
@@ -394,8 +390,8 @@ func (f Facts) publishIfChanged(request lxdcluster.JoinRequest) []charm.Step[Env
 	return []charm.Step[Env]{publish{f.Relation, request}}
 }
 
-// needsBootstrapUnit reports whether the leader has to name a founder: nobody is named, or the
-// named one has left without there being a cluster.
+// needsBootstrapUnit reports whether the leader has to choose the unit that bootstraps: none is chosen, or
+// it is gone and there is no cluster.
 func (f Facts) needsBootstrapUnit() bool {
 	if f.unitInCluster() != "" {
 		return false
@@ -403,7 +399,7 @@ func (f Facts) needsBootstrapUnit() bool {
 	return f.BootstrapUnit.NeedsElection()
 }
 
-// knownBootstrapUnit is what a unit whose LXD is in no cluster says of the founder, see Request.
+// knownBootstrapUnit returns JoinRequest.BootstrapUnit of a unit whose LXD is in no cluster.
 func (f Facts) knownBootstrapUnit() string {
 	if f.Rebootstrap {
 		return f.BootstrapUnit.Unit
@@ -411,8 +407,8 @@ func (f Facts) knownBootstrapUnit() string {
 	return ""
 }
 
-// unitsThatMayHaveJoined lists the units that asked for a token once and have not said since this
-// founder took the place of another that they are in no cluster.
+// unitsThatMayHaveJoined returns the units that requested a token and have not confirmed, since the
+// bootstrap unit was replaced, that they are in no cluster.
 func (f Facts) unitsThatMayHaveJoined() []string {
 	var units []string
 	for _, unit := range f.sortedPeers() {
@@ -423,8 +419,7 @@ func (f Facts) unitsThatMayHaveJoined() []string {
 	return units
 }
 
-// unitInCluster names the lowest-numbered other unit whose LXD is in the cluster; "" when
-// there is none.
+// unitInCluster returns the lowest-numbered other unit whose LXD is in the cluster; "" if there is none.
 func (f Facts) unitInCluster() string {
 	for _, unit := range f.sortedPeers() {
 		if f.Peers[unit].Request.Cluster != "" {
@@ -434,8 +429,7 @@ func (f Facts) unitInCluster() string {
 	return ""
 }
 
-// otherCluster names a unit that is in a cluster, when that is not the one this machine's
-// LXD is in.
+// otherCluster returns a unit that is in another cluster than this machine's LXD; "" if there is none.
 func (f Facts) otherCluster() string {
 	for _, unit := range f.sortedPeers() {
 		if theirs := f.Peers[unit].Request.Cluster; theirs != "" && theirs != f.LXD.Identity && !f.BootstrapUnit.Is(f.Unit) {

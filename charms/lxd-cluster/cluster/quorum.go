@@ -12,18 +12,18 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 )
 
-// Replica is one that LXD's database has, as this machine's LXD remembers it.
+// Replica is a replica of LXD's database, as this machine's LXD knows it.
 type Replica struct {
 	Address string
-	// Votes reports whether its vote is needed for a quorum. One that does not vote may still have
-	// everything that was written.
+	// Votes reports whether its vote counts for the quorum. A replica without a vote may still have all
+	// data.
 	Votes bool
-	// Spare reports whether it has nothing of the database.
+	// Spare reports whether it has no data.
 	Spare bool
 }
 
-// stuck is the plan while LXD's database does not answer. The others must know all the same
-// that this LXD is in a cluster, so that nobody founds another.
+// planWithoutDatabase is the plan while LXD's database does not answer. The other units must still know
+// that this LXD is in a cluster, so that none bootstraps another.
 func (f Facts) planWithoutDatabase() charm.Plan[Env] {
 	address := f.Mine.Request.Address
 	if address == "" {
@@ -31,7 +31,7 @@ func (f Facts) planWithoutDatabase() charm.Plan[Env] {
 	}
 	steps := f.publishIfChanged(lxdcluster.JoinRequest{Member: f.LXD.Member, Address: address, LXD: f.LXD.Version, Cluster: f.LXD.Identity})
 	if f.Leader && f.needsBootstrapUnit() {
-		// To hear from the others whether they are in this cluster too.
+		// The other units then publish whether they are in this cluster too.
 		steps = append(steps, setBootstrapUnit{f.Relation, f.Unit, f.BootstrapUnit.Unit != ""})
 	}
 	action := "recover-from-quorum-loss"
@@ -39,16 +39,15 @@ func (f Facts) planWithoutDatabase() charm.Plan[Env] {
 		action = "reset-lxd"
 	}
 	if f.Moved != "" {
-		// No replica helps: it is not reached where the others look for it.
+		// No replica helps: the others do not reach it at its address.
 		return charm.Plan[Env]{Steps: steps, Status: charm.Blockedf("%s: %s", f.Moved, f.DatabaseError), Version: f.LXD.Version}
 	}
-	status := charm.Waitingf("%s: start the machines of members that are down; if they are gone for good: juju run %s %s", f.DatabaseError, f.Unit, action)
+	status := charm.Waitingf("%s: start the machines of members that are down; if they are lost: juju run %s %s", f.DatabaseError, f.Unit, action)
 	return charm.Plan[Env]{Steps: steps, Status: status, Version: f.LXD.Version}
 }
 
-// alone reports whether no other unit that Juju keeps is in this cluster, for sure: one that
-// asked for a token may have got in without having told, unless it has said since that it is
-// in none.
+// isLastUnitInCluster reports whether certainly no other unit that Juju keeps is in this cluster. A unit
+// that requested a token may have joined, unless it has confirmed since that it is in no cluster.
 func (f Facts) isLastUnitInCluster() bool {
 	for _, bag := range f.Peers {
 		switch request := bag.Request; {
@@ -61,9 +60,8 @@ func (f Facts) isLastUnitInCluster() bool {
 	return true
 }
 
-// Reset is the action that makes a new LXD of one whose cluster has died, so that it can
-// join again: a founder that dies while a second member comes in leaves that one without a
-// database that works.
+// Reset is the action reset-lxd. It makes a new LXD of one whose cluster is lost, so that it can join
+// again. If the bootstrap unit dies while a second member joins, that one has no working database.
 func Reset(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	if f.DatabaseError == "" {
 		return nil, errors.New("cannot reset LXD: its database answers: a unit leaves its cluster with juju remove-unit")
@@ -82,7 +80,7 @@ func Reset(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]str
 		}
 		return results, fmt.Errorf("cannot reset LXD without force=true: it forgets %s; its files are moved to a backup directory", what)
 	}
-	call.Progress("making a new LXD of the one of %s", f.LXD.Member)
+	call.Progress("resetting the LXD of %s", f.LXD.Member)
 	limited, cancel := context.WithTimeout(ctx, clusterTimeout)
 	defer cancel()
 	backupDir, err := w.LXD.Reset(limited, w.Now())
@@ -90,7 +88,7 @@ func Reset(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]str
 		return results, err
 	}
 	results["backup-dir"] = backupDir
-	// The others wait for word that this LXD is in no cluster.
+	// The other units wait for the confirmation that this LXD is in no cluster.
 	if f.Leader && f.needsBootstrapUnit() {
 		if err := (setBootstrapUnit{f.Relation, f.Unit, true}).Apply(ctx, w); err != nil {
 			return results, err
@@ -104,16 +102,16 @@ func Reset(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]str
 	return results, publish{f.Relation, request}.Apply(ctx, w)
 }
 
-// RecoverFromQuorumLoss is the action that makes this unit's replica of LXD's database the
-// only one, when the members that had the other votes are gone for good: `lxd cluster
-// recover-from-quorum-loss` (LXD doc, "How to recover a cluster"). Done while one of them
-// lives it would make two clusters of one, so it refuses when one answers, and wants force.
+// RecoverFromQuorumLoss is the action recover-from-quorum-loss. It makes this unit's replica of LXD's
+// database the only one, when the members with the other votes are lost: `lxd cluster
+// recover-from-quorum-loss` (LXD's documentation, "How to recover a cluster"). If one of them lived there
+// would be two clusters. So the action refuses if one answers, and requires force.
 func RecoverFromQuorumLoss(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	if !f.LXD.Clustered {
 		return nil, errors.New("cannot recover: this machine's LXD is in no cluster: see the unit's status")
 	}
 	if f.DatabaseError == "" {
-		return nil, errors.New("cannot recover: LXD's database answers, so it has its quorum: remove members that are gone with action remove-member")
+		return nil, errors.New("cannot recover: LXD's database has its quorum: remove lost members with action remove-member")
 	}
 	replicas, err := w.LXD.Replicas(ctx)
 	if err != nil {
@@ -122,17 +120,17 @@ func RecoverFromQuorumLoss(ctx context.Context, f Facts, w Env, call charm.Call)
 	self := f.Mine.Request.Address
 	at := slices.IndexFunc(replicas, func(r Replica) bool { return r.Address == self })
 	if at < 0 || replicas[at].Spare {
-		return nil, fmt.Errorf("cannot recover: %s has no replica of LXD's database (it was at %s): run this on a unit that has one, or if there is none remove this unit: what is on its machine is on its disk still", f.LXD.Member, addresses(replicas))
+		return nil, fmt.Errorf("cannot recover: %s has no replica of LXD's database (replicas: %s): run this on a unit that has one, or remove this unit; its data stays on disk", f.LXD.Member, addresses(replicas))
 	}
 	others := slices.DeleteFunc(slices.Clone(replicas), func(r Replica) bool { return r.Address == self || !r.Votes })
 	for _, r := range others {
 		if w.LXD.Answers(ctx, r.Address) {
-			return nil, fmt.Errorf("cannot recover: the LXD at %s answers, and has a vote on the database: look at its log, and at systemctl status lxd there", r.Address)
+			return nil, fmt.Errorf("cannot recover: the LXD at %s answers and has a vote: look at its log, and at systemctl status lxd there", r.Address)
 		}
 	}
 	results := map[string]string{"gone": addresses(others)}
 	if !call.Bool("force") {
-		return results, fmt.Errorf("cannot recover without force=true: what was written last at %s may be lost, and if one of them comes back there are two clusters: be sure that they never do", addresses(others))
+		return results, fmt.Errorf("cannot recover without force=true: the last writes at %s may be lost, and there are two clusters if one of them comes back", addresses(others))
 	}
 	call.Progress("making %s the only replica of LXD's database", f.LXD.Member)
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
@@ -140,7 +138,7 @@ func RecoverFromQuorumLoss(ctx context.Context, f Facts, w Env, call charm.Call)
 	if err := w.LXD.RecoverQuorum(ctx); err != nil {
 		return results, err
 	}
-	results["next"] = "see the unit's status: members that are gone are removed with action remove-member"
+	results["next"] = "remove lost members with action remove-member, see the unit's status"
 	return results, nil
 }
 

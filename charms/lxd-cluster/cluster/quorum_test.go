@@ -80,7 +80,7 @@ func founderDiesWithTheOnlyVote(t *testing.T, leader string) {
 	}
 	require.False(t, third.local.Clustered, "it does not found before the other has said no")
 	if leader == "lxd-cluster/2" {
-		require.Contains(t, m.juju.Units["lxd-cluster/2"].Message, "lxd-cluster/1 may have joined")
+		require.Contains(t, m.juju.Units["lxd-cluster/2"].Message, "waiting for lxd-cluster/1 before bootstrapping again")
 	}
 	settle(5)
 	require.Equal(t, 1, m.w.clusters)

@@ -12,8 +12,8 @@ import (
 	"github.com/dcib/dcib/internal/drain"
 )
 
-// RemoveMember is the action that removes a member whose machine has died. What is only
-// there is lost, so without force it is just named.
+// RemoveMember is the action remove-member. It removes a member whose machine has died. Without force it
+// only names what would be lost.
 func RemoveMember(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	name := call.String("member")
 	if !f.LXD.Clustered {
@@ -35,7 +35,7 @@ func RemoveMember(ctx context.Context, f Facts, w Env, call charm.Call) (map[str
 		if unit := f.unit(name); unit != "" {
 			way = "juju remove-unit " + unit
 		}
-		return nil, fmt.Errorf("cannot remove member %s: it is %s, and only a member that is Offline is removed like this: let it leave with: %s", name, m.Status, way)
+		return nil, fmt.Errorf("cannot remove member %s: it is %s, only an offline member can be removed by this action: %s", name, m.Status, way)
 	}
 	lost, err := resourcesOn(ctx, w, name)
 	if err != nil {
@@ -61,31 +61,31 @@ func RemoveMember(ctx context.Context, f Facts, w Env, call charm.Call) (map[str
 	return results, nil
 }
 
-// heartbeatTime is how long LXD may show no heartbeats: a few rounds of them, each of which takes
-// ten seconds and, with a dead member, some more.
-const heartbeatTime = time.Minute
+// heartbeatTimeout is how long LXD may have no heartbeats: a few rounds, each of which takes ten seconds,
+// and more with a dead member.
+const heartbeatTimeout = time.Minute
 
-// heartbeatPoll is the pause between two observations meanwhile.
+// heartbeatPoll is the time between two observations meanwhile.
 const heartbeatPoll = time.Second
 
-// awaitHeartbeats returns the facts once LXD has recent heartbeats, so that "Offline" says something
-// about a member; see ServerState.silent.
+// awaitHeartbeats returns the facts once LXD has recent heartbeats, so that "Offline" means something; see
+// ServerState.hasNoHeartbeats.
 func (f Facts) awaitHeartbeats(ctx context.Context, w Env, call charm.Call) (Facts, error) {
 	if !f.LXD.hasNoHeartbeats() {
 		return f, nil
 	}
-	call.Progress("waiting for LXD to have heartbeats of its members")
-	deadline := time.After(heartbeatTime)
+	call.Progress("waiting for LXD's heartbeats")
+	deadline := time.After(heartbeatTimeout)
 	tick := time.NewTicker(heartbeatPoll)
 	defer tick.Stop()
-	var last error // an observation may fail meanwhile, as the database has no leader
+	var last error // an observation may fail while the database has no leader
 	for f.LXD.hasNoHeartbeats() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			return f, errors.Join(fmt.Errorf("LXD has no recent heartbeat of any member, not even of %s, which answers: all are shown as Offline, whether they are or not: look at LXD's log, and try again when `lxc cluster list` shows %s online", f.LXD.Member, f.LXD.Member), last)
+			return f, errors.Join(fmt.Errorf("LXD has no heartbeats, not even of %s, so Offline means nothing: look at LXD's log, and try again when `lxc cluster list` shows %s online", f.LXD.Member, f.LXD.Member), last)
 		case <-ctx.Done():
-			return f, fmt.Errorf("cannot wait for LXD to have heartbeats of its members: %w", ctx.Err())
+			return f, fmt.Errorf("cannot wait for LXD's heartbeats: %w", ctx.Err())
 		}
 		var local ServerState
 		if local, last = w.LXD.Observe(ctx); last == nil {
@@ -97,12 +97,12 @@ func (f Facts) awaitHeartbeats(ctx context.Context, w Env, call charm.Call) (Fac
 
 func describeLoss(member string, lost []string) string {
 	if len(lost) == 0 {
-		return "nothing is located there; if its machine comes back, its LXD still takes itself for a member"
+		return "nothing is located there; if its machine comes back, its LXD still counts itself as a member"
 	}
-	return fmt.Sprintf("lost with it: %s: they cannot be recovered, unless their disks are on storage that other members reach (then first: lxc move NAME --target MEMBER); if the machine can be started again, start it instead of removing %s", some(lost, "; "), member)
+	return fmt.Sprintf("lost with it: %s: they cannot be recovered, unless they are on shared storage (then first: lxc move NAME --target MEMBER); if %s can be started, start it instead", some(lost, "; "), member)
 }
 
-// located lists what only that member has, in words.
+// resourcesOn describes what only that member has.
 func resourcesOn(ctx context.Context, w Env, member string) ([]string, error) {
 	client, err := w.LXD.ClusterClient(ctx)
 	if err != nil {
@@ -127,7 +127,7 @@ func describeInstance(i drain.Ref) string {
 	return fmt.Sprintf("instance %s (project %s)", i.Name, i.Project)
 }
 
-// unit names the unit of a member; "" when it is none of this application.
+// unit returns the unit of a member; "" if it belongs to no unit of this application.
 func (f Facts) unit(member string) string {
 	if member == f.LXD.Member {
 		return f.Unit

@@ -16,15 +16,15 @@ import (
 	"github.com/dcib/dcib/internal/seal"
 )
 
-// How long LXD may take to found or join before the hook gives up; Juju tries again.
+// clusterTimeout is how long LXD may take to bootstrap or join. Juju retries the hook after that.
 const clusterTimeout = 5 * time.Minute
 
-// tokenLifetime is how long a joiner has before another one may be served. LXD's own tokens
-// live for three hours unless told otherwise.
+// tokenLifetime is how long a unit may use its token before another unit gets one. LXD's own tokens are
+// valid for three hours by default.
 const tokenLifetime = 10 * time.Minute
 
-// A joiner that failed a few times is served again only after a while, or it and the
-// issuer would wake each other without end; Juju's update-status comes around.
+// A unit that failed to join a few times gets the next token only after a delay. Otherwise it and the
+// coordinator would trigger each other's hooks without end.
 const (
 	maxFastTokens   = 3
 	tokenRetryDelay = 4 * time.Minute
@@ -42,7 +42,7 @@ func (s setBootstrapUnit) Apply(ctx context.Context, w Env) error {
 	return lxdcluster.SetBootstrapUnit(ctx, w.Tools, s.relation, s.unit, s.rebootstrap)
 }
 
-// publish tells the other units this one's request.
+// publish publishes this unit's request.
 type publish struct {
 	relation string
 	request  lxdcluster.JoinRequest
@@ -51,11 +51,11 @@ type publish struct {
 func (s publish) Name() string {
 	switch {
 	case s.request.Cluster != "":
-		return "tell the other units that " + s.request.Member + " is in the cluster"
+		return "publish that " + s.request.Member + " is in the cluster"
 	case s.request.Key != "":
-		return "ask for a join token for " + s.request.Member
+		return "request a join token for " + s.request.Member
 	default:
-		return "tell the other units about " + s.request.Member
+		return "publish the state of " + s.request.Member
 	}
 }
 
@@ -67,14 +67,14 @@ func (s publish) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.relation, values)
 }
 
-// listen returns LXD an address for the cluster.
+// listen sets the address on which LXD listens for the cluster.
 type listen struct{ address string }
 
-func (s listen) Name() string { return "let LXD listen on " + s.address }
+func (s listen) Name() string { return "make LXD listen on " + s.address }
 
 func (s listen) Apply(ctx context.Context, w Env) error { return w.LXD.Listen(ctx, s.address) }
 
-// createPool makes the storage pool.
+// createPool creates the storage pool.
 type createPool struct{ pool Pool }
 
 func (s createPool) Name() string {
@@ -83,7 +83,7 @@ func (s createPool) Name() string {
 
 func (s createPool) Apply(ctx context.Context, w Env) error { return w.LXD.CreatePool(ctx, s.pool) }
 
-// createBridge makes the bridge that instances are on.
+// createBridge creates the bridge for instances.
 type createBridge struct{ name, address string }
 
 func (s createBridge) Name() string { return "create bridge " + s.name }
@@ -104,7 +104,7 @@ func (s putProfile) Apply(ctx context.Context, w Env) error {
 // bootstrapCluster makes this machine's LXD a cluster of one.
 type bootstrapCluster struct{ member string }
 
-func (s bootstrapCluster) Name() string { return "found the cluster with member " + s.member }
+func (s bootstrapCluster) Name() string { return "bootstrap the cluster with member " + s.member }
 
 func (s bootstrapCluster) Apply(ctx context.Context, w Env) error {
 	ctx, cancel := context.WithTimeout(ctx, clusterTimeout)
@@ -112,12 +112,12 @@ func (s bootstrapCluster) Apply(ctx context.Context, w Env) error {
 	return w.LXD.Bootstrap(ctx, s.member)
 }
 
-// makeKey makes the key that join tokens are sealed to.
-type makeKey struct{}
+// createKey creates the key that join tokens are sealed to.
+type createKey struct{}
 
-func (s makeKey) Name() string { return "make this unit's join key" }
+func (s createKey) Name() string { return "create this unit's join key" }
 
-func (s makeKey) Apply(_ context.Context, w Env) error {
+func (s createKey) Apply(_ context.Context, w Env) error {
 	key, err := seal.NewKey()
 	if err != nil {
 		return err
@@ -127,15 +127,15 @@ func (s makeKey) Apply(_ context.Context, w Env) error {
 		return err
 	}
 	if err := os.MkdirAll(w.StateDir, 0o700); err != nil {
-		return fmt.Errorf("cannot keep this unit's join key: %w", err)
+		return fmt.Errorf("cannot store this unit's join key: %w", err)
 	}
 	if err := atomicfile.Write(filepath.Join(w.StateDir, keyFile), raw, atomicfile.Options{}); err != nil {
-		return fmt.Errorf("cannot keep this unit's join key: %w", err)
+		return fmt.Errorf("cannot store this unit's join key: %w", err)
 	}
 	return nil
 }
 
-// issueToken issues a join token, sealed to the one unit that may use it.
+// issueToken issues a join token that only one unit can read.
 type issueToken struct {
 	relation string
 	request  lxdcluster.JoinRequest
@@ -150,7 +150,7 @@ func (s issueToken) Apply(ctx context.Context, w Env) error {
 	}
 	sealed, err := seal.Seal(s.request.Key, lxdcluster.Purpose(s.request.Member), []byte(token))
 	if err != nil {
-		return fmt.Errorf("%w (the key that %s asked with)", err, s.request.Member)
+		return fmt.Errorf("%w (the key in the request of %s)", err, s.request.Member)
 	}
 	if soon := w.Now().Add(tokenLifetime); soon.Before(expires) {
 		expires = soon
@@ -165,7 +165,7 @@ func (s issueToken) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.relation, values)
 }
 
-// withdrawToken takes this unit's offer back.
+// withdrawToken withdraws this unit's token.
 type withdrawToken struct{ relation string }
 
 func (s withdrawToken) Name() string { return "withdrawToken the join token" }
@@ -174,7 +174,7 @@ func (s withdrawToken) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.relation, lxdcluster.NoJoinToken())
 }
 
-// join uses an offer.
+// join joins the cluster with a token.
 type join struct {
 	relation string
 	request  lxdcluster.JoinRequest
@@ -197,8 +197,8 @@ func (s join) Apply(ctx context.Context, w Env) error {
 	if err == nil {
 		return nil
 	}
-	// A token works once. Say that this one is spent, and the issuer sends another; the
-	// hook must succeed for that, or Juju throws the word away.
+	// A token works once. The unit publishes that it was used, and the coordinator issues another. The hook
+	// must succeed for that, or Juju discards what it published.
 	s.request.UsedToken = s.token.ID
 	s.request.FailedTokens++
 	values, encodeErr := s.request.Encode()
@@ -208,17 +208,16 @@ func (s join) Apply(ctx context.Context, w Env) error {
 	if setErr := w.Tools.RelationSet(ctx, s.relation, values); setErr != nil {
 		return setErr
 	}
-	return charm.Waiting("cannot join yet, asked for another token: %s", err)
+	return charm.Waiting("cannot join yet, requested another token: %s", err)
 }
 
-// joinTime is how long LXD may take to join: some seconds as a rule, more where the cluster
-// has many images.
-const joinTime = 2 * time.Minute
+// joinTimeoutout is how long LXD may take to join: seconds as a rule, more if the cluster has many images.
+const joinTimeout = 2 * time.Minute
 
-// join joins, and does not leave LXD half in: one whose partner died on it takes itself for a
-// member without a database, for ever. What joins has nothing that a new start could lose.
+// join joins the cluster and does not leave LXD half joined: if the other member dies meanwhile, LXD
+// remains a member without a database. An LXD that joins has nothing that a reset could lose.
 func (w Env) join(ctx context.Context, token, address string, pool Pool, parents map[string]string) error {
-	limited, cancel := context.WithTimeout(ctx, joinTime)
+	limited, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
 	joined := w.LXD.Join(limited, token, address, pool, parents)
 	if joined == nil || limited.Err() == nil {

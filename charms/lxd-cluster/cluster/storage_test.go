@@ -140,7 +140,7 @@ func TestWhatTheMachineCannotDoIsSaidBeforeAnythingChanges(t *testing.T) {
 		m.lxds[unit].local.Pools = []string{"local"}
 		m.lxds[unit].pools = map[string]Pool{"local": {Name: "local", Driver: "zfs"}}
 		m.storage(Pool{"local", "btrfs", ""})
-		blocked(t, m, unit, "of driver zfs, and it is kept")
+		blocked(t, m, unit, "of driver zfs, which is kept")
 		m.storage(defaultPool)
 		m.settle(2)
 		require.Equal(t, "active", m.juju.Units[unit].Status)
@@ -211,7 +211,7 @@ func TestAPoolThatIsThereIsKept(t *testing.T) {
 		m.storage(Pool{"fast", "dir", ""})
 		m.settle(2)
 		require.Equal(t, "blocked", m.juju.Units[unit].Status)
-		require.Contains(t, m.juju.Units[unit].Message, "option storage-pool is fast: the cluster was there first, with local")
+		require.Contains(t, m.juju.Units[unit].Message, "option storage-pool is fast: the cluster has local")
 		m.lxds[unit].local.Pools = append(m.lxds[unit].local.Pools, "fast")
 		m.settle(2)
 		require.Contains(t, m.juju.Units[unit].Message, "lxc profile device set dcib root pool=fast")

@@ -10,41 +10,41 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 )
 
-// Unfinished is a member that LXD has accepted and that has not come in: its join is under way, or
-// broke off. LXD keeps its row, lists it nowhere, and refuses any later join with its name or address
+// Unfinished is a member that LXD has accepted and that has not joined: its join is under way, or broke
+// off. LXD keeps a row for it that it does not list, and refuses any later join with its name or address
 // (Accept in lxd/cluster/membership.go).
 type Unfinished struct{ Name, Address string }
 
-// unfinishedState is the state of such a row (ClusterMemberStatePending in lxd/db/node.go).
+// unfinishedState is the state in such a row (ClusterMemberStatePending in lxd/db/node.go).
 const unfinishedState = 1
 
 // Unfinished implements LXD.
 func (s *LocalLXD) Unfinished(ctx context.Context) ([]Unfinished, error) {
 	rows, err := s.query(ctx, "global", fmt.Sprintf("SELECT name, address FROM nodes WHERE state = %d ORDER BY name", unfinishedState))
 	if err != nil {
-		return nil, fmt.Errorf("cannot ask LXD for joins that broke off: %w", err)
+		return nil, fmt.Errorf("cannot list LXD's unfinished joins: %w", err)
 	}
 	var all []Unfinished
 	for _, row := range rows {
 		if len(row) != 2 {
-			return nil, fmt.Errorf("cannot read LXD's joins that broke off: expected a name and an address, found %v", row)
+			return nil, fmt.Errorf("cannot list LXD's unfinished joins: row is %v, wanted a name and an address", row)
 		}
 		all = append(all, Unfinished{fmt.Sprint(row[0]), fmt.Sprint(row[1])})
 	}
 	return all, nil
 }
 
-// DropUnfinished implements LXD. What refers to the row goes with it, as when LXD removes a member
+// DropUnfinished implements LXD. What refers to the row is deleted with it, as when LXD removes a member
 // (RemoveNode in lxd/db/node.go).
 func (s *LocalLXD) DropUnfinished(ctx context.Context, name string) error {
 	_, err := s.query(ctx, "global", fmt.Sprintf("DELETE FROM nodes WHERE name = '%s' AND state = %d", strings.ReplaceAll(name, "'", "''"), unfinishedState))
 	if err != nil {
-		return fmt.Errorf("cannot remove what LXD has of %s: %w", name, err)
+		return fmt.Errorf("cannot remove LXD's entry of %s: %w", name, err)
 	}
 	return nil
 }
 
-// query has LXD run a statement on one of its databases, as `lxd sql` does, and returns the rows.
+// query runs a statement on one of LXD's databases, as `lxd sql` does, and returns the rows.
 func (s *LocalLXD) query(ctx context.Context, database, statement string) ([][]any, error) {
 	server, err := s.Server(ctx)
 	if err != nil {
@@ -69,8 +69,8 @@ func (s *LocalLXD) query(ctx context.Context, database, statement string) ([][]a
 	return rows, nil
 }
 
-// brokenOff is the join that broke off and stands in the way of that request; nil when there is none. One
-// that may be under way does not.
+// brokenOff returns the join that broke off and prevents that request; nil if there is none. A join that
+// may be under way does not count.
 func (f Facts) brokenOff(w lxdcluster.JoinRequest) *Unfinished {
 	if f.hasValidToken(w.Member) {
 		return nil
@@ -82,7 +82,7 @@ func (f Facts) brokenOff(w lxdcluster.JoinRequest) *Unfinished {
 	return &f.Unfinished[at]
 }
 
-// offered reports whether a token for a member can still be used, so that its join may be under way.
+// hasValidToken reports whether a token for a member can still be used, so that its join may be under way.
 func (f Facts) hasValidToken(member string) bool {
 	good := func(b PeerData) bool { return b.HasToken && b.Token.Member == member && f.Now.Before(b.Token.Expires) }
 	used := func(b PeerData) bool { return b.Request.UsedToken == f.Mine.Token.ID && b.Request.Member == member }
@@ -92,7 +92,7 @@ func (f Facts) hasValidToken(member string) bool {
 	return slices.ContainsFunc(f.sortedPeers(), func(unit string) bool { return good(f.Peers[unit]) })
 }
 
-// brokenJoins says which units cannot join because of a join that broke off; empty when all can.
+// brokenJoins returns which unit cannot join because of a join that broke off; empty if all can.
 func (f Facts) brokenJoins() string {
 	if f.coordinator() != f.Unit {
 		return ""
@@ -104,8 +104,8 @@ func (f Facts) brokenJoins() string {
 	return ""
 }
 
-// removeUnfinished is RemoveMember for a member that has never come in. ok is false when there is none
-// of that name.
+// removeUnfinished is RemoveMember for a member that has not joined. ok is false if there is none of that
+// name.
 func (f Facts) removeUnfinished(ctx context.Context, w Env, call charm.Call, name string) (results map[string]string, ok bool, err error) {
 	all, err := w.LXD.Unfinished(ctx)
 	if err != nil || !slices.ContainsFunc(all, func(u Unfinished) bool { return u.Name == name }) {
@@ -113,7 +113,7 @@ func (f Facts) removeUnfinished(ctx context.Context, w Env, call charm.Call, nam
 	}
 	switch {
 	case f.hasValidToken(name):
-		return nil, true, fmt.Errorf("cannot remove member %s: it may be joining now: wait until its unit is in, or says why not", name)
+		return nil, true, fmt.Errorf("cannot remove member %s: it may be joining now: wait for its unit", name)
 	case !call.Bool("force"):
 		return map[string]string{"member": name}, true, fmt.Errorf("cannot remove member %s without force=true: its join broke off, or is under way by hand: nothing is located there", name)
 	}

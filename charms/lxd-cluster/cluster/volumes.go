@@ -9,8 +9,8 @@ import (
 	"github.com/canonical/lxd/shared/api"
 )
 
-// Volumes implements ClusterClient. Snapshots and backups of a volume go with it. Of what else is located
-// on one member, LXD copies images to the others (autoSyncImages in lxd/images.go).
+// Volumes implements ClusterClient. Snapshots and backups of a volume are lost with it. LXD copies images
+// to the other members (autoSyncImages in lxd/images.go).
 func (g clusterClient) Volumes(_ context.Context, member string) ([]string, error) {
 	wrong := func(err error) error { return fmt.Errorf("cannot list LXD's storage volumes: %w", err) }
 	projects, err := g.Server.GetProjectNames()
@@ -22,8 +22,8 @@ func (g clusterClient) Volumes(_ context.Context, member string) ([]string, erro
 		return nil, wrong(err)
 	}
 	var there []string
-	// What every member reaches is located nowhere. A project without volumes or buckets of its own
-	// lists the default one's.
+	// What is on shared storage has no location. A project without volumes or buckets of its own lists
+	// those of the default project.
 	add := func(kind, name, pool, project, listed, location string) {
 		if project == "" {
 			project = listed
@@ -45,8 +45,8 @@ func (g clusterClient) Volumes(_ context.Context, member string) ([]string, erro
 					add(kindVolume, v.Name, pool.Name, v.Project, project, v.Location)
 				}
 			}
-			// LXD does not look at buckets when a member leaves (NodeIsEmpty in lxd/db/node.go), and
-			// deletes them with the member's part of the pool.
+			// LXD ignores buckets when a member leaves (NodeIsEmpty in lxd/db/node.go), and deletes them
+			// with the member's part of the pool.
 			if !g.buckets || !slices.Contains(bucketDrivers, pool.Driver) {
 				continue
 			}
@@ -63,7 +63,7 @@ func (g clusterClient) Volumes(_ context.Context, member string) ([]string, erro
 	return there, nil
 }
 
-// waysAway says how each kind of what a member has gets to another one.
+// waysAway returns for each kind in what how it is moved to another member.
 func waysAway(member string, what []string) string {
 	var ways []string
 	for _, w := range []struct{ kind, way string }{

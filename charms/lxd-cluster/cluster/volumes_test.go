@@ -79,7 +79,7 @@ func TestABucketKeepsTheUnit(t *testing.T) {
 	m := formed(t, 3)
 	m.w.volumes = map[string][]string{hostOf(1): {"bucket photos (pool local, project default)"}}
 	err := m.leave("lxd-cluster/1")
-	require.ErrorContains(t, err, "still has what cannot leave it: bucket photos (pool local, project default)")
+	require.ErrorContains(t, err, "still has bucket photos (pool local, project default)")
 	require.ErrorContains(t, err, "lxc storage bucket export POOL NAME FILE")
 	require.Len(t, *m.lxds["lxd-cluster/0"].members, 3)
 }

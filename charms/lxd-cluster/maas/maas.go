@@ -108,7 +108,7 @@ func Observe(ctx context.Context, w Env, info ClusterInfo) (Facts, error) {
 	}
 	server, _, err := w.LXD.GetServer()
 	if err != nil {
-		return f, fmt.Errorf("cannot ask this machine's LXD about itself: %w", err)
+		return f, fmt.Errorf("cannot read the state of this machine's LXD: %w", err)
 	}
 	f.Supported, f.Version = lxd.FeaturesOf(server).MAAS, server.Environment.ServerVersion
 	f.Has = map[string]string{}
