@@ -15,7 +15,7 @@ import (
 	"github.com/dcib/dcib/internal/charm"
 )
 
-// listMembers shows LXD's own member list.
+// listMembers is the action list-members.
 func listMembers(_ context.Context, f facts, _ *env, _ charm.Call) (map[string]string, error) {
 	if !f.Cluster.LXD.Clustered {
 		return nil, errors.New("cannot list members: this machine's LXD is in no cluster yet: see the unit's status")
@@ -30,12 +30,12 @@ func listMembers(_ context.Context, f facts, _ *env, _ charm.Call) (map[string]s
 	}, nil
 }
 
-// listRequesters shows which of the policies holds for whom.
+// listRequesters is the action list-requesters.
 func listRequesters(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 	return broker.ListRequesters(ctx, f.Broker, w.broker(), call)
 }
 
-// showPlan shows the steps that a hook would take now.
+// showPlan is the action show-plan: the steps that a hook would take now.
 func showPlan(_ context.Context, f facts, _ *env, _ charm.Call) (map[string]string, error) {
 	p := whole().PlanOf(f)
 	lines := make([]string, len(p.Steps))

@@ -22,9 +22,9 @@ import (
 // component is one concern of this charm.
 type component = charm.Component[facts, *env]
 
-// components are all concerns of this charm, in the order of their steps. The keys of other
-// models and the listener are first, since a unit that leaves removes them before its LXD leaves the
-// cluster. Everything else is after the cluster, and independent of each other.
+// components are all components of this charm, in the order of their steps. The keys of other models and
+// the listener come first: a unit that leaves removes them before its LXD leaves the cluster. The others
+// come after the cluster, and do not depend on each other.
 func components() []component {
 	return []component{
 		{
@@ -60,7 +60,7 @@ func components() []component {
 				return err
 			},
 			Plan: func(f facts) charm.Plan[*env] {
-				if f.installs() { // no cluster is made of an LXD that was not asked for
+				if f.installs() { // the LXD that the options require is not there yet
 					return charm.Plan[*env]{Ports: f.ports()}
 				}
 				p := lift(cluster.Plan(f.cluster()), (*env).cluster)
@@ -84,7 +84,7 @@ func components() []component {
 			Plan: planInstall,
 		},
 		{
-			// No requirer is granted a share that the hosts do not know.
+			// No requirer gets a share that the hosts do not have.
 			Name: "broker", After: []string{"cluster", "install", "share"}, Reads: []string{"listener"}, When: facts.serves,
 			Observe: func(ctx context.Context, event hooktool.Event, w *env, f *facts) (err error) {
 				f.Broker, err = broker.Observe(ctx, event, w.broker(), f.Cluster.Leader)
@@ -151,7 +151,7 @@ func components() []component {
 	}
 }
 
-// planInstall plans the installation of LXD, and says what is known against the LXD that is installed.
+// planInstall plans the installation of LXD, and reports what is known against the installed one.
 func planInstall(f facts) charm.Plan[*env] {
 	p := install.Plan(f.Install)
 	if f.installs() {
@@ -175,11 +175,11 @@ func lift[W any](p charm.Plan[W], part func(*env) W) charm.Plan[*env] {
 	return charm.Plan[*env]{Steps: charm.AdaptSteps(p.Steps, part), Status: p.Status, Version: p.Version, Ports: p.Ports}
 }
 
-// leaves reports whether this unit is being removed. The relations that it sees do not go: the other
-// units have them.
+// leaves reports whether this unit is being removed. The relations that it sees stay: the other units have
+// them.
 func (f facts) leaves() bool { return f.Cluster.Removal != nil }
 
-// installs reports whether this machine has yet to get the LXD that the options ask for.
+// installs reports whether this machine does not have the LXD yet that the options require.
 func (f facts) installs() bool {
 	if f.leaves() || f.Cluster.DatabaseError != "" {
 		return false
@@ -188,7 +188,7 @@ func (f facts) installs() bool {
 	return !f.Cluster.LXD.Present && level != "" || !f.Cluster.LXD.Clustered && level == charm.LevelBlocked
 }
 
-// works reports whether this machine's LXD can be worked with.
+// works reports whether this machine's LXD can be used.
 func (f facts) works() bool { return f.Cluster.DatabaseError == "" && !f.installs() }
 
 // serves reports whether this unit is a member of the cluster, and stays.

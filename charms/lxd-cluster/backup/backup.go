@@ -1,6 +1,5 @@
-// Package backup is the part of lxd-cluster that writes down what LXD knows: its databases
-// and, readable without them, its configuration. What is inside instances and volumes is
-// not in it; for that there is `lxc export`.
+// Package backup writes LXD's databases and its configuration, in readable form, to an archive. The content
+// of instances and volumes is not included; `lxc export` saves it.
 package backup
 
 import (
@@ -25,12 +24,12 @@ import (
 	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
-// LXD is what this package asks of LXD; the client library's InstanceServer has it all.
+// LXD is what this package uses of LXD; the client library's InstanceServer implements it.
 type LXD interface {
 	RawQuery(method, path string, data any, etag string) (*api.Response, string, error)
 }
 
-// Env is what this part of the charm works on. LXD is nil where there is none.
+// Env is what this package works on. LXD is nil if there is none.
 type Env struct {
 	Unit     string
 	LXD      LXD
@@ -38,12 +37,12 @@ type Env struct {
 	Now      func() time.Time
 }
 
-// file is one file of a backup, and where LXD has what is in it.
+// file is one file of a backup, and its path in LXD's API.
 type file struct{ name, path string }
 
-// files are what a backup has. The first two are what `lxd sql global .dump` and `lxd sql
-// local .dump` print, and have everything; the local one belongs to this machine alone. Of
-// networks and profiles, the files to read have those of LXD's project default.
+// files are the files of a backup. The first two are what `lxd sql global .dump` and `lxd sql local .dump`
+// print; they have everything, the local one for this machine alone. Of networks and profiles the readable
+// files only have those of LXD's project default.
 var files = []file{
 	{"global.sql", "/internal/sql?database=global"},
 	{"local.sql", "/internal/sql?database=local"},
@@ -57,15 +56,15 @@ var files = []file{
 	{"config/instances.json", "/1.0/instances?recursion=1&all-projects=true"},
 }
 
-// archiveName is the name of an archive; they sort by time.
+// archiveName matches the name of an archive; the names sort by time.
 var archiveName = regexp.MustCompile(`^backup-[0-9]{8}T[0-9]{6}Z\.tar\.gz$`)
 
 // DefaultKeep is how many archives are kept without parameter keep.
 const DefaultKeep = 5
 
-// Backup is the action backup: it writes an archive on this unit's machine, and removes the
-// oldest ones beyond parameter `keep`, the new one included (DefaultKeep when it is missing).
-// The results say where it is, how to fetch it, and what was removed.
+// Backup is the action create-backup. It writes an archive on this unit's machine, and removes the oldest
+// ones beyond parameter `keep`, which counts the new one (DefaultKeep if it is missing). The results have
+// its path, how to fetch it, and what was removed.
 func Backup(ctx context.Context, env Env, call charm.Call) (map[string]string, error) {
 	if env.LXD == nil {
 		return nil, errors.New("cannot back up LXD: this unit's machine has none yet: see the unit's status")
@@ -75,7 +74,7 @@ func Backup(ctx context.Context, env Env, call charm.Call) (map[string]string, e
 		keep = call.Int("keep")
 	}
 	if keep < 1 {
-		return nil, fmt.Errorf("cannot back up LXD: parameter keep is %v: give how many backups to keep, 1 or more", call.Params["keep"])
+		return nil, fmt.Errorf("cannot back up LXD: parameter keep is %v, wanted how many backups to keep, 1 or more", call.Params["keep"])
 	}
 	name := "backup-" + env.Now().UTC().Format("20060102T150405Z") + ".tar.gz"
 	path := filepath.Join(env.StateDir, name)
@@ -112,7 +111,7 @@ func prune(dir string, keep int) (removed []string, err error) {
 	return removed, nil
 }
 
-// write writes the archive whole or not at all: the action may be killed here.
+// write writes the archive completely or not at all: the action may be killed here.
 func write(ctx context.Context, path string, env Env, call charm.Call) (size int64, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return 0, err
@@ -120,7 +119,7 @@ func write(ctx context.Context, path string, env Env, call charm.Call) (size int
 	if err := atomicfile.RemoveLeftovers(filepath.Dir(path)); err != nil {
 		return 0, err
 	}
-	file, err := atomicfile.Create(path, atomicfile.Options{}) // for root only: there are keys in it
+	file, err := atomicfile.Create(path, atomicfile.Options{}) // for root only: it has keys
 	if err != nil {
 		return 0, err
 	}

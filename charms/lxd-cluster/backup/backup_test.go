@@ -124,7 +124,7 @@ func TestOldBackupsAreRemoved(t *testing.T) {
 	}
 
 	_, err := Backup(t.Context(), env, charm.Call{Params: map[string]any{"keep": 0.0}})
-	require.ErrorContains(t, err, "parameter keep is 0: give how many backups to keep, 1 or more")
+	require.ErrorContains(t, err, "parameter keep is 0, wanted how many backups to keep, 1 or more")
 	require.Len(t, backups(), 1)
 	env.LXD = answers{fails: "/1.0"}
 	_, err = Backup(t.Context(), env, charm.Call{Params: map[string]any{"keep": 1.0}, Progress: func(string, ...any) {}})

@@ -1,13 +1,12 @@
-// Package broker gives applications the LXD profiles they ask for over the lxd-profile
-// relation, on behalf of the operator: what the policy does not allow is refused, and only
-// a unit that has proven which instance is its own gets anything done to it.
+// Package broker applies the LXD profiles that applications request over the lxd-profile relation. It
+// refuses what the operator's policy does not allow, and changes only instances that a unit has proven to
+// be its own.
 //
-// For each relation there is one LXD profile, dcib-<model>-<application>, that carries our
-// mark, and in each instance that a unit claimed one nonce, user.dcib.nonce.<relation>, and
-// notes of when it got the profile and of a restart. They are all that is ever written: no
-// other profile, no other key, no other entry in an instance's list of profiles. They are
-// also all the state there is, except for the answers in the relation: what to do is read
-// off LXD each time.
+// Each relation has one LXD profile, dcib-<model>-<application>, with the charm's keys. Each instance that
+// a unit claims has one nonce, user.dcib.nonce.<relation>, and notes of when it got the profile and of a
+// restart. The broker writes nothing else: no other profile, no other key, no other entry in an instance's
+// list of profiles. This and the published statuses are all its state: each hook reads from LXD what is
+// left to do.
 package broker
 
 import (
@@ -26,25 +25,25 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// What Juju writes into an instance's options when it makes it.
+// What Juju writes into an instance's options when it creates it.
 // https://github.com/juju/juju/blob/main/environs/tags/tags.go
 const (
 	jujuModel = lxdprofile.ModelOption
 	jujuUnits = "user.juju-units-deployed"
 )
 
-// Env is what the broker works on, for one hook.
+// Env is what the broker works on, in one hook.
 type Env struct {
 	profiles.Env
 	Random io.Reader // for nonces
 }
 
-// Facts are what the broker saw.
+// Facts are what the broker observed.
 type Facts struct {
-	Active        bool   // whether this unit is the one that acts
+	Active        bool   // this unit is the broker
 	Unit          string // this unit
 	Model         string // its model's UUID
-	Owner         string // the mark of this application
+	Owner         string // the value of the owner key
 	Project       string
 	Policies      policy.Set
 	PolicyErr     string // why there are no policies; "" when there are
@@ -59,42 +58,41 @@ type Facts struct {
 	extension func(name string) bool // whether this LXD has an API extension
 }
 
-// Relation is one application that asks.
+// Relation is one application that requests a profile.
 type Relation struct {
 	ID, App    string
-	Endpoint   string                     // over which it asks
-	Request    *lxdprofile.ProfileRequest // nil while there is none that can be read
+	Endpoint   string                     // lxd-profile or lxd-profile-trusted
+	Request    *lxdprofile.ProfileRequest // nil if there is none that can be read
 	RequestErr string                     // why the request cannot be read; "" when nothing is written yet
 	Units      []Unit                     // as Juju lists them
 	Published  map[string]string
-	Status     lxdprofile.ProfileStatus // Published, read
-	Gone       map[string]bool          // units of Answer that have left for certain
+	Status     lxdprofile.ProfileStatus // Published, decoded
+	Gone       map[string]bool          // units of Status that have left for certain
 
-	records map[int]string // units of Answer, by their numbers
+	records map[int]string // units of Status, by number
 }
 
-// Unit is one unit that asks.
+// Unit is one unit of a requester.
 type Unit struct {
 	Name  string            // as known here, "remote-<hash>/0"
-	Claim *lxdprofile.Claim // nil while there is none that can be believed
+	Claim *lxdprofile.Claim // nil if there is none that is valid
 	Err   string            // why not; "" when nothing is written yet
 }
 
-// Instance is what the broker looks at in an instance.
+// Instance is an LXD instance with what the broker needs of it.
 type Instance struct {
 	profiles.Instance
 	Model    string            // UUID, as Juju wrote it
-	Deployed []string          // principal units, as Juju knew them when it made the machine
+	Deployed []string          // principal units, as of the creation of the machine
 	Nonces   map[string]string // by key
 }
 
-// maxUnits is how many units of one relation are served. Juju is asked for each one's databag in
-// each hook, which has to end in time for all the other relations.
+// maxUnits is how many units of one relation are served. Each hook reads the databag of every unit, and has
+// to end in time for all other relations.
 const maxUnits = 1000
 
-// Observe gathers the facts. active says whether this unit is to act: exactly one may, the
-// one that leads in Juju and is a member of the cluster. For the others it asks nobody
-// anything.
+// Observe gathers the facts. active reports whether this unit is the broker: the one that leads in Juju and
+// is a member of the cluster. For other units it reads nothing.
 func Observe(ctx context.Context, event hooktool.Event, w *Env, active bool) (Facts, error) {
 	f := Facts{
 		Active:    active,
@@ -124,7 +122,7 @@ func Observe(ctx context.Context, event hooktool.Event, w *Env, active bool) (Fa
 			f.Relations = append(f.Relations, r)
 		}
 	}
-	// In the order of their numbers: where two set the same, the older one has it.
+	// In the order of their numbers: on a conflict the older relation wins.
 	slices.SortFunc(f.Relations, func(a, b Relation) int { return lxdprofile.RelationNumber(a.ID) - lxdprofile.RelationNumber(b.ID) })
 	var err error
 	if f.Profiles, err = profiles.List(w.LXD, f.Owner); err != nil {
@@ -132,7 +130,7 @@ func Observe(ctx context.Context, event hooktool.Event, w *Env, active bool) (Fa
 	}
 	ours := slices.ContainsFunc(slices.Collect(maps.Values(f.Profiles)), func(p profiles.Profile) bool { return p.Ours })
 	if len(f.Relations) == 0 && !ours {
-		return f, nil // nobody asks, and nothing is left of those who did
+		return f, nil // no requester, and nothing left of earlier ones
 	}
 	if err := f.observeInstances(w.LXD); err != nil {
 		return f, err
@@ -155,8 +153,8 @@ func (f Facts) observeRelation(ctx context.Context, id string, tools hooktool.To
 	if r.App, err = tools.RelationApp(ctx, id); err != nil {
 		return r, err
 	}
-	// While a relation is being taken down Juju may not know the other side any more. That
-	// is silence, too.
+	// While a relation is being removed Juju may no longer know the other side. That counts as an empty
+	// databag.
 	bag, err := tools.RelationGet(ctx, id, r.App)
 	if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
 		return r, err
@@ -199,8 +197,8 @@ func (f Facts) observeRelation(ctx context.Context, id string, tools hooktool.To
 	}
 	r.records = byNumber(r.Status.Units)
 	for name, state := range r.Status.Units {
-		// Juju lists to a unit only those whose joining it has handled: to a unit that was
-		// itself just added, none. So a unit is gone when this one has seen it before.
+		// Juju lists to a unit only the units whose joining it has handled: to a unit that was just added,
+		// none. So a unit is gone only if this one has seen it before.
 		if !listed[lxdprofile.UnitNumber(name)] && state.SeenBy == f.Unit {
 			r.Gone[name] = true
 		}

@@ -289,7 +289,7 @@ func TestHostileClaims(t *testing.T) {
 		thief.say(0)
 		c.hook()
 		assert.Equal(t, lxdprofile.UnknownInstance, thief.state(0).State)
-		assert.Equal(t, `cannot find instance "juju-web-0" of model "`+rogue+`" in LXD project default of this cluster, the only project served: integrate with the lxd-cluster whose instance it is`, thief.state(0).Message)
+		assert.Equal(t, `cannot find instance "juju-web-0" of model "`+rogue+`" in project default, the only one served: integrate with the lxd-cluster that has the instance`, thief.state(0).Message)
 		assert.Contains(t, strings.Join(c.juju.Units["lxd-cluster/0"].Log, "\n"), "WARNING lxd-profile:1: unknown-instance to sub-evil/0 of "+thief.app)
 		assert.NotContains(t, c.lxd.Instances["juju-web-0"].Config, thief.nonce())
 		untouched(c)
@@ -361,7 +361,7 @@ func TestHostileClaims(t *testing.T) {
 		a.say(1)
 		c.hook()
 		assert.Equal(t, lxdprofile.Refused, a.state(1).State)
-		assert.Equal(t, `instance juju-web-1 is not where Juju put "web/0"`, a.state(1).Message)
+		assert.Equal(t, `Juju placed "web/0" on another instance than juju-web-1`, a.state(1).Message)
 		untouched(c)
 	})
 	t.Run("no such instance", func(t *testing.T) {
@@ -615,7 +615,7 @@ func TestLXDRefuses(t *testing.T) {
 	}
 	c.hook()
 	assert.Equal(t, lxdprofile.Refused, web.state(0).State)
-	assert.Equal(t, "LXD would not: member node1 - is on fire", web.state(0).Message)
+	assert.Equal(t, "LXD refused: member node1 - is on fire", web.state(0).Message)
 	assert.Equal(t, lxdprofile.Challenged, db.state(0).State)
 	c.lxd.Refuse = nil
 	web.settle()
@@ -663,7 +663,7 @@ func TestThePolicyChanges(t *testing.T) {
 	c.juju.Config["lxd-cluster"] = map[string]any{"profile-policy": "keys: 5"}
 	a.want("limits.memory=2GiB")
 	c.hook()
-	assert.Equal(t, "waiting the operator of lxd-cluster has to mend its option profile-policy", a.state(0).State+" "+a.state(0).Message)
+	assert.Equal(t, "waiting the operator of lxd-cluster has to fix its option profile-policy", a.state(0).State+" "+a.state(0).Message)
 	assert.Equal(t, "1GiB", c.lxd.Profiles["dcib-shop-web"].Config["limits.memory"])
 
 	c.juju.Config["lxd-cluster"] = map[string]any{"profile-policy": "keys: [user.*]"}

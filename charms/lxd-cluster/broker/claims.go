@@ -13,7 +13,7 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// grant is what a unit has of the instance that it names.
+// grant is what a unit may keep in the instance that it names.
 type grant int
 
 const (
@@ -22,7 +22,7 @@ const (
 	profileGrant              // the unit has proven the instance, or had the profile there before
 )
 
-// claimResult is what the claim of one unit is worth.
+// claimResult is the result for the claim of one unit.
 type claimResult struct {
 	unit     Unit
 	state    string
@@ -32,15 +32,14 @@ type claimResult struct {
 	instance string // that grant is about
 }
 
-// requester is who asks, by what it cannot choose.
+// requester returns the facts about a requester that it cannot choose.
 func (r Relation) requester(model string) policy.Requester {
 	return policy.Requester{Endpoint: r.Endpoint, Relation: strconv.Itoa(lxdprofile.RelationNumber(r.ID)), Model: model}
 }
 
-// modelOf returns the UUID of the model that a relation's application is in, "" while it is not
-// known. Within a model Juju itself names the other side; across models it is the model of the
-// first instance that one of its units has proven to be its own. A relation has one application,
-// which stays in its model, so the profile keeps it.
+// modelOf returns the UUID of the model of a relation's application, "" while it is not known. Within a
+// model Juju names the other side. Across models it is the model of the first instance that one of its
+// units has proven; an application stays in its model, so the profile stores it.
 func (f Facts) modelOf(r Relation) string {
 	if !strings.HasPrefix(r.App, "remote-") {
 		return f.Model
@@ -58,13 +57,13 @@ func (f Facts) modelOf(r Relation) string {
 	return ""
 }
 
-// proven reports whether a unit of the relation has proven an instance, now or when its profile
-// was written.
+// proven reports whether a unit of the relation has proven an instance, now or when its profile was
+// written.
 func (o relationResult) proven(p profiles.Profile) bool {
 	return p.Model != "" || slices.ContainsFunc(o.claims, func(v claimResult) bool { return v.proven })
 }
 
-// evaluateClaims weighs the claims of a relation's units.
+// evaluateClaims evaluates the claims of a relation's units.
 func (f Facts) evaluateClaims(r Relation, model string) []claimResult {
 	claimResults := make([]claimResult, len(r.Units))
 	for i, u := range r.Units {
@@ -80,7 +79,7 @@ func (f Facts) evaluateClaim(r Relation, u Unit, model string) claimResult {
 	v := claimResult{unit: u}
 	record, _ := r.record(u.Name)
 	if u.Claim == nil {
-		// Nothing is taken away because nothing is said.
+		// An empty databag takes nothing away.
 		v.instance, v.grant = record.Instance, recorded(record)
 		if u.Err != "" {
 			v.state, v.message = lxdprofile.Refused, u.Err
@@ -97,13 +96,13 @@ func (f Facts) evaluateClaim(r Relation, u Unit, model string) claimResult {
 		v.message = fmt.Sprintf("instance %s is on member %s, which is offline", c.Instance, i.Unreachable)
 		return v
 	case !ok || i.Unreachable != "" || i.Model != c.ModelUUID || model != "" && c.ModelUUID != model:
-		// One answer for all of these: a claim is no way to find out which instances there are.
+		// One result for all of these, so that a claim does not reveal which instances exist.
 		v.state = lxdprofile.UnknownInstance
-		v.message = fmt.Sprintf("cannot find instance %s of model %s in LXD project %s of this cluster, the only project served: integrate with the lxd-cluster whose instance it is", shown(c.Instance), shown(c.ModelUUID), f.Project)
+		v.message = fmt.Sprintf("cannot find instance %s of model %s in project %s, the only one served: integrate with the lxd-cluster that has the instance", shown(c.Instance), shown(c.ModelUUID), f.Project)
 		return v
 	case f.principalDeployedElsewhere(c):
 		v.state = lxdprofile.Refused
-		v.message = fmt.Sprintf("instance %s is not where Juju put %s", c.Instance, shown(c.Principal))
+		v.message = fmt.Sprintf("Juju placed %[2]s on another instance than %[1]s", c.Instance, shown(c.Principal))
 		return v
 	}
 	key := lxdprofile.NonceKey(r.ID)
@@ -114,7 +113,7 @@ func (f Facts) evaluateClaim(r Relation, u Unit, model string) claimResult {
 	}
 	v.state = lxdprofile.Applied
 	if v.proven && i.VM && r.Request != nil {
-		// LXD takes no profile with such a device to a virtual machine.
+		// LXD refuses a profile with such a device on a virtual machine.
 		if _, refused := profile.ForContainers(r.Request.Profile); len(refused) > 0 {
 			v.state = lxdprofile.Refused
 			v.message = fmt.Sprintf("%s: for containers only, and instance %s is a virtual machine", strings.Join(refused, ", "), c.Instance)
@@ -129,13 +128,13 @@ func (f Facts) evaluateClaim(r Relation, u Unit, model string) claimResult {
 		v.state = lxdprofile.Challenged
 		v.message = fmt.Sprintf("prove that instance %s is yours: read %s through /dev/lxd/sock", c.Instance, key)
 		if had {
-			v.message += "; what it has, it keeps until then"
+			v.message += "; until then it keeps what it has"
 		}
 	}
 	return v
 }
 
-// recorded is what a unit had of the instance in its record.
+// recorded returns what a unit had in its instance by its last status.
 func recorded(record lxdprofile.State) grant {
 	switch {
 	case record.Instance == "":
@@ -146,15 +145,14 @@ func recorded(record lxdprofile.State) grant {
 	return profileGrant
 }
 
-// How many units of a relation are challenged at once while none has proven its model, and for
-// how long before it is the turn of others. More than a few instances are not written to on
-// claims alone.
+// How many units of a relation are challenged at a time while none has proven its model, and for how long.
+// Only a few instances are changed for unproven claims.
 const (
 	maxProbes = 3
 	probeTime = 10 * time.Minute
 )
 
-// probe leaves only some of a relation's challenges.
+// probe keeps only some of a relation's challenges.
 func (f Facts) probe(claimResults []claimResult) {
 	var challenged []int
 	for i, v := range claimResults {
@@ -170,14 +168,14 @@ func (f Facts) probe(claimResults []claimResult) {
 	for turn, i := range challenged {
 		if (turn-first+n)%n >= maxProbes {
 			claimResults[i].state, claimResults[i].grant = lxdprofile.Waiting, noGrant
-			claimResults[i].message = "waiting for another unit of the application to prove its instance first"
+			claimResults[i].message = "waiting for another unit of the application to prove its instance"
 		}
 	}
 }
 
-// principalDeployedElsewhere reports whether Juju made another instance for the claimed principal. It
-// writes the list once, when it makes a machine: a unit that is on no list was placed
-// later, and it takes the proof to know where.
+// principalDeployedElsewhere reports whether Juju created another instance for the claimed principal. Juju
+// writes the list once, when it creates a machine. A unit that is on no list was placed later, and only the
+// proof shows where it is.
 func (f Facts) principalDeployedElsewhere(c lxdprofile.Claim) bool {
 	if slices.Contains(f.Instances[c.Instance].Deployed, c.Principal) {
 		return false
@@ -190,8 +188,8 @@ func (f Facts) principalDeployedElsewhere(c lxdprofile.Claim) bool {
 	return false
 }
 
-// held says what the relation's units have of each instance. Those that say nothing just now, or
-// that this unit has not seen yet, have what they had.
+// held returns what the relation's units keep in each instance. Units with an empty databag, or that this
+// unit has not seen yet, keep what they had.
 func (r Relation) held(o relationResult) map[string]grant {
 	held := map[string]grant{}
 	listed := map[int]bool{}
@@ -208,13 +206,13 @@ func (r Relation) held(o relationResult) map[string]grant {
 	return held
 }
 
-// record returns what was last answered to a unit, by its name here.
+// record returns the last status of a unit, by its name here.
 func (r Relation) record(unit string) (lxdprofile.State, bool) {
 	state, ok := r.Status.Units[r.records[lxdprofile.UnitNumber(unit)]]
 	return state, ok
 }
 
-// byNumber indexes the units of an answer by their numbers, which are the same on both sides.
+// byNumber indexes the units of a status by number, which is the same on both sides.
 func byNumber(units map[string]lxdprofile.State) map[int]string {
 	names := map[int]string{}
 	for name := range units {

@@ -36,7 +36,7 @@ func TestTwoSubordinatesOfOneApplication(t *testing.T) {
 
 	two.want("limits.cpu=2", "limits.memory=2GiB", "limits.processes=100")
 	c.hook()
-	says := "config.limits.memory: profile dcib-shop-web sets the same on instance juju-web-0 to something else: take it out of one of the two"
+	says := "config.limits.memory: profile dcib-shop-web sets another value on instance juju-web-0: remove it from one of the two"
 	assert.Equal(t, "refused "+says, two.state(0).State+" "+two.state(0).Message)
 	assert.Equal(t, lxdprofile.Applied, one.state(0).State)
 	assert.NotContains(t, c.lxd.Profiles[second].Config, "limits.memory")
@@ -51,7 +51,7 @@ func TestTwoSubordinatesOfOneApplication(t *testing.T) {
 	one.want("limits.cpu=1")
 	c.hook()
 	assert.Equal(t, lxdprofile.Applied, one.state(0).State)
-	assert.Contains(t, two.state(0).Message, "config.limits.cpu: profile dcib-shop-web sets the same")
+	assert.Contains(t, two.state(0).Message, "config.limits.cpu: profile dcib-shop-web sets another value")
 	assert.NotContains(t, c.lxd.Profiles[second].Config, "limits.cpu")
 
 	one.want("limits.memory=1GiB")

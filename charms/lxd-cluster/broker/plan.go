@@ -24,9 +24,8 @@ func Plan(f Facts) charm.Plan[*Env] {
 	return p
 }
 
-// steps returns the next steps. What is gone is cleaned up first; then profiles,
-// challenges and lists are put right, and what was asked for is restarted; and when nothing
-// of that is left, or LXD would not, each requirer is told what is so.
+// steps returns the next steps: first the cleanup, then the changes in LXD, then restarts. When nothing of
+// that is left, or LXD has refused it, each requester gets its status.
 func (f Facts) steps() []charm.Step[*Env] {
 	if !f.Active {
 		return nil
@@ -54,8 +53,8 @@ func (f Facts) steps() []charm.Step[*Env] {
 	return steps
 }
 
-// withoutFailed leaves out what LXD has refused already in this hook, and what would change an instance
-// that is being restarted: that waits for a later hook.
+// withoutFailed removes the steps that LXD has refused in this hook, and those that would change an
+// instance that is being restarted; a later hook retries them.
 func (f Facts) withoutFailed(steps []charm.Step[*Env]) []charm.Step[*Env] {
 	return slices.DeleteFunc(steps, func(s charm.Step[*Env]) bool {
 		_, failed := f.Failed[s.Name()]
@@ -88,7 +87,7 @@ func (f Facts) disturbs(step charm.Step[*Env]) bool {
 	return false
 }
 
-// cleanUp takes back what was made for relations that are gone.
+// cleanUp removes what was made for relations that are gone.
 func (f Facts) cleanUp() []charm.Step[*Env] {
 	alive := map[string]bool{}
 	for _, r := range f.Relations {
@@ -109,7 +108,7 @@ func (f Facts) cleanUp() []charm.Step[*Env] {
 				released = true
 			}
 		}
-		// The profile goes last, as it is what tells us that there may be more.
+		// The profile is deleted last: it shows that there may be more to remove.
 		if !released && !p.Used {
 			steps = append(steps, adapt(profiles.Delete{Profile: name, Owner: f.Owner}))
 		}
@@ -117,7 +116,7 @@ func (f Facts) cleanUp() []charm.Step[*Env] {
 	return steps
 }
 
-// notes are the options of an instance that are about one relation, the nonce first.
+// notes returns the options of an instance that belong to one relation, the nonce first.
 func notes(relation string) []string {
 	return []string{lxdprofile.NonceKey(relation), profiles.AttachedKey(relation), profiles.RestartKey(relation)}
 }
@@ -127,25 +126,25 @@ func (i Instance) notes(keys []string) bool {
 	return slices.ContainsFunc(keys, func(key string) bool { _, has := i.Own[key]; return has })
 }
 
-// adapt makes a step on LXD one of the broker's.
+// adapt makes a step of package profiles one of the broker.
 func adapt(step charm.Step[*profiles.Env]) charm.Step[*Env] {
 	whole := charm.AdaptSteps([]charm.Step[*profiles.Env]{step}, func(w *Env) *profiles.Env { return &w.Env })[0]
 	return adapted{whole, step}
 }
 
-// adapted is a step on LXD as one of the broker's.
+// adapted is a step of package profiles as one of the broker.
 type adapted struct {
 	charm.Step[*Env]
 	step charm.Step[*profiles.Env]
 }
 
-// relationResult is what becomes of one relation.
+// relationResult is the result for one relation.
 type relationResult struct {
 	profile string // its name; "" when there is none and none is to be
 	content profile.Profile
-	write   *profiles.Write // nil when it has not to be written
+	write   *profiles.Write // nil if there is nothing to write
 	model   string          // of the application that asks; "" while it is not known
-	policy  policy.Policy   // which is its
+	policy  policy.Policy   // the requester's
 	refused string          // why the request is not in it; "" when it is
 	wait    string          // what has to happen before there can be a profile
 	claims  []claimResult
@@ -164,8 +163,8 @@ func (f Facts) relationResults() []relationResult {
 	return results
 }
 
-// clash says why a content cannot be laid beside those of earlier relations that are on
-// one of the same instances; "" when it can. LXD would silently let one of them win.
+// clash returns why a content conflicts with that of an earlier relation on the same instance; "" if it
+// does not. LXD would silently use one of them.
 func (o relationResult) clash(content profile.Profile, earlier []relationResult) string {
 	for _, other := range earlier {
 		paths := profile.Conflicts(content, other.content)
@@ -175,7 +174,7 @@ func (o relationResult) clash(content profile.Profile, earlier []relationResult)
 		for _, v := range o.claims {
 			shared := func(w claimResult) bool { return w.proven && w.unit.Claim.Instance == v.unit.Claim.Instance }
 			if v.proven && slices.ContainsFunc(other.claims, shared) {
-				return fmt.Sprintf("%s: profile %s sets the same on instance %s to something else: take it out of one of the two",
+				return fmt.Sprintf("%s: profile %s sets another value on instance %s: remove it from one of the two",
 					strings.Join(paths, ", "), other.profile, v.unit.Claim.Instance)
 			}
 		}
@@ -183,8 +182,8 @@ func (o relationResult) clash(content profile.Profile, earlier []relationResult)
 	return ""
 }
 
-// resolveProfile says what is to be in the relation's profile. A request that is refused leaves in
-// force what was, as far as the policy still allows that.
+// resolveProfile decides what the relation's profile contains. If the request is refused, the previous
+// content stays, as far as the policy still allows it.
 func (f Facts) resolveProfile(r Relation, o *relationResult, earlier []relationResult, taken map[string]bool) {
 	for _, name := range slices.Sorted(maps.Keys(f.Profiles)) {
 		if p := f.Profiles[name]; p.Ours && p.Relation == r.ID {
@@ -196,11 +195,11 @@ func (f Facts) resolveProfile(r Relation, o *relationResult, earlier []relationR
 	exists := o.profile != ""
 	switch {
 	case f.PolicyErr != "":
-		o.wait = "the operator of lxd-cluster has to mend its option " + policy.Option
+		o.wait = "the operator of lxd-cluster has to fix its option " + policy.Option
 		return
 	case r.Request == nil:
 		o.refused = r.RequestErr
-		o.wait = fmt.Sprintf("waiting for the leader of %s to say which profile", r.App)
+		o.wait = fmt.Sprintf("waiting for the leader of %s to request a profile", r.App)
 		if exists {
 			o.wait = ""
 		}
@@ -211,7 +210,7 @@ func (f Facts) resolveProfile(r Relation, o *relationResult, earlier []relationR
 		if o.refused == "" {
 			o.refused = o.clash(r.Request.Profile, earlier)
 		}
-		// Nothing that is asked for is in LXD before a unit has proven its instance.
+		// Nothing that is requested is written before a unit has proven its instance.
 		if o.refused == "" && o.proven(f.Profiles[o.profile]) {
 			o.content = r.Request.Profile
 		}
@@ -219,7 +218,7 @@ func (f Facts) resolveProfile(r Relation, o *relationResult, earlier []relationR
 	if exists && (f.refuse(o.policy, o.content) != "" || f.foreignShare(r.ID, o.content) != "" || o.clash(o.content, earlier) != "") {
 		o.content = profile.Profile{}
 	}
-	// No profile, and with it no trace to be found later, for claims that nobody believes.
+	// Invalid claims create no profile and leave nothing behind.
 	believed := slices.ContainsFunc(o.claims, func(v claimResult) bool { return v.proven || v.state == lxdprofile.Challenged })
 	if !exists && r.Request != nil && believed {
 		o.profile = profiles.Name(r.Request.Model, r.Request.Application, f.Owner+" "+r.ID+" "+r.application(), func(name string) bool {
@@ -240,7 +239,7 @@ func (f Facts) resolveProfile(r Relation, o *relationResult, earlier []relationR
 	}
 }
 
-// onLXD returns the instances without what is the broker's alone.
+// onLXD returns the instances as package profiles knows them.
 func (f Facts) onLXD() map[string]profiles.Instance {
 	all := map[string]profiles.Instance{}
 	for name, i := range f.Instances {
@@ -249,7 +248,7 @@ func (f Facts) onLXD() map[string]profiles.Instance {
 	return all
 }
 
-// refuse says why a profile is not for this cluster; "" when it is.
+// refuse returns why this cluster refuses a profile; "" if it does not.
 func (f Facts) refuse(allowed policy.Policy, p profile.Profile) string {
 	if err := profile.Validate(p); err != nil {
 		return err.Error()
@@ -264,11 +263,11 @@ func (f Facts) refuse(allowed policy.Policy, p profile.Profile) string {
 	return strings.Join(refused, "; ")
 }
 
-// maxRefusals is how many keys and devices a refusal names: it is told to each unit.
+// maxRefusals is how many keys and devices a refusal names: each unit reads it.
 const maxRefusals = 20
 
-// foreignShare says why a relation's profile may not use the Ceph cluster that it names: another
-// relation's key is on the hosts under that name. "" when it may.
+// foreignShare returns why a relation's profile may not use the Ceph cluster that it names: the hosts have
+// another relation's key under that name; "" if it may.
 func (f Facts) foreignShare(relation string, wanted profile.Profile) string {
 	own := lxdprofile.CephCluster(f.Model, relation)
 	for _, name := range slices.Sorted(maps.Keys(wanted.Devices)) {
@@ -280,13 +279,13 @@ func (f Facts) foreignShare(relation string, wanted profile.Profile) string {
 	return ""
 }
 
-// started says when an instance was.
+// started returns the time of the instance's last start.
 func (i Instance) started() string { return i.Started.UTC().Format(time.RFC3339Nano) }
 
-// attachments says which profiles of ours are to be last on which instance.
+// attachments returns for each instance which of the charm's profiles are to be last.
 func (f Facts) attachments(results []relationResult) map[string]profiles.Attach {
 	attachments := map[string]profiles.Attach{}
-	had := map[string]map[string]profiles.Claim{} // by instance, the profiles that it was told to have
+	had := map[string]map[string]profiles.Claim{} // by instance, the profiles that its unit was told about
 	for i, r := range f.Relations {
 		o, key := results[i], lxdprofile.NonceKey(r.ID)
 		for _, v := range o.claims {
@@ -299,7 +298,7 @@ func (f Facts) attachments(results []relationResult) map[string]profiles.Attach 
 				attach = profiles.Attach{Instance: instance, Profiles: map[string]profiles.Claim{}, Started: f.Instances[instance].Started}
 				had[instance] = map[string]profiles.Claim{}
 			}
-			// The proof was about the instance that had this nonce.
+			// The proof is about the instance that had this nonce.
 			challenge := lxdprofile.ChallengeOf(f.Instances[instance].Nonces[key])
 			record, _ := r.record(v.unit.Name)
 			again := record.Instance == instance && record.Profile == o.profile
@@ -315,7 +314,7 @@ func (f Facts) attachments(results []relationResult) map[string]profiles.Attach 
 	}
 	remaining := f.remaining(results)
 	for instance, attach := range attachments {
-		// What we add or take away ourselves is nobody's tampering.
+		// The charm's own changes are no tampering.
 		now := remaining(instance)
 		attach.Repair = !slices.Equal(profiles.Attach{Profiles: had[instance]}.List(now), now)
 		attachments[instance] = attach
@@ -323,8 +322,8 @@ func (f Facts) attachments(results []relationResult) map[string]profiles.Attach 
 	return attachments
 }
 
-// releases says what is to be taken off which instance: a relation's profile and notes where no
-// unit has the instance any more, and all but the nonce where a unit only claims it.
+// releases returns what to remove from which instance: a relation's profile and notes if no unit has the
+// instance any more, and all but the nonce if a unit only claims it.
 func (f Facts) releases(r Relation, o relationResult) []profiles.Release {
 	var releases []profiles.Release
 	held := r.held(o)
@@ -345,7 +344,7 @@ func (f Facts) releases(r Relation, o relationResult) []profiles.Release {
 	return releases
 }
 
-// remaining returns the instances' lists of profiles when what is to be taken off them is.
+// remaining returns the instances' lists of profiles after the releases.
 func (f Facts) remaining(results []relationResult) func(instance string) []string {
 	released := map[string]map[string]bool{}
 	for i, r := range f.Relations {
@@ -361,7 +360,7 @@ func (f Facts) remaining(results []relationResult) func(instance string) []strin
 	}
 }
 
-// planLXDChanges makes LXD have what the results say.
+// planLXDChanges plans the changes in LXD that the results require.
 func (f Facts) planLXDChanges(results []relationResult, attachments map[string]profiles.Attach) []charm.Step[*Env] {
 	var steps []charm.Step[*Env]
 	for i, r := range f.Relations {
@@ -377,7 +376,7 @@ func (f Facts) planLXDChanges(results []relationResult, attachments map[string]p
 				steps = append(steps, challenge{instance, key, r.ID})
 			}
 		}
-		// What carries our nonce is held by nobody any more: take back what it got.
+		// No unit has this instance with the relation's nonce any more.
 		for _, release := range f.releases(r, o) {
 			steps = append(steps, adapt(release))
 		}
@@ -392,7 +391,7 @@ func (f Facts) planLXDChanges(results []relationResult, attachments map[string]p
 	return steps
 }
 
-// application names whom the relation is for, as a mark.
+// application returns the value of the application key.
 func (r Relation) application() string {
 	if r.Request == nil {
 		return ""
@@ -400,7 +399,7 @@ func (r Relation) application() string {
 	return r.Request.ModelUUID + "/" + r.Request.Application
 }
 
-// shown quotes what the other side wrote, not more of it than a line bears.
+// shown quotes the other side's text, shortened to a line.
 func shown(s string) string {
 	const short = 60
 	if len(s) > short {

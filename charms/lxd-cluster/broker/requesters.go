@@ -12,12 +12,12 @@ import (
 	"github.com/dcib/dcib/internal/lxd/profiles"
 )
 
-// ListRequesters is the action list-requesters: for each relation over which profiles are asked
-// for, of which model it has proven to be, and which of the operator's policies is its.
+// ListRequesters is the action list-requesters. It lists the relations over which profiles are requested,
+// with the proven model and the policy that applies.
 func ListRequesters(_ context.Context, f Facts, _ *Env, _ charm.Call) (map[string]string, error) {
 	switch {
 	case !f.Active:
-		return nil, errors.New("cannot list requesters on this unit: only the leader serves them: juju run it on the application's leader, once that is a member of the cluster")
+		return nil, errors.New("cannot list requesters on this unit: run it on the leader, once that is a member of the cluster")
 	case f.PolicyErr != "":
 		return nil, errors.New(f.PolicyErr)
 	case len(f.Relations) == 0:
@@ -40,7 +40,7 @@ func ListRequesters(_ context.Context, f Facts, _ *Env, _ charm.Call) (map[strin
 	return map[string]string{"requesters": strings.Join(lines, "\n")}, nil
 }
 
-// states counts the relation's units by the states that they were told.
+// states counts the relation's units by state.
 func (r Relation) states() string {
 	counts := map[string]int{}
 	for _, s := range r.Status.Units {
@@ -56,7 +56,7 @@ func (r Relation) states() string {
 	return strings.Join(parts, ", ")
 }
 
-// logPolicy says in the log which policy a relation's profile is written by.
+// logPolicy logs the policy that applies to a relation before its profile is written.
 type logPolicy struct {
 	charm.Step[*Env]
 	write profiles.Write

@@ -69,7 +69,7 @@ func TestAPolicyForEachRequester(t *testing.T) {
 	assert.Contains(t, listed, "lxd-profile:1 remote-0003other: model "+rogue+"; policy default; LXD profile dcib-shop-other; units: 1 refused")
 	assert.Contains(t, c.juju.Units["lxd-cluster/0"].Log, "INFO lxd-profile:0: remote-0002web is of model "+shop+", and its profile is by policy model "+shop+" of option profile-policy")
 	_, failure = c.list("lxd-cluster/1")
-	assert.Contains(t, failure, "cannot list requesters on this unit: only the leader serves them")
+	assert.Contains(t, failure, "cannot list requesters on this unit: run it on the leader")
 
 	// What each says of itself changes nothing: neither the request nor a claim without a proof.
 	other.request.ModelUUID, other.request.Application, other.request.Model = shop, "web", "shop"

@@ -13,17 +13,15 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// A hook waits for a restart as long as most containers need, and no longer: the leader has
-// other work, and the machine's other charms wait for the hook. After a request that failed the
-// relation's next one has to wait, so that an application whose containers do not stop cannot
-// have one failure after the other.
+// A hook waits for a restart as long as most containers need: the leader has other work, and the machine's
+// other charms wait for the hook. After a request that failed, the relation's next one is delayed, so that
+// an application whose containers do not stop cannot cause one failure after another.
 const (
 	restartWait  = 10 * time.Second
 	restartPause = 5 * time.Minute
 )
 
-// pausedUntil returns when a relation may restart something again after the last request; zero
-// when at once.
+// pausedUntil returns when a relation may restart instances again; zero if now.
 func pausedUntil(last lxdprofile.Progress) time.Time {
 	failed, err := time.Parse(time.RFC3339, last.Failed)
 	if err != nil {
@@ -35,8 +33,8 @@ func pausedUntil(last lxdprofile.Progress) time.Time {
 // maxWait is the longest time for which a request may wait for a unit to be back.
 const maxWait = lxdprofile.Duration(7 * 24 * time.Hour)
 
-// restarts says what is to be restarted now, and what became of each relation's request, by
-// relation. Requests are told apart by their ids: one that is done or has failed is over.
+// restarts plans the restarts, and returns the progress of each relation's request. A request with the id
+// of one that is done or failed is ignored.
 func (f Facts) restarts(results []relationResult) ([]charm.Step[*Env], map[string]lxdprofile.Progress) {
 	busy := f.busy(results)
 	var steps []charm.Step[*Env]
@@ -89,7 +87,7 @@ func (f Facts) restarts(results []relationResult) ([]charm.Step[*Env], map[strin
 	return steps, progress
 }
 
-// units are those of a relation that have proven their instance, by their numbers.
+// units returns the units of a relation that have proven their instance, by number.
 func (f Facts) units(o relationResult) []profiles.Unit {
 	proven := slices.DeleteFunc(slices.Clone(o.claims), func(v claimResult) bool { return !v.proven })
 	slices.SortFunc(proven, func(a, b claimResult) int {
@@ -104,9 +102,9 @@ func (f Facts) units(o relationResult) []profiles.Unit {
 	return units
 }
 
-// applications are those with a unit on an instance, by what Juju wrote there when it made the
-// instance. A principal that a claim names does not count, also where the instance is proven:
-// it is the requirer's own word, and would hold back the restarts of the application it names.
+// applications returns the applications with a unit on an instance, as Juju wrote them when it created the
+// instance. The principal of a claim does not count: it is unproven, and could delay the restarts of
+// another application.
 func (f Facts) applications(instance string) map[string]bool {
 	apps := map[string]bool{}
 	i := f.Instances[instance]
@@ -116,8 +114,8 @@ func (f Facts) applications(instance string) map[string]bool {
 	return apps
 }
 
-// busy returns for each application which of its instances are being restarted, each as
-// "relation instance".
+// busy returns for each application which of its instances are being restarted, each as "relation
+// instance".
 func (f Facts) busy(results []relationResult) map[string]map[string]bool {
 	busy := map[string]map[string]bool{}
 	for name := range f.Instances {
@@ -143,9 +141,8 @@ func (f Facts) busy(results []relationResult) map[string]map[string]bool {
 	return busy
 }
 
-// others names an instance of one of the applications on this one that somebody else's
-// request is restarting; "" when there is none. How many of its own are, is the request's
-// to say.
+// others returns an instance of the same application that another relation's request is restarting; "" if
+// there is none.
 func (f Facts) others(instance, relation string, busy map[string]map[string]bool) string {
 	for app := range f.applications(instance) {
 		for _, other := range slices.Sorted(maps.Keys(busy[app])) {

@@ -9,7 +9,7 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// answer returns what is told an application, when there is nothing left to do about it.
+// answer returns the status for a requester when there is nothing left to do about it.
 func (f Facts) answer(r Relation, o relationResult, attachments map[string]profiles.Attach) lxdprofile.ProfileStatus {
 	units := map[string]lxdprofile.State{}
 	for name, record := range r.Status.Units {
@@ -24,7 +24,7 @@ func (f Facts) answer(r Relation, o relationResult, attachments map[string]profi
 			name = v.unit.Claim.Unit
 		}
 		old, known := names[lxdprofile.UnitNumber(name)]
-		if v.state == "" { // nothing said yet: as before, but seen
+		if v.state == "" { // nothing published yet: as before, but seen
 			if known {
 				state := units[old]
 				state.SeenBy = f.Unit
@@ -48,11 +48,11 @@ func (f Facts) answer(r Relation, o relationResult, attachments map[string]profi
 	return answer
 }
 
-// state says what is so for one unit.
+// state returns the state of one unit.
 func (f Facts) state(r Relation, o relationResult, v claimResult, attachments map[string]profiles.Attach) lxdprofile.State {
 	s := lxdprofile.State{State: v.state, Message: v.message, SeenBy: f.Unit}
 	if v.unit.Claim == nil {
-		// What the unit had, it keeps until it says something that can be read.
+		// What the unit had, it keeps while its databag cannot be read.
 		if record, ok := r.record(v.unit.Name); ok {
 			s.Instance, s.Profile, s.Revision, s.Started = record.Instance, record.Profile, record.Revision, record.Started
 		}
@@ -75,7 +75,7 @@ func (f Facts) state(r Relation, o relationResult, v claimResult, attachments ma
 	if v.state != lxdprofile.Applied && v.state != lxdprofile.Challenged {
 		return s
 	}
-	// What LXD refused in this hook, of what concerns this unit.
+	// What LXD refused in this hook of the steps for this unit.
 	failure := ""
 	names := []string{challenge{s.Instance, key, r.ID}.Name(), attachments[s.Instance].Name()}
 	if o.write != nil {
@@ -88,7 +88,7 @@ func (f Facts) state(r Relation, o relationResult, v claimResult, attachments ma
 	}
 	switch {
 	case failure != "":
-		s.State, s.Message = lxdprofile.Refused, "LXD would not: "+truncate(failure, maxMessage)
+		s.State, s.Message = lxdprofile.Refused, "LXD refused: "+truncate(failure, maxMessage)
 	case v.state == lxdprofile.Challenged && s.Key != "":
 	case v.proven && o.refused != "":
 		s.State, s.Message = lxdprofile.Refused, o.refused
@@ -98,15 +98,15 @@ func (f Facts) state(r Relation, o relationResult, v claimResult, attachments ma
 	return s
 }
 
-// Bounds on what an answer says of the units, in bytes and in paths of a unit: Juju has to take
-// it, and every unit reads it.
+// Limits on what a status has about units, in bytes and in paths of a unit: Juju stores it, and each unit
+// reads it.
 const (
 	maxMessage = 1000
 	maxUnitsIn = 1 << 20
 	maxPaths   = 20
 )
 
-// limitSize leaves out details where the states of all units would be too much.
+// limitSize drops details if the states of all units are too large.
 func limitSize(units map[string]lxdprofile.State) map[string]lxdprofile.State {
 	if len(lxdprofile.ProfileStatus{Units: units}.Encode()["units"]) <= maxUnitsIn {
 		return units
@@ -119,7 +119,7 @@ func limitSize(units map[string]lxdprofile.State) map[string]lxdprofile.State {
 	return units
 }
 
-// truncate shortens a text to at most so many bytes, and one character that says so.
+// truncate shortens a text to at most so many bytes, and marks it as shortened.
 func truncate(s string, most int) string {
 	if len(s) <= most {
 		return s

@@ -11,11 +11,11 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// challenge puts a nonce into an instance, where there is none.
+// challenge writes a nonce into an instance that has none.
 type challenge struct{ instance, key, relation string }
 
 func (s challenge) Name() string {
-	return fmt.Sprintf("challenge whoever claims instance %s (%s)", s.instance, s.relation)
+	return fmt.Sprintf("challenge the unit that claims instance %s (%s)", s.instance, s.relation)
 }
 
 func (s challenge) Apply(ctx context.Context, w *Env) error {
@@ -33,14 +33,14 @@ func (s challenge) Apply(ctx context.Context, w *Env) error {
 	return w.Note(ctx, s.Name(), err)
 }
 
-// publish tells an application what is so.
+// publish publishes the status for a requester.
 type publish struct {
 	relation, app string
 	answer, last  lxdprofile.ProfileStatus
 }
 
 func (s publish) Name() string {
-	return fmt.Sprintf("tell %s about its profile (%s)", s.app, s.relation)
+	return fmt.Sprintf("publish the profile status for %s (%s)", s.app, s.relation)
 }
 
 func (s publish) Apply(ctx context.Context, w *Env) error {
@@ -51,9 +51,9 @@ func (s publish) Apply(ctx context.Context, w *Env) error {
 		if bad && (last.State != state.State || last.Message != state.Message) {
 			_ = w.Tools.Log(ctx, "WARNING", fmt.Sprintf("%s: %s to %s of %s: %s", s.relation, state.State, name, s.app, state.Message))
 		}
-		// It may have moved, or it lies: that is for the proof to say, and for a person to know.
+		// The unit may have moved, or it lies. The proof decides; the log informs the operator.
 		if state.State == lxdprofile.Challenged && last.Instance != "" && last.Instance != state.Instance {
-			_ = w.Tools.Log(ctx, "WARNING", fmt.Sprintf("%s: %s of %s, which was in instance %s, claims instance %s: it gets nothing there until it has proven it", s.relation, name, s.app, last.Instance, state.Instance))
+			_ = w.Tools.Log(ctx, "WARNING", fmt.Sprintf("%s: %s of %s, which was in instance %s, claims instance %s: it gets nothing there before it has proven it", s.relation, name, s.app, last.Instance, state.Instance))
 		}
 	}
 	return w.Tools.RelationSetApp(ctx, s.relation, s.answer.Encode())

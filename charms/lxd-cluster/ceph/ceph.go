@@ -1,7 +1,6 @@
-// Package ceph is the part of lxd-cluster that gives the cluster a storage pool on Ceph,
-// which all members share: over the relation `ceph` (interface ceph-client) every unit asks
-// for an OSD pool and a key, and writes Ceph's configuration on its machine; when all
-// members have it, one unit creates LXD's pool.
+// Package ceph gives the cluster a storage pool on Ceph, which all members share. Over the relation `ceph`
+// (interface ceph-client) each unit requests an OSD pool and a key, and writes Ceph's configuration on its
+// machine. When all members have it, one unit creates LXD's pool.
 package ceph
 
 import (
@@ -25,18 +24,18 @@ const Endpoint = "ceph"
 // Driver is LXD's storage driver.
 const Driver = "ceph"
 
-// Env is what this room works on.
+// Env is what this package works on.
 type Env struct {
 	Tools hooktool.Tools
 	LXD   LXD
 	Dir   string // "/etc/ceph" outside tests; LXD looks there and nowhere else
 }
 
-// LXD is what this room asks of a cluster's LXD.
+// LXD is what this package uses of a cluster's LXD.
 type LXD interface {
-	// Pool looks for a storage pool, one that is not complete too; nil when there is none.
+	// Pool returns a storage pool, complete or not; nil if there is none.
 	Pool(ctx context.Context, name string) (*Pool, error)
-	// Define makes a pool known on a member, and Create makes it.
+	// Define makes a pool known on a member, and Create creates it.
 	Define(ctx context.Context, name, member string, config map[string]string) error
 	Create(ctx context.Context, name string, config map[string]string) error
 }
@@ -48,21 +47,21 @@ type Pool struct {
 	Defined []string // the members where it is known
 }
 
-// ClusterInfo is what the rest of the charm knows of the cluster.
+// ClusterInfo is what this package needs to know of the cluster.
 type ClusterInfo struct {
 	Unit, App     string
-	Peers         string   // the peer relation's id; empty before Juju made it
+	Peers         string   // the peer relation's id; empty before Juju created it
 	Clustered     bool     // this machine's LXD is a member
-	IsCoordinator bool     // this unit does what is done once
+	IsCoordinator bool     // this unit does what is done once for the cluster
 	Members       []string // by LXD's own list
-	Ready         []string // members whose units have said that Ceph's configuration is there
-	Told          bool     // this unit has
-	Drivers       []string // storage drivers that this LXD supports; nil when it does not say
-	PoolName      string   // what LXD's pool is called
+	Ready         []string // members whose machines have Ceph's configuration
+	Told          bool     // this unit has published that its machine has it
+	Drivers       []string // storage drivers that this LXD supports; nil if it does not report them
+	PoolName      string   // the name of LXD's pool
 	Root          bool     // root disks are to be in it
 }
 
-// Config is the application's options as far as this room reads them.
+// Config has the application's options that this package reads.
 type Config struct {
 	OSDPool  string // the OSD pool's name; empty: the application's
 	Replicas int
@@ -70,8 +69,7 @@ type Config struct {
 
 var osdPool = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
 
-// ParseConfig reads options. The problems name the option, what was wrong with it and what
-// would be right.
+// ParseConfig reads the options. A problem names the option, its value and what is accepted.
 func ParseConfig(options map[string]any) (Config, []string) {
 	var problems []string
 	name, _ := options["ceph-osd-pool"].(string)
@@ -86,10 +84,10 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	return c, problems
 }
 
-// Facts are everything a plan is made from.
+// Facts are what a plan is made from.
 type Facts struct {
 	ClusterInfo
-	Problems []string // with options
+	Problems []string // with the options
 
 	Relation string // empty without one
 	Request  cephclient.Request
@@ -98,12 +96,12 @@ type Facts struct {
 	Key      string // secret
 	Answer   cephclient.Answer
 	Answered bool
-	// Unusable says which monitors wrote what cannot be used, and why. Nothing is written then.
+	// Unusable reports which monitors published invalid values, and why. Nothing is written then.
 	Unusable []string
 
-	// Files are those that are not as they should be.
+	// Files are the files that have to be written.
 	Files []File
-	// Foreign says why the ceph.conf that somebody else wrote does not do.
+	// Foreign is the reason why a ceph.conf that is not the charm's cannot be used.
 	Foreign string
 
 	Pool *Pool
@@ -179,7 +177,7 @@ func (f *Facts) observeMonitors(ctx context.Context, w Env) error {
 			continue
 		}
 		f.Monitors, f.Key = append(f.Monitors, monitor.Address), monitor.Key
-		// One that led before may still show an older answer.
+		// A monitor that led before may still show an older answer.
 		answer, ok, err := cephclient.ReadAnswer(bag, f.Unit)
 		if err != nil {
 			f.Unusable = append(f.Unusable, fmt.Sprintf("%s: %s", unit, err))
@@ -192,16 +190,16 @@ func (f *Facts) observeMonitors(ctx context.Context, w Env) error {
 	return nil
 }
 
-// Where Ceph's clients look, in /etc/ceph.
+// Where Ceph's clients read their configuration, in /etc/ceph.
 const confName = "ceph.conf"
 
 func keyringName(app string) string { return "ceph.client." + app + ".keyring" }
 
-// mark begins a ceph.conf that is ours.
+// mark begins a ceph.conf of this charm.
 const mark = "# kept by the lxd-cluster charm\n"
 
-// observeFiles compares what is there to what should be. A machine that is part of Ceph
-// itself has a ceph.conf that is not ours; it will do if it is of the same Ceph.
+// observeFiles compares the files with what they should be. A machine that is part of Ceph has a ceph.conf
+// of its own, which serves if it is of the same Ceph.
 func (f *Facts) observeFiles(w Env) error {
 	conf := File{confName, mark + "[global]\nmon_host = " + strings.Join(f.Monitors, ",") + "\nauth_client_required = cephx\n", 0o644}
 	keyring := File{keyringName(f.App), "[client." + f.App + "]\n\tkey = " + f.Key + "\n", 0o600}

@@ -9,8 +9,8 @@ import (
 	"github.com/dcib/dcib/internal/charm"
 )
 
-// LeftoverFiles lists what this charm wrote of Ceph's configuration for an application and is still
-// in the folder: its key, and a ceph.conf that is not somebody else's.
+// LeftoverFiles returns which of Ceph's files in the folder this charm wrote for an application: its key,
+// and a ceph.conf with the charm's mark.
 func LeftoverFiles(dir, app string) ([]string, error) {
 	var names []string
 	for _, name := range []string{keyringName(app), confName} {
@@ -26,7 +26,7 @@ func LeftoverFiles(dir, app string) ([]string, error) {
 	return names, nil
 }
 
-// Leave plans to take these files away, for a unit that leaves an LXD without a pool in Ceph.
+// Leave plans to remove these files, for a unit that leaves and whose LXD has no pool on Ceph.
 func Leave(names []string) []charm.Step[Env] {
 	var steps []charm.Step[Env]
 	for _, name := range names {

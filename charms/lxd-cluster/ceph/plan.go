@@ -14,8 +14,8 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 )
 
-// Plan is what this unit does about the facts. It is pure. Its status has no level when
-// there is nothing to say.
+// Plan returns what this unit does about the facts. It is pure. Its status has no level if there is nothing
+// to report.
 func Plan(f Facts) charm.Plan[Env] {
 	var steps []charm.Step[Env]
 	said := func(s charm.Status) charm.Plan[Env] { return charm.Plan[Env]{Steps: steps, Status: s} }
@@ -87,8 +87,8 @@ func (f Facts) planPool(steps *[]charm.Step[Env]) charm.Status {
 	return charm.Maintenancef("creating storage pool %s (ceph)", f.PoolName)
 }
 
-// Pending says what is still missing: of a unit that has to join, the configuration that
-// LXD needs for that; of a member, the pool. It is empty when nothing is.
+// Pending returns what is missing: for a joining unit, the configuration that LXD needs; for a member, the
+// pool. It is empty if nothing is.
 func (f Facts) Pending() string {
 	switch {
 	case f.Relation == "" && !f.Root:
@@ -116,7 +116,7 @@ func (s ask) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.relation, s.request.Encode())
 }
 
-// write writes one file, whole or not at all.
+// write writes one file.
 type write struct{ file File }
 
 func (s write) Name() string { return "write Ceph's " + s.file.Name }
@@ -128,17 +128,16 @@ func (s write) Apply(_ context.Context, w Env) error {
 	return atomicfile.Write(filepath.Join(w.Dir, s.file.Name), []byte(s.file.Text), atomicfile.Options{Mode: s.file.Mode})
 }
 
-// tell tells the other units that this machine has Ceph's configuration.
+// tell publishes that this machine has Ceph's configuration.
 type tell struct{ peers string }
 
-func (s tell) Name() string { return "tell the other units that Ceph's configuration is here" }
+func (s tell) Name() string { return "publish that this machine has Ceph's configuration" }
 
 func (s tell) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.peers, lxdcluster.EncodeCeph())
 }
 
-// create creates LXD's pool: first on each member where it is not defined yet, then as a
-// whole.
+// create creates LXD's pool: first on each member where it is not defined yet, then on the cluster.
 type create struct {
 	name, osdPool, user string
 	members             []string

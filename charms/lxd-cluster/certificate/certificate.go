@@ -1,14 +1,11 @@
-// Package certificate is the part of lxd-cluster that has LXD's certificate issued by the
-// authority that the user related (interface tls-certificates).
+// Package certificate has LXD's certificate issued by the related authority (interface tls-certificates).
 //
-// All members show one certificate, so one unit asks for it: the holder, which the leader
-// names in LXD's own config and which stays it as long as Juju keeps that unit. The private
-// key never leaves the holder's machine other than into LXD, which gives it to its members
-// itself.
+// All members show one certificate, so one unit requests it: the coordinator, which the leader writes into
+// LXD's own configuration (see package coordinator). The private key never leaves that unit's machine
+// except into LXD, which passes it to its members.
 //
-// A certificate that is replaced has another fingerprint. So that members do not take the
-// cluster for another one, its identity is written down in LXD first (see
-// cluster.IdentityKey).
+// A new certificate has another fingerprint. So that members still recognize the cluster, its identity is
+// first stored in LXD (see cluster.IdentityKey).
 package certificate
 
 import (
@@ -40,23 +37,23 @@ import (
 // Endpoint is the relation's name in charmcraft.yaml.
 const Endpoint = "certificates"
 
-// coordinatorKey is the key of LXD's own config that names the holder.
+// coordinatorKey is the key in LXD's own configuration with the coordinator.
 const coordinatorKey = "user.dcib.certificate"
 
-// keyFile is the private key's file below the state directory.
+// keyFile is the private key's file in the state directory.
 const keyFile = "certificate.key"
 
-// keyBits is the length of the key: RSA, since every authority signs that.
+// keyBits is the length of the key: RSA, which every authority signs.
 const keyBits = 2048
 
-// LXD is what this package asks of LXD; the client library's InstanceServer has it all.
+// LXD is what this package uses of LXD; the client library's InstanceServer implements it.
 type LXD interface {
 	GetServer() (*api.Server, string, error)
 	GetClusterMembers() ([]api.ClusterMember, error)
 	UpdateClusterCertificate(certs api.ClusterCertificatePut, etag string) error
 }
 
-// Env is what this part of the charm works on. LXD is nil where there is none.
+// Env is what this package works on. LXD is nil if there is none.
 type Env struct {
 	Unit     string
 	Tools    hooktool.Tools
@@ -64,42 +61,40 @@ type Env struct {
 	StateDir string // where the key is kept, readable by root only
 	Now      func() time.Time
 	NewKey   func() (*rsa.PrivateKey, error) // NewKey outside tests
-	// Configure changes LXD's own config; what says what for, in an error.
+	// Configure changes LXD's own configuration; what describes the change in an error.
 	Configure func(ctx context.Context, what string, change func(config map[string]any)) error
 }
 
-// Facts is what Plan decides on. The zero value is a unit that has nothing to do here.
+// Facts are what a plan is made from. The zero value is a unit that has nothing to do here.
 type Facts struct {
 	Unit     string
 	Leader   bool
 	Relation string // its id; empty without one
 	// Coordinator is the unit that requests the certificate, as LXD's own configuration names it.
 	Coordinator coordinator.Choice
-	// Offline are the members to which a new certificate could not be given.
+	// Offline are the members that could not get a new certificate.
 	Offline []string
-	// Current is the fingerprint of the certificate that LXD shows, Identity that of the
-	// cluster.
+	// Current is the fingerprint of the certificate that LXD shows, Identity that of the cluster.
 	Current, Identity string
 
-	// The rest is for the holder alone.
+	// The other fields are for the coordinator alone.
 
-	CSR    string // made of its key and the members; empty as long as there is no key
-	Asked  bool   // the databag asks for just that
+	CSR    string // made from its key and the members; empty while there is no key
+	Asked  bool   // the databag has just this request
 	Issued *Issued
-	// IssuedErr says why the answer cannot be used.
+	// IssuedErr is the reason why the answer cannot be used.
 	IssuedErr string
 }
 
-// Issued is a certificate that the authority gave for the CSR.
+// Issued is a certificate that the authority issued for the CSR.
 type Issued struct {
 	Fingerprint string
 	Chain       string // PEM, the certificate first
-	// Revoked reports whether the authority took it back, Due that most of its time is over.
+	// Revoked reports whether the authority revoked it, Due whether 90 % of its time is over.
 	Revoked, Due bool
 }
 
-// Observe reads the relation, and LXD and the key where that matters. identity is that of
-// the cluster.
+// Observe reads the relation, and LXD and the key if needed. identity is that of the cluster.
 func Observe(ctx context.Context, w Env, identity string) (f Facts, err error) {
 	if w.LXD == nil {
 		return f, nil
@@ -110,7 +105,7 @@ func Observe(ctx context.Context, w Env, identity string) (f Facts, err error) {
 	}
 	server, _, err := w.LXD.GetServer()
 	if err != nil {
-		return f, fmt.Errorf("cannot ask LXD about itself: %w", err)
+		return f, fmt.Errorf("cannot read LXD's state: %w", err)
 	}
 	chosen, _ := server.Config[coordinatorKey].(string)
 	if len(relations) == 0 && chosen == "" {
@@ -139,7 +134,7 @@ func Observe(ctx context.Context, w Env, identity string) (f Facts, err error) {
 	return f, f.observeRequest(ctx, w, bag)
 }
 
-// observeRequest looks how far the holder is.
+// observeRequest observes the coordinator's request and the answer.
 func (f *Facts) observeRequest(ctx context.Context, w Env, bag map[string]string) error {
 	members, err := w.LXD.GetClusterMembers()
 	if err != nil {
@@ -184,15 +179,15 @@ func (f *Facts) observeRequest(ctx context.Context, w Env, bag map[string]string
 	return nil
 }
 
-// A certificate without this use is none of a server for Juju, and for others. crypto/x509
-// has no field for it in requests. https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.12
+// Juju and others accept a server certificate only with this use. crypto/x509 has no field for it in
+// requests. https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.12
 var (
 	extendedKeyUsage = asn1.ObjectIdentifier{2, 5, 29, 37}
 	serverAuth       = []byte{0x30, 0x0a, 0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01}
 )
 
-// newRequest makes a signing request for all members. The same key and members give the
-// same text (PKCS #1 v1.5 signatures have no chance in them).
+// newRequest returns a signing request for all members. The same key and members result in the same text
+// (PKCS #1 v1.5 signatures are deterministic).
 func newRequest(key *rsa.PrivateKey, members []api.ClusterMember) (string, error) {
 	template := x509.CertificateRequest{
 		Subject:         pkix.Name{CommonName: "lxd-cluster"},
@@ -219,7 +214,7 @@ func newRequest(key *rsa.PrivateKey, members []api.ClusterMember) (string, error
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})), nil
 }
 
-// check reads what the authority issued; current is what LXD shows.
+// check checks what the authority issued; current is the fingerprint that LXD shows.
 func check(issued tlscertificates.Issued, key *rsa.PrivateKey, current string, now time.Time) (*Issued, error) {
 	leaf, err := lxdhttps.ParseCertificate(issued.Certificate)
 	if err != nil {
@@ -252,11 +247,11 @@ func check(issued tlscertificates.Issued, key *rsa.PrivateKey, current string, n
 	return &Issued{Fingerprint: lxdhttps.Fingerprint(leaf), Chain: chain.String(), Revoked: issued.Revoked, Due: now.After(due)}, nil
 }
 
-// NewKey makes a private key.
+// NewKey creates a private key.
 func NewKey() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, keyBits) }
 
-// loadKey reads the holder's key; nil when there is none. A key that is lost or damaged counts
-// as none: another is made, and another certificate is asked for.
+// loadKey reads the coordinator's key; nil if there is none. A key that is damaged counts as none: the unit
+// creates another and requests another certificate.
 func loadKey(dir string) (*rsa.PrivateKey, error) {
 	raw, err := atomicfile.Read(filepath.Join(dir, keyFile))
 	if atomicfile.Unusable(err) {

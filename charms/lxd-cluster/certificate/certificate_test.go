@@ -307,7 +307,7 @@ func TestWhatCannotBeUsed(t *testing.T) {
 			other.uses = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 			other.answer(t, r, lxd.now)
 		},
-		"all members must be online, and these are not: m2": func(r *hooktooltest.Relation, lxd *fake) {
+		"all members must be online; offline: m2": func(r *hooktooltest.Relation, lxd *fake) {
 			ca.answer(t, r, lxd.now)
 			lxd.members[0].Status = "Offline"
 		},

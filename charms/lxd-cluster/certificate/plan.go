@@ -18,11 +18,11 @@ import (
 	"github.com/dcib/dcib/internal/relation/tlscertificates"
 )
 
-// Plan returns the steps that bring LXD the certificate that the authority issues. It is pure. Its
-// status has no level unless an operator has to do something.
+// Plan returns the steps that bring the authority's certificate into LXD. It is pure. Its status has no
+// level unless an operator has to do something.
 //
-// Without the relation LXD keeps the certificate that it has: another one would make its
-// clients mistrust it once more.
+// Without the relation LXD keeps its certificate: with another one its clients would have to trust it
+// again.
 func Plan(f Facts) charm.Plan[Env] {
 	do := func(steps ...charm.Step[Env]) charm.Plan[Env] { return charm.Plan[Env]{Steps: steps} }
 	blocked := func(format string, args ...any) charm.Plan[Env] {
@@ -31,56 +31,56 @@ func Plan(f Facts) charm.Plan[Env] {
 	switch {
 	case f.Relation == "":
 		if f.Leader && f.Coordinator.Unit != "" {
-			return do(name{""})
+			return do(setCoordinator{""})
 		}
 		return do()
 	case f.Leader && f.Coordinator.NeedsElection():
-		return do(name{f.Unit})
+		return do(setCoordinator{f.Unit})
 	case !f.Coordinator.Is(f.Unit):
 		if f.Asked {
 			return do(ask{f.Relation, ""})
 		}
 		return do()
 	case f.CSR == "":
-		return do(makeKey{})
+		return do(createKey{})
 	case !f.Asked:
 		return do(ask{f.Relation, f.CSR})
 	case f.IssuedErr != "":
-		return blocked("cannot use what relation %s gives: %s: look at the certificate authority, or remove the relation", f.Relation, f.IssuedErr)
+		return blocked("cannot use the certificate of relation %s: %s: look at the authority, or remove the relation", f.Relation, f.IssuedErr)
 	case f.Issued == nil:
-		return do() // not answered yet; LXD goes on with the one that it has
+		return do() // not answered yet; LXD keeps its certificate
 	case f.Issued.Revoked, f.Issued.Due && f.Issued.Fingerprint == f.Current:
-		// Another key is another request, which no authority takes for answered.
-		return do(makeKey{})
+		// Another key is another request, which no authority counts as answered.
+		return do(createKey{})
 	case f.Issued.Fingerprint == f.Current:
 		return do()
 	case len(f.Offline) > 0:
-		return blocked("cannot give LXD its new certificate: all members must be online, and these are not: %s", strings.Join(f.Offline, ", "))
+		return blocked("cannot install LXD's new certificate: all members must be online; offline: %s", strings.Join(f.Offline, ", "))
 	}
 	return do(replace{f.Issued.Chain, f.Identity})
 }
 
-// name names the holder; "" for nobody.
-type name struct{ unit string }
+// setCoordinator writes the coordinator; "" for none.
+type setCoordinator struct{ unit string }
 
-func (s name) Name() string {
+func (s setCoordinator) Name() string {
 	if s.unit == "" {
-		return "let nobody ask for LXD's certificate"
+		return "let no unit request LXD's certificate"
 	}
-	return "let " + s.unit + " ask for LXD's certificate"
+	return "let " + s.unit + " request LXD's certificate"
 }
 
-func (s name) Apply(ctx context.Context, w Env) error {
-	// Empty is unset; LXD keeps a key user.* that is merely missing.
+func (s setCoordinator) Apply(ctx context.Context, w Env) error {
+	// An empty value unsets the key; LXD keeps a user.* key that is only missing.
 	return w.Configure(ctx, s.Name(), func(config map[string]any) { config[coordinatorKey] = s.unit })
 }
 
-// makeKey makes the holder's private key, or another one.
-type makeKey struct{}
+// createKey creates the coordinator's private key, or another one.
+type createKey struct{}
 
-func (makeKey) Name() string { return "make a key for LXD's certificate" }
+func (createKey) Name() string { return "create a key for LXD's certificate" }
 
-func (makeKey) Apply(_ context.Context, w Env) error {
+func (createKey) Apply(_ context.Context, w Env) error {
 	key, err := w.NewKey()
 	if err != nil {
 		return err
@@ -92,14 +92,14 @@ func (makeKey) Apply(_ context.Context, w Env) error {
 	return atomicfile.Write(filepath.Join(w.StateDir, keyFile), text, atomicfile.Options{})
 }
 
-// ask sends a signing request, or takes it back when it is empty.
+// ask publishes a signing request, or withdraws it if csr is empty.
 type ask struct{ relation, csr string }
 
 func (s ask) Name() string {
 	if s.csr == "" {
-		return "take back the request for a certificate on relation " + s.relation
+		return "withdraw the certificate request on relation " + s.relation
 	}
-	return "ask relation " + s.relation + " for LXD's certificate"
+	return "request LXD's certificate on relation " + s.relation
 }
 
 func (s ask) Apply(ctx context.Context, w Env) error {
@@ -109,7 +109,7 @@ func (s ask) Apply(ctx context.Context, w Env) error {
 // replace installs the certificate in LXD.
 type replace struct{ chain, identity string }
 
-func (replace) Name() string { return "have LXD show the certificate that the authority issued" }
+func (replace) Name() string { return "install the certificate that the authority issued" }
 
 func (s replace) Apply(ctx context.Context, w Env) error {
 	err := w.Configure(ctx, "keep the cluster's identity", func(config map[string]any) {

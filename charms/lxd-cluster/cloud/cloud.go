@@ -1,10 +1,9 @@
-// Package cloud is the part of lxd-cluster that makes the cluster a Juju cloud: it writes
-// the two files that `juju add-cloud` and `juju add-credential` take.
+// Package cloud makes the cluster a Juju cloud. It writes the two files for `juju add-cloud` and `juju
+// add-credential`.
 //
-// The client certificate in them is made here, and its key is in a Juju secret (in the
-// action's results only with reveal=true). The charm does not read that secret again: a
-// second run makes another certificate, and a controller that uses the old one would be shut
-// out; that needs a word (replace=true).
+// It creates the client certificate in them. The key is in a Juju secret, or in the action's results with
+// reveal=true. The charm does not read that secret again: a second run creates another certificate, and
+// would lock out a controller that uses the old one; that needs replace=true.
 package cloud
 
 import (
@@ -29,7 +28,7 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 )
 
-// LXD is what this package asks of LXD; the client library's InstanceServer has it all.
+// LXD is what this package uses of LXD; the client library's InstanceServer implements it.
 type LXD interface {
 	GetServer() (*api.Server, string, error)
 	GetClusterMembers() ([]api.ClusterMember, error)
@@ -38,24 +37,24 @@ type LXD interface {
 	DeleteCertificate(fingerprint string) error
 }
 
-// Env is what this part of the charm works on. LXD is nil where there is none.
+// Env is what this package works on. LXD is nil if there is none.
 type Env struct {
-	App   string // this application's name, and the cloud's where none is asked for
+	App   string // this application's name, the default name of the cloud
 	Tools hooktool.Tools
 	LXD   LXD
 	Now   func() time.Time
 }
 
-// cloudName is what Juju takes as the name of a cloud (IsValidCloud in its module names).
+// cloudName is a valid name of a cloud in Juju (IsValidCloud in its module names).
 var cloudName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]*$`)
 
-// Get is the action get-cloud. Parameters: `cloud`, the cloud's name; `name`, as which LXD
-// trusts the new client (juju-<cloud> when empty); `projects` (comma list), to which LXD
-// restricts it; `replace`, whether clients of that name may lose their trust; `reveal`,
-// whether the credential is to be in the results.
+// Get is the action get-cloud. Parameters: `cloud`, the cloud's name; `name`, the client's name in LXD's
+// trust store (default juju-<cloud>); `projects`, separated by commas, to which LXD restricts the client;
+// `replace`, whether a trusted client of that name is replaced; `reveal`, whether the credential is in the
+// results.
 //
-// The result `cloud`, and `credential` in the secret (see trust.SecretResult), are YAML as
-// juju takes it. The second has the key.
+// The result `cloud`, and `credential` in the secret (see trust.SecretResult), are YAML for juju. The
+// second has the key.
 func Get(ctx context.Context, env Env, call charm.Call) (map[string]string, error) {
 	if env.LXD == nil {
 		return nil, errors.New("cannot get cloud: this unit's machine has no LXD yet: see the unit's status")
@@ -121,7 +120,7 @@ func Get(ctx context.Context, env Env, call charm.Call) (map[string]string, erro
 	return results, nil
 }
 
-// endpoints returns the URL of this unit's own member, which is known to live, and of all.
+// endpoints returns the URL of this unit's own member, which is alive, and of all members.
 func endpoints(lxd LXD, self string) (own string, all []string, err error) {
 	members, err := lxd.GetClusterMembers()
 	if err != nil {
@@ -140,7 +139,7 @@ func endpoints(lxd LXD, self string) (own string, all []string, err error) {
 	return own, all, nil
 }
 
-// clients returns the fingerprints of the clients that LXD knows by that name.
+// clients returns the fingerprints of LXD's trusted clients of that name.
 func clients(lxd LXD, name string) ([]string, error) {
 	entries, err := lxd.GetCertificates()
 	if err != nil {
@@ -159,7 +158,7 @@ func clients(lxd LXD, name string) ([]string, error) {
 	return there, nil
 }
 
-// trusted makes a client's certificate and key (PEM) and has LXD trust it.
+// trusted creates a client's certificate and key (PEM) and adds it to LXD's trust store.
 func trusted(lxd LXD, name string, projects []string) (certificate, key, fingerprint string, err error) {
 	cert, private, err := shared.GenerateMemCert(true, shared.CertOptions{CommonName: name})
 	if err != nil {
@@ -178,7 +177,7 @@ func trusted(lxd LXD, name string, projects []string) (certificate, key, fingerp
 	})
 }
 
-// region is the one that Juju itself gives to an LXD that is a cloud.
+// region is the region that Juju uses for an LXD cloud.
 const region = "default"
 
 func cloudYAML(name, endpoint string) string {

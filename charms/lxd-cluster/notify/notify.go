@@ -1,18 +1,16 @@
-// Package notify lets a requester of a profile trigger this charm at once, by UDP. Juju tells it too, but
-// pollDelays for changes in a model the less often the longer it has been quietTime there: up to every
-// ten seconds (juju 4.1-beta2, internal/changestream/stream/stream.go).
+// Package notify lets a requester of a profile trigger this charm at once, by UDP. Juju notifies it too,
+// but polls a model the less often the longer the model was idle, up to every ten seconds (juju 4.1-beta2,
+// internal/changestream/stream/stream.go).
 //
-// A datagram has a token in it that only those who are related can read, and nothing else of any
-// meaning; the unit then pollDelays at its relations a few times, as in an
-// update-status that has come early. In such a hook Juju shows what applications wrote as it is,
-// and what units wrote as it last told of it (internal/worker/uniter/runner/context/cache.go), so
-// it is the wish of an application that is worth a call. A call that is lost costs nothing but that
-// time. Without the token a datagram causes nothing; and while calls find nothing to do, they are
-// taken less and less often, down to one hook a minute (rateLimit), and Juju's own hooks go on beside
-// that.
+// A datagram contains a token that only related applications can read. The unit then runs a few hooks, as
+// if update-status had come early. In such a hook Juju shows what applications wrote at once, but what
+// units wrote only as of the last event (internal/worker/uniter/runner/context/cache.go); so requests of
+// applications are worth a notification. A datagram that is lost costs only time, and one without the token
+// is ignored. Notifications that find nothing to do are accepted less and less often, down to one hook a
+// minute (rateLimit).
 //
-// The unit that is the broker listens, while it has somebody to listen to, and says in the
-// relation where. systemd keeps the socket, so nothing of ours runs until somebody calls.
+// The broker's unit listens while it has requesters, and publishes its address in the relation. systemd
+// holds the socket, so no process of the charm runs until a datagram comes.
 package notify
 
 import (
@@ -34,47 +32,46 @@ import (
 	"github.com/dcib/dcib/internal/host/command"
 )
 
-// Port is the UDP port that is listened on, at the address of the machine's LXD.
+// Port is the UDP port for notifications, on the address of the machine's LXD.
 const Port = 17668
 
-// Subcommand is the argument with which the charm's program is what systemd starts; the unit's name
-// and the path of the file with the token come after it.
+// Subcommand is the first argument when systemd runs the charm's program. The unit's name and the path of
+// the token file follow.
 const Subcommand = "notify"
 
-// The units of systemd.
+// The systemd units.
 const (
 	socketUnit  = "lxd-cluster-notify.socket"
 	serviceUnit = "lxd-cluster-notify.service"
 )
 
-// Env is what the package works on.
+// Env is what this package works on.
 type Env struct {
-	Unit     string // of Juju
-	Program  string // the charm's
-	Dir      string // systemd's: /etc/systemd/system
-	Proc     string // the kernel's: /proc
-	StateDir string // the unit's own, for root only
+	Unit     string // the Juju unit
+	Program  string // the charm's program
+	Dir      string // systemd's directory: /etc/systemd/system
+	Proc     string // the proc file system: /proc
+	StateDir string // the unit's directory, for root only
 	Tools    hooktool.Tools
 	Commands command.Runner // runs systemctl
 }
 
-// ClusterInfo is what it has to know of the rest of the charm.
+// ClusterInfo is what this package needs of the rest of the charm.
 type ClusterInfo struct {
-	Wanted bool   // this unit is the broker, and somebody is related to it
+	Wanted bool   // this unit is the broker, and has a requester
 	LXD    string // host:port of this machine's LXD
 }
 
-// Facts are what it saw.
+// Facts are what this package observed.
 type Facts struct {
 	ClusterInfo
-	Present   bool // there is anything of ours
-	Complete  bool // and it is as it should be
-	Listening bool // somebody has the port
+	Present   bool // any of the files exists
+	Complete  bool // all files have the right content
+	Listening bool // a socket has the port
 	Token     string
 }
 
-// Address is where this unit is to be notified, and how: host:port, a blank, and the token that the
-// datagram has to have; "" while nobody listens.
+// Address returns host:port, a space, and the token for a datagram; "" if the unit does not listen.
 func (f Facts) Address() string {
 	if !f.Wanted || !f.Complete || !f.Listening || f.Token == "" {
 		return ""
@@ -82,20 +79,20 @@ func (f Facts) Address() string {
 	return f.address() + " " + f.Token
 }
 
-// tokenFile is where the token is, below the unit's directory.
+// tokenFile returns the path of the token in the unit's directory.
 func (w Env) tokenFile() string { return filepath.Join(w.StateDir, "notify-token") }
 
-// tokenFormat is a token as rand.Text makes it.
+// tokenFormat is the format of rand.Text.
 var tokenFormat = regexp.MustCompile(`^[A-Z2-7]{26,64}$`)
 
-// readToken reads the token; "" is that there is none, or one that cannot be used.
+// readToken returns the token; "" if there is none that can be used.
 func readToken(path string) (string, error) {
 	text, err := atomicfile.Read(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, atomicfile.ErrUnreadable) || err == nil && !tokenFormat.Match(text) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("cannot read the token that calls have: %w", err)
+		return "", fmt.Errorf("cannot read the token for notifications: %w", err)
 	}
 	return string(text), nil
 }
@@ -108,12 +105,12 @@ func (s ClusterInfo) address() string {
 	return net.JoinHostPort(host, strconv.Itoa(Port))
 }
 
-// files returns what systemd has to have, by name.
+// files returns the systemd units by name.
 func (w Env) files(address string) map[string]string {
 	return map[string]string{
 		socketUnit: fmt.Sprintf(`# Written by the charm lxd-cluster.
 [Unit]
-Description=Calls of those who ask lxd-cluster for profiles
+Description=Notifications to lxd-cluster of requests for profiles
 
 [Socket]
 ListenDatagram=%s
@@ -122,10 +119,10 @@ FreeBind=yes
 [Install]
 WantedBy=sockets.target
 `, address),
-		// Who has it do anything is the unit's agent, which it asks over a unix socket.
+		// The program only asks the unit's agent, over a unix socket, to run a hook.
 		serviceUnit: fmt.Sprintf(`# Written by the charm lxd-cluster.
 [Unit]
-Description=Has lxd-cluster look at who asks for profiles
+Description=Make lxd-cluster handle requests for profiles
 
 [Service]
 ExecStart=%s %s %s %s
@@ -162,13 +159,13 @@ func Observe(w Env, site ClusterInfo) (Facts, error) {
 	return f, err
 }
 
-// listening reports whether there is a socket on the port, by what the kernel lists of them.
-// https://docs.kernel.org/networking/proc_net_tcp.html (the UDP one has the same fields)
+// listening reports whether the kernel lists a socket on the port.
+// https://docs.kernel.org/networking/proc_net_tcp.html (the UDP file has the same fields)
 func (w Env) listening() (bool, error) {
 	for _, name := range []string{"udp", "udp6"} {
 		text, err := os.ReadFile(filepath.Join(w.Proc, "net", name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel may have no IPv6
-			return false, fmt.Errorf("cannot see which sockets there are: %w", err)
+			return false, fmt.Errorf("cannot list sockets: %w", err)
 		}
 		for line := range strings.Lines(string(text)) {
 			if fields := strings.Fields(line); len(fields) > 1 && strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", Port)) {
@@ -190,16 +187,15 @@ func Plan(f Facts) (p charm.Plan[Env]) {
 	return p
 }
 
-// listen has systemd listen.
+// listen makes systemd listen.
 type listen struct{ address string }
 
-func (s listen) Name() string { return "listen for those who ask for profiles on " + s.address }
+func (s listen) Name() string { return "listen for requests for profiles on " + s.address }
 
-// Apply implements charm.Step. Where it fails the log says so, and nothing else: Juju tells of
-// all that would be heard, only later.
+// Apply implements charm.Step. A failure is only logged: Juju reports every request too, but later.
 func (s listen) Apply(ctx context.Context, w Env) error {
 	if err := s.apply(ctx, w); err != nil {
-		return w.Tools.Log(ctx, "WARNING", fmt.Sprintf("cannot %s: profiles that are asked for come when Juju says so: %s", s.Name(), err))
+		return w.Tools.Log(ctx, "WARNING", fmt.Sprintf("cannot %s: requests are handled when Juju reports them: %s", s.Name(), err))
 	}
 	return nil
 }
@@ -225,10 +221,10 @@ func (s listen) apply(ctx context.Context, w Env) error {
 	return w.systemctl(ctx, []string{"daemon-reload"}, []string{"enable", socketUnit}, []string{"stop", serviceUnit}, []string{"restart", socketUnit})
 }
 
-// removeListener undoes what listen did.
+// removeListener undoes listen.
 type removeListener struct{}
 
-func (removeListener) Name() string { return "listen for nobody any more" }
+func (removeListener) Name() string { return "stop listening for requests for profiles" }
 
 func (removeListener) Apply(ctx context.Context, w Env) error {
 	if err := w.systemctl(ctx, []string{"disable", "--now", socketUnit}, []string{"stop", serviceUnit}); err != nil {
@@ -242,7 +238,7 @@ func (removeListener) Apply(ctx context.Context, w Env) error {
 	return w.systemctl(ctx, []string{"daemon-reload"})
 }
 
-// systemctl runs it for each of the orders in turn.
+// systemctl runs systemctl with each of the argument lists.
 func (w Env) systemctl(ctx context.Context, orders ...[]string) error {
 	for _, order := range orders {
 		if _, err := w.Commands.Run(ctx, "systemctl", order...); err != nil {

@@ -126,7 +126,7 @@ func TestCannotListen(t *testing.T) {
 	unit := juju.AddUnit("lxd-cluster/0", "10.0.0.1")
 	m.broken = errors.New("cannot run systemctl: no such thing")
 	require.Empty(t, m.hook(t, juju, ClusterInfo{Wanted: true, LXD: "10.0.0.1:8443"}))
-	require.Contains(t, strings.Join(unit.Log, "\n"), "cannot listen for those who ask for profiles on 10.0.0.1:17668")
+	require.Contains(t, strings.Join(unit.Log, "\n"), "cannot listen for requests for profiles on 10.0.0.1:17668")
 }
 
 // wire is a socket whose callers are in the test, for use within a synctest bubble.

@@ -15,32 +15,33 @@ import (
 	"github.com/dcib/dcib/internal/host/command"
 )
 
-// pollDelays are how long after a call the unit pollDelays. Who calls is in a hook, and what it has to say
-// is on its way only when that ends; then it goes from one model to another.
+// pollDelays are the times after a notification at which the unit runs a hook. The sender is in a hook
+// itself: Juju commits what it wrote when that hook ends, and then passes it from one model to the other.
 var pollDelays = []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second}
 
-// idleTimeout is how long the program waits for the next call before it ends; systemd starts it again.
+// idleTimeout is how long the program waits for the next notification before it exits; systemd starts it
+// again.
 const idleTimeout = 10 * time.Second
 
-// backoff are how long no call is taken after one that found nothing to do: after the first in
-// a row, the second, and each later one. Any program that reaches the port can call, and each
-// hook holds the machine's lock, for which other units there wait.
+// backoff are the pauses after a notification that found nothing to do: after the first in a row, the
+// second, and each later one. Any program that reaches the port can send, and a hook holds the machine's
+// lock, for which other units wait.
 var backoff = []time.Duration{2 * time.Second, 10 * time.Second, time.Minute}
 
-// Of hooks that did something there are no more than that many within a minute: a step that
-// never settles counts as something, too.
+// maxPerMinute limits the hooks that did something: a step that never settles counts as something, too.
 const maxPerMinute = 20
 
-// quietTime is how long nothing has to call for one call less to count as having found nothing.
+// quietTime without a notification reduces the number of idle runs by one.
 const quietTime = time.Minute
 
-// rateLimit decides how soon the next call is taken.
+// rateLimit decides when the next notification is accepted.
 type rateLimit struct {
-	idleRuns int         // calls in a row that found nothing to do
-	busy     []time.Time // when, within the last minute, hooks did something
+	idleRuns int         // notifications in a row that found nothing to do
+	busy     []time.Time // when hooks did something, within the last minute
 }
 
-// after returns how long no call is taken after one that ended now, and did something or not.
+// after returns the pause after a notification was handled at now; did reports whether a hook did
+// something.
 func (p *rateLimit) after(did bool, now time.Time) time.Duration {
 	if !did {
 		p.idleRuns++
@@ -54,59 +55,58 @@ func (p *rateLimit) after(did bool, now time.Time) time.Duration {
 	return p.busy[0].Add(time.Minute).Sub(now)
 }
 
-// hookTimeout is how long one hook may take. A unit that runs a long action does not look before
-// that is over.
+// hookTimeout is how long one hook may take. A unit that runs a long action runs no hook before that ends.
 const hookTimeout = time.Minute
 
-// Main is what systemd starts when a datagram comes: it has the unit look after each call, until
-// none has come for a while. tokenFile has the token that makes a datagram a call.
+// Main is what systemd starts when a datagram comes. It runs the unit's hook after each notification, and
+// returns when there was none for a while. tokenFile has the token of a valid datagram.
 func Main(ctx context.Context, unit, tokenFile string) error {
 	token, err := readToken(tokenFile)
 	if err != nil {
 		return err
 	}
 	if token == "" {
-		return fmt.Errorf("cannot take calls: %s has no token: the unit's next hook makes one", tokenFile)
+		return fmt.Errorf("cannot receive notifications: %s has no token: the unit's next hook creates one", tokenFile)
 	}
 	// The first descriptor that systemd passes on, sd_listen_fds(3).
 	file := os.NewFile(3, "notify")
 	conn, err := net.FilePacketConn(file)
 	if err != nil {
-		return fmt.Errorf("cannot take calls: systemd has given no socket: %w", err)
+		return fmt.Errorf("cannot receive notifications: systemd passed no socket: %w", err)
 	}
 	_ = file.Close() // conn has a copy
 	defer conn.Close()
 	return serve(ctx, conn, token, func(ctx context.Context) (bool, error) {
 		ctx, cancel := context.WithTimeout(ctx, hookTimeout)
 		defer cancel()
-		// With all that a hook of that name has; an agent that is gone is tried again.
+		// The agent runs it with everything that a hook of that name has.
 		out, err := command.System{}.Run(ctx, "juju-exec", unit, dispatchScript)
 		if err != nil {
 			return false, err
 		}
 		var did charm.Usage
 		if err := json.Unmarshal([]byte(out), &did); err != nil {
-			return false, fmt.Errorf("cannot tell what %s has done: it prints %q: %w", unit, out, err)
+			return false, fmt.Errorf("cannot read what %s has done: output is %q: %w", unit, out, err)
 		}
 		return did.Steps > 0, nil
 	})
 }
 
-// dispatchScript is the shell's words for a look; it prints what the hook did.
+// dispatchScript runs a hook in the unit's context, and prints what the hook did.
 const dispatchScript = `did=$(mktemp) && JUJU_DISPATCH_PATH=hooks/update-status DCIB_USAGE=$did "$JUJU_CHARM_DIR/dispatch"; cat "$did"; rm "$did"`
 
-// serve pollDelays after each call until there was something to do, for as long as there may be, and
-// ends when no call has come for a while. Calls that come while it pollDelays are one call after
-// that. It does not look again where something was done: what LXD refuses would be tried again.
+// serve runs hooks after each notification until one did something, at pollDelays, and returns when no
+// notification came for a while. Notifications that come meanwhile count as one. After a hook that did
+// something it runs no other: that would only retry what LXD refuses.
 //
-// After a call that found nothing it takes none for a while, and when that was so several times
-// in a row it pollDelays once only for the next.
+// After a notification that found nothing it accepts none for a while. After several in a row it runs only
+// one hook for the next.
 func serve(ctx context.Context, conn net.PacketConn, token string, dispatch func(context.Context) (did bool, err error)) error {
 	var p rateLimit
 	for ctx.Err() == nil {
 		timeout := idleTimeout
 		if p.idleRuns > 0 {
-			timeout = quietTime // when it ended now, the next call would find it without a memory
+			timeout = quietTime // a process that exits now would lose the count
 		}
 		notified, err := next(conn, token, time.Now().Add(timeout))
 		switch {
@@ -145,7 +145,7 @@ func serve(ctx context.Context, conn net.PacketConn, token string, dispatch func
 	return nil
 }
 
-// sleep waits, and reports whether ctx is still not over.
+// sleep waits for d, and reports whether ctx is still valid.
 func sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
@@ -155,23 +155,22 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// invalidDelay is how long a datagram that is no call keeps the next from being read: who floods the
-// port is not to have the processor as well.
+// invalidDelay is the pause after an invalid datagram, so that a flood of them does not use the processor.
 const invalidDelay = 5 * time.Millisecond
 
-// next waits for a call, which is a datagram with the token; false is that none has come by then.
+// next waits until by for a valid datagram, and reports whether one came.
 func next(conn net.PacketConn, token string, by time.Time) (bool, error) {
 	if err := conn.SetReadDeadline(by); err != nil {
-		return false, fmt.Errorf("cannot take calls: %w", err)
+		return false, fmt.Errorf("cannot receive notifications: %w", err)
 	}
-	said := make([]byte, len(token)+1) // one byte more tells a longer one
+	said := make([]byte, len(token)+1) // one byte more detects a longer one
 	for {
 		n, _, err := conn.ReadFrom(said)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return false, nil
 		case err != nil:
-			return false, fmt.Errorf("cannot take calls: %w", err)
+			return false, fmt.Errorf("cannot receive notifications: %w", err)
 		case subtle.ConstantTimeCompare(said[:n], []byte(token)) == 1:
 			return true, nil
 		}

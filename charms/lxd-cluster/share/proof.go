@@ -16,17 +16,16 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// Instances is what is asked of LXD: each instance's own options (profiles.Server is one).
+// Instances is what this package uses of LXD: each instance's own options (profiles.Server implements it).
 type Instances interface {
 	GetInstances(kind api.InstanceType) ([]api.Instance, error)
 }
 
-// maxUnits is how many units of a relation are looked at for one that has proven its instance.
+// maxUnits is how many units of a relation are checked for a proof.
 const maxUnits = 50
 
-// proven returns the UUID of the model in which a unit of the relation has proven which instance
-// is its own; "" while none has. Each unit of this charm checks that for its own host: none
-// writes a file on the word of another.
+// proven returns the UUID of the model in which a unit of the relation has proven its instance; "" while
+// none has. Each unit of this charm checks that for its own host, and does not rely on another.
 func proven(ctx context.Context, w Env, relation string) (string, error) {
 	if w.LXD == nil {
 		return "", nil
@@ -38,8 +37,8 @@ func proven(ctx context.Context, w Env, relation string) (string, error) {
 	slices.SortFunc(units, func(a, b string) int { return lxdprofile.UnitNumber(a) - lxdprofile.UnitNumber(b) })
 	listed, err := w.LXD.GetInstances(api.InstanceTypeAny)
 	if err != nil {
-		// Nothing is proven, so nothing is written, and what the host has stays: no reason to keep
-		// this unit from the rest of its work, as leaving.
+		// Without a proof nothing is written and the host keeps what it has. That must not prevent the
+		// unit's other work, such as leaving.
 		return "", w.Tools.Log(ctx, "WARNING", fmt.Sprintf("cannot check the proofs of relation %s: cannot list LXD's instances: %s", relation, err))
 	}
 	options := map[string]map[string]string{}
@@ -59,8 +58,8 @@ func proven(ctx context.Context, w Env, relation string) (string, error) {
 	return "", nil
 }
 
-// observePolicy reads whether the operator's policy for a relation allows the share. While no
-// unit has proven its model that is not known, and what the host has stays.
+// observePolicy observes whether the operator's policy for a relation allows the share. While no unit has
+// proven its model that is not known, and the host keeps what it has.
 func (r *Relation) observePolicy(ctx context.Context, w Env, endpoint string) error {
 	if r.Access == nil || r.Model == "" {
 		return nil

@@ -1,12 +1,10 @@
-// Package share keeps on each host what LXD needs there to mount a Ceph file system that an
-// application asked for over lxd-profile: monitors and key, in /etc/ceph, where LXD looks
-// for them by the names of cluster and user. They come sealed to each unit; every unit does
-// this for its own host, whoever leads.
+// Package share keeps on each host what LXD needs to mount a Ceph file system that an application requested
+// over lxd-profile: monitors and key, in /etc/ceph, where LXD reads them by the names of cluster and user.
+// They come sealed to each unit, and each unit writes them for its own host.
 //
-// The requirer is not trusted. The name of the cluster is made of the provider's id of the
-// relation alone, nothing is written before a unit of the relation has proven in which
-// instance, and so in which model, it runs, nor what the operator's policy for it does not
-// allow, and every value that becomes a part of a file or of a file's name is checked.
+// The requirer is not trusted. The name of the cluster is made from the provider's id of the relation.
+// Nothing is written before a unit of the relation has proven its instance, and so its model, or that the
+// operator's policy does not allow. Each value that becomes part of a file or of its name is checked.
 package share
 
 import (
@@ -32,40 +30,40 @@ import (
 	"github.com/dcib/dcib/internal/seal"
 )
 
-// Folder is where Ceph's clients, LXD among them, look for clusters.
+// Folder is where Ceph's clients, such as LXD, look for clusters.
 const Folder = "/etc/ceph"
 
-// keyFile is this unit's private sealing key, below StateDir.
+// keyFile is this unit's private sealing key, in StateDir.
 const keyFile = "share-key"
 
-// ours is the first line of each file that is ours, with what it was made of.
+// ours is the first line of each file of the charm, with the digest of its source.
 const ours = "# Written by lxd-cluster for a relation lxd-profile: "
 
-// Env is what this component works on.
+// Env is what this package works on.
 type Env struct {
 	Tools    hooktool.Tools
-	LXD      Instances // nil while there is no LXD: then no claim is proven
+	LXD      Instances // nil if there is no LXD: then no claim is proven
 	Folder   string
 	StateDir string // readable by root only
 }
 
-// Facts are what the unit saw.
+// Facts are what this package observed.
 type Facts struct {
 	Relations []Relation        // in the order of their numbers
 	SealKey   string            // the public half of this unit's key; "" when it has none
-	Has       map[string]string // what the host has of ours: cluster → digest of the access
+	Has       map[string]string // what the host has of the charm: cluster → digest of the access
 }
 
-// Relation is one application that asks for a share.
+// Relation is one application that requests a share.
 type Relation struct {
 	ID, Cluster string
-	Access      *lxdprofile.CephAccess // nil until it can be opened
+	Access      *lxdprofile.CephAccess // nil before it can be opened
 	Model       string                 // that a unit has proven; "" while none has
 	Err         string                 // why it cannot be used
-	Refused     bool                   // by the policy; Err says by which part
+	Refused     bool                   // by the policy; Err names the reason
 	Member      map[string]string      // this unit's databag
 
-	source string // of the disk that it will ask for
+	source string // of the disk that will be requested
 }
 
 // Observe gathers the facts.
@@ -106,7 +104,7 @@ func Observe(ctx context.Context, event hooktool.Event, w Env) (Facts, error) {
 	return f, nil
 }
 
-// observeRelation returns nil for a relation that asks for no share.
+// observeRelation returns nil for a relation that requests no share.
 func observeRelation(ctx context.Context, event hooktool.Event, w Env, id string, key *seal.Key) (*Relation, error) {
 	app, err := w.Tools.RelationApp(ctx, id)
 	if err != nil {
@@ -118,7 +116,7 @@ func observeRelation(ctx context.Context, event hooktool.Event, w Env, id string
 	}
 	ceph, err := lxdprofile.DecodeCeph(bag)
 	if err != nil || ceph == nil {
-		return nil, nil // the broker answers what is wrong with the rest
+		return nil, nil // the broker reports what is wrong with the rest
 	}
 	r := &Relation{ID: id, Cluster: lxdprofile.CephCluster(event.ModelUUID, id), source: ceph.Source}
 	if r.Member, err = w.Tools.RelationGet(ctx, id, event.Unit); err != nil {
@@ -137,7 +135,7 @@ func observeRelation(ctx context.Context, event hooktool.Event, w Env, id string
 	}
 	r.Model, err = proven(ctx, w, id)
 	if !strings.HasPrefix(app, "remote-") && r.Model != event.ModelUUID {
-		r.Model = "" // within a model Juju says of which the other side is
+		r.Model = "" // within a model Juju knows the other side
 	}
 	return r, err
 }
@@ -151,7 +149,7 @@ func (f Facts) observeFiles(w Env) error {
 		text, err := atomicfile.Read(file)
 		switch {
 		case errors.Is(err, atomicfile.ErrUnreadable):
-			// An empty one is ours, lost in a crash: it is written again or removed.
+			// An empty file is the charm's, lost in a crash: it is written again or removed.
 			if info, err := os.Lstat(file); err == nil && info.Mode().IsRegular() && info.Size() == 0 {
 				f.Has[strings.TrimSuffix(filepath.Base(file), ".conf")] = ""
 			}
@@ -169,7 +167,7 @@ func (f Facts) observeFiles(w Env) error {
 	return nil
 }
 
-// maxMonitors is how many monitors an access may name; Ceph itself advises three to seven.
+// maxMonitors is how many monitors an access may have; Ceph's documentation advises three to seven.
 const maxMonitors = 32
 
 // open opens and checks what was sealed to this unit.
@@ -191,22 +189,22 @@ func open(key *seal.Key, cluster, sealed string) (lxdprofile.CephAccess, error) 
 	return access, nil
 }
 
-// Plan returns what to put onto the host, what to take off it, and what to tell the requirers.
+// Plan returns what to write to the host, what to remove from it, and what to publish to the requirers.
 func Plan(f Facts) charm.Plan[Env] {
 	var steps []charm.Step[Env]
 	wanted := map[string]bool{}
 	for _, r := range f.Relations {
 		if f.SealKey == "" {
 			wanted[r.Cluster] = true
-			steps = append(steps, makeKey{})
+			steps = append(steps, createKey{})
 			continue
 		}
 		member := lxdprofile.Member{SealKey: f.SealKey, Ceph: f.Has[r.Cluster], Problem: r.Err}
 		if wanted[r.Cluster] {
-			// Their names are 64 bits of a hash; one that is taken all the same stays its owner's.
+			// The names are 64 bits of a hash. One that is in use stays its owner's.
 			member.Ceph, member.Problem = "", "cannot keep the access to a share: another relation has the name "+r.Cluster+" on the hosts: remove this relation and make it again"
 		} else if r.Refused {
-			// What the policy does not allow any more goes, too.
+			// What the policy no longer allows is removed, too.
 			member.Ceph = ""
 			if _, has := f.Has[r.Cluster]; has {
 				steps = append(steps, remove{r.Cluster})
@@ -229,11 +227,11 @@ func Plan(f Facts) charm.Plan[Env] {
 	return charm.Plan[Env]{Steps: steps}
 }
 
-// Leave returns what a unit takes off its host when it goes: everything.
+// Leave plans to remove everything from the host of a unit that leaves.
 func Leave(f Facts) charm.Plan[Env] { return Plan(Facts{Has: f.Has}) }
 
-// loadKey reads this unit's key; nil when there is none. A key that is lost or damaged counts
-// as none: another is made, and the requirers seal to that.
+// loadKey reads this unit's key; nil if there is none. A key that is damaged counts as none: the unit
+// creates another, and the requirers seal to that.
 func loadKey(dir string) (*seal.Key, error) {
 	raw, err := atomicfile.Read(filepath.Join(dir, keyFile))
 	if atomicfile.Unusable(err) {
@@ -249,12 +247,12 @@ func loadKey(dir string) (*seal.Key, error) {
 	return key, nil
 }
 
-// makeKey makes this unit's key.
-type makeKey struct{}
+// createKey creates this unit's key.
+type createKey struct{}
 
-func (makeKey) Name() string { return "make a key for what is sealed to this unit" }
+func (createKey) Name() string { return "make a key for what is sealed to this unit" }
 
-func (makeKey) Apply(_ context.Context, w Env) error {
+func (createKey) Apply(_ context.Context, w Env) error {
 	if key, err := loadKey(w.StateDir); err != nil || key != nil {
 		return err
 	}
@@ -272,7 +270,7 @@ func (makeKey) Apply(_ context.Context, w Env) error {
 	return atomicfile.Write(filepath.Join(w.StateDir, keyFile), raw, atomicfile.Options{})
 }
 
-// write puts monitors and key where LXD looks for them.
+// write writes monitors and key where LXD reads them.
 type write struct {
 	cluster string
 	access  lxdprofile.CephAccess
@@ -284,7 +282,7 @@ func (s write) Apply(ctx context.Context, w Env) error {
 	if err := os.MkdirAll(w.Folder, 0o755); err != nil {
 		return err
 	}
-	// Users that it had before go first, and the file that says what is there comes last.
+	// Former users are removed first, and the file that shows what is there is written last.
 	if err := (remove{s.cluster}).Apply(ctx, w); err != nil {
 		return err
 	}
@@ -297,7 +295,7 @@ func (s write) Apply(ctx context.Context, w Env) error {
 	return atomicfile.Write(base+".conf", []byte(conf), atomicfile.Options{})
 }
 
-// remove takes away what was written for a relation that is gone.
+// remove removes what was written for a relation that is gone.
 type remove struct{ cluster string }
 
 func (s remove) Name() string { return "take away the access to Ceph cluster " + s.cluster }
@@ -316,7 +314,7 @@ func (s remove) Apply(_ context.Context, w Env) error {
 	return nil
 }
 
-// tell says what this unit is, and has.
+// tell publishes this unit's key and what its host has.
 type tell struct {
 	relation string
 	values   map[string]string

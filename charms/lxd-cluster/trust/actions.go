@@ -13,9 +13,9 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 )
 
-// AddClient is the action add-trusted-client: it trusts the certificate in parameter
-// `certificate` (PEM) under `name`, restricted to `projects` (comma list) when given. The
-// trust store is the cluster's, so any unit may run it. The results say the fingerprint.
+// AddClient is the action add-trusted-client. It trusts the certificate in parameter `certificate` (PEM)
+// under `name`, restricted to `projects` (separated by commas) if given. The trust store is the cluster's,
+// so any unit may run it. The results have the fingerprint.
 func AddClient(_ context.Context, env Env, call charm.Call) (map[string]string, error) {
 	if env.LXD == nil {
 		return nil, errNoLXD
@@ -55,9 +55,9 @@ func AddClient(_ context.Context, env Env, call charm.Call) (map[string]string, 
 	return results, nil
 }
 
-// RemoveClient is the action remove-trusted-client: it removes the one entry whose name is
-// parameter `name`, or whose fingerprint begins with parameter `fingerprint` (12 digits or
-// more). Clients of a relation are refused: they go when the relation goes.
+// RemoveClient is the action remove-trusted-client. It removes the one entry with parameter `name`, or
+// whose fingerprint begins with parameter `fingerprint` (12 digits or more). Clients of a relation are
+// refused: they are removed with the relation.
 func RemoveClient(_ context.Context, env Env, call charm.Call) (map[string]string, error) {
 	if env.LXD == nil {
 		return nil, errNoLXD

@@ -14,9 +14,9 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 )
 
-// Plan plans the steps that make the trust store and the relations agree. It is pure. The
-// status is blocked where a client cannot have what it asks for, and active with a message
-// where a client has all of LXD; it has no level when there is nothing to say.
+// Plan plans the steps that make the trust store agree with the relations. It is pure. The status is
+// blocked if a client cannot have what it requests, and active with a message if a client has all of LXD;
+// it has no level if there is nothing to report.
 func Plan(facts Facts) charm.Plan[Env] {
 	if !facts.Acts {
 		return charm.Plan[Env]{}
@@ -31,7 +31,7 @@ func Plan(facts Facts) charm.Plan[Env] {
 	for _, entry := range facts.Entries {
 		present[entry.Fingerprint] = true
 		if !Reserved(entry.Name) {
-			continue // an operator's own, also when a client shows the same certificate
+			continue // an operator's, even if a client shows the same certificate
 		}
 		client, ok := wanted[entry.Fingerprint]
 		switch {
@@ -47,7 +47,7 @@ func Plan(facts Facts) charm.Plan[Env] {
 			trust = append(trust, AddCertificate{Client: client})
 		}
 	}
-	// No client is sent an address before LXD says where it is.
+	// No client gets an address before LXD reports one.
 	if len(facts.Offer.Addresses) > 0 {
 		for _, id := range sortedKeys(facts.Published) {
 			if !relation.Contains(facts.Published[id], facts.Offer.Encode()) {
@@ -75,18 +75,18 @@ func Plan(facts Facts) charm.Plan[Env] {
 	return p
 }
 
-// granted returns the clients that may have what they ask for, one for each certificate, and
-// why others may not. A certificate is public, so several clients may show the same one; it
-// gets what all of these together may have. So no client takes from another what that one
-// has, and what it adds only the holder of the private key can use.
+// granted returns the clients that may have what they request, one for each certificate, and why others may
+// not. A certificate is public, so several clients may show the same one. It gets what all of these
+// together may have: no client takes anything from another, and only the holder of the private key can use
+// what it adds.
 func (f Facts) granted() (clients []Client, problems []string) {
-	names := map[string]string{} // of the entries that are ours, by fingerprint
+	names := map[string]string{} // of the charm's entries, by fingerprint
 	for _, entry := range f.Entries {
 		if Reserved(entry.Name) {
 			names[entry.Fingerprint] = entry.Name
 		}
 	}
-	at := map[string]int{} // where in clients a fingerprint is
+	at := map[string]int{} // index in clients by fingerprint
 	for _, c := range f.Clients {
 		if problem := f.forbidden(c); problem != "" {
 			problems = append(problems, problem)
@@ -112,7 +112,7 @@ func (f Facts) granted() (clients []Client, problems []string) {
 	return clients, problems
 }
 
-// forbidden says why a client may not have what it asks for; "" when it may.
+// forbidden returns why a client may not have what it requests; "" if it may.
 func (f Facts) forbidden(c Client) string {
 	who := fmt.Sprintf("%s (relation %s)", c.Owner, c.Relation)
 	if slices.Contains(f.Unrestricted, c.App) || slices.Contains(f.Unrestricted, c.Relation) {
@@ -140,7 +140,7 @@ func matches(entry api.Certificate, client Client) bool {
 
 func (c Client) restricted() bool { return len(c.Projects) > 0 }
 
-// AddCertificate lets a client in.
+// AddCertificate adds a client to the trust store.
 type AddCertificate struct{ Client Client }
 
 // Name implements charm.Step.
@@ -153,7 +153,7 @@ func (s AddCertificate) Apply(ctx context.Context, env Env) error {
 	return env.refused(ctx, s, s.Client, add(env.LXD, s.Client.Entry(), s.Client.Certificate, s.Client.Fingerprint, s.Client.Projects))
 }
 
-// UpdateCertificate returns a trusted client the name and the projects that it should have.
+// UpdateCertificate sets the name and the projects of a trusted client.
 type UpdateCertificate struct{ Client Client }
 
 // Name implements charm.Step.
@@ -171,8 +171,8 @@ func (s UpdateCertificate) Apply(ctx context.Context, env Env) error {
 	}, ""))
 }
 
-// refused notes what LXD will not do, however often it is asked: the status then says so, and
-// the hook goes on, since no client may keep the charm from its other work.
+// refused records what LXD refuses: the status then reports it and the hook continues, since no client may
+// stop the charm's other work.
 func (w Env) refused(ctx context.Context, step charm.Step[Env], client Client, err error) error {
 	if !api.StatusErrorCheck(err, http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusConflict) {
 		return err
@@ -184,7 +184,7 @@ func (w Env) refused(ctx context.Context, step charm.Step[Env], client Client, e
 	return w.Tools.Log(ctx, "WARNING", message)
 }
 
-// RemoveCertificate shuts a client out again.
+// RemoveCertificate removes a client from the trust store.
 type RemoveCertificate struct{ Entry, Fingerprint string }
 
 // Name implements charm.Step.
@@ -201,7 +201,7 @@ func (s RemoveCertificate) Apply(_ context.Context, env Env) error {
 	return err
 }
 
-// Publish tells the clients of one relation where the cluster is.
+// Publish publishes to the clients of one relation where the cluster is.
 type Publish struct {
 	Relation string
 	Offer    lxdhttps.Offer
@@ -238,7 +238,7 @@ func add(lxd LXD, name, certificate, fingerprint string, projects []string) erro
 		return err
 	}
 	if entries, again := lxd.GetCertificates(); again == nil && slices.ContainsFunc(entries, is) {
-		return nil // added by another in between
+		return nil // another unit added it meanwhile
 	}
 	// LXD 6 has fine-grained identities, which are not in the list of certificates.
 	return api.StatusErrorf(http.StatusConflict, "LXD knows this certificate as a fine-grained identity: remove that (lxc auth identity delete tls/%s), or have the client make another certificate (%s)", fingerprint, err)
@@ -251,7 +251,7 @@ func (c Client) who() string {
 	return c.Owner + " for " + strings.Join(c.Projects, ", ")
 }
 
-// short is how LXD shows a fingerprint in its lists.
+// short returns a fingerprint as LXD shows it in its lists.
 func short(fingerprint string) string { return fingerprint[:min(12, len(fingerprint))] }
 
 func sameSet(a, b []string) bool {

@@ -9,19 +9,18 @@ import (
 	"github.com/dcib/dcib/internal/hooktool"
 )
 
-// SecretResult is how an action returns what must not stay in its results: Juju keeps the
-// results of an action for weeks (option max-action-results-age of the controller) and shows
-// them to every user who may read the model. So content goes into a Juju secret of the
-// application, which its administrators alone can show, and the results have its id.
+// SecretResult returns the confidential results of an action. Juju keeps the results of an action for weeks
+// (option max-action-results-age of the controller) and shows them to each user who may read the model. So
+// the content goes into a Juju secret of the application, which only its administrators can show, and the
+// results have its id.
 type SecretResult struct {
 	Tools  hooktool.Tools
-	Reveal bool   // parameter reveal: the content itself is wanted in the results
+	Reveal bool   // parameter reveal: the content itself is in the results
 	Label  string // of the secret; the time is added to it
 	Now    time.Time
 }
 
-// Possible reports, as an error, whether this unit cannot deliver. Ask it before anything is
-// changed.
+// Possible returns an error if this unit cannot deliver. Call it before anything is changed.
 func (r SecretResult) Possible(ctx context.Context) error {
 	if r.Reveal {
 		return nil
@@ -33,9 +32,8 @@ func (r SecretResult) Possible(ctx context.Context) error {
 	return err
 }
 
-// Deliver returns the results that say where content is: keys `secret` (the id) and `show`
-// (the command). With Reveal the content is in the action's results instead, and none are
-// returned.
+// Deliver returns the results for the content: keys `secret` (the id) and `show` (the command). With Reveal
+// the content is in the action's results instead, and none are returned.
 func (r SecretResult) Deliver(ctx context.Context, content map[string]string) (map[string]string, error) {
 	if r.Reveal {
 		return map[string]string{}, r.Tools.ActionSetSecret(ctx, content)

@@ -14,16 +14,14 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 )
 
-// TokenExpiry is the core.remote_token_expiry that an LXD gets that has none: how long a
-// token that was not used is good. LXD itself has no default before 6, and sets no time for
-// one token.
+// TokenExpiry is the value of core.remote_token_expiry for an LXD that has none: how long an unused token
+// is valid. LXD has no default before 6, and no time for a single token.
 const TokenExpiry = "1d"
 
-// ClientToken is the action get-client-token: it issues a token with which a client adds
-// itself to the trust store once, under parameter `name` and restricted to `projects` (comma
-// list) when that is set. The token is in a Juju secret, in field `token`; in the results
-// only with `reveal`. It expires as LXD's core.remote_token_expiry says, which is set to
-// TokenExpiry where an operator has set none.
+// ClientToken is the action get-client-token. It issues a token with which a client adds itself to the
+// trust store once, under parameter `name` and restricted to `projects` (separated by commas) if set. The
+// token is in a Juju secret, in field `token`; in the results only with `reveal`. It expires by LXD's
+// core.remote_token_expiry, which is set to TokenExpiry if it is not set.
 func ClientToken(ctx context.Context, env Env, call charm.Call) (map[string]string, error) {
 	if env.LXD == nil {
 		return nil, errNoLXD
@@ -83,6 +81,6 @@ func ClientToken(ctx context.Context, env Env, call charm.Call) (map[string]stri
 	return results, nil
 }
 
-// keyTokenExpiry is LXD's server option for how long a client's token is good, as a number
-// with a unit of S, M, H, d, w, m or y.
+// keyTokenExpiry is LXD's server option for how long a client's token is valid: a number with a unit of S,
+// M, H, d, w, m or y.
 const keyTokenExpiry = "core.remote_token_expiry"

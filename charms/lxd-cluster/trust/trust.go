@@ -1,16 +1,13 @@
-// Package trust is the part of lxd-cluster that lets clients in: it gives the certificates
-// that come over the relation `https` (interface lxd-https) to LXD's trust store, takes
-// back those whose unit is gone, and tells each client where the cluster is.
+// Package trust adds the certificates of clients of the relation `https` (interface lxd-https) to LXD's
+// trust store, removes those whose unit is gone, and publishes to each client where the cluster is.
 //
-// The trust store belongs to the whole cluster, so one unit is enough: the Juju leader,
-// provided that its LXD is a member. Entries of ours are known by their names alone; no
-// other entry is ever changed or removed.
+// The trust store belongs to the whole cluster, so one unit is enough: the Juju leader, if its LXD is a
+// member. The charm knows its entries by their names; no other entry is changed or removed.
 //
-// What a client may have is the operator's to say, not the client's: option
-// https-unrestricted names the applications or relations, as Juju reports them, that may have
-// all of LXD. Any other client has to name LXD projects, and LXD has to restrict each of them
-// (its option restricted=true): who may create an instance in another project can mount the
-// host's root folder in it.
+// The operator decides what a client may have: option https-unrestricted names the applications or
+// relations, as Juju reports them, that may have all of LXD. Any other client has to name LXD projects, and
+// LXD has to restrict each of them (restricted=true): a client that can create an instance in another
+// project can mount the host's root folder in it.
 package trust
 
 import (
@@ -36,13 +33,13 @@ import (
 // Endpoint is the relation's name in charmcraft.yaml.
 const Endpoint = "https"
 
-// mark begins the name of each trust store entry that stands for a relation.
+// mark begins the name of each trust store entry of a relation.
 const mark = "dcib-relation-"
 
-// Reserved reports whether a name in the trust store is for the relations' clients only.
+// Reserved reports whether a name in the trust store is reserved for clients of relations.
 func Reserved(name string) bool { return strings.HasPrefix(name, mark) }
 
-// LXD is what this package asks of LXD; the client library's InstanceServer has it all.
+// LXD is what this package uses of LXD; the client library's InstanceServer implements it.
 type LXD interface {
 	GetServer() (*api.Server, string, error)
 	GetClusterMembers() ([]api.ClusterMember, error)
@@ -54,36 +51,35 @@ type LXD interface {
 	CreateCertificateToken(certificate api.CertificatesPost) (lxdclient.Operation, error)
 }
 
-// Env is what this part of the charm works on. LXD is nil where there is none.
+// Env is what this package works on. LXD is nil if there is none.
 type Env struct {
 	App   string // this application's name
 	Tools hooktool.Tools
 	LXD   LXD
-	// Configure changes the options of LXD's server; what says what for, in an error.
+	// Configure changes the options of LXD's server; what describes the change in an error.
 	Configure func(ctx context.Context, what string, change func(config map[string]any)) error
 	Now       func() time.Time
 	// Refused is what LXD refused in this hook: the reason by the certificate's fingerprint.
-	// It is made once for a hook.
 	Refused map[string]string
 }
 
-// Facts is what Plan decides on. The zero value is a unit that has nothing to do here.
+// Facts are what a plan is made from. The zero value is a unit that has nothing to do here.
 type Facts struct {
-	// Acts reports whether this unit leads and that its LXD is a cluster member.
+	// Acts reports whether this unit leads and its LXD is a cluster member.
 	Acts bool
-	// Clients are the requests that came over the relations.
+	// Clients are the requests of the relations.
 	Clients []Client
 	// Entries are LXD's trust store.
 	Entries []api.Certificate
-	// Offer is what clients are to be told.
+	// Offer is what clients get.
 	Offer lxdhttps.Offer
-	// Published is what each relation was told so far, by relation id.
+	// Published is what each relation got so far, by relation id.
 	Published map[string]map[string]string
-	// Unusable says, for each client whose request cannot be read, who and why.
+	// Unusable has the client and the reason for each request that cannot be read.
 	Unusable []string
 	// Unrestricted are the applications and relations that may have all of LXD.
 	Unrestricted []string
-	// Projects are LXD's, by name: whether LXD restricts what may be in them.
+	// Projects are LXD's projects by name, with whether LXD restricts them.
 	Projects map[string]bool
 	// Refused is Env's.
 	Refused map[string]string
@@ -93,7 +89,7 @@ type Facts struct {
 type Client struct {
 	Relation    string // "https:3"
 	App         string // the application on the other side, as Juju reports it
-	Owner       string // the unit, or the application, that asked
+	Owner       string // the unit, or the application, of the request
 	Fingerprint string
 	Certificate string // base64 of its DER form, as LXD wants it
 	Projects    []string
@@ -101,13 +97,12 @@ type Client struct {
 
 // Entry is the name that the client's certificate has in the trust store.
 func (c Client) Entry() string {
-	// Neither side of a unit's name has a dot, so no two clients share an entry.
+	// Neither part of a unit's name has a dot, so no two clients share an entry.
 	id := c.Relation[strings.LastIndexByte(c.Relation, ':')+1:]
 	return mark + id + "-" + strings.ReplaceAll(c.Owner, "/", ".")
 }
 
-// Observe reads the relations and the trust store. It asks nothing of either where this
-// unit is not the one to act.
+// Observe reads the relations and the trust store. It reads nothing on a unit that does not act.
 func Observe(ctx context.Context, env Env) (Facts, error) {
 	if env.LXD == nil {
 		return Facts{}, nil
@@ -160,7 +155,7 @@ func Observe(ctx context.Context, env Env) (Facts, error) {
 // Option is the option that names the applications and relations that may have all of LXD.
 const Option = "https-unrestricted"
 
-// observePolicy reads what decides what a client may have.
+// observePolicy observes what decides what a client may have.
 func (f *Facts) observePolicy(ctx context.Context, env Env) error {
 	f.Refused = maps.Clone(env.Refused)
 	options, err := env.Tools.Config(ctx)
@@ -180,8 +175,8 @@ func (f *Facts) observePolicy(ctx context.Context, env Env) error {
 	return nil
 }
 
-// read adds what one relation's databags contain. The databag of a unit that has just left
-// may be gone while Juju still lists the unit.
+// read adds the requests of one relation's databags. The databag of a unit that has just left may be gone
+// while Juju still lists the unit.
 func (f *Facts) read(ctx context.Context, env Env, relation string) error {
 	tools := env.Tools
 	owners, err := tools.RelationUnits(ctx, relation)
@@ -193,7 +188,7 @@ func (f *Facts) read(ctx context.Context, env Env, relation string) error {
 		return ignoreNotFound(err)
 	}
 	if app != "" {
-		// A clustered client asks once for all its units.
+		// A clustered client sends one request for all its units.
 		owners = append(slices.Clone(owners), app)
 	}
 	for _, owner := range owners {
@@ -227,7 +222,7 @@ func (f *Facts) read(ctx context.Context, env Env, relation string) error {
 	return ignoreNotFound(err)
 }
 
-// ignoreNotFound makes a relation that is gone since Juju listed it no error.
+// ignoreNotFound ignores that a relation is gone since Juju listed it.
 func ignoreNotFound(err error) error {
 	if errors.Is(err, hooktool.ErrNotFound) {
 		return nil
@@ -250,7 +245,7 @@ func newClient(relation, app, owner string, request lxdhttps.Request) (Client, e
 	}, nil
 }
 
-// parse reads a client's certificate. LXD takes none that has expired.
+// parse reads a client's certificate. LXD accepts none that has expired.
 func parse(text string) (*x509.Certificate, error) {
 	certificate, err := lxdhttps.ParseCertificate(text)
 	if err == nil && time.Now().After(certificate.NotAfter) {

@@ -9,9 +9,9 @@ import (
 	"github.com/dcib/dcib/charms/lxd-cluster/install"
 )
 
-// packageManager is LXD as it is packed on this machine.
+// packageManager installs LXD on this machine.
 type packageManager interface {
-	// look returns the version that is there, and whether another one waits.
+	// look returns the installed version, and whether another one is available.
 	look(ctx context.Context) (version string, waiting bool, err error)
 	upgrade(ctx context.Context) error
 }
@@ -29,7 +29,7 @@ func packageManagerOf(source, channel string, c install.Commands) (packageManage
 // snap is LXD's snap.
 type snap struct {
 	install.Commands
-	channel string // to follow; empty for the one it follows
+	channel string // to follow; empty for the current one
 }
 
 func (s snap) look(ctx context.Context) (string, bool, error) {
@@ -40,7 +40,7 @@ func (s snap) look(ctx context.Context) (string, bool, error) {
 	// Name Version Rev Tracking Publisher Notes. The list cuts long names (…).
 	there := line(out, "lxd")
 	if len(there) < 4 {
-		return "", false, fmt.Errorf("cannot read the list of snaps: it says %q", strings.TrimSpace(out))
+		return "", false, fmt.Errorf("cannot read the list of snaps: output is %q", strings.TrimSpace(out))
 	}
 	version, tracks := fmt.Sprintf("%s (%s)", there[1], there[2]), there[3]
 	if s.channel != "" && tracks != s.channel && !strings.HasPrefix(tracks, s.channel+"/") {
@@ -65,7 +65,7 @@ func (s snap) upgrade(ctx context.Context) error {
 // apt is Debian's package.
 type apt struct{ install.Commands }
 
-// options as package install has them.
+// options are those of package install.
 var options = []string{"-q", "-y", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Options::=--force-confold"}
 
 func (a apt) look(ctx context.Context) (string, bool, error) {
@@ -78,7 +78,7 @@ func (a apt) look(ctx context.Context) (string, bool, error) {
 	}
 	there, offered := line(out, "Installed:"), line(out, "Candidate:")
 	if len(there) < 2 || len(offered) < 2 || there[1] == "(none)" {
-		return "", false, errors.New("cannot read what apt knows of its package lxd: look at apt-cache policy lxd")
+		return "", false, errors.New("cannot read apt's versions of package lxd: see apt-cache policy lxd")
 	}
 	return there[1], there[1] != offered[1], nil
 }
@@ -88,7 +88,7 @@ func (a apt) upgrade(ctx context.Context) error {
 	return err
 }
 
-// line returns the fields of the first line that begins with a word; nil without one.
+// line returns the fields of the first line that begins with a word; nil if there is none.
 func line(text, word string) []string {
 	for l := range strings.Lines(text) {
 		if fields := strings.Fields(l); len(fields) > 0 && fields[0] == word {

@@ -1,10 +1,10 @@
-// Package upgrade brings one machine's LXD to a newer
-// version, as the action upgrade-lxd: it looks whether the others are well, has the member
-// evacuated where that is asked for, upgrades, waits until LXD is back, and restores it.
+// Package upgrade brings one machine's LXD to a newer version, as the action upgrade-lxd. It checks the
+// other members, evacuates the member if requested, upgrades, waits until LXD is back, and restores the
+// member.
 //
-// Members of different versions do not work together: LXD then blocks the newer ones until
-// the last is upgraded (its documentation, "Update or upgrade cluster members"). So a
-// member that does not come back right after a change of version may only be waiting.
+// Members of different versions do not work together: LXD blocks the newer ones until the last is upgraded
+// (its documentation, "Update or upgrade cluster members"). So a member that does not come back after a
+// change of version may only be waiting.
 package upgrade
 
 import (
@@ -25,18 +25,18 @@ import (
 	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
-// Facts is what the action looks at before it changes anything.
+// Facts are what the action observes before it changes anything.
 type Facts struct {
 	Unit    string
 	Source  string // where this machine's LXD is from: install.Snap or install.Apt
 	Version string // LXD's
 	Member  string // this machine's
 	Members []cluster.Member
-	// Versions are those that the other units told of theirs, by unit.
+	// Versions are LXD's versions that other units have published, by unit.
 	Versions map[string]string
 }
 
-// FactsOf takes them from what the other rooms saw.
+// FactsOf returns the facts from those of other components.
 func FactsOf(c cluster.Facts, i install.Facts) Facts {
 	f := Facts{Unit: c.Unit, Source: i.Source, Version: c.LXD.Version, Member: c.LXD.Member, Members: c.LXD.Members, Versions: map[string]string{}}
 	for unit, peer := range c.Peers {
@@ -47,38 +47,37 @@ func FactsOf(c cluster.Facts, i install.Facts) Facts {
 	return f
 }
 
-// Env is what this part of the charm works on.
+// Env is what this package works on.
 type Env struct {
 	Commands install.Commands
-	StateDir string // where it is noted that the action evacuated the member
-	// Observe asks LXD, also while it starts.
+	StateDir string // for the note that the action evacuated the member
+	// Observe observes LXD, also while it starts.
 	Observe func(ctx context.Context) (cluster.ServerState, error)
-	// Evacuate and Restore change the state of the member that parameter `member` names.
+	// Evacuate and Restore change the state of the member in parameter `member`.
 	Evacuate, Restore func(ctx context.Context, call charm.Call) (map[string]string, error)
-	// Settled waits until LXD is not evacuating or restoring a member, and returns its status and
+	// Settled waits until LXD neither evacuates nor restores a member, and returns the member's status and
 	// what runs on it then.
 	Settled func(ctx context.Context, member string) (drain.MemberStatus, []string, error)
 	// ReadyTimeout limits the wait for LXD after the upgrade; PollInterval is the time between two checks.
 	ReadyTimeout, PollInterval time.Duration
 }
 
-// How long LXD may take until it is back, and how often it is looked at, outside tests.
+// The defaults, outside tests.
 const (
 	ReadyTimeout = 3 * time.Minute
 	PollInterval = time.Second
 )
 
-// limit is how long a package or a snap may take to be replaced.
-const limit = 20 * time.Minute
+// installTimeout is how long the installation of a package or a snap may take.
+const installTimeout = 20 * time.Minute
 
-// noteFile notes, below the state directory, that the member was evacuated by the action:
-// one that an operator has evacuated is not restored.
+// noteFile is a file in the state directory. It notes that the action evacuated the member: a member that
+// an operator has evacuated is not restored.
 const noteFile = "upgrade.evacuated"
 
-// Upgrade is the action upgrade-lxd, on its unit's own machine. Parameters: `evacuate`,
-// whether LXD first moves the member's instances away; `channel`, that the snap is to
-// follow; `continue`, whether to go on although another member is not online or runs
-// another version. Run again after it failed, it carries on.
+// Upgrade is the action upgrade-lxd, on its unit's own machine. Parameters: `evacuate`, whether LXD first
+// moves the member's instances away; `channel` for the snap; `continue`, whether to go on although another
+// member is not online or runs another version. Run again after a failure, it continues.
 func Upgrade(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	if f.Member == "" {
 		return nil, errors.New("cannot upgrade LXD: this machine's LXD is in no cluster: see the unit's status")
@@ -89,10 +88,10 @@ func Upgrade(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]s
 		return nil, err
 	}
 	if _, problems := install.ParseConfig(map[string]any{"source": f.Source, "channel": channel}); len(problems) > 0 {
-		return nil, fmt.Errorf("cannot upgrade LXD: parameter channel is %q: this machine's LXD is from %s: wanted a snap's channel with its track, like 5.21/stable, or nothing", channel, f.Source)
+		return nil, fmt.Errorf("cannot upgrade LXD: parameter channel is %q, and this machine's LXD is from %s: wanted a channel with its track, like 5.21/stable, or nothing", channel, f.Source)
 	}
 	if why := f.preconditionFailures(); len(why) > 0 && !call.Bool("continue") {
-		return nil, fmt.Errorf("cannot upgrade %s: %s: see to that first, or say continue=true while all members are being upgraded", f.Member, strings.Join(why, ", "))
+		return nil, fmt.Errorf("cannot upgrade %s: %s: fix that first, or set continue=true while all members are being upgraded", f.Member, strings.Join(why, ", "))
 	}
 	before, waiting, err := p.look(ctx)
 	if err != nil {
@@ -100,7 +99,7 @@ func Upgrade(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]s
 	}
 	results := map[string]string{"member": f.Member, "old-version": before, "new-version": before, "state": "nothing to upgrade"}
 	if waiting {
-		// LXD lists a member as evacuated from the first moment of its evacuation on.
+		// LXD lists a member as evacuated as soon as its evacuation begins.
 		status, runs, err := w.Settled(ctx, f.Member)
 		if err == nil && call.Bool("evacuate") {
 			err = f.evacuate(ctx, w, call, status, runs)
@@ -109,12 +108,12 @@ func Upgrade(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]s
 			return results, err
 		}
 		call.Progress("%s: upgrading LXD %s", f.Member, before)
-		limited, cancel := context.WithTimeout(ctx, limit)
+		limited, cancel := context.WithTimeout(ctx, installTimeout)
 		err = p.upgrade(limited)
 		cancel()
 		if err != nil {
 			results["state"] = "not upgraded"
-			return results, fmt.Errorf("cannot upgrade LXD: %w: run it again when that is mended", err)
+			return results, fmt.Errorf("cannot upgrade LXD: %w: fix that, then run the action again", err)
 		}
 		if results["new-version"], _, err = p.look(ctx); err != nil {
 			return results, fmt.Errorf("cannot see what was installed: %w", err)
@@ -128,7 +127,7 @@ func Upgrade(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]s
 			return results, err
 		}
 		results["state"] = "waiting for the others"
-		results["next"] = fmt.Sprintf("upgrade the other members now, with continue=true: LXD %s may wait for them; then run it here again, which looks and restores", upstream(results["new-version"]))
+		results["next"] = fmt.Sprintf("upgrade the other members now, with continue=true: LXD %s may wait for them; then run the action here again", upstream(results["new-version"]))
 		return results, nil
 	}
 	restored, err := f.restore(ctx, w, call)
@@ -138,7 +137,7 @@ func Upgrade(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]s
 	return results, err
 }
 
-// preconditionFailures lists what speaks against an upgrade.
+// preconditionFailures returns the reasons against an upgrade.
 func (f Facts) preconditionFailures() []string {
 	var why []string
 	for _, m := range f.Members {
@@ -163,7 +162,7 @@ func (f Facts) status() string {
 	return f.Members[at].Status
 }
 
-// own is a call about this machine's member.
+// own returns a call about this machine's member.
 func (f Facts) own(call charm.Call) charm.Call {
 	return charm.Call{Params: map[string]any{"member": f.Member}, Progress: call.Progress}
 }
@@ -171,7 +170,7 @@ func (f Facts) own(call charm.Call) charm.Call {
 func (f Facts) evacuate(ctx context.Context, w Env, call charm.Call, status drain.MemberStatus, runs []string) error {
 	switch {
 	case status == drain.Evacuated && len(runs) > 0:
-		return fmt.Errorf("cannot upgrade LXD: %s is evacuated, but this still runs there: %s: action restore-member member=%s first, or say evacuate=false", f.Member, strings.Join(runs, ", "), f.Member)
+		return fmt.Errorf("cannot upgrade LXD: %s is evacuated, but these still run there: %s: run restore-member member=%s, or set evacuate=false", f.Member, strings.Join(runs, ", "), f.Member)
 	case status == drain.Evacuated:
 		return nil // by an operator, or by an earlier run, which has noted it
 	}
@@ -186,7 +185,7 @@ func (f Facts) evacuate(ctx context.Context, w Env, call charm.Call, status drai
 	return err
 }
 
-// restore brings the member back where the action has evacuated it.
+// restore restores the member if the action has evacuated it.
 func (f Facts) restore(ctx context.Context, w Env, call charm.Call) (bool, error) {
 	note := filepath.Join(w.StateDir, noteFile)
 	if _, err := os.Stat(note); errors.Is(err, fs.ErrNotExist) {
@@ -200,7 +199,7 @@ func (f Facts) restore(ctx context.Context, w Env, call charm.Call) (bool, error
 	return true, atomicfile.Remove(note)
 }
 
-// await returns when LXD answers and counts its own member as one that lives.
+// await returns when LXD answers and lists its own member as alive.
 func (f Facts) await(ctx context.Context, w Env, call charm.Call) error {
 	ctx, cancel := context.WithTimeout(ctx, w.ReadyTimeout)
 	defer cancel()
@@ -231,8 +230,8 @@ func (f Facts) await(ctx context.Context, w Env, call charm.Call) error {
 	}
 }
 
-// upstream is the version of LXD itself in a package's or a snap's: 5.0.2 in 5.0.2-5+deb12u1,
-// 5.21.3 in 5.21.3-c5ae129 (33110).
+// upstream returns LXD's own version from that of a package or snap: 5.0.2 for 5.0.2-5+deb12u1, 5.21.3 for
+// 5.21.3-c5ae129 (33110).
 func upstream(version string) string {
 	version, _, _ = strings.Cut(version, " ")
 	version, _, _ = strings.Cut(version, "-")

@@ -228,7 +228,7 @@ func TestLXDIsNotUpgradedInTheMiddleOfAnEvacuation(t *testing.T) {
 	m = newMachine(t, install.Snap)
 	m.status, m.runs = "Evacuated", []string{"a1", "lab/b1"}
 	_, err = m.run(map[string]any{"evacuate": true})
-	require.ErrorContains(t, err, "m1 is evacuated, but this still runs there: a1, lab/b1")
+	require.ErrorContains(t, err, "m1 is evacuated, but these still run there: a1, lab/b1")
 	m.fail["settle"] = errors.New("cannot see the end of it")
 	_, err = m.run(map[string]any{})
 	require.ErrorContains(t, err, "cannot see the end")
