@@ -37,7 +37,7 @@ import (
 	"github.com/dcib/dcib/internal/lxd/profiles"
 )
 
-// stateDir holds what a unit has to remember that nobody else may know.
+// stateDir is the directory of the units' own files, readable by root only.
 const stateDir = "/var/lib/dcib"
 
 // env is what the charm works on: its dependencies. Each component sees its own part.
@@ -45,18 +45,18 @@ type env struct {
 	tools     hooktool.Tools
 	local     *cluster.LocalLXD
 	event     hooktool.Event
-	brokerEnv *broker.Env // made once per hook: it remembers what LXD refused in it
-	// refused is what LXD refused the clients of relation https in this hook.
+	brokerEnv *broker.Env // made once per hook: it records what LXD refused in it
+	// refused is what LXD refused clients of relation https in this hook.
 	refused map[string]string
 }
 
-// facts are what the components saw.
+// facts are what the components observed.
 type facts struct {
 	Install       install.Facts
-	Unsafe        string // what is known against this machine's LXD; empty when nothing
+	Unsafe        string // what is known against this machine's LXD; empty if nothing
 	Cluster       cluster.Facts
 	Ceph          ceph.Facts
-	CephLeftovers []string // Ceph's files that a leaving unit has no more use for
+	CephLeftovers []string // Ceph's files that a leaving unit has to remove
 	MAAS          maas.Facts
 	Trust         trust.Facts
 	Broker        broker.Facts
@@ -77,13 +77,13 @@ func main() {
 	charm.Main(whole())
 }
 
-// whole is the charm.
+// whole returns the charm.
 func whole() charm.Charm[facts, *env] {
 	c := charm.Compose(components()...)
 	c.Env = func(event hooktool.Event, tools hooktool.Tools) *env {
 		return &env{tools: tools, local: &cluster.LocalLXD{}, event: event, refused: map[string]string{}}
 	}
-	// Longer than LXD's database gets to answer, which cluster.Observe then says.
+	// Longer than LXD's database may take to answer, which cluster.Observe reports.
 	c.Deadlines = charm.Deadlines{Observe: 2 * cluster.DatabaseTime}
 	c.Actions = map[string]charm.Action[facts, *env]{
 		"list-members":             listMembers,
@@ -130,8 +130,8 @@ func (w *env) ceph() ceph.Env {
 	return c
 }
 
-// cephInfo is what the ceph room has to know of the cluster. The pool has a name of its own
-// where it is not the one for root disks.
+// cephInfo returns what package ceph needs to know of the cluster. The pool has its own name unless it is
+// the one for root disks.
 func cephInfo(event hooktool.Event, c cluster.Facts) ceph.ClusterInfo {
 	s := ceph.ClusterInfo{
 		Unit: event.Unit, App: event.App(), Peers: c.Relation,
@@ -148,14 +148,14 @@ func (w *env) maas() maas.Env {
 	return maas.Env{Tools: w.tools, Configure: w.local.Configure, LXD: w.lxd()}
 }
 
-// maasInfo is what the maas room has to know of the cluster.
+// maasInfo returns what package maas needs to know of the cluster.
 func maasInfo(event hooktool.Event, c cluster.Facts) maas.ClusterInfo {
 	bridge := c.Bridge()
 	return maas.ClusterInfo{IsCoordinator: c.IsCoordinator(), Hostname: c.Hostname, App: event.App(), Bridge: bridge, Managed: c.LXD.Networks[bridge]}
 }
 
 func (w *env) cluster() cluster.Env {
-	// An unknown host name is an empty member name, which LXD refuses by name.
+	// An unknown host name results in an empty member name, which LXD refuses.
 	hostname, _ := os.Hostname()
 	return cluster.Env{
 		Tools:    w.tools,
@@ -169,8 +169,8 @@ func (w *env) cluster() cluster.Env {
 	}
 }
 
-// lxd returns the connection to this machine's LXD; nil while it does not answer. The component
-// cluster then says so, and the components that need it are not reached.
+// lxd returns the connection to this machine's LXD; nil while it does not answer. The component cluster
+// then reports that, and the components that need LXD are not run.
 func (w *env) lxd() lxdclient.InstanceServer {
 	server, err := w.local.Server(context.Background())
 	if err != nil {
@@ -179,7 +179,7 @@ func (w *env) lxd() lxdclient.InstanceServer {
 	return server
 }
 
-// stateDir is this unit's part of it.
+// stateDir returns this unit's directory.
 func (w *env) stateDir() string {
 	return filepath.Join(stateDir, strings.ReplaceAll(w.event.Unit, "/", "-"))
 }
@@ -200,7 +200,7 @@ func (w *env) cloud() cloud.Env {
 	return cloud.Env{App: w.event.App(), Tools: w.tools, Now: time.Now, LXD: w.lxd()}
 }
 
-// upgrade is made of what was seen, since LXD does not answer all the time.
+// upgrade has facts of the hook's observation, since LXD does not answer all the time.
 func (w *env) upgrade(f facts) upgrade.Env {
 	change := func(do charm.Action[cluster.Facts, cluster.Env]) func(context.Context, charm.Call) (map[string]string, error) {
 		return func(ctx context.Context, call charm.Call) (map[string]string, error) {

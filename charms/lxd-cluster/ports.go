@@ -10,9 +10,9 @@ import (
 	"github.com/dcib/dcib/internal/lxd"
 )
 
-// ports are those that others reach on this machine, as charm.Plan has them: LXD's API and the
-// cluster's port (one and the same unless an operator has set them apart), and the one for calls
-// while they are listened for. Nil is that it is not known.
+// ports returns the ports that other machines use on this one: LXD's API and the cluster's port, which are
+// the same unless an operator has changed that, and the one for notifications while the unit listens. Nil
+// means unknown.
 func (f facts) ports() []string {
 	if f.Cluster.Removal != nil || f.Cluster.DatabaseError != "" {
 		return nil
@@ -31,8 +31,8 @@ func (f facts) ports() []string {
 	return list
 }
 
-// open returns the port of an address as LXD has it (host:port, or a host alone, which has LXD's
-// own port); "" where no other machine reaches it.
+// open returns the port of an address in LXD's form (host:port, or a host with LXD's default port); "" if
+// no other machine can reach it.
 func open(address string) string {
 	if address == "" {
 		return ""

@@ -6,24 +6,22 @@ import (
 	"strconv"
 )
 
-// fixed are the first releases of each series in which LXD itself refuses line breaks in
-// environment.* (CVE-2026-23953, canonical/lxd#17549). A snap of an earlier release may have it
-// beforehand, which its version does not say. The series between 5.0 and 5.21 have
-// none, those after 6.7 all have it.
+// fixed are the first releases of each series in which LXD refuses line breaks in environment.*
+// (CVE-2026-23953, canonical/lxd#17549). A snap of an earlier release may have the fix, which its version
+// does not show. The series between 5.0 and 5.21 have none, those after 6.7 all have it.
 var fixed = map[[2]int]int{{5, 0}: 6, {5, 21}: 5}
 
 var (
 	release = regexp.MustCompile(`^(\d+)\.(\d+)(?:\.(\d+))?`)
 	// debian finds the revision of a Debian package with security updates: 5.0.2-5+deb12u3.
 	debian = regexp.MustCompile(`\+deb(\d+)u(\d+)$`)
-	// debianFixed are the revisions by release of Debian from which the fix is certain (DSA-6153-1,
-	// DSA-6373-1).
+	// debianFixed are the revisions by release of Debian that have the fix (DSA-6153-1, DSA-6373-1).
 	debianFixed = map[int]int{12: 3, 13: 7}
 )
 
-// Advisory returns what an operator has to know about the security of an LXD, in a clause
-// for a status; "" when nothing. version is the server's, or better the package's, since
-// Debian keeps the server's version when it fixes a fault.
+// Advisory returns what an operator has to know about the security of an LXD, as a clause of a status; ""
+// if nothing. version is the server's or, better, the package's: Debian keeps the server's version when it
+// fixes a fault.
 func Advisory(version string) string {
 	parts := release.FindStringSubmatch(version)
 	if parts == nil {

@@ -5,9 +5,8 @@ import (
 	"github.com/canonical/lxd/shared/api"
 )
 
-// CachedServer is an LXD that is asked each of a few things once: the rooms of a charm look at the
-// same facts, and each answer costs about half a millisecond to decode. Invalidate begins a
-// new look.
+// CachedServer reads a few things of LXD only once: the components of a charm use the same facts, and each
+// answer costs about half a millisecond to decode.
 type CachedServer struct {
 	lxdclient.InstanceServer
 
@@ -22,10 +21,10 @@ type answer[T any] struct {
 	err   error
 }
 
-// Invalidate makes the next questions reach LXD again.
+// Invalidate makes the next calls reach LXD again.
 func (c *CachedServer) Invalidate() { c.server, c.members, c.profiles = nil, nil, nil }
 
-// GetServer is InstanceServer's, asked once.
+// GetServer is InstanceServer's, cached.
 func (c *CachedServer) GetServer() (*api.Server, string, error) {
 	if c.server == nil {
 		value, etag, err := c.InstanceServer.GetServer()
@@ -34,7 +33,7 @@ func (c *CachedServer) GetServer() (*api.Server, string, error) {
 	return c.server.value, c.server.etag, c.server.err
 }
 
-// GetClusterMembers is InstanceServer's, asked once.
+// GetClusterMembers is InstanceServer's, cached.
 func (c *CachedServer) GetClusterMembers() ([]api.ClusterMember, error) {
 	if c.members == nil {
 		value, err := c.InstanceServer.GetClusterMembers()
@@ -43,7 +42,7 @@ func (c *CachedServer) GetClusterMembers() ([]api.ClusterMember, error) {
 	return c.members.value, c.members.err
 }
 
-// GetProfiles is InstanceServer's, asked once.
+// GetProfiles is InstanceServer's, cached.
 func (c *CachedServer) GetProfiles() ([]api.Profile, error) {
 	if c.profiles == nil {
 		value, err := c.InstanceServer.GetProfiles()

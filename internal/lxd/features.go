@@ -6,14 +6,14 @@ import (
 	"github.com/canonical/lxd/shared/api"
 )
 
-// Features are the differences between LXD versions that the project depends on. They are
-// decided here, from the API extensions that a server reports, and from its version only where no
-// extension came with the difference. docs/reference/versions.md has the table.
+// Features are the differences between LXD versions that the project depends on. They are decided here,
+// from the API extensions that a server reports, and from its version only where no extension came with the
+// difference. docs/reference/versions.md has the table.
 type Features struct {
 	// ClusterGroups: members can be in cluster groups.
 	ClusterGroups bool
-	// TokenField: a join token has a field of its own in the request to join; before, it was
-	// sent as the cluster's password.
+	// TokenField: the request to join has a field for the token; before, it was sent as the cluster's
+	// password.
 	TokenField bool
 	// RestoreSkip: a member can be restored without its instances.
 	RestoreSkip bool
@@ -32,12 +32,12 @@ type Features struct {
 	// NICParents: an evacuation moves an instance whose NIC has a managed network as its parent.
 	// Earlier ones stop it.
 	NICParents bool
-	// AsksVoters: LXD refuses an evacuation that leaves its database too few voters, and one while
-	// another is under way.
+	// AsksVoters: LXD refuses an evacuation that leaves its database too few voters, or while another is
+	// under way.
 	AsksVoters bool
 }
 
-// FeaturesOf returns what that server has.
+// FeaturesOf returns the features of that server.
 func FeaturesOf(server *api.Server) Features {
 	has := func(extension string) bool { return slices.Contains(server.APIExtensions, extension) }
 	version := server.Environment.ServerVersion

@@ -13,8 +13,8 @@ import (
 	lxdclient "github.com/canonical/lxd/client"
 )
 
-// How long LXD gets to answer one request. A read of its database takes it milliseconds; what
-// it does before it answers, like a pool or a profile of many instances, takes longer.
+// How long LXD may take for one request. It reads its database within milliseconds; changes, like that of a
+// profile of many instances, take longer.
 const (
 	readTime  = 2 * time.Minute
 	writeTime = 10 * time.Minute
@@ -23,10 +23,10 @@ const (
 // ErrNoAnswer is wrapped by errors about a request that LXD has not answered in time.
 var ErrNoAnswer = errors.New("no answer")
 
-// Limits end the requests of an LXD client that last too long: most methods of LXD's client take
-// no context, and the client's own limit is an hour. A request ends with its own context, with
-// the one that was last set, or when LXD has had its time to answer. Waiting for an operation and
-// transfers of images and backups have no limit but the contexts'. The zero value sets no context.
+// Limits end the requests of an LXD client that take too long: most methods of LXD's client take no
+// context, and the client's own limit is an hour. A request ends with its own context, with the one that
+// was last set, or after readTime or writeTime. Waiting for an operation, and transfers of images and
+// backups, only end with the contexts. The zero value has no context.
 type Limits struct {
 	mu  sync.Mutex
 	ctx context.Context //nolint:containedctx // the client's methods take none
@@ -45,10 +45,10 @@ func (l *Limits) get() context.Context {
 	return l.ctx
 }
 
-// Wrap is for ConnectionArgs.TransportWrapper.
+// Wrap is a ConnectionArgs.TransportWrapper.
 func (l *Limits) Wrap(t *http.Transport) lxdclient.HTTPTransporter { return limited{t, t, l} }
 
-// Around is Wrap around what wraps the transport already.
+// Around wraps a transport that is wrapped already.
 func (l *Limits) Around(t lxdclient.HTTPTransporter) lxdclient.HTTPTransporter {
 	return limited{t, t.Transport(), l}
 }
@@ -92,7 +92,7 @@ func (t limited) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// timeFor is how long a request may take; 0 is no limit.
+// timeFor returns how long a request may take; 0 is no limit.
 func timeFor(req *http.Request) time.Duration {
 	path := req.URL.Path
 	for _, long := range []string{"/wait", "/export", "/events"} {
@@ -102,21 +102,21 @@ func timeFor(req *http.Request) time.Duration {
 	}
 	switch {
 	case strings.HasPrefix(req.Header.Get("Content-Type"), "application/octet-stream"), strings.HasPrefix(req.Header.Get("Content-Type"), "multipart/"), req.ContentLength < 0:
-		return 0 // an image or a backup on its way
+		return 0 // a transfer of an image or a backup
 	case req.Method == http.MethodGet || req.Method == http.MethodHead:
 		return readTime
 	}
 	return writeTime
 }
 
-// body is an answer, whose time ends when it has been read.
+// body is a response body; closing it ends the request's context.
 type body struct {
 	io.ReadCloser
 	ctx  context.Context
 	free func()
 }
 
-// Read implements io.Reader. Its error says what ended the request.
+// Read implements io.Reader. Its error is the reason why the request ended.
 func (b body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {

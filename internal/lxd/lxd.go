@@ -1,5 +1,5 @@
-// Package lxd finds and opens the LXD of this machine and does the few things with it that
-// take more than one call of LXD's own client.
+// Package lxd finds and opens the LXD of this machine, and has the operations that take more than one call
+// of LXD's own client.
 package lxd
 
 import (
@@ -19,11 +19,10 @@ import (
 // ErrAbsent is returned (wrapped) by Open when this machine has no LXD.
 var ErrAbsent = errors.New("no LXD on this machine")
 
-// Port is the port that LXD's API listens on unless told otherwise.
+// Port is the default port of LXD's API.
 const Port = "8443"
 
-// Sockets are where an LXD's unix socket is looked for, in this order: the snap's, then the
-// Debian package's.
+// Sockets returns the paths of LXD's unix socket, in this order: the snap's, then the Debian package's.
 func Sockets() []string {
 	if dir := os.Getenv("LXD_DIR"); dir != "" {
 		return []string{filepath.Join(dir, "unix.socket")}
@@ -31,13 +30,13 @@ func Sockets() []string {
 	return []string{"/var/snap/lxd/common/lxd/unix.socket", "/var/lib/lxd/unix.socket"}
 }
 
-// Open connects to this machine's LXD over its unix socket; ctx bounds all that is asked of it.
-// The error wraps ErrAbsent when there is no socket.
+// Open connects to this machine's LXD over its unix socket; ctx bounds all requests. The error wraps
+// ErrAbsent if there is no socket.
 func Open(ctx context.Context) (lxdclient.InstanceServer, error) {
 	return OpenWithin(ctx, &Limits{})
 }
 
-// OpenWithin is Open with limits whose context can be exchanged.
+// OpenWithin is Open with limits whose context can be changed.
 func OpenWithin(ctx context.Context, limits *Limits) (lxdclient.InstanceServer, error) {
 	socket, err := socket()
 	if err != nil {
@@ -54,7 +53,7 @@ func OpenWithin(ctx context.Context, limits *Limits) (lxdclient.InstanceServer, 
 	return server, nil
 }
 
-// socket finds the one that there is.
+// socket returns the path of the existing socket.
 func socket() (string, error) {
 	for _, socket := range Sockets() {
 		if _, err := os.Stat(socket); err == nil {
@@ -64,8 +63,8 @@ func socket() (string, error) {
 	return "", fmt.Errorf("cannot reach this machine's LXD: no socket at %v: %w", Sockets(), ErrAbsent)
 }
 
-// Token asks the cluster for a join token for a member of that name. LXD forgets an older
-// token for the same name. It gives the encoded token and when it expires.
+// Token requests a join token for a member of that name, and returns the encoded token and when it expires.
+// LXD invalidates an older token for the same name.
 func Token(server lxdclient.InstanceServer, member string) (string, time.Time, error) {
 	op, err := server.CreateClusterMember(api.ClusterMembersPost{ServerName: member})
 	if err != nil {
@@ -74,13 +73,13 @@ func Token(server lxdclient.InstanceServer, member string) (string, time.Time, e
 	described := op.Get()
 	token, err := described.ToClusterJoinToken()
 	if err != nil {
-		return "", time.Time{}, fmt.Errorf("cannot read the join token that LXD gave for %s: %w", member, err)
+		return "", time.Time{}, fmt.Errorf("cannot read LXD's join token for %s: %w", member, err)
 	}
 	return token.String(), token.ExpiresAt, nil
 }
 
-// Bootstrap makes this machine's LXD the first member of a cluster, under that name. The
-// instances, pools, networks and profiles that it has stay.
+// Bootstrap makes this machine's LXD the first member of a cluster, under that name. It keeps its
+// instances, pools, networks and profiles.
 func Bootstrap(ctx context.Context, server lxdclient.InstanceServer, member string) error {
 	put := api.ClusterPut{}
 	put.ServerName, put.Enabled = member, true
@@ -90,21 +89,20 @@ func Bootstrap(ctx context.Context, server lxdclient.InstanceServer, member stri
 	return nil
 }
 
-// joinRequest is api.ClusterPut with the field in which LXD before API extension
-// explicit_trust_token wants the join token; the client library has dropped it.
+// joinRequest is api.ClusterPut with the field that LXD before API extension explicit_trust_token reads the
+// join token from; the client library has dropped it.
 type joinRequest struct {
 	api.ClusterPut
 	ClusterPassword string `json:"cluster_password,omitempty"`
 }
 
-// Join makes this machine's LXD a member of the cluster that issued the token. address is
-// the host:port that it will listen on. It takes the first of the token's addresses whose
-// certificate is the one that the token names.
+// Join makes this machine's LXD a member of the cluster that issued the token. address is the host:port on
+// which it will listen. It uses the first of the token's addresses that shows the certificate in the token.
 func Join(ctx context.Context, server lxdclient.InstanceServer, token, address string, config []api.ClusterMemberConfigKey) error {
-	// The client knows the server's extensions only after it has asked.
+	// The client knows the server's extensions only after GetServer.
 	info, _, err := server.GetServer()
 	if err != nil {
-		return fmt.Errorf("cannot ask this machine's LXD what it can do: %w", err)
+		return fmt.Errorf("cannot read the state of this machine's LXD: %w", err)
 	}
 	decoded, err := shared.JoinTokenDecode(token)
 	if err != nil {

@@ -11,31 +11,30 @@ import (
 	"github.com/canonical/lxd/shared/api"
 )
 
-// ErrOperationLost is wrapped by the errors of Operate, WaitOperation and Await when the end of an
-// operation cannot be learned: the LXD that ran it was restarted, or does not answer. The
-// operation may have done all, part or nothing of its work, and may even still run; the caller
-// continues from what LXD shows.
+// ErrOperationLost is wrapped by the errors of Operate, WaitOperation and Await if the end of an operation
+// cannot be determined: the LXD that ran it was restarted, or does not answer. The operation may have done
+// all, part or nothing of its work, and may still run; the caller continues from what LXD shows.
 var ErrOperationLost = errors.New("the end of the operation is not known")
 
-// Querier sends one request to LXD. LXD's own client is one.
+// Querier sends one request to LXD. LXD's own client implements it.
 type Querier interface {
 	RawQuery(method, path string, data any, etag string) (*api.Response, string, error)
 }
 
-// How an operation is waited for. LXD keeps an operation in the memory of the member that runs it
-// and for five seconds after its end; a member that restarts forgets all of its operations. Another
-// member, asked for an operation of a member that is gone, is silent for ten seconds and then
-// answers with an error (lxd 5.0.2, lxd/operations.go and lxd/cluster/connect.go).
+// LXD keeps an operation in the memory of the member that runs it, and for five seconds after its end; a
+// member that restarts loses all of its operations. Another member that is asked for an operation of a lost
+// member does not answer for ten seconds, and then answers with an error (lxd 5.0.2, lxd/operations.go and
+// lxd/cluster/connect.go).
 const (
-	operationPoll  = 2 * time.Second        // LXD holds a wait request back for so long
-	operationGrace = 3 * time.Second        // and has so long for an answer
-	operationLost  = 8 * time.Second        // without an answer for so long the operation is lost
+	operationPoll  = 2 * time.Second        // LXD answers a wait request after this time
+	operationGrace = 3 * time.Second        // and may take this much longer
+	operationLost  = 8 * time.Second        // without an answer for this time the operation is lost
 	operationPause = 250 * time.Millisecond // between requests that fail at once
-	beginTime      = time.Minute            // LXD has so long to begin an operation
+	beginTime      = time.Minute            // how long LXD may take to begin an operation
 )
 
-// Operate has LXD begin an operation and returns when it is over, as WaitOperation does. path
-// begins with the API's version ("/1.0/…"), etag may be empty.
+// Operate makes LXD begin an operation and returns when it is over, as WaitOperation does. path begins with
+// the API's version ("/1.0/…"), etag may be empty.
 func Operate(ctx context.Context, server Querier, method, path string, body any, etag string, observe ...func(api.Operation)) error {
 	op, err := query(ctx, server, beginTime, method, path, body, etag)
 	if errors.Is(err, errNoAnswer) {
@@ -47,8 +46,8 @@ func Operate(ctx context.Context, server Querier, method, path string, body any,
 	return WaitOperation(ctx, server, op.ID, observe...)
 }
 
-// Await returns a function that waits, as WaitOperation does, for the operation that a method of
-// LXD's client has begun: Await(ctx, server)(server.DeleteInstance(name)).
+// Await returns a function that waits, as WaitOperation does, for the operation that a method of LXD's
+// client has begun: Await(ctx, server)(server.DeleteInstance(name)).
 func Await(ctx context.Context, server Querier) func(lxdclient.Operation, error) error {
 	return func(op lxdclient.Operation, err error) error {
 		if err != nil {
@@ -61,14 +60,14 @@ func Await(ctx context.Context, server Querier) func(lxdclient.Operation, error)
 	}
 }
 
-// WaitOperation returns when an operation is over: nil when it succeeded, LXD's error when it
-// failed. The error wraps ErrOperationLost when its end cannot be learned, at most ten seconds
-// after LXD restarted or fell silent. observe is called with each state of it that LXD reports.
+// WaitOperation returns when an operation is over: nil if it succeeded, LXD's error if it failed. The error
+// wraps ErrOperationLost if the end cannot be determined, at most ten seconds after LXD restarted or
+// stopped answering. observe is called with each state that LXD reports.
 //
-// LXD's own client waits on a websocket instead. It waits forever when the LXD that runs the
-// operation restarts and another member was asked; and LXD 5.0 sends a full client every event of
-// every member, down to each line of its log, which costs the members as much as the moves of
-// instances themselves (lxd 5.0.2, lxd/events.go).
+// LXD's own client waits on a websocket instead. It waits forever if the LXD that runs the operation
+// restarts and another member was asked. LXD 5.0 also sends a full client every event of every member,
+// including each line of its log, which costs the members as much as the moves of instances (lxd 5.0.2,
+// lxd/events.go).
 func WaitOperation(ctx context.Context, server Querier, id string, observe ...func(api.Operation)) error {
 	answered := time.Now()
 	for {
@@ -98,7 +97,7 @@ func WaitOperation(ctx context.Context, server Querier, id string, observe ...fu
 	}
 }
 
-// outcome is the error of an operation that is over.
+// outcome returns the error of an operation that is over.
 func outcome(op *api.Operation) error {
 	switch {
 	case op.Err != "":
@@ -109,9 +108,9 @@ func outcome(op *api.Operation) error {
 	return fmt.Errorf("LXD reports that it is %s", op.Status)
 }
 
-// pollOperation waits a moment for an operation's end and returns its state. Since LXD 5.0.3 a wait
-// request answers an operation's failure, and the end of the time given, with an error that looks
-// like one of the request itself, even "not found"; so after any error the operation itself is read.
+// pollOperation waits a short time for an operation's end and returns its state. Since LXD 5.0.3 a wait
+// request answers an operation's failure, and the end of the given time, with an error that looks like one
+// of the request itself, even "not found". So after any error the operation itself is read.
 func pollOperation(ctx context.Context, server Querier, id string, deadline time.Time) (*api.Operation, error) {
 	url := api.NewURL().Path("1.0", "operations", id)
 	limit := func(d time.Duration) time.Duration { return min(d, time.Until(deadline)) }
@@ -123,11 +122,11 @@ func pollOperation(ctx context.Context, server Querier, id string, deadline time
 	return query(ctx, server, limit(operationGrace), http.MethodGet, url.String(), nil, "")
 }
 
-// errNoAnswer is wrapped by query's error when LXD did not answer in time.
+// errNoAnswer is wrapped by query's error if LXD did not answer in time.
 var errNoAnswer = errors.New("LXD does not answer")
 
-// query asks LXD for an operation and waits for the answer no longer than limit, which LXD's client
-// cannot: it leaves the request behind.
+// query sends a request to LXD and waits for the answer no longer than limit. LXD's client cannot stop the
+// request, which continues.
 func query(ctx context.Context, server Querier, limit time.Duration, method, path string, body any, etag string) (*api.Operation, error) {
 	type result struct {
 		op  *api.Operation
@@ -158,8 +157,8 @@ func query(ctx context.Context, server Querier, limit time.Duration, method, pat
 	}
 }
 
-// Operations lists LXD's operations. While LXD restarts it is asked again, for as long as Operate
-// waits for an answer.
+// Operations returns LXD's operations. While LXD restarts it retries, for as long as Operate waits for an
+// answer.
 func Operations(ctx context.Context, server interface {
 	GetOperations() ([]api.Operation, error)
 }) ([]api.Operation, error) {
@@ -168,7 +167,7 @@ func Operations(ctx context.Context, server interface {
 		err error
 	}
 	lost := time.After(operationLost)
-	var last error // what LXD answered last
+	var last error // LXD's last answer
 	for {
 		answer := make(chan result, 1)
 		go func() {

@@ -13,9 +13,8 @@ import (
 	"time"
 )
 
-// LeftoverData lists the instances and custom volumes that this machine's LXD has on its disks,
-// without asking it: "instance web", "volume local/default_data". It may list more than there
-// is, never less.
+// LeftoverData returns the instances and custom volumes on this machine's disks, without using LXD:
+// "instance web", "volume local/default_data". It may list more than there is, never less.
 func LeftoverData() ([]string, error) {
 	socket, err := socket()
 	if err != nil {
@@ -64,12 +63,13 @@ func children(dir string) ([]string, error) {
 	return names, nil
 }
 
-// stateOfCluster is what LXD keeps of the cluster it is in; the server's own certificate stays.
+// stateOfCluster are the files in LXD's folder that belong to its cluster; the server's own certificate
+// stays.
 var stateOfCluster = []string{"networks", "storage-pools", "disks", "cluster.crt", "cluster.key", "database"}
 
-// Reset makes this machine's LXD one that is new and in no cluster, whatever it was. What
-// it had is put backupDir, to <folder of LXD>/lost-<time>, and nothing of it is deleted. Only for
-// the package's LXD: the snap's storage is in a namespace of its own.
+// Reset makes this machine's LXD a new one in no cluster, whatever its state. Its files are moved to
+// backupDir, <folder of LXD>/lost-<time>; nothing is deleted. It only supports the package's LXD: the
+// snap's storage is in a namespace of its own.
 func Reset(ctx context.Context, now time.Time) (backupDir string, err error) {
 	socket, err := socket()
 	if err != nil {
@@ -84,7 +84,7 @@ func Reset(ctx context.Context, now time.Time) (backupDir string, err error) {
 	}
 	backupDir = filepath.Join(dir, "lost-"+now.UTC().Format("20060102T150405Z"))
 	err = moveToBackup(ctx, dir, backupDir)
-	// LXD runs again whatever came of it.
+	// LXD is started whatever the result was.
 	if err := errors.Join(err, run(ctx, startPackage...)); err != nil {
 		return backupDir, fmt.Errorf("cannot reset LXD: %w", err)
 	}
@@ -118,13 +118,13 @@ func moveToBackup(ctx context.Context, dir, backupDir string) error {
 	return nil
 }
 
-// mounted reports whether something is mounted there.
+// mounted reports whether a file system is mounted at path.
 func mounted(ctx context.Context, path string) bool {
 	return run(ctx, "mountpoint", "--quiet", path) == nil
 }
 
-// takeDownBridges removes the bridges that LXD made, and ends what serves addresses on them:
-// LXD refuses to make a bridge of a name that is there.
+// takeDownBridges removes the bridges that LXD made, and ends their dnsmasq: LXD refuses to create a bridge
+// that exists.
 func takeDownBridges(ctx context.Context, networks string) error {
 	names, err := children(networks)
 	if err != nil {
@@ -161,7 +161,7 @@ func pidLine(text []byte) string {
 	return ""
 }
 
-// isDnsmasq guards against a pid that another process got.
+// isDnsmasq reports whether the pid is a dnsmasq's and not another process's.
 func isDnsmasq(pid int) bool {
 	name, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
 	return err == nil && strings.TrimSpace(string(name)) == "dnsmasq"

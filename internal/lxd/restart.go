@@ -15,12 +15,12 @@ import (
 // ErrDatabaseUnavailable is wrapped by errors about an LXD that answers while its database does not.
 var ErrDatabaseUnavailable = errors.New("its database does not answer")
 
-// pollInterval is how often an LXD that was started again is asked whether it is ready.
+// pollInterval is the time between two checks of an LXD that was restarted.
 const pollInterval = 200 * time.Millisecond
 
-// Restart starts this machine's LXD daemon again and waits until its database answers. Its
-// instances run on: the package's unit leaves them alone, and the snap's reload is made for
-// that (snap.lxd.daemon's ExecReload).
+// Restart restarts this machine's LXD daemon and waits until its database answers. Instances keep running:
+// the package's unit does not stop them, and the snap's reload is made for that (snap.lxd.daemon's
+// ExecReload).
 func Restart(ctx context.Context) error {
 	snapped, err := snapped()
 	if err != nil {
@@ -32,13 +32,13 @@ func Restart(ctx context.Context) error {
 		err = restartPackage(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot start LXD anew: %w", err)
+		return fmt.Errorf("cannot restart LXD: %w", err)
 	}
 	return waitReady(ctx)
 }
 
-// restartPackage starts the package's LXD again and returns when the new one runs; see startPackage for
-// why it does not wait for systemd.
+// restartPackage restarts the package's LXD and returns when the new one runs; see startPackage for why it
+// does not wait for systemd.
 func restartPackage(ctx context.Context) error {
 	old := mainPID(ctx)
 	if err := run(ctx, "systemctl", "restart", "--no-block", "lxd.service"); err != nil {
@@ -58,14 +58,15 @@ func restartPackage(ctx context.Context) error {
 	}
 }
 
-// mainPID is the process of the package's LXD; "0" without one, empty where systemd does not say.
+// mainPID returns the process of the package's LXD; "0" if there is none, empty if systemd does not report
+// it.
 func mainPID(ctx context.Context) string {
 	out, _ := command.System{}.Run(ctx, "systemctl", "show", "--property", "MainPID", "--value", "lxd.service")
 	return strings.TrimSpace(out)
 }
 
-// RecoverQuorum makes this machine's replica of LXD's database the only one, with LXD's own
-// `lxd cluster recover-from-quorum-loss`, and waits until it answers. LXD is stopped for it.
+// RecoverQuorum makes this machine's replica of LXD's database the only one, with LXD's own `lxd cluster
+// recover-from-quorum-loss`, and waits until it answers. LXD is stopped for that.
 func RecoverQuorum(ctx context.Context) error {
 	snapped, err := snapped()
 	if err != nil {
@@ -81,7 +82,7 @@ func RecoverQuorum(ctx context.Context) error {
 	if err == nil {
 		err = run(ctx, "lxd", "cluster", "recover-from-quorum-loss", "--quiet")
 	}
-	// LXD runs again whatever came of it.
+	// LXD is started whatever the result was.
 	if err := errors.Join(err, run(ctx, start...)); err != nil {
 		return fmt.Errorf("cannot recover LXD's database: %w", err)
 	}
@@ -89,15 +90,14 @@ func RecoverQuorum(ctx context.Context) error {
 }
 
 // startPackage starts the package's LXD. It does not wait for systemd, which counts LXD as started only
-// once it has started its instances, with the delays that they ask for (instancesStart before waitReady
-// in lxd/daemon.go): LXD answers before that.
+// after it has started its instances, with their delays (instancesStart before waitReady in lxd/daemon.go);
+// LXD answers before that.
 var startPackage = []string{"systemctl", "start", "--no-block", "lxd.socket", "lxd.service"}
 
-// stopTime is how long LXD gets to stop by itself: without its database it waits for that
-// for minutes.
+// stopTime is how long LXD may take to stop. Without its database it waits for that for minutes.
 const stopTime = 15 * time.Second
 
-// stopPackage stops the package's LXD, hard if need be: its database stands a crash.
+// stopPackage stops the package's LXD, and kills it if needed: its database survives a crash.
 func stopPackage(ctx context.Context) error {
 	if err := run(ctx, "systemctl", "stop", "--no-block", "lxd.socket", "lxd.service"); err != nil {
 		return err
@@ -123,7 +123,7 @@ func stopPackage(ctx context.Context) error {
 	return nil
 }
 
-// stopping reports whether LXD's unit is on its way down.
+// stopping reports whether LXD's unit is stopping.
 func stopping(ctx context.Context) bool {
 	out, _ := command.System{}.Run(ctx, "systemctl", "show", "--property", "ActiveState", "--value", "lxd.service")
 	return strings.TrimSpace(out) == "deactivating"
@@ -153,12 +153,12 @@ func waitReady(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("cannot see LXD come up again: look at systemctl status lxd and at LXD's log: %w", errors.Join(err, ctx.Err()))
+			return fmt.Errorf("LXD is not ready: look at systemctl status lxd and at LXD's log: %w", errors.Join(err, ctx.Err()))
 		}
 	}
 }
 
-// ready asks the database something.
+// ready returns nil if the database answers.
 func ready(ctx context.Context) error {
 	server, err := Open(ctx)
 	if err != nil {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Older reports whether LXD version a is older than b. Of a package's or a snap's version only LXD's
-// own counts: 5.0.2 in 5.0.2-5+deb12u1. Without both it reports false.
+// Older reports whether LXD version a is older than b. Of a package's or a snap's version only LXD's own
+// part counts: 5.0.2 in 5.0.2-5+deb12u1. It reports false unless both are versions.
 func Older(a, b string) bool {
 	x, y := numbers(a), numbers(b)
 	if len(x) == 0 || len(y) == 0 {
@@ -21,9 +21,9 @@ func Older(a, b string) bool {
 	return false
 }
 
-// SnapChannel returns the snap channel that has an LXD of that version: 5.21/stable for 5.21.3,
-// 6/stable for 6.5; empty for what is no version. LXD's tracks are named by long-term releases, and from
-// 6 on by the major version.
+// SnapChannel returns the snap channel that has an LXD of that version: 5.21/stable for 5.21.3, 6/stable
+// for 6.5; empty for an invalid version. LXD's tracks are named by long-term releases, and from 6 on by the
+// major version.
 func SnapChannel(version string) string {
 	n := numbers(version)
 	switch {
@@ -42,7 +42,7 @@ func at(numbers []int, n int) int {
 	return 0
 }
 
-// numbers are those of LXD's own version; nil for what is none.
+// numbers returns the numbers of LXD's own version; nil for an invalid one.
 func numbers(version string) []int {
 	end := strings.IndexFunc(version, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
 	if end >= 0 {

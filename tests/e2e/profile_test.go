@@ -137,7 +137,7 @@ func testProfileHot(t *testing.T) {
 		// Juju's log comes a moment after the hook.
 		box.Eventually(t, time.Minute, "the log to say so", func() (bool, string) {
 			log := box.Juju(t, "debug-log", "-m", "metal", "--replay", "--no-tail")
-			return strings.Contains(log, "put profile dcib-machines-idle last on instance "+victim+" again: somebody has changed its list"), "it does not"
+			return strings.Contains(log, "put profile dcib-machines-idle last on instance "+victim+" again: another program has changed its list"), "it does not"
 		})
 	})
 

@@ -138,7 +138,7 @@ func TestDirect(t *testing.T) {
 			return true, ""
 		})
 		held(350)
-		require.Contains(t, box.Juju(t, "debug-log", "-m", alone, "--replay", "--no-tail"), " again: somebody has changed its list")
+		require.Contains(t, box.Juju(t, "debug-log", "-m", alone, "--replay", "--no-tail"), " again: another program has changed its list")
 	})
 	t.Run("it goes", func(t *testing.T) {
 		box.Juju(t, "remove-application", "-m", alone, "--no-prompt", "web-profile")

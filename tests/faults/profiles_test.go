@@ -209,8 +209,8 @@ func (w *walk) testForged(t *testing.T) {
 	thief := slices.Sorted(maps.Keys(w.subordinates(t, "db")))[0]
 	id := strings.TrimSpace(box.Juju(t, "exec", "-m", work, "--unit", thief, "--", "relation-ids lxd-profile"))
 	for claim, says := range map[string]string{
-		"instance=" + victim:                      "instance " + victim + " is not where Juju put \"db/",
-		"instance=" + victim + " principal=web/2": "claims instance " + victim + ": it gets nothing there until it has proven it",
+		"instance=" + victim:                      " on another instance than " + victim,
+		"instance=" + victim + " principal=web/2": "claims instance " + victim + ": it gets nothing there before it has proven it",
 	} {
 		brokers, subordinates := w.log(t, "metal", ""), w.log(t, work, thief)
 		var broker, subordinate string
@@ -366,7 +366,7 @@ func (w *walk) testRewritten(t *testing.T) {
 		})
 	}
 	for container := range own {
-		says(`put profile dcib-\S+.* last on instance ` + container + ` again: somebody has changed its list`)
+		says(`put profile dcib-\S+.* last on instance ` + container + ` again: another program has changed its list`)
 	}
 
 	// Our profiles, too.
@@ -378,7 +378,7 @@ func (w *walk) testRewritten(t *testing.T) {
 	}
 	box.Inside(t, w.ask, "lxc profile set "+name+" limits.memory=123MiB")
 	w.settles(t)
-	says("put back what profile " + name + " had: somebody has changed it")
+	says("restore profile " + name + ", which another program has changed")
 }
 
 // testGone takes everything away: the containers are as they were, and were never stopped.

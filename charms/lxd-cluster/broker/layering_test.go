@@ -65,12 +65,12 @@ func TestPutBackIsSaid(t *testing.T) {
 	c := newCluster(t)
 	a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
 	unit := c.juju.Units["lxd-cluster/0"]
-	assert.NotContains(t, strings.Join(unit.Log, "\n"), "somebody")
+	assert.NotContains(t, strings.Join(unit.Log, "\n"), "another program")
 	c.lxd.Instances["juju-web-0"].Profiles = []string{"default"}
 	c.lxd.Profiles["dcib-shop-web"].Config["limits.memory"] = "9GiB"
 	c.hook()
-	assert.Contains(t, unit.Log, "INFO put profile dcib-shop-web last on instance juju-web-0 again: somebody has changed its list")
-	assert.Contains(t, unit.Log, "INFO put back what profile dcib-shop-web had: somebody has changed it")
+	assert.Contains(t, unit.Log, "INFO put profile dcib-shop-web last on instance juju-web-0 again: another program has changed its list")
+	assert.Contains(t, unit.Log, "INFO restore profile dcib-shop-web, which another program has changed")
 	assert.Equal(t, "1GiB", c.lxd.Profiles["dcib-shop-web"].Config["limits.memory"])
 
 	unit.Log = nil
@@ -89,17 +89,17 @@ func TestOurOwnChangesAreNotSomebodys(t *testing.T) {
 	db.say(0)
 	db.settleOnly(0) // it comes beside the one that is there
 	said := func() string { return strings.Join(c.juju.Units["lxd-cluster/0"].Log, "\n") }
-	assert.NotContains(t, said(), "somebody")
+	assert.NotContains(t, said(), "another program")
 
 	delete(a.relation.Databags, a.unit(0)) // its unit leaves, the relation stays
 	c.juju.RemoveUnit(a.unit(0))
 	c.hook()
 	assert.Equal(t, []string{"default", "juju-shop-abc", "dcib-shop-db"}, c.profilesOf("juju-web-0"))
-	assert.NotContains(t, said(), "somebody")
+	assert.NotContains(t, said(), "another program")
 
 	c.lxd.Instances["juju-web-0"].Profiles = []string{"dcib-shop-db", "default"}
 	c.hook()
-	assert.Contains(t, said(), "put profile dcib-shop-db last on instance juju-web-0 again: somebody has changed its list")
+	assert.Contains(t, said(), "put profile dcib-shop-db last on instance juju-web-0 again: another program has changed its list")
 }
 
 // What was in force when the list was rewritten needs no other restart; what may have been

@@ -129,7 +129,7 @@ func TestARestartIsStopped(t *testing.T) {
 		c.lxd.Now = c.lxd.Now.Add(2 * time.Minute)
 		c.hook()
 		assert.Equal(t, lxdprofile.Failed, a.answer().Restart.State)
-		assert.Equal(t, "sub-web/0 is not back 1m0s after the restart of its instance juju-web-0: look at it, then ask again for the rest", a.answer().Restart.Message)
+		assert.Equal(t, "sub-web/0 is not back 1m0s after the restart of its instance juju-web-0: look at it, then request the restart again", a.answer().Restart.Message)
 		for range 3 {
 			c.hook()
 		}
@@ -147,7 +147,7 @@ func TestARestartIsStopped(t *testing.T) {
 		}
 		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1, WaitHealthy: lxdprofile.Duration(60 * time.Second)})
 		c.hook()
-		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Failed, Message: "LXD would not: instance juju-web-0: The instance will not stop"}, untimed(a.answer().Restart))
+		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Failed, Message: "LXD refused: instance juju-web-0: The instance will not stop"}, untimed(a.answer().Restart))
 		assert.Equal(t, lxdprofile.Applied, a.state(0).State)
 	})
 	t.Run("LXD will not restart one of a batch", func(t *testing.T) {
@@ -162,7 +162,7 @@ func TestARestartIsStopped(t *testing.T) {
 		}
 		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 2, WaitHealthy: lxdprofile.Duration(60 * time.Second)})
 		c.hook()
-		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Failed, Message: "LXD would not: instance juju-web-0: The instance will not stop"}, untimed(a.answer().Restart))
+		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Failed, Message: "LXD refused: instance juju-web-0: The instance will not stop"}, untimed(a.answer().Restart))
 		c.hook()
 		assert.Empty(t, c.lxd.Restarts())
 	})
@@ -207,7 +207,7 @@ func TestLXDGivesUpOnARestart(t *testing.T) {
 		a.askRestart(lxdprofile.Restart{ID: "r1", Batch: 1})
 		c.hook()
 		assert.Equal(t, lxdprofile.Failed, a.answer().Restart.State)
-		assert.Contains(t, a.answer().Restart.Message, "LXD would not: instance juju-web-0: Failed shutting down instance")
+		assert.Contains(t, a.answer().Restart.Message, "LXD refused: instance juju-web-0: Failed shutting down instance")
 		assert.Greater(t, len(c.lxd.GivesUp), 90, "it is not asked for ever")
 	})
 }

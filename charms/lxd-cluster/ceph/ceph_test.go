@@ -221,7 +221,7 @@ func TestAllThatIsMissingIsSaid(t *testing.T) {
 		m := newModel(t, t.TempDir)
 		m.root = true
 		m.settle(1)
-		require.Equal(t, "blocked: option storage-driver is ceph, and there is no relation to a Ceph: juju integrate lxd-cluster:ceph ceph-mon", m.status(unit))
+		require.Equal(t, "blocked: option storage-driver is ceph, and there is no relation to Ceph: juju integrate lxd-cluster:ceph ceph-mon", m.status(unit))
 		m.relate()
 		m.settle(5)
 		require.Equal(t, "active: ", m.status(unit))
@@ -233,7 +233,7 @@ func TestAllThatIsMissingIsSaid(t *testing.T) {
 			m.member[unit] = false
 		}
 		require.NoError(t, crashtest.Try(m.gate, m.juju, m.charm(), hooktool.Event{Hook: "update-status", Unit: unit}))
-		require.Contains(t, m.status(unit), "waiting: waiting for Ceph's monitors")
+		require.Contains(t, m.status(unit), "waiting: waiting for the addresses and the key of Ceph's monitors")
 		m.settle(3)
 		require.Equal(t, "active: ", m.status(unit), "it has what LXD needs to join")
 		require.Nil(t, m.pool)
@@ -257,7 +257,7 @@ func TestAllThatIsMissingIsSaid(t *testing.T) {
 		m.relate()
 		m.refuse = "no OSDs"
 		m.settle(3)
-		require.Contains(t, m.status(unit), "blocked: cannot have the OSD pool lxd-cluster: Ceph refuses: no OSDs")
+		require.Contains(t, m.status(unit), "blocked: cannot use OSD pool lxd-cluster: Ceph refuses: no OSDs")
 		m.refuse = ""
 		m.settle(3)
 		require.Equal(t, "active: ", m.status(unit))
@@ -277,7 +277,7 @@ func TestAllThatIsMissingIsSaid(t *testing.T) {
 		m.relate()
 		m.pool = &Pool{Driver: "dir", Created: true}
 		m.settle(4)
-		require.Contains(t, m.status(unit), "has one of that name, of driver dir, and it is kept")
+		require.Contains(t, m.status(unit), "has one of that name with driver dir")
 	})
 	t.Run("a ceph.conf of somebody else's", func(t *testing.T) {
 		m := newModel(t, t.TempDir)

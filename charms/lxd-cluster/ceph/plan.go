@@ -21,7 +21,7 @@ func Plan(f Facts) charm.Plan[Env] {
 	said := func(s charm.Status) charm.Plan[Env] { return charm.Plan[Env]{Steps: steps, Status: s} }
 	if f.Relation == "" {
 		if f.Root {
-			return said(charm.Blockedf("option storage-driver is ceph, and there is no relation to a Ceph: juju integrate %s:%s ceph-mon", f.App, Endpoint))
+			return said(charm.Blockedf("option storage-driver is ceph, and there is no relation to Ceph: juju integrate %s:%s ceph-mon", f.App, Endpoint))
 		}
 		return said(charm.Status{})
 	}
@@ -32,25 +32,25 @@ func Plan(f Facts) charm.Plan[Env] {
 		steps = append(steps, ask{f.Relation, f.Request})
 	}
 	if len(f.Unusable) > 0 {
-		return said(charm.Blockedf("cannot use Ceph: %s: what it had before stays in force: look at juju show-unit of that unit, or remove relation %s", strings.Join(f.Unusable, "; "), f.Relation))
+		return said(charm.Blockedf("cannot use Ceph: %s: look at juju show-unit of that unit, or remove relation %s", strings.Join(f.Unusable, "; "), f.Relation))
 	}
 	if f.Foreign != "" {
-		return said(charm.Blockedf("cannot use Ceph: %s: take it away, or relate the Ceph that this machine is part of", f.Foreign))
+		return said(charm.Blockedf("cannot use Ceph: %s: remove it, or relate the Ceph that this machine is part of", f.Foreign))
 	}
 	for _, file := range f.Files {
 		steps = append(steps, write{file})
 	}
 	switch {
 	case f.Key == "":
-		return said(charm.Waitingf("waiting for Ceph's monitors to give their addresses and a key (relation %s)", f.Relation))
+		return said(charm.Waitingf("waiting for the addresses and the key of Ceph's monitors (relation %s)", f.Relation))
 	case !f.Told && f.Peers != "":
 		steps = append(steps, tell{f.Peers})
 	}
 	switch {
 	case !f.Answered:
-		return said(charm.Waitingf("waiting for Ceph to make the OSD pool %s (relation %s)", f.Request.Pool, f.Relation))
+		return said(charm.Waitingf("waiting for Ceph to create the OSD pool %s (relation %s)", f.Request.Pool, f.Relation))
 	case f.Answer.Refused != "":
-		return said(charm.Blockedf("cannot have the OSD pool %s: Ceph refuses: %s: look at juju debug-log of its leader", f.Request.Pool, f.Answer.Refused))
+		return said(charm.Blockedf("cannot use OSD pool %s: Ceph refuses: %s: look at juju debug-log of its leader", f.Request.Pool, f.Answer.Refused))
 	case !f.Clustered:
 		return said(charm.Status{})
 	}
@@ -67,7 +67,7 @@ func (f Facts) planPool(steps *[]charm.Step[Env]) charm.Status {
 	}
 	switch {
 	case f.Pool != nil && f.Pool.Driver != Driver:
-		return charm.Blockedf("cannot create storage pool %s: LXD has one of that name, of driver %s, and it is kept: set storage-driver=ceph and another storage-pool", f.PoolName, f.Pool.Driver)
+		return charm.Blockedf("cannot create storage pool %s: LXD has one of that name with driver %s: set storage-driver=ceph and another storage-pool", f.PoolName, f.Pool.Driver)
 	case f.Pool != nil && f.Pool.Created:
 		return charm.Status{}
 	case len(f.Drivers) > 0 && !slices.Contains(f.Drivers, Driver):
@@ -110,7 +110,7 @@ type ask struct {
 	request  cephclient.Request
 }
 
-func (s ask) Name() string { return "ask Ceph for the OSD pool " + s.request.Pool }
+func (s ask) Name() string { return "request the OSD pool " + s.request.Pool }
 
 func (s ask) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.relation, s.request.Encode())
@@ -123,7 +123,7 @@ func (s write) Name() string { return "write Ceph's " + s.file.Name }
 
 func (s write) Apply(_ context.Context, w Env) error {
 	if err := os.MkdirAll(w.Dir, 0o755); err != nil {
-		return fmt.Errorf("cannot make Ceph's folder: %w", err)
+		return fmt.Errorf("cannot create Ceph's folder: %w", err)
 	}
 	return atomicfile.Write(filepath.Join(w.Dir, s.file.Name), []byte(s.file.Text), atomicfile.Options{Mode: s.file.Mode})
 }

@@ -7,9 +7,8 @@ import (
 	"github.com/dcib/dcib/internal/lxd"
 )
 
-// Advisory returns what the status has to say about the security of this machine's LXD; ""
-// when nothing. version is the server's. A Debian package keeps that when it is fixed, so
-// its own version decides.
+// Advisory returns the security note about this machine's LXD for the status; "" if there is none. version
+// is the server's. A fixed Debian package keeps that, so the package's own version decides.
 func Advisory(ctx context.Context, w Env, f Facts, version string) string {
 	says := lxd.Advisory(version)
 	if says != "" && f.Source == Apt {

@@ -1,5 +1,5 @@
-// Package install sees to it that the machine has an LXD, from the source that the options
-// name. What is there is adopted and never replaced.
+// Package install makes sure that the machine has an LXD, from the source of the options. An existing LXD
+// is adopted and never replaced.
 package install
 
 import (
@@ -18,28 +18,26 @@ import (
 
 // The sources of an LXD, as option `source` names them.
 const (
-	Auto = "auto" // what is there; else the snap where there is snapd, else the package
+	Auto = "auto" // the existing one; else the snap if there is snapd, else the package
 	Snap = "snap"
 	Apt  = "apt"
 )
 
-// DefaultChannel is what a snap is installed from when no option says so: the track with
-// long term support that Ubuntu 24.04 itself follows. Members need the same version, so
-// the store's own default, which moves, will not do.
+// DefaultChannel is the snap channel without the option: the track with long-term support that Ubuntu 24.04
+// follows. Members need the same version, so the store's own default, which changes, cannot be used.
 const DefaultChannel = "5.21/stable"
 
-// channel is a snap channel with its track, and maybe a branch: 5.21/stable.
+// channel matches a snap channel with its track, and optionally a branch: 5.21/stable.
 // https://snapcraft.io/docs/channels
 var channel = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]*/(stable|candidate|beta|edge)(/[a-zA-Z0-9][a-zA-Z0-9._-]*)?$`)
 
-// Config is the application's options as far as this room reads them.
+// Config has the application's options that this package reads.
 type Config struct {
 	Source  string // Auto, Snap or Apt
-	Channel string // of the snap; empty: DefaultChannel, and any for one that is there
+	Channel string // of the snap; empty: DefaultChannel, and any for an existing one
 }
 
-// ParseConfig reads options. The problems name the option, what was wrong with it and what
-// would be right.
+// ParseConfig reads the options. A problem names the option, its value and what is accepted.
 func ParseConfig(options map[string]any) (Config, []string) {
 	text := func(option string) string {
 		s, _ := options[option].(string)
@@ -60,33 +58,32 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	return c, problems
 }
 
-// Env is what this room works on.
+// Env is what this package works on.
 type Env struct {
 	Tools    hooktool.Tools
 	Commands Commands
 	Root     string // "/" outside tests
 }
 
-// Facts are everything a plan is made from.
+// Facts are what a plan is made from.
 type Facts struct {
 	Config   Config
-	Problems []string // with options
+	Problems []string // with the options
 
-	// Source is where the LXD that answers on this machine is from; empty without one.
+	// Source is the source of the LXD that answers on this machine; empty if there is none.
 	Source string
-	// Tracking is the channel that its snap follows; asked for only when option channel
-	// names one.
+	// Tracking is the channel that its snap follows. It is only read if option channel names one.
 	Tracking string
 
-	// What follows matters, and is asked for, only without an LXD.
+	// The following fields are only set without an LXD.
 
 	Snapd bool // snapd is there
-	// Downgraded is what Downgraded says, for an LXD that ran here before.
+	// Downgraded is the result of Downgraded, for an LXD that ran here before.
 	Downgraded string
-	Stopped    string // an LXD of this source is installed and has no socket
+	Stopped    string // the source of an LXD that is installed and has no socket
 }
 
-// Where each source has LXD's socket, and snapd its command.
+// LXD's socket by source, and snapd's command.
 const (
 	snapSocket = "var/snap/lxd/common/lxd/unix.socket"
 	aptSocket  = "var/lib/lxd/unix.socket"
@@ -127,13 +124,13 @@ func (w Env) has(path string) bool {
 	return err == nil
 }
 
-// JujuChannel is the snap channel that Juju installs LXD from, and takes an LXD snap of any other to,
-// before the first container that it places on a machine; unless the model's lxd-snap-channel is another.
-// (github.com/juju/juju/environs/config)
+// JujuChannel is the snap channel from which Juju installs LXD, and to which it moves any other LXD snap,
+// before it places the first container on a machine; unless the model's lxd-snap-channel is another
+// (github.com/juju/juju/environs/config).
 const JujuChannel = "5.0/stable"
 
-// ModelNote says what the model's lxd-snap-channel has to be before Juju places a container on this
-// machine, whose LXD has that version; empty where Juju's own default does. A charm cannot read it.
+// ModelNote returns what the model's lxd-snap-channel has to be before Juju places a container on this
+// machine, whose LXD has that version; empty if Juju's default is right. A charm cannot read the setting.
 func (f Facts) ModelNote(version string) string {
 	want := f.Config.Channel
 	if want == "" {
@@ -145,8 +142,8 @@ func (f Facts) ModelNote(version string) string {
 	return "before anything is placed on lxd:N: juju model-config lxd-snap-channel=" + want
 }
 
-// Downgraded says that this machine's LXD snap is older than the LXD that ran here, and how that is
-// repaired; empty when it is not. LXD does not start on the database of a newer one.
+// Downgraded reports that this machine's LXD snap is older than the LXD that ran here, and how to fix that;
+// empty if it is not. LXD does not start on the database of a newer one.
 func Downgraded(ctx context.Context, c Commands, ran string) string {
 	out, err := c.Run(ctx, "snap", "list", "lxd")
 	if err != nil {
@@ -160,8 +157,8 @@ func Downgraded(ctx context.Context, c Commands, ran string) string {
 	return fmt.Sprintf("this machine ran LXD %s and its snap is %s now, from %s, as Juju makes it before it places a container: juju model-config lxd-snap-channel=%s, then on the machine: snap refresh lxd --channel=%s --cohort=+", ran, fields[1], fields[3], channel, channel)
 }
 
-// snapFields are those of LXD's line in snap's list: Name Version Rev Tracking Publisher Notes. The list
-// cuts long names (…).
+// snapFields returns LXD's line of snap's list: Name Version Rev Tracking Publisher Notes. The list cuts
+// long names (…).
 func snapFields(list string) []string {
 	for line := range strings.Lines(list) {
 		if fields := strings.Fields(line); len(fields) > 0 && fields[0] == "lxd" {
@@ -171,7 +168,7 @@ func snapFields(list string) []string {
 	return nil
 }
 
-// tracking returns the channel that the LXD snap follows; "" when it is not installed.
+// tracking returns the channel that the LXD snap follows; "" if it is not installed.
 func tracking(ctx context.Context, c Commands) string {
 	out, err := c.Run(ctx, "snap", "list", "lxd")
 	if err != nil {

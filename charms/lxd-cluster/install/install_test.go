@@ -135,11 +135,11 @@ func TestWhatIsThereIsKept(t *testing.T) {
 		"snap, auto":               {snapSocket, Auto, "", "5.21/stable", ""},
 		"snap, as asked":           {snapSocket, Snap, "5.21/stable", "5.21/stable", ""},
 		"snap, Ubuntu's own":       {snapSocket, Auto, "5.21/stable", "5.21/stable/…", ""},
-		"snap, apt asked":          {snapSocket, Apt, "", "5.21/stable", "has an LXD from snap, and it is kept: set source=snap"},
+		"snap, apt asked":          {snapSocket, Apt, "", "5.21/stable", "has an LXD from snap, which is kept: set source=snap"},
 		"snap, of another channel": {snapSocket, Snap, "6/stable", "5.21/stable", "follows 5.21/stable"},
 		"apt, auto":                {aptSocket, Auto, "", "", ""},
 		"apt, as asked":            {aptSocket, Apt, "", "", ""},
-		"apt, snap asked":          {aptSocket, Snap, "", "", "has an LXD from apt, and it is kept: set source=apt"},
+		"apt, snap asked":          {aptSocket, Snap, "", "", "has an LXD from apt, which is kept: set source=apt"},
 		"apt, a channel asked":     {aptSocket, Auto, "6/stable", "", "clear the option"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"github.com/dcib/dcib/internal/host/apt"
 )
 
-// Plan is what is done about the facts. It is pure. Its status has no level when there is
-// nothing to say: the machine has the LXD that the options ask for.
+// Plan returns what to do about the facts. It is pure. Its status has no level if the machine has the LXD
+// that the options require.
 func Plan(f Facts) charm.Plan[Env] {
 	said := func(s charm.Status, steps ...charm.Step[Env]) charm.Plan[Env] {
 		return charm.Plan[Env]{Steps: steps, Status: s}
@@ -19,17 +19,17 @@ func Plan(f Facts) charm.Plan[Env] {
 	case len(f.Problems) > 0:
 		return said(charm.Blockedf("%s", strings.Join(f.Problems, "; ")))
 	case f.Source != "" && c.Source != Auto && c.Source != f.Source:
-		return said(charm.Blockedf("option source is %s: this machine has an LXD from %s, and it is kept: set source=%s or source=auto", c.Source, f.Source, f.Source))
+		return said(charm.Blockedf("option source is %s: this machine has an LXD from %s, which is kept: set source=%s or source=auto", c.Source, f.Source, f.Source))
 	case f.Source == Apt && c.Channel != "":
-		return said(charm.Blockedf("option channel is %s: this machine's LXD is from apt, and it is kept: clear the option", c.Channel))
+		return said(charm.Blockedf("option channel is %s: this machine's LXD is from apt, and is kept: clear the option", c.Channel))
 	case f.Source == Snap && f.Tracking != "" && !follows(f.Tracking, c.Channel):
-		return said(charm.Blockedf("option channel is %s: this machine's LXD follows %s, and is not changed by this charm: snap refresh lxd --channel=%s --cohort=+ on each machine, one right after the other; or set channel=%s", c.Channel, f.Tracking, c.Channel, f.Tracking))
+		return said(charm.Blockedf("option channel is %s: this machine's LXD follows %s: run snap refresh lxd --channel=%s --cohort=+ on all machines, or set channel=%s", c.Channel, f.Tracking, c.Channel, f.Tracking))
 	case f.Source != "":
 		return charm.Plan[Env]{}
 	case f.Downgraded != "":
 		return said(charm.Blockedf("cannot reach LXD: %s", f.Downgraded))
 	case f.Stopped != "":
-		return said(charm.Blockedf("cannot reach LXD: it is installed on this machine (from %s), and its socket is not there: start it (%s)", f.Stopped, startHint[f.Stopped]))
+		return said(charm.Blockedf("cannot reach LXD: it is installed (from %s) but has no socket: start it (%s)", f.Stopped, startHint[f.Stopped]))
 	case f.fromSnap() && !f.Snapd:
 		return said(charm.Blockedf("cannot install LXD: option source is snap, and this machine has no snapd: install it (apt-get install snapd), or set source=apt"))
 	case f.fromSnap():
@@ -40,12 +40,12 @@ func Plan(f Facts) charm.Plan[Env] {
 
 var startHint = map[string]string{Snap: "snap start lxd", Apt: "systemctl restart lxd.socket"}
 
-// fromSnap reports whether an LXD that is to be installed is the snap.
+// fromSnap reports whether the LXD to install is the snap.
 func (f Facts) fromSnap() bool {
 	return f.Config.Source == Snap || f.Config.Source == Auto && (f.Snapd || f.Config.Channel != "")
 }
 
-// channel is what a snap is installed from.
+// channel returns the channel from which the snap is installed.
 func (c Config) channel() string {
 	if c.Channel == "" {
 		return DefaultChannel
@@ -53,13 +53,13 @@ func (c Config) channel() string {
 	return c.Channel
 }
 
-// follows reports whether a snap that tracks one channel is on the wanted one. Ubuntu's own
-// follow a branch of it (5.21/stable/ubuntu-24.04), which the list shows cut.
+// follows reports whether a snap that tracks one channel is on the wanted one. Ubuntu's own snaps follow a
+// branch of it (5.21/stable/ubuntu-24.04), which the list shows cut.
 func follows(tracks, want string) bool {
 	return tracks == want || strings.HasPrefix(tracks, want+"/")
 }
 
-// How long one command may take; Juju tries again.
+// installTimeout is how long one command may take; Juju retries the hook after that.
 const (
 	installTimeout = 20 * time.Minute
 	readySeconds   = "120"
@@ -70,12 +70,12 @@ type installSnap struct{ channel string }
 
 func (s installSnap) Name() string { return "install LXD from snap channel " + s.channel }
 
-// Bound implements charm.Bounded: it is the time that the commands get, and to say why one failed.
+// Bound implements charm.Bounded: the time of the commands, and of the report of a failure.
 func (s installSnap) Bound() time.Duration { return installTimeout + time.Minute }
 
 func (s installSnap) Apply(ctx context.Context, w Env) error {
 	return run(ctx, w, [][]string{
-		// A machine that has just started refuses until this is done.
+		// A machine that has just started refuses to install before this.
 		{"snap", "wait", "system", "seed.loaded"},
 		// A cohort is one revision for all machines, however the store rolls it out.
 		{"snap", "install", "lxd", "--channel=" + s.channel, "--cohort=+"},
@@ -97,14 +97,14 @@ func (s installPackage) Apply(ctx context.Context, w Env) error {
 	}
 	var ready [][]string
 	if !w.has(aptSocket) {
-		// systemd takes the socket of a package that was purged for one that still listens.
+		// After a package was purged, systemd still counts its socket as listening.
 		ready = append(ready, []string{"systemctl", "restart", "lxd.socket"})
 	}
 	return run(ctx, w, append(ready, []string{"lxd", "waitready", "--timeout=" + readySeconds}))
 }
 
-// run runs commands one after another. What fails is often the network or a lock, and
-// Juju's update-status comes around: so the unit waits, and says why.
+// run runs commands one after another. Failures are often the network or a lock, and update-status retries
+// them: so the unit waits and reports the reason.
 func run(ctx context.Context, w Env, commands [][]string) error {
 	ctx, cancel := context.WithTimeout(ctx, installTimeout)
 	defer cancel()

@@ -1,6 +1,5 @@
-// Package maas is the part of lxd-cluster that tells LXD of the MAAS that its machines are
-// from, so that instances have their names and addresses there. LXD could do that until
-// 6.7 (API extension maas_network); 6.8 has dropped it.
+// Package maas configures LXD with the MAAS of its machines, so that instances have names and addresses
+// there. LXD supports that until 6.7 (API extension maas_network); 6.8 dropped it.
 package maas
 
 import (
@@ -17,36 +16,36 @@ import (
 	"github.com/dcib/dcib/internal/lxd"
 )
 
-// secretField is the field of the Juju secret that has the key of a MAAS user.
+// secretField is the field of the Juju secret with the key of a MAAS user.
 const secretField = "api-key"
 
-// LXD's own keys: the first two hold for the cluster, the third for each member.
+// LXD's own keys: the first two are the cluster's, the third is each member's.
 const (
 	keyURL     = "maas.api.url"
 	keyKey     = "maas.api.key"
 	keyMachine = "maas.machine"
 )
 
-// Env is what this room works on. LXD is nil where there is none.
+// Env is what this package works on. LXD is nil if there is none.
 type Env struct {
 	Tools hooktool.Tools
 	LXD   interface {
 		GetServer() (*api.Server, string, error)
 	}
-	// Configure changes LXD's own configuration; what says what for.
+	// Configure changes LXD's own configuration; what describes the change in an error.
 	Configure func(ctx context.Context, what string, change func(config map[string]any)) error
 }
 
-// ClusterInfo is what the rest of the charm knows of the cluster.
+// ClusterInfo is what this package needs to know of the cluster.
 type ClusterInfo struct {
 	IsCoordinator bool   // this unit does what is done once for the cluster
 	Hostname      string // the machine's name, here and in MAAS
 	App           string
-	Bridge        string // the network that instances are on
+	Bridge        string // the network for instances
 	Managed       bool   // LXD manages it
 }
 
-// Config is the application's options as far as this room reads them.
+// Config has the application's options that this package reads.
 type Config struct {
 	URL          string
 	Secret       string // the id of a Juju secret
@@ -54,8 +53,7 @@ type Config struct {
 	wantsNothing bool
 }
 
-// ParseConfig reads options. The problems name the option, what was wrong with it and what
-// would be right.
+// ParseConfig reads the options. A problem names the option, its value and what is accepted.
 func ParseConfig(options map[string]any) (Config, []string) {
 	text := func(option string) string {
 		s, _ := options[option].(string)
@@ -65,14 +63,14 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	c.wantsNothing = c == Config{}
 	var problems []string
 	if at, err := url.Parse(c.URL); c.URL != "" && (err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" || at.User != nil) {
-		problems = append(problems, fmt.Sprintf("option maas-url is %q: give the address of MAAS's API, like http://maas.example:5240/MAAS", c.URL))
+		problems = append(problems, fmt.Sprintf("option maas-url is %q, wanted the address of MAAS's API, like http://maas.example:5240/MAAS", c.URL))
 	}
 	if (c.URL == "") != (c.Secret == "") {
 		given, lacks := "maas-url", "maas-secret"
 		if c.URL == "" {
 			given, lacks = lacks, given
 		}
-		problems = append(problems, fmt.Sprintf("option %s is set, and option %s is not: set both (maas-secret is the id that this gives: juju add-secret maas %s=KEY)", given, lacks, secretField))
+		problems = append(problems, fmt.Sprintf("option %s is set, and option %s is not: set both (maas-secret is the id from: juju add-secret maas %s=KEY)", given, lacks, secretField))
 	}
 	for option, subnet := range map[string]string{"maas-subnet-ipv4": c.IPv4, "maas-subnet-ipv6": c.IPv6} {
 		if subnet != "" && c.URL == "" {
@@ -83,7 +81,7 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	return c, problems
 }
 
-// Facts are everything a plan is made from.
+// Facts are what a plan is made from.
 type Facts struct {
 	ClusterInfo
 	Config   Config
@@ -92,7 +90,7 @@ type Facts struct {
 	Supported bool // LXD has the integration
 	Version   string
 	Has       map[string]string // LXD's own keys
-	Key       string            // secret; known to the unit in turn only
+	Key       string            // secret; only on the coordinator
 }
 
 // Observe gathers the facts and changes nothing.
@@ -130,15 +128,15 @@ func Observe(ctx context.Context, w Env, info ClusterInfo) (Facts, error) {
 	return f, nil
 }
 
-// value reads one of the server's config, which newer clients type as string and older
-// ones as any.
+// value returns a value of the server's configuration, which newer clients type as string and older ones as
+// any.
 func value(v any) string {
 	s, _ := v.(string)
 	return s
 }
 
-// Plan returns what is done about the facts. It is pure. Its status has no level unless an operator
-// has to do something.
+// Plan returns what to do about the facts. It is pure. Its status has no level unless an operator has to do
+// something.
 func Plan(f Facts) charm.Plan[Env] {
 	var steps []charm.Step[Env]
 	blocked := func(format string, args ...any) charm.Plan[Env] {
@@ -153,7 +151,7 @@ func Plan(f Facts) charm.Plan[Env] {
 		return blocked("option maas-url is %s: LXD %s has no MAAS integration (6.8 dropped it): have instances on a bridge of the machines' own that MAAS serves (option bridge), where MAAS gives them addresses, and clear the maas- options", f.Config.URL, f.Version)
 	}
 	if f.Has[keyMachine] == "" {
-		// One that is there may be an operator's: a machine may have another name in MAAS.
+		// An existing name may be an operator's: a machine may have another name in MAAS.
 		steps = append(steps, configure{"be machine " + f.Hostname + " in MAAS", map[string]string{keyMachine: f.Hostname}})
 	}
 	if f.Key != "" && (f.Has[keyURL] != f.Config.URL || f.Has[keyKey] != f.Key) {
@@ -165,7 +163,7 @@ func Plan(f Facts) charm.Plan[Env] {
 	return charm.Plan[Env]{Steps: steps}
 }
 
-// subnets lists the options as LXD's own keys.
+// subnets returns the options as LXD's own keys.
 func (f Facts) subnets() []string {
 	var all []string
 	if f.Config.IPv4 != "" {
@@ -177,9 +175,8 @@ func (f Facts) subnets() []string {
 	return all
 }
 
-// NIC returns what the profile's nic has to say about MAAS. LXD refuses it on a network of
-// its own (validateConfig in lxd/device/nic_bridged.go), and instances as long as it does
-// not know the MAAS.
+// NIC returns the keys for MAAS of the profile's nic. LXD refuses them on a managed network (validateConfig
+// in lxd/device/nic_bridged.go), and refuses instances while it does not know the MAAS.
 func (f Facts) NIC() map[string]string {
 	if len(f.Problems) > 0 || !f.Supported || f.Managed || f.Has[keyURL] != f.Config.URL {
 		return nil
@@ -192,13 +189,13 @@ func (f Facts) NIC() map[string]string {
 	return nic
 }
 
-// configure sets keys of LXD's own.
+// configure sets keys of LXD's own configuration.
 type configure struct {
 	what   string
 	values map[string]string
 }
 
-func (s configure) Name() string { return "let LXD " + s.what }
+func (s configure) Name() string { return "make LXD " + s.what }
 
 func (s configure) Apply(ctx context.Context, w Env) error {
 	err := w.Configure(ctx, s.what, func(config map[string]any) {
@@ -209,7 +206,7 @@ func (s configure) Apply(ctx context.Context, w Env) error {
 	if err == nil {
 		return nil
 	}
-	// LXD asks MAAS at once, and refuses what MAAS does not answer to.
+	// LXD contacts MAAS at once, and refuses the keys if MAAS does not answer.
 	said := err.Error()
 	if secret := s.values[keyKey]; secret != "" {
 		for _, part := range append([]string{secret}, strings.Split(secret, ":")...) {
@@ -218,5 +215,5 @@ func (s configure) Apply(ctx context.Context, w Env) error {
 			}
 		}
 	}
-	return charm.Blocked("%s: look whether MAAS answers there and knows this machine and the key, or set options maas-url and maas-secret right", said)
+	return charm.Blocked("%s: check that MAAS answers and knows this machine and the key, or correct options maas-url and maas-secret", said)
 }

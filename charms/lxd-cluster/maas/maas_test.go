@@ -159,7 +159,7 @@ func TestWhatIsWrongIsSaidAndHeals(t *testing.T) {
 		"MAAS refuses the key": {func(m *model) {
 			m.own[unit][keyMachine] = "node0"
 			m.refuse = errors.New("bad key " + key + ": HUSHHUSH")
-		}, []string{"cannot make LXD know the MAAS at " + at + ": bad key …: …: look"}},
+		}, []string{"cannot make LXD know the MAAS at " + at + ": bad key …: …: check"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newModel()

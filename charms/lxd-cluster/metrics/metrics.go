@@ -1,13 +1,11 @@
-// Package metrics is the part of lxd-cluster that lets Prometheus read LXD's own metrics:
-// over the relation metrics-endpoint from outside, over cos-agent by an agent on the same
-// machine; and it gives Grafana a dashboard for them.
+// Package metrics lets Prometheus read LXD's own metrics: over relation metrics-endpoint from outside, and
+// over cos-agent by an agent on the same machine. It also publishes a Grafana dashboard.
 //
-// LXD asks who reads its metrics for a certificate. Neither interface can carry a client's
-// key other than in clear, and an agent that is a confined snap could not read it from a
-// file. So the one way left is core.metrics_authentication=false, by which anybody who
-// reaches LXD may read them. That is done only where the operator says so
-// (option open-metrics), and taken back with the option or the last relation. That it was
-// done here is noted in LXD, so that an operator's own setting stays.
+// LXD requires a certificate of whoever reads its metrics. Neither interface can carry a client's key
+// except in clear, and an agent in a confined snap could not read it from a file. So the only way is
+// core.metrics_authentication=false, with which anyone who reaches LXD may read them. The charm sets it
+// only with option open-metrics, and unsets it with the option or the last relation. A note in LXD marks
+// the charm's setting, so that an operator's own stays.
 package metrics
 
 import (
@@ -35,15 +33,14 @@ const (
 	OpenOption        = "open-metrics"
 )
 
-// What is set in LXD's own config. The second key notes that the first is ours.
+// Keys of LXD's own configuration. The second marks the first as the charm's.
 const (
 	authentication = "core.metrics_authentication"
 	owner          = "user.dcib.metrics"
 	opened         = "opened"
 )
 
-// The dashboard is compressed beforehand, since a hook would have to do it to see that it
-// has nothing to do.
+// The dashboard is compressed beforehand: otherwise each hook would have to compress it to compare it.
 //
 //go:generate xz --keep --force dashboard.json
 //go:embed dashboard.json.xz
@@ -53,22 +50,22 @@ func dashboard() grafanadashboard.Dashboard {
 	return grafanadashboard.Dashboard{Name: "lxd", XZ: dashboardXZ}
 }
 
-// LXD is what this package asks of LXD; the client library's InstanceServer has it all.
+// LXD is what this package uses of LXD; the client library's InstanceServer implements it.
 type LXD interface {
 	GetServer() (*api.Server, string, error)
 	GetClusterMembers() ([]api.ClusterMember, error)
 }
 
-// Env is what this part of the charm works on. LXD is nil where there is none.
+// Env is what this package works on. LXD is nil if there is none.
 type Env struct {
 	Event hooktool.Event
 	Tools hooktool.Tools
 	LXD   LXD
-	// Configure changes LXD's own config; what says what for, in an error.
+	// Configure changes LXD's own configuration; what describes the change in an error.
 	Configure func(ctx context.Context, what string, change func(config map[string]any)) error
 }
 
-// Facts is what Plan decides on. The zero value is a unit that has nothing to do here.
+// Facts are what a plan is made from. The zero value is a unit that has nothing to do here.
 type Facts struct {
 	App    string
 	Leader bool
@@ -76,25 +73,24 @@ type Facts struct {
 	Scrapers, Agents, Dashboards []string
 	// Allowed is option open-metrics.
 	Allowed bool
-	// Able reports whether LXD can do without certificates, Open that it does, Ours that it
-	// does so by our doing.
+	// Able reports whether LXD can serve metrics without certificates, Open whether it does, Ours whether
+	// the charm has set that.
 	Able, Open, Ours bool
 	Version          string // LXD's
-	// Members are what to scrape, Self the name of this unit's own.
+	// Members are the scrape targets, Self the name of this unit's own member.
 	Members []Member
 	Self    string
-	// TLS is how to know them.
+	// TLS is how the members are recognized.
 	TLS      prometheusscrape.TLS
 	Topology prometheusscrape.Topology
-	// Published is what each relation was told so far, by relation id.
+	// Published is what each relation got so far, by relation id.
 	Published map[string]map[string]string
 }
 
-// Member is one of the cluster's.
+// Member is a member of the cluster.
 type Member struct{ Name, Address string }
 
-// Observe reads the relations and LXD. Where there is no relation, and nothing of ours to
-// take back, it asks for no more.
+// Observe reads the relations and LXD. Without a relation, and a setting to undo, it reads no more.
 func Observe(ctx context.Context, w Env) (f Facts, err error) {
 	if w.LXD == nil {
 		return f, nil
@@ -143,7 +139,7 @@ func (f *Facts) observeMembers(w Env, server *api.Server) error {
 	if err != nil {
 		return fmt.Errorf("cannot read the cluster's certificate: %w", err)
 	}
-	// All members show the same one, which names none of their addresses.
+	// All members show the same certificate, which has none of their addresses.
 	f.TLS.CA = server.Environment.Certificate
 	switch {
 	case len(certificate.DNSNames) > 0:

@@ -160,7 +160,7 @@ func TestAnOldLXDIsNotTried(t *testing.T) {
 	juju.Relate("lxd-cluster:metrics-endpoint", "cos:metrics")
 	juju.Config["lxd-cluster"][OpenOption] = true
 	require.Empty(t, hook(t, juju, "lxd-cluster/0", lxd))
-	require.Contains(t, juju.Units["lxd-cluster/0"].Message, "LXD 4.0 always asks")
+	require.Contains(t, juju.Units["lxd-cluster/0"].Message, "LXD 4.0 always requires")
 }
 
 func TestAgents(t *testing.T) {

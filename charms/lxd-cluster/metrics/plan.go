@@ -13,8 +13,8 @@ import (
 	"github.com/dcib/dcib/internal/relation/prometheusscrape"
 )
 
-// Plan returns the steps that make LXD and the relations agree. It is pure. Its status has no level
-// unless an operator has to do something.
+// Plan returns the steps that make LXD and the relations agree. It is pure. Its status has no level unless
+// an operator has to do something.
 func Plan(f Facts) charm.Plan[Env] {
 	var steps []charm.Step[Env]
 	wanted := f.hasReaders() && f.Allowed && f.Able
@@ -37,7 +37,7 @@ func Plan(f Facts) charm.Plan[Env] {
 	return p
 }
 
-// reads reports whether anybody is there to read metrics.
+// hasReaders reports whether a related application reads metrics.
 func (f Facts) hasReaders() bool { return len(f.Scrapers)+len(f.Agents) > 0 }
 
 func (f Facts) problem(open bool) string {
@@ -46,12 +46,12 @@ func (f Facts) problem(open bool) string {
 	}
 	relations := strings.Join(slices.Concat(f.Scrapers, f.Agents), ", ")
 	if !f.Able {
-		return fmt.Sprintf("cannot give LXD's metrics to relation %s: LXD %s always asks for a client's certificate: refresh LXD to 5.0 or later, or remove the relation", relations, f.Version)
+		return fmt.Sprintf("cannot serve LXD's metrics to relation %s: LXD %s always requires a client certificate: upgrade to 5.0 or later, or remove the relation", relations, f.Version)
 	}
-	return fmt.Sprintf("cannot give LXD's metrics to relation %s: LXD asks for a client's certificate, and the relation cannot carry its key safely: juju config %s %s=true lets anyone who reaches LXD read its metrics, or remove the relation", relations, f.App, OpenOption)
+	return fmt.Sprintf("cannot serve LXD's metrics to relation %s: LXD requires a client certificate: juju config %s %s=true (anyone can then read them), or remove the relation", relations, f.App, OpenOption)
 }
 
-// publishScrapeTargets plans what Prometheus is told: every member, since each tells of its own
+// publishScrapeTargets plans what Prometheus gets: all members, since each has the metrics of its own
 // instances.
 func (f Facts) publishScrapeTargets(open bool) []charm.Step[Env] {
 	var targets []prometheusscrape.Target
@@ -72,8 +72,8 @@ func (f Facts) publishScrapeTargets(open bool) []charm.Step[Env] {
 	return steps
 }
 
-// publishAgentTargets plans what this unit tells the agent on its machine: its own member. That
-// traffic never leaves the machine, and the agent may have no place for a certificate.
+// publishAgentTargets plans what the agent on this machine gets: the unit's own member. That traffic never
+// leaves the machine, and the agent may not accept a certificate.
 func (f Facts) publishAgentTargets(open bool) []charm.Step[Env] {
 	at := slices.IndexFunc(f.Members, func(m Member) bool { return m.Name == f.Self })
 	var jobs []prometheusscrape.Job
@@ -115,10 +115,10 @@ func job(tls prometheusscrape.TLS, targets ...prometheusscrape.Target) prometheu
 	return prometheusscrape.Job{Name: "lxd", Path: "/1.0/metrics", Scheme: "https", TLS: tls, Targets: targets}
 }
 
-// openMetrics lets anybody read them.
+// openMetrics makes LXD serve metrics without a certificate.
 type openMetrics struct{}
 
-func (openMetrics) Name() string { return "let LXD's metrics be read without a certificate" }
+func (openMetrics) Name() string { return "make LXD serve metrics without a certificate" }
 
 func (s openMetrics) Apply(ctx context.Context, w Env) error {
 	return w.Configure(ctx, s.Name(), func(config map[string]any) {
@@ -128,17 +128,17 @@ func (s openMetrics) Apply(ctx context.Context, w Env) error {
 	})
 }
 
-// closeMetrics takes that back.
+// closeMetrics undoes openMetrics.
 type closeMetrics struct{}
 
 func (closeMetrics) Name() string {
-	return "let LXD ask for a certificate again before it gives metrics"
+	return "make LXD require a certificate for metrics again"
 }
 
 func (s closeMetrics) Apply(ctx context.Context, w Env) error {
 	return w.Configure(ctx, s.Name(), func(config map[string]any) {
 		if config[owner] == opened {
-			// LXD keeps a key user.* that is merely missing.
+			// LXD keeps a user.* key that is only missing.
 			config[authentication], config[owner] = "", ""
 		}
 	})
@@ -151,7 +151,7 @@ type publish struct {
 	app            bool
 }
 
-func (s publish) Name() string { return "tell relation " + s.relation + " " + s.what }
+func (s publish) Name() string { return "publish " + s.what + " on relation " + s.relation }
 
 func (s publish) Apply(ctx context.Context, w Env) error {
 	if s.app {

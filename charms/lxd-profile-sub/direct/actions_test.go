@@ -139,7 +139,7 @@ func TestApplyRestartStops(t *testing.T) {
 		s := threeWaiting(t)
 		s.pause = func() {}
 		_, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 1.0, "wait-healthy": "30s"})
-		assert.Equal(t, "juju-1 is not back 30s after the restart of its instance juju-1: look at it, then ask again for the rest", failure)
+		assert.Equal(t, "juju-1 is not back 30s after the restart of its instance juju-1: look at it, then request the restart again", failure)
 		assert.Equal(t, []string{"juju-1"}, s.lxd.Restarts())
 		assert.False(t, s.rebooted)
 	})
@@ -152,7 +152,7 @@ func TestApplyRestartStops(t *testing.T) {
 			return nil
 		}
 		_, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 2.0, "wait-healthy": "30s"})
-		assert.Equal(t, "LXD would not: instance juju-1: it will not stop", failure)
+		assert.Equal(t, "LXD refused: instance juju-1: it will not stop", failure)
 		assert.Empty(t, s.lxd.Restarts())
 	})
 	t.Run("a batch, and nobody is waited for", func(t *testing.T) {
@@ -219,7 +219,7 @@ func TestRollback(t *testing.T) {
 	s.lxd.Profiles["dcib-shop-web"].Config["limits.memory"] = "9GiB"
 	s.hook("sub/0")
 	assert.Equal(t, "1GiB", content())
-	assert.Contains(t, s.juju.Units["sub/0"].Log, "INFO put back what profile dcib-shop-web had: somebody has changed it")
+	assert.Contains(t, s.juju.Units["sub/0"].Log, "INFO restore profile dcib-shop-web, which another program has changed")
 
 	for n := range 2 {
 		s.boot(n)

@@ -127,7 +127,7 @@ func TestDirect(t *testing.T) {
 
 	s.lxd.Instances["juju-1"].Profiles = []string{"default"} // somebody rewrote it
 	s.hook("sub/1")
-	assert.Contains(t, s.juju.Units["sub/1"].Log, "INFO put profile dcib-shop-web last on instance juju-1 again: somebody has changed its list")
+	assert.Contains(t, s.juju.Units["sub/1"].Log, "INFO put profile dcib-shop-web last on instance juju-1 again: another program has changed its list")
 
 	s.wrong = errors.New("cannot use option profile: no")
 	s.lxd.Writes = nil

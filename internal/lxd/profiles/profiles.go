@@ -1,11 +1,10 @@
-// Package profiles keeps profiles of ours on an LXD: it writes them, puts them last in the
-// lists of instances, takes them off again, and tells what of them waits for a restart. Who
-// is to have which profile is for others to say: the broker in lxd-cluster, which asks for
-// proof, and lxd-profile-sub in its direct mode.
+// Package profiles manages the charms' profiles on an LXD: it writes them, puts them last in the lists of
+// instances, removes them, and reports which keys wait for a restart. Its callers decide which instance has
+// which profile: the broker in lxd-cluster, which requires a proof, and lxd-profile-sub in its direct mode.
 //
-// A profile of ours carries marks, and an instance that has one a note of when it got it.
-// These are all that is ever written: no other profile, no other key, no other entry in an
-// instance's list of profiles.
+// The charm's profiles have keys that identify them, and an instance that has one has a note of when it got
+// it. Nothing else is written: no other profile, no other key, no other entry in an instance's list of
+// profiles.
 package profiles
 
 import (
@@ -25,9 +24,8 @@ import (
 	"github.com/dcib/dcib/internal/profile"
 )
 
-// The marks on our profiles: who made it (model and application of the charm) under which
-// name, for which relation, for whom and of which proven model, and when what needs a restart
-// last changed.
+// The keys of the charm's profiles: the owner (model and application of the charm, and the profile's name),
+// the relation, the requester and its proven model, and when keys that need a restart last changed.
 const (
 	keyPrefix      = "user.dcib."
 	ownerKey       = "user.dcib.owner"
@@ -38,34 +36,33 @@ const (
 	stateKey       = "user.dcib.state"
 )
 
-// State is kept in a profile for who writes it, where nobody else remembers.
+// State is what the charm stores in a profile if it has no other place for it.
 type State struct {
 	Written    string          `json:"written"` // the revision of what was written
 	History    profile.History `json:"history,omitempty"`
 	RolledBack *RolledBack     `json:"rolled-back,omitempty"`
 }
 
-// RolledBack is an earlier profile that is in force until something else is wanted.
+// RolledBack is an earlier profile that is in force until another one is wanted.
 type RolledBack struct {
 	Until   string          `json:"until"` // the revision of what is wanted, and not in force
 	Profile profile.Profile `json:"profile"`
 }
 
-// attachedPrefix begins the instance option that says when the instance got the profile of
-// a relation.
+// attachedPrefix begins the instance option with the time when the instance got the profile of a relation.
 const attachedPrefix = "user.dcib.attached."
 
-// AttachedKey is that option for one relation ("lxd-profile:5").
+// AttachedKey returns that option for one relation ("lxd-profile:5").
 func AttachedKey(relation string) string { return attachedPrefix + number(relation) }
 
-// number returns what of a relation's id tells it from others: 5 for "lxd-profile:5".
+// number returns the number in a relation's id: 5 for "lxd-profile:5".
 func number(relation string) string {
 	_, number, _ := strings.Cut(relation, ":")
 	return number
 }
 
-// Server is what is needed of LXD; LXD's own client is one, for one project. Its client
-// goes by what the server said of itself, so it has to have been asked (GetServer).
+// Server is what this package uses of LXD; LXD's own client implements it, for one project. The client
+// knows the server's extensions only after GetServer.
 type Server interface {
 	lxd.Querier
 	HasExtension(name string) bool
@@ -82,28 +79,28 @@ type Server interface {
 
 var _ Server = lxdclient.InstanceServer(nil)
 
-// Profile is a profile of the project. Only what is Ours says more than its name.
+// Profile is a profile of the project. Only one that is Ours has more than Used.
 type Profile struct {
 	Ours     bool
 	Relation string
 	Model    string               // the UUID of the model that a unit of the relation has proven; "" while none has
-	Content  profile.Profile      // without the marks
-	Changed  map[string]time.Time // when what needs a restart last changed, by path
-	Used     bool                 // by any instance, also one that cannot be reached
+	Content  profile.Profile      // without the charm's keys
+	Changed  map[string]time.Time // when keys that need a restart last changed, by path
+	Used     bool                 // by any instance, even one that cannot be reached
 	State    State
 }
 
-// Instance is what is looked at in an instance.
+// Instance is an instance with what this package needs of it.
 type Instance struct {
 	Profiles    []string
-	Own         map[string]string // its own user.* options: those that come from a profile prove nothing
-	InForce     profile.Profile   // what LXD makes of its profiles and its own options
+	Own         map[string]string // its own user.* options: those of a profile prove nothing
+	InForce     profile.Profile   // the result of its profiles and its own options
 	VM, Running bool
-	Started     time.Time // last
+	Started     time.Time // the last time
 	Unreachable string    // the offline member it is on; "" when it can be changed
 }
 
-// List returns the project's profiles. owner is the mark of who asks.
+// List returns the project's profiles. owner is the owner of the caller's profiles.
 func List(server Server, owner string) (map[string]Profile, error) {
 	listed, err := server.GetProfiles()
 	if err != nil {
@@ -117,36 +114,36 @@ func List(server Server, owner string) (map[string]Profile, error) {
 			known.Relation, known.Model = p.Config[relationKey], p.Config[modelKey]
 			known.Content = contentOf(p.Config, p.Devices)
 			known.Changed = changes(p.Config[changedKey])
-			_ = json.Unmarshal([]byte(p.Config[stateKey]), &known.State) // what cannot be read is nothing
+			_ = json.Unmarshal([]byte(p.Config[stateKey]), &known.State) // unreadable state counts as none
 		}
 		all[p.Name] = known
 	}
 	return all, nil
 }
 
-// mark is the value of ownerKey. It names the profile, so that an operator's copy of one
-// of ours is theirs.
+// mark returns the value of ownerKey. It has the profile's name, so that an operator's copy of a profile is
+// theirs.
 func mark(owner, profile string) string { return owner + " " + profile }
 
-// contentOf returns what a profile of ours asks for, without our marks.
+// contentOf returns the content of a profile without the charm's keys.
 func contentOf(config map[string]string, devices map[string]map[string]string) profile.Profile {
 	content := profile.Merge(profile.Profile{Config: config, Devices: devices})
 	maps.DeleteFunc(content.Config, func(key, _ string) bool { return strings.HasPrefix(key, keyPrefix) })
 	return content
 }
 
-// changes reads changedKey; what cannot be read is nothing.
+// changes decodes changedKey; an unreadable value counts as none.
 func changes(mark string) map[string]time.Time {
 	times := map[string]time.Time{}
 	_ = json.Unmarshal([]byte(mark), &times)
 	return times
 }
 
-// moving is how LXD names an instance for as long as it moves between members (LXD 5.0's
-// instancePostClusteringMigrate). What is changed on it then is lost, or breaks the move.
+// moving begins the name that LXD uses for an instance while it moves between members (LXD 5.0's
+// instancePostClusteringMigrate). A change of it then is lost, or breaks the move.
 const moving = "lxd-move-of-"
 
-// Instances returns the project's instances, but for those that are just being moved.
+// Instances returns the project's instances, except those that are being moved.
 func Instances(server Server) (map[string]Instance, error) {
 	listed, err := server.GetInstances(api.InstanceTypeAny)
 	if err != nil {
@@ -165,7 +162,7 @@ func Instances(server Server) (map[string]Instance, error) {
 			Running:  runs(i.StatusCode),
 			Started:  i.LastUsedAt,
 		}
-		// LXD names the instances of an offline member without telling what they have.
+		// LXD lists the instances of an offline member without their configuration.
 		if i.StatusCode == api.Error && len(i.Config) == 0 {
 			known.Unreachable = i.Location
 		}
@@ -179,14 +176,14 @@ func Instances(server Server) (map[string]Instance, error) {
 	return all, nil
 }
 
-// runs reports whether an instance in that state runs, as far as a profile is concerned: one
-// that has said over devlxd that it is ready (LXD 5.0.3 and later), and one that is frozen, do.
-// LXD says Error for what it cannot ask.
+// runs reports whether an instance in that state runs, as far as a profile is concerned. One that has
+// reported over devlxd that it is ready (LXD 5.0.3 and later), and one that is frozen, do. LXD shows Error
+// for an instance that it cannot read.
 func runs(state api.StatusCode) bool { return state != api.Stopped && state != api.Error }
 
-// Pending lists by their paths the keys and devices of a profile that are not in force in
-// a running instance that has it: they changed, or the instance got the profile, after it
-// was started. Times are of the two members concerned, so their clocks have to agree.
+// Pending returns the paths of the keys and devices of a profile that are not in force in a running
+// instance: they changed, or the instance got the profile, after it was started. The times are of two
+// members, so their clocks have to agree.
 func (i Instance) Pending(p Profile) []string {
 	if !i.Running || i.VM {
 		return nil
@@ -205,18 +202,18 @@ func (i Instance) Pending(p Profile) []string {
 	return slices.Sorted(maps.Keys(pending))
 }
 
-// Differs returns what of a profile an instance that has it has otherwise, by path: the
-// instance's own options go over every profile's. The value is what it has, "" for
-// nothing; text that may be a secret is not told.
+// Differs returns, by path, what an instance has instead of what its profile sets: the instance's own
+// options override every profile's. The value is what the instance has, "" for nothing; text that may be a
+// secret is not shown.
 func (i Instance) Differs(p Profile) map[string]string {
 	return profile.Differences(p.Content, i.InForce)
 }
 
-// maxName is how long we let a profile's name be, in bytes.
+// maxName is the longest name of a profile, in bytes.
 const maxName = 63
 
-// Name chooses the name of a new profile: dcib-<model>-<application>, and where that is
-// taken, or not all of it can be said, with a hash of what makes it unique.
+// Name returns the name for a new profile: dcib-<model>-<application>. If that is taken, too long or has
+// other characters, it ends in a hash of unique.
 func Name(model, application, unique string, taken func(name string) bool) string {
 	plain := "dcib-" + model + "-" + application
 	name := strings.Map(func(c rune) rune {
@@ -233,8 +230,8 @@ func Name(model, application, unique string, taken func(name string) bool) strin
 	return name[:min(len(name), maxName-len(hash))] + hash
 }
 
-// oldest returns when the first of the instances that have a profile was started; the zero
-// time when one of them cannot say.
+// oldest returns when the first of the instances that have a profile was started; the zero time if one of
+// them cannot be read.
 func oldest(name string, instances map[string]Instance) time.Time {
 	first := time.Time{}
 	for _, i := range instances {
@@ -248,8 +245,8 @@ func oldest(name string, instances map[string]Instance) time.Time {
 	return first
 }
 
-// changed says when what needs a restart last changed, after a change from old to now. What
-// every instance has been started after is forgotten.
+// changed returns the value of changedKey after a change from old to now. Times before every instance's
+// start are dropped.
 func changed(marks map[string]time.Time, old, now profile.Profile, at, oldest time.Time) string {
 	maps.DeleteFunc(marks, func(_ string, when time.Time) bool { return when.Before(oldest) })
 	for _, path := range profile.Changes(old, now) {

@@ -18,27 +18,24 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// stopTimeout is how many seconds an instance has for shutting down before its restart. It
-// is never forced: an instance that will not stop ends the request.
+// stopTimeout is how many seconds an instance may take to shut down. It is never forced: an instance that
+// does not stop ends the request.
 const stopTimeout = 120
 
-// How long a restart that nothing waits for any more is taken to be under way: as long as the
-// instance has for shutting down, and then for starting. After that LXD is asked again, so
-// often.
+// restartTime is how long a restart counts as under way: the time for shutting down, and then for starting.
+// After that LXD is asked again, restartTries times at most.
 const (
 	restartTime  = stopTimeout*time.Second + time.Minute
 	restartTries = 2
-	// LXD starts an instance again as soon as it has stopped: one that is seen stopped so long
-	// after the request stays so, unless LXD is asked again.
+	// LXD starts an instance as soon as it has stopped. One that is stopped this long after the request
+	// stays so, unless LXD is asked again.
 	stoppedTime = time.Minute
 )
 
-// RestartKey is the instance option with the note of a restart that was asked for over a
-// relation.
+// RestartKey returns the instance option with the note of a restart that a relation requested.
 func RestartKey(relation string) string { return restartPrefix + number(relation) }
 
-// StartedKey is the instance option in which its unit says of its start what it has no
-// databag for.
+// StartedKey returns the instance option in which a unit without a databag reports its start.
 func StartedKey(relation string) string { return startedPrefix + number(relation) }
 
 const (
@@ -46,14 +43,14 @@ const (
 	startedPrefix = "user.dcib.started."
 )
 
-// note is written into an instance before it is restarted, so that a hook which is killed
-// then does not restart it twice, and so that one can tell when its unit is back.
+// note is written into an instance before it is restarted. A hook that is killed then does not restart it
+// twice, and it shows when the unit is back.
 type note struct {
-	request string    // its id
-	started time.Time // when the instance had been started until then
-	asked   time.Time // when LXD was asked for the restart, the last time
-	tries   int       // how often it was
-	unit    string    // what its unit said of its start until then
+	request string    // the request's id
+	started time.Time // the instance's last start before the restart
+	asked   time.Time // when LXD was last asked for the restart
+	tries   int       // how often LXD was asked
+	unit    string    // the unit's report of its start before the restart
 }
 
 func (n note) String() string {
@@ -71,22 +68,22 @@ func parseNote(text string) (note, bool) {
 	return note{parts[0], time.Unix(0, started), time.Unix(0, asked), tries, parts[4]}, errors.Join(err, err2, err3) == nil
 }
 
-// Request is what somebody asked for over a relation.
+// Request is a request for restarts over a relation.
 type Request struct {
 	Relation string
 	lxdprofile.Restart
 }
 
-// Unit is one of those that a request is about.
+// Unit is a unit of a request.
 type Unit struct {
 	Name, Instance string
-	Started        string // another text after each start of the instance, in the unit's own words
-	Waits          bool   // something waits for a restart
+	Started        string // another text after each start of the instance, from the unit
+	Waits          bool   // a key waits for a restart
 }
 
-// Next says what to restart now, and how far the request is. units are in the order of
-// their turns. take tells which instance is in the way of one's restart, and takes it when
-// none is.
+// Next returns what to restart now, and the progress of the request. units are in the order of their
+// restarts. reserve returns the instance that prevents a restart; if there is none it reserves the instance
+// for one.
 func (r Request) Next(units []Unit, instances map[string]Instance, failed map[string]string, now time.Time, reserve func(instance string) string) (*Restart, lxdprofile.Progress) {
 	say := func(state, format string, args ...any) lxdprofile.Progress {
 		return lxdprofile.Progress{ID: r.ID, State: state, Message: fmt.Sprintf(format, args...)}
@@ -101,14 +98,14 @@ func (r Request) Next(units []Unit, instances map[string]Instance, failed map[st
 		case mine && instance.Started.Equal(n.started) && instance.underWay(n, now):
 			restarting = append(restarting, u.Name)
 		case mine && instance.Started.Equal(n.started) && n.tries >= restartTries:
-			return nil, say(lxdprofile.Failed, "LXD has not restarted instance %s of %s within %s: it does not shut down, or does not start: look at it, then ask again", u.Instance, u.Name, restartTime)
+			return nil, say(lxdprofile.Failed, "LXD has not restarted instance %s of %s within %s: look at the instance, then request the restart again", u.Instance, u.Name, restartTime)
 		case mine && instance.Started.Equal(n.started):
-			// Its hook was killed after the note, or LXD has given up.
+			// The hook was killed after the note, or LXD has given up.
 			batch.units[u.Instance] = n.unit
 		case mine && r.back(u, instance):
 		case mine:
 			if limit := time.Duration(r.WaitHealthy); now.Sub(instance.Started) > limit {
-				return nil, say(lxdprofile.Failed, "%s is not back %s after the restart of its instance %s: look at it, then ask again for the rest", u.Name, limit, u.Instance)
+				return nil, say(lxdprofile.Failed, "%s is not back %s after the restart of its instance %s: look at it, then request the restart again", u.Name, limit, u.Instance)
 			}
 			waiting = append(waiting, u.Name)
 		case u.Waits:
@@ -116,9 +113,9 @@ func (r Request) Next(units []Unit, instances map[string]Instance, failed map[st
 		}
 	}
 	for _, step := range slices.Sorted(maps.Keys(failed)) {
-		// Whichever instances were in it.
+		// For any instances of the batch.
 		if strings.HasPrefix(step, restartName) && strings.HasSuffix(step, batch.of()) {
-			return nil, say(lxdprofile.Failed, "LXD would not: %s", failed[step])
+			return nil, say(lxdprofile.Failed, "LXD refused: %s", failed[step])
 		}
 	}
 	var held []string
@@ -149,20 +146,19 @@ func (r Request) Next(units []Unit, instances map[string]Instance, failed map[st
 	return nil, say(lxdprofile.Done, "")
 }
 
-// Restarts reports whether the request is restarting a unit's instance: noted, and not back.
+// Restarts reports whether the request is restarting a unit's instance: it is noted, and not back.
 func (r Request) Restarts(u Unit, instance Instance) bool {
 	n, noted := instance.note(r.Relation)
 	return noted && n.request == r.ID && !(instance.Started.After(n.started) && r.back(u, instance))
 }
 
-// back reports whether an instance runs again and its unit has said so.
+// back reports whether an instance runs again and its unit has reported so.
 func (r Request) back(u Unit, instance Instance) bool {
 	n, _ := instance.note(r.Relation)
 	return r.WaitHealthy == 0 || instance.Running && u.Started != n.unit
 }
 
-// Restarted reports whether the instance has been started since a request over a relation
-// noted that it restarts it.
+// Restarted reports whether the instance was started after a relation's request noted its restart.
 func (i Instance) Restarted(relation string) bool {
 	n, noted := i.note(relation)
 	return noted && i.Started.After(n.started)
@@ -170,7 +166,7 @@ func (i Instance) Restarted(relation string) bool {
 
 func (i Instance) note(relation string) (note, bool) { return parseNote(i.Own[RestartKey(relation)]) }
 
-// ClearNotes takes away the notes of a relation's requests.
+// ClearNotes removes the notes of a relation's requests.
 func ClearNotes(relation string, instances map[string]Instance) []charm.Step[*Env] {
 	var steps []charm.Step[*Env]
 	key := RestartKey(relation)
@@ -182,7 +178,7 @@ func ClearNotes(relation string, instances map[string]Instance) []charm.Step[*En
 	return steps
 }
 
-// underWay reports whether a restart that has not been done may be under way at that time.
+// underWay reports whether a restart that is not done yet may be under way at that time.
 func (i Instance) underWay(n note, now time.Time) bool {
 	if i.Running {
 		return now.Before(n.asked.Add(restartTime))
@@ -190,10 +186,10 @@ func (i Instance) underWay(n note, now time.Time) bool {
 	return now.Before(n.asked.Add(stoppedTime))
 }
 
-// Busy reports whether LXD may be restarting the instance at that time. An update of an instance
-// ends its restart half-way, so none is made then: LXD's update inherits the lock of the restart
-// and releases it (lxd/instance/drivers/driver_lxc.go, Update); the instance stops, and LXD 5.0.2
-// then refuses to start it ("Instance is busy running a stop operation").
+// Busy reports whether LXD may be restarting the instance at that time. An update of the instance would end
+// the restart half-way: LXD's update takes over the lock of the restart and releases it
+// (lxd/instance/drivers/driver_lxc.go, Update). The instance stops, and LXD 5.0.2 then refuses to start it
+// ("Instance is busy running a stop operation").
 func (i Instance) Busy(now time.Time) bool {
 	for key := range i.Own {
 		if n, noted := parseNote(i.Own[key]); strings.HasPrefix(key, restartPrefix) && noted && !i.Started.After(n.started) && i.underWay(n, now) {
@@ -203,16 +199,16 @@ func (i Instance) Busy(now time.Time) bool {
 	return false
 }
 
-// Restart restarts instances at the same time.
+// Restart restarts a batch of instances.
 type Restart struct {
 	Relation, Request string
-	// Wait is how long the step waits for LXD, at most; 0 is until it is done. What takes
-	// longer goes on, and whoever observes next sees what became of it.
+	// Wait is how long the step waits for LXD; 0 is until it is done. A restart that takes longer
+	// continues, and the next observation shows the result.
 	Wait  time.Duration
-	units map[string]string // by instance: what its unit says of its start
+	units map[string]string // the unit's report of its start, by instance
 }
 
-// Instances are those that it restarts, sorted.
+// Instances returns the instances that it restarts, sorted.
 func (s Restart) Instances() []string { return slices.Sorted(maps.Keys(s.units)) }
 
 // Name implements charm.Step.
@@ -220,7 +216,7 @@ func (s Restart) Name() string { return restartName + strings.Join(s.Instances()
 
 const restartName = "restart instance "
 
-// of says whose request it is.
+// of returns the relation and the request.
 func (s Restart) of() string { return fmt.Sprintf(" (%s, request %s)", s.Relation, s.Request) }
 
 // Apply implements charm.Step.
@@ -242,7 +238,7 @@ func (s Restart) Apply(ctx context.Context, w *Env) error {
 		op, err := s.begin(ctx, w, name)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("instance %s: %w", name, err))
-			break // what cannot be restarted here is no reason to stop more
+			break // those that were started are still waited for
 		}
 		running = append(running, begun{name, op})
 	}
@@ -254,22 +250,22 @@ func (s Restart) Apply(ctx context.Context, w *Env) error {
 	return w.Note(ctx, s.Name(), errors.Join(errs...))
 }
 
-// tries is how often LXD is asked for one restart, and between the pause between two.
+// maxTries is how often LXD is asked for one restart, retryDelay the pause between two requests.
 const (
-	tries   = 5
-	between = time.Second
+	maxTries   = 5
+	retryDelay = time.Second
 )
 
-// finish waits until an instance has been restarted. Now and then LXD 5.0 gives up on a restart
-// when the instance has been told to shut down already ("shutting down the container failed"): it
-// goes down after that, and nobody would start it. So LXD is asked for what is left to do.
+// finish waits until an instance has been restarted. LXD 5.0 sometimes gives up on a restart if the
+// instance was already told to shut down ("shutting down the container failed"): the instance then stops
+// and is not started. So LXD is asked for what is left to do.
 func (s Restart) finish(ctx context.Context, w *Env, name string, op lxdclient.Operation) error {
 	began, err := w.Now(), lxd.Await(ctx, w.LXD)(op, nil)
-	for try := 1; err != nil && try < tries; try++ {
+	for try := 1; err != nil && try < maxTries; try++ {
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(between):
+		case <-time.After(retryDelay):
 		}
 		there, _, lost := w.LXD.GetInstance(name)
 		left := stopTimeout - int(w.Now().Sub(began)/time.Second)
@@ -287,8 +283,8 @@ func (s Restart) finish(ctx context.Context, w *Env, name string, op lxdclient.O
 	return err
 }
 
-// begin notes the restart in the instance and asks LXD for it, or for the start that is left to
-// do of an earlier one.
+// begin notes the restart in the instance and asks LXD for it, or for the start that an earlier restart has
+// left undone.
 func (s Restart) begin(ctx context.Context, w *Env, name string) (lxdclient.Operation, error) {
 	if err := w.NoteRestart(ctx, name, s.Relation, s.Request, s.units[name]); err != nil {
 		return nil, err
@@ -303,8 +299,8 @@ func (s Restart) begin(ctx context.Context, w *Env, name string) (lxdclient.Oper
 	return w.LXD.UpdateInstanceState(name, api.InstanceStatePut{Action: "restart", Timeout: stopTimeout}, "")
 }
 
-// NoteRestart notes in an instance that it is about to be restarted. started is what its
-// unit says of its start until then.
+// NoteRestart notes in an instance that it is about to be restarted. started is the unit's report of its
+// start so far.
 func (w *Env) NoteRestart(ctx context.Context, name, relation, request, started string) error {
 	instance, _, err := w.LXD.GetInstance(name)
 	if err != nil {
@@ -321,8 +317,8 @@ func (w *Env) NoteRestart(ctx context.Context, name, relation, request, started 
 	})
 }
 
-// Restarting reports whether anybody's request is restarting the instance, as far as units
-// say that they are back in the instance itself.
+// Restarting reports whether any request is restarting the instance, as far as units report their start in
+// the instance.
 func (i Instance) Restarting() bool {
 	for key := range i.Own {
 		number, is := strings.CutPrefix(key, restartPrefix)
@@ -334,12 +330,12 @@ func (i Instance) Restarting() bool {
 	return false
 }
 
-// ReportBack says in an instance that was restarted that its unit is back.
+// ReportBack reports in an instance that its unit is back after a restart.
 type ReportBack struct{ Instance, Relation, Started string }
 
 // Name implements charm.Step.
 func (s ReportBack) Name() string {
-	return "say that instance " + s.Instance + " is back after its restart"
+	return "report that instance " + s.Instance + " is back after its restart"
 }
 
 // Apply implements charm.Step.

@@ -19,41 +19,41 @@ import (
 	"github.com/dcib/dcib/internal/profile"
 )
 
-// Env is what the steps work on, for one hook.
+// Env is what the steps work on, in one hook.
 type Env struct {
 	Tools   hooktool.Tools
 	LXD     Server
-	Project string // the LXD project that LXD is for, for messages
+	Project string // the LXD project of LXD, for messages
 	Now     func() time.Time
 
-	// failed is what LXD refused to do in this hook, by the step's name. It is told to
-	// those it concerns rather than failing the hook, and tried again in the next.
+	// failed is what LXD refused in this hook, by the step's name. It is reported to the units concerned
+	// instead of failing the hook, and retried in the next.
 	failed map[string]string
 
-	restarted bool // instances, in this hook
+	restarted bool // instances were restarted in this hook
 }
 
-// Failed is what LXD refused to do in this hook, by the step's name.
+// Failed returns what LXD refused in this hook, by the step's name.
 func (w *Env) Failed() map[string]string { return maps.Clone(w.failed) }
 
 // Restarted reports whether instances were restarted in this hook.
 func (w *Env) Restarted() bool { return w.restarted }
 
-// Write makes a profile of ours have a content.
+// Write writes the content of a profile.
 type Write struct {
 	Profile                      string
-	Owner, Relation, Application string // the marks
+	Owner, Relation, Application string // see the keys in profiles.go
 	Model                        string // the proven model's UUID, also a mark; "" leaves what is there
 	Content                      profile.Profile
-	Instances                    map[string]Instance // as they were seen
-	Repair                       bool                // somebody else has changed it
-	State                        *State              // what to keep in it; nil for nothing
+	Instances                    map[string]Instance // as observed
+	Repair                       bool                // another program has changed it
+	State                        *State              // to store in it; nil for none
 }
 
 // Name implements charm.Step.
 func (s Write) Name() string {
 	if s.Repair {
-		return "put back what profile " + s.Profile + " had: somebody has changed it"
+		return "restore profile " + s.Profile + ", which another program has changed"
 	}
 	return "write profile " + s.Profile
 }
@@ -110,17 +110,17 @@ func (s Write) write(ctx context.Context, w *Env) error {
 		put.Config[changedKey] = mark
 	}
 	if err := lxd.Await(ctx, w.LXD)(w.LXD.UpdateProfile(s.Profile, put, etag)); err != nil {
-		// LXD keeps a profile also when an instance could not follow it. What does not
-		// work is not left in force for some.
+		// LXD keeps the new profile even if an instance could not apply it. It is not left in force for the
+		// others.
 		if back := lxd.Await(ctx, w.LXD)(w.LXD.UpdateProfile(s.Profile, old.Writable(), "")); back != nil {
-			return fmt.Errorf("%w; nor put back what was in it: %w", err, back)
+			return fmt.Errorf("%w; and cannot restore the profile: %w", err, back)
 		}
 		return err
 	}
 	return nil
 }
 
-// Delete deletes a profile of ours that nothing uses.
+// Delete deletes a profile that no instance uses.
 type Delete struct{ Profile, Owner string }
 
 // Name implements charm.Step.
@@ -141,33 +141,33 @@ func (s Delete) Apply(ctx context.Context, w *Env) error {
 	return w.Note(ctx, s.Name(), err)
 }
 
-// Claim is what makes an instance have a profile: the relation it is for, and the check
-// that the instance is still the one that was looked at.
+// Claim is why an instance has a profile: the relation, and a check that the instance is still the observed
+// one.
 type Claim struct {
 	Relation string
 	Holds    func(own map[string]string) bool
-	// Seen reports whether the instance was seen with the profile since it was started.
+	// Seen reports whether the instance was seen with the profile since its start.
 	Seen bool
 }
 
-// Attach puts profiles of ours last into an instance's list, in order of their names.
+// Attach puts profiles last into an instance's list, in order of their names.
 type Attach struct {
 	Instance string
 	Profiles map[string]Claim
-	Started  time.Time // when the instance was
-	Repair   bool      // somebody else has changed the list
+	Started  time.Time // the instance's last start
+	Repair   bool      // another program has changed the list
 }
 
 // Name implements charm.Step.
 func (s Attach) Name() string {
 	name := fmt.Sprintf("put profile %s last on instance %s", strings.Join(slices.Sorted(maps.Keys(s.Profiles)), ", "), s.Instance)
 	if s.Repair {
-		name += " again: somebody has changed its list"
+		name += " again: another program has changed its list"
 	}
 	return name
 }
 
-// List returns what the list is to be.
+// List returns the list with the profiles last.
 func (s Attach) List(now []string) []string {
 	others := slices.DeleteFunc(slices.Clone(now), func(name string) bool {
 		_, ours := s.Profiles[name]
@@ -181,13 +181,13 @@ func (s Attach) Apply(ctx context.Context, w *Env) error {
 	err := w.Change(ctx, s.Instance, func(put *api.InstancePut) error {
 		for name, claim := range s.Profiles {
 			if !claim.Holds(put.Config) {
-				return fmt.Errorf("cannot attach a profile to instance %s: it is not the one that was looked at: the next hook looks again", s.Instance)
+				return fmt.Errorf("cannot attach a profile to instance %s: it is not the one that was observed (retried by the next hook)", s.Instance)
 			}
 			if slices.Contains(put.Profiles, name) {
 				continue
 			}
-			// What is put back was there when the instance was started, unless it was
-			// started since: then nobody knows.
+			// A profile that is put back was there when the instance started, unless the instance was
+			// restarted since; then that is unknown.
 			had, err := time.Parse(time.RFC3339Nano, put.Config[AttachedKey(claim.Relation)])
 			if err != nil || s.Started.After(had) && !claim.Seen {
 				put.Config[AttachedKey(claim.Relation)] = w.Now().UTC().Format(time.RFC3339Nano)
@@ -199,7 +199,7 @@ func (s Attach) Apply(ctx context.Context, w *Env) error {
 	return w.Note(ctx, s.Name(), err)
 }
 
-// Release takes a profile of ours off an instance's list, and our notes with it.
+// Release removes a profile from an instance's list, and its notes.
 type Release struct {
 	Instance, Profile string
 	Keys              []string // of the notes
@@ -228,11 +228,11 @@ func (s Release) Apply(ctx context.Context, w *Env) error {
 	return w.Note(ctx, s.Name(), err)
 }
 
-// runningVM is in LXD's refusal of a key that it does not change while a virtual machine runs
+// runningVM is part of LXD's refusal of a key that it does not change while a virtual machine runs
 // (lxd/instance/drivers/driver_qemu.go, Update).
 const runningVM = "cannot be updated when VM is running"
 
-// Note keeps what LXD refused, for those it concerns; an interrupted hook fails.
+// Note records what LXD refused for a later status. In an interrupted hook it returns the error.
 func (w *Env) Note(ctx context.Context, step string, err error) error {
 	if err == nil || ctx.Err() != nil {
 		return err
@@ -240,18 +240,18 @@ func (w *Env) Note(ctx context.Context, step string, err error) error {
 	if w.failed == nil {
 		w.failed = map[string]string{}
 	}
-	w.failed[step] = strings.Join(strings.Fields(err.Error()), " ") // LXD's errors have lines
+	w.failed[step] = strings.Join(strings.Fields(err.Error()), " ") // LXD's errors have line breaks
 	if strings.Contains(err.Error(), runningVM) {
 		w.failed[step] += ": stop the virtual machine (lxc stop), and start it again when the unit says that the profile is in force; LXD before 5.0.3 also wants that for keys that are for containers only"
 	}
 	return w.Tools.Log(ctx, "WARNING", fmt.Sprintf("cannot %s: %s", step, w.failed[step]))
 }
 
-// attempts is how often a change is tried against others who change the same instance.
+// attempts is how often a change is tried if others change the same instance.
 const attempts = 5
 
-// Change edits an instance as it is now, and nothing when edit leaves it as it is. LXD
-// takes a change only to what was read; when somebody else was first, it is read again.
+// Change edits an instance, and does nothing if edit changes nothing. LXD accepts a change only of the
+// version that was read; if another program was first, the instance is read again.
 func (w *Env) Change(ctx context.Context, name string, edit func(put *api.InstancePut) error) error {
 	err := errors.New("never tried")
 	for range attempts {
