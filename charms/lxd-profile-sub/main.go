@@ -3,8 +3,8 @@
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
 
-// Command lxd-profile-sub is the charm that gives any application's LXD containers the
-// profile they need, while they run.
+// Command lxd-profile-sub is the charm that applies LXD profiles to the containers of any application while
+// they run.
 package main
 
 import (
@@ -23,13 +23,13 @@ import (
 // env is what the charm works on: its dependencies. Each component sees its own part.
 type env struct {
 	brokered brokered.Env
-	direct   direct.Env // it remembers what LXD refused in this hook
+	direct   direct.Env // it records what LXD refused in this hook
 }
 
-// facts are what the components saw.
+// facts are what the components observed.
 type facts struct {
 	Brokered brokered.Facts
-	Direct   *direct.Facts // nil where a broker is asked
+	Direct   *direct.Facts // nil with a broker
 }
 
 func main() {
@@ -49,7 +49,7 @@ func main() {
 	charm.Main(c)
 }
 
-// components are the concerns of this charm: the request to a broker, or its own way to LXD.
+// components are the components of this charm: the request to a broker, and the direct mode.
 func components() []charm.Component[facts, *env] {
 	return []charm.Component[facts, *env]{
 		{
@@ -93,12 +93,12 @@ func observeDirect(ctx context.Context, event hooktool.Event, w *env, f *facts) 
 	return err
 }
 
-// principal is the endpoint to the application that this one stands beside.
+// principal is the endpoint to the principal application.
 const principal = "juju-info"
 
-// leaving reports whether Juju takes this unit away. A subordinate is there for its relation
-// to its principal, and goes with it; at its very first hooks it may not have it yet.
-// (goal-state, which tells it for other charms, lists no subordinates in Juju 4.)
+// leaving reports whether Juju is removing this unit. A subordinate exists for the relation to its
+// principal, and goes with it; in its very first hooks the relation may be missing. (goal-state, which
+// reports it to other charms, lists no subordinates in Juju 4.)
 func leaving(ctx context.Context, event hooktool.Event, tools hooktool.Tools) (bool, error) {
 	ids, err := tools.RelationIDs(ctx, principal)
 	if err != nil || len(ids) > 0 {
@@ -107,7 +107,7 @@ func leaving(ctx context.Context, event hooktool.Event, tools hooktool.Tools) (b
 	return event.Hook == principal+"-relation-broken" || event.Hook == "stop" || event.Hook == "remove", nil
 }
 
-// part makes an action of the room that asks a broker one of the charm.
+// part makes an action of package brokered one of the charm.
 func part(action charm.Action[brokered.Facts, brokered.Env]) charm.Action[facts, *env] {
 	return func(ctx context.Context, f facts, w *env, call charm.Call) (map[string]string, error) {
 		return action(ctx, f.Brokered, w.brokered, call)
@@ -138,12 +138,12 @@ func rollback(ctx context.Context, f facts, w *env, call charm.Call) (map[string
 	}
 	wanted, err := f.Brokered.Options.Wanted()
 	if err != nil {
-		return nil, fmt.Errorf("cannot roll back: %w: what was asked for before that is still in force; mend the option first", err)
+		return nil, fmt.Errorf("cannot roll back: %w: fix the option first; the last request is still in force", err)
 	}
 	return direct.Rollback(ctx, *f.Direct, &w.direct, wanted.Profile)
 }
 
-// pause waits, or ends with the action.
+// pause waits, or returns when the action ends.
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
@@ -153,8 +153,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// reboot restarts this machine in a minute, when the action that asks for it has ended. LXD
-// makes it a start like any other, with the options as they are then.
+// reboot restarts this machine in a minute, when the action has ended. For LXD it is a start like any
+// other, with the current options.
 func reboot(ctx context.Context) error {
 	_, err := command.System{}.Run(ctx, "shutdown", "-r", "+1", "lxd-profile-sub: apply-restart")
 	return err

@@ -97,7 +97,7 @@ The exit status is 0 if nothing is refused, 1 if something is, and 2 for a wrong
 func judge(text []byte, rules policy.Policy, on policy.Target) []policy.Verdict {
 	p, err := profile.Parse(text)
 	if err == nil {
-		return policy.Judge(p, rules, on)
+		return policy.Evaluate(p, rules, on)
 	}
 	v := policy.Verdict{Effect: profile.Refused}
 	var problems document.Problems

@@ -5,11 +5,10 @@ import (
 	"strings"
 )
 
-// liblxc sets a container's environment before it runs the hooks of the host, such as
-// lxcfs's and NVIDIA's, which still see the host's files (start.c, do_start). A variable
-// that these programs follow would have them run what the container chooses. The list is
-// glibc's for programs with privileges (sysdeps/generic/unsecvars.h), what shells follow,
-// and what liblxc and NVIDIA's hook read.
+// liblxc sets a container's environment before it runs the hooks of the host, such as lxcfs's and NVIDIA's,
+// which still see the host's files (start.c, do_start). A variable that these programs follow could make
+// them run what the container chooses. The list is glibc's for privileged programs
+// (sysdeps/generic/unsecvars.h), what shells follow, and what liblxc and NVIDIA's hook read.
 var (
 	hookVariables = []string{
 		"BASHOPTS", "BASH_ENV", "CDPATH", "ENV", "GCONV_PATH", "GETCONF_DIR", "GLIBC_TUNABLES", "HOSTALIASES", "IFS",
@@ -19,8 +18,8 @@ var (
 	hookPrefixes = []string{"LD_", "LXC_", "LXD_", "NVIDIA_"}
 )
 
-// reservedVariable returns why an environment variable is not for a profile; "" when it is,
-// or when the key is not of environment.
+// reservedVariable returns why an environment variable is not allowed in a profile; "" if it is, or if the
+// key is not in environment.
 func reservedVariable(key string) string {
 	name, ok := strings.CutPrefix(key, "environment.")
 	if !ok {

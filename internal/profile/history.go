@@ -5,22 +5,21 @@ import (
 	"fmt"
 )
 
-// History is the last profiles that were fully applied, the newest first: the one that is
-// in force, and the one before.
+// History has the last profiles that were fully applied, the newest first: the current one, and the one
+// before.
 type History []Profile
 
 // depth is how many are kept.
 const depth = 2
 
-// ParseHistory reads what String gave; what cannot be read is none.
+// ParseHistory reads what String returned; an invalid text is an empty history.
 func ParseHistory(text string) History {
 	var h History
 	_ = json.Unmarshal([]byte(text), &h)
 	return h
 }
 
-// With puts a profile first. What would make the text longer than MaxBytes is left out,
-// the oldest first.
+// With adds a profile at the front. The oldest are dropped if the text would be longer than MaxBytes.
 func (h History) With(p Profile) History {
 	if len(h) > 0 && h[0].Equal(p) {
 		return h
@@ -34,7 +33,7 @@ func (h History) With(p Profile) History {
 	return nil
 }
 
-// Before returns the newest that is not the one that is asked for now.
+// Before returns the newest profile that is not the current one.
 func (h History) Before(now Profile) (Profile, bool) {
 	for _, p := range h {
 		if !p.Equal(now) {
@@ -44,7 +43,7 @@ func (h History) Before(now Profile) (Profile, bool) {
 	return Profile{}, false
 }
 
-// String is JSON; "" for none.
+// String returns JSON; "" for an empty history.
 func (h History) String() string {
 	if len(h) == 0 {
 		return ""

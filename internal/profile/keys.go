@@ -9,7 +9,7 @@ type Effect int
 const (
 	Live    Effect = iota // at once
 	Restart               // when the container has been restarted
-	Refused               // never: it is not for a profile that an application asks for
+	Refused               // never: applications may not request it
 )
 
 func (e Effect) String() string {
@@ -21,15 +21,14 @@ type key struct {
 	name   string // the key, or a namespace when it ends in a dot or a hyphen
 	value  value  // what its value must be
 	effect Effect
-	why    string // for Refused: whose it is, or what it is for
+	why    string // for Refused: the owner, or the purpose
 }
 
-// keys are LXD's instance options for containers, and when a running one follows a change
-// of them, as LXD does it from 5.0 to 6.6 (lxd/instance/drivers/driver_lxc.go, Update): the
-// effects are the same in all of them, the keys that came later are in extensions. LXD's
-// documentation calls security.nesting live, too: of it only the AppArmor profile is, the
-// mounts that nested containers need are made at the start. The first row that fits counts.
-// https://documentation.ubuntu.com/lxd/en/stable-5.0/reference/instance_options/
+// keys are LXD's instance options for containers, and whether a running one applies a change, as in LXD 5.0
+// to 6.6 (lxd/instance/drivers/driver_lxc.go, Update). The effects are the same in all of them; keys that
+// came later are in extensions. LXD's documentation says that security.nesting is live, too; only its
+// AppArmor profile is, the mounts for nested containers are made at the start. The first row that matches
+// counts. https://documentation.ubuntu.com/lxd/en/stable-5.0/reference/instance_options/
 // https://documentation.ubuntu.com/lxd/latest/reference/instance_options/
 var keys = []key{
 	{"boot.autostart", boolean, Live, ""},
@@ -121,8 +120,7 @@ var keys = []key{
 	{"volatile.", text, Refused, "LXD keeps its own notes in it"},
 }
 
-// suffixes are what may follow the rows that are namespaces, where LXD or liblxc makes more
-// of it than a name.
+// suffixes are what may follow the rows that are namespaces, if LXD or liblxc interprets it.
 var suffixes = map[string]value{
 	// POSIX.1-2017, 8.1: names of environment variables that all programs can read.
 	"environment.": matching("letters, digits and underscores after environment.", `[A-Za-z_][A-Za-z0-9_]*`),
@@ -132,7 +130,7 @@ var suffixes = map[string]value{
 	"linux.sysctl.": matching("a sysctl such as net.ipv4.ip_forward after linux.sysctl.", `[A-Za-z0-9_-]+([./][A-Za-z0-9_-]+)+`),
 }
 
-// extensions are LXD's API extensions that keys came with after 5.0, by the rows' names.
+// extensions are the API extensions of keys that came after LXD 5.0, by the rows' names.
 // https://documentation.ubuntu.com/lxd/latest/api-extensions/
 var extensions = map[string]string{
 	"limits.cpu.nodes":                   "numa_cpu_placement",
@@ -145,7 +143,7 @@ var extensions = map[string]string{
 	"ubuntu_pro.guest_attach":            "ubuntu_pro_guest_attach",
 }
 
-// vmKeys are the rows that mean something to a virtual machine.
+// vmKeys are the rows that apply to a virtual machine.
 // https://documentation.ubuntu.com/lxd/latest/reference/instance_options/, "Condition"
 var vmKeys = map[string]bool{
 	"boot.autostart": true, "boot.autostart.delay": true, "boot.autostart.priority": true,
@@ -157,18 +155,17 @@ var vmKeys = map[string]bool{
 	"snapshots.schedule": true, "snapshots.schedule.stopped": true, "ubuntu_pro.guest_attach": true, "user.": true,
 }
 
-// stoppedVMKeys are those of vmKeys that LXD changes only while the machine is stopped: it
-// refuses the whole profile to one that runs (lxd/instance/drivers/driver_qemu.go, Update).
+// stoppedVMKeys are the vmKeys that LXD changes only while the machine is stopped: it refuses the whole
+// profile while it runs (lxd/instance/drivers/driver_qemu.go, Update).
 var stoppedVMKeys = map[string]bool{
 	"limits.cpu.nodes": true, "limits.disk.priority": true, "placement.group": true, "raw.apparmor": true,
 	"security.protection.delete": true, "security.protection.start": true, "ubuntu_pro.guest_attach": true,
 }
 
-// containerDevices are the types that LXD refuses to a virtual machine, and the profile
-// with them.
+// containerDevices are the types that LXD refuses on a virtual machine, with the whole profile.
 var containerDevices = map[string]bool{"unix-block": true, "unix-char": true, "unix-hotplug": true}
 
-// findKey returns the row for a key, or false.
+// findKey returns the row of a key, and whether there is one.
 func findKey(name string) (key, bool) {
 	for _, row := range keys {
 		if isNamespace(row.name) {
@@ -182,7 +179,7 @@ func findKey(name string) (key, bool) {
 	return key{}, false
 }
 
-// isNamespace: rows whose name stands for all keys that begin with it.
+// isNamespace reports whether the row stands for all keys that begin with its name.
 func isNamespace(name string) bool {
 	return strings.HasSuffix(name, ".") || strings.HasSuffix(name, "-")
 }
@@ -190,7 +187,7 @@ func isNamespace(name string) bool {
 // device is a row of the table of device types.
 type device struct {
 	kind     string
-	required []string // properties it cannot be without
+	required []string // properties that it requires
 	effect   Effect
 	why      string
 }

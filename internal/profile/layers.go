@@ -11,19 +11,19 @@ import (
 	"github.com/dcib/dcib/internal/document"
 )
 
-// Layer is a profile with the name of where it is from: "preset docker".
+// Layer is a profile with its origin: "preset docker".
 type Layer struct {
 	From    string
 	Profile Profile
 }
 
-// Layered is layers laid over each other, see Merge.
+// Layered is the result of merged layers, see Merge.
 type Layered struct {
 	Profile Profile
-	From    map[string]string // where each key and device is from, by its path
+	From    map[string]string // the origin of each key and device, by its path
 }
 
-// Overlay merges layers, the later over the earlier, and keeps where each part is from.
+// Overlay merges layers, the later over the earlier, and records the origin of each part.
 func Overlay(layers ...Layer) Layered {
 	out := Layered{Profile: Merge(), From: map[string]string{}}
 	for _, layer := range layers {
@@ -38,15 +38,15 @@ func Overlay(layers ...Layer) Layered {
 	return out
 }
 
-// white finds what only quotes keep.
+// white matches white space that only quotes keep.
 var white = regexp.MustCompile(`(?m)^\s|[^\S\n]$|\t|\n\n|^<<$`)
 
-// YAML returns the profile as text that Parse reads, sorted, with a comment at each key and
-// device that notes has one for by its path.
+// YAML returns the profile as text that Parse reads, sorted, with the note for its path as a comment at
+// each key and device.
 func (p Profile) YAML(notes map[string]string) string {
 	text := func(s string) *yaml.Node {
 		node := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
-		// What begins or ends a line of a block with white space is not read back.
+		// White space at the begin or end of a line of a block is not read back.
 		if white.MatchString(s) {
 			node.Style = yaml.DoubleQuotedStyle
 		}
@@ -74,8 +74,7 @@ func (p Profile) YAML(notes map[string]string) string {
 	return string(out)
 }
 
-// Changes lists by their paths the keys and devices that two profiles have differently,
-// sorted.
+// Changes returns the paths of the keys and devices that differ between two profiles, sorted.
 func Changes(a, b Profile) []string {
 	changed := map[string]bool{}
 	for name := range Merge(a, b).Config {
@@ -90,20 +89,19 @@ func Changes(a, b Profile) []string {
 	return slices.Sorted(maps.Keys(changed))
 }
 
-// EffectOf says when a change of the key or device at a path, from one profile to another,
-// is in force: the worst of the two.
+// EffectOf returns the effect of changing the key or device at a path from one profile to another: the
+// worse of the two.
 func EffectOf(path string, from, to Profile) Effect {
 	return max(Classify(from)[path], Classify(to)[path])
 }
 
-// Conflicts lists by their paths the keys and devices that both profiles set, to different
-// values, sorted.
+// Conflicts returns the paths of the keys and devices that both profiles set, to different values, sorted.
 func Conflicts(a, b Profile) []string {
 	return slices.DeleteFunc(Changes(a, b), func(path string) bool { return !a.has(path) || !b.has(path) })
 }
 
-// Differences returns what of wanted actual has otherwise, by path, with the actual value in
-// short, "" for none. Free text, which may hold a secret, is not told.
+// Differences returns, by path, the short actual value of what differs from wanted, "" for none. Free text,
+// which may be a secret, is not shown.
 func Differences(wanted, actual Profile) map[string]string {
 	differences := map[string]string{}
 	for _, path := range Changes(wanted, actual) {
@@ -124,7 +122,7 @@ func (p Profile) has(path string) bool {
 	return ok
 }
 
-// short shows what is at a path in a few words; "" when nothing is.
+// short returns a short form of what is at a path; "" if nothing is.
 func (p Profile) short(path string) string {
 	if !p.has(path) {
 		return ""
@@ -138,8 +136,8 @@ func (p Profile) short(path string) string {
 	return "another device, of type " + document.Quote(p.Devices[strings.TrimPrefix(path, "devices.")]["type"])
 }
 
-// Shown shows what the profile has at a path in a few words, "none" when it has nothing
-// there, and of free text, which may hold a secret, only that there is some.
+// Shown returns a short form of what is at a path, "none" if nothing is. Of free text, which may be a
+// secret, it only shows that there is some.
 func (p Profile) Shown(path string) string {
 	name, isKey := strings.CutPrefix(path, "config.")
 	switch row, ok := findKey(name); {
@@ -153,7 +151,7 @@ func (p Profile) Shown(path string) string {
 	return "a device of type " + document.Quote(p.Devices[strings.TrimPrefix(path, "devices.")]["type"])
 }
 
-// Without returns the profile without what is at some paths.
+// Without returns the profile without what is at the paths.
 func (p Profile) Without(paths []string) Profile {
 	rest := Merge(p)
 	for _, path := range paths {
@@ -166,7 +164,7 @@ func (p Profile) Without(paths []string) Profile {
 	return rest
 }
 
-// Names shows paths as people call what is there: "limits.memory, gpu0".
+// Names returns paths in the form for messages: "limits.memory, gpu0".
 func Names(paths []string) string {
 	short := make([]string, len(paths))
 	for i, path := range paths {

@@ -8,19 +8,18 @@ import (
 	"github.com/dcib/dcib/internal/document"
 )
 
-// Bounds on what is read, so that nobody's text can hurt who reads it.
+// Size limits for untrusted input.
 const (
 	MaxBytes = 64 << 10 // the whole text
 	maxKeys  = 512      // keys of config, devices, and properties of a device
 )
 
-// Parse reads a profile from YAML: a mapping with `config` and `devices`, both optional.
-// Empty text is an empty profile. Values may be text, whole numbers, true or false; they
-// become LXD's strings. Aliases and merge keys are refused: a profile needs none, and they
-// are how a small text becomes a large one.
+// Parse reads a profile from YAML: a mapping with `config` and `devices`, both optional. Empty text is an
+// empty profile. Values may be text, whole numbers, true or false; they become LXD's strings. Aliases and
+// merge keys are refused: a profile does not need them, and they can make a small text large.
 //
-// The error is a document.Problems with all that was found. Whether the keys exist and their
-// values fit is for Validate.
+// The error is a document.Problems with all problems. Validate checks whether the keys exist and the values
+// are valid.
 func Parse(text []byte) (Profile, error) {
 	root, problems := document.Parse(text, MaxBytes)
 	if root == nil {
@@ -31,7 +30,7 @@ func Parse(text []byte) (Profile, error) {
 	return p, r.Problems.Err()
 }
 
-// reader walks the YAML and collects what is wrong with it.
+// reader walks the YAML and collects problems.
 type reader struct{ document.Reader }
 
 func (r *reader) profile(node *yaml.Node) Profile {
@@ -52,7 +51,7 @@ func (r *reader) profile(node *yaml.Node) Profile {
 	return p
 }
 
-// mapping calls each for every key of a mapping; a null one is empty.
+// mapping calls each for each key of a mapping; a null mapping is empty.
 func (r *reader) mapping(at string, node *yaml.Node, each func(key string, keyNode, value *yaml.Node)) {
 	if !document.Null(node) {
 		r.Mapping(at, node, maxKeys, each)

@@ -1,6 +1,6 @@
-// Package profile is what a user may ask for in an LXD profile: the text they write, what
-// is wrong with it, and what it takes for each key to be in force. It is pure: it asks
-// neither LXD nor Juju, and imports nothing of this project.
+// Package profile is the content of an LXD profile that a user may request: its text, its problems, and
+// when each key is in force. It is pure: it uses neither LXD nor Juju, and imports only package document of
+// this project.
 package profile
 
 import (
@@ -15,17 +15,16 @@ type Profile struct {
 	Devices map[string]map[string]string `json:"devices,omitempty"`
 }
 
-// IsEmpty reports whether the profile asks for nothing.
+// IsEmpty reports whether the profile has no content.
 func (p Profile) IsEmpty() bool { return len(p.Config) == 0 && len(p.Devices) == 0 }
 
-// Equal reports whether both ask for the same.
+// Equal reports whether both have the same content.
 func (p Profile) Equal(other Profile) bool {
 	return maps.Equal(p.Config, other.Config) && maps.EqualFunc(p.Devices, other.Devices, maps.Equal)
 }
 
-// Merge lays profiles over each other as LXD does with an instance's list: a later one's
-// key replaces an earlier one's, and a device is replaced as a whole.
-// https://documentation.ubuntu.com/lxd/en/latest/profiles/
+// Merge merges profiles as LXD does with an instance's list: a later key replaces an earlier one, and a
+// device is replaced as a whole. https://documentation.ubuntu.com/lxd/en/latest/profiles/
 func Merge(layers ...Profile) Profile {
 	out := Profile{Config: map[string]string{}, Devices: map[string]map[string]string{}}
 	for _, layer := range layers {
@@ -37,8 +36,8 @@ func Merge(layers ...Profile) Profile {
 	return out
 }
 
-// Summary says in one line what the profile asks for: "limits.memory=512MiB, gpu0 (gpu)".
-// It shows no free text, which may hold a secret.
+// Summary returns the content in one line: "limits.memory=512MiB, gpu0 (gpu)". It shows no free text, which
+// may be a secret.
 func (p Profile) Summary() string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(p.Config)) {

@@ -10,19 +10,18 @@ import (
 	"github.com/dcib/dcib/internal/document"
 )
 
-// maxDeviceName is how long LXD lets a device's name be.
+// maxDeviceName is LXD's longest name of a device.
 const maxDeviceName = 64
 
-// cephName are the characters of the names of Ceph's clusters and users.
+// cephName matches the names of Ceph's clusters and users.
 const cephName = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
 
-// names are the characters of keys, device names and properties: none that ends a line or
-// sets a value apart in the files that LXD and liblxc write them to.
+// names matches keys, device names and properties: without characters that end a line or separate a value
+// in the files of LXD and liblxc.
 var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]*$`)
 
-// Validate holds a profile against the tables of keys and devices. The error is a
-// document.Problems with all that is wrong: unknown or refused keys, values that do not fit,
-// devices without a type or with a path that leads elsewhere than it says.
+// Validate checks a profile against the tables of keys and devices. The error is a document.Problems with
+// all problems: unknown or refused keys, invalid values, devices without a type or with an ambiguous path.
 func Validate(p Profile) error {
 	var problems document.Problems
 	add := func(at, says, want string) { problems = append(problems, document.At(0, at, says, want)) }
@@ -50,7 +49,7 @@ func Validate(p Profile) error {
 	return problems.Err()
 }
 
-// suffixFits reports whether what follows a namespace in a key is what LXD takes there.
+// suffixFits reports whether LXD accepts what follows a namespace in a key.
 func suffixFits(namespace, key string) bool {
 	want, limited := suffixes[namespace]
 	return !limited || want.fits(strings.TrimPrefix(key, namespace))
@@ -99,8 +98,8 @@ func validateDevice(name string, d map[string]string, add func(at, says, want st
 	}
 }
 
-// Unsupported says what of a validated profile a server cannot do that is older than the
-// key; nil when it can do all. has tells whether it has an API extension.
+// Unsupported returns what of a validated profile a server does not support that is older than the key; nil
+// if it supports all. has reports whether it has an API extension.
 func Unsupported(p Profile, has func(extension string) bool) error {
 	var problems document.Problems
 	for name := range p.Config {
@@ -112,8 +111,8 @@ func Unsupported(p Profile, has func(extension string) bool) error {
 	return problems.Err()
 }
 
-// ForContainers lists by their paths what of a profile means nothing to a virtual machine,
-// and of that what LXD refuses there.
+// ForContainers returns the paths of what a virtual machine ignores in a profile, and of what LXD refuses
+// there.
 func ForContainers(p Profile) (ignored, refused []string) {
 	for _, name := range slices.Sorted(maps.Keys(p.Config)) {
 		if row, ok := findKey(name); ok && !vmKeys[row.name] {
@@ -128,9 +127,8 @@ func ForContainers(p Profile) (ignored, refused []string) {
 	return append(ignored, refused...), refused
 }
 
-// ForStopped lists by their paths the keys of a profile that LXD changes only while a virtual
-// machine is stopped. takesContainerKeys reports whether the server lets keys for containers
-// pass (LXD 5.0.3 and later).
+// ForStopped returns the paths of the keys that LXD changes only while a virtual machine is stopped.
+// takesContainerKeys reports whether the server accepts keys for containers (LXD 5.0.3 and later).
 func ForStopped(p Profile, takesContainerKeys bool) []string {
 	var stopped []string
 	for _, name := range slices.Sorted(maps.Keys(p.Config)) {
@@ -141,8 +139,8 @@ func ForStopped(p Profile, takesContainerKeys bool) []string {
 	return stopped
 }
 
-// Classify tells when each key and device of a validated profile is in force, by its path
-// ("config.limits.memory", "devices.tun"). What the tables do not know is Refused.
+// Classify returns the effect of each key and device of a validated profile, by its path
+// ("config.limits.memory", "devices.tun"). Unknown ones are Refused.
 func Classify(p Profile) map[string]Effect {
 	effects := map[string]Effect{}
 	for name := range p.Config {

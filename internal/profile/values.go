@@ -10,8 +10,8 @@ import (
 	"unicode"
 )
 
-// value is a type of value: what it is called in a refusal, what fits, whether it is free
-// text, which may hold a secret and is not shown, and which control characters that may have.
+// value is a type of value: its name in a refusal, what is valid, whether it is free text, which may be a
+// secret and is not shown, and which control characters it may have.
 type value struct {
 	want   string
 	fits   func(string) bool
@@ -19,8 +19,8 @@ type value struct {
 	allows string
 }
 
-// text and lines are free text. LXD and liblxc write most values into files that are read
-// line by line, so only a value that is lines by its meaning may contain line breaks.
+// text and lines are free text. LXD and liblxc write most values into files that are read line by line, so
+// only a value with the meaning of lines may contain line breaks.
 // https://github.com/advisories/GHSA-x6jc-phwx-hp32
 var (
 	text  = value{"text without control characters such as line breaks", func(s string) bool { return controlIn(s, "") == "" }, true, ""}
@@ -29,8 +29,8 @@ var (
 
 const lineBreaks = "\n\t"
 
-// controlIn names the first control character (C0, DEL, C1) of s that is not in allowed,
-// without showing the text around it; "" when there is none.
+// controlIn returns the name of the first control character (C0, DEL, C1) of s that is not in allowed,
+// without the text around it; "" if there is none.
 func controlIn(s, allowed string) string {
 	for at, r := range s {
 		if unicode.IsControl(r) && !strings.ContainsRune(allowed, r) {
@@ -40,7 +40,7 @@ func controlIn(s, allowed string) string {
 	return ""
 }
 
-// number is a whole decimal number of a range.
+// number is a whole decimal number in a range.
 func number(least, most int64) value {
 	return value{want: fmt.Sprintf("a number from %d to %d", least, most), fits: func(s string) bool {
 		n, err := strconv.ParseInt(s, 10, 64)
@@ -54,7 +54,7 @@ func matching(want, expression string) value {
 	return value{want: want, fits: compiled.MatchString}
 }
 
-// most of the numbers that LXD takes, and the longest wait of a host for one container.
+// Limits of numbers, and of how long one container may delay a host.
 const (
 	maxPIDs         = 1 << 22 // Linux's PID_MAX_LIMIT
 	maxStartDelay   = 60      // seconds; LXD waits as long after the start of an instance before it starts the next
@@ -74,11 +74,11 @@ var (
 	startPriority = number(0, maxBootPriority)
 	processes     = number(1, maxPIDs)
 
-	// modprobe takes what begins with a hyphen for an option.
+	// modprobe reads what begins with a hyphen as an option.
 	modules = matching("names of kernel modules such as overlay,br_netfilter", `[A-Za-z0-9][A-Za-z0-9_-]*(, ?[A-Za-z0-9][A-Za-z0-9_-]*)*`)
 	group   = matching("the name of a placement group", `[A-Za-z0-9][A-Za-z0-9._-]*`)
 	words   = matching("words such as compute,utility", `([A-Za-z0-9_-]+(,[A-Za-z0-9_-]+)*)?`)
-	// LXD renders a pattern as a template, whose tags read and include files of the host.
+	// LXD renders a pattern as a template, whose tags can read and include files of the host.
 	// https://documentation.ubuntu.com/lxd/latest/reference/instance_options/#instance-snapshots:snapshots.pattern
 	pattern = matching("a name such as snap%d or {{ creation_date|date:'2006-01-02' }}",
 		`([A-Za-z0-9._%-]|\{\{ ?creation_date ?(\| ?date: ?('[^'{}[:cntrl:]/]*'|"[^"{}[:cntrl:]/]*") ?)?\}\})*`)
@@ -103,8 +103,8 @@ func oneOf(words ...string) value {
 	return value{want: "one of " + strings.Join(words, ", "), fits: func(s string) bool { return slices.Contains(words, s) }}
 }
 
-// isRlimit reports whether s is a limit, or a soft one that is no higher than the hard one
-// after it. Linux refuses others when the container starts.
+// isRlimit reports whether s is a limit, or a soft one that is no higher than the hard one after it. Linux
+// refuses others when the container starts.
 func isRlimit(s string) bool {
 	soft, hard, both := strings.Cut(s, ":")
 	if !both {
@@ -115,7 +115,7 @@ func isRlimit(s string) bool {
 	return ok && ok2 && low <= high
 }
 
-// limitOf reads a limit; unlimited is the highest.
+// limitOf returns a limit; unlimited is the highest.
 func limitOf(s string) (uint64, bool) {
 	if s == "unlimited" {
 		return math.MaxUint64, true

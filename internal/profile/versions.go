@@ -6,14 +6,14 @@ import (
 	"strconv"
 )
 
-// since are the first releases with an API extension, of the series that this project
-// supports: the patch of 5.0 and of 5.21, the minor version of 6. never means none so far.
+// since has the first releases with an API extension, of the supported series: the patch of 5.0 and of
+// 5.21, the minor version of 6. never means none so far.
 type since struct{ v50, v521, v6 int }
 
 const never = 1 << 16
 
-// releases are when the extensions of table extensions came, by LXD's shared/version/api.go
-// of each tag.
+// releases has the releases of the extensions in table extensions, by LXD's shared/version/api.go of each
+// tag.
 var releases = map[string]since{
 	"container_bpf_delegation":                 {never, 4, 4},
 	"container_syscall_intercept_finit_module": {never, 2, 1},
@@ -24,7 +24,7 @@ var releases = map[string]since{
 	"ubuntu_pro_guest_attach":                  {never, 4, 3},
 }
 
-// Server is an LXD whose profiles are spoken of, by its version.
+// Server is an LXD, by its version.
 type Server struct{ major, minor, patch int }
 
 var serverVersion = regexp.MustCompile(`^([0-9]{1,3})\.([0-9]{1,3})(?:\.([0-9]{1,3}))?$`)
@@ -39,12 +39,12 @@ func ParseServer(version string) (Server, error) {
 	return Server{number(1), number(2), number(3)}, nil
 }
 
-// TakesContainerKeys reports whether the server lets keys for containers pass in the profile
-// of a running virtual machine, where they mean nothing.
+// TakesContainerKeys reports whether the server accepts keys for containers in the profile of a running
+// virtual machine, which ignores them.
 func (s Server) TakesContainerKeys() bool { return s.major > 5 || s.minor > 0 || s.patch >= 3 }
 
-// Has reports whether the server has an API extension that a key needs. A release between
-// two series has what the earlier one had at first.
+// Has reports whether the server has an API extension of a key. A release between two series has what the
+// earlier one had at first.
 func (s Server) Has(extension string) bool {
 	first, known := releases[extension]
 	switch {

@@ -1,6 +1,6 @@
-// Package seal closes a text so that one receiver alone can open it: RFC 9180 hybrid
-// public key encryption. Databags are read by everybody who may look at a unit; what only
-// one unit may know is sealed to that unit's key.
+// Package seal encrypts a text so that only one receiver can read it: RFC 9180 hybrid public key
+// encryption. Anyone who may see a unit can read its databags; what only one unit may know is sealed to
+// that unit's key.
 package seal
 
 import (
@@ -11,8 +11,8 @@ import (
 	"fmt"
 )
 
-// The suite: X25519, HKDF-SHA256, ChaCha20-Poly1305 (RFC 9180 section 7). A token lives
-// for hours, so the larger post-quantum keys buy nothing here.
+// The suite: X25519, HKDF-SHA256, ChaCha20-Poly1305 (RFC 9180, section 7). A token is valid for hours, so
+// larger post-quantum keys have no use here.
 func kem() hpke.KEM   { return hpke.DHKEM(ecdh.X25519()) }
 func kdf() hpke.KDF   { return hpke.HKDFSHA256() }
 func aead() hpke.AEAD { return hpke.ChaCha20Poly1305() }
@@ -20,7 +20,7 @@ func aead() hpke.AEAD { return hpke.ChaCha20Poly1305() }
 // Key is a receiver's private key.
 type Key struct{ private hpke.PrivateKey }
 
-// NewKey makes a key.
+// NewKey creates a key.
 func NewKey() (*Key, error) {
 	private, err := kem().GenerateKey()
 	if err != nil {
@@ -29,7 +29,7 @@ func NewKey() (*Key, error) {
 	return &Key{private}, nil
 }
 
-// ParseKey reads a key from what Bytes gave.
+// ParseKey reads a key that Bytes returned.
 func ParseKey(raw []byte) (*Key, error) {
 	private, err := kem().NewPrivateKey(raw)
 	if err != nil {
@@ -38,10 +38,10 @@ func ParseKey(raw []byte) (*Key, error) {
 	return &Key{private}, nil
 }
 
-// Bytes returns the private key, to be kept in a file that only root can read.
+// Bytes returns the private key, for a file that only root can read.
 func (k *Key) Bytes() ([]byte, error) { return k.private.Bytes() }
 
-// Public returns the text that others seal to; it is no secret.
+// Public returns the text that others seal to; it is not secret.
 func (k *Key) Public() string {
 	return base64.StdEncoding.EncodeToString(k.private.PublicKey().Bytes())
 }
@@ -59,8 +59,7 @@ func (k *Key) Open(purpose, sealed string) ([]byte, error) {
 	return text, nil
 }
 
-// Seal closes text so that only the owner of the public key can open it, and only when
-// it names the same purpose.
+// Seal encrypts text so that only the owner of the public key can open it, and only for the same purpose.
 func Seal(public, purpose string, text []byte) (string, error) {
 	raw, err := base64.StdEncoding.DecodeString(public)
 	if err != nil {

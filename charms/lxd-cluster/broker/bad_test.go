@@ -15,9 +15,9 @@ func TestEveryBadWishIsRefused(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
 	for name, c := range map[string]struct{ profile, says string }{
 		"unknown key":         {`{"config": {"limits.memroy": "1GiB"}}`, "config.limits.memroy is not an option"},
-		"wrong type":          {`{"config": {"limits.memory": 5}}`, "profile is not what version 1 says"},
+		"wrong type":          {`{"config": {"limits.memory": 5}}`, "profile is not as in version 1"},
 		"wrong value":         {`{"config": {"limits.memory": "lots"}}`, `config.limits.memory is "lots"`},
-		"not JSON":            {`config: {}`, "profile is not what version 1 says"},
+		"not JSON":            {`config: {}`, "profile is not as in version 1"},
 		"forbidden":           {`{"config": {"user.juju-model-uuid": "x"}}`, "config.user.juju-model-uuid is not for a profile"},
 		"ours":                {`{"config": {"user.dcib.owner": "x"}}`, "config.user.dcib.owner is not for a profile"},
 		"not allowed":         {`{"config": {"raw.lxc": "x"}}`, `config.raw.lxc: profile-policy does not allow it: its keys (line 1) would need "raw.lxc"`},
@@ -26,7 +26,7 @@ func TestEveryBadWishIsRefused(t *testing.T) {
 		"traversal":           {`{"devices": {"d": {"type": "disk", "source": "/srv/../etc", "path": "/m"}}}`, `devices.d.source is "/srv/../etc"`},
 		"root":                {`{"devices": {"root": {"type": "disk", "path": "/"}}}`, "devices.root.path is the root disk"},
 		"1 MiB":               {`{"config": {"user.x": "` + long + `"}}`, "bytes long, wanted at most"},
-		"deep":                {strings.Repeat(`{"config":`, 10000), "profile is not what version 1 says"},
+		"deep":                {strings.Repeat(`{"config":`, 10000), "profile is not as in version 1"},
 		"no UTF-8":            {"{\"config\": {\"user.\xff\": \"x\"}}", "is not an option"},
 		"a NUL":               {`{"config": {"user.x": "a\u0000b"}}`, "config.user.x has the control character U+0000 at byte 2"},
 	} {

@@ -351,7 +351,7 @@ func TestHostileClaims(t *testing.T) {
 		require.NoError(t, err)
 		said := answer.Units[a.unit(1)]
 		assert.Equal(t, lxdprofile.Refused, said.State)
-		assert.Contains(t, said.Message, "cannot believe the claim of "+a.unit(1))
+		assert.Contains(t, said.Message, "cannot accept the claim of "+a.unit(1))
 		assert.Equal(t, lxdprofile.Applied, a.state(0).State)
 		untouched(c)
 	})

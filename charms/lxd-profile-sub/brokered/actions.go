@@ -13,8 +13,8 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// ShowProfile is the action show-profile: the merged profile as YAML, with where each key
-// and device is from beside it.
+// ShowProfile is the action show-profile: the merged profile as YAML, with the origin of each key and
+// device.
 func ShowProfile(_ context.Context, f Facts, _ Env, _ charm.Call) (map[string]string, error) {
 	wanted, err := f.Options.Wanted()
 	if err != nil {
@@ -23,15 +23,15 @@ func ShowProfile(_ context.Context, f Facts, _ Env, _ charm.Call) (map[string]st
 	return map[string]string{"profile": wanted.Profile.YAML(wanted.From)}, nil
 }
 
-// Diff is the action diff: for each unit what is wanted and what its instance has, as the
-// broker last saw it.
+// Diff is the action diff: for each unit, what its instance has instead of what is wanted, as the broker
+// last saw it.
 func Diff(_ context.Context, f Facts, _ Env, _ charm.Call) (map[string]string, error) {
 	layered, err := f.Options.Wanted()
 	if err != nil {
 		return nil, err
 	}
 	if len(f.Relations) == 0 {
-		return nil, fmt.Errorf("cannot tell what is in force without the relation %s: integrate this with lxd-cluster, or with its offer", Endpoint)
+		return nil, fmt.Errorf("cannot show what is in force without relation %s: integrate with lxd-cluster, or with its offer", Endpoint)
 	}
 	r, wanted := f.Relations[0], layered.Profile
 	if r.Unreadable != "" {
@@ -46,12 +46,12 @@ func Diff(_ context.Context, f Facts, _ Env, _ charm.Call) (map[string]string, e
 		results[strings.ReplaceAll(unit, "/", "-")] = diff(wanted, r.Status.Profile, s)
 	}
 	if len(r.Status.Units) == 0 {
-		results["units"] = r.Broker + " has not answered yet"
+		results["units"] = r.Broker + " has published no status yet"
 	}
 	return results, nil
 }
 
-// diff says in lines what one unit's instance has otherwise than wanted.
+// diff returns in lines what one unit's instance has instead of what is wanted.
 func diff(wanted profile.Profile, inForce *profile.Profile, s lxdprofile.State) string {
 	var lines []string
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
@@ -79,7 +79,7 @@ func diff(wanted profile.Profile, inForce *profile.Profile, s lxdprofile.State) 
 		add("%s: waits for a restart", path)
 	}
 	for _, path := range s.Ignored {
-		add("%s: means nothing to a virtual machine", path)
+		add("%s: ignored by a virtual machine", path)
 	}
 	if len(lines) == 0 {
 		return "instance " + s.Instance + ": as wanted"
@@ -87,8 +87,8 @@ func diff(wanted profile.Profile, inForce *profile.Profile, s lxdprofile.State) 
 	return "instance " + s.Instance + ":\n  " + strings.Join(lines, "\n  ")
 }
 
-// ApplyRestart is the action apply-restart: it asks the broker to restart those instances
-// for which something waits. What becomes of it is in the units' status.
+// ApplyRestart is the action apply-restart. It requests that the broker restarts the instances for which a
+// key waits. The units' status shows the progress.
 func ApplyRestart(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	r, err := f.broker()
 	if err != nil {
@@ -111,6 +111,6 @@ func ApplyRestart(ctx context.Context, f Facts, w Env, call charm.Call) (map[str
 	return map[string]string{
 		"request": request.ID,
 		"units":   strings.Join(units, " "),
-		"next":    r.Broker + " restarts them now; juju status and the action diff tell how far it is",
+		"next":    r.Broker + " restarts them now; juju status and the action diff show the progress",
 	}, nil
 }

@@ -40,7 +40,7 @@ func TestRollback(t *testing.T) {
 	rollback := func() (map[string]string, string) { return m.action("sub/0", "rollback", nil) }
 	m.hook("sub/0")
 	_, failure := rollback()
-	assert.Equal(t, "cannot roll back: no other profile has been fully applied on every unit before", failure)
+	assert.Equal(t, "cannot roll back: no other profile was fully applied on every unit before", failure)
 	m.applied()
 	m.hook("sub/0")
 
@@ -94,10 +94,10 @@ func TestRollback(t *testing.T) {
 	_, failure = rollback()
 	assert.Contains(t, failure, "cannot roll back: cannot use option profile: config.limits.memory")
 	_, failure = m.action("sub/1", "rollback", nil)
-	assert.Equal(t, "cannot do this on sub/1, which is not the leader: juju run sub/leader", failure)
+	assert.Equal(t, "cannot do this on sub/1, which is not the leader: run it on sub/leader", failure)
 	m.juju.Unrelate(m.relation)
 	_, failure = m.action("sub/0", "rollback", nil)
-	assert.Contains(t, failure, "cannot do this without the relation lxd-profile")
+	assert.Contains(t, failure, "cannot do this without relation lxd-profile")
 }
 
 // A large profile is kept for a rollback as long as the broker can still read the databag.
@@ -120,14 +120,14 @@ func TestDiff(t *testing.T) {
 	m := newModel(t)
 	m.hook("sub/0")
 	results, _ := m.action("sub/1", "diff", nil)
-	assert.Equal(t, map[string]string{"units": "lxd-cluster has not answered yet"}, results)
+	assert.Equal(t, map[string]string{"units": "lxd-cluster has published no status yet"}, results)
 	m.applied("config.security.nesting")
 	m.answer("sub/1", lxdprofile.State{State: lxdprofile.Applied, Instance: "juju-1", Profile: "dcib-shop-web", Revision: lxdprofile.Revision(memory("512MiB")),
 		Differs: map[string]string{"config.limits.memory": `"4GiB"`}, Ignored: []string{"config.limits.processes"}})
 	results, _ = m.action("sub/0", "diff", nil)
 	assert.Equal(t, map[string]string{
 		"sub-0": "instance juju-0:\n  config.security.nesting: waits for a restart",
-		"sub-1": "instance juju-1:\n  config.limits.memory: wanted \"512MiB\", the instance itself has \"4GiB\"\n  config.limits.processes: means nothing to a virtual machine",
+		"sub-1": "instance juju-1:\n  config.limits.memory: wanted \"512MiB\", the instance itself has \"4GiB\"\n  config.limits.processes: ignored by a virtual machine",
 	}, results)
 
 	m.config("config: {limits.memory: 1GiB, user.token: hush}")

@@ -1,6 +1,6 @@
-// Package brokered is lxd-profile-sub with a broker: it states over the lxd-profile relation which
-// profile its principal's containers are to have, proves for each unit which container is
-// its own, and reports what the broker on the other side made of it. It touches no LXD.
+// Package brokered is lxd-profile-sub with a broker. It requests a profile over the lxd-profile relation
+// for its principal's containers, proves for each unit which container is its own, and reports the broker's
+// status. It does not use LXD's API.
 package brokered
 
 import (
@@ -21,18 +21,16 @@ import (
 // Endpoint is the relation to the broker, in charmcraft.yaml.
 const Endpoint = "lxd-profile"
 
-// Env is what the charm works on.
+// Env is what this package works on.
 type Env struct {
 	Tools hooktool.Tools
 	LXD   LXD
-	// Notify tells whoever listens at host:port that there is something to look at; NotifyUDP is
-	// the real one.
+	// Notify triggers the broker that listens at address; NotifyUDP is the implementation.
 	Notify func(ctx context.Context, address string) error
 }
 
-// publish writes into the application's databag of a relation, and notifyAddress the broker where it says
-// that it listens. Nobody waits for that, nor hears of it when it fails: Juju tells the broker
-// too, when it next looks.
+// publish writes to the application's databag of a relation, and notifies the broker if it listens. A
+// failure to notify is ignored: Juju reports the change too.
 func (w Env) publish(ctx context.Context, relation, notifyAddress string, values map[string]string) error {
 	if err := w.Tools.RelationSetApp(ctx, relation, values); err != nil {
 		return err
@@ -43,17 +41,17 @@ func (w Env) publish(ctx context.Context, relation, notifyAddress string, values
 	return nil
 }
 
-// LXD is what LXD tells an instance about itself; DevLXD is the real one.
+// LXD is what LXD reports to an instance about itself; DevLXD is the implementation.
 type LXD interface {
-	// Instance returns the instance's name, "" outside LXD.
+	// Instance returns the instance's name; "" outside LXD.
 	Instance(ctx context.Context) (string, error)
-	// Option returns one of its user.* options, "" when it is not set.
+	// Option returns one of its user.* options; "" if it is not set.
 	Option(ctx context.Context, key string) (string, error)
-	// Started returns a text that is another one after each start of the instance.
+	// Started returns a text that differs after each start of the instance.
 	Started(ctx context.Context) (string, error)
 }
 
-// Facts are what the charm saw.
+// Facts are what this package observed.
 type Facts struct {
 	Self      lxdprofile.Claim // without a proof; Instance is "" outside LXD
 	Model     string           // the model's name
@@ -61,20 +59,20 @@ type Facts struct {
 	Options   Options
 	Relations []Relation
 
-	share *share // to be handed over; for the leader only
+	share *share // on the leader, a share with a key for the hosts
 }
 
 // Relation is one relation to a broker.
 type Relation struct {
 	ID, Broker string                   // "lxd-profile:3", and the broker's application as known here
-	Request    map[string]string        // own application's databag; for the leader only
-	Claim      map[string]string        // own databag
-	Status     lxdprofile.ProfileStatus // what the broker says; zero while it says nothing
-	State      lxdprofile.State         // what it says of this unit
+	Request    map[string]string        // the application's databag; only on the leader
+	Claim      map[string]string        // this unit's databag
+	Status     lxdprofile.ProfileStatus // the broker's; zero while there is none
+	State      lxdprofile.State         // this unit's in Status
 	Unreadable string                   // why its answer cannot be read; "" when it can
-	Nonce      string                   // the nonce that State asks for, where there is one to answer
+	Nonce      string                   // the nonce for State.Key, if it has to be answered
 
-	members map[string]lxdprofile.Member // the broker's units by their numbers, where a share is handed over
+	members map[string]lxdprofile.Member // the broker's units by number, with a share
 }
 
 // Observe gathers the facts.
@@ -95,7 +93,7 @@ func Observe(ctx context.Context, event hooktool.Event, w Env) (Facts, error) {
 		return f, err
 	}
 	if f.Self.Instance, err = w.LXD.Instance(ctx); err != nil {
-		// LXD on the host may be restarting; that is no failure of this unit.
+		// LXD on the host may be restarting, which is no failure of this unit.
 		return f, charm.Waiting("%s (retried automatically)", err)
 	}
 	if f.Self.Instance != "" {
@@ -135,7 +133,7 @@ func (f Facts) observe(ctx context.Context, id string, w Env) (Relation, error) 
 	if err := f.observeMembers(ctx, &r, w); err != nil {
 		return r, err
 	}
-	// While a relation is being taken down Juju may not know the other side any more.
+	// While a relation is being removed Juju may no longer know the other side.
 	bag, err := w.Tools.RelationGet(ctx, id, r.Broker)
 	if err != nil && !errors.Is(err, hooktool.ErrNotFound) {
 		return r, err
@@ -145,8 +143,8 @@ func (f Facts) observe(ctx context.Context, id string, w Env) (Relation, error) 
 		r.Unreadable = err.Error()
 	}
 	r.State = r.Status.Units[f.Self.Unit]
-	// Only a key that can hold a nonce is read: the broker is not to get a proof, which
-	// is a hash, of anything else.
+	// Only a key that can have a nonce is read: the broker must not get a proof, which is a hash, of
+	// anything else.
 	if f.Self.Instance != "" && r.State.Instance == f.Self.Instance &&
 		r.State.Challenge != r.Claim["challenge"] && lxdprofile.IsNonceKey(r.State.Key) {
 		if r.Nonce, err = w.LXD.Option(ctx, r.State.Key); err != nil {
@@ -156,8 +154,8 @@ func (f Facts) observe(ctx context.Context, id string, w Env) (Relation, error) 
 	return r, nil
 }
 
-// Plan says what to write and what to report. A profile that is wrong is not written: what
-// was asked for before stays in force.
+// Plan returns what to publish and what to report. An invalid profile is not published: the last request
+// stays in force.
 func Plan(f Facts) charm.Plan[Env] {
 	layered, err := f.Options.Wanted()
 	wanted := layered.Profile
@@ -184,8 +182,8 @@ func Plan(f Facts) charm.Plan[Env] {
 	return plan
 }
 
-// claim returns what this unit says of itself to the broker: the proof it gave already, or
-// a new one when it was asked for it.
+// claim returns this unit's claim, with the proof that it has given, or a new one if the broker requires
+// it.
 func (f Facts) claim(r Relation) lxdprofile.Claim {
 	c := f.Self
 	switch {
@@ -198,8 +196,8 @@ func (f Facts) claim(r Relation) lxdprofile.Claim {
 	return c
 }
 
-// tamperedFields says what in this unit's databag another hand than this charm's wrote, or the unit
-// itself when it was in another place; "" when nothing.
+// tamperedFields returns a warning about fields of this unit's claim that another program wrote, or that
+// are from another place of the unit; "" if there are none.
 func (r Relation) tamperedFields(own map[string]string) string {
 	var parts []string
 	for _, key := range []string{"unit", "principal", "model-uuid", "instance"} {
@@ -217,7 +215,7 @@ func (r Relation) tamperedFields(own map[string]string) string {
 	return says
 }
 
-// Direct reports whether this unit goes to LXD itself rather than to a broker.
+// Direct reports whether this unit uses LXD directly instead of a broker.
 func (f Facts) Direct() bool {
 	return f.Options.Endpoint != "" && f.Self.Instance != "" && len(f.Relations) == 0
 }
@@ -229,14 +227,14 @@ func (f Facts) status(wanted profile.Profile, err error) charm.Status {
 	case f.Self.Instance == "":
 		return charm.Active("not in an LXD container: nothing to do")
 	case len(f.Relations) == 0:
-		return charm.Blockedf("missing the relation %s: integrate this with lxd-cluster, or with its offer; or set option endpoint", Endpoint)
+		return charm.Blockedf("missing relation %s: integrate with lxd-cluster or its offer, or set option endpoint", Endpoint)
 	case f.Options.Endpoint != "":
-		return charm.Blockedf("cannot use both the relation %s and option endpoint: take one of them away", Endpoint)
+		return charm.Blockedf("cannot use both relation %s and option endpoint: remove one of them", Endpoint)
 	}
 	if f.share != nil && f.share.err != "" {
 		return charm.Blockedf("%s", f.share.err)
 	}
-	// One relation is the rule; of several the first that is not content speaks.
+	// There is usually one relation; of several the first that is not active determines the status.
 	status := charm.Status{}
 	for _, r := range f.Relations {
 		if f.share != nil && !r.rolledBack(wanted) {
@@ -246,7 +244,7 @@ func (f Facts) status(wanted profile.Profile, err error) charm.Status {
 				}
 			}
 			if missing := f.missing(r); len(missing) > 0 {
-				return charm.Waitingf("waiting for %s to have the key of the share", strings.Join(missing, ", "))
+				return charm.Waitingf("waiting for the key of the share on %s", strings.Join(missing, ", "))
 			}
 		}
 		if status = r.status(wanted, hooktool.AppOf(f.Self.Unit)); status.Level != charm.LevelActive {
@@ -283,19 +281,19 @@ func (r Relation) status(wanted profile.Profile, app string) charm.Status {
 	return inForce("", wanted, r.State, app)
 }
 
-// rolledBack reports whether the broker has an earlier profile in the place of the wanted one.
+// rolledBack reports whether the broker has an earlier profile instead of the wanted one.
 func (r Relation) rolledBack(wanted profile.Profile) bool {
 	return r.Status.Profile != nil && r.Status.RolledBack == lxdprofile.Revision(wanted)
 }
 
-// waitForRestart lists the units for which something waits for a restart, sorted.
+// waitForRestart returns the units for which a key waits for a restart, sorted.
 func (r Relation) waitForRestart() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(r.Status.Units)), func(unit string) bool {
 		return len(r.Status.Units[unit].Restart) == 0
 	})
 }
 
-// inForce says what an applied profile does now, and what it does not do.
+// inForce returns the status of an applied profile.
 func inForce(prefix string, p profile.Profile, s lxdprofile.State, app string) charm.Status {
 	var parts []string
 	if live := p.Without(append(slices.Clone(s.Restart), s.Ignored...)); !live.IsEmpty() {
@@ -305,54 +303,54 @@ func inForce(prefix string, p profile.Profile, s lxdprofile.State, app string) c
 		parts = append(parts, fmt.Sprintf("restart needed for %s: juju run %s/leader apply-restart", profile.Names(s.Restart), app))
 	}
 	if len(s.Ignored) > 0 {
-		parts = append(parts, "means nothing to a virtual machine: "+profile.Names(s.Ignored))
+		parts = append(parts, "ignored by a virtual machine: "+profile.Names(s.Ignored))
 	}
 	if len(s.Differs) > 0 {
-		parts = append(parts, fmt.Sprintf("set otherwise on instance %s itself: %s", s.Instance, profile.Names(slices.Sorted(maps.Keys(s.Differs)))))
+		parts = append(parts, fmt.Sprintf("overridden on instance %s itself: %s", s.Instance, profile.Names(slices.Sorted(maps.Keys(s.Differs)))))
 	}
 	return charm.Active("%s%s", prefix, strings.Join(parts, "; "))
 }
 
-// publishRequest asks the broker for a profile.
+// publishRequest requests a profile from the broker.
 type publishRequest struct {
 	relation, broker, notifyAddress string
 	values                          map[string]string
 }
 
 func (s publishRequest) Name() string {
-	return fmt.Sprintf("ask %s for the profile (%s)", s.broker, s.relation)
+	return fmt.Sprintf("request the profile from %s (%s)", s.broker, s.relation)
 }
 
 func (s publishRequest) Apply(ctx context.Context, w Env) error {
 	return w.publish(ctx, s.relation, s.notifyAddress, s.values)
 }
 
-// publishShare hands over the access to a share, or asks for keys to seal it to.
+// publishShare publishes the sealed access to a share, or requests the keys to seal it to.
 type publishShare struct {
 	relation, broker, notifyAddress string
 	values                          map[string]string
 }
 
 func (s publishShare) Name() string {
-	return fmt.Sprintf("tell %s about the share (%s)", s.broker, s.relation)
+	return fmt.Sprintf("publish the share for %s (%s)", s.broker, s.relation)
 }
 
 func (s publishShare) Apply(ctx context.Context, w Env) error {
 	return w.publish(ctx, s.relation, s.notifyAddress, s.values)
 }
 
-// publishClaim tells the broker which instance is this unit's, with the proof if it has one.
+// publishClaim publishes which instance is this unit's, with the proof if there is one.
 type publishClaim struct {
 	relation, broker string
 	values           map[string]string
-	tampered         string // what was claimed before and is not true
+	tampered         string // a warning about the claim that was there before
 }
 
 func (s publishClaim) Name() string {
 	if s.values["proof"] != "" {
 		return fmt.Sprintf("prove to %s that instance %s is this unit's (%s)", s.broker, s.values["instance"], s.relation)
 	}
-	return fmt.Sprintf("tell %s that instance %s is this unit's (%s)", s.broker, s.values["instance"], s.relation)
+	return fmt.Sprintf("claim to %s that instance %s is this unit's (%s)", s.broker, s.values["instance"], s.relation)
 }
 
 func (s publishClaim) Apply(ctx context.Context, w Env) error {

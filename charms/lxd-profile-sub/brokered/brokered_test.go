@@ -219,7 +219,7 @@ func TestDatagram(t *testing.T) {
 	require.Equal(t, "WORD", string(said[:n]))
 	require.ErrorContains(t, brokered.NotifyUDP(t.Context(), "10.0.0.1:17668 "+strings.Repeat("x", 65)), "wanted at most 64")
 	for _, address := range []string{"", "broker.example:17668", "10.0.0.1", "10.0.0.1:x", "169.254.169.254:80:80"} {
-		require.ErrorContains(t, brokered.NotifyUDP(t.Context(), address), "cannot call the broker at", address)
+		require.ErrorContains(t, brokered.NotifyUDP(t.Context(), address), "cannot notify the broker at", address)
 	}
 }
 
@@ -328,8 +328,8 @@ func TestStatusSaysWhatTheBrokerSays(t *testing.T) {
 		{lxdprofile.State{State: lxdprofile.Waiting, Message: "instance juju-1 is on node2, which is offline"}, "waiting: lxd-cluster: instance juju-1 is on node2, which is offline"},
 		{lxdprofile.State{State: "from a later minor"}, "waiting: waiting for lxd-cluster to apply the profile"},
 		{lxdprofile.State{State: lxdprofile.Applied, Revision: empty, Instance: "juju-1"}, "waiting: waiting for lxd-cluster to apply the profile"},
-		{lxdprofile.State{State: lxdprofile.Applied, Revision: mine, Instance: "juju-1", Ignored: []string{"config.limits.memory"}}, "active: means nothing to a virtual machine: limits.memory"},
-		{lxdprofile.State{State: lxdprofile.Applied, Revision: mine, Instance: "juju-1", Differs: map[string]string{"config.limits.memory": `"1GiB"`}}, "active: in force: limits.memory=512MiB; set otherwise on instance juju-1 itself: limits.memory"},
+		{lxdprofile.State{State: lxdprofile.Applied, Revision: mine, Instance: "juju-1", Ignored: []string{"config.limits.memory"}}, "active: ignored by a virtual machine: limits.memory"},
+		{lxdprofile.State{State: lxdprofile.Applied, Revision: mine, Instance: "juju-1", Differs: map[string]string{"config.limits.memory": `"1GiB"`}}, "active: in force: limits.memory=512MiB; overridden on instance juju-1 itself: limits.memory"},
 	} {
 		m.answer("sub/1", c.state)
 		m.hook("sub/1")
@@ -337,11 +337,11 @@ func TestStatusSaysWhatTheBrokerSays(t *testing.T) {
 	}
 	m.relation.Databags["lxd-cluster"] = map[string]string{"version": "2"}
 	m.hook("sub/1")
-	assert.Contains(t, m.status("sub/1"), `blocked: cannot read lxd-profile: the other side writes version "2"`)
+	assert.Contains(t, m.status("sub/1"), `blocked: cannot read lxd-profile: the other side uses version "2"`)
 
 	m.juju.Unrelate(m.relation)
 	m.hook("sub/1")
-	assert.Equal(t, "blocked: missing the relation lxd-profile: integrate this with lxd-cluster, or with its offer; or set option endpoint", m.status("sub/1"))
+	assert.Equal(t, "blocked: missing relation lxd-profile: integrate with lxd-cluster or its offer, or set option endpoint", m.status("sub/1"))
 }
 
 // A broker gets a proof under a nonce's key only, and only about the unit's own instance.
@@ -457,5 +457,5 @@ func TestDevLXD(t *testing.T) {
 	assert.Equal(t, "b 4711", started)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "1/stat"), []byte("1 (a"), 0o644))
 	_, err = d.Started(t.Context())
-	assert.ErrorContains(t, err, "cannot tell when this instance was started")
+	assert.ErrorContains(t, err, "cannot read when this instance was started")
 }

@@ -16,29 +16,29 @@ import (
 	"time"
 )
 
-// Socket is where LXD speaks to an instance, about that instance alone and to its root
-// alone. https://documentation.ubuntu.com/lxd/en/stable-5.0/dev-lxd/
+// Socket is the socket on which LXD answers an instance's root about that instance.
+// https://documentation.ubuntu.com/lxd/en/stable-5.0/dev-lxd/
 const Socket = "/dev/lxd/sock"
 
-// DevLXD asks LXD about the instance that this process runs in.
+// DevLXD reads from LXD about the instance of this process.
 type DevLXD struct {
 	Socket string // path of the unix socket
-	Proc   string // where the kernel's proc file system is
+	Proc   string // the proc file system
 }
 
-// Bounds on one question.
+// Limits of one request.
 const (
 	requestTimeout = 10 * time.Second
 	maxAnswer      = 256 << 10 // bytes
 )
 
-// Instance returns the name of the instance; "" when this is no LXD instance, or one that
-// LXD does not speak to (security.devlxd=false).
+// Instance returns the name of the instance; "" if this is no LXD instance, or one with
+// security.devlxd=false.
 func (d DevLXD) Instance(ctx context.Context) (string, error) {
 	if _, err := os.Stat(d.Socket); errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
-	// The host name may have been changed; what LXD tells cloud-init has not.
+	// The host name may have been changed; LXD's data for cloud-init has not.
 	metadata, err := d.get(ctx, "/1.0/meta-data")
 	if err != nil {
 		return "", err
@@ -48,30 +48,30 @@ func (d DevLXD) Instance(ctx context.Context) (string, error) {
 			return strings.TrimSpace(name), nil
 		}
 	}
-	return "", fmt.Errorf("cannot tell this instance's name: LXD's meta-data on %s has no local-hostname", d.Socket)
+	return "", fmt.Errorf("cannot read this instance's name: LXD's meta-data on %s has no local-hostname", d.Socket)
 }
 
-// Started tells one start of the instance from the next: by the host's start, and by when
-// the instance's first process began. https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+// Started returns the start of the host and of the instance's first process, which differ after each start
+// of the instance. https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
 func (d DevLXD) Started(context.Context) (string, error) {
 	host, err := os.ReadFile(d.Proc + "/sys/kernel/random/boot_id")
 	if err != nil {
-		return "", fmt.Errorf("cannot tell when this instance was started: %w", err)
+		return "", fmt.Errorf("cannot read when this instance was started: %w", err)
 	}
 	stat, err := os.ReadFile(d.Proc + "/1/stat")
 	if err != nil {
-		return "", fmt.Errorf("cannot tell when this instance was started: %w", err)
+		return "", fmt.Errorf("cannot read when this instance was started: %w", err)
 	}
-	// The second field is a name in parentheses, which may have spaces in it.
+	// The second field is a name in parentheses, which may contain spaces.
 	const starttime = 22 - 3
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) <= starttime {
-		return "", fmt.Errorf("cannot tell when this instance was started: %s/1/stat is not what proc_pid_stat(5) says", d.Proc)
+		return "", fmt.Errorf("cannot read when this instance was started: %s/1/stat is not as in proc_pid_stat(5)", d.Proc)
 	}
 	return strings.TrimSpace(string(host)) + " " + fields[starttime], nil
 }
 
-// Option returns the value of one of the instance's user.* options; "" when it is not set.
+// Option returns the value of one of the instance's user.* options; "" if it is not set.
 func (d DevLXD) Option(ctx context.Context, key string) (string, error) {
 	value, err := d.get(ctx, "/1.0/config/"+url.PathEscape(key))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -80,10 +80,10 @@ func (d DevLXD) Option(ctx context.Context, key string) (string, error) {
 	return value, err
 }
 
-// get asks with HTTP; fs.ErrNotExist (wrapped) when LXD has nothing there.
+// get sends an HTTP request; the error wraps fs.ErrNotExist if LXD has nothing at path.
 func (d DevLXD) get(ctx context.Context, path string) (string, error) {
 	fail := func(err error) (string, error) {
-		return "", fmt.Errorf("cannot ask LXD for %s on %s: %w", path, d.Socket, err)
+		return "", fmt.Errorf("cannot read %s of LXD on %s: %w", path, d.Socket, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

@@ -19,21 +19,21 @@ import (
 // shareDevice is the device of preset cephfs.
 const shareDevice = "devices." + preset.CephFSName
 
-// share is a CephFS share whose monitors and key the broker's hosts are to get. The key is
-// a Juju secret, and is sealed to each unit of the broker: their hosts have to have it
-// before LXD can mount anything, so until then the device is not asked for.
+// share is a CephFS share whose monitors and key the broker's hosts need. The key is in a Juju secret, and
+// is sealed to each unit of the broker. LXD can only mount the share when the hosts have it, so the device
+// is not requested before.
 type share struct {
 	access lxdprofile.CephAccess
-	err    string // why it cannot be handed over
+	err    string // why it cannot be shared
 }
 
-// handsOverAccess reports whether the options have a share of which the hosts do not know.
+// handsOverAccess reports whether the options have a share that the hosts do not know.
 func (o Options) handsOverAccess() bool {
 	names, err := preset.List(o.Presets)
 	return err == nil && slices.Contains(names, preset.CephFSName) && o.CephFS.HostPath == "" && o.Monitors != ""
 }
 
-// observeShare reads the secret; only the leader hands it over.
+// observeShare reads the secret, on the leader only.
 func (f *Facts) observeShare(ctx context.Context, w Env) error {
 	if !f.Leader || !f.Options.handsOverAccess() {
 		return nil
@@ -57,15 +57,15 @@ func (f *Facts) observeShare(ctx context.Context, w Env) error {
 	return nil
 }
 
-// nameCluster takes over the name that the broker has given to the share's Ceph cluster on its
-// hosts. The charm has one relation at most (limit: 1).
+// nameCluster sets the name of the share's Ceph cluster on the broker's hosts. The charm has at most one
+// relation (limit: 1).
 func (f *Facts) nameCluster() {
 	if f.Options.handsOverAccess() && len(f.Relations) > 0 && f.Relations[0].Status.CephCluster != "" {
 		f.Options.CephFS.Cluster = f.Relations[0].Status.CephCluster
 	}
 }
 
-// observeMembers reads what the broker's units say of themselves, by number.
+// observeMembers reads the databags of the broker's units, by number.
 func (f Facts) observeMembers(ctx context.Context, r *Relation, w Env) error {
 	if f.share == nil {
 		return nil
@@ -82,14 +82,14 @@ func (f Facts) observeMembers(ctx context.Context, r *Relation, w Env) error {
 		}
 		member, err := lxdprofile.DecodeMember(bag)
 		if err != nil {
-			member = lxdprofile.Member{} // it says nothing yet
+			member = lxdprofile.Member{} // nothing published yet
 		}
 		r.members[strconv.Itoa(lxdprofile.UnitNumber(unit))] = member
 	}
 	return nil
 }
 
-// sealKeys are those of the units that have told them.
+// sealKeys returns the public keys of the units that have published one.
 func (r Relation) sealKeys() map[string]string {
 	keys := map[string]string{}
 	for number, m := range r.members {
@@ -100,7 +100,7 @@ func (r Relation) sealKeys() map[string]string {
 	return keys
 }
 
-// missing lists the broker's units whose hosts cannot mount the share yet, sorted.
+// missing returns the broker's units whose hosts cannot mount the share yet, sorted.
 func (f Facts) missing(r Relation) []string {
 	digest := f.share.access.Digest()
 	var units []string
@@ -113,7 +113,7 @@ func (f Facts) missing(r Relation) []string {
 	return units
 }
 
-// withoutPendingShare is what of the wanted profile the hosts are ready for.
+// withoutPendingShare returns the wanted profile without a share that the hosts do not have yet.
 func (f Facts) withoutPendingShare(r Relation, wanted profile.Profile) profile.Profile {
 	if f.share != nil && (f.share.err != "" || r.Status.CephCluster == "" || len(r.members) == 0 || len(f.missing(r)) > 0) {
 		return wanted.Without([]string{shareDevice})
@@ -121,8 +121,8 @@ func (f Facts) withoutPendingShare(r Relation, wanted profile.Profile) profile.P
 	return wanted
 }
 
-// shareRelationData returns what to write about the share: nothing new, a request for keys to seal to,
-// or the access sealed to each of them.
+// shareRelationData returns what to publish about the share: nothing new, a request for keys to seal to, or
+// the access sealed to each of them.
 func (f Facts) shareRelationData(r Relation, wanted profile.Profile) (map[string]string, error) {
 	if f.share == nil {
 		return map[string]string{"ceph": ""}, nil

@@ -42,7 +42,7 @@ func TestTheKeyOfAShareIsHandedOver(t *testing.T) {
 	assert.Equal(t, &lxdprofile.Ceph{Source: "cephfs:cephfs/"}, asked(), "keys to seal to")
 	assert.Empty(t, m.request().Profile.Devices)
 	assert.Equal(t, "1", m.request().Profile.Config["limits.cpu"], "the rest waits for nobody")
-	assert.Equal(t, "waiting: waiting for lxd-cluster/0, lxd-cluster/1 to have the key of the share", m.status("sub/0"))
+	assert.Equal(t, "waiting: waiting for the key of the share on lxd-cluster/0, lxd-cluster/1", m.status("sub/0"))
 
 	keys := map[string]*seal.Key{}
 	member := func(unit, ceph string) {

@@ -10,21 +10,21 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// Options are what the operator asks for, as in charmcraft.yaml.
+// Options are the options in charmcraft.yaml.
 type Options struct {
 	Presets string
 	Profile string
 	CephFS  preset.CephFS
 
-	// For a CephFS of which the hosts do not know.
+	// For a CephFS that the hosts do not know.
 	Monitors, CephSecret string
 
-	// For the direct mode.
+	// For direct mode.
 	Endpoint, Credential, Project string
 }
 
-// The names of Ceph clusters on LXD's hosts: the one that Ceph's own tools look for, and the one
-// that stands for the relation's own cluster until the broker has named it.
+// The names of Ceph clusters on LXD's hosts: the default of Ceph's tools, and the placeholder until the
+// broker has named the relation's cluster.
 const (
 	cephCluster    = "ceph"
 	pendingCluster = lxdprofile.CephPrefix + "pending"
@@ -55,15 +55,14 @@ func optionsOf(config map[string]any) Options {
 	}
 }
 
-// Wanted lays the presets and then the option profile over each other. The error names the
-// option that has to be mended.
+// Wanted merges the presets and then option profile. The error names the option to fix.
 func (o Options) Wanted() (profile.Layered, error) {
 	names, err := preset.List(o.Presets)
 	if err != nil {
 		return profile.Layered{}, fmt.Errorf("cannot use option preset: it %w", err)
 	}
 	if o.Endpoint != "" && o.handsOverAccess() {
-		return profile.Layered{}, errors.New("cannot use option cephfs-monitors with option endpoint: only an lxd-cluster hands the key to the hosts: put it into their /etc/ceph and leave cephfs-monitors empty")
+		return profile.Layered{}, errors.New("cannot use option cephfs-monitors with option endpoint: put the key into the hosts' /etc/ceph and clear cephfs-monitors")
 	}
 	layers, err := preset.Layers(names, o.CephFS)
 	if err != nil {
@@ -71,7 +70,7 @@ func (o Options) Wanted() (profile.Layered, error) {
 	}
 	own, err := profile.Parse([]byte(o.Profile))
 	if err == nil {
-		// By itself first, so that what is wrong is named where it is.
+		// Checked alone first, so that the error names the right option.
 		err = profile.Validate(own)
 	}
 	if err != nil {

@@ -16,8 +16,7 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// Diff returns for this unit, in the words of the action diff, what its instance has
-// otherwise than wanted.
+// Diff is the action diff: what this unit's instance has instead of what is wanted.
 func Diff(f Facts, wanted profile.Profile) map[string]string {
 	own := f.Instances[f.Self.Instance]
 	name, _ := f.ours()
@@ -44,18 +43,18 @@ func Diff(f Facts, wanted profile.Profile) map[string]string {
 	return results
 }
 
-// Rollback is the action rollback: the last profile that was fully applied, and is not the
-// one that is asked for now, is written in its place until the options change.
+// Rollback is the action rollback. It writes the last fully applied profile that is not the current one,
+// until the options change.
 func Rollback(ctx context.Context, f Facts, w *Env, wanted profile.Profile) (map[string]string, error) {
 	if !f.Self.Leader {
-		return nil, fmt.Errorf("cannot do this on %s, which is not the leader: juju run %s/leader", f.Self.Unit, hooktool.AppOf(f.Self.Unit))
+		return nil, fmt.Errorf("cannot do this on %s, which is not the leader: run it on %s/leader", f.Self.Unit, hooktool.AppOf(f.Self.Unit))
 	}
 	name, exists := f.ours()
 	now := f.Profiles[name]
 	asked, _ := profileInForce(now, wanted)
 	earlier, ok := now.State.History.Before(asked)
 	if !exists || !ok {
-		return nil, errors.New("cannot roll back: no other profile has been fully applied on every instance before")
+		return nil, errors.New("cannot roll back: no other profile was fully applied on every instance before")
 	}
 	write := f.write(earlier)
 	write.State.RolledBack = &profiles.RolledBack{Until: lxdprofile.Revision(wanted), Profile: earlier}
@@ -63,14 +62,13 @@ func Rollback(ctx context.Context, f Facts, w *Env, wanted profile.Profile) (map
 		return nil, err
 	}
 	if says := w.Failed()[write.Name()]; says != "" {
-		return nil, fmt.Errorf("cannot roll back: the LXD at %s would not %s: %s", f.Options.Endpoint, write.Name(), says)
+		return nil, fmt.Errorf("cannot roll back: the LXD at %s refused to %s: %s", f.Options.Endpoint, write.Name(), says)
 	}
 	return map[string]string{"profile": earlier.YAML(nil), "until": "the options change"}, nil
 }
 
-// ApplyRestart is the action apply-restart: it restarts the instances of the application for
-// which something waits, in batches, and its own when all others are back. That happens
-// after the action, which would not survive it.
+// ApplyRestart is the action apply-restart. It restarts the application's instances for which a key waits,
+// in batches, and its own when all others are back. That happens after the action, which it would end.
 func ApplyRestart(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
 	asked, err := lxdprofile.NewRestart(call.Int("batch"), call.String("wait-healthy"))
 	if err != nil {
@@ -80,7 +78,7 @@ func ApplyRestart(ctx context.Context, f Facts, w *Env, call charm.Call) (map[st
 	own := f.Self.Instance
 	for _, u := range f.units() {
 		if f.Instances[u.Instance].Restarting() {
-			return nil, fmt.Errorf("cannot restart: another request is restarting instance %s: try again when it is back; when nobody is: lxc config unset %s %s", u.Instance, u.Instance, profiles.RestartKey(f.relation()))
+			return nil, fmt.Errorf("cannot restart: another request is restarting instance %s: try again when it is back; if none is: lxc config unset %s %s", u.Instance, u.Instance, profiles.RestartKey(f.relation()))
 		}
 	}
 	forget := func() error {
@@ -133,8 +131,7 @@ func ApplyRestart(ctx context.Context, f Facts, w *Env, call charm.Call) (map[st
 	}
 }
 
-// extraWait is how long an instance of another application's request is waited for beyond
-// wait-healthy.
+// extraWait is how long the action waits for another application's request, beyond wait-healthy.
 const extraWait = time.Minute
 
 // restartOwn restarts the unit's own instance after the action has ended.
@@ -160,7 +157,7 @@ func (f Facts) restartOwn(ctx context.Context, w *Env, request profiles.Request,
 	return results, nil
 }
 
-// units are the instances that have the application's profile, as Juju numbers them.
+// units returns the instances with the application's profile, by Juju's numbers.
 func (f Facts) units() []profiles.Unit {
 	profile, _ := f.ours()
 	var units []profiles.Unit
@@ -181,8 +178,8 @@ func (f Facts) units() []profiles.Unit {
 	return units
 }
 
-// restartingInstance names an instance of the same model that another application's request is
-// restarting, whatever is on it; "" when there is none.
+// restartingInstance returns an instance of the same model that another application's request is
+// restarting; "" if there is none.
 func (f Facts) restartingInstance(string) string {
 	for _, name := range slices.Sorted(maps.Keys(f.Instances)) {
 		i := f.Instances[name]

@@ -100,7 +100,7 @@ func TestApplyRestart(t *testing.T) {
 	}
 	// Nobody restarts another before that is over.
 	_, failure = s.action("sub/1", "apply-restart", map[string]any{"batch": 1.0, "wait-healthy": "300s"})
-	assert.Contains(t, failure, "cannot restart: another request is restarting instance juju-0: try again when it is back; when nobody is: lxc config unset juju-0 user.dcib.restart.sub")
+	assert.Contains(t, failure, "cannot restart: another request is restarting instance juju-0: try again when it is back; if none is: lxc config unset juju-0 user.dcib.restart.sub")
 	s.boot(0)
 	assert.Equal(t, "active: in force: security.nesting=true", s.hook("sub/0"))
 	s.rebooted = false
@@ -194,7 +194,7 @@ func TestApplyRestartStops(t *testing.T) {
 func TestRollback(t *testing.T) {
 	s := newSite(t)
 	rollback := func() string { _, failure := s.action("sub/0", "rollback", nil); return failure }
-	const none = "cannot roll back: no other profile has been fully applied on every instance before"
+	const none = "cannot roll back: no other profile was fully applied on every instance before"
 	assert.Equal(t, none, rollback())
 	s.hook("sub/0")
 	assert.Equal(t, none, rollback())
@@ -242,9 +242,9 @@ func TestRollback(t *testing.T) {
 	assert.Equal(t, "active: in force: limits.memory=4GiB", s.hook("sub/0"))
 
 	_, failure := s.action("sub/1", "rollback", nil)
-	assert.Equal(t, "cannot do this on sub/1, which is not the leader: juju run sub/leader", failure)
+	assert.Equal(t, "cannot do this on sub/1, which is not the leader: run it on sub/leader", failure)
 	s.lxd.Refuse = func(string) error { return errors.New("forbidden in project default") }
-	assert.Contains(t, rollback(), "would not write profile dcib-shop-web: forbidden in project default")
+	assert.Contains(t, rollback(), "refused to write profile dcib-shop-web: forbidden in project default")
 }
 
 // Two applications on one instance have notes of their own.

@@ -1,9 +1,7 @@
-// Package direct gives a unit's container the profile without a broker, where no charm
-// rules the LXD: on a plain `localhost` cloud. Each unit has the client certificate that
-// the operator put into a Juju secret. The leader writes the one profile of its
-// application, each unit attaches it to its own instance, and takes it off when it leaves;
-// the last deletes it. What is allowed is LXD's to say, by the project that the certificate
-// is restricted to.
+// Package direct applies the profile without a broker, if no charm controls the LXD: on a plain `localhost`
+// cloud. Each unit has the client certificate that the operator put into a Juju secret. The leader writes
+// the application's profile; each unit attaches it to its own instance, and removes it when it leaves; the
+// last unit deletes it. LXD decides what is allowed, by the project that the certificate is restricted to.
 package direct
 
 import (
@@ -22,49 +20,48 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// relation is what stands in the marks in the place of a relation's id. It tells the
-// application from others in the same instance.
+// relation returns the text that is used in place of a relation's id. It is unique for the application
+// within an instance.
 func (f Facts) relation() string { return "direct:" + hooktool.AppOf(f.Self.Unit) }
 
-// What Juju writes into an instance's options when it makes it.
+// What Juju writes into an instance's options when it creates it.
 // https://github.com/juju/juju/blob/main/environs/tags/tags.go
 const jujuModel = "user.juju-model-uuid"
 
-// Options are the charm's options for this mode.
+// Options are the charm's options for direct mode.
 type Options struct {
 	Endpoint   string // of LXD's API; empty: not this mode
 	Credential string // URI of the secret
 	Project    string // of LXD
 }
 
-// Self is who asks.
+// Self is this unit.
 type Self struct {
 	Unit, Principal  string
 	Model, ModelUUID string
 	Instance         string
 	Started          string // another text after each start of the instance
 	Leader           bool
-	Leaving          bool // Juju takes the unit away
+	Leaving          bool // Juju is removing the unit
 }
 
-// Env is what the unit works on, for one hook.
+// Env is what this package works on, in one hook.
 type Env struct {
 	profiles.Env
 	Open func(ctx context.Context, o Options, credential Credential) (profiles.Server, bool, error)
-	// For the action apply-restart: how to wait, and how to restart this unit's own machine
-	// after the action has ended.
+	// For the action apply-restart: Pause waits, and Reboot restarts this unit's machine after the action.
 	Pause  func(ctx context.Context, d time.Duration) error
 	Reboot func(ctx context.Context) error
 
 	restricted bool
 }
 
-// Facts are what the unit saw.
+// Facts are what this package observed.
 type Facts struct {
 	Self       Self
 	Options    Options
 	Owner      string
-	Restricted bool // the certificate, to projects
+	Restricted bool // the certificate is restricted to projects
 	Profiles   map[string]profiles.Profile
 	Instances  map[string]profiles.Instance
 	Failed     map[string]string
@@ -72,7 +69,7 @@ type Facts struct {
 	Extension  func(name string) bool
 }
 
-// Observe gathers the facts. What the operator has to mend is a charm.Blocked.
+// Observe gathers the facts. What the operator has to fix is a charm.Blocked.
 func Observe(ctx context.Context, self Self, o Options, w *Env) (Facts, error) {
 	f := Facts{Self: self, Options: o, Owner: self.ModelUUID + "/" + hooktool.AppOf(self.Unit)}
 	if w.LXD == nil {
@@ -84,14 +81,14 @@ func Observe(ctx context.Context, self Self, o Options, w *Env) (Facts, error) {
 	return f, f.observe(w)
 }
 
-// observe asks the LXD what there is.
+// observe reads the profiles and instances of the LXD.
 func (f *Facts) observe(w *Env) error {
 	var err error
 	if f.Profiles, err = profiles.List(w.LXD, f.Owner); err == nil {
 		f.Instances, err = profiles.Instances(w.LXD)
 	}
 	if err != nil {
-		return charm.Waiting("cannot ask the LXD at %s about project %s: %s (retried automatically)", f.Options.Endpoint, f.Options.Project, err)
+		return charm.Waiting("cannot read project %[2]s of the LXD at %[1]s: %[3]s (retried automatically)", f.Options.Endpoint, f.Options.Project, err)
 	}
 	f.Failed, f.Now = w.Failed(), w.Now()
 	return nil
@@ -99,7 +96,7 @@ func (f *Facts) observe(w *Env) error {
 
 func (w *Env) connect(ctx context.Context, o Options) error {
 	if !strings.HasPrefix(o.Endpoint, "https://") {
-		return charm.Blocked("cannot use option endpoint: it is %.60q, wanted the address of LXD's API, such as https://10.0.8.1:8443", o.Endpoint)
+		return charm.Blocked("option endpoint is %.60q, wanted the address of LXD's API, such as https://10.0.8.1:8443", o.Endpoint)
 	}
 	if o.Credential == "" {
 		return charm.Blocked("missing option credential: wanted a secret with client-cert, client-key and server-cert, for the LXD at %s", o.Endpoint)
@@ -122,12 +119,12 @@ func (w *Env) connect(ctx context.Context, o Options) error {
 	return nil
 }
 
-// Plan says what to do for what is wanted; a profile that is wrong changes nothing.
+// Plan returns what to do for the wanted profile; an invalid profile changes nothing.
 func Plan(f Facts, wanted profile.Profile, wrong error) charm.Plan[*Env] {
 	var plan charm.Plan[*Env]
 	name, exists := f.ours()
 	if f.Self.Leaving {
-		return charm.Plan[*Env]{Steps: f.leave(name, exists), Status: charm.Maintenancef("taking profile %s back", name)}
+		return charm.Plan[*Env]{Steps: f.leave(name, exists), Status: charm.Maintenancef("removing profile %s", name)}
 	}
 	own, ok := f.Instances[f.Self.Instance]
 	switch {
@@ -135,7 +132,7 @@ func Plan(f Facts, wanted profile.Profile, wrong error) charm.Plan[*Env] {
 		plan.Status = charm.Blockedf("%s", wrong)
 		return plan
 	case !ok || own.Own[jujuModel] != f.Self.ModelUUID:
-		plan.Status = charm.Blockedf("cannot find instance %s of this model in project %s of the LXD at %s: mend option endpoint or project", f.Self.Instance, f.Options.Project, f.Options.Endpoint)
+		plan.Status = charm.Blockedf("cannot find instance %s of this model in project %s of the LXD at %s: fix option endpoint or project", f.Self.Instance, f.Options.Project, f.Options.Endpoint)
 		return plan
 	case own.VM:
 		if _, refused := profile.ForContainers(wanted); len(refused) > 0 {
@@ -152,7 +149,7 @@ func Plan(f Facts, wanted profile.Profile, wrong error) charm.Plan[*Env] {
 	switch {
 	case exists && now.Content.Equal(asked) && (now.State.RolledBack == nil || rolledBack):
 	case f.Self.Leader && f.busy(name) != "":
-		plan.Status = charm.Waitingf("waiting for the restart of instance %s: then profile %s is written", f.busy(name), name)
+		plan.Status = charm.Waitingf("waiting for the restart of instance %s before profile %s is written", f.busy(name), name)
 	case f.Self.Leader:
 		write := f.write(asked)
 		if rolledBack {
@@ -184,8 +181,8 @@ func Plan(f Facts, wanted profile.Profile, wrong error) charm.Plan[*Env] {
 	return plan
 }
 
-// busy names an instance with the profile that LXD may be restarting: an update of the profile
-// would end that half-way. It is "" when there is none.
+// busy returns an instance with the profile that LXD may be restarting; "" if there is none. An update of
+// the profile would end its restart half-way.
 func (f Facts) busy(profile string) string {
 	for _, name := range slices.Sorted(maps.Keys(f.Instances)) {
 		if i := f.Instances[name]; slices.Contains(i.Profiles, profile) && i.Busy(f.Now) {
@@ -195,8 +192,8 @@ func (f Facts) busy(profile string) string {
 	return ""
 }
 
-// profileInForce returns what is to be in force where that is wanted: an earlier profile after a
-// rollback, as long as the options say what they said then.
+// profileInForce returns the profile to apply: the wanted one or, after a rollback, the earlier one, while
+// the options are the same as then.
 func profileInForce(now profiles.Profile, wanted profile.Profile) (asked profile.Profile, rolledBack bool) {
 	if r := now.State.RolledBack; r != nil && r.Until == lxdprofile.Revision(wanted) {
 		return r.Profile, true
@@ -204,8 +201,8 @@ func profileInForce(now profiles.Profile, wanted profile.Profile) (asked profile
 	return wanted, false
 }
 
-// write makes the application's profile have a content, and keeps in its history what it
-// had, when that was fully applied.
+// write returns the step that writes the application's profile. Its history gets the previous content if
+// that was fully applied.
 func (f Facts) write(content profile.Profile) profiles.Write {
 	name, exists := f.ours()
 	now := f.Profiles[name]
@@ -220,8 +217,7 @@ func (f Facts) write(content profile.Profile) profiles.Write {
 	}
 }
 
-// fullyApplied reports whether nothing of the profile waits for a restart on any instance that
-// has it.
+// fullyApplied reports whether no key of the profile waits for a restart on any instance that has it.
 func (f Facts) fullyApplied(name string) bool {
 	applied := false
 	for _, i := range f.Instances {
@@ -235,21 +231,21 @@ func (f Facts) fullyApplied(name string) bool {
 	return applied
 }
 
-// adapt makes steps on LXD this room's.
+// adapt makes steps of package profiles steps of this package.
 func adapt(steps ...charm.Step[*profiles.Env]) []charm.Step[*Env] {
 	return charm.AdaptSteps(steps, func(w *Env) *profiles.Env { return &w.Env })
 }
 
-// failed blocks the unit by what LXD refused in this hook.
+// failed blocks the unit if LXD has refused the step in this hook.
 func (f Facts) failed(plan *charm.Plan[*Env], step string) bool {
 	says := f.Failed[step]
 	if says != "" {
-		plan.Status = charm.Blockedf("the LXD at %s would not %s: %s", f.Options.Endpoint, step, says)
+		plan.Status = charm.Blockedf("the LXD at %s refused to %s: %s", f.Options.Endpoint, step, says)
 	}
 	return says != ""
 }
 
-// ours returns the name of this application's profile, and whether there is one already.
+// ours returns the name of this application's profile, and whether it exists.
 func (f Facts) ours() (name string, exists bool) {
 	for _, name := range slices.Sorted(maps.Keys(f.Profiles)) {
 		if p := f.Profiles[name]; p.Ours && p.Relation == f.relation() {
@@ -262,7 +258,7 @@ func (f Facts) ours() (name string, exists bool) {
 	}), false
 }
 
-// leave takes the profile off the unit's instance, and deletes it when nobody has it.
+// leave removes the profile from the unit's instance, and deletes it if no instance uses it.
 func (f Facts) leave(name string, exists bool) []charm.Step[*Env] {
 	keys := []string{profiles.AttachedKey(f.relation()), profiles.RestartKey(f.relation()), profiles.StartedKey(f.relation())}
 	own, ok := f.Instances[f.Self.Instance]
@@ -276,7 +272,7 @@ func (f Facts) leave(name string, exists bool) []charm.Step[*Env] {
 	return nil
 }
 
-// inForce says what the profile does on the unit's own instance.
+// inForce returns the status of the profile on the unit's own instance.
 func (f Facts) inForce(own profiles.Instance, p profiles.Profile, rolledBack bool) charm.Status {
 	var parts []string
 	if rolledBack {
@@ -290,13 +286,13 @@ func (f Facts) inForce(own profiles.Instance, p profiles.Profile, rolledBack boo
 		parts = append(parts, fmt.Sprintf("restart needed for %s: juju run %s/leader apply-restart", profile.Names(restart), hooktool.AppOf(f.Self.Unit)))
 	}
 	if differs := own.Differs(p); len(differs) > 0 {
-		parts = append(parts, "set otherwise on the instance itself: "+profile.Names(slices.Sorted(maps.Keys(differs))))
+		parts = append(parts, "overridden on the instance itself: "+profile.Names(slices.Sorted(maps.Keys(differs))))
 	}
 	if len(parts) == 0 {
 		parts = append(parts, "options profile and preset are empty: nothing to apply")
 	}
 	if !f.Restricted {
-		parts = append(parts, "warning: the certificate is not restricted to a project, so whoever is root in one of these containers rules that LXD and its host")
+		parts = append(parts, "warning: the certificate is not restricted to a project: root in one of these containers controls that LXD and its host")
 	}
 	return charm.Active("%s", strings.Join(parts, "; "))
 }

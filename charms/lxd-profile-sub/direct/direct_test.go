@@ -166,7 +166,7 @@ func TestWhatIsMissing(t *testing.T) {
 	other, _, err := shared.GenerateMemCert(true, shared.CertOptions{CommonName: "other"})
 	require.NoError(t, err)
 	for says, edit := range map[string]func(*site){
-		`blocked: cannot use option endpoint: it is "10.0.0.1:8443", wanted the address`: func(s *site) { s.options.Endpoint = "10.0.0.1:8443" },
+		`blocked: option endpoint is "10.0.0.1:8443", wanted the address`: func(s *site) { s.options.Endpoint = "10.0.0.1:8443" },
 		"blocked: missing option credential":                                             func(s *site) { s.options.Credential = "" },
 		"blocked: cannot read the secret of option credential: cannot run secret-get":    func(s *site) { s.options.Credential = "secret:other" },
 		"its client-key is not PEM":                                                      with("client-key", "x"),
@@ -199,7 +199,7 @@ func TestLXDRefuses(t *testing.T) {
 		}
 		return nil
 	}
-	assert.Equal(t, "blocked: the LXD at https://10.0.0.1:8443 would not write profile dcib-shop-web: Privileged containers are forbidden in project default", s.hook("sub/0"))
+	assert.Equal(t, "blocked: the LXD at https://10.0.0.1:8443 refused to write profile dcib-shop-web: Privileged containers are forbidden in project default", s.hook("sub/0"))
 	s.lxd.Refuse = nil
 	assert.Contains(t, s.hook("sub/0"), "active: ")
 }

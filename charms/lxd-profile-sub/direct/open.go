@@ -17,14 +17,14 @@ import (
 	"github.com/dcib/dcib/internal/lxd/profiles"
 )
 
-// ErrUntrusted is returned (wrapped) by Open when the LXD does not know the certificate.
+// ErrUntrusted is wrapped by Open's error if the LXD does not trust the certificate.
 var ErrUntrusted = errors.New("it does not trust the client certificate")
 
-// Credential is what the secret holds, all PEM.
+// Credential is the content of the secret, all PEM.
 type Credential struct{ ClientCert, ClientKey, ServerCert string }
 
-// ParseCredential reads a secret's content, by the names that Juju's own LXD credentials
-// have. The error names the part that is wrong and shows none.
+// ParseCredential reads a secret with the names of Juju's own LXD credentials. The error names the invalid
+// part and shows none.
 func ParseCredential(content map[string]string) (Credential, error) {
 	c := Credential{content["client-cert"], content["client-key"], content["server-cert"]}
 	for _, part := range []struct{ name, text string }{{"client-cert", c.ClientCert}, {"client-key", c.ClientKey}, {"server-cert", c.ServerCert}} {
@@ -44,16 +44,16 @@ func ParseCredential(content map[string]string) (Credential, error) {
 	return c, nil
 }
 
-// Open connects to the LXD, which has to have the server certificate, and reports whether the
-// client certificate is known to be restricted to projects there. An answer that says neither is
-// an error, since an operator has to be warned of a certificate without restrictions.
+// Open connects to the LXD, which has to have the server certificate, and reports whether the client
+// certificate is restricted to projects. If that cannot be determined it returns an error, since an
+// operator has to be warned of a certificate without restrictions.
 func Open(ctx context.Context, o Options, c Credential) (profiles.Server, bool, error) {
 	fail := func(err error) (profiles.Server, bool, error) {
 		return nil, false, fmt.Errorf("cannot reach the LXD at %s (option endpoint): %w", o.Endpoint, err)
 	}
 	server, err := lxdclient.ConnectLXDWithContext(ctx, o.Endpoint, &lxdclient.ConnectionArgs{
 		TLSClientCert: c.ClientCert, TLSClientKey: c.ClientKey, TLSServerCert: c.ServerCert, UserAgent: "dcib", SkipGetServer: true,
-		// As the only authority: without one LXD's client reads and trusts the system's, too.
+		// As the only authority: without one LXD's client also trusts the system's.
 		TLSCA:            c.ServerCert,
 		TransportWrapper: func(t *http.Transport) lxdclient.HTTPTransporter { return (&lxd.Limits{}).Around(keepAlive(t)) },
 	})
@@ -78,17 +78,17 @@ func Open(ctx context.Context, o Options, c Credential) (profiles.Server, bool, 
 	case err == nil:
 		restricted = known.Restricted
 	case api.StatusErrorCheck(err, http.StatusForbidden):
-		restricted = true // LXD shows a certificate only to clients without restrictions
+		restricted = true // LXD shows certificates only to clients without restrictions
 	case api.StatusErrorCheck(err, http.StatusNotFound):
-		// It is trusted without an entry of its own, as one of LXD's own authority (core.trust_ca_certificates)
-		// is: nothing says that it is restricted.
+		// It is trusted without an entry of its own, for example by core.trust_ca_certificates: it is not
+		// restricted.
 	default:
 		return fail(fmt.Errorf("cannot read whether the client certificate is restricted: %w", err))
 	}
 	return server.UseProject(o.Project), restricted, nil
 }
 
-// transport is LXD's own, to be given back to it.
+// transport returns LXD's own transport to it.
 type transport struct {
 	http.RoundTripper
 	own *http.Transport
@@ -97,8 +97,8 @@ type transport struct {
 // Transport implements lxdclient.HTTPTransporter.
 func (t transport) Transport() *http.Transport { return t.own }
 
-// keepAlive has the questions of a hook share one connection: LXD's client makes one for
-// each, and TLS is most of what a hook costs.
+// keepAlive makes a hook's requests share one connection: LXD's client opens one for each, and TLS is most
+// of a hook's cost.
 func keepAlive(t *http.Transport) lxdclient.HTTPTransporter {
 	t.DisableKeepAlives = false
 	return transport{t, t}

@@ -60,8 +60,8 @@ func (k *Key) UnmarshalYAML(node *yaml.Node) error {
 	return nil
 }
 
-// refuseKey returns what the policy's keys would need to allow an option; "" when they do.
-// One entry that allows it is enough.
+// refuseKey returns what the policy's keys would need to allow an option; "" if they allow it. One entry
+// that allows it is enough.
 func (p Policy) refuseKey(key, value string) string {
 	needs := strconv.Quote(key)
 	for _, k := range p.Keys {
@@ -77,7 +77,7 @@ func (p Policy) refuseKey(key, value string) string {
 	return needs
 }
 
-// refuse returns which value the bound wants; "" when it allows this one.
+// refuse returns what the bound wants instead of the value; "" if it allows it.
 func (k Key) refuse(value string) string {
 	switch {
 	case k.Max != "":

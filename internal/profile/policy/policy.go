@@ -1,6 +1,5 @@
-// Package policy is what an operator allows applications to have in an LXD profile: the text
-// of option profile-policy, which requester each of its policies is for, and what of a profile
-// it refuses. It is pure.
+// Package policy decides what applications may have in an LXD profile: it parses option profile-policy,
+// finds the policy for a requester, and returns what a policy refuses. It is pure.
 package policy
 
 import (
@@ -49,13 +48,13 @@ host-paths: []
 type Policy struct {
 	Keys      []Key    `yaml:"keys"`       // of config
 	Devices   []string `yaml:"devices"`    // device types
-	HostPaths []string `yaml:"host-paths"` // what of the hosts a device may show, see reach
+	HostPaths []string `yaml:"host-paths"` // what of the hosts a device may use, see hostResources
 
 	name  string         // which of the option's policies it is; "" for the option's only one
-	lines map[string]int // where in the text each of the three begins
+	lines map[string]int // the line of each of the three in the text
 }
 
-// Name returns which of the option's policies it is, in words for an operator.
+// Name returns the policy's place in the option, for an operator.
 func (p Policy) Name() string {
 	if p.name == "" {
 		return "default"
@@ -70,7 +69,7 @@ func (p Policy) check() error {
 			return fmt.Errorf("host-paths has %q, wanted whole paths such as /srv/*, without .. in them", where)
 		}
 		for _, other := range slices.Concat(p.HostPaths[:i], p.HostPaths[i+1:]) {
-			if above(where, other) {
+			if mayContain(where, other) {
 				return fmt.Errorf("host-paths has %q and, inside it, %q: who is shown the one could put a link to any file of the host where the other is looked for: wanted paths of which none is inside another", where, other)
 			}
 		}
@@ -78,8 +77,8 @@ func (p Policy) check() error {
 	return nil
 }
 
-// Refuse returns what of a validated profile the policy does not allow, each with what the
-// policy would need, and where; nothing when it allows all.
+// Refuse returns what of a validated profile the policy does not allow, each with what the policy would
+// need, and where; nothing if it allows all.
 func (p Policy) Refuse(wanted profile.Profile) []string {
 	option := Option
 	if p.name != "" {
@@ -103,7 +102,7 @@ func (p Policy) Refuse(wanted profile.Profile) []string {
 		if !matchAny(p.Devices, device["type"]) {
 			add("devices."+name, "devices", strconv.Quote(device["type"]))
 		}
-		for _, what := range reach(device) {
+		for _, what := range hostResources(device) {
 			if !p.allowsHost(what) {
 				add("devices."+name, "host-paths", strconv.Quote(what))
 			}
@@ -112,8 +111,8 @@ func (p Policy) Refuse(wanted profile.Profile) []string {
 	return refused
 }
 
-// reach lists what of the host, or of others on it, a device shows by name, or changes there.
-// It is a path, or where that would not say it:
+// hostResources returns what of the host, or of others on it, a device shows by name, or changes there.
+// It is a path, or one of:
 //
 //	cephfs:NAME/PATH, ceph:POOL/VOLUME   as the device's source
 //	pool:POOL/VOLUME                     a custom volume of LXD's
@@ -124,7 +123,7 @@ func (p Policy) Refuse(wanted profile.Profile) []string {
 //	tcp:ADDRESS:PORT, udp:ADDRESS:PORT   where a proxy listens on the host, or connects from it
 //	nic:PARENT, network:NAME             the host's interface, or LXD's network, of a nic
 //	route:SUBNET                         a route of the host's to a nic
-func reach(device map[string]string) []string {
+func hostResources(device map[string]string) []string {
 	var all []string
 	if what := shows(device); what != "" {
 		all = append(all, what)
@@ -142,7 +141,7 @@ func reach(device map[string]string) []string {
 	return all
 }
 
-// shows is what of it a device shows.
+// shows returns the resource that a device shows.
 func shows(device map[string]string) string {
 	switch device["type"] {
 	case "disk":
@@ -156,7 +155,7 @@ func shows(device map[string]string) string {
 		if strings.HasPrefix(device["source"], "/") {
 			return device["source"]
 		}
-		return strings.TrimSuffix(device["source"], "/") // a share as a whole
+		return strings.TrimSuffix(device["source"], "/") // the whole share
 	case "unix-char", "unix-block":
 		switch {
 		case device["major"] != "" || device["minor"] != "":
@@ -185,9 +184,9 @@ func shows(device map[string]string) string {
 	return ""
 }
 
-// allowsHost reports whether host-paths has what a device reaches. A * does not go past a
-// slash, so that what is allowed is never inside something else that is: a container that
-// is shown a folder can put a link into it that leads anywhere on the host.
+// allowsHost reports whether host-paths allows a resource. A * does not match a slash, so that nothing
+// allowed is inside something else that is: a container with access to a folder could create a symlink in
+// it to any file of the host.
 func (p Policy) allowsHost(what string) bool {
 	parts := components(what)
 	return parts != nil && slices.ContainsFunc(p.HostPaths, func(pattern string) bool {
@@ -195,9 +194,8 @@ func (p Policy) allowsHost(what string) bool {
 	})
 }
 
-// components splits what is reached at its slashes; nil for what could be read as something
-// else than it says: not a whole path, and nothing with a kind before a colon, or with an
-// empty part, . or .. in it.
+// components splits a resource at its slashes; nil if its meaning is not certain: a path that is not
+// absolute, and one without a kind before a colon, or with an empty part, . or .. in it.
 func components(s string) []string {
 	parts := strings.Split(s, "/")
 	for i, part := range parts {
@@ -209,9 +207,9 @@ func components(s string) []string {
 	return parts
 }
 
-// above reports whether something that pattern inside allows may lie in something that
-// pattern around does.
-func above(around, inside string) bool {
+// mayContain reports whether something that pattern around allows may contain something that pattern inside
+// allows.
+func mayContain(around, inside string) bool {
 	outer, inner := strings.Split(around, "/"), strings.Split(inside, "/")
 	if len(outer) >= len(inner) {
 		return false
@@ -228,7 +226,7 @@ func matchAny(patterns []string, s string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool { return match(pattern, s) })
 }
 
-// match reports whether s fits a pattern in which * stands for any text, also none.
+// match reports whether s matches a pattern in which * stands for any text, also none.
 func match(pattern, s string) bool {
 	head, rest, wild := strings.Cut(pattern, "*")
 	if !wild {

@@ -15,19 +15,19 @@ import (
 	"github.com/dcib/dcib/internal/profile"
 )
 
-// The endpoints of charm lxd-cluster over which profiles are asked for. They do the same; an
-// operator offers the second only to those who may have more.
+// The endpoints of charm lxd-cluster for requests of profiles. They do the same; an operator offers the
+// second only to applications that may have more.
 const (
 	Endpoint        = "lxd-profile"
 	TrustedEndpoint = "lxd-profile-trusted"
 )
 
-// Endpoints lists them.
+// Endpoints returns them.
 func Endpoints() []string { return []string{Endpoint, TrustedEndpoint} }
 
-// Requester is an application that asks, by what no requester can choose: Juju assigns endpoint
-// and number to the provider's side of a relation, and the model is that of an instance that a
-// unit of the relation has proven to be its own.
+// Requester is an application that requests a profile, by facts that it cannot choose: Juju assigns
+// endpoint and number to the provider's side of a relation, and the model is that of an instance that a
+// unit of the relation has proven.
 type Requester struct {
 	Endpoint string
 	Relation string // the number in the provider's id of it: 7 for "lxd-profile:7"
@@ -40,7 +40,7 @@ type Set struct {
 	Requesters []Entry
 }
 
-// Entry is a policy for some requesters: those who fit each of the selectors that are set.
+// Entry is the policy for the requesters that match each of its selectors.
 type Entry struct {
 	Endpoint string `yaml:"endpoint"`
 	Relation string `yaml:"relation"`
@@ -48,7 +48,7 @@ type Entry struct {
 	Policy   `yaml:",inline"`
 }
 
-// For returns the policy of a requester: that of the first entry that it fits, else the default.
+// For returns the policy of a requester: that of the first entry that it matches, else the default.
 func (s Set) For(r Requester) Policy {
 	for _, e := range s.Requesters {
 		if (e.Endpoint == "" || e.Endpoint == r.Endpoint) && (e.Relation == "" || e.Relation == r.Relation) && (e.Model == "" || e.Model == r.Model) {
@@ -65,10 +65,10 @@ type contents struct {
 	Requesters []Entry `yaml:"requesters"`
 }
 
-// modelUUID is how Juju writes a model's UUID.
+// modelUUID matches Juju's form of a model's UUID.
 var modelUUID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// Parse reads the option's YAML; empty text is Default. The error says which part is wrong.
+// Parse reads the option's YAML; empty text is Default. The error names the invalid part.
 func Parse(text string) (Set, error) {
 	s, err := parse(text)
 	if err != nil {
@@ -136,7 +136,7 @@ func parse(text string) (Set, error) {
 	return s, nil
 }
 
-// label checks the selectors of an entry, and makes the policy's name of them.
+// label checks the selectors of an entry, and returns the policy's name.
 func (e *Entry) label(line int) error {
 	relation := e.Relation
 	if _, number, found := strings.Cut(e.Relation, ":"); found {
@@ -168,8 +168,8 @@ func (e *Entry) label(line int) error {
 	return nil
 }
 
-// child returns what a mapping has at a key, and item what a list has at a place; an empty node
-// where that comes from a YAML alias or merge key, which have no place of their own.
+// child returns the node of a mapping at a key, and item that of a list at an index; an empty node if it is
+// from a YAML alias or merge key, which have no place of their own.
 func child(mapping *yaml.Node, key string) *yaml.Node {
 	for i := 0; mapping.Kind == yaml.MappingNode && i+1 < len(mapping.Content); i += 2 {
 		if mapping.Content[i].Value == key {
@@ -186,7 +186,7 @@ func item(list *yaml.Node, i int) *yaml.Node {
 	return &yaml.Node{}
 }
 
-// sections returns on which line each part of a policy begins.
+// sections returns the line of each part of a policy.
 func sections(mapping *yaml.Node) map[string]int {
 	lines := map[string]int{}
 	if mapping.Kind == yaml.MappingNode {

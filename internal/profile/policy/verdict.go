@@ -11,27 +11,26 @@ import (
 	"github.com/dcib/dcib/internal/profile"
 )
 
-// Verdict is what becomes of one key or device of a profile.
+// Verdict is the result for one key or device of a profile.
 type Verdict struct {
 	Path    string         // config.limits.memory, devices.gpu0; "" for the profile as a whole
 	Effect  profile.Effect // Refused with Reasons
-	Ignored bool           // it means nothing to the virtual machine that has the profile
+	Ignored bool           // a virtual machine ignores it
 	Reasons []string       // why it is refused
 }
 
-// Target is what a profile is for.
+// Target is the LXD and the kind of instance of a profile.
 type Target struct {
 	Has func(extension string) bool // whether LXD has an API extension
 	VM  bool                        // the instance is a virtual machine, and runs
-	// Strict is an LXD that refuses keys for containers to a running virtual machine.
+	// Strict is an LXD that refuses keys for containers on a running virtual machine.
 	Strict bool
 }
 
-// Judge returns a verdict on each key and device of a profile, sorted by path: config first.
-// It goes by the same rules as the charms: what no profile may contain (lxd-profile-sub and
-// lxd-cluster), then what the server cannot do and what the operator's policy does not allow
-// (lxd-cluster).
-func Judge(p profile.Profile, allowed Policy, on Target) []Verdict {
+// Evaluate returns a verdict on each key and device of a profile, sorted by path, config first. It applies
+// the rules of the charms: what no profile may contain (lxd-profile-sub and lxd-cluster), then what the
+// server does not support and what the operator's policy does not allow (lxd-cluster).
+func Evaluate(p profile.Profile, allowed Policy, on Target) []Verdict {
 	verdicts := map[string]*Verdict{}
 	for path, effect := range profile.Classify(p) {
 		verdicts[path] = &Verdict{Path: path, Effect: effect}
@@ -53,7 +52,7 @@ func Judge(p profile.Profile, allowed Policy, on Target) []Verdict {
 		}
 	}
 	problems(profile.Validate(p))
-	// What is wrong anyway has no other verdict beside that.
+	// An invalid part has no other verdict.
 	rest := p.Without(slices.Collect(func(yield func(string) bool) {
 		for path, v := range verdicts {
 			if v.Effect == profile.Refused && !yield(path) {
@@ -87,8 +86,8 @@ func Judge(p profile.Profile, allowed Policy, on Target) []Verdict {
 	return all
 }
 
-// partOf returns the key or device that a place in a profile belongs to: devices.d for
-// devices.d.source. Names may contain dots, so the longest that fits counts.
+// partOf returns the key or device of a path in a profile: devices.d for devices.d.source. Names may
+// contain dots, so the longest match counts.
 func partOf(verdicts map[string]*Verdict, at string) string {
 	if verdicts[at] != nil {
 		return at

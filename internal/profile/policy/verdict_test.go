@@ -39,7 +39,7 @@ func TestVerdictsAreTheCharms(t *testing.T) {
 
 		// As the broker decides.
 		refused := profile.Validate(p) != nil || profile.Unsupported(p, server.Has) != nil || len(allowed.Refuse(p)) > 0
-		verdicts := policy.Judge(p, allowed, policy.Target{Has: server.Has})
+		verdicts := policy.Evaluate(p, allowed, policy.Target{Has: server.Has})
 		require.Len(t, verdicts, len(p.Config)+len(p.Devices))
 		classes, some := profile.Classify(p), false
 		for _, v := range verdicts {
@@ -55,7 +55,7 @@ func TestVerdictsAreTheCharms(t *testing.T) {
 }
 
 func TestVerdictsForAVirtualMachine(t *testing.T) {
-	verdicts := policy.Judge(profile.Profile{
+	verdicts := policy.Evaluate(profile.Profile{
 		Config:  map[string]string{"limits.memory": "1GiB", "security.nesting": "true"},
 		Devices: map[string]map[string]string{"kvm": {"type": "unix-char", "path": "/dev/kvm"}},
 	}, rules(t, "keys: ['*']\ndevices: ['*']\nhost-paths: [/dev/kvm]"), policy.Target{Has: func(string) bool { return true }, VM: true})

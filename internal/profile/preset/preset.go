@@ -1,6 +1,5 @@
-// Package preset has LXD profiles by name, for what people run in containers again and
-// again. What is in each, and where it is from, stands in the YAML file of its name; only
-// cephfs is made of options, see CephFS. It is pure.
+// Package preset has named LXD profiles for common uses of containers. The YAML file of each name has its
+// content and its sources; only cephfs is made from options, see CephFS. It is pure.
 package preset
 
 import (
@@ -15,17 +14,17 @@ import (
 	"github.com/dcib/dcib/internal/profile"
 )
 
-// CephFSName is the preset that is made of options.
+// CephFSName is the preset that is made from options.
 const CephFSName = "cephfs"
 
 //go:embed *.yaml
 var files embed.FS
 
-// Names lists the presets.
+// Names returns the names of the presets.
 func Names() []string { return []string{CephFSName, "docker", "kubernetes", "nested-kvm"} }
 
-// List reads a list of presets, parted by commas or spaces. The error names one that is
-// not, or is there twice.
+// List reads a list of presets, separated by commas or spaces. The error names an unknown one, or one that
+// is there twice.
 func List(text string) ([]string, error) {
 	names := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) })
 	for i, name := range names {
@@ -39,8 +38,8 @@ func List(text string) ([]string, error) {
 	return names, nil
 }
 
-// Layers returns the presets of a list as layers of a profile, in its order. Where several
-// name kernel modules, the later has the earlier's too: to load one takes none away.
+// Layers returns the presets of a list as layers of a profile, in its order. A later list of kernel modules
+// also has the earlier modules: loading one unloads none.
 func Layers(names []string, cephFS CephFS) ([]profile.Layer, error) {
 	var layers []profile.Layer
 	var modules []string
@@ -78,17 +77,16 @@ func read(name string) (profile.Profile, error) {
 	return profile.Parse(text)
 }
 
-// CephFS is what the preset cephfs mounts, and where. A share is named by its file system
-// and its path, and is reached with LXD's own client, which finds monitors and key in the
-// host's /etc/ceph by the names of cluster and user; or it is mounted on each host already.
-// https://documentation.ubuntu.com/lxd/en/stable-5.0/reference/devices_disk/
+// CephFS is what the preset cephfs mounts, and where. A share has a file system and a path. LXD's own
+// client reads monitors and key from the host's /etc/ceph by the names of cluster and user; or the share is
+// mounted on each host already. https://documentation.ubuntu.com/lxd/en/stable-5.0/reference/devices_disk/
 type CephFS struct {
-	HostPath   string // where the hosts have it mounted; with it, the next four say nothing
+	HostPath   string // where the hosts have it mounted; the next four are then ignored
 	FileSystem string // its name in Ceph
 	Path       string // of what is shared, in it
 	Cluster    string // the hosts have /etc/ceph/<Cluster>.conf
 	User       string // and <Cluster>.client.<User>.keyring
-	Mount      string // where the containers see it
+	Mount      string // the path in the containers
 }
 
 func (c CephFS) profile() (profile.Profile, error) {

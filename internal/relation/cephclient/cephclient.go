@@ -1,13 +1,11 @@
-// Package cephclient is the client's side of the interface `ceph-client`, as the ceph-mon
-// charm speaks it (canonical/ceph-charms, ceph-mon/src/ceph_client.py and
-// charms_ceph/broker.py).
+// Package cephclient is the client's side of the interface `ceph-client`, as the ceph-mon charm implements
+// it (canonical/ceph-charms, ceph-mon/src/ceph_client.py and charms_ceph/broker.py).
 //
-// A client's units each write the same request into their databags: a list of operations
-// for Ceph's broker. Every ceph-mon unit answers with its address and the key of the cephx
-// user client.<application>; the one that leads also with what came of the request, under
-// a key of its own for each unit that asked.
+// Each unit of a client writes the same request into its databag: a list of operations for Ceph's broker.
+// Each ceph-mon unit answers with its address and the key of the cephx user client.<application>; the
+// leader also with the result of the request, under a key for each client unit.
 //
-// That key travels in the databag in clear, since the interface has no other way.
+// The key is in clear in the databag, since the interface has no other way.
 package cephclient
 
 import (
@@ -30,15 +28,15 @@ const (
 	keyKey         = "key"
 )
 
-// Request asks for a replicated OSD pool for RBD images. One that is there is kept.
+// Request requests a replicated OSD pool for RBD images. An existing pool is kept.
 type Request struct {
-	App      string // asks for the key of client.<App>
+	App      string // the key is for client.<App>
 	Unit     string // who asks: "lxd-cluster/0"
 	Pool     string
 	Replicas int
 }
 
-// operation is one of the broker's, with what create-pool takes.
+// operation is an operation of the broker, with the parameters of create-pool.
 type operation struct {
 	Op       string `json:"op"`
 	Name     string `json:"name"`
@@ -51,7 +49,7 @@ func (r Request) operations() []operation {
 	return []operation{{"create-pool", r.Pool, "replicated", r.Replicas, "rbd"}}
 }
 
-// ID names what is asked for: the broker does nothing about one that it has answered.
+// ID identifies the request: the broker ignores one that it has answered.
 func (r Request) ID() string {
 	text, err := json.Marshal(r.operations())
 	if err != nil {
@@ -74,19 +72,19 @@ func (r Request) Encode() map[string]string {
 	return map[string]string{
 		keyRequest:     string(text),
 		keyApplication: r.App,
-		// Across models, the other side does not see a unit's own name.
+		// Across models the other side does not know a unit's own name.
 		keyUnit: r.Unit,
 	}
 }
 
-// Monitor is what a ceph-mon unit says of itself.
+// Monitor is what a ceph-mon unit has published.
 type Monitor struct {
-	Address string // as it is to stand in ceph.conf's mon_host
+	Address string // as in mon_host of ceph.conf
 	Key     string // of client.<App>; secret
 }
 
-// ReadMonitor reads a ceph-mon unit's databag. ok is false while it has not said all of it.
-// The error says what it wrote that cannot be part of Ceph's configuration.
+// ReadMonitor reads a ceph-mon unit's databag. ok is false while it is not complete. The error names a
+// value that cannot be part of Ceph's configuration.
 func ReadMonitor(bag map[string]string) (m Monitor, ok bool, err error) {
 	m = Monitor{cephconf.Bracketed(bag[keyMonitor]), bag[keyKey]}
 	switch {
@@ -100,17 +98,17 @@ func ReadMonitor(bag map[string]string) (m Monitor, ok bool, err error) {
 	return m, true, nil
 }
 
-// maxReason is how many bytes of a refusal's reason are kept.
+// maxReason is the longest reason of a refusal, in bytes.
 const maxReason = 300
 
-// Answer is what came of a request.
+// Answer is the result of a request.
 type Answer struct {
 	ID      string // the request's
-	Refused string // why nothing came of it; empty when it was done
+	Refused string // the reason; empty if the request succeeded
 }
 
-// ReadAnswer reads the answer to one unit's request from a ceph-mon unit's databag. ok is
-// false when there is none.
+// ReadAnswer reads the answer to one unit's request from a ceph-mon unit's databag. ok is false if there is
+// none.
 func ReadAnswer(bag map[string]string, unit string) (a Answer, ok bool, err error) {
 	text := bag[keyAnswer+strings.ReplaceAll(unit, "/", "-")]
 	if text == "" {
@@ -126,7 +124,7 @@ func ReadAnswer(bag map[string]string, unit string) (a Answer, ok bool, err erro
 	}
 	a.ID = answer.ID
 	if answer.Code != 0 {
-		// It is shown in the unit's status: one line, and not more than fits there.
+		// It is shown in the unit's status, in one line.
 		a.Refused = strings.Join(strings.Fields(answer.Stderr), " ")
 		a.Refused = a.Refused[:min(len(a.Refused), maxReason)]
 		if a.Refused == "" {

@@ -1,7 +1,6 @@
-// Package cosagent is the interface `cos_agent`, as the charm library
-// grafana_agent.v0.cos_agent (canonical/grafana-agent-operator) reads it: a unit tells the
-// agent that runs on its machine, as its subordinate, what to scrape there. The agents of
-// opentelemetry-collector read it likewise.
+// Package cosagent is the interface `cos_agent`, as the charm library grafana_agent.v0.cos_agent
+// (canonical/grafana-agent-operator) reads it: a unit publishes to the agent on its machine, which is its
+// subordinate, what to scrape there. The agents of opentelemetry-collector read it likewise.
 package cosagent
 
 import (

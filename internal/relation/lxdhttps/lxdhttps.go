@@ -1,10 +1,9 @@
-// Package lxdhttps is the interface `lxd-https`: a client asks an LXD cluster to trust its
-// certificate, the cluster answers with where it is and how to know it. It speaks version
-// 1.0 as canonical/charm-lxd does, so each side may be that charm or ours.
+// Package lxdhttps is the interface `lxd-https`: a client requests that an LXD cluster trusts its
+// certificate, and the cluster answers with its addresses and its certificate. It is version 1.0 as in
+// canonical/charm-lxd, so either side may be that charm.
 //
-// A requirer writes a Request into its unit's (or its application's) databag. A clustered
-// provider writes an Offer into its application's databag; one that is not clustered into
-// its unit's.
+// A requirer writes a Request into its unit's (or its application's) databag. A clustered provider writes
+// an Offer into its application's databag; one that is not clustered into its unit's.
 package lxdhttps
 
 import (
@@ -19,7 +18,7 @@ import (
 	"strings"
 )
 
-// Version is the version of the interface that this package speaks.
+// Version is the version of the interface.
 const Version = "1.0"
 
 // Databag keys.
@@ -31,16 +30,15 @@ const (
 	keyAddresses   = "addresses"
 )
 
-// Request is what a client asks for.
+// Request is a client's request.
 type Request struct {
 	// Certificate is the client's certificate, PEM.
 	Certificate string
-	// Projects are the LXD projects that it wants to be restricted to; none asks for
-	// all of LXD.
+	// Projects are the LXD projects to restrict the client to; none requests all of LXD.
 	Projects []string
 }
 
-// Offer is how to reach an LXD and how to know that it is the right one.
+// Offer is how to reach an LXD and to recognize it.
 type Offer struct {
 	// Certificate is the server's (or the cluster's) certificate, PEM: pin it.
 	Certificate string
@@ -50,17 +48,17 @@ type Offer struct {
 	Addresses []string
 }
 
-// project is the name of an LXD project; LXD itself takes more characters, which are of no
-// use in a status or a command that shows the name.
+// project matches the name of an LXD project. LXD accepts more characters, which have no use in a status or
+// a command.
 var project = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$`)
 
-// address is host:port of an LXD: it becomes part of a URL and of configuration files.
+// address matches host:port of an LXD: it becomes part of a URL and of configuration files.
 var address = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252}):[0-9]{1,5}$`)
 
-// maxCertificate is how many bytes the text of a certificate may have.
+// maxCertificate is the longest text of a certificate, in bytes.
 const maxCertificate = 64 << 10
 
-// maxProjects bounds what one client asks for.
+// maxProjects limits the projects of one client.
 const maxProjects = 64
 
 // Encode returns the databag entries of a request.
@@ -72,8 +70,8 @@ func (r Request) Encode() map[string]string {
 	}
 }
 
-// DecodeRequest reads a databag. ok is false when nothing was asked yet. The error says
-// what a client wrote that cannot be used.
+// DecodeRequest reads a databag. ok is false if there is no request. The error names a value that cannot be
+// used.
 func DecodeRequest(bag map[string]string) (r Request, ok bool, err error) {
 	if bag[keyVersion] == "" && bag[keyCertificate] == "" {
 		return Request{}, false, nil
@@ -101,8 +99,8 @@ func (o Offer) Encode() map[string]string {
 	}
 }
 
-// DecodeOffer reads a databag. ok is false when the provider has not answered yet. The
-// error says what it wrote that cannot be used.
+// DecodeOffer reads a databag. ok is false if the provider has not answered yet. The error names a value
+// that cannot be used.
 func DecodeOffer(bag map[string]string) (o Offer, ok bool, err error) {
 	if bag[keyVersion] == "" && bag[keyCertificate] == "" {
 		return Offer{}, false, nil
@@ -140,8 +138,8 @@ func checkVersion(bag map[string]string) error {
 	return nil
 }
 
-// ParseCertificate reads one certificate in PEM. Line ends may have become blanks, as they
-// do in a shell's unquoted $(cat file).
+// ParseCertificate reads one certificate in PEM. Line ends may have become spaces, as in a shell's unquoted
+// $(cat file).
 func ParseCertificate(text string) (*x509.Certificate, error) {
 	const begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 	text = strings.TrimSpace(text)
@@ -176,7 +174,7 @@ func Fingerprint(certificate *x509.Certificate) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// SplitList reads a comma-separated list; blanks, empty entries and doubles are dropped.
+// SplitList reads a list separated by commas, without spaces, empty entries and duplicates.
 func SplitList(text string) []string {
 	var list []string
 	for _, entry := range strings.Split(text, ",") {

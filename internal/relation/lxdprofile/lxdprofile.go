@@ -1,16 +1,14 @@
-// Package lxdprofile is the lxd-profile interface, version 1: how an application asks for
-// an LXD profile for the containers it runs in, and how the broker, which rules LXD,
-// answers.
+// Package lxdprofile is the lxd-profile interface, version 1: how an application requests an LXD profile
+// for its containers, and how the broker, which controls LXD, answers.
 //
-// The requirer holds no LXD credential. What it writes are claims, since in a cross-model
-// relation the other side is "remote-<hash>/N" whoever it says it is. A unit proves that
-// it runs as root in the instance it claims: the broker writes a nonce into that instance's
-// configuration, which LXD shows to that instance's root alone (through devlxd), and the
-// unit answers with an HMAC under it. The nonce is never in a databag.
+// The requirer has no LXD credential. What it writes are claims: in a cross-model relation the other side
+// is "remote-<hash>/N", whatever it claims to be. A unit proves that it runs as root in the instance that
+// it claims: the broker writes a nonce into that instance's configuration, which LXD shows only to root of
+// that instance (through devlxd), and the unit answers with an HMAC of it. The nonce is never in a databag.
 //
-//	requirer, application   ProfileRequest      what to apply
-//	requirer, unit          Claim     who I am, which instance is mine, and the proof
-//	provider, application   ProfileStatus    what came of it, for each unit
+//	requirer, application   ProfileRequest   the requested profile
+//	requirer, unit          Claim            the unit, its instance, and the proof
+//	provider, application   ProfileStatus    the result for each unit
 //
 // The formats are described in docs/reference/lxd-profile.md.
 package lxdprofile
@@ -37,30 +35,30 @@ const Interface = "lxd-profile"
 // Version is the version of the databags.
 const Version = "1"
 
-// ErrEmpty is returned (wrapped) for a databag in which nothing was written yet. It never
-// means that something is to be taken away.
+// ErrEmpty is wrapped by the errors for a databag without content. It never means that something is to be
+// removed.
 var ErrEmpty = errors.New("nothing written yet")
 
-// Bounds on what is read of the other side's values, in bytes. A profile is at most half of
-// maxValue; an answer grows with the units; a word is a name, an id or a hash: short and
-// printable, since it comes into answers, logs, names and marks.
+// Limits on the other side's values, in bytes. A profile is at most half of maxValue; a status grows with
+// the units. A word is a name, an id or a hash: short and printable, since it is used in statuses, logs,
+// names and keys.
 const (
 	maxValue  = 2 * profile.MaxBytes
 	maxStatus = 8 << 20
 	maxWord   = 256
 )
 
-// ProfileRequest is what the requirer's leader asks for.
+// ProfileRequest is the request of the requirer's leader.
 type ProfileRequest struct {
-	Application string // the principal application; names the profile, proves nothing
-	Model       string // its model's name; likewise
+	Application string // the principal application; used for the profile's name, proves nothing
+	Model       string // the name of its model; likewise
 	ModelUUID   string
 	Profile     profile.Profile
-	// RolledBack is the revision of what the requirer's options ask for, while it asks for
-	// an earlier profile instead; empty otherwise. The answer repeats it, since only the
-	// leader of an application can read what it wrote.
+	// RolledBack is the revision of the profile of the requirer's options while an earlier one is
+	// requested; empty otherwise. The status repeats it, since only the leader of an application can read
+	// what it wrote.
 	RolledBack string
-	Restart    *Restart // what to restart; nil when that was never asked for
+	Restart    *Restart // nil if none was requested yet
 }
 
 // Restart requests a restart of the instances for which a key waits.
@@ -101,7 +99,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 // Encode returns what the request adds to the databag.
 func (r Restart) Encode() map[string]string { return map[string]string{"restart": encode(r)} }
 
-// Encode returns the databag without a request for a restart, which stays as it is.
+// Encode returns the databag without the request for a restart, which is not changed.
 func (r ProfileRequest) Encode() map[string]string {
 	return map[string]string{
 		"version":     Version,
@@ -113,7 +111,7 @@ func (r ProfileRequest) Encode() map[string]string {
 	}
 }
 
-// DecodeProfileRequest reads the databag. The profile is as the other side wrote it: not validated.
+// DecodeProfileRequest reads the databag. The profile is not validated.
 func DecodeProfileRequest(bag map[string]string) (ProfileRequest, error) {
 	if err := check(bag); err != nil {
 		return ProfileRequest{}, err
@@ -126,11 +124,11 @@ func DecodeProfileRequest(bag map[string]string) (ProfileRequest, error) {
 		return ProfileRequest{}, err
 	}
 	if err := json.Unmarshal([]byte(bag["profile"]), &r.Profile); err != nil {
-		return ProfileRequest{}, fmt.Errorf("cannot read lxd-profile: profile is not what version %s says: %w", Version, err)
+		return ProfileRequest{}, fmt.Errorf("cannot read lxd-profile: profile is not as in version %s: %w", Version, err)
 	}
 	if bag["restart"] != "" {
 		if err := json.Unmarshal([]byte(bag["restart"]), &r.Restart); err != nil {
-			return ProfileRequest{}, fmt.Errorf("cannot read lxd-profile: restart is not what version %s says: %w", Version, err)
+			return ProfileRequest{}, fmt.Errorf("cannot read lxd-profile: restart is not as in version %s: %w", Version, err)
 		}
 		if r.Restart != nil && !word.MatchString(r.Restart.ID) {
 			return ProfileRequest{}, fmt.Errorf("cannot read lxd-profile: the id of restart is %s, wanted at most %d printable characters", shorten(r.Restart.ID), maxWord)
@@ -139,33 +137,32 @@ func DecodeProfileRequest(bag map[string]string) (ProfileRequest, error) {
 	return r, nil
 }
 
-// CephCluster returns the name under which the provider's hosts keep the access to Ceph of one
-// relation. It is made of the provider's model and of the provider's id of the relation
-// ("lxd-profile:5"), neither of which the requirer can choose, so no relation can have the name
-// of another's. The provider publishes it in ProfileStatus.CephCluster.
+// CephCluster returns the name under which the provider's hosts keep the access to Ceph of one relation. It
+// is made from the provider's model and the provider's id of the relation ("lxd-profile:5"). The requirer
+// can choose neither, so no relation can get the name of another. The provider publishes it in
+// ProfileStatus.CephCluster.
 func CephCluster(modelUUID, relation string) string {
 	return CephPrefix + digest("lxd-profile ceph\n"+modelUUID+"\n"+relation)
 }
 
-// CephPrefix begins the names of all such clusters.
+// CephPrefix begins the names of all these clusters.
 const CephPrefix = "dcib-"
 
-// Ceph is a share's monitors and key on their way to the provider's units, each of which
-// has to have them on its host. It is what the requirer's leader writes; without Sealed it
-// asks the units for the keys to seal to.
+// Ceph is the access to a share for the provider's units, whose hosts need it. The requirer's leader writes
+// it; without Sealed it requests the keys to seal to.
 type Ceph struct {
-	// Digest is the requirer's own note of what it sealed to whom. The provider ignores it.
+	// Digest identifies the access and its receivers for the requirer. The provider ignores it.
 	Digest string `json:"digest,omitempty"`
-	// Source is the source of the disk device that will be asked for ("cephfs:cephfs/web"):
-	// the provider keeps no access that its policy would not let the relation use.
+	// Source is the source of the disk device that will be requested ("cephfs:cephfs/web"): the provider
+	// keeps no access that its policy would not allow.
 	Source string            `json:"source,omitempty"`
 	Sealed map[string]string `json:"sealed,omitempty"` // a CephAccess, by the number of the provider's unit
 }
 
-// Encode returns what it adds to the requirer's application databag.
+// Encode returns the entries of the requirer's application databag.
 func (c Ceph) Encode() map[string]string { return map[string]string{"ceph": encode(c)} }
 
-// DecodeCeph reads it; nil when no share is asked for.
+// DecodeCeph reads the databag; nil if no share is requested.
 func DecodeCeph(bag map[string]string) (*Ceph, error) {
 	if bag["ceph"] == "" {
 		return nil, nil
@@ -175,34 +172,34 @@ func DecodeCeph(bag map[string]string) (*Ceph, error) {
 	}
 	c := &Ceph{}
 	if err := json.Unmarshal([]byte(bag["ceph"]), c); err != nil {
-		return nil, fmt.Errorf("cannot read lxd-profile: ceph is not what version %s says: %w", Version, err)
+		return nil, fmt.Errorf("cannot read lxd-profile: ceph is not as in version %s: %w", Version, err)
 	}
 	return c, nil
 }
 
-// CephAccess is what is sealed.
+// CephAccess is the sealed content.
 type CephAccess struct {
 	Monitors []string `json:"monitors"`
 	User     string   `json:"user"`
 	Key      string   `json:"key"`
 }
 
-// CephPurpose returns what an access is sealed for (internal/seal): one relation's cluster.
+// CephPurpose returns the purpose for package seal: one relation's cluster.
 func CephPurpose(cluster string) string { return "lxd-profile ceph " + cluster }
 
-// Digest returns 16 hex digits that differ between accesses. Each side computes it of what it has.
+// Digest returns 16 hex digits that identify the access. Each side computes it from its own copy.
 func (a CephAccess) Digest() string { return digest(encode(a)) }
 
-// DigestFor returns 16 hex digits that differ with the access, its cluster and its receivers.
+// DigestFor returns 16 hex digits that identify the access, its cluster and its receivers.
 func (a CephAccess) DigestFor(cluster string, sealKeys map[string]string) string {
 	return digest(encode(a) + cluster + encode(sealKeys))
 }
 
-// Member is what a unit of the provider says of itself, once a share is asked for.
+// Member is what a unit of the provider publishes once a share is requested.
 type Member struct {
 	SealKey string // its public key
 	Ceph    string // CephAccess.Digest of what its host has
-	Problem string // why it has not what was sealed to it
+	Problem string // why the host does not have the access
 }
 
 // Encode returns the databag.
@@ -218,14 +215,14 @@ func DecodeMember(bag map[string]string) (Member, error) {
 	return Member{bag["seal-key"], bag["ceph"], bag["ceph-problem"]}, nil
 }
 
-// Claim is what a unit of the requirer says of itself.
+// Claim is the claim of a unit of the requirer.
 type Claim struct {
 	Unit      string // its own name, "lxd-profile-sub/0"
 	Principal string // the unit it stands beside, "web/0"
 	ModelUUID string // the model of both
 	Instance  string // the LXD instance it runs in
-	Challenge string // the challenge that Proof answers; empty before there was one
-	Proof     string // what Prove gave
+	Challenge string // the challenge that Proof answers; empty before the first
+	Proof     string // the result of Prove
 	Started   string // another text after each start of the instance; not proven
 }
 
@@ -243,9 +240,9 @@ func (c Claim) Encode() map[string]string {
 	}
 }
 
-// DecodeClaim reads the databag that belongs to owner, a unit as the reader's Juju names
-// it. A claim to be another unit is an error: within a model names must agree, across
-// models the numbers, which Juju keeps ("remote-<hash>/3" is "lxd-profile-sub/3").
+// DecodeClaim reads the databag of owner, a unit by the name that the reader's Juju uses. A claim to be
+// another unit is an error: within a model the names must agree, across models the numbers, which Juju
+// keeps ("remote-<hash>/3" is "lxd-profile-sub/3").
 func DecodeClaim(owner string, bag map[string]string) (Claim, error) {
 	if err := check(bag); err != nil {
 		return Claim{}, err
@@ -263,12 +260,12 @@ func DecodeClaim(owner string, bag map[string]string) (Claim, error) {
 	}
 	foreign := strings.HasPrefix(owner, "remote-")
 	if n := UnitNumber(owner); n < 0 || n != UnitNumber(c.Unit) || !foreign && owner != c.Unit {
-		return Claim{}, fmt.Errorf("cannot believe the claim of %s: it says it is %s", owner, strconv.Quote(c.Unit))
+		return Claim{}, fmt.Errorf("cannot accept the claim of %s to be %s", owner, strconv.Quote(c.Unit))
 	}
 	return c, nil
 }
 
-// UnitNumber returns 3 for "app/3", and -1 for what is no unit's name.
+// UnitNumber returns 3 for "app/3", and -1 for an invalid name.
 func UnitNumber(unit string) int {
 	_, digits, _ := strings.Cut(unit, "/")
 	n, err := strconv.ParseUint(digits, 10, 31)
@@ -278,7 +275,7 @@ func UnitNumber(unit string) int {
 	return int(n)
 }
 
-// RelationNumber returns 5 for "lxd-profile:5", and 0 for what is no relation's id.
+// RelationNumber returns 5 for "lxd-profile:5", and 0 for an invalid id.
 func RelationNumber(id string) int {
 	_, digits, _ := strings.Cut(id, ":")
 	n, _ := strconv.Atoi(digits)
@@ -287,50 +284,49 @@ func RelationNumber(id string) int {
 
 // The states of a unit.
 const (
-	Challenged      = "challenged"       // prove it: read Key and answer
+	Challenged      = "challenged"       // the unit has to read Key and prove its instance
 	Applied         = "applied"          // Revision is in force
-	Refused         = "refused"          // Message says what, and by which rule
+	Refused         = "refused"          // Message has the reason
 	UnknownInstance = "unknown-instance" // the cluster has none of that name
-	Waiting         = "waiting"          // the broker will look again; Message says for what
+	Waiting         = "waiting"          // the broker retries; Message has the reason
 )
 
-// State is what the broker says about one unit.
+// State is the broker's state of one unit.
 type State struct {
 	State    string `json:"state"`
 	Message  string `json:"message,omitempty"`
 	Instance string `json:"instance,omitempty"`
-	// Profile is the LXD profile in the instance's list, Revision the wish that is in it;
-	// both empty while none is.
+	// Profile is the LXD profile in the instance's list, Revision the profile that was requested in it;
+	// both are empty while there is none.
 	Profile  string `json:"profile,omitempty"`
 	Revision string `json:"revision,omitempty"`
-	// Restart lists by their paths what of it waits for a restart, Ignored what means
-	// nothing to the virtual machine that the instance is, Differs what the instance has
-	// otherwise, with what it has in short, "" for nothing.
+	// Restart has the paths that wait for a restart, Ignored those that a virtual machine ignores, and
+	// Differs the short values of what the instance has instead, "" for nothing.
 	Restart []string          `json:"restart,omitempty"`
 	Ignored []string          `json:"ignored,omitempty"`
 	Differs map[string]string `json:"differs,omitempty"`
-	// Started is when the instance was, as LXD says it: the provider's own note.
+	// Started is the instance's last start by LXD: the provider's own note.
 	Started string `json:"started,omitempty"`
-	// Key is the instance option to read through devlxd, Challenge names the nonce in it
-	// without telling it.
+	// Key is the instance option to read through devlxd, Challenge identifies the nonce in it without
+	// revealing it.
 	Key       string `json:"key,omitempty"`
 	Challenge string `json:"challenge,omitempty"`
-	// SeenBy is the broker's unit that last saw the unit in the relation. A broker's unit
-	// that never saw it cannot tell whether it is gone or not yet joined.
+	// SeenBy is the broker's unit that last saw the unit in the relation. Another unit cannot distinguish a
+	// unit that is gone from one that has not joined yet.
 	SeenBy string `json:"seen-by,omitempty"`
 }
 
-// ProfileStatus is what the broker's leader writes.
+// ProfileStatus is the status that the broker's leader publishes.
 type ProfileStatus struct {
 	Units      map[string]State // by the unit's own name
-	Profile    *profile.Profile // what is in the LXD profile; nil while there is none
-	RolledBack string           // the wish's
+	Profile    *profile.Profile // the content of the LXD profile; nil while there is none
+	RolledBack string           // from the request
 	Restart    Progress         // of the last request
-	// NotifyAddress is host:port, UDP, and a word after a blank: a requirer that has written a wish may
-	// send a datagram with that word there, so that it is looked at before Juju says so. Empty
-	// while nobody listens.
+	// NotifyAddress is host:port, UDP, and a token after a space. A requirer that has changed its request
+	// may send the token there, so that the broker handles it before Juju reports it. It is empty while the
+	// broker does not listen.
 	NotifyAddress string
-	// CephCluster is the name that the relation's Ceph cluster has on the provider's hosts.
+	// CephCluster is the name of the relation's Ceph cluster on the provider's hosts.
 	CephCluster string
 }
 
@@ -338,15 +334,15 @@ type ProfileStatus struct {
 const (
 	Running = "running" // Message says which units it waits for
 	Done    = "done"
-	Failed  = "failed" // Message says why it was stopped, and nobody else is restarted
+	Failed  = "failed" // Message has the reason; no other instance is restarted
 )
 
-// Progress is what became of a request for a restart; zero before there was one.
+// Progress is the progress of a request for a restart; zero if there was none.
 type Progress struct {
 	ID      string `json:"id,omitempty"`
 	State   string `json:"state,omitempty"`
 	Message string `json:"message,omitempty"`
-	// Failed is when a request failed last, in RFC 3339; empty when the last one did not.
+	// Failed is when a request last failed, in RFC 3339; empty if the last one did not.
 	Failed string `json:"failed,omitempty"`
 }
 
@@ -376,29 +372,28 @@ func DecodeProfileStatus(bag map[string]string) (ProfileStatus, error) {
 			continue
 		}
 		if err := json.Unmarshal([]byte(bag[part.key]), part.into); err != nil {
-			return ProfileStatus{}, fmt.Errorf("cannot read lxd-profile: %s is not what version %s says: %w", part.key, Version, err)
+			return ProfileStatus{}, fmt.Errorf("cannot read lxd-profile: %s is not as in version %s: %w", part.key, Version, err)
 		}
 	}
 	return s, nil
 }
 
-// Revision names a profile's content, so that both sides can tell which one is in force.
+// Revision identifies a profile's content, so that both sides know which one is in force.
 func Revision(p profile.Profile) string {
 	return digest(encode(p))
 }
 
 const nonceKeyPrefix = "user.dcib.nonce."
 
-// NonceKey is the instance option in which the broker keeps the nonce for a relation, by
-// the broker's own id of it ("lxd-profile:5"). Each relation has its own, so that a proof
-// given in one is worth nothing in another.
+// NonceKey returns the instance option with the broker's nonce for a relation, by the broker's id of it
+// ("lxd-profile:5"). Each relation has its own, so that a proof is valid in one relation only.
 func NonceKey(relation string) string {
 	_, number, _ := strings.Cut(relation, ":")
 	return nonceKeyPrefix + number
 }
 
-// IsNonceKey reports whether an instance option is one that a requirer may be asked to read;
-// nobody gets a proof under another.
+// IsNonceKey reports whether a requirer may be asked to read an instance option. There is no proof for any
+// other option.
 func IsNonceKey(key string) bool {
 	n, err := strconv.ParseUint(strings.TrimPrefix(key, nonceKeyPrefix), 10, 63)
 	return err == nil && key == nonceKeyPrefix+strconv.FormatUint(n, 10)
@@ -407,57 +402,57 @@ func IsNonceKey(key string) bool {
 // nonceBytes is the entropy of a nonce.
 const nonceBytes = 32
 
-// NewNonce makes a nonce out of random bytes, of which it reads 32.
+// NewNonce returns a nonce made from 32 random bytes.
 func NewNonce(random interface{ Read([]byte) (int, error) }) (string, error) {
 	b := make([]byte, nonceBytes)
 	for filled := 0; filled < len(b); {
 		n, err := random.Read(b[filled:])
 		if err != nil {
-			return "", fmt.Errorf("cannot make a nonce: %w", err)
+			return "", fmt.Errorf("cannot create a nonce: %w", err)
 		}
 		filled += n
 	}
 	return hex.EncodeToString(b), nil
 }
 
-// IsNonce reports whether an instance option's value is one that NewNonce made.
+// IsNonce reports whether a value is a nonce of NewNonce.
 func IsNonce(value string) bool {
 	b, err := hex.DecodeString(value)
 	return err == nil && len(b) == nonceBytes
 }
 
-// ChallengeOf names a nonce without telling it.
+// ChallengeOf identifies a nonce without revealing it.
 func ChallengeOf(nonce string) string { return digest("lxd-profile challenge\n" + nonce) }
 
-// Prove returns the proof that whoever makes the claim has read the nonce at key. It is
-// bound to everything that the claim says, so it proves no other claim.
+// Prove returns the proof that the sender of the claim has read the nonce at key. It covers all fields of
+// the claim, so it proves no other claim.
 func (c Claim) Prove(key, nonce string) string {
 	mac := hmac.New(sha256.New, []byte(nonce))
 	for _, part := range []string{"lxd-profile", Version, key, c.Unit, c.Principal, c.ModelUUID, c.Instance} {
-		// Lengths keep the parts apart.
+		// The lengths separate the parts.
 		fmt.Fprintf(mac, "%d:%s", len(part), part)
 	}
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// ModelOption is the instance option in which Juju keeps the UUID of the instance's model.
+// ModelOption is the instance option with the UUID of the instance's model, from Juju.
 // https://github.com/juju/juju/blob/main/environs/tags/tags.go
 const ModelOption = "user.juju-model-uuid"
 
-// ProvenIn reports whether the claim is proven for a relation, by the provider's id of it, in an
-// instance with these options of its own: it is of the claimed model, and the proof holds under
-// the nonce that the instance has for the relation.
+// ProvenIn reports whether the claim is proven for a relation, by the provider's id, in an instance with
+// these options of its own: it is of the claimed model, and the proof is valid for the nonce of the
+// relation in the instance.
 func (c Claim) ProvenIn(relation string, own map[string]string) bool {
 	key := NonceKey(relation)
 	return own[ModelOption] == c.ModelUUID && c.Proven(key, own[key])
 }
 
-// Proven reports whether the claim's proof holds under the nonce at key.
+// Proven reports whether the claim's proof is valid for the nonce at key.
 func (c Claim) Proven(key, nonce string) bool {
 	return IsNonce(nonce) && hmac.Equal([]byte(c.Proof), []byte(c.Prove(key, nonce)))
 }
 
-// word is what a name, an id or a hash may be; empty where it may be missing.
+// word matches a name, an id or a hash, which may be empty.
 var word = regexp.MustCompile(fmt.Sprintf(`^[ -~]{0,%d}$`, maxWord))
 
 func words(bag map[string]string, keys ...string) error {
@@ -477,7 +472,7 @@ func checkSize(bag map[string]string, most int) error {
 	case "":
 		return fmt.Errorf("cannot read lxd-profile: %w", ErrEmpty)
 	default:
-		return fmt.Errorf("cannot read lxd-profile: the other side writes version %s, this charm reads %s: refresh the older of the two", shorten(version), Version)
+		return fmt.Errorf("cannot read lxd-profile: the other side uses version %s, this charm %s: refresh the older charm", shorten(version), Version)
 	}
 	for k, v := range bag {
 		if len(v) > most {
@@ -499,14 +494,14 @@ func want(bag map[string]string, keys ...string) error {
 func encode(v any) string {
 	var text strings.Builder
 	encoder := json.NewEncoder(&text) // of strings and maps of strings only, sorted
-	encoder.SetEscapeHTML(false)      // or a < would take six bytes of maxValue
+	encoder.SetEscapeHTML(false)      // otherwise a < would take six bytes of maxValue
 	if err := encoder.Encode(v); err != nil {
 		panic(err)
 	}
 	return strings.TrimSuffix(text.String(), "\n")
 }
 
-// digest is enough of a SHA-256 to tell things apart.
+// digest returns a short SHA-256.
 func digest(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:8])

@@ -52,9 +52,9 @@ func TestWhatCannotBeRead(t *testing.T) {
 	assert.True(t, errors.Is(err, lxdprofile.ErrEmpty))
 
 	_, err = lxdprofile.DecodeProfileStatus(map[string]string{"version": "2"})
-	assert.EqualError(t, err, `cannot read lxd-profile: the other side writes version "2", this charm reads 1: refresh the older of the two`)
+	assert.EqualError(t, err, `cannot read lxd-profile: the other side uses version "2", this charm 1: refresh the older charm`)
 	_, err = lxdprofile.DecodeProfileRequest(map[string]string{"version": "1", "application": "a", "model": "m", "model-uuid": "u", "profile": "[]"})
-	assert.ErrorContains(t, err, "profile is not what version 1 says")
+	assert.ErrorContains(t, err, "profile is not as in version 1")
 	_, err = lxdprofile.DecodeProfileRequest(map[string]string{"version": "1", "application": "a"})
 	assert.ErrorContains(t, err, "model is missing")
 	_, err = lxdprofile.DecodeProfileRequest(map[string]string{"version": "1", "profile": strings.Repeat(" ", 1<<20)})
@@ -62,7 +62,7 @@ func TestWhatCannotBeRead(t *testing.T) {
 
 	for _, owner := range []string{"sub/4", "other/3", "remote-0123/4", "sub", "remote-0123/x"} {
 		_, err = lxdprofile.DecodeClaim(owner, lxdprofile.Claim{Unit: "sub/3", Principal: "web/3", ModelUUID: "u", Instance: "i"}.Encode())
-		assert.ErrorContains(t, err, "cannot believe the claim of "+owner, owner)
+		assert.ErrorContains(t, err, "cannot accept the claim of "+owner, owner)
 	}
 }
 

@@ -1,9 +1,9 @@
 // Package prometheusscrape is the interface `prometheus_scrape`, as the charm library
-// prometheus_k8s.v0.prometheus_scrape (canonical/prometheus-k8s-operator) reads it: a
-// provider writes what is to be scraped into its application's databag.
+// prometheus_k8s.v0.prometheus_scrape (canonical/prometheus-k8s-operator) reads it: a provider writes what
+// to scrape into its application's databag.
 //
-// The interface has a place for a client's key (tls_config.key_file has its text). There is
-// none here, since databags are in clear.
+// The interface also has a client's key (the text of tls_config.key_file). This package does not use it,
+// since databags are in clear.
 package prometheusscrape
 
 import (
@@ -27,22 +27,22 @@ type Job struct {
 	Targets []Target `json:"static_configs"`
 }
 
-// TLS is how the target is known to be the right one.
+// TLS is how the target is verified.
 type TLS struct {
 	// CA is the certificate to trust, PEM: the consumer writes it to a file.
 	CA         string `json:"ca_file,omitempty"`
 	ServerName string `json:"server_name,omitempty"`
-	// Unverified trusts whatever answers.
+	// Unverified disables verification.
 	Unverified bool `json:"insecure_skip_verify,omitempty"`
 }
 
-// Target are addresses (host:port), and labels for what comes from there.
+// Target has addresses (host:port), and labels for their metrics.
 type Target struct {
 	Addresses []string          `json:"targets"`
 	Labels    map[string]string `json:"labels,omitempty"`
 }
 
-// Topology says where in Juju metrics come from; consumers make labels of it.
+// Topology is where in Juju metrics come from; consumers make labels of it.
 type Topology struct {
 	Model       string `json:"model"`
 	ModelUUID   string `json:"model_uuid"`
@@ -51,13 +51,13 @@ type Topology struct {
 	Charm       string `json:"charm_name"`
 }
 
-// TopologyOf is where an event happens. Of the unit nothing is said: its application's
-// databag should not change with the leader.
+// TopologyOf returns the topology of an event. It has no unit: the application's databag should not change
+// with the leader.
 func TopologyOf(event hooktool.Event, charm string) Topology {
 	return Topology{Model: event.Model, ModelUUID: event.ModelUUID, Application: event.App(), Charm: charm}
 }
 
-// Encode returns the entries of the application's databag. Without jobs it takes them back.
+// Encode returns the entries of the application's databag. Without jobs they are removed.
 func Encode(jobs []Job, from Topology) map[string]string {
 	if len(jobs) == 0 {
 		return map[string]string{keyJobs: "", keyMetadata: ""}

@@ -1,7 +1,7 @@
-// Package tlscertificates is the requirer's side of the interface `tls-certificates`, as
-// the charm libraries tls_certificates v1 to v4 (canonical/tls-certificates-interface) and
-// their providers speak it: a unit asks by a certificate signing request in its databag,
-// the provider answers in its application's.
+// Package tlscertificates is the requirer's side of the interface `tls-certificates`, as the charm
+// libraries tls_certificates v1 to v4 (canonical/tls-certificates-interface) and their providers implement
+// it: a unit writes a certificate signing request into its databag, and the provider answers in its
+// application's.
 package tlscertificates
 
 import (
@@ -21,7 +21,7 @@ type request struct {
 	CA  bool   `json:"ca"`
 }
 
-// Issued is what a provider answers to one request. All are PEM.
+// Issued is a provider's answer to one request. All fields are PEM.
 type Issued struct {
 	CSR         string   `json:"certificate_signing_request"`
 	Certificate string   `json:"certificate"`
@@ -30,8 +30,8 @@ type Issued struct {
 	Revoked     bool     `json:"revoked"`
 }
 
-// Encode returns the entries of a unit's databag that ask for one certificate, of a server;
-// an empty csr takes the request back.
+// Encode returns the entries of a unit's databag for one server certificate; an empty csr withdraws the
+// request.
 func Encode(csr string) map[string]string {
 	if csr == "" {
 		return map[string]string{keyRequests: ""}
@@ -43,13 +43,13 @@ func Encode(csr string) map[string]string {
 	return map[string]string{keyRequests: string(raw)}
 }
 
-// Asked reports whether a unit's databag asks for just that; for nothing when csr is empty.
+// Asked reports whether a unit's databag has just this request; none if csr is empty.
 func Asked(bag map[string]string, csr string) bool {
 	return bag[keyRequests] == Encode(csr)[keyRequests]
 }
 
-// Decode reads the answer to csr in a provider's databag; ok is false when there is none
-// yet. The error says what the provider wrote that cannot be used.
+// Decode reads the answer to csr in a provider's databag; ok is false if there is none yet. The error names
+// a value that cannot be used.
 func Decode(bag map[string]string, csr string) (issued Issued, ok bool, err error) {
 	text := bag[keyCertificates]
 	if text == "" {
