@@ -1,4 +1,4 @@
-// Package ceph gives the cluster a storage pool on Ceph, which all members share. Over the relation `ceph`
+// Package ceph creates a storage pool on Ceph, which all members share. Over the relation `ceph`
 // (interface ceph-client) each unit requests an OSD pool and a key, and writes Ceph's configuration on its
 // machine. When all members have it, one unit creates LXD's pool.
 package ceph
@@ -75,11 +75,11 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	name, _ := options["ceph-osd-pool"].(string)
 	c := Config{OSDPool: strings.TrimSpace(name)}
 	if c.OSDPool != "" && (len(c.OSDPool) > 63 || !osdPool.MatchString(c.OSDPool)) {
-		problems = append(problems, fmt.Sprintf("option ceph-osd-pool is %q: give a name of letters, digits, dots, dashes, like lxd, or nothing", c.OSDPool))
+		problems = append(problems, fmt.Sprintf("option ceph-osd-pool is %q, wanted a name of letters, digits, dots, dashes, like lxd, or nothing", c.OSDPool))
 	}
 	replicas, _ := options["ceph-osd-replication-count"].(float64)
 	if c.Replicas = int(replicas); c.Replicas < 1 || c.Replicas > 10 {
-		problems = append(problems, fmt.Sprintf("option ceph-osd-replication-count is %v: give how many copies Ceph keeps, 1 to 10", options["ceph-osd-replication-count"]))
+		problems = append(problems, fmt.Sprintf("option ceph-osd-replication-count is %v, wanted the number of copies, 1 to 10", options["ceph-osd-replication-count"]))
 	}
 	return c, problems
 }

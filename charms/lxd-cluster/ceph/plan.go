@@ -44,7 +44,7 @@ func Plan(f Facts) charm.Plan[Env] {
 	case f.Key == "":
 		return said(charm.Waitingf("waiting for the addresses and the key of Ceph's monitors (relation %s)", f.Relation))
 	case !f.Told && f.Peers != "":
-		steps = append(steps, tell{f.Peers})
+		steps = append(steps, publishConfigured{f.Peers})
 	}
 	switch {
 	case !f.Answered:
@@ -128,12 +128,12 @@ func (s write) Apply(_ context.Context, w Env) error {
 	return atomicfile.Write(filepath.Join(w.Dir, s.file.Name), []byte(s.file.Text), atomicfile.Options{Mode: s.file.Mode})
 }
 
-// tell publishes that this machine has Ceph's configuration.
-type tell struct{ peers string }
+// publishConfigured publishes that this machine has Ceph's configuration.
+type publishConfigured struct{ peers string }
 
-func (s tell) Name() string { return "publish that this machine has Ceph's configuration" }
+func (s publishConfigured) Name() string { return "publish that this machine has Ceph's configuration" }
 
-func (s tell) Apply(ctx context.Context, w Env) error {
+func (s publishConfigured) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.peers, lxdcluster.EncodeCeph())
 }
 

@@ -46,12 +46,12 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	c := Config{Source: text("source"), Channel: text("channel")}
 	var problems []string
 	if !slices.Contains([]string{Auto, Snap, Apt}, c.Source) {
-		problems = append(problems, fmt.Sprintf("option source is %q: give auto, snap or apt", c.Source))
+		problems = append(problems, fmt.Sprintf("option source is %q, wanted auto, snap or apt", c.Source))
 	}
 	switch {
 	case c.Channel == "":
 	case !channel.MatchString(c.Channel):
-		problems = append(problems, fmt.Sprintf("option channel is %q: give a snap channel with its track, like 5.21/stable, or nothing", c.Channel))
+		problems = append(problems, fmt.Sprintf("option channel is %q, wanted a snap channel with its track, like 5.21/stable, or nothing", c.Channel))
 	case c.Source == Apt:
 		problems = append(problems, fmt.Sprintf("option channel is %q, and option source is apt: a channel is the snap's: clear one of them", c.Channel))
 	}

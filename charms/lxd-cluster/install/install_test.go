@@ -116,7 +116,7 @@ func TestOptions(t *testing.T) {
 		Config
 		says string
 	}{
-		{Config{"", ""}, "option source is"}, {Config{"deb", ""}, "give auto, snap or apt"},
+		{Config{"", ""}, "option source is"}, {Config{"deb", ""}, "wanted auto, snap or apt"},
 		{Config{Snap, "stable"}, "option channel is"}, {Config{Snap, "5.21/"}, "like 5.21/stable"},
 		{Config{Snap, "5.21/stable --classic"}, "option channel is"}, {Config{Apt, "5.21/stable"}, "option source is apt"},
 	} {

@@ -148,7 +148,7 @@ func Plan(f Facts) charm.Plan[Env] {
 	case f.Config.wantsNothing || f.Has == nil:
 		return charm.Plan[Env]{}
 	case !f.Supported:
-		return blocked("option maas-url is %s: LXD %s has no MAAS integration (6.8 dropped it): have instances on a bridge of the machines' own that MAAS serves (option bridge), where MAAS gives them addresses, and clear the maas- options", f.Config.URL, f.Version)
+		return blocked("option maas-url is %s: LXD %s has no MAAS integration: use a bridge of the machines with MAAS's DHCP (option bridge), and clear the maas- options", f.Config.URL, f.Version)
 	}
 	if f.Has[keyMachine] == "" {
 		// An existing name may be an operator's: a machine may have another name in MAAS.

@@ -1,7 +1,7 @@
 // Package metrics lets Prometheus read LXD's own metrics: over relation metrics-endpoint from outside, and
 // over cos-agent by an agent on the same machine. It also publishes a Grafana dashboard.
 //
-// LXD requires a certificate of whoever reads its metrics. Neither interface can carry a client's key
+// LXD requires a client certificate to read its metrics. Neither interface can carry a client's key
 // except in clear, and an agent in a confined snap could not read it from a file. So the only way is
 // core.metrics_authentication=false, with which anyone who reaches LXD may read them. The charm sets it
 // only with option open-metrics, and unsets it with the option or the last relation. A note in LXD marks

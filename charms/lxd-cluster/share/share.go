@@ -216,7 +216,7 @@ func Plan(f Facts) charm.Plan[Env] {
 		}
 		wanted[r.Cluster] = true
 		if values := member.Encode(); !relation.Contains(r.Member, values) {
-			steps = append(steps, tell{r.ID, values})
+			steps = append(steps, publish{r.ID, values})
 		}
 	}
 	for _, cluster := range slices.Sorted(maps.Keys(f.Has)) {
@@ -314,14 +314,14 @@ func (s remove) Apply(_ context.Context, w Env) error {
 	return nil
 }
 
-// tell publishes this unit's key and what its host has.
-type tell struct {
+// publish publishes this unit's key and what its host has.
+type publish struct {
 	relation string
 	values   map[string]string
 }
 
-func (s tell) Name() string { return "say what this host has of a share (" + s.relation + ")" }
+func (s publish) Name() string { return "publish what this host has of a share (" + s.relation + ")" }
 
-func (s tell) Apply(ctx context.Context, w Env) error {
+func (s publish) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.relation, s.values)
 }

@@ -393,7 +393,7 @@ func TestTheLaterOfOneNameIsRefused(t *testing.T) {
 			assert.Contains(t, fmt.Sprintf("%v", step), "another relation has the name dcib-0123456789abcdef")
 		}
 	}
-	assert.Equal(t, []string{"say what this host has of a share (lxd-profile:0)", "say what this host has of a share (lxd-profile:1)"}, names)
+	assert.Equal(t, []string{"publish what this host has of a share (lxd-profile:0)", "publish what this host has of a share (lxd-profile:1)"}, names)
 }
 
 // What the host has stays while nothing can be proven: an instance that moves goes by another

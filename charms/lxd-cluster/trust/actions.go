@@ -64,13 +64,13 @@ func RemoveClient(_ context.Context, env Env, call charm.Call) (map[string]strin
 	}
 	name, fingerprint := call.String("name"), strings.ToLower(call.String("fingerprint"))
 	if (name == "") == (fingerprint == "") {
-		return nil, errors.New("cannot remove trusted client: give either parameter name or parameter fingerprint")
+		return nil, errors.New("cannot remove trusted client: set either parameter name or parameter fingerprint")
 	}
 	what := name
 	if name == "" {
 		what = fingerprint
 		if len(fingerprint) < 12 {
-			return nil, fmt.Errorf("cannot remove trusted client %s: give 12 digits of its fingerprint or more", what)
+			return nil, fmt.Errorf("cannot remove trusted client %s: wanted 12 digits of its fingerprint or more", what)
 		}
 	}
 	entries, err := env.LXD.GetCertificates()
@@ -92,7 +92,7 @@ func RemoveClient(_ context.Context, env Env, call charm.Call) (map[string]strin
 	case len(found) == 0:
 		return nil, fmt.Errorf("cannot remove trusted client %s: LXD trusts none like it, but: %s", what, strings.Join(names, ", "))
 	case len(found) > 1:
-		return nil, fmt.Errorf("cannot remove trusted client %s: LXD trusts %d like it: give the fingerprint of one", what, len(found))
+		return nil, fmt.Errorf("cannot remove trusted client %s: LXD trusts %d like it: set the fingerprint of one", what, len(found))
 	case Reserved(found[0].Name):
 		return nil, fmt.Errorf("cannot remove trusted client %s: it came over a relation: remove the relation (juju remove-relation)", what)
 	}

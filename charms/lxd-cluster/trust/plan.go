@@ -209,7 +209,7 @@ type Publish struct {
 
 // Name implements charm.Step.
 func (s Publish) Name() string {
-	return "tell relation " + s.Relation + " that LXD is at " + strings.Join(s.Offer.Addresses, ", ")
+	return "publish on relation " + s.Relation + " that LXD is at " + strings.Join(s.Offer.Addresses, ", ")
 }
 
 // Apply implements charm.Step.

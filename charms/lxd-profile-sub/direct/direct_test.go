@@ -166,17 +166,17 @@ func TestWhatIsMissing(t *testing.T) {
 	other, _, err := shared.GenerateMemCert(true, shared.CertOptions{CommonName: "other"})
 	require.NoError(t, err)
 	for says, edit := range map[string]func(*site){
-		`blocked: option endpoint is "10.0.0.1:8443", wanted the address`: func(s *site) { s.options.Endpoint = "10.0.0.1:8443" },
-		"blocked: missing option credential":                                             func(s *site) { s.options.Credential = "" },
-		"blocked: cannot read the secret of option credential: cannot run secret-get":    func(s *site) { s.options.Credential = "secret:other" },
-		"its client-key is not PEM":                                                      with("client-key", "x"),
-		"it has no server-cert: wanted":                                                  with("server-cert", ""),
-		"its client-key does not belong to its client-cert":                              with("client-cert", string(other)),
-		"its server-cert is not a certificate":                                           with("server-cert", good["client-key"]),
-		"blocked: cannot: it does not trust":                                             func(s *site) { s.openErr = fmt.Errorf("cannot: %w", direct.ErrUntrusted) },
-		"waiting: connection refused (retried automatically)":                            func(s *site) { s.openErr = errors.New("connection refused") },
-		"blocked: cannot find instance juju-0 of this model in project default":          func(s *site) { s.lxd.Instances["juju-0"].Config["user.juju-model-uuid"] = "another" },
-		"blocked: config.limits.cpu.nodes is not an option of this LXD":                  func(s *site) { s.wanted.Config["limits.cpu.nodes"] = "0" },
+		`blocked: option endpoint is "10.0.0.1:8443", wanted the address`:             func(s *site) { s.options.Endpoint = "10.0.0.1:8443" },
+		"blocked: missing option credential":                                          func(s *site) { s.options.Credential = "" },
+		"blocked: cannot read the secret of option credential: cannot run secret-get": func(s *site) { s.options.Credential = "secret:other" },
+		"its client-key is not PEM":                                                   with("client-key", "x"),
+		"it has no server-cert: wanted":                                               with("server-cert", ""),
+		"its client-key does not belong to its client-cert":                           with("client-cert", string(other)),
+		"its server-cert is not a certificate":                                        with("server-cert", good["client-key"]),
+		"blocked: cannot: it does not trust":                                          func(s *site) { s.openErr = fmt.Errorf("cannot: %w", direct.ErrUntrusted) },
+		"waiting: connection refused (retried automatically)":                         func(s *site) { s.openErr = errors.New("connection refused") },
+		"blocked: cannot find instance juju-0 of this model in project default":       func(s *site) { s.lxd.Instances["juju-0"].Config["user.juju-model-uuid"] = "another" },
+		"blocked: config.limits.cpu.nodes is not an option of this LXD":               func(s *site) { s.wanted.Config["limits.cpu.nodes"] = "0" },
 	} {
 		s := newSite(t)
 		edit(s)

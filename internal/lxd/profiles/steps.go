@@ -242,7 +242,7 @@ func (w *Env) Note(ctx context.Context, step string, err error) error {
 	}
 	w.failed[step] = strings.Join(strings.Fields(err.Error()), " ") // LXD's errors have line breaks
 	if strings.Contains(err.Error(), runningVM) {
-		w.failed[step] += ": stop the virtual machine (lxc stop), and start it again when the unit says that the profile is in force; LXD before 5.0.3 also wants that for keys that are for containers only"
+		w.failed[step] += ": stop the virtual machine (lxc stop), and start it again when the unit's status shows the profile in force"
 	}
 	return w.Tools.Log(ctx, "WARNING", fmt.Sprintf("cannot %s: %s", step, w.failed[step]))
 }

@@ -1,10 +1,10 @@
-// Package maascontroller is the interface `maas_controller`: a MAAS region tells racks where
-// it is and gives them the secret to enrol with, as a Juju secret. Keys and values are those
+// Package maascontroller is the interface `maas_controller`: a MAAS region publishes its
+// address to racks, with the secret to enrol, as a Juju secret. Keys and values are those
 // of the library charms.maas_region.v0.maas (canonical/maas-charms, tracks 3.4 to 3.6), so
-// each side may be those charms or ours.
+// either side may be those charms.
 //
 // The region writes an Offer into its application's databag, each rack a Rack into its
-// unit's. What ours say besides has keys of its own, which the others do not look at.
+// unit's. The other keys of this project's charms are ignored by those.
 package maascontroller
 
 import (
@@ -40,7 +40,7 @@ func SecretLabel(relation string) string {
 	return "enroll-" + endpoint + "-" + id + ".secret"
 }
 
-// Offer is what the region tells its racks.
+// Offer is what the region publishes to its racks.
 type Offer struct {
 	URL      string   // where its API is, like http://maas.example:5240/MAAS
 	Regions  []string // the host names of its units
@@ -79,8 +79,8 @@ func DecodeOffer(bag map[string]string) (o Offer, ok bool, err error) {
 	return o, true, nil
 }
 
-// CheckURL tells what is wrong with the address of a region; it goes into files and command
-// lines as it is.
+// CheckURL returns what is wrong with the address of a region, which is used unchanged in files and command
+// lines.
 func CheckURL(text string) error {
 	at, err := url.Parse(text)
 	switch {
@@ -94,7 +94,7 @@ func CheckURL(text string) error {
 	return nil
 }
 
-// Rack is what a rack tells the region.
+// Rack is what a rack publishes to the region.
 type Rack struct {
 	Unit string // "maas-rack/0"; in a cross-model relation Juju calls it otherwise
 	FQDN string // the name of its machine
@@ -120,7 +120,7 @@ func DecodeRack(bag map[string]string) (r Rack, ok bool, err error) {
 		return Rack{}, false, nil
 	}
 	if r.SystemID != "" && !systemID.MatchString(r.SystemID) {
-		return Rack{}, false, fmt.Errorf("cannot use the %s relation: %s says that its %s is %q: wanted letters and digits", Interface, r.Unit, keySystemID, r.SystemID)
+		return Rack{}, false, fmt.Errorf("cannot use the %s relation: %s of %s is %q, wanted letters and digits", Interface, keySystemID, r.Unit, r.SystemID)
 	}
 	return r, true, nil
 }
