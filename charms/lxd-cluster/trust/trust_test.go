@@ -420,7 +420,7 @@ func TestActions(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 	for want, params := range map[string]map[string]any{
-		"set either":                         {},
+		"set either":                          {},
 		"12 digits":                           {"fingerprint": "aaaa"},
 		"but: dcib-relation-0-pet-schedu":     {"name": "nobody"},
 		"trusts none like it":                 {"name": "m1"},
