@@ -20,7 +20,7 @@ import (
 	"github.com/dcib/dcib/internal/profile/preset"
 )
 
-// defaults are the options' defaults in the metadata, as Juju gives them to the charm.
+// defaults are the options' defaults in the metadata, as Juju passes them to the charm.
 func defaults(t *testing.T) map[string]any {
 	t.Helper()
 	text, err := os.ReadFile("charmcraft.yaml")

@@ -39,7 +39,7 @@ func TestRemains(t *testing.T) {
 	require.Empty(t, leftovers)
 }
 
-func TestWhatIsPutAsideIsAllThatKnowsOfTheCluster(t *testing.T) {
+func TestTheBackupHasAllFilesOfTheCluster(t *testing.T) {
 	dir := lxdDir(t, "database/global/open-1", "cluster.crt", "cluster.key", "server.crt", "server.key",
 		"networks/nosuchbridge/dnsmasq.leases", "storage-pools/local/custom/", "images/abc")
 	backupDir := filepath.Join(dir, "lost-1")

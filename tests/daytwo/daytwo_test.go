@@ -1,7 +1,7 @@
 //go:build box
 
 // Package daytwo does to a whole data centre, on a real box, what docs/how-to/day-two.md has,
-// command by command: a machine comes and goes, charms are refreshed, a storey is torn down
+// command by command: a machine comes and goes, charms are refreshed, a layer is removed
 // and brought back. What runs on it has to live through that.
 package daytwo
 
@@ -38,12 +38,12 @@ func TestDayTwo(t *testing.T) {
 		test func(*testing.T, *howto.Shell)
 	}{
 		{"a data centre", testDeploy},
-		{"Kubernetes, the third storey", func(sub *testing.T, _ *howto.Shell) { testKubernetes(sub, t) }},
+		{"Kubernetes, the third layer", func(sub *testing.T, _ *howto.Shell) { testKubernetes(sub, t) }},
 		{"a pet with workers on it is drained, and they come back", testDrain},
 		{"add a machine", testAdd},
 		{"retire one", testRetire},
 		{"refresh, from below", testRefresh},
-		{"tear a storey down and bring it back", testTearDown},
+		{"remove a layer and bring it back", testTearDown},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.test(t, how) }) {
 			t.FailNow()
@@ -186,7 +186,7 @@ func back(t *testing.T, at string) {
 	box.Settle(t, "machines", box.Merged(t, machines...))
 }
 
-// testAdd returns the new member a guest, so that there is something to keep when it goes.
+// testAdd starts an instance on the new member, so that there is something to keep when it goes.
 func testAdd(t *testing.T, how *howto.Shell) {
 	before := pids(t)
 	said := how.Run(t, "Add a machine", func() { box.Quiet(t, "metal") })

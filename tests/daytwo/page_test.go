@@ -13,12 +13,12 @@ import (
 const page = "docs/how-to/day-two.md"
 
 var changes = func() []howto.Change {
-	const nobody = "nobody is there to be asked"
+	const noOperator = "no operator answers"
 	list := []howto.Change{
 		{
 			Of:   "juju destroy-model kubernetes --destroy-storage",
 			With: "juju destroy-model kubernetes --destroy-storage --no-prompt",
-			Why:  nobody,
+			Why:  noOperator,
 		},
 		{
 			Of:  "juju destroy-model burst --destroy-storage",
@@ -34,7 +34,7 @@ var changes = func() []howto.Change {
 		"juju remove-unit ceph-osd/3", "juju remove-unit lxd-cluster/3",
 		"juju destroy-model machines --destroy-storage",
 	} {
-		list = append(list, howto.Change{Of: command, With: command + " --no-prompt", Why: nobody})
+		list = append(list, howto.Change{Of: command, With: command + " --no-prompt", Why: noOperator})
 	}
 	for track, apps := range map[string]string{
 		"squid": "ceph-mon ceph-osd ceph-fs",

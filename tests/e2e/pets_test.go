@@ -18,7 +18,7 @@ import (
 // than a minute, so the drain begins at once. Nothing new is placed on the pet meanwhile,
 // though it soon has the fewest instances.
 func testCalendar(t *testing.T) {
-	const guests = 4
+	const instances = 4
 	pet, ask := petAndOther(t)
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -34,14 +34,14 @@ func testCalendar(t *testing.T) {
 	defer box.Inside(t, ask, "lxc cluster unset "+pet+" scheduler.instance")
 	start := time.Now().Add(time.Minute).Truncate(time.Second)
 	end := start.Add(5 * time.Second)
-	box.Inside(t, ask, fmt.Sprintf("for i in $(seq %d); do lxc launch guest guest-calendar$i --profile dcib --target %s & done; wait", guests, pet))
+	box.Inside(t, ask, fmt.Sprintf("for i in $(seq %d); do lxc launch guest guest-calendar$i --profile dcib --target %s & done; wait", instances, pet))
 	defer func() {
 		// Juju 4.1-beta2 runs no config-changed for a --reset.
 		box.Juju(t, "config", "-m", "metal", "pet-scheduler", "pets=# none")
-		box.Inside(t, ask, fmt.Sprintf("for i in $(seq %d); do lxc delete -f guest-calendar$i; done", guests))
+		box.Inside(t, ask, fmt.Sprintf("for i in $(seq %d); do lxc delete -f guest-calendar$i; done", instances))
 	}()
 	before := place(t, ask)
-	for n := 1; n <= guests; n++ {
+	for n := 1; n <= instances; n++ {
 		require.Equal(t, pet+" Running", before[fmt.Sprintf("guest-calendar%d", n)])
 	}
 

@@ -74,7 +74,7 @@ func testProfileHot(t *testing.T) {
 
 	sub("profile=", "preset=nested-kvm")
 	// The relation that testProfile took away may still be going.
-	box.Eventually(t, 2*time.Minute, "the relation to be made anew", func() (bool, string) {
+	box.Eventually(t, 2*time.Minute, "the relation to be added again", func() (bool, string) {
 		_, err := testbed.Try(time.Minute, filepath.Join(box.Repo, "bin/dcib"), "box", "--name", box.Name, "juju", "integrate", "-m", "machines", "lxd-profile-sub:lxd-profile", "lxd-profiles")
 		return err == nil, fmt.Sprint(err)
 	})
@@ -126,7 +126,7 @@ func testProfileHot(t *testing.T) {
 		}
 	})
 
-	t.Run("what somebody rewrote is put back and said", func(t *testing.T) {
+	t.Run("what another program rewrote is restored and logged", func(t *testing.T) {
 		victim := ""
 		for _, c := range containers {
 			victim = c

@@ -123,7 +123,7 @@ func TestDirect(t *testing.T) {
 			return strings.HasPrefix(s.Message, "in force: limits.memory=350MiB")
 		})
 	})
-	t.Run("what somebody rewrote", func(t *testing.T) {
+	t.Run("what another program rewrote", func(t *testing.T) {
 		for _, container := range containers {
 			box.LXC(t, "profile", "remove", container, "dcib-alone-web")
 		}

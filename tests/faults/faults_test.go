@@ -26,7 +26,7 @@ var box testbed.Box
 func TestFaults(t *testing.T) {
 	box = testbed.New(t, "faults")
 	box.DCIB(t, 25*time.Minute, "up", "--until", "controller")
-	t.Run("one grows to five and shrinks to one with guests on it", testGrowAndShrink)
+	t.Run("one grows to five and shrinks to one with instances on it", testGrowAndShrink)
 	t.Run("the leader's machine dies", testLeaderDies)
 	t.Run("a new machine has the address of a dead one", testAddressGivenOut)
 	t.Run("LXD is upgraded", testUpgrade)
@@ -94,7 +94,7 @@ func testLeaderDies(t *testing.T) {
 	}
 }
 
-// testAddressGivenOut kills a machine, and has the network give its address to a new one: that can
+// testAddressGivenOut kills a machine, and has the network assign its address to a new one: that can
 // join only when the dead member is removed, which the others say.
 func testAddressGivenOut(t *testing.T) {
 	const model = "address"
@@ -175,7 +175,7 @@ func kill(t *testing.T, machine string) {
 	box.LXC(t, "delete", "--force", machine)
 }
 
-// clustered reports whether the LXD of a machine says that it is in a cluster.
+// clustered reports whether the LXD of a machine is in a cluster.
 func clustered(machine string) bool {
 	out, err := box.TryLXC(20*time.Second, "exec", machine, "--", "sh", "-c", "test -e /var/lib/lxd/unix.socket && timeout 5 lxc info 2>/dev/null | grep server_clustered")
 	return err == nil && strings.Contains(out, "true")

@@ -13,7 +13,7 @@ import (
 )
 
 // testGrowAndShrink goes from one member to five and back to one. At every pause there is
-// one cluster, all online, and every guest runs, with the process that it had unless its
+// one cluster, all online, and every instance runs, with the process that it had unless its
 // member left.
 func testGrowAndShrink(t *testing.T) {
 	const model = "grow"
@@ -37,7 +37,7 @@ func testGrowAndShrink(t *testing.T) {
 		machines := box.Machines(t, model, app)
 		box.Juju(t, "add-unit", "-m", model, app, "-n", fmt.Sprint(add))
 		requireForms(t, model, len(machines)+add)
-		require.Equal(t, before, pids(t, model), "no guest was stopped or lost while the cluster grew")
+		require.Equal(t, before, pids(t, model), "no instance was stopped or lost while the cluster grew")
 		for _, machine := range box.Machines(t, model, app) {
 			if !slices.Contains(slices.Collect(maps.Values(machines)), machine) {
 				launch(machine, 2)
@@ -65,9 +65,9 @@ func testGrowAndShrink(t *testing.T) {
 		requireForms(t, model, left)
 		after := pids(t, model)
 		require.Equal(t, slices.Sorted(maps.Keys(before)), slices.Sorted(maps.Keys(after)), "after %s left", name)
-		for guest, was := range before {
+		for instance, was := range before {
 			if !strings.HasPrefix(was, machine+" ") {
-				require.Equal(t, was, after[guest], "%s was not on %s", guest, machine)
+				require.Equal(t, was, after[instance], "%s was not on %s", instance, machine)
 			}
 		}
 	}
@@ -80,7 +80,7 @@ func unit(t *testing.T, model string, n int) (name, machine string) {
 	return name, box.Status(t, model).Instance(t, name)
 }
 
-// pids returns each guest's member and the process that it is there; a guest that does not
+// pids returns each instance's member and the process that it is there; an instance that does not
 // run fails the test.
 func pids(t *testing.T, model string) map[string]string {
 	t.Helper()

@@ -24,12 +24,12 @@ const work = "machines"
 // walk is two applications on the same machines, each with a profile of its own.
 type walk struct {
 	ask  string // the machine whose LXD is asked
-	want map[string]wish
+	want map[string]limitCase
 	pids map[string]string // of the containers, which nothing here may stop
 }
 
-// wish is what an application's profile holds its containers to; -1 for no limit.
-type wish struct{ limit, kernel, value string }
+// limitCase is the limit that an application's profile sets for its containers; -1 for no limit.
+type limitCase struct{ limit, kernel, value string }
 
 // TestProfiles does to applications with profiles what happens to applications, and asserts
 // each time on what LXD and the kernel say.
@@ -43,13 +43,13 @@ func TestProfiles(t *testing.T) {
 	for _, model := range []string{"metal", work} {
 		box.Juju(t, "model-config", "-m", model, "update-status-hook-interval=1m")
 	}
-	w := &walk{ask: box.Machines(t, "metal", app)[app+"/0"], want: map[string]wish{}, pids: map[string]string{}}
+	w := &walk{ask: box.Machines(t, "metal", app)[app+"/0"], want: map[string]limitCase{}, pids: map[string]string{}}
 	t.Run("two applications on the same machines", w.testTwo)
 	t.Run("a unit is added", w.testAddUnit)
 	t.Run("a unit that claims another's container gets nothing", w.testForged)
 	t.Run("relations go and come", w.testRelations)
 	t.Run("a principal is refreshed", w.testRefresh)
-	t.Run("somebody rewrites the lists of profiles", w.testRewritten)
+	t.Run("another program rewrites the lists of profiles", w.testRewritten)
 	t.Run("all go", w.testGone)
 	box.DCIB(t, 5*time.Minute, "down")
 }
@@ -67,8 +67,8 @@ func (w *walk) testTwo(t *testing.T) {
 		box.Juju(t, "integrate", "-m", work, app+"-profile:juju-info", app+":juju-info")
 		box.Juju(t, "integrate", "-m", work, app+"-profile:lxd-profile", "lxd-profiles")
 	}
-	w.set(t, "web", wish{"limits.memory", "memory", "314572800"})
-	w.set(t, "db", wish{"limits.processes", "pids", "700"})
+	w.set(t, "web", limitCase{"limits.memory", "memory", "314572800"})
+	w.set(t, "db", limitCase{"limits.processes", "pids", "700"})
 	w.settles(t)
 	for _, container := range w.containers(t) {
 		w.pids[container] = w.pid(t, container)
@@ -76,7 +76,7 @@ func (w *walk) testTwo(t *testing.T) {
 }
 
 // set asks for an application's limit.
-func (w *walk) set(t *testing.T, app string, to wish) {
+func (w *walk) set(t *testing.T, app string, to limitCase) {
 	t.Helper()
 	box.Juju(t, "config", "-m", work, app+"-profile", fmt.Sprintf("profile=config: {%s: %s}", to.limit, to.value))
 	w.want[app] = to
@@ -130,7 +130,7 @@ func (w *walk) wrong(t *testing.T) string {
 	for container, i := range box.Instances(t, w.ask) {
 		var want, have []string
 		for _, app := range apps[container] {
-			if w.want[app] != (wish{}) {
+			if w.want[app] != (limitCase{}) {
 				want = append(want, app)
 			}
 		}
@@ -151,7 +151,7 @@ func (w *walk) wrong(t *testing.T) string {
 		if !slices.Equal(want, have) {
 			return fmt.Sprintf("%s: has profiles %v, wanted those of %v", container, i.Profiles, want)
 		}
-		limits := map[string]string{"memory": "-1", "pids": "-1"} // what containers have by themselves
+		limits := map[string]string{"memory": "-1", "pids": "-1"} // the containers' defaults
 		for _, app := range want {
 			limits[w.want[app].kernel] = w.want[app].value
 		}
@@ -168,7 +168,7 @@ func (w *walk) wrong(t *testing.T) string {
 	}
 	for app := range w.want {
 		for name, s := range w.subordinates(t, app) {
-			if w.want[app] != (wish{}) && (s.Current != "active" || !strings.HasPrefix(s.Message, "in force: "+w.want[app].limit)) {
+			if w.want[app] != (limitCase{}) && (s.Current != "active" || !strings.HasPrefix(s.Message, "in force: "+w.want[app].limit)) {
 				return name + " " + s.Current + ": " + s.Message
 			}
 		}
@@ -270,13 +270,13 @@ func (w *walk) testRelations(t *testing.T) {
 	// Juju keeps a relation that goes until all units have left it.
 	integrate := func(a, b string) {
 		t.Helper()
-		box.Await(t, 3*time.Minute, 100*time.Millisecond, "Juju to take the relation anew", func() (bool, string) {
+		box.Await(t, 3*time.Minute, 100*time.Millisecond, "Juju to accept the relation again", func() (bool, string) {
 			untouched()
 			_, err := box.TryJuju(time.Minute, "integrate", "-m", work, a, b)
 			return err == nil, fmt.Sprint(err)
 		})
 	}
-	anew := func(a, b string, pause time.Duration) {
+	addAgain := func(a, b string, pause time.Duration) {
 		t.Helper()
 		box.Juju(t, "remove-relation", "-m", work, a, b)
 		time.Sleep(pause)
@@ -286,14 +286,14 @@ func (w *walk) testRelations(t *testing.T) {
 	// rest: several in a row within seconds break Juju 4.1-beta2's own worker for relations
 	// between models for good ("expected 1 row inserted, got 0").
 	for _, pause := range []time.Duration{0, 3 * time.Second} {
-		t.Logf("%s: the relation to the broker, anew after %s", time.Now().Format(time.TimeOnly), pause)
-		anew("web-profile:lxd-profile", "lxd-profiles", pause)
+		t.Logf("%s: the relation to the broker, again after %s", time.Now().Format(time.TimeOnly), pause)
+		addAgain("web-profile:lxd-profile", "lxd-profiles", pause)
 		w.settles(t)
 		untouched()
 	}
 	was := w.want["web"]
 	box.Juju(t, "remove-relation", "-m", work, "web-profile:lxd-profile", "lxd-profiles")
-	w.want["web"] = wish{}
+	w.want["web"] = limitCase{}
 	w.settles(t)
 	integrate("web-profile:lxd-profile", "lxd-profiles")
 	w.want["web"] = was
@@ -316,8 +316,8 @@ func (w *walk) testRefresh(t *testing.T) {
 	box.WaitActive(t, work, "web", 3)
 	w.settles(t)
 	// And it is still heard.
-	w.set(t, "web", wish{"limits.memory", "memory", "356515840"})
-	w.set(t, "db", wish{"limits.processes", "pids", "800"})
+	w.set(t, "web", limitCase{"limits.memory", "memory", "356515840"})
+	w.set(t, "db", limitCase{"limits.processes", "pids", "800"})
 	w.settles(t)
 }
 
@@ -333,7 +333,7 @@ func (w *walk) revision(t *testing.T, app string) string {
 	return fmt.Sprint(s.Applications[app].Rev)
 }
 
-// testRewritten rewrites the instances' lists as Juju's controller does when it gives a
+// testRewritten rewrites the instances' lists as Juju's controller does when it assigns a
 // machine the profiles of its charms: to its own list, without what others added. Meanwhile
 // a profile changes. Within one update-status all is as asked again, and the log says so.
 func (w *walk) testRewritten(t *testing.T) {
@@ -351,8 +351,8 @@ func (w *walk) testRewritten(t *testing.T) {
 			box.Inside(t, w.ask, "lxc profile assign "+container+" "+strings.Join(list, ","))
 		}
 		if n == 2 {
-			w.set(t, "web", wish{"limits.memory", "memory", "335544320"})
-			w.set(t, "db", wish{"limits.processes", "pids", "900"})
+			w.set(t, "web", limitCase{"limits.memory", "memory", "335544320"})
+			w.set(t, "db", limitCase{"limits.processes", "pids", "900"})
 		}
 	}
 	begin := time.Now()
@@ -385,7 +385,7 @@ func (w *walk) testRewritten(t *testing.T) {
 func (w *walk) testGone(t *testing.T) {
 	box.Juju(t, "remove-application", "-m", work, "--no-prompt", "web-profile")
 	box.Juju(t, "remove-relation", "-m", work, "db-profile:lxd-profile", "lxd-profiles")
-	w.want["web"], w.want["db"] = wish{}, wish{}
+	w.want["web"], w.want["db"] = limitCase{}, limitCase{}
 	w.settles(t)
 	for _, container := range w.containers(t) {
 		require.NotContains(t, box.Inside(t, w.ask, "lxc config show "+container), "user.dcib.")

@@ -74,7 +74,7 @@ func watchSecrets(machine string) *watch {
 	return w
 }
 
-// end stops watching and gives what was seen.
+// end stops watching and returns what was seen.
 func (w *watch) end() (tokens, arguments []string) {
 	close(w.stop)
 	w.done.Wait()

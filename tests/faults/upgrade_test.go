@@ -68,19 +68,19 @@ func testUpgrade(t *testing.T) {
 		results := box.Action(t, model, name, "upgrade-lxd", "evacuate=true")
 		t.Log(results)
 		require.Equal(t, newer+" installed", version(machine))
-		require.NotEqual(t, was, daemon(machine), "LXD was started anew")
+		require.NotEqual(t, was, daemon(machine), "LXD was restarted")
 		box.RequireOneCluster(t, machines)
-		for guest, place := range pids(t, model) {
-			if strings.HasPrefix(before[guest], machine+" ") {
-				require.True(t, strings.HasPrefix(place, machine+" "), "%s is on %s, was on %s", guest, place, before[guest])
+		for instance, place := range pids(t, model) {
+			if strings.HasPrefix(before[instance], machine+" ") {
+				require.True(t, strings.HasPrefix(place, machine+" "), "%s is on %s, was on %s", instance, place, before[instance])
 			} else {
-				require.Equal(t, before[guest], place, "%s is on another member", guest)
+				require.Equal(t, before[instance], place, "%s is on another member", instance)
 			}
 		}
 	}
 	upgrade(t, app+"/0", first)
 
-	t.Run("it stops at a package that is broken, and goes on when that is mended", func(t *testing.T) {
+	t.Run("it stops at a package that is broken, and goes on when that is fixed", func(t *testing.T) {
 		name, machine := unit(t, model, 1)
 		box.Inside(t, machine, "mv /srv/newer/lxd.deb /srv/whole.deb && head -c 1000000 /srv/whole.deb >/srv/newer/lxd.deb")
 		old := version(machine)
@@ -89,8 +89,8 @@ func testUpgrade(t *testing.T) {
 		t.Log(err)
 		require.Equal(t, old, version(machine))
 		require.Equal(t, "evacuated", box.Members(t, first)[machine])
-		for guest, place := range pids(t, model) {
-			require.False(t, strings.HasPrefix(place, machine+" "), "%s is on the member that is evacuated", guest)
+		for instance, place := range pids(t, model) {
+			require.False(t, strings.HasPrefix(place, machine+" "), "%s is on the member that is evacuated", instance)
 		}
 
 		box.Inside(t, machine, "mv /srv/whole.deb /srv/newer/lxd.deb")

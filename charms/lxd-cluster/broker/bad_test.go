@@ -11,7 +11,7 @@ import (
 
 // A requirer that does not validate, or lies, gets nothing past the broker: what was in
 // force stays, and the answer says where and why.
-func TestEveryBadWishIsRefused(t *testing.T) {
+func TestEveryInvalidRequestIsRefused(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
 	for name, c := range map[string]struct{ profile, says string }{
 		"unknown key":         {`{"config": {"limits.memroy": "1GiB"}}`, "config.limits.memroy is not an option"},

@@ -174,7 +174,7 @@ func (a *asker) nonce() string {
 
 func (c *cluster) profilesOf(instance string) []string { return c.lxd.Instances[instance].Profiles }
 
-// clean says that LXD is as it was before anybody asked.
+// clean checks that LXD is as it was before the first request.
 func (c *cluster) clean() {
 	c.t.Helper()
 	for name, i := range c.lxd.Instances {
@@ -209,7 +209,7 @@ func TestAnInstanceThatMoves(t *testing.T) {
 	require.Equal(t, lxdprofile.Applied, a.state(1).State, a.state(1).Message)
 }
 
-func TestFromTheWishToTheContainers(t *testing.T) {
+func TestFromTheRequestToTheContainers(t *testing.T) {
 	c := newCluster(t)
 	a := c.ask(shop, "web", 3, "limits.memory=512MiB")
 	c.hook()
@@ -283,7 +283,7 @@ func TestHostileClaims(t *testing.T) {
 		assert.Equal(c.t, []string{"default", "juju-shop-abc", "dcib-shop-web"}, c.profilesOf("juju-web-0"))
 		assert.Equal(c.t, "1GiB", c.lxd.Profiles["dcib-shop-web"].Config["limits.memory"])
 	}
-	t.Run("somebody else's instance", func(t *testing.T) {
+	t.Run("another unit's instance", func(t *testing.T) {
 		c, _, thief := setup(t)
 		thief.claims[0].Instance = "juju-web-0"
 		thief.say(0)
@@ -477,7 +477,7 @@ func TestAUnitLeaves(t *testing.T) {
 	assert.NotContains(t, a.relation.Databags["lxd-cluster"]["units"], "sub-web/1")
 }
 
-// What is not said just now, or not seen yet, is not taken away.
+// An empty databag, or a unit that was not seen yet, removes nothing.
 func TestSilenceIsNotLeaving(t *testing.T) {
 	c := newCluster(t)
 	a := c.ask(shop, "web", 2, "limits.memory=1GiB").settle()
@@ -489,7 +489,7 @@ func TestSilenceIsNotLeaving(t *testing.T) {
 	assert.Empty(t, c.lxd.Writes)
 	assert.Equal(t, lxdprofile.Applied, a.state(0).State)
 
-	// Juju lists to a unit that was just added, and leads, nobody.
+	// Juju lists no other unit to a leader that was just added.
 	c.juju.Leaders["lxd-cluster"] = "lxd-cluster/1"
 	c.juju.RemoveUnit("lxd-cluster/0")
 	units := []string{a.unit(0), a.unit(1)}
@@ -516,13 +516,13 @@ func TestSilenceIsNotLeaving(t *testing.T) {
 func TestOnlyOneActs(t *testing.T) {
 	c := newCluster(t)
 	c.ask(shop, "web", 1, "limits.memory=1GiB")
-	w := &broker.Env{} // whoever does not act asks nobody
+	w := &broker.Env{} // a unit that is not the broker reads nothing
 	f, err := broker.Observe(t.Context(), hooktool.Event{Unit: "lxd-cluster/1", ModelUUID: here}, w, false)
 	require.NoError(t, err)
 	assert.Empty(t, broker.Plan(f).Steps)
 }
 
-// Killed after any write, in any order of things: the next hook brings it to the end.
+// Killed after any write, in any order: the next hook completes the work.
 func TestKilledInTheMiddle(t *testing.T) {
 	for kill := 1; ; kill++ {
 		c := newCluster(t)
@@ -564,7 +564,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 	}
 }
 
-// Somebody else changes the same instance between our reading and our writing.
+// Another program changes the same instance between the broker's read and write.
 func TestOthersWriteToo(t *testing.T) {
 	c := newCluster(t)
 	a := c.ask(shop, "web", 1, "limits.memory=1GiB")
@@ -587,7 +587,7 @@ func TestOthersWriteToo(t *testing.T) {
 }
 
 // An instance that is deleted and made again under its name has proven nothing.
-func TestMadeAnewInBetween(t *testing.T) {
+func TestRecreatedInBetween(t *testing.T) {
 	c := newCluster(t)
 	a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
 	c.lxd.Instances["juju-web-0"].Profiles = []string{"default"}
@@ -602,7 +602,7 @@ func TestMadeAnewInBetween(t *testing.T) {
 	assert.Equal(t, lxdprofile.UnknownInstance, a.state(0).State)
 }
 
-// What LXD will not do is told to the unit; it neither fails the hook nor holds up others.
+// LXD's refusal is reported to the unit; it neither fails the hook nor delays others.
 func TestLXDRefuses(t *testing.T) {
 	c := newCluster(t)
 	web := c.ask(shop, "web", 1, "limits.memory=1GiB")

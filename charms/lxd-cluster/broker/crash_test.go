@@ -14,7 +14,7 @@ import (
 )
 
 // Every hook is killed at every point while two applications come, change, lose a unit,
-// see the broker's leader change, and go. No nonce is ever told, and nobody gets a profile
+// see the broker's leader change, and go. No nonce is ever published, and no unit gets a profile
 // without a proof.
 func TestCrashes(t *testing.T) {
 	crashtest.Check(t, func(run *crashtest.Run) any {

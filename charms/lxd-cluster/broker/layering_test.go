@@ -60,8 +60,8 @@ func TestTwoSubordinatesOfOneApplication(t *testing.T) {
 	assert.Equal(t, "2", c.lxd.Profiles[second].Config["limits.cpu"])
 }
 
-// What somebody else changed is put back in the next hook, and the log says so.
-func TestPutBackIsSaid(t *testing.T) {
+// What another program changed is restored in the next hook, and logged.
+func TestARestoreIsLogged(t *testing.T) {
 	c := newCluster(t)
 	a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
 	unit := c.juju.Units["lxd-cluster/0"]
@@ -79,8 +79,8 @@ func TestPutBackIsSaid(t *testing.T) {
 	assert.Contains(t, unit.Log, "INFO write profile dcib-shop-web", "a request is no tampering")
 }
 
-// What we do to a list ourselves is nobody's tampering.
-func TestOurOwnChangesAreNotSomebodys(t *testing.T) {
+// The broker's own changes of a list are no tampering.
+func TestTheBrokersOwnChangesAreNoTampering(t *testing.T) {
 	c := newCluster(t)
 	a := c.ask(shop, "web", 1, "limits.memory=1GiB").settle()
 	db := c.ask(shop, "db", 1, "limits.cpu=2")
@@ -210,7 +210,7 @@ func TestAnothersShare(t *testing.T) {
 	assert.Contains(t, disk(other), "refused devices.cephfs.ceph.cluster_name is \""+other+"\", which is not this relation's")
 	assert.Contains(t, disk(lxdprofile.CephCluster(shop, "web")), "refused devices.cephfs.ceph.cluster_name")
 
-	// Who says that it is this application has a name of its own all the same.
+	// A requester that claims to be this application gets another profile name.
 	thief := c.ask(shop, "web", 0, "limits.cpu=1")
 	thief.request.Profile = a.request.Profile
 	thief.relation.Databags[thief.app] = thief.request.Encode()

@@ -166,7 +166,7 @@ func TestClaimsAloneWriteLittle(t *testing.T) {
 func TestAClaimAloneKeepsNothing(t *testing.T) {
 	c := newCluster(t)
 	a := c.ask(shop, "web", 2, "limits.memory=1GiB").settle()
-	// Unit 1 says that it is where unit 0 is, which Juju's list does not rule out.
+	// Unit 1 claims the instance of unit 0, which Juju's list does not exclude.
 	c.lxd.Instances["juju-web-1"].Config["user.juju-units-deployed"] = ""
 	a.claims[1].Instance = "juju-web-0"
 	a.say(1)

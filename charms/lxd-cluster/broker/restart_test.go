@@ -47,7 +47,7 @@ func (a *asker) boot(i int) {
 	a.say(i)
 }
 
-// What needs a restart is named until the instance was started again, whoever did that.
+// What needs a restart is named until the instance was started again, by any program.
 func TestWhatNeedsARestart(t *testing.T) {
 	c := newCluster(t)
 	c.policy(wide)
@@ -90,7 +90,7 @@ func TestRestartOneAfterAnother(t *testing.T) {
 		want := []string{"juju-web-0", "juju-web-1", "juju-web-2"}[:i+1]
 		require.Equal(t, want, c.lxd.Restarts())
 		assert.Equal(t, lxdprofile.Progress{ID: "r1", State: lxdprofile.Running, Message: fmt.Sprintf("waiting for sub-web/%d to be back", i)}, a.answer().Restart)
-		c.hook() // nobody is back yet
+		c.hook() // no unit is back yet
 		require.Equal(t, want, c.lxd.Restarts())
 		a.boot(i)
 	}
@@ -120,7 +120,7 @@ func TestRestartOneAfterAnother(t *testing.T) {
 }
 
 func TestARestartIsStopped(t *testing.T) {
-	t.Run("nobody comes back", func(t *testing.T) {
+	t.Run("no unit comes back", func(t *testing.T) {
 		c := newCluster(t)
 		c.policy(wide)
 		a := c.ask(shop, "web", 2, "security.nesting=true").settle()
@@ -343,7 +343,7 @@ func TestNeverTwoOfOneApplication(t *testing.T) {
 	assert.Equal(t, lxdprofile.Done, other.answer().Restart.State)
 }
 
-// Whatever hook is killed wherever, nobody is restarted twice, and never two at once.
+// Whichever hook is killed at any point, no instance is restarted twice, and never two at once.
 func TestCrashesInRestarts(t *testing.T) {
 	crashtest.Check(t, func(run *crashtest.Run) any {
 		c := newCluster(run)

@@ -215,7 +215,7 @@ func TestAPoolOnCephForAllMembers(t *testing.T) {
 	})
 }
 
-func TestAllThatIsMissingIsSaid(t *testing.T) {
+func TestAllThatIsMissingIsReported(t *testing.T) {
 	const unit = "lxd-cluster/0"
 	t.Run("the relation", func(t *testing.T) {
 		m := newModel(t, t.TempDir)
@@ -279,7 +279,7 @@ func TestAllThatIsMissingIsSaid(t *testing.T) {
 		m.settle(4)
 		require.Contains(t, m.status(unit), "has one of that name with driver dir")
 	})
-	t.Run("a ceph.conf of somebody else's", func(t *testing.T) {
+	t.Run("a foreign ceph.conf", func(t *testing.T) {
 		m := newModel(t, t.TempDir)
 		m.relate()
 		path := filepath.Join(m.dirs[unit], "ceph.conf")

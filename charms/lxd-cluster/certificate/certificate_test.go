@@ -222,7 +222,7 @@ func hook(t *testing.T, juju *hooktooltest.Juju, unit string, lxd *fake) []strin
 func TestOneUnitGetsTheClustersCertificate(t *testing.T) {
 	juju, r := model()
 	lxd, ca := newFake(t.TempDir(), nil), newAuthority(t)
-	require.Empty(t, hook(t, juju, "lxd-cluster/1", lxd), "nobody asks before the leader says who")
+	require.Empty(t, hook(t, juju, "lxd-cluster/1", lxd), "no unit requests one before the leader has chosen it")
 	hook(t, juju, "lxd-cluster/0", lxd)
 	require.Equal(t, "lxd-cluster/0", lxd.config[coordinatorKey])
 	require.NotContains(t, r.Databags["lxd-cluster/0"]["certificate_signing_requests"], "PRIVATE")
@@ -260,7 +260,7 @@ func TestOneUnitGetsTheClustersCertificate(t *testing.T) {
 	require.NotEqual(t, old, lxd.current)
 	require.Empty(t, hook(t, juju, "lxd-cluster/0", lxd))
 
-	// The holder goes.
+	// The coordinator leaves.
 	juju.RemoveUnit("lxd-cluster/0")
 	hook(t, juju, "lxd-cluster/1", lxd)
 	require.Equal(t, "lxd-cluster/1", lxd.config[coordinatorKey])
@@ -325,7 +325,7 @@ func TestWhatCannotBeUsed(t *testing.T) {
 	}
 }
 
-func TestARevokedOneIsAskedForAnew(t *testing.T) {
+func TestARevokedOneIsRequestedAgain(t *testing.T) {
 	juju, r := model()
 	lxd, ca := newFake(t.TempDir(), nil), newAuthority(t)
 	hook(t, juju, "lxd-cluster/0", lxd)
@@ -350,7 +350,7 @@ func TestWithoutARelationNothingIsDone(t *testing.T) {
 	require.Empty(t, entries)
 }
 
-// Every hook is killed at every point while a certificate is issued and the holder goes.
+// Every hook is killed at every point while a certificate is issued and the coordinator leaves.
 func TestCrashes(t *testing.T) {
 	ca := newAuthority(t)
 	crashtest.Check(t, func(run *crashtest.Run) any {

@@ -122,7 +122,7 @@ func TestGet(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []api.Certificate{{Name: "juju-metal", Type: "client", Fingerprint: lxdhttps.Fingerprint(pair.Leaf), Restricted: true, Projects: []string{"juju", "b"}}}, lxd.entries)
 
-	// Whoever uses it is not shut out by chance.
+	// A controller that uses it is not locked out by accident.
 	require.Contains(t, run(t, juju, leader, lxd, false, map[string]any{"cloud": "metal"}).Failure, "replace=true")
 	require.Len(t, lxd.entries, 1)
 	first := lxd.entries[0].Fingerprint
@@ -147,7 +147,7 @@ func TestReveal(t *testing.T) {
 	got := run(t, juju, other, lxd, true, map[string]any{"reveal": true})
 	require.Contains(t, got.Failure, "the agent's socket does not answer")
 	require.Empty(t, got.Results)
-	require.Empty(t, lxd.entries, "a client whose key nobody has is not trusted")
+	require.Empty(t, lxd.entries, "a client whose key was not delivered is not trusted")
 
 	got = run(t, juju, other, lxd, false, map[string]any{"reveal": true})
 	require.Empty(t, got.Failure)

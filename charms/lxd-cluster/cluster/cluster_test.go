@@ -25,7 +25,7 @@ type model struct {
 	w    *lxdEnv
 	tmp  func() string
 
-	pending string            // what another room says is missing
+	pending string            // Facts.Pending
 	nic     map[string]string // and what it wants of the profile's nic
 }
 
@@ -128,16 +128,16 @@ func TestThreeMachinesBecomeOneCluster(t *testing.T) {
 	})
 }
 
-func TestNeverFoundInTheHookThatNamesTheFounder(t *testing.T) {
+func TestNeverBootstrapInTheHookThatChoosesTheUnit(t *testing.T) {
 	m := newModel(t.TempDir)
 	unit := m.add(0)
 	require.NoError(t, m.hook(unit))
-	require.Zero(t, m.w.clusters, "Juju has not committed the founder yet")
+	require.Zero(t, m.w.clusters, "Juju has not committed the bootstrap unit yet")
 	require.NoError(t, m.hook(unit))
 	require.Equal(t, 1, m.w.clusters)
 }
 
-func TestANewLeaderRespectsAFounderThatHasNotComeUp(t *testing.T) {
+func TestANewLeaderKeepsABootstrapUnitThatHasNotStarted(t *testing.T) {
 	m := newModel(t.TempDir)
 	first, second := m.add(0), m.add(1)
 	require.NoError(t, m.hook(first), "names itself")
@@ -162,7 +162,7 @@ func TestANewLeaderRespectsAFounderThatHasNotComeUp(t *testing.T) {
 }
 
 func TestWhatAMachineHasStays(t *testing.T) {
-	t.Run("on the founder", func(t *testing.T) {
+	t.Run("on the bootstrap unit", func(t *testing.T) {
 		m := newModel(t.TempDir)
 		unit := m.add(0, "instance web", "pool default", "profile mine")
 		m.lxds[unit].local.Pools = []string{"default"}
@@ -183,7 +183,7 @@ func TestWhatAMachineHasStays(t *testing.T) {
 		require.Equal(t, "blocked", m.juju.Units[full].Status)
 		require.Contains(t, m.juju.Units[full].Message, "instance web")
 		require.False(t, m.lxds[full].local.Clustered)
-		require.True(t, m.lxds["lxd-cluster/2"].local.Clustered, "nobody waits for it")
+		require.True(t, m.lxds["lxd-cluster/2"].local.Clustered, "no unit waits for it")
 
 		m.lxds[full].local.Resources = nil
 		m.settle(4)
@@ -237,7 +237,7 @@ func TestAJoinerThatKeepsFailingIsServedSlowly(t *testing.T) {
 
 	other := m.add(2)
 	m.settle(4)
-	require.True(t, m.lxds[other].local.Clustered, "nobody waits for it")
+	require.True(t, m.lxds[other].local.Clustered, "no unit waits for it")
 	m.lxds[unit].failJoin = 0
 	m.w.now = m.w.now.Add(2 * tokenRetryDelay)
 	m.settle(2)
@@ -306,7 +306,7 @@ func TestInstancesOnAManagedBridgeCanMove(t *testing.T) {
 	require.Equal(t, "br0", own.lxds[unit].local.Profiles["dcib"].Devices["eth0"]["parent"])
 }
 
-// Whatever the order of hooks, wherever they are killed and whoever leads, there is one
+// Whatever the order of hooks, where they are killed and which unit leads, there is one
 // cluster in the end and every unit is in it.
 func TestAnyOrderMakesOneCluster(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {

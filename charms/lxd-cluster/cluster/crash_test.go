@@ -66,7 +66,7 @@ func (c crashing) settle(rounds int) {
 }
 
 // clusters lists the clusters that the units' LXDs are in. One that was founded on a machine
-// that was removed before anybody joined is gone with it.
+// that was removed before any unit joined is gone with it.
 func (c crashing) clusters() []string {
 	var all []string
 	for _, unit := range c.units() {
@@ -82,8 +82,8 @@ func (c crashing) clusters() []string {
 func (c crashing) end() map[string]any {
 	end := map[string]any{}
 	relation := c.juju.Relations[0]
-	founder := lxdcluster.BootstrapUnit(relation.Databags["lxd-cluster"])
-	end["the founder is a member"] = c.lxds[founder] != nil && c.lxds[founder].local.Clustered
+	bootstrap := lxdcluster.BootstrapUnit(relation.Databags["lxd-cluster"])
+	end["the bootstrap unit is a member"] = c.lxds[bootstrap] != nil && c.lxds[bootstrap].local.Clustered
 	for _, unit := range c.units() {
 		lxd := c.lxds[unit]
 		local, err := lxd.Observe(context.Background())
@@ -139,7 +139,7 @@ func TestHealingSurvivesCrashes(t *testing.T) {
 	})
 }
 
-// The leader changes at each stage: before the founder is named, before it founds, and
+// The leader changes at each stage: before the bootstrap unit is chosen, before it bootstraps, and
 // while others join.
 func TestMovingLeadershipSurvivesCrashes(t *testing.T) {
 	crashes(t, 3, anyFault, func(c crashing) {
@@ -156,8 +156,8 @@ func TestMovingLeadershipSurvivesCrashes(t *testing.T) {
 	})
 }
 
-// A founder that leaves before it founded has a successor.
-func TestLosingTheFounderSurvivesCrashes(t *testing.T) {
+// A bootstrap unit that leaves before it bootstrapped has a successor.
+func TestLosingTheBootstrapUnitSurvivesCrashes(t *testing.T) {
 	crashes(t, 3, anyFault, func(c crashing) {
 		units := c.units()
 		c.hooks(units[0], units[1])

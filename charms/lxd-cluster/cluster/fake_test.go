@@ -265,7 +265,7 @@ func (l *fakeLXD) ClusterClient(context.Context) (ClusterClient, error) {
 		return nil, errors.New("no cluster to look into")
 	}
 	inside := l.located()
-	return &fakeGuests{draintest.Gated{LXD: inside, Gate: func(change string, do func() error) error {
+	return &fakeClusterClient{draintest.Gated{LXD: inside, Gate: func(change string, do func() error) error {
 		if change == "" {
 			return do()
 		}
@@ -278,13 +278,13 @@ func (l *fakeLXD) ClusterClient(context.Context) (ClusterClient, error) {
 	}}, l}, nil
 }
 
-// fakeGuests is draintest's cluster with a gate around each change.
-type fakeGuests struct {
+// fakeClusterClient is draintest's cluster with a gate around each change.
+type fakeClusterClient struct {
 	draintest.Gated
 	lxd *fakeLXD
 }
 
-func (g *fakeGuests) Volumes(_ context.Context, member string) ([]string, error) {
+func (g *fakeClusterClient) Volumes(_ context.Context, member string) ([]string, error) {
 	return g.lxd.env.volumes[member], nil
 }
 
@@ -319,7 +319,7 @@ func (l *fakeLXD) rebalance() {
 
 // HandOver leaves the database blocked, as LXD 5.0.2 does, until LXD is started again.
 func (l *fakeLXD) HandOver(ctx context.Context) error {
-	l.giveVote()
+	l.grantVote()
 	return l.Restart(ctx)
 }
 
@@ -360,7 +360,7 @@ func (l *fakeLXD) RecoverQuorum(context.Context) error {
 	return nil
 }
 
-func (l *fakeLXD) giveVote() {
+func (l *fakeLXD) grantVote() {
 	defer l.effect("hand over")()
 	l.stuck = true
 	for n := range *l.members {

@@ -91,7 +91,7 @@ func requireKept(t require.TestingT, lxd *draintest.LXD, instances int) {
 }
 
 func TestAUnitThatLeavesTakesItsMemberAlong(t *testing.T) {
-	for n := range 4 { // the founder and leader is the first
+	for n := range 4 { // the bootstrap unit and leader is the first
 		t.Run(fmt.Sprint("unit ", n), func(t *testing.T) {
 			m := formed(t, 4)
 			unit := fmt.Sprintf("lxd-cluster/%d", n)
@@ -137,7 +137,7 @@ func TestAUnitThatLeavesTakesBackWhatItTold(t *testing.T) {
 	require.Equal(t, lxdcluster.JoinRequest{}, request)
 }
 
-func TestNobodyWaitsForAUnitThatCannotLeave(t *testing.T) {
+func TestNoUnitWaitsForOneThatCannotLeave(t *testing.T) {
 	m := formed(t, 2)
 	m.inside().Find(drain.Ref{Project: "default", Name: "a0"}).LocalDevices = []string{"disk data"}
 	require.Error(t, m.leave("lxd-cluster/0"), "it stays the lowest-numbered member")
@@ -320,7 +320,7 @@ func TestLeavingSurvivesCrashes(t *testing.T) {
 	}
 }
 
-// Whatever leaves in whatever order, killed wherever: nothing is lost, nobody who left is a
+// Whatever leaves in whatever order, killed wherever: nothing is lost, no unit that left is a
 // member, and who stays is one cluster.
 func TestAnyOrderOfLeaving(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -430,7 +430,7 @@ func TestAMachineComesInThePlaceOfADeadOne(t *testing.T) {
 }
 
 // A real LXD says so for seconds after the member died that led its database.
-func TestALXDWithoutHeartbeatsAccusesNobody(t *testing.T) {
+func TestAnLXDWithoutHeartbeatsReportsNoMemberOffline(t *testing.T) {
 	m := formed(t, 3)
 	for _, member := range []string{"0-host", "1-host", "2-host"} {
 		m.lxds["lxd-cluster/0"].setStatus(member, "Offline")

@@ -7,12 +7,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var someBelongings = []string{"instance web", "instance db", "image 0123456789abcdef", "profile default", "network lxdbr1", "pool default", "project lab"}
+var someResources = []string{"instance web", "instance db", "image 0123456789abcdef", "profile default", "network lxdbr1", "pool default", "project lab"}
 
 func TestWipeOnJoinEmptiesAMachineAndJoins(t *testing.T) {
 	m := newModel(t.TempDir)
 	m.add(0)
-	full := m.add(1, someBelongings...)
+	full := m.add(1, someResources...)
 	m.lxds[full].local.Pools, m.lxds[full].pools = []string{"default"}, map[string]Pool{"default": {Name: "default", Driver: "zfs"}}
 	m.settle(6)
 	require.Equal(t, "blocked", m.juju.Units[full].Status)
@@ -32,18 +32,18 @@ func TestWipeOnJoinEmptiesAMachineAndJoins(t *testing.T) {
 
 func TestWipeOnJoinLosesNothingInVain(t *testing.T) {
 	force := func(m *model) { m.juju.Config["lxd-cluster"]["wipe-on-join"] = true }
-	t.Run("on the founder", func(t *testing.T) {
+	t.Run("on the bootstrap unit", func(t *testing.T) {
 		m := newModel(t.TempDir)
 		force(m)
-		unit := m.add(0, someBelongings...)
+		unit := m.add(0, someResources...)
 		m.settle(4)
 		require.Equal(t, "active", m.juju.Units[unit].Status)
-		require.Len(t, m.lxds[unit].local.Resources, len(someBelongings))
+		require.Len(t, m.lxds[unit].local.Resources, len(someResources))
 	})
-	t.Run("on the founder, when another unit was in a cluster already", func(t *testing.T) {
+	t.Run("on the bootstrap unit, when another unit was in a cluster already", func(t *testing.T) {
 		m := newModel(t.TempDir)
 		force(m)
-		unit := m.add(0, someBelongings...)
+		unit := m.add(0, someResources...)
 		require.NoError(t, m.hook(unit), "names itself")
 		other := m.add(1)
 		m.lxds[other].local.Listens = "10.0.0.2:8443"
@@ -51,14 +51,14 @@ func TestWipeOnJoinLosesNothingInVain(t *testing.T) {
 		require.NoError(t, m.hook(other))
 		m.settle(4)
 		require.Equal(t, "blocked", m.juju.Units[unit].Status)
-		require.Len(t, m.lxds[unit].local.Resources, len(someBelongings))
+		require.Len(t, m.lxds[unit].local.Resources, len(someResources))
 	})
 	t.Run("in another cluster", func(t *testing.T) {
 		m := newModel(t.TempDir)
 		force(m)
 		m.add(0)
 		m.settle(3)
-		unit := m.add(1, someBelongings...)
+		unit := m.add(1, someResources...)
 		m.lxds[unit].local.Listens = "10.0.0.2:8443"
 		require.NoError(t, m.lxds[unit].Bootstrap(t.Context(), "theirs"))
 		before := m.lxds[unit].effects
@@ -70,7 +70,7 @@ func TestWipeOnJoinLosesNothingInVain(t *testing.T) {
 		m := newModel(t.TempDir)
 		force(m)
 		m.add(0)
-		unit := m.add(1, someBelongings...)
+		unit := m.add(1, someResources...)
 		m.lxds[unit].local.Version = "6.4"
 		m.settle(4)
 		require.Contains(t, m.juju.Units[unit].Message, "has LXD 6.4")
@@ -81,7 +81,7 @@ func TestWipeOnJoinLosesNothingInVain(t *testing.T) {
 		force(m)
 		m.add(0)
 		m.settle(3)
-		unit := m.add(1, someBelongings...)
+		unit := m.add(1, someResources...)
 		for range 3 {
 			require.NoError(t, m.hook(unit))
 		}
@@ -92,7 +92,7 @@ func TestWipeOnJoinLosesNothingInVain(t *testing.T) {
 		m := newModel(t.TempDir)
 		force(m)
 		m.add(0)
-		unit := m.add(1, someBelongings...)
+		unit := m.add(1, someResources...)
 		web := LocalResource{Kind: kindInstance, Name: "web"}
 		m.lxds[unit].refuses = map[LocalResource]string{web: "Instance is protected"}
 		m.settle(5)
@@ -107,7 +107,7 @@ func TestWipeOnJoinLosesNothingInVain(t *testing.T) {
 
 func TestWipeOnJoinSurvivesCrashes(t *testing.T) {
 	crashes(t, 2, anyFault, func(c crashing) {
-		unit := c.add(2, someBelongings[2:]...)
+		unit := c.add(2, someResources[2:]...)
 		c.settle(3)
 		require.Zero(c.run, c.lxds[unit].effects)
 		c.juju.Config["lxd-cluster"]["wipe-on-join"] = true
@@ -116,7 +116,7 @@ func TestWipeOnJoinSurvivesCrashes(t *testing.T) {
 	})
 }
 
-func TestBelongingsSayWhereTheyAre(t *testing.T) {
+func TestResourcesHaveTheirPlace(t *testing.T) {
 	require.Equal(t, "instance web", LocalResource{Kind: kindInstance, Name: "web"}.String())
 	require.Equal(t, "volume data (pool fast, project lab)", LocalResource{kindVolume, "lab", "fast", "data"}.String())
 	require.True(t, slices.IsSortedFunc([]string{kindInstance, kindProfile, kindVolume, kindPool, kindProject}, func(a, b string) int {

@@ -58,7 +58,7 @@ func TestMembersWithoutTheBridgeSurviveCrashes(t *testing.T) {
 	})
 }
 
-func TestTheNICSaysWhatAnotherRoomWants(t *testing.T) {
+func TestTheNICHasTheKeysOfPackageMAAS(t *testing.T) {
 	m := newModel(t.TempDir)
 	m.juju.Config["lxd-cluster"]["bridge"] = "br0"
 	unit := m.add(0)
@@ -72,7 +72,7 @@ func TestTheNICSaysWhatAnotherRoomWants(t *testing.T) {
 }
 
 // The bridge that LXD makes by default is one for each member, with the same name and another subnet.
-func TestTheStatusSaysThatABridgeConnectsNoMembers(t *testing.T) {
+func TestTheStatusReportsABridgeThatConnectsNoMembers(t *testing.T) {
 	m := newModel(t.TempDir)
 	m.add(0)
 	m.settle(3)

@@ -31,17 +31,17 @@ func three(t *testing.T) *model {
 	return m
 }
 
-// The founder's machine is lost when it was the only one with a vote, and the joiner had no
-// time to tell that it is in.
-func TestAFounderThatDiesWithTheOnlyVoteIsNotReplacedByASecondCluster(t *testing.T) {
+// The machine that bootstrapped is lost while it has the only vote, before the joining unit has
+// published that it is in.
+func TestABootstrapUnitThatDiesWithTheOnlyVoteIsNotReplacedByASecondCluster(t *testing.T) {
 	for _, leader := range []string{"lxd-cluster/1", "lxd-cluster/2"} {
-		t.Run(leader+" leads then", func(t *testing.T) { founderDiesWithTheOnlyVote(t, leader) })
+		t.Run(leader+" leads then", func(t *testing.T) { bootstrapUnitDiesWithTheOnlyVote(t, leader) })
 	}
 }
 
-func founderDiesWithTheOnlyVote(t *testing.T, leader string) {
+func bootstrapUnitDiesWithTheOnlyVote(t *testing.T, leader string) {
 	m := three(t)
-	founder, joiner, third := m.lxds["lxd-cluster/0"], m.lxds["lxd-cluster/1"], m.lxds["lxd-cluster/2"]
+	first, joiner, third := m.lxds["lxd-cluster/0"], m.lxds["lxd-cluster/1"], m.lxds["lxd-cluster/2"]
 	bags := m.juju.Relations[0].Databags
 	var told map[string]string
 	for tries := 0; !joiner.local.Clustered; tries++ {
@@ -56,9 +56,9 @@ func founderDiesWithTheOnlyVote(t *testing.T, leader string) {
 	require.NotContains(t, bags["lxd-cluster/2"]["join-request"], `"key":""`, "the third asks for a token")
 	require.False(t, third.local.Clustered, "it waits for its turn")
 
-	founder.dead, joiner.stuck = true, true
+	first.dead, joiner.stuck = true, true
 	for n := range *joiner.members {
-		(*joiner.members)[n].Voter = (*joiner.members)[n].Name == founder.local.Member
+		(*joiner.members)[n].Voter = (*joiner.members)[n].Name == first.local.Member
 	}
 	// Juju 4 goes on showing what a unit that is gone once told.
 	m.juju.Units["lxd-cluster/0"].Dying = true
@@ -122,8 +122,8 @@ func TestARecoveredClusterGrowsAgain(t *testing.T) {
 	require.Len(t, *left.members, 2)
 }
 
-// Who asked for a token is not in a cluster for sure, and says so to the next founder.
-func TestTheNextFounderFoundsOnceTheOthersHaveSaidNo(t *testing.T) {
+// A unit that requested a token and is in no cluster confirms that to the next bootstrap unit.
+func TestTheNextUnitBootstrapsOnceTheOthersHaveConfirmed(t *testing.T) {
 	m := three(t)
 	require.NoError(t, m.hook("lxd-cluster/0"))
 	require.NoError(t, m.hook("lxd-cluster/1"))

@@ -106,7 +106,7 @@ func TestWhatTheMachineCannotDoIsSaidBeforeAnythingChanges(t *testing.T) {
 		}
 		require.Zero(t, m.lxds[unit].effects)
 	}
-	t.Run("a driver, on the founder", func(t *testing.T) {
+	t.Run("a driver, on the bootstrap unit", func(t *testing.T) {
 		m := newModel(t.TempDir)
 		unit := m.add(0)
 		m.lxds[unit].local.Drivers = []string{"btrfs", "dir"}
@@ -116,7 +116,7 @@ func TestWhatTheMachineCannotDoIsSaidBeforeAnythingChanges(t *testing.T) {
 		m.settle(2)
 		require.Equal(t, "active", m.juju.Units[unit].Status)
 	})
-	t.Run("a driver, on a joiner, for which nobody waits", func(t *testing.T) {
+	t.Run("a driver, on a joiner, for which no unit waits", func(t *testing.T) {
 		m := newModel(t.TempDir)
 		m.storage(Pool{"local", "btrfs", ""})
 		m.add(0)
@@ -149,7 +149,7 @@ func TestWhatTheMachineCannotDoIsSaidBeforeAnythingChanges(t *testing.T) {
 }
 
 // A joiner's part of the pool could not be taken back.
-func TestNobodyJoinsUnderABadOption(t *testing.T) {
+func TestNoUnitJoinsWithAnInvalidOption(t *testing.T) {
 	m := newModel(t.TempDir)
 	m.add(0)
 	m.settle(3)

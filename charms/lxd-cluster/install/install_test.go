@@ -16,7 +16,7 @@ import (
 	"github.com/dcib/dcib/internal/testkit/hooktool"
 )
 
-// machine is a machine without LXD, with the few programs that this room runs.
+// machine is a machine without LXD, with the few programs that this package runs.
 type machine struct {
 	t         require.TestingT
 	gate      *crashtest.Gate

@@ -51,7 +51,7 @@ func (m *machine) sockets(lines string) {
 	}
 }
 
-// hook runs one, and gives where the unit is to be notified after it.
+// hook runs one, and returns the unit's address for notifications after it.
 func (m *machine) hook(t *testing.T, juju *hooktooltest.Juju, site ClusterInfo) string {
 	t.Helper()
 	m.ordered = nil
@@ -78,13 +78,13 @@ func newMachine(t *testing.T) *machine {
 	return m
 }
 
-// A unit listens while it is asked to, where it is asked to; whoever stops it, it listens again;
-// and when nobody wants it any more nothing of it is left.
+// A unit listens while it has requesters, at the right address. If it is stopped it listens again,
+// and without requesters nothing is left.
 func TestListens(t *testing.T) {
 	m, juju := newMachine(t), hooktooltest.New()
 	juju.AddUnit("lxd-cluster/0", "10.0.0.1")
-	nobody, wanted := ClusterInfo{LXD: "10.0.0.1:8443"}, ClusterInfo{Wanted: true, LXD: "10.0.0.1:8443"}
-	require.Empty(t, m.hook(t, juju, nobody))
+	unwanted, wanted := ClusterInfo{LXD: "10.0.0.1:8443"}, ClusterInfo{Wanted: true, LXD: "10.0.0.1:8443"}
+	require.Empty(t, m.hook(t, juju, unwanted))
 	require.Empty(t, m.ordered)
 
 	at := m.hook(t, juju, wanted)
@@ -110,7 +110,7 @@ func TestListens(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(m.state, "notify-token"), nil, 0o600)) // as a power loss leaves it
 	require.NotContains(t, m.hook(t, juju, wanted), token)
 
-	require.Empty(t, m.hook(t, juju, nobody))
+	require.Empty(t, m.hook(t, juju, unwanted))
 	for _, dir := range []string{m.dir, m.state} {
 		left, err := os.ReadDir(dir)
 		require.NoError(t, err)

@@ -311,7 +311,7 @@ func TestBadAccess(t *testing.T) {
 	}
 }
 
-func TestNobodyAsks(t *testing.T) {
+func TestNoRequests(t *testing.T) {
 	h := newHost(t)
 	delete(h.relation.Databags[h.app], "ceph")
 	assert.Empty(t, h.hook("lxd-cluster/0").SealKey)
@@ -360,7 +360,7 @@ func TestBothAtOnce(t *testing.T) {
 	h := newHost(t)
 	evil := h.relate("remote-0123456789abcdef", "evil", rogue)
 	evil.prove()
-	evil.request = h.request // it says that it is the other
+	evil.request = h.request // it claims to be the other
 	keys := map[string]string{"0": h.hook("lxd-cluster/0").SealKey}
 	theirs := lxdprofile.CephAccess{Monitors: []string{"203.0.113.1"}, User: "web", Key: key}
 	h.sealTo(access, keys)
@@ -450,7 +450,7 @@ func TestCrashes(t *testing.T) {
 		evil := h.relate("remote-0123456789abcdef", "evil", rogue)
 		evil.request = h.request
 		theirs := lxdprofile.CephAccess{Monitors: []string{"203.0.113.1"}, User: "web", Key: key}
-		// And one that has proven who it is, and says that it is the first.
+		// And one that has proven its instance, and claims to be the first.
 		other := h.relate("remote-0123456789abcde0", "other", rogue)
 		other.prove()
 		other.request = h.request

@@ -54,7 +54,7 @@ func TestRightsOfCertificates(t *testing.T) {
 					may = append(may, c)
 				}
 			}
-			require.NotEmpty(t, may, "somebody may have it")
+			require.NotEmpty(t, may, "a client may have it")
 			require.Equal(t, slices.ContainsFunc(may, func(c Client) bool { return len(c.Projects) == 0 }), has.all)
 			for _, p := range has.projects {
 				require.True(t, slices.ContainsFunc(may, func(c Client) bool { return slices.Contains(c.Projects, p) }), p)

@@ -113,7 +113,7 @@ func TestClientTokenRefused(t *testing.T) {
 	got := runToken(t, juju, "lxd-cluster/0", lxd, true, map[string]any{"name": "me", "reveal": true})
 	require.Contains(t, got.Failure, "the agent's socket does not answer")
 	require.Empty(t, got.Results)
-	require.Empty(t, lxd.tokens, "one that nobody got is revoked")
+	require.Empty(t, lxd.tokens, "one that was not delivered is revoked")
 	require.Empty(t, juju.Secrets)
 	_, err := ClientToken(t.Context(), Env{}, charm.Call{Params: map[string]any{"name": "me"}})
 	require.ErrorContains(t, err, "cannot reach LXD")

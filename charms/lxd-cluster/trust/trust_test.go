@@ -171,7 +171,7 @@ func hook(t *testing.T, juju *hooktooltest.Juju, unit string, lxd LXD) []string 
 	return juju.Units[unit].Log[before:]
 }
 
-func TestTrustsWhoAsksAndTellsWhereLXDIs(t *testing.T) {
+func TestTrustsRequestersAndPublishesWhereLXDIs(t *testing.T) {
 	juju, r := model()
 	lxd := &store{clustered: true, entries: []api.Certificate{{Name: "operator", Type: "client", Fingerprint: "ff"}}}
 	r.Databags["pet-scheduler/0"] = lxdhttps.Request{Certificate: newCertificate(t), Projects: []string{"a", "b"}}.Encode()
@@ -231,7 +231,7 @@ func TestLeavesAnOperatorsEntryForTheSameCertificate(t *testing.T) {
 	require.Equal(t, []string{"by hand"}, lxd.names())
 }
 
-func TestARequestThatCannotBeReadHurtsNobodyElse(t *testing.T) {
+func TestARequestThatCannotBeReadHurtsNoOther(t *testing.T) {
 	juju, r := model()
 	juju.AddUnit("pet-scheduler/1", "10.0.0.8")
 	lxd := &store{clustered: true}
@@ -248,7 +248,7 @@ func TestARequestThatCannotBeReadHurtsNobodyElse(t *testing.T) {
 
 // What LXD refuses is the status, and neither fails the hook nor keeps others from what they
 // may have.
-func TestWhatLXDRefusesHurtsNobodyElse(t *testing.T) {
+func TestWhatLXDRefusesHurtsNoOther(t *testing.T) {
 	juju, r := model()
 	juju.AddUnit("pet-scheduler/1", "10.0.0.8")
 	lxd := &store{clustered: true}

@@ -140,7 +140,7 @@ func TestUpgrade(t *testing.T) {
 		results, err = m.run(map[string]any{"evacuate": true})
 		require.NoError(t, err)
 		require.Equal(t, "nothing to upgrade", results["state"])
-		require.Empty(t, m.ran, "nobody moves for nothing")
+		require.Empty(t, m.ran, "no instance moves for nothing")
 	}
 	m := newMachine(t, install.Snap)
 	m.offered = m.version

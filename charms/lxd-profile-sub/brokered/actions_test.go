@@ -19,7 +19,7 @@ func (m *model) request() lxdprofile.ProfileRequest {
 	return request
 }
 
-// applied answers both units that they have what is wished for now; restart is what waits.
+// applied publishes that both units have the requested profile; restart is what waits.
 func (m *model) applied(restart ...string) {
 	request := m.request()
 	for _, n := range []string{"0", "1"} {
@@ -175,7 +175,7 @@ func TestApplyRestart(t *testing.T) {
 	assert.Empty(t, failure)
 	assert.NotEqual(t, asked.ID, m.request().Restart.ID)
 
-	// A unit says that it is back.
+	// A unit reports that it is back.
 	m.lxd["sub/1"].started = "b 2"
 	m.hook("sub/1")
 	assert.Equal(t, "b 2", m.claim("sub/1").Started)

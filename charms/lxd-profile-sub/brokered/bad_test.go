@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// bad are options profile that nobody may get, with what the refusal has to say: where, and
+// bad are options profile that are always refused, with the text of the refusal: where, and
 // why.
 var bad = map[string]struct{ text, says string }{
 	"unknown key":              {"config: {limits.memroy: 1GiB}", "config.limits.memroy is not an option of LXD containers"},

@@ -88,7 +88,7 @@ func (m *model) charm() charm.Charm[brokered.Facts, brokered.Env] {
 		Env: func(event hooktool.Event, tools hooktool.Tools) brokered.Env {
 			return brokered.Env{Tools: tools, LXD: m.lxd[event.Unit], Notify: func(_ context.Context, address string) error {
 				m.called = append(m.called, address)
-				return errors.New("nobody there")
+				return errors.New("no listener")
 			}}
 		},
 		Observe: brokered.Observe,
@@ -134,7 +134,7 @@ func (m *model) status(unit string) string {
 	return u.Status + ": " + u.Message
 }
 
-func TestFromTheWishToInForce(t *testing.T) {
+func TestFromTheRequestToInForce(t *testing.T) {
 	m := newModel(t)
 	m.hook("sub/1")
 	assert.Empty(t, m.relation.Databags["sub"], "only the leader asks")
@@ -187,8 +187,8 @@ func TestFromTheWishToInForce(t *testing.T) {
 	assert.True(t, m.claim("sub/1").Proven(key, other))
 }
 
-// The broker is called where it says that it listens, each time that something else is asked for
-// and by nobody but who asks; that nobody is there does not matter.
+// The broker is notified at its address, each time that the request changes, and only by the unit that
+// changed it; a missing listener does not matter.
 func TestTheBrokerIsCalled(t *testing.T) {
 	m := newModel(t)
 	both := func() {
@@ -207,7 +207,7 @@ func TestTheBrokerIsCalled(t *testing.T) {
 	require.Contains(t, m.relation.Databags["sub"]["profile"], "768MiB")
 }
 
-func TestDatagram(t *testing.T) {
+func TestNotifyUDP(t *testing.T) {
 	broker, err := net.ListenPacket("udp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer broker.Close()
@@ -315,7 +315,7 @@ devices:
 	assert.Equal(t, map[string]string{"type": "disk", "source": "/srv/share", "path": "/mnt/cephfs"}, request.Profile.Devices["cephfs"])
 }
 
-func TestStatusSaysWhatTheBrokerSays(t *testing.T) {
+func TestStatusReportsTheBrokersStatus(t *testing.T) {
 	m := newModel(t)
 	empty := lxdprofile.Revision(profile.Profile{})
 	mine := lxdprofile.Revision(profile.Profile{Config: map[string]string{"limits.memory": "512MiB"}})

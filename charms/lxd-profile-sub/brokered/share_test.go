@@ -16,7 +16,7 @@ import (
 const cephKey = "QVFEU0VDUkVUU0VDUkVUU0VDUkVU"
 
 // The key goes to each host of the broker's, sealed, before the share is asked for.
-func TestTheKeyOfAShareIsHandedOver(t *testing.T) {
+func TestTheKeyOfAShareIsSent(t *testing.T) {
 	m := newModel(t)
 	m.juju.AddUnit("lxd-cluster/1", "10.0.1.2")
 	options := map[string]any{"preset": "cephfs", "profile": "config: {limits.cpu: 1}", "cephfs-monitors": "10.9.0.1, 10.9.0.2:6789", "cephfs-user": "web"}
@@ -41,7 +41,7 @@ func TestTheKeyOfAShareIsHandedOver(t *testing.T) {
 	m.hook("sub/0")
 	assert.Equal(t, &lxdprofile.Ceph{Source: "cephfs:cephfs/"}, asked(), "keys to seal to")
 	assert.Empty(t, m.request().Profile.Devices)
-	assert.Equal(t, "1", m.request().Profile.Config["limits.cpu"], "the rest waits for nobody")
+	assert.Equal(t, "1", m.request().Profile.Config["limits.cpu"], "the rest does not wait")
 	assert.Equal(t, "waiting: waiting for the key of the share on lxd-cluster/0, lxd-cluster/1", m.status("sub/0"))
 
 	keys := map[string]*seal.Key{}

@@ -98,7 +98,7 @@ func TestApplyRestart(t *testing.T) {
 		assert.Equal(t, "active: in force: security.nesting=true", s.hook(fmt.Sprint("sub/", n)))
 		assert.NotContains(t, s.lxd.Instances[fmt.Sprint("juju-", n)].Config, "user.dcib.restart.sub", "the notes go")
 	}
-	// Nobody restarts another before that is over.
+	// No other restart begins before that is over.
 	_, failure = s.action("sub/1", "apply-restart", map[string]any{"batch": 1.0, "wait-healthy": "300s"})
 	assert.Contains(t, failure, "cannot restart: another request is restarting instance juju-0: try again when it is back; if none is: lxc config unset juju-0 user.dcib.restart.sub")
 	s.boot(0)
@@ -133,9 +133,9 @@ func TestAProfileIsNotWrittenDuringARestart(t *testing.T) {
 	assert.Equal(t, "false", s.lxd.Profiles["dcib-shop-web"].Config["security.nesting"])
 }
 
-// What goes wrong stops it: nobody else is restarted.
+// A failure stops it: no other instance is restarted.
 func TestApplyRestartStops(t *testing.T) {
-	t.Run("nobody comes back", func(t *testing.T) {
+	t.Run("no unit comes back", func(t *testing.T) {
 		s := threeWaiting(t)
 		s.pause = func() {}
 		_, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 1.0, "wait-healthy": "30s"})
@@ -143,7 +143,7 @@ func TestApplyRestartStops(t *testing.T) {
 		assert.Equal(t, []string{"juju-1"}, s.lxd.Restarts())
 		assert.False(t, s.rebooted)
 	})
-	t.Run("LXD would not", func(t *testing.T) {
+	t.Run("LXD refuses", func(t *testing.T) {
 		s := threeWaiting(t)
 		s.lxd.Refuse = func(what string) error {
 			if what == "restart instance juju-1" {
@@ -155,7 +155,7 @@ func TestApplyRestartStops(t *testing.T) {
 		assert.Equal(t, "LXD refused: instance juju-1: it will not stop", failure)
 		assert.Empty(t, s.lxd.Restarts())
 	})
-	t.Run("a batch, and nobody is waited for", func(t *testing.T) {
+	t.Run("a batch, without waiting", func(t *testing.T) {
 		s := threeWaiting(t)
 		_, failure := s.action("sub/0", "apply-restart", map[string]any{"batch": 2.0, "wait-healthy": "0"})
 		assert.Empty(t, failure)
@@ -215,7 +215,7 @@ func TestRollback(t *testing.T) {
 	}
 	assert.Equal(t, "1GiB", content(), "it stays")
 
-	// Also when somebody changes it.
+	// Also when another program changes it.
 	s.lxd.Profiles["dcib-shop-web"].Config["limits.memory"] = "9GiB"
 	s.hook("sub/0")
 	assert.Equal(t, "1GiB", content())

@@ -125,7 +125,7 @@ func TestDirect(t *testing.T) {
 	assert.Equal(t, []string{"update profile dcib-shop-web"}, s.lxd.Writes)
 	assert.Equal(t, "active: in force: limits.memory=2GiB; restart needed for security.nesting: juju run sub/leader apply-restart", s.hook("sub/1"))
 
-	s.lxd.Instances["juju-1"].Profiles = []string{"default"} // somebody rewrote it
+	s.lxd.Instances["juju-1"].Profiles = []string{"default"} // another program rewrote it
 	s.hook("sub/1")
 	assert.Contains(t, s.juju.Units["sub/1"].Log, "INFO put profile dcib-shop-web last on instance juju-1 again: another program has changed its list")
 
@@ -154,7 +154,7 @@ func TestDirect(t *testing.T) {
 	}
 }
 
-// What the operator has to mend is said, and changes nothing.
+// What the operator has to fix is reported, and changes nothing.
 func TestWhatIsMissing(t *testing.T) {
 	good := newSite(t).juju.Secrets["secret:c"]
 	with := func(key, value string) func(*site) {
@@ -276,7 +276,7 @@ func TestOpen(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, is)
 
-	// Only LXD's refusal says that it is restricted; a bad answer does not hide that it is not.
+	// Only LXD's refusal shows that it is restricted; a bad answer does not hide that it is not.
 	for code, want := range map[int]bool{http.StatusForbidden: true, http.StatusNotFound: false} {
 		refuses = code
 		_, is, err = direct.Open(t.Context(), o, credential)

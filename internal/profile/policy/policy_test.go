@@ -103,7 +103,7 @@ func TestHostPaths(t *testing.T) {
 		{"type=disk source=/srv/a", true},
 		{"type=disk source=/srv", false},
 		{"type=disk source=/srv/", false},
-		{"type=disk source=/srv/a/b", false}, // whoever has /srv/a could make b a link
+		{"type=disk source=/srv/a/b", false}, // a container with /srv/a could make b a symlink
 		{"type=disk source=/srv2", false},
 		{"type=disk source=/srv2/a", false},
 		{"type=disk source=/srv/..", false},

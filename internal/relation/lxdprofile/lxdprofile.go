@@ -14,7 +14,6 @@
 package lxdprofile
 
 import (
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -135,84 +134,6 @@ func DecodeProfileRequest(bag map[string]string) (ProfileRequest, error) {
 		}
 	}
 	return r, nil
-}
-
-// CephCluster returns the name under which the provider's hosts keep the access to Ceph of one relation. It
-// is made from the provider's model and the provider's id of the relation ("lxd-profile:5"). The requirer
-// can choose neither, so no relation can get the name of another. The provider publishes it in
-// ProfileStatus.CephCluster.
-func CephCluster(modelUUID, relation string) string {
-	return CephPrefix + digest("lxd-profile ceph\n"+modelUUID+"\n"+relation)
-}
-
-// CephPrefix begins the names of all these clusters.
-const CephPrefix = "dcib-"
-
-// Ceph is the access to a share for the provider's units, whose hosts need it. The requirer's leader writes
-// it; without Sealed it requests the keys to seal to.
-type Ceph struct {
-	// Digest identifies the access and its receivers for the requirer. The provider ignores it.
-	Digest string `json:"digest,omitempty"`
-	// Source is the source of the disk device that will be requested ("cephfs:cephfs/web"): the provider
-	// keeps no access that its policy would not allow.
-	Source string            `json:"source,omitempty"`
-	Sealed map[string]string `json:"sealed,omitempty"` // a CephAccess, by the number of the provider's unit
-}
-
-// Encode returns the entries of the requirer's application databag.
-func (c Ceph) Encode() map[string]string { return map[string]string{"ceph": encode(c)} }
-
-// DecodeCeph reads the databag; nil if no share is requested.
-func DecodeCeph(bag map[string]string) (*Ceph, error) {
-	if bag["ceph"] == "" {
-		return nil, nil
-	}
-	if err := check(bag); err != nil {
-		return nil, err
-	}
-	c := &Ceph{}
-	if err := json.Unmarshal([]byte(bag["ceph"]), c); err != nil {
-		return nil, fmt.Errorf("cannot read lxd-profile: ceph is not as in version %s: %w", Version, err)
-	}
-	return c, nil
-}
-
-// CephAccess is the sealed content.
-type CephAccess struct {
-	Monitors []string `json:"monitors"`
-	User     string   `json:"user"`
-	Key      string   `json:"key"`
-}
-
-// CephPurpose returns the purpose for package seal: one relation's cluster.
-func CephPurpose(cluster string) string { return "lxd-profile ceph " + cluster }
-
-// Digest returns 16 hex digits that identify the access. Each side computes it from its own copy.
-func (a CephAccess) Digest() string { return digest(encode(a)) }
-
-// DigestFor returns 16 hex digits that identify the access, its cluster and its receivers.
-func (a CephAccess) DigestFor(cluster string, sealKeys map[string]string) string {
-	return digest(encode(a) + cluster + encode(sealKeys))
-}
-
-// Member is what a unit of the provider publishes once a share is requested.
-type Member struct {
-	SealKey string // its public key
-	Ceph    string // CephAccess.Digest of what its host has
-	Problem string // why the host does not have the access
-}
-
-// Encode returns the databag.
-func (m Member) Encode() map[string]string {
-	return map[string]string{"version": Version, "seal-key": m.SealKey, "ceph": m.Ceph, "ceph-problem": m.Problem}
-}
-
-// DecodeMember reads the databag.
-func DecodeMember(bag map[string]string) (Member, error) {
-	if err := check(bag); err != nil {
-		return Member{}, err
-	}
-	return Member{bag["seal-key"], bag["ceph"], bag["ceph-problem"]}, nil
 }
 
 // Claim is the claim of a unit of the requirer.
@@ -381,75 +302,6 @@ func DecodeProfileStatus(bag map[string]string) (ProfileStatus, error) {
 // Revision identifies a profile's content, so that both sides know which one is in force.
 func Revision(p profile.Profile) string {
 	return digest(encode(p))
-}
-
-const nonceKeyPrefix = "user.dcib.nonce."
-
-// NonceKey returns the instance option with the broker's nonce for a relation, by the broker's id of it
-// ("lxd-profile:5"). Each relation has its own, so that a proof is valid in one relation only.
-func NonceKey(relation string) string {
-	_, number, _ := strings.Cut(relation, ":")
-	return nonceKeyPrefix + number
-}
-
-// IsNonceKey reports whether a requirer may be asked to read an instance option. There is no proof for any
-// other option.
-func IsNonceKey(key string) bool {
-	n, err := strconv.ParseUint(strings.TrimPrefix(key, nonceKeyPrefix), 10, 63)
-	return err == nil && key == nonceKeyPrefix+strconv.FormatUint(n, 10)
-}
-
-// nonceBytes is the entropy of a nonce.
-const nonceBytes = 32
-
-// NewNonce returns a nonce made from 32 random bytes.
-func NewNonce(random interface{ Read([]byte) (int, error) }) (string, error) {
-	b := make([]byte, nonceBytes)
-	for filled := 0; filled < len(b); {
-		n, err := random.Read(b[filled:])
-		if err != nil {
-			return "", fmt.Errorf("cannot create a nonce: %w", err)
-		}
-		filled += n
-	}
-	return hex.EncodeToString(b), nil
-}
-
-// IsNonce reports whether a value is a nonce of NewNonce.
-func IsNonce(value string) bool {
-	b, err := hex.DecodeString(value)
-	return err == nil && len(b) == nonceBytes
-}
-
-// ChallengeOf identifies a nonce without revealing it.
-func ChallengeOf(nonce string) string { return digest("lxd-profile challenge\n" + nonce) }
-
-// Prove returns the proof that the sender of the claim has read the nonce at key. It covers all fields of
-// the claim, so it proves no other claim.
-func (c Claim) Prove(key, nonce string) string {
-	mac := hmac.New(sha256.New, []byte(nonce))
-	for _, part := range []string{"lxd-profile", Version, key, c.Unit, c.Principal, c.ModelUUID, c.Instance} {
-		// The lengths separate the parts.
-		fmt.Fprintf(mac, "%d:%s", len(part), part)
-	}
-	return hex.EncodeToString(mac.Sum(nil))
-}
-
-// ModelOption is the instance option with the UUID of the instance's model, from Juju.
-// https://github.com/juju/juju/blob/main/environs/tags/tags.go
-const ModelOption = "user.juju-model-uuid"
-
-// ProvenIn reports whether the claim is proven for a relation, by the provider's id, in an instance with
-// these options of its own: it is of the claimed model, and the proof is valid for the nonce of the
-// relation in the instance.
-func (c Claim) ProvenIn(relation string, own map[string]string) bool {
-	key := NonceKey(relation)
-	return own[ModelOption] == c.ModelUUID && c.Proven(key, own[key])
-}
-
-// Proven reports whether the claim's proof is valid for the nonce at key.
-func (c Claim) Proven(key, nonce string) bool {
-	return IsNonce(nonce) && hmac.Equal([]byte(c.Proof), []byte(c.Prove(key, nonce)))
 }
 
 // word matches a name, an id or a hash, which may be empty.

@@ -18,13 +18,13 @@ import (
 )
 
 func TestDatabagsThereAndBack(t *testing.T) {
-	wish := lxdprofile.ProfileRequest{Application: "web", Model: "shop", ModelUUID: "u-1", Profile: profile.Profile{
+	request := lxdprofile.ProfileRequest{Application: "web", Model: "shop", ModelUUID: "u-1", Profile: profile.Profile{
 		Config:  map[string]string{"limits.memory": "512MiB"},
 		Devices: map[string]map[string]string{"gpu": {"type": "gpu"}},
 	}}
-	gotWish, err := lxdprofile.DecodeProfileRequest(wish.Encode())
+	gotRequest, err := lxdprofile.DecodeProfileRequest(request.Encode())
 	require.NoError(t, err)
-	assert.Equal(t, wish, gotWish)
+	assert.Equal(t, request, gotRequest)
 
 	claim := lxdprofile.Claim{Unit: "sub/3", Principal: "web/3", ModelUUID: "u-1", Instance: "juju-1-3", Challenge: "c", Proof: "p"}
 	for _, owner := range []string{"sub/3", "remote-0123456789abcdef/3"} {
@@ -69,13 +69,13 @@ func TestWhatCannotBeRead(t *testing.T) {
 // Names, ids and hashes become parts of answers, logs, names and marks: they are short and have no
 // lines.
 func TestWordsAreShort(t *testing.T) {
-	wish := lxdprofile.ProfileRequest{Application: "web", Model: "shop", ModelUUID: "u-1", RolledBack: "r"}.Encode()
+	request := lxdprofile.ProfileRequest{Application: "web", Model: "shop", ModelUUID: "u-1", RolledBack: "r"}.Encode()
 	claim := lxdprofile.Claim{Unit: "sub/3", Principal: "web/3", ModelUUID: "u-1", Instance: "juju-1-3", Challenge: "c", Proof: "p", Started: "s"}.Encode()
 	read := map[string]func(bag map[string]string) error{
-		"wish":  func(bag map[string]string) error { _, err := lxdprofile.DecodeProfileRequest(bag); return err },
-		"claim": func(bag map[string]string) error { _, err := lxdprofile.DecodeClaim("sub/3", bag); return err },
+		"request": func(bag map[string]string) error { _, err := lxdprofile.DecodeProfileRequest(bag); return err },
+		"claim":   func(bag map[string]string) error { _, err := lxdprofile.DecodeClaim("sub/3", bag); return err },
 	}
-	for kind, bag := range map[string]map[string]string{"wish": wish, "claim": claim} {
+	for kind, bag := range map[string]map[string]string{"request": request, "claim": claim} {
 		require.NoError(t, read[kind](bag))
 		for key := range bag {
 			if key == "version" || key == "profile" {
@@ -88,8 +88,8 @@ func TestWordsAreShort(t *testing.T) {
 			}
 		}
 	}
-	wish["restart"] = `{"id": "a\nb", "batch": 1}`
-	assert.ErrorContains(t, read["wish"](wish), "the id of restart is")
+	request["restart"] = `{"id": "a\nb", "batch": 1}`
+	assert.ErrorContains(t, read["request"](request), "the id of restart is")
 }
 
 // The name of a relation's Ceph cluster is the provider's, and no two relations have the same.

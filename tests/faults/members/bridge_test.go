@@ -62,7 +62,7 @@ func (s *stage) testBridge(t *testing.T) {
 	t.Log(box.Action(t, model, unit, "restore-member", "member="+s.pet))
 	after := s.instances(t)
 	require.Equal(t, places(before), places(after), "restore")
-	before = after // LXD's own restore gives each another id for cloud-init
+	before = after // LXD's own restore writes another id for each for cloud-init
 
 	// Where a member lacks the bridge, nothing is sent, and the plan says so.
 	box.Inside(t, s.target, "ip link del br0")

@@ -87,7 +87,7 @@ func (s *stage) run(t *testing.T, line string, args ...any) string {
 }
 
 // instance is an instance as LXD has it, without what LXD changes when an instance starts, stops or
-// moves, whoever asks for it.
+// moves, whichever client requests it.
 type instance struct {
 	At, Status string
 	Content    map[string]any

@@ -1,8 +1,8 @@
 //go:build box
 
-// Package e2e walks through all storeys of a real box: LXD on this machine, a Juju
+// Package e2e walks through all layers of a real box: LXD on this machine, a Juju
 // controller, the cluster that lxd-cluster makes of Juju's machines, and applications on
-// that cluster as a second cloud. It asserts on what LXD, Juju and the kernel say.
+// that cluster as a second cloud. It asserts on what LXD, Juju and the kernel report.
 package e2e
 
 import (
@@ -27,7 +27,7 @@ import (
 // box is apart from a developer's, and from those of other suites.
 var box testbed.Box
 
-// TestBox is one walk through the house; each storey stands on the one before.
+// TestBox walks through the layers; each needs the one before.
 func TestBox(t *testing.T) {
 	box = testbed.New(t, "e2e")
 	before := footprint(t)
@@ -37,15 +37,15 @@ func TestBox(t *testing.T) {
 	t.Run("up again changes nothing", testUpAgain)
 	t.Run("three machines are one LXD cluster", testCluster)
 	t.Run("instances on different members reach each other", testNetwork)
-	// Before the cluster grows: Juju 4.1-beta2 gives a model the zones that there are when
-	// the model is made, and starts no machine in one that came later.
+	// Before the cluster grows: Juju 4.1-beta2 stores the zones in a model when the model
+	// is created, and starts no machine in a later one.
 	t.Run("a profile tweak applies hot, across models, and goes again", testProfile)
 	t.Run("presets, restarts one after another, putting back, rollback", testProfileHot)
 	t.Run("add-unit makes it four", testScale)
 	t.Run("a machine that has instances keeps them", testAdopt)
 	t.Run("drain empties a member, undrain brings back what it moved", testDrain)
 	t.Run("an operator's own evacuation is left alone", testForeignEvacuation)
-	t.Run("a pet comes back for its window, and lends again after it", testCalendar)
+	t.Run("a pet is reserved for its window, and shared after it", testCalendar)
 	t.Run("no join token can be read from Juju", testNoSecrets)
 	t.Run("a hook with nothing to do costs little", testIdleHook)
 	t.Run("a unit that leaves hands over and loses nothing", testLeave)
@@ -200,15 +200,15 @@ func testAdopt(t *testing.T) {
 		})
 	})
 	t.Run("and may found", func(t *testing.T) {
-		box.Juju(t, "deploy", "-m", "metal", filepath.Join(box.Repo, "dist/lxd-cluster.charm"), "keeper", "--to", id, "--base", "ubuntu@24.04", "--config", "bridge=minebr")
-		box.WaitActive(t, "metal", "keeper", 1)
+		box.Juju(t, "deploy", "-m", "metal", filepath.Join(box.Repo, "dist/lxd-cluster.charm"), "adopter", "--to", id, "--base", "ubuntu@24.04", "--config", "bridge=minebr")
+		box.WaitActive(t, "metal", "adopter", 1)
 		require.Len(t, box.Members(t, name), 1)
 		stays(t)
 		require.Equal(t, "{}\n", box.Inside(t, name, "lxc profile show default | sed -n 's/^devices: //p'"), "LXD's own default profile is untouched")
 	})
 }
 
-// place says where the LXD of a machine has each guest, and that it runs.
+// place returns where the LXD of a machine has each instance, and whether it runs.
 func place(t *testing.T, machine string) map[string]string {
 	t.Helper()
 	where := map[string]string{}
@@ -304,7 +304,7 @@ func lastUnit(t *testing.T) (unit, machine, ask string) {
 	return unit, machines[unit], machines[units[0]]
 }
 
-// testLeave removes a unit whose member has guests.
+// testLeave removes a unit whose member has instances.
 func testLeave(t *testing.T) {
 	unit, machine, ask := lastUnit(t)
 	box.GuestImage(t, ask)
@@ -326,7 +326,7 @@ func testLeave(t *testing.T) {
 		})
 	})
 
-	// Juju tries again by itself.
+	// Juju retries automatically.
 	box.Eventually(t, 3*time.Minute, unit+" to go", func() (bool, string) {
 		u, there := box.Status(t, "metal").Applications["lxd-cluster"].Units[unit]
 		return !there, u.Workload.Current + ": " + u.Workload.Message
@@ -470,7 +470,7 @@ func testProfile(t *testing.T) {
 		list := box.Inside(t, ask, "lxc profile list --format csv")
 		return !strings.Contains(list, "dcib-"), list
 	})
-	box.Eventually(t, time.Minute, "nobody to listen any more", func() (bool, string) {
+	box.Eventually(t, time.Minute, "no listener", func() (bool, string) {
 		units := listeners(t)
 		return len(units) == 0, strings.Join(units, ", ")
 	})
@@ -576,7 +576,7 @@ func footprint(t *testing.T) map[string]string {
 	}
 	f := map[string]string{
 		// With the bridge that it is on, so that one sees whose it is; numbers and
-		// states change by themselves.
+		// states change automatically.
 		"links":     list("ip -o link | sed -E 's/^[0-9]+: ([^:]+):.*( master [^ ]+).*/\\1\\2/; s/^[0-9]+: ([^:]+):.*/\\1/'"),
 		"addresses": list("ip -o addr | awk '{print $2, $4}'"),
 		"mounts":    list("awk '{print $5, $9, $10}' /proc/self/mountinfo"),
