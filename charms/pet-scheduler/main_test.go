@@ -9,6 +9,7 @@ import (
 	"github.com/dcib/dcib/charms/pet-scheduler/pets"
 	"github.com/dcib/dcib/charms/pet-scheduler/service"
 	"github.com/dcib/dcib/internal/charm"
+	"github.com/dcib/dcib/internal/relation/coordinator"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 	"github.com/dcib/dcib/internal/scheduler/store/dqlite"
 	"github.com/dcib/dcib/internal/testkit/hooktool"
@@ -20,7 +21,7 @@ func TestAUnitThatStartsItsDaemonSaysSo(t *testing.T) {
 	f := facts{
 		Pets: pets.Facts{Made: true, Relation: "lxd:1", Offered: true, Trusted: true},
 		Service: service.Facts{
-			Unit: "pet-scheduler/0", Relation: "cluster:0", Founder: "pet-scheduler/0", Secret: "secret:1",
+			Unit: "pet-scheduler/0", Relation: "cluster:0", Coordinator: coordinator.Choice{Unit: "pet-scheduler/0"}, Secret: "secret:1",
 			Published: map[string]string{"address": "10.0.0.1:17666"}, Address: "10.0.0.1:17666",
 			Certificate: dqlite.Certificate{Certificate: "c", Key: "k"},
 		},

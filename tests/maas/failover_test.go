@@ -74,11 +74,11 @@ func testFailover(t *testing.T) {
 	requireActive(t, model, all, began)
 
 	// Nothing listens at the old address any more, and the unit that migrates is down.
-	keeper := keeperOf(t, model)
+	coordinator := coordinatorOf(t, model)
 	box.Inside(t, server, "echo \"listen_addresses = 'localhost,"+second+"'\" > $(echo /etc/postgresql/*/main)/conf.d/open.conf; echo max_connections = 300 >> $(echo /etc/postgresql/*/main)/conf.d/open.conf; systemctl restart postgresql")
 	box.WaitActive(t, model, region, units)
-	others := slices.DeleteFunc(slices.Clone(all), func(unit string) bool { return unit == keeper })
-	box.LXC(t, "stop", "--force", machines[keeper])
+	others := slices.DeleteFunc(slices.Clone(all), func(unit string) bool { return unit == coordinator })
+	box.LXC(t, "stop", "--force", machines[coordinator])
 	box.Inside(t, server, "sed -i \"s/^listen_addresses.*/listen_addresses = '*'/\" /etc/postgresql/*/main/conf.d/open.conf; systemctl restart postgresql")
 	box.Eventually(t, 2*time.Minute, "the others to have the database again", func() (bool, string) {
 		var said string
@@ -92,7 +92,7 @@ func testFailover(t *testing.T) {
 	move(first, others...)
 	t.Logf("the second move: longest time without an answer %v", down())
 	requireActive(t, model, others, began)
-	box.LXC(t, "start", machines[keeper])
+	box.LXC(t, "start", machines[coordinator])
 	box.WaitActive(t, model, region, units)
 	move(first, all...)
 
@@ -157,14 +157,14 @@ func freeAddress(t *testing.T, model, beside string) string {
 	return ""
 }
 
-// keeperOf returns the unit that migrates the database.
-func keeperOf(t *testing.T, model string) string {
+// coordinatorOf returns the unit that migrates the database.
+func coordinatorOf(t *testing.T, model string) string {
 	t.Helper()
 	shown := box.Juju(t, "show-unit", "-m", model, region+"/0", "--endpoint", "cluster")
-	_, after, ok := strings.Cut(shown, "keeper: ")
+	_, after, ok := strings.Cut(shown, "coordinator: ")
 	require.True(t, ok, shown)
-	keeper, _, _ := strings.Cut(after, "\n")
-	return strings.TrimSpace(keeper)
+	coordinator, _, _ := strings.Cut(after, "\n")
+	return strings.TrimSpace(coordinator)
 }
 
 // requireActive asserts that units were active all the time since some moment, but for the work

@@ -205,7 +205,7 @@ func showStatus(_ context.Context, f Facts, w *Env, _ charm.Call) (map[string]st
 	}
 	results := map[string]string{
 		"status": string(p.Status.Level) + ": " + p.Status.Message, "to-do": strings.Join(todo, "\n"),
-		"version": f.Version, "package": f.Packages[node.RegionPackage].Version, "system-id": f.SystemID, "keeper": f.Shared[keyKeeper],
+		"version": f.Version, "package": f.Packages[node.RegionPackage].Version, "system-id": f.SystemID, "coordinator": f.databaseUnit().Unit,
 		"not-running": strings.Join(f.Inactive, " "),
 	}
 	if f.Connection != nil {
@@ -263,11 +263,11 @@ func refreshMAAS(ctx context.Context, f Facts, w *Env, call charm.Call) (map[str
 	}
 	apt.Update(ctx, w.Run)
 	to := apt.Candidate(ctx, w.Run, node.RegionPackage)
-	if behind := f.behind(to); f.keeper() && to != was && len(behind) > 0 {
+	if behind := f.behind(to); f.isDatabaseUnit() && to != was && len(behind) > 0 {
 		return nil, fmt.Errorf("cannot refresh MAAS: %s have MAAS %s and would run on the database as %s wants it: refresh them first: they stop, and wait for this unit, which migrates it", strings.Join(behind, " and "), version(was), version(to))
 	}
 	results := map[string]string{"was": was}
-	if f.keeper() {
+	if f.isDatabaseUnit() {
 		saved, err := backUp(ctx, f, w, call)
 		if err != nil {
 			return nil, err
@@ -299,15 +299,15 @@ func refreshMAAS(ctx context.Context, f Facts, w *Env, call charm.Call) (map[str
 		return results, err
 	}
 	f.Migrated = f.migrated(w)
-	if !f.keeper() && !f.Migrated {
+	if !f.isDatabaseUnit() && !f.Migrated {
 		// Disabled, too: the machine may restart meanwhile.
 		if err := (stop{}).Apply(ctx, w); err != nil {
 			return results, err
 		}
-		results["next"] = fmt.Sprintf("this region is stopped until %s has migrated the database: refresh the other regions, and that one last", f.Shared[keyKeeper])
+		results["next"] = fmt.Sprintf("this region is stopped until %s has migrated the database: refresh the other regions, and that one last", f.databaseUnit().Unit)
 		return results, nil
 	}
-	if f.keeper() && !f.Migrated {
+	if f.isDatabaseUnit() && !f.Migrated {
 		call.Progress("migrating the database to MAAS %s", version(results["is"]))
 		if err := (migrate{f}).Apply(ctx, w); err != nil {
 			return results, fmt.Errorf("cannot refresh MAAS: %w", err)

@@ -31,10 +31,10 @@ func Plan(f Facts) charm.Plan[*Env] {
 	if len(f.Problems) > 0 {
 		return said(charm.Blockedf("%s", strings.Join(f.Problems, "; ")))
 	}
-	kept := f.Shared[keyKeeper]
-	lost := kept != "" && !slices.Contains(f.Units, kept)
-	if f.Leader && (kept == "" || lost && !f.embedded()) {
-		steps = append(steps, choose{f.Config})
+	chosen := f.databaseUnit()
+	kept, lost := chosen.Unit, chosen.Gone
+	if f.Leader && chosen.NeedsElection() && (kept == "" || !f.embedded()) {
+		steps = append(steps, claimDatabase{f.Config})
 	}
 	if len(f.Leftovers) > 0 {
 		steps = append(steps, removeLeftovers{f.Leftovers})
@@ -75,7 +75,7 @@ func Plan(f Facts) charm.Plan[*Env] {
 	if f.Connection == nil {
 		return said(charm.Waitingf("%s", f.Unknown))
 	}
-	if f.keeper() && f.embedded() {
+	if f.isDatabaseUnit() && f.embedded() {
 		if f.Unusable != "" {
 			return said(charm.Blockedf("%s", f.Unusable))
 		}
@@ -102,7 +102,7 @@ func Plan(f Facts) charm.Plan[*Env] {
 		steps = append(steps, recordDatabase{f.place()})
 	}
 	if !f.Migrated {
-		if !f.keeper() {
+		if !f.isDatabaseUnit() {
 			if f.Runs {
 				steps = append(steps, stop{})
 			}
@@ -183,7 +183,7 @@ func down(services []string) []string {
 
 // unmigrated says what a unit waits for that may not touch the database yet.
 func (f Facts) unmigrated() string {
-	kept, has := f.Shared[keyKeeper], f.Packages[node.RegionPackage].Version
+	kept, has := f.databaseUnit().Unit, f.Packages[node.RegionPackage].Version
 	text := fmt.Sprintf("waiting for %s to migrate the database to MAAS %s", kept, version(has))
 	if other := f.Others[kept][keyVersion]; other != "" && other != has {
 		text += fmt.Sprintf("; it has %s: juju run %s refresh-maas (or %s, where this one is behind)", version(other), kept, f.Unit)
@@ -212,7 +212,7 @@ func (f Facts) mine() map[string]string {
 // leaving is the plan of a unit that goes.
 func leaving(f Facts) charm.Plan[*Env] {
 	p := charm.Plan[*Env]{Status: charm.Maintenancef("left"), Ports: []string{}}
-	if f.keeper() && f.embedded() && len(f.Units) > 0 {
+	if f.isDatabaseUnit() && f.embedded() && len(f.Units) > 0 {
 		p.Steps = append(p.Steps, refuse{})
 	}
 	if f.Runs {
@@ -308,7 +308,7 @@ func deleting(f Facts) []charm.Step[*Env] {
 	}
 	silent := map[string]bool{} // units that have not said who they are
 	for unit, other := range f.Others {
-		if !slices.Contains(f.Units, unit) && unit != f.Shared[keyKeeper] {
+		if !slices.Contains(f.Units, unit) && unit != f.databaseUnit().Unit {
 			continue // it leaves, or was removed by force: then the relation may list it for ever
 		}
 		if id := other[keySystemID]; id != "" {
@@ -419,10 +419,10 @@ func version(pkg string) string {
 }
 
 type (
-	// choose makes this unit the keeper, and the passwords that are made up.
-	choose struct{ config Config }
-	ask    struct{ relation string }
-	tell   struct {
+	// claimDatabase makes this unit the coordinator, and creates the passwords.
+	claimDatabase struct{ config Config }
+	ask           struct{ relation string }
+	tell          struct {
 		relation string
 		values   map[string]string
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/dcib/dcib/internal/host/apt"
 	"github.com/dcib/dcib/internal/maas"
 	"github.com/dcib/dcib/internal/maas/node"
+	"github.com/dcib/dcib/internal/relation/coordinator"
 	"github.com/dcib/dcib/internal/relation/maascontroller"
 	"github.com/dcib/dcib/internal/relation/postgresql"
 )
@@ -59,18 +60,18 @@ type Env struct {
 
 // Keys of the peer relation's databags: the application's, and a unit's.
 const (
-	keyKeeper   = "keeper"
-	keyKind     = "database"
-	keyDBSecret = "database-secret"
-	keyPassword = "admin-secret"
-	keyAdmin    = "admin"
-	keySettings = "settings"
-	keyImages   = "images"
-	keyRacks    = "racks"
-	keyRegions  = "regions"
-	keyOn       = "on"       // the database that these keys are about
-	keyTLS      = "tls"      // the digest of the certificate that option tls-secret had MAAS serve
-	keyRestored = "restored" // a backup was restored, and MAAS's users and regions are others
+	keyCoordinator = "coordinator"
+	keyKind        = "database"
+	keyDBSecret    = "database-secret"
+	keyPassword    = "admin-secret"
+	keyAdmin       = "admin"
+	keySettings    = "settings"
+	keyImages      = "images"
+	keyRacks       = "racks"
+	keyRegions     = "regions"
+	keyOn          = "on"       // the database that these keys are about
+	keyTLS         = "tls"      // the digest of the certificate that option tls-secret had MAAS serve
+	keyRestored    = "restored" // a backup was restored, and MAAS's users and regions are others
 
 	keyAddress  = "address"
 	keyHostname = "hostname"
@@ -162,8 +163,13 @@ type offer struct {
 	granted bool
 }
 
-// keeper reports whether this unit is it.
-func (f Facts) keeper() bool { return f.Shared[keyKeeper] == f.Unit }
+// isDatabaseUnit reports whether this unit is the coordinator.
+func (f Facts) isDatabaseUnit() bool { return f.databaseUnit().Is(f.Unit) }
+
+// databaseUnit returns the unit that has the database, or migrates it.
+func (f Facts) databaseUnit() coordinator.Choice {
+	return coordinator.New(f.Shared[keyCoordinator], f.Units)
+}
 
 // embedded reports whether the database is on the keeper's machine.
 func (f Facts) embedded() bool { return f.Shared[keyKind] == Embedded }
@@ -173,10 +179,10 @@ func (f Facts) url() string {
 	if f.Config.URL != "" {
 		return f.Config.URL
 	}
-	if f.keeper() {
+	if f.isDatabaseUnit() {
 		return urlOf(f.Address)
 	}
-	if address := f.Others[f.Shared[keyKeeper]][keyAddress]; address != "" {
+	if address := f.Others[f.databaseUnit().Unit][keyAddress]; address != "" {
 		return urlOf(address)
 	}
 	return ""
@@ -190,7 +196,7 @@ func (f Facts) wants() string {
 
 // place names the database, whatever its address is.
 func (f Facts) place() string {
-	at := f.Shared[keyKeeper]
+	at := f.databaseUnit().Unit
 	if !f.embedded() {
 		at = "relation " + f.Server
 	}
@@ -238,9 +244,9 @@ func (f Facts) conf() map[string]any {
 // packages are those that this unit needs.
 func (f Facts) packages() []string {
 	switch {
-	case f.Shared[keyKeeper] == "":
+	case f.databaseUnit().Unit == "":
 		return []string{node.RegionPackage}
-	case f.keeper() && f.embedded():
+	case f.isDatabaseUnit() && f.embedded():
 		return []string{node.RegionPackage, database.Package}
 	default:
 		return []string{node.RegionPackage, database.Client}
@@ -430,7 +436,7 @@ func (f *Facts) observePeers(ctx context.Context, w *Env) error {
 
 // observeDatabase finds out where the database is and how to get in.
 func (f *Facts) observeDatabase(ctx context.Context, w *Env) error {
-	if f.Shared[keyKeeper] == "" {
+	if f.databaseUnit().Unit == "" {
 		f.Unknown = "waiting for Juju to note which unit keeps the database"
 		return nil
 	}
@@ -443,9 +449,9 @@ func (f *Facts) observeDatabase(ctx context.Context, w *Env) error {
 		return nil
 	}
 	c := database.Connection{Host: "localhost", Port: database.Port, Name: database.Name, User: database.Role, Password: content["password"]}
-	if !f.keeper() {
-		if c.Host = f.Others[f.Shared[keyKeeper]][keyAddress]; c.Host == "" {
-			f.Unknown = "waiting for " + f.Shared[keyKeeper] + ", which has the database"
+	if !f.isDatabaseUnit() {
+		if c.Host = f.Others[f.databaseUnit().Unit][keyAddress]; c.Host == "" {
+			f.Unknown = "waiting for " + f.databaseUnit().Unit + ", which has the database"
 			return nil
 		}
 	}
@@ -519,7 +525,7 @@ func (f *Facts) observeReadiness(ctx context.Context, w *Env) {
 		return w.Dial(ctx, net.JoinHostPort(host, strconv.Itoa(f.Connection.Port))) == nil
 	}
 	f.Listening = listens(f.Connection.Host)
-	if f.keeper() && f.embedded() && f.Packages[database.Package].Installed() {
+	if f.isDatabaseUnit() && f.embedded() && f.Packages[database.Package].Installed() {
 		local := database.Local{Machine: w.Machine}
 		var err error
 		if f.Allows, err = local.Allows(f.Address, f.clients()); err != nil {

@@ -17,24 +17,25 @@ import (
 	"github.com/dcib/dcib/internal/host/apt"
 	"github.com/dcib/dcib/internal/maas"
 	"github.com/dcib/dcib/internal/maas/node"
+	"github.com/dcib/dcib/internal/relation/coordinator"
 	"github.com/dcib/dcib/internal/relation/maascontroller"
 	"github.com/dcib/dcib/internal/relation/postgresql"
 )
 
-func (choose) Name() string { return "keep the database from this unit" }
+func (claimDatabase) Name() string { return "let this unit have the database" }
 
-func (s choose) Apply(ctx context.Context, w *Env) error {
+func (s claimDatabase) Apply(ctx context.Context, w *Env) error {
 	ids, err := w.Tools.RelationIDs(ctx, Peers)
 	if err != nil || len(ids) == 0 {
 		return err
 	}
-	values := map[string]string{keyKeeper: w.Unit, keyKind: s.config.Database}
+	values := map[string]string{keyKind: s.config.Database}
 	if s.config.Database == Embedded {
 		if values[keyDBSecret], err = w.Tools.AddSecret(ctx, "database", map[string]string{"password": w.Random()}); err != nil {
 			return err
 		}
 	}
-	return w.Tools.RelationSetApp(ctx, ids[0], values)
+	return coordinator.Elect(ctx, w.Tools, ids[0], keyCoordinator, w.Unit, values)
 }
 
 func (ask) Name() string { return "ask for a database" }

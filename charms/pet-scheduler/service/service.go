@@ -1,7 +1,7 @@
 // Package service keeps the unit's daemon: it tells it over the peer relation who the other
 // units are, gives it the store's certificate, and runs it under systemd.
 //
-// The application's databag names the founder, the one unit that may begin a store, and the
+// The application's databag names the coordinator, the one unit that may bootstrap a store, and the
 // secret with the certificate; the leader writes both. A unit's own databag holds the
 // address of its node.
 package service
@@ -21,6 +21,7 @@ import (
 	"github.com/dcib/dcib/charms/pet-scheduler/control"
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/relation/coordinator"
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 	"github.com/dcib/dcib/internal/scheduler/store/dqlite"
 )
@@ -36,10 +37,10 @@ const leaving = 30 * time.Second
 
 // Databag keys.
 const (
-	keyFounder = "founder"
-	keySecret  = "store-secret" // of the application: the secret's id
-	keyAddress = "address"      // of a unit
-	keyMember  = "member"       // of a unit: "yes" once its node has been told to join
+	keyCoordinator = "coordinator"
+	keySecret      = "store-secret" // of the application: the secret's id
+	keyAddress     = "address"      // of a unit
+	keyMember      = "member"       // of a unit: "yes" once its node has been told to join
 	// keyCertificates is of a unit: the store's certificates that its daemon goes by, by
 	// fingerprint, the one it shows first. It is written while the certificate is rotated.
 	keyCertificates = "store-certificates"
@@ -99,13 +100,13 @@ type Facts struct {
 	Leader   bool
 	Leaving  bool // Juju does not mean to keep this unit
 
-	Founder   string
-	Gone      bool   // the founder is no unit any more
-	Secret    string // id
-	Published map[string]string
-	Address   string
-	Others    []string // addresses of the other units' nodes, sorted
-	Members   int      // how many units, this one included, were told to join
+	// Coordinator is the unit that may bootstrap the store.
+	Coordinator coordinator.Choice
+	Secret      string // id
+	Published   map[string]string
+	Address     string
+	Others      []string // addresses of the other units' nodes, sorted
+	Members     int      // how many units, this one included, were told to join
 	// Stored is the address of the node whose data the unit has; empty when it has none. Founded
 	// tells that it began the store.
 	Stored  string
@@ -184,8 +185,7 @@ func Observe(ctx context.Context, w Env, offer lxdhttps.Offer) (f Facts, err err
 	if err != nil {
 		return f, err
 	}
-	f.Founder, f.Secret = app[keyFounder], app[keySecret]
-	f.Gone = f.Founder != "" && !slices.Contains(units, f.Founder)
+	f.Coordinator, f.Secret = coordinator.New(app[keyCoordinator], units), app[keySecret]
 	if f.Published, err = w.Tools.RelationGet(ctx, f.Relation, w.Unit); err != nil {
 		return f, err
 	}
@@ -265,8 +265,8 @@ func (f Facts) want() (c control.Config, ok bool) {
 	if f.Published[keyMember] != "" {
 		others--
 	}
-	c.Founds = f.Founder == f.Unit && others == 0
-	return c, f.Certificate.Key != "" && f.Founder != "" && f.Published[keyAddress] != "" && (c.Founds || len(f.Others) > 0 && f.Members > 0)
+	c.Founds = f.Coordinator.Is(f.Unit) && others == 0
+	return c, f.Certificate.Key != "" && f.Coordinator.Unit != "" && f.Published[keyAddress] != "" && (c.Founds || len(f.Others) > 0 && f.Members > 0)
 }
 
 // Crowded says that this unit cannot do anything because another has its machine, nil when
@@ -319,9 +319,9 @@ func Plan(f Facts) []charm.Step[Env] {
 	if f.Leader && f.Secret == "" {
 		steps = append(steps, MakeCertificate{f.Relation})
 	}
-	// Nobody founds a second store: not while a unit is there that was in the first one.
-	if f.Leader && (f.Founder == "" || f.Gone && f.Members == 0) {
-		steps = append(steps, NameFounder{f.Relation, f.Unit})
+	// No unit bootstraps a second store while a unit of the first one exists.
+	if f.Leader && f.Coordinator.NeedsElection() && (f.Coordinator.Unit == "" || f.Members == 0) {
+		steps = append(steps, ElectCoordinator{f.Relation, f.Unit})
 	}
 	if f.Published[keyAddress] == "" {
 		steps = append(steps, Publish{f.Relation, keyAddress, f.Address})
@@ -371,15 +371,15 @@ func (s MakeCertificate) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSetApp(ctx, s.Relation, map[string]string{keySecret: id})
 }
 
-// NameFounder names the unit that begins the store.
-type NameFounder struct{ Relation, Unit string }
+// ElectCoordinator chooses the unit that bootstraps the store.
+type ElectCoordinator struct{ Relation, Unit string }
 
 // Name implements charm.Step.
-func (s NameFounder) Name() string { return "name " + s.Unit + " the store's founder" }
+func (s ElectCoordinator) Name() string { return "let " + s.Unit + " bootstrap the store" }
 
 // Apply implements charm.Step.
-func (s NameFounder) Apply(ctx context.Context, w Env) error {
-	return w.Tools.RelationSetApp(ctx, s.Relation, map[string]string{keyFounder: s.Unit})
+func (s ElectCoordinator) Apply(ctx context.Context, w Env) error {
+	return coordinator.Elect(ctx, w.Tools, s.Relation, keyCoordinator, s.Unit, nil)
 }
 
 // Publish tells the other units something about this one.
