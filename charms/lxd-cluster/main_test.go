@@ -118,7 +118,7 @@ func TestAClientThatIsRefusedStopsNothingElse(t *testing.T) {
 	f.Ceph = ceph.Facts{}
 	p = whole().PlanOf(f)
 	require.Equal(t, charm.LevelBlocked, p.Status.Level)
-	require.Contains(t, p.Status.Message, "x/0 (relation https:3) asks for all of LXD")
+	require.Contains(t, p.Status.Message, "x/0 (relation https:3) requests all of LXD")
 	require.Contains(t, p.Status.Message, "LXD refuses y/0")
 
 	f.Trust.Unrestricted, f.Trust.Refused = []string{"x", "y"}, nil

@@ -90,7 +90,7 @@ func Get(ctx context.Context, env Env, call charm.Call) (map[string]string, erro
 		return nil, err
 	}
 	if len(old) > 0 && !call.Bool("replace") {
-		return nil, fmt.Errorf("cannot get cloud: LXD trusts a client named %s already: use its credential (juju secrets), choose another name, or set replace=true, which locks out a controller with the old one until juju update-credential", client)
+		return nil, fmt.Errorf("cannot get cloud: LXD trusts a client named %s already: choose another name, or set replace=true and run juju update-credential where the old one is used", client)
 	}
 	projects := lxdhttps.SplitList(call.String("projects"))
 	certificate, key, fingerprint, err := trusted(env.LXD, client, projects)

@@ -99,7 +99,7 @@ func describeLoss(member string, lost []string) string {
 	if len(lost) == 0 {
 		return "nothing is located there; if its machine comes back, its LXD still counts itself as a member"
 	}
-	return fmt.Sprintf("lost with it: %s: they cannot be recovered, unless they are on shared storage (then first: lxc move NAME --target MEMBER); if %s can be started, start it instead", some(lost, "; "), member)
+	return fmt.Sprintf("lost with it: %s: they cannot be recovered; start %s instead if possible; move what is on shared storage first (lxc move NAME --target MEMBER)", some(lost, "; "), member)
 }
 
 // resourcesOn describes what only that member has.

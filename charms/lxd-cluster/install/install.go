@@ -154,7 +154,7 @@ func Downgraded(ctx context.Context, c Commands, ran string) string {
 		return ""
 	}
 	channel := lxd.SnapChannel(ran)
-	return fmt.Sprintf("this machine ran LXD %s and its snap is %s now, from %s, as Juju makes it before it places a container: juju model-config lxd-snap-channel=%s, then on the machine: snap refresh lxd --channel=%s --cohort=+", ran, fields[1], fields[3], channel, channel)
+	return fmt.Sprintf("this machine ran LXD %s, its snap is now %s from %s: juju model-config lxd-snap-channel=%s, then snap refresh lxd --channel=%s --cohort=+", ran, fields[1], fields[3], channel, channel)
 }
 
 // snapFields returns LXD's line of snap's list: Name Version Rev Tracking Publisher Notes. The list cuts

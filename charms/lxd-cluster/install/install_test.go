@@ -320,7 +320,7 @@ func TestASnapThatWasTakenDownIsNamed(t *testing.T) {
 	require.Empty(t, Downgraded(t.Context(), m, "5.21.3"))
 	require.Empty(t, Downgraded(t.Context(), m, "5.21.1"))
 	says := Downgraded(t.Context(), m, "6.5")
-	require.Equal(t, "this machine ran LXD 6.5 and its snap is 5.21.3 now, from 5.0/stable, as Juju makes it before it places a container: juju model-config lxd-snap-channel=6/stable, then on the machine: snap refresh lxd --channel=6/stable --cohort=+", says)
+	require.Equal(t, "this machine ran LXD 6.5, its snap is now 5.21.3 from 5.0/stable: juju model-config lxd-snap-channel=6/stable, then snap refresh lxd --channel=6/stable --cohort=+", says)
 	p := Plan(Facts{Config: Config{Source: Auto}, Stopped: Snap, Downgraded: says})
 	require.Equal(t, charm.LevelBlocked, p.Status.Level)
 	require.Contains(t, p.Status.Message, "lxd-snap-channel=6/stable")

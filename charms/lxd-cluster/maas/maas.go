@@ -121,7 +121,7 @@ func Observe(ctx context.Context, w Env, info ClusterInfo) (Facts, error) {
 	case err != nil:
 		f.Problems = append(f.Problems, fmt.Sprintf("option maas-secret is %s: %s: juju grant-secret %s %s", f.Config.Secret, err, f.Config.Secret, f.App))
 	case strings.Count(key, ":") != 2:
-		f.Problems = append(f.Problems, fmt.Sprintf("option maas-secret is %s: its field %s is not the key of a MAAS user (three parts with colons, as `maas apikey` shows it): juju update-secret", f.Config.Secret, secretField))
+		f.Problems = append(f.Problems, fmt.Sprintf("option maas-secret is %s: its field %s is not the key of a MAAS user, wanted the output of `maas apikey`: juju update-secret", f.Config.Secret, secretField))
 	default:
 		f.Key = key
 	}
@@ -158,7 +158,7 @@ func Plan(f Facts) charm.Plan[Env] {
 		steps = append(steps, configure{"know the MAAS at " + f.Config.URL, map[string]string{keyURL: f.Config.URL, keyKey: f.Key}})
 	}
 	if subnets := f.subnets(); f.Managed && len(subnets) > 0 {
-		return blocked("option maas-subnet-ipv4 or -ipv6 is set, and LXD manages network %s, where MAAS's subnet is the network's own: lxc network set %s %s; and clear the option, or name a bridge of the machines' own (option bridge)", f.Bridge, f.Bridge, strings.Join(subnets, " "))
+		return blocked("option maas-subnet-ipv4 or -ipv6 is set, but LXD manages network %s: use lxc network set %s %s instead, or a bridge of the machines", f.Bridge, f.Bridge, strings.Join(subnets, " "))
 	}
 	return charm.Plan[Env]{Steps: steps}
 }

@@ -149,7 +149,7 @@ func TestWhatIsWrongIsSaidAndHeals(t *testing.T) {
 		}, []string{"option maas-secret is set, and option maas-url is not", `option maas-subnet-ipv6 is "six", and option maas-url is not set`}},
 		"another secret": {option("maas-secret", "secret:d2"), []string{"option maas-secret is secret:d2", "not found", "juju grant-secret secret:d2 lxd-cluster"}},
 		"no key":         {func(m *model) { m.juju.Secrets["secret:d1"] = map[string]string{"key": key} }, []string{"its field api-key is not the key of a MAAS user"}},
-		"half a key":     {func(m *model) { m.juju.Secrets["secret:d1"] = map[string]string{"api-key": "TOKEN:HUSHHUSH"} }, []string{"three parts with colons"}},
+		"half a key":     {func(m *model) { m.juju.Secrets["secret:d1"] = map[string]string{"api-key": "TOKEN:HUSHHUSH"} }, []string{"wanted the output of `maas apikey`"}},
 		"LXD 6.8":        {func(m *model) { m.extensions = nil }, []string{"LXD 5.0.2 has no MAAS integration", "(option bridge)"}},
 		"a network of LXD's own": {func(m *model) {
 			m.managed = true

@@ -118,16 +118,16 @@ func (f Facts) forbidden(c Client) string {
 	if slices.Contains(f.Unrestricted, c.App) || slices.Contains(f.Unrestricted, c.Relation) {
 		return ""
 	}
-	allow := fmt.Sprintf("if it may control all hosts, add %s to option %s", c.App, Option)
+	allow := fmt.Sprintf("to let it control all hosts, add %s to option %s", c.App, Option)
 	if !c.restricted() {
-		return fmt.Sprintf("%s asks for all of LXD: %s; else have it name projects that LXD restricts", who, allow)
+		return fmt.Sprintf("%s requests all of LXD: %s, or have it name restricted projects", who, allow)
 	}
 	for _, project := range c.Projects {
 		switch restricted, exists := f.Projects[project]; {
 		case !exists:
-			return fmt.Sprintf("%s asks for project %q, which LXD does not have: create it, or change what the client asks for", who, project)
+			return fmt.Sprintf("%s requests project %q, which does not exist: create it, or change the client's request", who, project)
 		case !restricted:
-			return fmt.Sprintf("%s asks for project %s, which LXD does not restrict: lxc project set %s restricted=true; %s", who, project, project, allow)
+			return fmt.Sprintf("%s requests project %s, which is not restricted: lxc project set %s restricted=true; %s", who, project, project, allow)
 		}
 	}
 	return ""
@@ -177,7 +177,7 @@ func (w Env) refused(ctx context.Context, step charm.Step[Env], client Client, e
 	if !api.StatusErrorCheck(err, http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusConflict) {
 		return err
 	}
-	message := fmt.Sprintf("cannot %s: %s: change what the client asks for, or remove its relation", step.Name(), err)
+	message := fmt.Sprintf("cannot %s: %s: change the client's request, or remove its relation", step.Name(), err)
 	if w.Refused != nil {
 		w.Refused[client.Fingerprint] = message
 	}
@@ -241,7 +241,7 @@ func add(lxd LXD, name, certificate, fingerprint string, projects []string) erro
 		return nil // another unit added it meanwhile
 	}
 	// LXD 6 has fine-grained identities, which are not in the list of certificates.
-	return api.StatusErrorf(http.StatusConflict, "LXD knows this certificate as a fine-grained identity: remove that (lxc auth identity delete tls/%s), or have the client make another certificate (%s)", fingerprint, err)
+	return api.StatusErrorf(http.StatusConflict, "LXD has this certificate as a fine-grained identity: lxc auth identity delete tls/%s, or have the client use another certificate (%s)", fingerprint, err)
 }
 
 func (c Client) who() string {

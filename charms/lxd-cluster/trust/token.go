@@ -42,7 +42,7 @@ func ClientToken(ctx context.Context, env Env, call charm.Call) (map[string]stri
 		return nil, fmt.Errorf("cannot list LXD's trusted clients: %w", err)
 	}
 	if slices.ContainsFunc(entries, func(e api.Certificate) bool { return e.Name == name }) {
-		return nil, fmt.Errorf("cannot get client token: a certificate is trusted under the name %s already: remove it first (remove-trusted-client) or take another", name)
+		return nil, fmt.Errorf("cannot get client token: a client named %s is trusted already: remove it (remove-trusted-client) or choose another name", name)
 	}
 	err = env.Configure(ctx, "let client tokens expire after "+TokenExpiry, func(config map[string]any) {
 		if set, _ := config[keyTokenExpiry].(string); set == "" {

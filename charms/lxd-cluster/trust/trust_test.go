@@ -261,7 +261,7 @@ func TestWhatLXDRefusesHurtsNoOther(t *testing.T) {
 	for range 2 { // not the second hook either
 		hook(t, juju, "lxd-cluster/0", lxd)
 		require.Equal(t, "blocked", juju.Units["lxd-cluster/0"].Status)
-		require.Contains(t, juju.Units["lxd-cluster/0"].Message, "of pet-scheduler/0, unrestricted: LXD knows this certificate as a fine-grained identity: remove that (lxc auth identity delete tls/"+lxd.identity)
+		require.Contains(t, juju.Units["lxd-cluster/0"].Message, "of pet-scheduler/0, unrestricted: LXD has this certificate as a fine-grained identity: lxc auth identity delete tls/"+lxd.identity)
 		require.Equal(t, []string{"dcib-relation-0-pet-scheduler.1"}, lxd.names())
 		require.NotEmpty(t, r.Databags["lxd-cluster"]["addresses"])
 	}
@@ -285,12 +285,12 @@ func TestTheOperatorSaysWhoMayHaveWhat(t *testing.T) {
 	}{
 		"all, by the application's name":   {"x, pet-scheduler", nil, true, "active: unrestricted clients: pet-scheduler/0"},
 		"all, by the relation":             {"https:0", nil, true, "active: unrestricted clients: pet-scheduler/0"},
-		"all, and it is not listed":        {"", nil, false, "blocked: pet-scheduler/0 (relation https:0) asks for all of LXD: if it may control all hosts, add pet-scheduler to option https-unrestricted; else have it name projects that LXD restricts"},
-		"by a part of its name":            {"pet,pet-scheduler/0,https:00", nil, false, "asks for all of LXD"},
+		"all, and it is not listed":        {"", nil, false, "blocked: pet-scheduler/0 (relation https:0) requests all of LXD: to let it control all hosts, add pet-scheduler to option https-unrestricted, or have it name restricted projects"},
+		"by a part of its name":            {"pet,pet-scheduler/0,https:00", nil, false, "requests all of LXD"},
 		"restricted projects":              {"", []string{"a", "b"}, true, "active: "},
-		"a project that is not restricted": {"", []string{"a", "default"}, false, "blocked: pet-scheduler/0 (relation https:0) asks for project default, which LXD does not restrict: lxc project set default restricted=true; if it may"},
+		"a project that is not restricted": {"", []string{"a", "default"}, false, "blocked: pet-scheduler/0 (relation https:0) requests project default, which is not restricted: lxc project set default restricted=true; to let it"},
 		"that project, and it is listed":   {"pet-scheduler", []string{"default"}, true, "active: "},
-		"a project that is not there":      {"", []string{"nowhere"}, false, `asks for project "nowhere", which LXD does not have: create it`},
+		"a project that is not there":      {"", []string{"nowhere"}, false, `requests project "nowhere", which does not exist: create it`},
 		"text that is no project":          {"pet-scheduler", []string{"a\nb"}, false, "are not names of LXD projects"},
 	} {
 		t.Run(name, func(t *testing.T) {

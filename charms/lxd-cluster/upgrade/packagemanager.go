@@ -11,8 +11,8 @@ import (
 
 // packageManager installs LXD on this machine.
 type packageManager interface {
-	// look returns the installed version, and whether another one is available.
-	look(ctx context.Context) (version string, waiting bool, err error)
+	// installed returns the installed version, and whether another one is available.
+	installed(ctx context.Context) (version string, waiting bool, err error)
 	upgrade(ctx context.Context) error
 }
 
@@ -32,7 +32,7 @@ type snap struct {
 	channel string // to follow; empty for the current one
 }
 
-func (s snap) look(ctx context.Context) (string, bool, error) {
+func (s snap) installed(ctx context.Context) (string, bool, error) {
 	out, err := s.Run(ctx, "snap", "list", "lxd")
 	if err != nil {
 		return "", false, err
@@ -68,7 +68,7 @@ type apt struct{ install.Commands }
 // options are those of package install.
 var options = []string{"-q", "-y", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Options::=--force-confold"}
 
-func (a apt) look(ctx context.Context) (string, bool, error) {
+func (a apt) installed(ctx context.Context) (string, bool, error) {
 	if _, err := a.Run(ctx, "apt-get", append(options[:len(options):len(options)], "update")...); err != nil {
 		return "", false, err
 	}

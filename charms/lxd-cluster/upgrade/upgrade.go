@@ -93,7 +93,7 @@ func Upgrade(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]s
 	if why := f.preconditionFailures(); len(why) > 0 && !call.Bool("continue") {
 		return nil, fmt.Errorf("cannot upgrade %s: %s: fix that first, or set continue=true while all members are being upgraded", f.Member, strings.Join(why, ", "))
 	}
-	before, waiting, err := p.look(ctx)
+	before, waiting, err := p.installed(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("cannot upgrade LXD: %w", err)
 	}
@@ -115,7 +115,7 @@ func Upgrade(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]s
 			results["state"] = "not upgraded"
 			return results, fmt.Errorf("cannot upgrade LXD: %w: fix that, then run the action again", err)
 		}
-		if results["new-version"], _, err = p.look(ctx); err != nil {
+		if results["new-version"], _, err = p.installed(ctx); err != nil {
 			return results, fmt.Errorf("cannot see what was installed: %w", err)
 		}
 		if before != results["new-version"] {

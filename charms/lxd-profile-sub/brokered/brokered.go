@@ -208,11 +208,11 @@ func (r Relation) tamperedFields(own map[string]string) string {
 	if len(parts) == 0 {
 		return ""
 	}
-	says := "this unit's claim said " + strings.Join(parts, ", ") + ": taken back"
+	warning := "this unit's claim said " + strings.Join(parts, ", ") + ": taken back"
 	if r.State.State == lxdprofile.Refused || r.State.State == lxdprofile.UnknownInstance {
-		says += "; " + r.Broker + " has refused it: " + r.State.Message
+		warning += "; " + r.Broker + " has refused it: " + r.State.Message
 	}
-	return says
+	return warning
 }
 
 // Direct reports whether this unit uses LXD directly instead of a broker.

@@ -32,11 +32,11 @@ func Diff(f Facts, wanted profile.Profile) map[string]string {
 	for _, path := range own.Pending(f.Profiles[name]) {
 		lines = append(lines, path+": waits for a restart")
 	}
-	says := "instance " + f.Self.Instance + ": as wanted"
+	text := "instance " + f.Self.Instance + ": as wanted"
 	if len(lines) > 0 {
-		says = "instance " + f.Self.Instance + ":\n  " + strings.Join(lines, "\n  ")
+		text = "instance " + f.Self.Instance + ":\n  " + strings.Join(lines, "\n  ")
 	}
-	results := map[string]string{strings.ReplaceAll(f.Self.Unit, "/", "-"): says}
+	results := map[string]string{strings.ReplaceAll(f.Self.Unit, "/", "-"): text}
 	if rolledBack {
 		results["rolled-back"] = "until the options change"
 	}
@@ -61,8 +61,8 @@ func Rollback(ctx context.Context, f Facts, w *Env, wanted profile.Profile) (map
 	if err := write.Apply(ctx, &w.Env); err != nil {
 		return nil, err
 	}
-	if says := w.Failed()[write.Name()]; says != "" {
-		return nil, fmt.Errorf("cannot roll back: the LXD at %s refused to %s: %s", f.Options.Endpoint, write.Name(), says)
+	if reason := w.Failed()[write.Name()]; reason != "" {
+		return nil, fmt.Errorf("cannot roll back: the LXD at %s refused to %s: %s", f.Options.Endpoint, write.Name(), reason)
 	}
 	return map[string]string{"profile": earlier.YAML(nil), "until": "the options change"}, nil
 }

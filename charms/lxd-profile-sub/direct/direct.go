@@ -194,7 +194,7 @@ func (f Facts) busy(profile string) string {
 
 // profileInForce returns the profile to apply: the wanted one or, after a rollback, the earlier one, while
 // the options are the same as then.
-func profileInForce(now profiles.Profile, wanted profile.Profile) (asked profile.Profile, rolledBack bool) {
+func profileInForce(now profiles.Profile, wanted profile.Profile) (inForce profile.Profile, rolledBack bool) {
 	if r := now.State.RolledBack; r != nil && r.Until == lxdprofile.Revision(wanted) {
 		return r.Profile, true
 	}
@@ -238,11 +238,11 @@ func adapt(steps ...charm.Step[*profiles.Env]) []charm.Step[*Env] {
 
 // failed blocks the unit if LXD has refused the step in this hook.
 func (f Facts) failed(plan *charm.Plan[*Env], step string) bool {
-	says := f.Failed[step]
-	if says != "" {
-		plan.Status = charm.Blockedf("the LXD at %s refused to %s: %s", f.Options.Endpoint, step, says)
+	reason := f.Failed[step]
+	if reason != "" {
+		plan.Status = charm.Blockedf("the LXD at %s refused to %s: %s", f.Options.Endpoint, step, reason)
 	}
-	return says != ""
+	return reason != ""
 }
 
 // ours returns the name of this application's profile, and whether it exists.

@@ -70,7 +70,7 @@ func (p Policy) check() error {
 		}
 		for _, other := range slices.Concat(p.HostPaths[:i], p.HostPaths[i+1:]) {
 			if mayContain(where, other) {
-				return fmt.Errorf("host-paths has %q and, inside it, %q: who is shown the one could put a link to any file of the host where the other is looked for: wanted paths of which none is inside another", where, other)
+				return fmt.Errorf("host-paths has %q and, inside it, %q, wanted paths that are not nested: a container could replace the inner one by a symlink", where, other)
 			}
 		}
 	}
