@@ -50,7 +50,7 @@ func TestDayTwo(t *testing.T) {
 		}
 	}
 	// The box goes down with all that is left.
-	how.Rest(t, "Take the last of it")
+	how.Rest(t, "Remove the last layer")
 	box.DCIB(t, 5*time.Minute, "down")
 }
 
@@ -250,7 +250,7 @@ func testRefresh(t *testing.T, how *howto.Shell) {
 }
 
 func testTearDown(t *testing.T, how *howto.Shell) {
-	how.Run(t, "Tear a storey down", nil)
+	how.Run(t, "Remove a layer", nil)
 	box.Eventually(t, 2*time.Minute, "its containers and profiles to go", func() (bool, string) {
 		list := box.Inside(t, ask(t), "lxc list --format csv --columns n; lxc profile list --format csv")
 		return !strings.Contains(list, "juju-") && !strings.Contains(list, "dcib-machines"), list
