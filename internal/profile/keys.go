@@ -26,7 +26,7 @@ type key struct {
 
 // keys are LXD's instance options for containers, and whether a running one applies a change, as in LXD 5.0
 // to 6.6 (lxd/instance/drivers/driver_lxc.go, Update). The effects are the same in all of them; keys that
-// came later are in extensions. LXD's documentation says that security.nesting is live, too; only its
+// came later are in extensions. LXD's documentation has security.nesting as live, too; only its
 // AppArmor profile is, the mounts for nested containers are made at the start. The first row that matches
 // counts. https://documentation.ubuntu.com/lxd/en/stable-5.0/reference/instance_options/
 // https://documentation.ubuntu.com/lxd/latest/reference/instance_options/

@@ -177,7 +177,7 @@ func TestARestartIsStopped(t *testing.T) {
 	})
 }
 
-// LXD gives up on a restart now and then although the instance has been told to shut down: nobody
+// LXD gives up on a restart now and then although the instance has been told to shut down: no container
 // is left standing still because of that.
 func TestLXDGivesUpOnARestart(t *testing.T) {
 	for name, states := range map[string][]api.StatusCode{

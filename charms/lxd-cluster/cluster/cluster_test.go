@@ -137,7 +137,7 @@ func TestNeverBootstrapInTheHookThatChoosesTheUnit(t *testing.T) {
 	require.Equal(t, 1, m.w.clusters)
 }
 
-func TestANewLeaderKeepsABootstrapUnitThatHasNotStarted(t *testing.T) {
+func TestTheNextLeaderKeepsABootstrapUnitThatHasNotStarted(t *testing.T) {
 	m := newModel(t.TempDir)
 	first, second := m.add(0), m.add(1)
 	require.NoError(t, m.hook(first), "names itself")

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -21,7 +22,6 @@ import (
 
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/hooktool"
-	"github.com/dcib/dcib/internal/host/atomicfile"
 	"github.com/dcib/dcib/internal/lxd"
 	"github.com/dcib/dcib/internal/relation/coordinator"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
@@ -151,9 +151,9 @@ func Observe(ctx context.Context, event hooktool.Event, w Env) (Facts, error) {
 		if err != nil {
 			return f, charm.Waiting("%s", err)
 		}
-		f.Address = joinHostPort(host, lxd.Port)
+		f.Address = net.JoinHostPort(host, lxd.Port)
 	}
-	key, err := loadKey(w.StateDir)
+	key, err := seal.Load(filepath.Join(w.StateDir, keyFile))
 	if err != nil {
 		return f, err
 	}
@@ -278,30 +278,6 @@ func (f Facts) MemberNames() []string { return memberNames(f.LXD.Members) }
 
 // keyFile is the join key's file in the state directory.
 const keyFile = "join.key"
-
-// loadKey reads this unit's join key; nil if it has none. A key that is damaged counts as none: the unit
-// creates another and requests a token with it.
-func loadKey(dir string) (*seal.Key, error) {
-	raw, err := atomicfile.Read(filepath.Join(dir, keyFile))
-	if atomicfile.Unusable(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot load this unit's join key: %w", err)
-	}
-	key, err := seal.ParseKey(raw)
-	if err != nil {
-		return nil, nil
-	}
-	return key, nil
-}
-
-func joinHostPort(host, port string) string {
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	return host + ":" + port
-}
 
 // number returns a unit's number: 2 for "lxd-cluster/2".
 func number(unit string) int {

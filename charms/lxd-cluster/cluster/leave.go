@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/dcib/dcib/internal/hooktool"
 	"github.com/dcib/dcib/internal/lxd"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
+	"github.com/dcib/dcib/internal/seal"
 )
 
 // leaveTimeout limits the evacuation of a member that leaves. Juju retries the hook after it; what has
@@ -72,7 +74,7 @@ func (f *Facts) observeRemoval(ctx context.Context, event hooktool.Event, w Env,
 
 // observeMember observes what is left on this unit's member.
 func (f *Facts) observeMember(ctx context.Context, event hooktool.Event, w Env) error {
-	if key, err := loadKey(w.StateDir); err != nil {
+	if key, err := seal.Load(filepath.Join(w.StateDir, keyFile)); err != nil {
 		return err
 	} else if key != nil {
 		f.JoinKey = key.Public()

@@ -5,12 +5,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/dcib/dcib/internal/charm"
-	"github.com/dcib/dcib/internal/host/atomicfile"
 	"github.com/dcib/dcib/internal/lxd"
 	"github.com/dcib/dcib/internal/relation/lxdcluster"
 	"github.com/dcib/dcib/internal/seal"
@@ -118,21 +116,8 @@ type createKey struct{}
 func (s createKey) Name() string { return "create this unit's join key" }
 
 func (s createKey) Apply(_ context.Context, w Env) error {
-	key, err := seal.NewKey()
-	if err != nil {
-		return err
-	}
-	raw, err := key.Bytes()
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(w.StateDir, 0o700); err != nil {
-		return fmt.Errorf("cannot store this unit's join key: %w", err)
-	}
-	if err := atomicfile.Write(filepath.Join(w.StateDir, keyFile), raw, atomicfile.Options{}); err != nil {
-		return fmt.Errorf("cannot store this unit's join key: %w", err)
-	}
-	return nil
+	_, err := seal.LoadOrCreate(filepath.Join(w.StateDir, keyFile))
+	return err
 }
 
 // issueToken issues a join token that only one unit can read.
@@ -186,7 +171,7 @@ type join struct {
 func (s join) Name() string { return "join the cluster as " + s.request.Member }
 
 func (s join) Apply(ctx context.Context, w Env) error {
-	key, err := loadKey(w.StateDir)
+	key, err := seal.Load(filepath.Join(w.StateDir, keyFile))
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func Observe(ctx context.Context, event hooktool.Event, w Env) (Facts, error) {
 	if err := f.observeFiles(w); err != nil {
 		return f, err
 	}
-	key, err := loadKey(w.StateDir)
+	key, err := seal.Load(filepath.Join(w.StateDir, keyFile))
 	if err != nil {
 		return f, err
 	}
@@ -230,44 +230,14 @@ func Plan(f Facts) charm.Plan[Env] {
 // Leave plans to remove everything from the host of a unit that leaves.
 func Leave(f Facts) charm.Plan[Env] { return Plan(Facts{Has: f.Has}) }
 
-// loadKey reads this unit's key; nil if there is none. A key that is damaged counts as none: the unit
-// creates another, and the requirers seal to that.
-func loadKey(dir string) (*seal.Key, error) {
-	raw, err := atomicfile.Read(filepath.Join(dir, keyFile))
-	if atomicfile.Unusable(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot load this unit's sealing key: %w", err)
-	}
-	key, err := seal.ParseKey(raw)
-	if err != nil {
-		return nil, nil
-	}
-	return key, nil
-}
-
 // createKey creates this unit's key.
 type createKey struct{}
 
-func (createKey) Name() string { return "make a key for what is sealed to this unit" }
+func (createKey) Name() string { return "create this unit's sealing key" }
 
 func (createKey) Apply(_ context.Context, w Env) error {
-	if key, err := loadKey(w.StateDir); err != nil || key != nil {
-		return err
-	}
-	key, err := seal.NewKey()
-	if err != nil {
-		return err
-	}
-	raw, err := key.Bytes()
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(w.StateDir, 0o700); err != nil {
-		return err
-	}
-	return atomicfile.Write(filepath.Join(w.StateDir, keyFile), raw, atomicfile.Options{})
+	_, err := seal.LoadOrCreate(filepath.Join(w.StateDir, keyFile))
+	return err
 }
 
 // write writes monitors and key where LXD reads them.

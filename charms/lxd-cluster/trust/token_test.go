@@ -89,7 +89,7 @@ func TestClientToken(t *testing.T) {
 	require.Equal(t, []api.CertificatesPost{{Name: "me", Type: "client", Token: true, Restricted: true, Projects: []string{"b", "a"}}}, lxd.tokens)
 	require.Equal(t, "1d", lxd.config["core.remote_token_expiry"], "no token is good for ever")
 
-	// An operator's own time stays; with reveal the token is in the results, on any unit.
+	// An operator's setting stays; with reveal the token is in the results, on any unit.
 	lxd.config["core.remote_token_expiry"] = "2H"
 	got = runToken(t, juju, "lxd-cluster/1", lxd, false, map[string]any{"name": "me", "reveal": true})
 	require.Empty(t, got.Failure)

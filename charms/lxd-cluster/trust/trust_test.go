@@ -422,7 +422,7 @@ func TestActions(t *testing.T) {
 	for want, params := range map[string]map[string]any{
 		"set either":                          {},
 		"12 digits":                           {"fingerprint": "aaaa"},
-		"but: dcib-relation-0-pet-schedu":     {"name": "nobody"},
+		"but: dcib-relation-0-pet-schedu":     {"name": "unknown"},
 		"trusts none like it":                 {"name": "m1"},
 		"cannot remove trusted client aaaaaa": {"fingerprint": "AAAAAAAAAAAA"},
 	} {
