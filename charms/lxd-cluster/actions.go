@@ -37,7 +37,7 @@ func listRequesters(ctx context.Context, f facts, w *env, call charm.Call) (map[
 
 // showPlan is the action show-plan: the steps that a hook would take now.
 func showPlan(_ context.Context, f facts, _ *env, _ charm.Call) (map[string]string, error) {
-	p := whole().PlanOf(f)
+	p := newCharm().PlanOf(f)
 	lines := make([]string, len(p.Steps))
 	for i, step := range p.Steps {
 		lines[i] = step.Name()

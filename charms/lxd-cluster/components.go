@@ -28,7 +28,7 @@ type component = charm.Component[facts, *env]
 func components() []component {
 	return []component{
 		{
-			Name: "share", After: []string{"cluster", "install"}, When: facts.works,
+			Name: "share", After: []string{"cluster", "install"}, When: facts.canUseLXD,
 			Observe: func(ctx context.Context, event hooktool.Event, w *env, f *facts) (err error) {
 				f.Share, err = share.Observe(ctx, event, w.share())
 				return err
@@ -122,7 +122,7 @@ func components() []component {
 		},
 		{
 			Name: "ceph", After: []string{"cluster", "install"},
-			When: func(f facts) bool { return f.works() && (f.leaves() || f.Cluster.LXD.Present) },
+			When: func(f facts) bool { return f.canUseLXD() && (f.leaves() || f.Cluster.LXD.Present) },
 			Observe: func(ctx context.Context, event hooktool.Event, w *env, f *facts) (err error) {
 				if !f.leaves() {
 					f.Ceph, err = ceph.Observe(ctx, w.ceph(), cephInfo(event, f.Cluster))
@@ -188,11 +188,11 @@ func (f facts) installs() bool {
 	return !f.Cluster.LXD.Present && level != "" || !f.Cluster.LXD.Clustered && level == charm.LevelBlocked
 }
 
-// works reports whether this machine's LXD can be used.
-func (f facts) works() bool { return f.Cluster.DatabaseError == "" && !f.installs() }
+// canUseLXD reports whether this machine's LXD can be used.
+func (f facts) canUseLXD() bool { return f.Cluster.DatabaseError == "" && !f.installs() }
 
 // serves reports whether this unit is a member of the cluster, and stays.
-func (f facts) serves() bool { return f.works() && !f.leaves() && f.Cluster.LXD.Clustered }
+func (f facts) serves() bool { return f.canUseLXD() && !f.leaves() && f.Cluster.LXD.Clustered }
 
 // cluster returns the facts of the cluster, with what other components add to them.
 func (f facts) cluster() cluster.Facts {

@@ -53,7 +53,7 @@ func TestWhatGoesOnWithoutAComponent(t *testing.T) {
 				}
 				require.Equal(t, all, names)
 				c := charm.Compose(parts...)
-				c.Env = whole().Env
+				c.Env = newCharm().Env
 				juju := hooktooltest.New()
 				juju.AddUnit("lxd-cluster/0", "10.0.0.1")
 				tools, _ := juju.Hook("lxd-cluster/0")

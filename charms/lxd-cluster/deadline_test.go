@@ -20,7 +20,7 @@ func TestAnLXDThatNeverAnswersEndsTheHook(t *testing.T) {
 	listener, err := net.Listen("unix", filepath.Join(dir, "unix.socket"))
 	require.NoError(t, err)
 	defer listener.Close()
-	c := whole()
+	c := newCharm()
 	c.Deadlines = charm.Deadlines{Observe: 100 * time.Millisecond}
 	for hook, fails := range map[string]string{
 		"update-status": "",

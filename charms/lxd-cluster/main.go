@@ -74,11 +74,11 @@ func main() {
 		}
 		return
 	}
-	charm.Main(whole())
+	charm.Main(newCharm())
 }
 
-// whole returns the charm.
-func whole() charm.Charm[facts, *env] {
+// newCharm returns the charm.
+func newCharm() charm.Charm[facts, *env] {
 	c := charm.Compose(components()...)
 	c.Env = func(event hooktool.Event, tools hooktool.Tools) *env {
 		return &env{tools: tools, local: &cluster.LocalLXD{}, event: event, refused: map[string]string{}}

@@ -109,18 +109,18 @@ func TestAClientThatIsRefusedStopsNothingElse(t *testing.T) {
 			Refused: map[string]string{"bb": "LXD refuses y/0"}, Unrestricted: []string{"y"},
 		},
 	}
-	p := whole().PlanOf(f)
+	p := newCharm().PlanOf(f)
 	var names []string
 	for _, step := range p.Steps {
 		names = append(names, step.Name())
 	}
 	require.Contains(t, names, "write Ceph's ceph.conf")
 	f.Ceph = ceph.Facts{}
-	p = whole().PlanOf(f)
+	p = newCharm().PlanOf(f)
 	require.Equal(t, charm.LevelBlocked, p.Status.Level)
 	require.Contains(t, p.Status.Message, "x/0 (relation https:3) requests all of LXD")
 	require.Contains(t, p.Status.Message, "LXD refuses y/0")
 
 	f.Trust.Unrestricted, f.Trust.Refused = []string{"x", "y"}, nil
-	require.Equal(t, charm.Active("member m1, alone in its cluster; unrestricted clients: x/0, y/0"), whole().PlanOf(f).Status)
+	require.Equal(t, charm.Active("member m1, alone in its cluster; unrestricted clients: x/0, y/0"), newCharm().PlanOf(f).Status)
 }

@@ -32,7 +32,7 @@ func TestPorts(t *testing.T) {
 		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, c.ports()) })
 	}
 	calls.Wanted = false
-	require.Equal(t, []string{"8443/tcp"}, whole().PlanOf(facts{Cluster: member("10.0.0.1:8443", "", ""), Notify: calls}).Ports, "it is closed without requesters of profiles")
+	require.Equal(t, []string{"8443/tcp"}, newCharm().PlanOf(facts{Cluster: member("10.0.0.1:8443", "", ""), Notify: calls}).Ports, "it is closed without requesters of profiles")
 }
 
 // The ports that the page names as opened are those that a unit with all of its services opens.

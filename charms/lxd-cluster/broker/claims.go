@@ -98,11 +98,11 @@ func (f Facts) evaluateClaim(r Relation, u Unit, model string) claimResult {
 	case !ok || i.Unreachable != "" || i.Model != c.ModelUUID || model != "" && c.ModelUUID != model:
 		// One result for all of these, so that a claim does not reveal which instances exist.
 		v.state = lxdprofile.UnknownInstance
-		v.message = fmt.Sprintf("cannot find instance %s of model %s in project %s, the only one served: integrate with the lxd-cluster that has the instance", shown(c.Instance), shown(c.ModelUUID), f.Project)
+		v.message = fmt.Sprintf("cannot find instance %s of model %s in project %s, the only one served: integrate with the lxd-cluster that has the instance", quote(c.Instance), quote(c.ModelUUID), f.Project)
 		return v
 	case f.principalDeployedElsewhere(c):
 		v.state = lxdprofile.Refused
-		v.message = fmt.Sprintf("Juju placed %[2]s on another instance than %[1]s", c.Instance, shown(c.Principal))
+		v.message = fmt.Sprintf("Juju placed %[2]s on another instance than %[1]s", c.Instance, quote(c.Principal))
 		return v
 	}
 	key := lxdprofile.NonceKey(r.ID)

@@ -44,10 +44,10 @@ func (f Facts) steps() []charm.Step[*Env] {
 	}
 	steps = nil
 	for i, r := range f.Relations {
-		answer := f.answer(r, results[i], attachments)
-		answer.Restart = restarts[r.ID]
-		if !relation.Contains(r.Published, answer.Encode()) {
-			steps = append(steps, publish{r.ID, r.App, answer, r.Status})
+		status := f.profileStatus(r, results[i], attachments)
+		status.Restart = restarts[r.ID]
+		if !relation.Contains(r.Published, status.Encode()) {
+			steps = append(steps, publish{r.ID, r.App, status, r.Status})
 		}
 	}
 	return steps
@@ -273,7 +273,7 @@ func (f Facts) foreignShare(relation string, wanted profile.Profile) string {
 	for _, name := range slices.Sorted(maps.Keys(wanted.Devices)) {
 		cluster := wanted.Devices[name]["ceph.cluster_name"]
 		if strings.HasPrefix(cluster, lxdprofile.CephPrefix) && cluster != own {
-			return fmt.Sprintf("devices.%s.ceph.cluster_name is %s, which is not this relation's", name, shown(cluster))
+			return fmt.Sprintf("devices.%s.ceph.cluster_name is %s, which is not this relation's", name, quote(cluster))
 		}
 	}
 	return ""
@@ -399,8 +399,8 @@ func (r Relation) application() string {
 	return r.Request.ModelUUID + "/" + r.Request.Application
 }
 
-// shown quotes the other side's text, shortened to a line.
-func shown(s string) string {
+// quote returns the other side's text in quotes, shortened to a line.
+func quote(s string) string {
 	const short = 60
 	if len(s) > short {
 		s = s[:short] + "…"

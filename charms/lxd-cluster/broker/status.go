@@ -9,8 +9,8 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdprofile"
 )
 
-// answer returns the status for a requester when there is nothing left to do about it.
-func (f Facts) answer(r Relation, o relationResult, attachments map[string]profiles.Attach) lxdprofile.ProfileStatus {
+// profileStatus returns the status for a requester when there is nothing left to do about it.
+func (f Facts) profileStatus(r Relation, o relationResult, attachments map[string]profiles.Attach) lxdprofile.ProfileStatus {
 	units := map[string]lxdprofile.State{}
 	for name, record := range r.Status.Units {
 		if _, exists := f.Instances[record.Instance]; exists && !r.Gone[name] {
@@ -38,14 +38,14 @@ func (f Facts) answer(r Relation, o relationResult, attachments map[string]profi
 		names[lxdprofile.UnitNumber(name)] = name
 		units[name] = f.state(r, o, v, attachments)
 	}
-	answer := lxdprofile.ProfileStatus{Units: limitSize(units), NotifyAddress: f.NotifyAddress, CephCluster: lxdprofile.CephCluster(f.Model, r.ID)}
+	status := lxdprofile.ProfileStatus{Units: limitSize(units), NotifyAddress: f.NotifyAddress, CephCluster: lxdprofile.CephCluster(f.Model, r.ID)}
 	if p, exists := f.Profiles[o.profile]; exists {
-		answer.Profile = &p.Content
+		status.Profile = &p.Content
 	}
 	if r.Request != nil {
-		answer.RolledBack = r.Request.RolledBack
+		status.RolledBack = r.Request.RolledBack
 	}
-	return answer
+	return status
 }
 
 // state returns the state of one unit.

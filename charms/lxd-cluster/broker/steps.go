@@ -36,7 +36,7 @@ func (s challenge) Apply(ctx context.Context, w *Env) error {
 // publish publishes the status for a requester.
 type publish struct {
 	relation, app string
-	answer, last  lxdprofile.ProfileStatus
+	status, last  lxdprofile.ProfileStatus
 }
 
 func (s publish) Name() string {
@@ -44,8 +44,8 @@ func (s publish) Name() string {
 }
 
 func (s publish) Apply(ctx context.Context, w *Env) error {
-	for _, name := range slices.Sorted(maps.Keys(s.answer.Units)) {
-		state := s.answer.Units[name]
+	for _, name := range slices.Sorted(maps.Keys(s.status.Units)) {
+		state := s.status.Units[name]
 		last := s.last.Units[name]
 		bad := state.State == lxdprofile.Refused || state.State == lxdprofile.UnknownInstance
 		if bad && (last.State != state.State || last.Message != state.Message) {
@@ -56,5 +56,5 @@ func (s publish) Apply(ctx context.Context, w *Env) error {
 			_ = w.Tools.Log(ctx, "WARNING", fmt.Sprintf("%s: %s of %s, which was in instance %s, claims instance %s: it gets nothing there before it has proven it", s.relation, name, s.app, last.Instance, state.Instance))
 		}
 	}
-	return w.Tools.RelationSetApp(ctx, s.relation, s.answer.Encode())
+	return w.Tools.RelationSetApp(ctx, s.relation, s.status.Encode())
 }

@@ -18,43 +18,43 @@ import (
 // to report.
 func Plan(f Facts) charm.Plan[Env] {
 	var steps []charm.Step[Env]
-	said := func(s charm.Status) charm.Plan[Env] { return charm.Plan[Env]{Steps: steps, Status: s} }
+	withStatus := func(s charm.Status) charm.Plan[Env] { return charm.Plan[Env]{Steps: steps, Status: s} }
 	if f.Relation == "" {
 		if f.Root {
-			return said(charm.Blockedf("option storage-driver is ceph, and there is no relation to Ceph: juju integrate %s:%s ceph-mon", f.App, Endpoint))
+			return withStatus(charm.Blockedf("option storage-driver is ceph, and there is no relation to Ceph: juju integrate %s:%s ceph-mon", f.App, Endpoint))
 		}
-		return said(charm.Status{})
+		return withStatus(charm.Status{})
 	}
 	if len(f.Problems) > 0 {
-		return said(charm.Blockedf("%s", strings.Join(f.Problems, "; ")))
+		return withStatus(charm.Blockedf("%s", strings.Join(f.Problems, "; ")))
 	}
 	if !f.Sent {
 		steps = append(steps, ask{f.Relation, f.Request})
 	}
 	if len(f.Unusable) > 0 {
-		return said(charm.Blockedf("cannot use Ceph: %s: look at juju show-unit of that unit, or remove relation %s", strings.Join(f.Unusable, "; "), f.Relation))
+		return withStatus(charm.Blockedf("cannot use Ceph: %s: look at juju show-unit of that unit, or remove relation %s", strings.Join(f.Unusable, "; "), f.Relation))
 	}
 	if f.Foreign != "" {
-		return said(charm.Blockedf("cannot use Ceph: %s: remove it, or relate the Ceph that this machine is part of", f.Foreign))
+		return withStatus(charm.Blockedf("cannot use Ceph: %s: remove it, or relate the Ceph that this machine is part of", f.Foreign))
 	}
 	for _, file := range f.Files {
 		steps = append(steps, write{file})
 	}
 	switch {
 	case f.Key == "":
-		return said(charm.Waitingf("waiting for the addresses and the key of Ceph's monitors (relation %s)", f.Relation))
+		return withStatus(charm.Waitingf("waiting for the addresses and the key of Ceph's monitors (relation %s)", f.Relation))
 	case !f.Told && f.Peers != "":
 		steps = append(steps, publishConfigured{f.Peers})
 	}
 	switch {
 	case !f.Answered:
-		return said(charm.Waitingf("waiting for Ceph to create the OSD pool %s (relation %s)", f.Request.Pool, f.Relation))
+		return withStatus(charm.Waitingf("waiting for Ceph to create the OSD pool %s (relation %s)", f.Request.Pool, f.Relation))
 	case f.Answer.Refused != "":
-		return said(charm.Blockedf("cannot use OSD pool %s: Ceph refuses: %s: look at juju debug-log of its leader", f.Request.Pool, f.Answer.Refused))
+		return withStatus(charm.Blockedf("cannot use OSD pool %s: Ceph refuses: %s: look at juju debug-log of its leader", f.Request.Pool, f.Answer.Refused))
 	case !f.Clustered:
-		return said(charm.Status{})
+		return withStatus(charm.Status{})
 	}
-	return said(f.planPool(&steps))
+	return withStatus(f.planPool(&steps))
 }
 
 // planPool plans LXD's pool.

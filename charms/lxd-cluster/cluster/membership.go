@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	lxdclient "github.com/canonical/lxd/client"
@@ -64,7 +65,7 @@ func (s *LocalLXD) HandOver(ctx context.Context) error {
 		return fmt.Errorf("cannot hand over LXD's database: %w", err)
 	}
 	go func() {
-		_, _, _ = server.RawQuery("POST", "/internal/cluster/handover", map[string]string{"address": hostPort(there.URL)}, "")
+		_, _, _ = server.RawQuery("POST", "/internal/cluster/handover", map[string]string{"address": strings.TrimPrefix(there.URL, urlScheme)}, "")
 	}()
 	seen := make(chan struct{})
 	giveUp, cancel := context.WithTimeout(ctx, handOverTime)

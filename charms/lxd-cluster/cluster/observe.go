@@ -103,7 +103,7 @@ func (l *ServerState) observeCluster(server lxdclient.InstanceServer) error {
 		}
 		for _, m := range members {
 			l.Members = append(l.Members, Member{
-				Name: m.ServerName, Address: hostPort(m.URL), Status: m.Status, Message: m.Message, FailureDomain: m.FailureDomain,
+				Name: m.ServerName, Address: strings.TrimPrefix(m.URL, urlScheme), Status: m.Status, Message: m.Message, FailureDomain: m.FailureDomain,
 				Groups: m.Groups, OurGroups: m.Config[groupsKey], Voter: slices.Contains(m.Roles, voterRole),
 			})
 		}
@@ -143,11 +143,5 @@ func text(v any) string {
 	return s
 }
 
-// hostPort removes the scheme from a member's URL.
-func hostPort(url string) string {
-	const scheme = "https://"
-	if len(url) > len(scheme) && url[:len(scheme)] == scheme {
-		return url[len(scheme):]
-	}
-	return url
-}
+// urlScheme begins the URL of a member.
+const urlScheme = "https://"

@@ -12,30 +12,30 @@ import (
 // Plan returns what to do about the facts. It is pure. Its status has no level if the machine has the LXD
 // that the options require.
 func Plan(f Facts) charm.Plan[Env] {
-	said := func(s charm.Status, steps ...charm.Step[Env]) charm.Plan[Env] {
+	withStatus := func(s charm.Status, steps ...charm.Step[Env]) charm.Plan[Env] {
 		return charm.Plan[Env]{Steps: steps, Status: s}
 	}
 	switch c := f.Config; {
 	case len(f.Problems) > 0:
-		return said(charm.Blockedf("%s", strings.Join(f.Problems, "; ")))
+		return withStatus(charm.Blockedf("%s", strings.Join(f.Problems, "; ")))
 	case f.Source != "" && c.Source != Auto && c.Source != f.Source:
-		return said(charm.Blockedf("option source is %s: this machine has an LXD from %s, which is kept: set source=%s or source=auto", c.Source, f.Source, f.Source))
+		return withStatus(charm.Blockedf("option source is %s: this machine has an LXD from %s, which is kept: set source=%s or source=auto", c.Source, f.Source, f.Source))
 	case f.Source == Apt && c.Channel != "":
-		return said(charm.Blockedf("option channel is %s: this machine's LXD is from apt, and is kept: clear the option", c.Channel))
+		return withStatus(charm.Blockedf("option channel is %s: this machine's LXD is from apt, and is kept: clear the option", c.Channel))
 	case f.Source == Snap && f.Tracking != "" && !follows(f.Tracking, c.Channel):
-		return said(charm.Blockedf("option channel is %s: this machine's LXD follows %s: run snap refresh lxd --channel=%s --cohort=+ on all machines, or set channel=%s", c.Channel, f.Tracking, c.Channel, f.Tracking))
+		return withStatus(charm.Blockedf("option channel is %s: this machine's LXD follows %s: run snap refresh lxd --channel=%s --cohort=+ on all machines, or set channel=%s", c.Channel, f.Tracking, c.Channel, f.Tracking))
 	case f.Source != "":
 		return charm.Plan[Env]{}
 	case f.Downgraded != "":
-		return said(charm.Blockedf("cannot reach LXD: %s", f.Downgraded))
+		return withStatus(charm.Blockedf("cannot reach LXD: %s", f.Downgraded))
 	case f.Stopped != "":
-		return said(charm.Blockedf("cannot reach LXD: it is installed (from %s) but has no socket: start it (%s)", f.Stopped, startHint[f.Stopped]))
+		return withStatus(charm.Blockedf("cannot reach LXD: it is installed (from %s) but has no socket: start it (%s)", f.Stopped, startHint[f.Stopped]))
 	case f.fromSnap() && !f.Snapd:
-		return said(charm.Blockedf("cannot install LXD: option source is snap, and this machine has no snapd: install it (apt-get install snapd), or set source=apt"))
+		return withStatus(charm.Blockedf("cannot install LXD: option source is snap, and this machine has no snapd: install it (apt-get install snapd), or set source=apt"))
 	case f.fromSnap():
-		return said(charm.Maintenancef("installing LXD"), installSnap{c.channel()})
+		return withStatus(charm.Maintenancef("installing LXD"), installSnap{c.channel()})
 	}
-	return said(charm.Maintenancef("installing LXD"), installPackage{})
+	return withStatus(charm.Maintenancef("installing LXD"), installPackage{})
 }
 
 var startHint = map[string]string{Snap: "snap start lxd", Apt: "systemctl restart lxd.socket"}

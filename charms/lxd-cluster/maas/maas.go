@@ -207,13 +207,13 @@ func (s configure) Apply(ctx context.Context, w Env) error {
 		return nil
 	}
 	// LXD contacts MAAS at once, and refuses the keys if MAAS does not answer.
-	said := err.Error()
+	message := err.Error()
 	if secret := s.values[keyKey]; secret != "" {
 		for _, part := range append([]string{secret}, strings.Split(secret, ":")...) {
 			if part != "" {
-				said = strings.ReplaceAll(said, part, "…")
+				message = strings.ReplaceAll(message, part, "…")
 			}
 		}
 	}
-	return charm.Blocked("%s: check that MAAS answers and knows this machine and the key, or correct options maas-url and maas-secret", said)
+	return charm.Blocked("%s: check that MAAS answers and knows this machine and the key, or correct options maas-url and maas-secret", message)
 }

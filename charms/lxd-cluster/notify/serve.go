@@ -163,15 +163,15 @@ func next(conn net.PacketConn, token string, by time.Time) (bool, error) {
 	if err := conn.SetReadDeadline(by); err != nil {
 		return false, fmt.Errorf("cannot receive notifications: %w", err)
 	}
-	said := make([]byte, len(token)+1) // one byte more detects a longer one
+	datagram := make([]byte, len(token)+1) // one byte more detects a longer one
 	for {
-		n, _, err := conn.ReadFrom(said)
+		n, _, err := conn.ReadFrom(datagram)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return false, nil
 		case err != nil:
 			return false, fmt.Errorf("cannot receive notifications: %w", err)
-		case subtle.ConstantTimeCompare(said[:n], []byte(token)) == 1:
+		case subtle.ConstantTimeCompare(datagram[:n], []byte(token)) == 1:
 			return true, nil
 		}
 		time.Sleep(invalidDelay)

@@ -3,6 +3,7 @@ package trust
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -49,7 +50,7 @@ func Plan(facts Facts) charm.Plan[Env] {
 	}
 	// No client gets an address before LXD reports one.
 	if len(facts.Offer.Addresses) > 0 {
-		for _, id := range sortedKeys(facts.Published) {
+		for _, id := range slices.Sorted(maps.Keys(facts.Published)) {
 			if !relation.Contains(facts.Published[id], facts.Offer.Encode()) {
 				publish = append(publish, Publish{Relation: id, Offer: facts.Offer})
 			}
@@ -257,13 +258,4 @@ func short(fingerprint string) string { return fingerprint[:min(12, len(fingerpr
 func sameSet(a, b []string) bool {
 	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
 	return slices.Equal(a, b)
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }

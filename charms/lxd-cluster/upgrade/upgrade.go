@@ -205,7 +205,7 @@ func (f Facts) await(ctx context.Context, w Env, call charm.Call) error {
 	defer cancel()
 	tick := time.NewTicker(w.PollInterval)
 	defer tick.Stop()
-	said := ""
+	reported := ""
 	for {
 		local, err := w.Observe(ctx)
 		f.Members = local.Members
@@ -218,14 +218,14 @@ func (f Facts) await(ctx context.Context, w Env, call charm.Call) error {
 		default:
 			now = fmt.Sprintf("LXD lists it as %q", status)
 		}
-		if now != said {
-			said = now
-			call.Progress("%s: waiting: %s", f.Member, said)
+		if now != reported {
+			reported = now
+			call.Progress("%s: waiting: %s", f.Member, reported)
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("cannot see that %s is back: %s: look at LXD's log on this machine", f.Member, said)
+			return fmt.Errorf("cannot see that %s is back: %s: look at LXD's log on this machine", f.Member, reported)
 		}
 	}
 }

@@ -112,7 +112,7 @@ func Observe(ctx context.Context, event hooktool.Event, w Env) (Facts, error) {
 		}
 		f.Relations = append(f.Relations, r)
 	}
-	f.nameCluster()
+	f.setCephCluster()
 	return f, nil
 }
 

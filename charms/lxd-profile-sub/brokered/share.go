@@ -27,15 +27,15 @@ type share struct {
 	err    string // why it cannot be shared
 }
 
-// handsOverAccess reports whether the options have a share that the hosts do not know.
-func (o Options) handsOverAccess() bool {
+// hasShareAccess reports whether the options have a share that the hosts do not know.
+func (o Options) hasShareAccess() bool {
 	names, err := preset.List(o.Presets)
 	return err == nil && slices.Contains(names, preset.CephFSName) && o.CephFS.HostPath == "" && o.Monitors != ""
 }
 
 // observeShare reads the secret, on the leader only.
 func (f *Facts) observeShare(ctx context.Context, w Env) error {
-	if !f.Leader || !f.Options.handsOverAccess() {
+	if !f.Leader || !f.Options.hasShareAccess() {
 		return nil
 	}
 	f.share = &share{access: lxdprofile.CephAccess{
@@ -57,10 +57,10 @@ func (f *Facts) observeShare(ctx context.Context, w Env) error {
 	return nil
 }
 
-// nameCluster sets the name of the share's Ceph cluster on the broker's hosts. The charm has at most one
+// setCephCluster sets the name of the share's Ceph cluster on the broker's hosts. The charm has at most one
 // relation (limit: 1).
-func (f *Facts) nameCluster() {
-	if f.Options.handsOverAccess() && len(f.Relations) > 0 && f.Relations[0].Status.CephCluster != "" {
+func (f *Facts) setCephCluster() {
+	if f.Options.hasShareAccess() && len(f.Relations) > 0 && f.Relations[0].Status.CephCluster != "" {
 		f.Options.CephFS.Cluster = f.Relations[0].Status.CephCluster
 	}
 }

@@ -61,7 +61,7 @@ func (o Options) Wanted() (profile.Layered, error) {
 	if err != nil {
 		return profile.Layered{}, fmt.Errorf("cannot use option preset: it %w", err)
 	}
-	if o.Endpoint != "" && o.handsOverAccess() {
+	if o.Endpoint != "" && o.hasShareAccess() {
 		return profile.Layered{}, errors.New("cannot use option cephfs-monitors with option endpoint: put the key into the hosts' /etc/ceph and clear cephfs-monitors")
 	}
 	layers, err := preset.Layers(names, o.CephFS)
