@@ -1,8 +1,8 @@
 //go:build box
 
-// Package daytwo does to a whole data centre, on a real box, what docs/how-to/day-two.md has,
-// command by command: a machine comes and goes, charms are refreshed, a layer is removed
-// and brought back. What runs on it has to live through that.
+// Package daytwo runs docs/how-to/day-two.md on a whole data centre, on a real box, command by command: a
+// machine is added and removed, charms are refreshed, a layer is removed and brought back. What runs on it
+// has to survive that.
 package daytwo
 
 import (
@@ -20,10 +20,10 @@ import (
 	"github.com/dcib/dcib/tests/testbed"
 )
 
-// box is apart from a developer's, and from those of other suites.
+// box is separate from a developer's, and from those of other suites.
 var box testbed.Box
 
-// The files of each model, in the order in which they are laid over each other.
+// The files of each model, in the order of the overlays.
 var (
 	metal    = []string{"bundles/dcib.yaml", "overlays/box.yaml", "overlays/ceph.yaml", "overlays/ceph-offers.yaml", "tests/overlays/offline-ceph.yaml"}
 	machines = []string{"bundles/kubernetes.yaml", "tests/overlays/offline.yaml"}
@@ -49,7 +49,7 @@ func TestDayTwo(t *testing.T) {
 			t.FailNow()
 		}
 	}
-	// The box goes down with all that is left.
+	// The box goes down with everything that is left.
 	how.Rest(t, "Remove the last layer")
 	box.DCIB(t, 5*time.Minute, "down")
 }
@@ -69,10 +69,10 @@ func members(t *testing.T) map[string]string {
 	return box.Machines(t, "metal", "lxd-cluster")
 }
 
-// ask returns a machine of the cluster that no test takes away.
+// ask returns a machine of the cluster that no test removes.
 func ask(t *testing.T) string { t.Helper(); return members(t)["lxd-cluster/0"] }
 
-// allow makes what preset kubernetes passes on be there on a member, as it is on metal.
+// allow makes the devices of preset kubernetes available on a member, as on metal.
 func allow(t *testing.T, member string) {
 	t.Helper()
 	box.LXC(t, "config", "device", "add", member, "kmsg", "unix-char", "path=/dev/kmsg")
@@ -96,9 +96,8 @@ func testDeploy(t *testing.T, _ *howto.Shell) {
 	box.Restarted(t, "machines")
 }
 
-// testKubernetes puts a real Kubernetes API in the place of the one that the stand-ins do not
-// have, until the whole test ends, and goes on with docs/how-to/deploy.md from there. A model
-// on it is a namespace there.
+// testKubernetes replaces the stand-ins' missing Kubernetes API by a real one until the whole test ends,
+// and continues with docs/how-to/deploy.md from there. A model on it is a namespace there.
 func testKubernetes(t, whole *testing.T) {
 	// On the bridge that the box's machines are on.
 	address := strings.TrimSpace(testbed.Run(t, time.Minute, "sh", "-c", "ip -4 -brief addr show dcib-"+box.Name+" | awk '{print $3}' | cut -d/ -f1"))
@@ -117,8 +116,7 @@ func testKubernetes(t, whole *testing.T) {
 	require.Contains(t, box.Juju(t, "status"), "kubernetes  dcib")
 }
 
-// pids returns for each running container of the model on the cluster where it is, and its
-// process there.
+// pids returns for each running container of the model on the cluster its place, and its process there.
 func pids(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -129,14 +127,14 @@ func pids(t *testing.T) map[string]string {
 	return found
 }
 
-// testDrain drains the member that a worker is on. Nothing of the workload is lost: each of
-// its containers runs elsewhere, with its profile, and its agents come back to Juju.
+// testDrain drains the member of a worker. Nothing of the workload is lost: each of its containers runs
+// elsewhere, with its profile, and its agents reconnect to Juju.
 func testDrain(t *testing.T, _ *howto.Shell) {
 	at := ask(t)
 	before := box.Instances(t, at)
 	pet := ""
 	for unit, container := range box.Machines(t, "machines", "kubernetes-worker") {
-		if before[container].Location != at { // the acting scheduler is on the first
+		if before[container].Location != at { // the pet-scheduler with the lease is on the first
 			pet = before[container].Location
 			t.Logf("%s is on %s", unit, pet)
 		}
@@ -174,7 +172,7 @@ func testDrain(t *testing.T, _ *howto.Shell) {
 	t.Logf("all are back and active %s after the undrain began", time.Since(began).Round(time.Second/10))
 }
 
-// back waits until the model on the cluster is whole again, and has every agent do something.
+// back waits until the model on the cluster is complete again, and makes every agent do something.
 func back(t *testing.T, at string) {
 	t.Helper()
 	box.StartAddressless(t, at, "machines")
@@ -186,7 +184,7 @@ func back(t *testing.T, at string) {
 	box.Settle(t, "machines", box.Merged(t, machines...))
 }
 
-// testAdd starts an instance on the new member, so that there is something to keep when it goes.
+// testAdd starts an instance on the new member, so that there is something to keep when it is removed.
 func testAdd(t *testing.T, how *howto.Shell) {
 	before := pids(t)
 	said := how.Run(t, "Add a machine", func() { box.Quiet(t, "metal") })

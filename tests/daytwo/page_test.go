@@ -9,7 +9,7 @@ import (
 	"github.com/dcib/dcib/tests/howto"
 )
 
-// page is what the suite runs as it stands there, but for these.
+// page is the page that the suite runs, with these changes.
 const page = "docs/how-to/day-two.md"
 
 var changes = func() []howto.Change {

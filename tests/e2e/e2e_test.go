@@ -1,8 +1,8 @@
 //go:build box
 
-// Package e2e walks through all layers of a real box: LXD on this machine, a Juju
-// controller, the cluster that lxd-cluster makes of Juju's machines, and applications on
-// that cluster as a second cloud. It asserts on what LXD, Juju and the kernel report.
+// Package e2e walks through all layers of a real box: LXD on this machine, a Juju controller, the cluster
+// that lxd-cluster makes of Juju's machines, and applications on that cluster as a second cloud. It asserts
+// on LXD, Juju and the kernel.
 package e2e
 
 import (
@@ -24,7 +24,7 @@ import (
 	"github.com/dcib/dcib/tests/testbed"
 )
 
-// box is apart from a developer's, and from those of other suites.
+// box is separate from a developer's, and from those of other suites.
 var box testbed.Box
 
 // TestBox walks through the layers; each needs the one before.
@@ -109,7 +109,7 @@ func clusterMachines(t *testing.T) map[string]string {
 
 func testCluster(t *testing.T) { box.RequireOneCluster(t, clusterMachines(t)) }
 
-// testNetwork has two containers on two members send packets to each other, by their names.
+// testNetwork makes two containers on two members send packets to each other, by their names.
 func testNetwork(t *testing.T) {
 	machines := clusterMachines(t)
 	ask := machines["lxd-cluster/0"]
@@ -141,7 +141,7 @@ func testScale(t *testing.T) {
 	box.RequireOneCluster(t, clusterMachines(t))
 }
 
-// deployIdle deploys the charm that does nothing and waits until it has done so.
+// deployIdle deploys the charm that does nothing and waits until it is active.
 func deployIdle(t *testing.T, model, app string, units int) {
 	t.Helper()
 	dir := t.TempDir()
@@ -154,12 +154,12 @@ func deployIdle(t *testing.T, model, app string, units int) {
 }
 
 func testAdopt(t *testing.T) {
-	// A unit of another application holds the machine when ours goes.
+	// A unit of another application keeps the machine when the charm's unit is removed.
 	deployIdle(t, "metal", "holder", 1)
 	s := box.Status(t, "metal")
 	id := s.Applications["holder"].Units["holder/0"].Machine
 	name := s.Instance(t, "holder/0")
-	// What an operator may have set up by hand before Juju came.
+	// What an operator may have set up before Juju.
 	box.Inside(t, name, `lxd waitready --timeout 60
 		lxc storage create mine dir
 		lxc network create minebr ipv4.address=10.249.0.1/24 ipv4.nat=true ipv6.address=none
@@ -220,7 +220,7 @@ func place(t *testing.T, machine string) map[string]string {
 	return where
 }
 
-// petAndOther returns a member to drain, and another to ask meanwhile.
+// petAndOther returns a member to drain, and another to query meanwhile.
 func petAndOther(t *testing.T) (pet, other string) {
 	t.Helper()
 	names := slices.Sorted(maps.Values(clusterMachines(t)))
@@ -259,7 +259,7 @@ func testDrain(t *testing.T) {
 		box.Action(t, "metal", "pet-scheduler/leader", "drain", "pet="+pet)
 		require.Equal(t, during, place(t, ask))
 	})
-	// Came while the pet was away: it belongs where it is.
+	// It was created while the pet was drained: it stays where it is.
 	box.Inside(t, ask, "lxc launch guest guest-newcomer --profile dcib --target "+ask)
 
 	t.Log(box.Action(t, "metal", "pet-scheduler/leader", "undrain", "pet="+pet))
@@ -289,8 +289,7 @@ func testForeignEvacuation(t *testing.T) {
 	box.Inside(t, ask, "lxc cluster restore --force "+pet)
 }
 
-// lastUnit returns the unit with the highest number, its machine, and a machine to ask that
-// stays.
+// lastUnit returns the unit with the highest number, its machine, and another machine to query.
 func lastUnit(t *testing.T) (unit, machine, ask string) {
 	t.Helper()
 	machines := clusterMachines(t)
@@ -357,7 +356,7 @@ func testDeadMember(t *testing.T) {
 	box.Inside(t, ask, "lxc launch guest guest-lost --profile dcib --target "+machine)
 	box.LXC(t, "delete", "--force", machine)
 	box.Eventually(t, 2*time.Minute, machine+" to be offline", func() (bool, string) {
-		// The database may just be choosing another leader.
+		// The database may be choosing another leader.
 		out, err := testbed.Try(time.Minute, filepath.Join(box.Repo, "bin/dcib"), "box", "--name", box.Name, "lxc", "exec", ask, "--", "lxc", "cluster", "show", machine)
 		return err == nil && strings.Contains(out, "status: Offline"), fmt.Sprint(out, err)
 	})
@@ -365,7 +364,7 @@ func testDeadMember(t *testing.T) {
 		box.Juju(t, "exec", "-m", "metal", "--unit", "lxd-cluster/0", "--", "cd $JUJU_CHARM_DIR && JUJU_DISPATCH_PATH=hooks/update-status ./dispatch")
 		return box.Status(t, "metal").Applications["lxd-cluster"].Units["lxd-cluster/0"].Workload
 	}
-	// When the database's leader died, LXD hears of no member for a while.
+	// After the database's leader died, LXD has no heartbeats for some time.
 	box.Eventually(t, time.Minute, "the charm to say what to do", func() (bool, string) {
 		message := wake().Message
 		return strings.Contains(message, "remove-member member="+machine), message
@@ -379,7 +378,7 @@ func testDeadMember(t *testing.T) {
 	require.Contains(t, wake().Message, "no quorum is left if one dies")
 }
 
-// memoryLimit reads what the kernel holds a container to, in bytes; -1 for no limit.
+// memoryLimit returns the kernel's memory limit of a container in bytes; -1 for none.
 func memoryLimit(t *testing.T, machine, container string) int64 {
 	t.Helper()
 	text := strings.TrimSpace(box.Inside(t, machine, "lxc exec "+container+" -- sh -c 'cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max'"))
@@ -396,10 +395,9 @@ func memoryLimit(t *testing.T, machine, container string) int64 {
 
 func testProfile(t *testing.T) {
 	const limit = 300 << 20
-	// When a relation to another model goes, a worker of Juju 4.1-beta2 may stop ("cannot
-	// enter scope") and be back after 15 s; what is related again meanwhile gets its data but
-	// is never woken for it. The next update-status heals that, which comes every 5 minutes
-	// unless the model says otherwise.
+	// When a relation to another model is removed, a worker of Juju 4.1-beta2 may stop ("cannot enter
+	// scope") and restart after 15 s. A relation that is added meanwhile gets its data but no hook. The
+	// next update-status handles it, which comes every 5 minutes by default.
 	box.Juju(t, "model-config", "-m", "machines", "update-status-hook-interval=1m")
 	deployIdle(t, "machines", "idle", 2)
 	box.Juju(t, "deploy", "-m", "machines", filepath.Join(box.Repo, "dist/lxd-profile-sub.charm"), "--base", "ubuntu@24.04", "--config", "profile=config: {limits.memory: 300MiB}")
@@ -476,8 +474,8 @@ func testProfile(t *testing.T) {
 	})
 }
 
-// listeners are the units of lxd-cluster on whose machines there is a socket for calls; on none of
-// the calls that they took did they fail to act.
+// listeners returns the units of lxd-cluster on whose machines there is a socket for notifications, and
+// asserts that no accepted notification failed.
 func listeners(t *testing.T) []string {
 	t.Helper()
 	var units []string
@@ -492,7 +490,7 @@ func listeners(t *testing.T) []string {
 	return units
 }
 
-// calls is what a machine's journal has about the calls that its unit took.
+// calls returns the journal of a machine about its unit's notifications.
 func calls(t *testing.T, machine string) string {
 	t.Helper()
 	return box.Inside(t, machine, "journalctl --no-pager -o cat -u lxd-cluster-notify.service")
@@ -511,8 +509,8 @@ func testNoSecrets(t *testing.T) {
 	require.NotRegexp(t, key, log)
 }
 
-// testIdleHook measures what the charms' own processes cost in update-status, in their own
-// context, with the real hook tools.
+// testIdleHook measures the cost of the charms' own processes in update-status, in their own context, with
+// the real hook tools.
 func testIdleHook(t *testing.T) {
 	type figures struct {
 		Unit string `json:"unit"`
@@ -551,9 +549,8 @@ func testIdleHook(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(box.Repo, "dist/idle-hooks.json"), append(text, '\n'), 0o644))
 }
 
-// footprint is what a box may leave on a machine: links, mounts, firewall rules, loop
-// devices, kernel settings and processes that know its folder. What other boxes have, which
-// come and go as they like, is left out.
+// footprint is what a box may leave on a machine: links, mounts, firewall rules, loop devices, kernel
+// settings and processes that know its folder. That of other boxes, which may come and go, is excluded.
 func footprint(t *testing.T) map[string]string {
 	t.Helper()
 	mine := func(line string) bool {
@@ -575,8 +572,7 @@ func footprint(t *testing.T) map[string]string {
 		return strings.Join(lines, "")
 	}
 	f := map[string]string{
-		// With the bridge that it is on, so that one sees whose it is; numbers and
-		// states change automatically.
+		// With its bridge, which identifies the owner; numbers and states change automatically.
 		"links":     list("ip -o link | sed -E 's/^[0-9]+: ([^:]+):.*( master [^ ]+).*/\\1\\2/; s/^[0-9]+: ([^:]+):.*/\\1/'"),
 		"addresses": list("ip -o addr | awk '{print $2, $4}'"),
 		"mounts":    list("awk '{print $5, $9, $10}' /proc/self/mountinfo"),
@@ -585,7 +581,7 @@ func footprint(t *testing.T) map[string]string {
 		// In brackets, so that the search does not find itself.
 		"processes": list("grep -lsa 'boxes/[" + box.Name[:1] + "]" + box.Name[1:] + "/' /proc/[0-9]*/cmdline /proc/[0-9]*/environ || true"),
 	}
-	// Settings are put back with the last box.
+	// Settings are restored with the last box.
 	if !strings.Contains(testbed.Run(t, time.Minute, "ip", "-o", "link"), " dcib-") {
 		f["settings"] = list("sysctl fs.inotify kernel.keys vm.max_map_count net.ipv4.ip_forward")
 	}

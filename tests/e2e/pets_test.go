@@ -13,10 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// testCalendar has a pet's window open a minute from now: the pet is empty before that, and
-// after the window what was moved is back. A pet that was never drained has a lead longer
-// than a minute, so the drain begins at once. Nothing new is placed on the pet meanwhile,
-// though it soon has the fewest instances.
+// testCalendar makes a pet's window open a minute from now: the pet is empty before that, and after the
+// window what was moved is back. A pet that was never drained has a lead time longer than a minute, so the
+// drain begins at once. Nothing new is placed on the pet meanwhile, though it soon has the fewest
+// instances.
 func testCalendar(t *testing.T) {
 	const instances = 4
 	pet, ask := petAndOther(t)

@@ -15,13 +15,13 @@ import (
 	"github.com/dcib/dcib/tests/testbed"
 )
 
-// hotPolicy allows what testProfileHot asks for.
+// hotPolicy allows what testProfileHot requests.
 const hotPolicy = `keys: [boot.*, limits.*, user.*, security.nesting]
 devices: [unix-char, disk]
 host-paths: [/dev/kvm, /dev/net/tun, /srv/dcib-share]
 `
 
-// subordinates returns the workload status of each lxd-profile-sub beside an application.
+// subordinates returns the workload status of each lxd-profile-sub of an application.
 func subordinates(t *testing.T, app string) map[string]testbed.State {
 	t.Helper()
 	states := map[string]testbed.State{}
@@ -33,7 +33,7 @@ func subordinates(t *testing.T, app string) map[string]testbed.State {
 	return states
 }
 
-// waitSubordinates waits until all of them say something.
+// waitSubordinates waits until all of them have a message.
 func waitSubordinates(t *testing.T, what string, yes func(testbed.State) bool) {
 	t.Helper()
 	box.Eventually(t, 5*time.Minute, what, func() (bool, string) {
@@ -47,8 +47,8 @@ func waitSubordinates(t *testing.T, what string, yes func(testbed.State) bool) {
 	})
 }
 
-// testProfileHot walks on from testProfile, which leaves the applications unrelated:
-// devices that come and go, restarts one after another, what is put back, and the way back.
+// testProfileHot continues from testProfile, which leaves the applications unrelated: devices that come and
+// go, restarts one after another, restoring, and rollback.
 func testProfileHot(t *testing.T) {
 	sub := func(options ...string) {
 		box.Juju(t, append([]string{"config", "-m", "machines", "lxd-profile-sub"}, options...)...)
@@ -73,7 +73,7 @@ func testProfileHot(t *testing.T) {
 	before := pids()
 
 	sub("profile=", "preset=nested-kvm")
-	// The relation that testProfile took away may still be going.
+	// The relation that testProfile removed may still be going.
 	box.Eventually(t, 2*time.Minute, "the relation to be added again", func() (bool, string) {
 		_, err := testbed.Try(time.Minute, filepath.Join(box.Repo, "bin/dcib"), "box", "--name", box.Name, "juju", "integrate", "-m", "machines", "lxd-profile-sub:lxd-profile", "lxd-profiles")
 		return err == nil, fmt.Sprint(err)
@@ -84,8 +84,8 @@ func testProfileHot(t *testing.T) {
 	require.Equal(t, "no", inContainers("test -e /dev/kvm && echo yes || echo no"))
 
 	for _, machine := range clusterMachines(t) {
-		// A box's hosts are containers. With its numbers (Linux, include/linux/miscdevice.h) the
-		// device is there also where this machine has none.
+		// A box's hosts are containers. With its numbers (Linux, include/linux/miscdevice.h) the device
+		// exists even if this machine has none.
 		_, _ = testbed.Try(time.Minute, filepath.Join(box.Repo, "bin/dcib"), "box", "--name", box.Name, "lxc", "config", "device", "add", machine, "kvm", "unix-char", "path=/dev/kvm", "major=10", "minor=232")
 		box.Inside(t, machine, "test -c /dev/kvm")
 		box.Inside(t, machine, "mkdir -p /srv/dcib-share && echo shared >/srv/dcib-share/file")

@@ -14,12 +14,12 @@ import (
 	"github.com/dcib/dcib/tests/testbed"
 )
 
-// testCloud takes the cluster as a Juju cloud, with what get-cloud prints as it is: units of
-// a model there are spread over the members.
+// testCloud makes the cluster a Juju cloud with get-cloud's output: units of a model there are spread over
+// the members.
 func testCloud(t *testing.T, model string) {
 	const cloud, work = "grown", "work"
 	_, ask := unit(t, model, 0)
-	// Juju's machines take their disk and network from there.
+	// Juju's machines get their disk and network from there.
 	box.Juju(t, "config", "-m", model, app, "manage-default-profile=true")
 	box.Eventually(t, 2*time.Minute, "the default profile to have them", func() (bool, string) {
 		profile := box.Inside(t, ask, "lxc profile show default")

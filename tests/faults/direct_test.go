@@ -22,8 +22,7 @@ import (
 // alone is a model on the box's own LXD, as on a `localhost` cloud: no lxd-cluster there.
 const alone = "alone"
 
-// TestDirect walks through the mode without a broker, with a certificate that is restricted
-// to one project.
+// TestDirect walks through the mode without a broker, with a certificate restricted to one project.
 func TestDirect(t *testing.T) {
 	box = testbed.New(t, "faults")
 	box.DCIB(t, 25*time.Minute, "up", "--until", "controller")
@@ -64,7 +63,7 @@ func TestDirect(t *testing.T) {
 	says("the limit", func(_ string, s testbed.State) bool { return s.Message == "in force: limits.memory=300MiB" })
 	held(300)
 
-	// The kernel has it after the restart, not before.
+	// The kernel applies it after the restart, not before.
 	firstPort := func(container string) string {
 		return strings.TrimSpace(box.Inside(t, container, "cat /proc/sys/net/ipv4/ip_unprivileged_port_start"))
 	}
@@ -107,7 +106,7 @@ func TestDirect(t *testing.T) {
 		held(400)
 	})
 	t.Run("rollback", func(t *testing.T) {
-		// What is in force on all of them now is what one goes back to.
+		// The rollback goes back to what is in force on all of them now.
 		wants("config: {limits.memory: 500MiB, linux.sysctl.net.ipv4.ip_unprivileged_port_start: \"80\"}")
 		says("another limit", func(_ string, s testbed.State) bool {
 			return strings.HasPrefix(s.Message, "in force: limits.memory=500MiB")
@@ -181,8 +180,8 @@ func pidOf(t *testing.T, container string) string {
 	return fmt.Sprint(state.PID)
 }
 
-// addCredential makes a client certificate that is restricted to LXD's default project, and
-// a secret with it for an application.
+// addCredential creates a client certificate that is restricted to LXD's default project, and a secret with
+// it for an application.
 func addCredential(t *testing.T, app string) (secret string) {
 	t.Helper()
 	cert, key, err := shared.GenerateMemCert(true, shared.CertOptions{CommonName: "profiles"})

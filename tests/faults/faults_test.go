@@ -1,7 +1,7 @@
 //go:build box
 
-// Package faults breaks real machines at chosen moments: whatever happens, one LXD cluster
-// comes out of it, and nothing that runs on it is lost.
+// Package faults breaks real machines at chosen moments: in the end there is always one LXD cluster, and
+// nothing that runs on it is lost.
 package faults
 
 import (
@@ -33,23 +33,23 @@ func TestFaults(t *testing.T) {
 	box.DCIB(t, 5*time.Minute, "down")
 }
 
-// deploy makes a model with that many units of lxd-cluster.
+// deploy creates a model with that many units of lxd-cluster.
 func deploy(t *testing.T, model string, units int) {
 	t.Helper()
-	// Hooks get lost with the machines that would have caused them.
+	// Hooks are lost with the machines that would have caused them.
 	box.AddModel(t, model, "update-status-hook-interval=1m")
 	box.Juju(t, "deploy", "-m", model, filepath.Join(box.Repo, "dist/lxd-cluster.charm"), app,
 		"-n", fmt.Sprint(units), "--base", "ubuntu@24.04", "--config", "bridge-address=10.248.0.1/24")
 }
 
-// destroy takes a model away with everything in it, without waiting for units to leave.
+// destroy removes a model with everything in it, without waiting for units to leave.
 func destroy(t *testing.T, model string) {
 	t.Helper()
 	box.Juju(t, "destroy-model", "--no-prompt", "--force", "--no-wait", "--destroy-storage", "--timeout", "2m", model)
 }
 
-// testLeaderDies kills the machine of the Juju leader at each stage of forming. After that
-// an operator does what Juju asks for when a machine is lost; nothing else is done by hand.
+// testLeaderDies kills the machine of the Juju leader at each stage of forming. After that an operator does
+// what Juju requires when a machine is lost, and nothing else.
 func testLeaderDies(t *testing.T) {
 	stages := []struct {
 		name    string
@@ -87,15 +87,15 @@ func testLeaderDies(t *testing.T) {
 			box.Juju(t, "remove-machine", "-m", model, "--no-prompt", "--force", "--no-wait", id)
 			obey(t, model, 2)
 			requireForms(t, model, 2)
-			// And it is whole again with another machine.
+			// It is complete again with another machine.
 			box.Juju(t, "add-unit", "-m", model, app)
 			requireForms(t, model, 3)
 		})
 	}
 }
 
-// testAddressGivenOut kills a machine, and has the network assign its address to a new one: that can
-// join only when the dead member is removed, which the others say.
+// testAddressGivenOut kills a machine, and has the network assign its address to a new one. That one can
+// only join when the dead member is removed, which the others report.
 func testAddressGivenOut(t *testing.T) {
 	const model = "address"
 	deploy(t, model, 3)
@@ -122,7 +122,7 @@ func testAddressGivenOut(t *testing.T) {
 	require.Equal(t, address, addressOf(t, box.Machines(t, model, app)[app+"/3"]))
 }
 
-// addressOf is a machine's address on the box's network.
+// addressOf returns a machine's address on the box's network.
 func addressOf(t *testing.T, machine string) string {
 	t.Helper()
 	out := box.Inside(t, machine, "ip -4 -oneline addr show dev br0 scope global")
@@ -132,10 +132,10 @@ func addressOf(t *testing.T, machine string) string {
 	return address
 }
 
-// asks finds the action that a unit's status asks an operator to run.
+// asks matches the action in a unit's status that an operator should run.
 var asks = regexp.MustCompile(`juju run (\S+) (recover-from-quorum-loss|reset-lxd|remove-member)(?: (member=\S+))?`)
 
-// obey does what an operator does who does what the units say, until all are active.
+// obey does what the units' status messages require, until all are active.
 func obey(t *testing.T, model string, units int) {
 	t.Helper()
 	done, refused := map[string]bool{}, map[string]bool{}
@@ -168,7 +168,7 @@ func obey(t *testing.T, model string, units int) {
 	})
 }
 
-// kill stops a machine's Juju agent and takes the machine away, as a fire would.
+// kill stops a machine's Juju agent and removes the machine, as a fire would.
 func kill(t *testing.T, machine string) {
 	t.Helper()
 	box.Inside(t, machine, "systemctl list-units --no-legend 'jujuagentd-*' | grep -q . && systemctl kill --signal KILL 'jujuagentd-*'")
@@ -181,8 +181,8 @@ func clustered(machine string) bool {
 	return err == nil && strings.Contains(out, "true")
 }
 
-// requireForms waits until the model has that many units, all active and idle, and asserts
-// that their machines are the members of one cluster, and of no other.
+// requireForms waits until the model has that many units, all active and idle, and asserts that their
+// machines are the members of one cluster.
 func requireForms(t *testing.T, model string, units int) {
 	t.Helper()
 	box.WaitActive(t, model, app, units)

@@ -12,9 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// testGrowAndShrink goes from one member to five and back to one. At every pause there is
-// one cluster, all online, and every instance runs, with the process that it had unless its
-// member left.
+// testGrowAndShrink goes from one member to five and back to one. At every pause there is one cluster, all
+// members are online, and every instance runs, with the same process unless its member left.
 func testGrowAndShrink(t *testing.T) {
 	const model = "grow"
 	deploy(t, model, 1)
@@ -59,7 +58,7 @@ func testGrowAndShrink(t *testing.T) {
 
 	for left := 4; left >= 1; left-- {
 		before := pids(t, model)
-		// The Juju leader goes, whatever it is in LXD's database.
+		// The Juju leader leaves, whatever its role in LXD's database.
 		name, machine := box.Leader(t, model, app)
 		box.Juju(t, "remove-unit", "-m", model, "--no-prompt", name)
 		requireForms(t, model, left)

@@ -12,8 +12,8 @@ import (
 	"github.com/dcib/dcib/tests/testbed"
 )
 
-// testOptions changes several options at once: all of them are in force after one hook of
-// each unit; a wrong one blocks with its name, changes nothing, and heals.
+// testOptions changes several options at once: all are in force after one hook of each unit. An invalid one
+// blocks with its name and changes nothing, until it is fixed.
 func testOptions(t *testing.T, model string) {
 	machines := box.Machines(t, model, app)
 	first, ask := unit(t, model, 0)

@@ -17,29 +17,28 @@ import (
 	"github.com/dcib/dcib/tests/testbed"
 )
 
-// work is the model whose applications get profiles, on the cluster that metal's lxd-cluster
-// makes: everything they ask for goes across models.
+// work is the model whose applications get profiles, on the cluster of metal's lxd-cluster: all requests go
+// across models.
 const work = "machines"
 
-// walk is two applications on the same machines, each with a profile of its own.
+// walk has two applications on the same machines, each with its own profile.
 type walk struct {
-	ask  string // the machine whose LXD is asked
+	ask  string // a machine with an LXD to query
 	want map[string]limitCase
-	pids map[string]string // of the containers, which nothing here may stop
+	pids map[string]string // of the containers, which no test may stop
 }
 
 // limitCase is the limit that an application's profile sets for its containers; -1 for no limit.
 type limitCase struct{ limit, kernel, value string }
 
-// TestProfiles does to applications with profiles what happens to applications, and asserts
-// each time on what LXD and the kernel say.
+// TestProfiles does to applications with profiles what happens to applications, and asserts each time on
+// LXD and the kernel.
 func TestProfiles(t *testing.T) {
 	box = testbed.New(t, "faults")
 	box.DCIB(t, 25*time.Minute, "up")
-	// The least that Juju takes. When a relation goes and one between the same endpoints comes
-	// before a unit's agent has looked, the agent goes on watching the one that is gone (its
-	// watchers have the relation's name, not its number): then nothing but update-status
-	// wakes the unit, in which it sees what it was told.
+	// The shortest that Juju accepts. If a relation is removed and added again before a unit's agent has
+	// observed it, the agent keeps watching the removed one (its watchers have the relation's name, not its
+	// number). Then only update-status triggers the unit, which sees the data.
 	for _, model := range []string{"metal", work} {
 		box.Juju(t, "model-config", "-m", model, "update-status-hook-interval=1m")
 	}
@@ -75,7 +74,7 @@ func (w *walk) testTwo(t *testing.T) {
 	}
 }
 
-// set asks for an application's limit.
+// set requests an application's limit.
 func (w *walk) set(t *testing.T, app string, to limitCase) {
 	t.Helper()
 	box.Juju(t, "config", "-m", work, app+"-profile", fmt.Sprintf("profile=config: {%s: %s}", to.limit, to.value))
@@ -99,8 +98,8 @@ func (w *walk) pid(t *testing.T, container string) string {
 	return box.Inside(t, w.ask, "lxc info "+container+" | sed -n 's/^PID: //p'")
 }
 
-// settles waits until LXD and the kernel have what was asked for and nothing else: each
-// container what its applications want, last in its list, and no other profile of ours.
+// settles waits until LXD and the kernel have what was requested and nothing else: each container the
+// profiles of its applications, last in its list, and no other profile of the charm.
 func (w *walk) settles(t *testing.T) {
 	t.Helper()
 	begin := time.Now()
@@ -114,10 +113,10 @@ func (w *walk) settles(t *testing.T) {
 	}
 }
 
-// ours is a profile of ours, with the application that it is for.
+// ours is a profile of the charm, with its application.
 var ours = regexp.MustCompile(`^dcib-` + work + `-(web|db)(-[0-9a-f]{8})?$`)
 
-// wrong says what is not as asked for; "" when nothing.
+// wrong returns what is not as requested; "" if nothing.
 func (w *walk) wrong(t *testing.T) string {
 	t.Helper()
 	apps := map[string][]string{} // by container
@@ -190,7 +189,7 @@ func (w *walk) subordinates(t *testing.T, app string) map[string]testbed.State {
 	return states
 }
 
-// testAddUnit adds one on a machine of its own, where nothing of db is.
+// testAddUnit adds a unit on a machine of its own, without db.
 func (w *walk) testAddUnit(t *testing.T) {
 	box.Juju(t, "add-unit", "-m", work, "web")
 	box.StartAddressless(t, w.ask, work)
@@ -200,8 +199,8 @@ func (w *walk) testAddUnit(t *testing.T) {
 	w.pids[added] = w.pid(t, added)
 }
 
-// testForged has a unit beside db claim a container that only web is in: first in its own
-// name, then in that of web's unit.
+// testForged has a unit beside db claim a container of web: first in its own name, then in that of web's
+// unit.
 func (w *walk) testForged(t *testing.T) {
 	victim := box.Machines(t, work, "web")["web/2"]
 	limit := testbed.LimitOf(t, victim, "pids")
@@ -216,7 +215,7 @@ func (w *walk) testForged(t *testing.T) {
 		var broker, subordinate string
 		var claimed time.Time
 		box.Await(t, 2*time.Minute, 200*time.Millisecond, "both sides to log it", func() (bool, string) {
-			// The thief's own charm may take it back before the broker has looked.
+			// The thief's own charm may correct it before the broker has observed it.
 			if time.Since(claimed) > 20*time.Second {
 				box.Juju(t, "exec", "-m", work, "--unit", thief, "--", "relation-set -r "+id+" "+claim)
 				claimed = time.Now()
@@ -227,7 +226,7 @@ func (w *walk) testForged(t *testing.T) {
 			return strings.Contains(broker, says) && strings.Contains(subordinate, `instance "`+victim+`" where it is`), broker + subordinate
 		})
 		t.Logf("claimed %s:\n%s%s", claim, warnings(broker), warnings(subordinate))
-		w.settles(t) // the thief has what is its own again, the victim nothing of the thief's
+		w.settles(t) // the thief has its own profile again, the victim nothing of the thief's
 	}
 	config := box.Inside(t, w.ask, "lxc config show "+victim)
 	require.Equal(t, 1, strings.Count(config, "user.dcib.nonce."), config)
@@ -243,7 +242,7 @@ func (w *walk) log(t *testing.T, model, unit string) string {
 	return box.Juju(t, args...)
 }
 
-// warnings are the lines of a log that a person is to read.
+// warnings returns the lines of a log for an operator.
 func warnings(log string) string {
 	var lines []string
 	for line := range strings.Lines(log) {
@@ -254,8 +253,8 @@ func warnings(log string) string {
 	return strings.Join(lines, "")
 }
 
-// testRelations takes relations away and makes them again: at once, as soon as Juju takes
-// the new one, and after everything has gone. The other application never loses its own.
+// testRelations removes relations and adds them again: at once, as soon as Juju accepts the new one, and
+// after everything is gone. The other application always keeps its profile.
 func (w *walk) testRelations(t *testing.T) {
 	var others []testbed.Limit
 	for _, container := range box.Machines(t, work, "db") {
@@ -267,7 +266,7 @@ func (w *walk) testRelations(t *testing.T) {
 			require.Equal(t, w.want["db"].value, fmt.Sprint(limit.Read(t)), limit.File)
 		}
 	}
-	// Juju keeps a relation that goes until all units have left it.
+	// Juju keeps a removed relation until all units have left it.
 	integrate := func(a, b string) {
 		t.Helper()
 		box.Await(t, 3*time.Minute, 100*time.Millisecond, "Juju to accept the relation again", func() (bool, string) {
@@ -282,9 +281,9 @@ func (w *walk) testRelations(t *testing.T) {
 		time.Sleep(pause)
 		integrate(a, b)
 	}
-	// The pauses end before and in the hooks that the removal causes. Each time all comes to
-	// rest: several in a row within seconds break Juju 4.1-beta2's own worker for relations
-	// between models for good ("expected 1 row inserted, got 0").
+	// The pauses end before and in the hooks of the removal. Each time everything settles: several in a row
+	// within seconds break Juju 4.1-beta2's own worker for relations between models for good ("expected 1
+	// row inserted, got 0").
 	for _, pause := range []time.Duration{0, 3 * time.Second} {
 		t.Logf("%s: the relation to the broker, again after %s", time.Now().Format(time.TimeOnly), pause)
 		addAgain("web-profile:lxd-profile", "lxd-profiles", pause)
@@ -315,13 +314,13 @@ func (w *walk) testRefresh(t *testing.T) {
 	}
 	box.WaitActive(t, work, "web", 3)
 	w.settles(t)
-	// And it is still heard.
+	// It still handles requests.
 	w.set(t, "web", limitCase{"limits.memory", "memory", "356515840"})
 	w.set(t, "db", limitCase{"limits.processes", "pids", "800"})
 	w.settles(t)
 }
 
-// revision is what Juju says of an application's charm.
+// revision returns the revision of an application's charm in Juju.
 func (w *walk) revision(t *testing.T, app string) string {
 	t.Helper()
 	var s struct {
@@ -333,9 +332,9 @@ func (w *walk) revision(t *testing.T, app string) string {
 	return fmt.Sprint(s.Applications[app].Rev)
 }
 
-// testRewritten rewrites the instances' lists as Juju's controller does when it assigns a
-// machine the profiles of its charms: to its own list, without what others added. Meanwhile
-// a profile changes. Within one update-status all is as asked again, and the log says so.
+// testRewritten rewrites the instances' lists as Juju's controller does when it assigns a machine the
+// profiles of its charms: to its own list, without what others added. Meanwhile a profile changes. Within
+// one update-status all is as requested again, and logged.
 func (w *walk) testRewritten(t *testing.T) {
 	own := map[string][]string{}
 	for _, container := range w.containers(t) {
@@ -369,7 +368,7 @@ func (w *walk) testRewritten(t *testing.T) {
 		says(`put profile dcib-\S+.* last on instance ` + container + ` again: another program has changed its list`)
 	}
 
-	// Our profiles, too.
+	// The charm's profiles, too.
 	name := ""
 	for _, profile := range box.Instances(t, w.ask)[w.containers(t)[0]].Profiles {
 		if match := ours.FindStringSubmatch(profile); match != nil && match[1] == "web" {
@@ -381,7 +380,7 @@ func (w *walk) testRewritten(t *testing.T) {
 	says("restore profile " + name + ", which another program has changed")
 }
 
-// testGone takes everything away: the containers are as they were, and were never stopped.
+// testGone removes everything: the containers are as they were, and were never stopped.
 func (w *walk) testGone(t *testing.T) {
 	box.Juju(t, "remove-application", "-m", work, "--no-prompt", "web-profile")
 	box.Juju(t, "remove-relation", "-m", work, "db-profile:lxd-profile", "lxd-profiles")

@@ -19,9 +19,8 @@ import (
 	"github.com/dcib/dcib/tests/testbed"
 )
 
-// watch collects, while something goes on, what only a look at the right moment shows: the
-// join tokens that LXD keeps as long as they live, and the arguments of every process on this
-// machine, those in containers too.
+// watch collects what can only be seen at the right moment: the join tokens that LXD keeps while they are
+// valid, and the arguments of every process on this machine, including those in containers.
 type watch struct {
 	stop      chan struct{}
 	done      sync.WaitGroup
@@ -29,7 +28,7 @@ type watch struct {
 	arguments map[string]bool
 }
 
-// watchSecrets starts to watch; machine's LXD is asked for tokens.
+// watchSecrets starts to watch; tokens are read from machine's LXD.
 func watchSecrets(machine string) *watch {
 	w := &watch{stop: make(chan struct{}), tokens: map[string]bool{}, arguments: map[string]bool{}}
 	every := func(pause time.Duration, look func()) {
@@ -97,8 +96,8 @@ func secretOf(t *testing.T, model string, results map[string]any) map[string]str
 	return nil
 }
 
-// requireSecret asserts that no secret that the model's machines have, nor any that was seen
-// while they formed a cluster, can be read from Juju or from a process's arguments.
+// requireSecret asserts that no secret of the model's machines, and none that was seen while they formed a
+// cluster, can be read from Juju or from a process's arguments.
 func requireSecret(t *testing.T, model string, seen *watch) {
 	t.Helper()
 	machines := box.Machines(t, model, app)

@@ -14,8 +14,8 @@ import (
 	"github.com/dcib/dcib/tests/testbed"
 )
 
-// newerLXD returns a folder with an apt repository in which LXD's own packages, as Debian has
-// them, are one revision newer: the same programs and maintainer scripts.
+// newerLXD returns a folder with an apt repository that has Debian's LXD packages with one revision more:
+// the same programs and maintainer scripts.
 func newerLXD(t *testing.T) (dir, version string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -38,8 +38,8 @@ func newerLXD(t *testing.T) (dir, version string) {
 	return dir, version
 }
 
-// testUpgrade brings three members to a newer package, one after the other; one of them
-// fails in the middle.
+// testUpgrade upgrades three members to a newer package, one after another; one upgrade fails in the
+// middle.
 func testUpgrade(t *testing.T) {
 	const model = "upgrade"
 	repository, newer := newerLXD(t)

@@ -19,7 +19,7 @@ func (s *stage) bridge(t *testing.T, machines ...string) {
 	}
 }
 
-// onBridge starts an instance on the pet whose nic is on br0, as overlays/metal.yaml has them.
+// onBridge starts an instance on the pet with a nic on br0, as in overlays/metal.yaml.
 func (s *stage) onBridge(t *testing.T, name, more string) {
 	t.Helper()
 	s.run(t, `lxc profile show metal >/dev/null 2>&1 || lxc profile create metal
@@ -28,7 +28,7 @@ lxc profile device get metal root type >/dev/null 2>&1 || lxc profile device add
 lxc launch guest %s --profile metal --target %s %s`, name, s.pet, more)
 }
 
-// testBridge has instances on a bridge that is not LXD's. They move to members that have it.
+// testBridge has instances on a bridge that LXD does not manage. They move to members with the bridge.
 func (s *stage) testBridge(t *testing.T) {
 	s.bridge(t, s.pet, s.target, s.acting)
 	defer s.clean(t)
@@ -64,7 +64,7 @@ func (s *stage) testBridge(t *testing.T) {
 	require.Equal(t, places(before), places(after), "restore")
 	before = after // LXD's own restore writes another id for each for cloud-init
 
-	// Where a member lacks the bridge, nothing is sent, and the plan says so.
+	// Nothing moves to a member without the bridge, and the plan has the reason.
 	box.Inside(t, s.target, "ip link del br0")
 	defer s.bridge(t, s.target)
 	plan := fmt.Sprint(s.drain(t, "dry-run=true")["plan"])
@@ -78,7 +78,7 @@ func (s *stage) testBridge(t *testing.T) {
 	s.undrain(t)
 	home("undrain to where one member lacks the bridge")
 
-	// Where none has it, nothing moves, and the plan says why.
+	// If no member has it, nothing moves, and the plan has the reason.
 	box.Inside(t, s.acting, "ip link del br0")
 	_, err := box.TryAction(t, model, scheduler+"/0", "drain", "pet="+s.pet)
 	s.bridge(t, s.acting)
@@ -86,7 +86,7 @@ func (s *stage) testBridge(t *testing.T) {
 	home("a drain that was refused")
 }
 
-// unitOn is the unit of lxd-cluster on a machine.
+// unitOn returns the unit of lxd-cluster on a machine.
 func (s *stage) unitOn(t *testing.T, machine string) string {
 	t.Helper()
 	for unit, at := range box.Machines(t, model, cluster) {

@@ -61,8 +61,8 @@ lxc launch guest other --profile dcib --target %[2]s`, s.pet, s.target)
 	require.Equal(t, volumes, s.run(t, "lxc query '/1.0/storage-pools/local/volumes/custom?recursion=1'"))
 }
 
-// placesAway asserts where instances are while the pet is drained, and returns that: what may
-// move is elsewhere in the state that it had.
+// placesAway asserts where instances are while the pet is drained, and returns it: what may move is
+// elsewhere in the same state.
 func (s *stage) placesAway(t *testing.T, before, during map[string]instance) map[string]string {
 	t.Helper()
 	now := places(during)

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// moment is when LXD is killed: while LXD does that, in a drain or in an undrain.
+// moment is when LXD is killed: during that operation, in a drain or in an undrain.
 type moment struct {
 	name      string
 	action    string
@@ -26,17 +26,16 @@ var moments = []moment{
 	{"move back", "undrain", "Migrating instance"},
 }
 
-// noticed is how long a run may take to notice that an operation is gone, and downtime how long
-// LXD takes to answer again after it was killed: systemd starts it again, and it joins its
-// database.
+// noticed is how long a run may take to notice that an operation is lost, and downtime how long LXD takes
+// to answer again after it was killed: systemd restarts it, and it joins its database.
 const (
 	noticed  = 10 * time.Second
 	downtime = 20 * time.Second
 )
 
-// testKilled kills LXD on each member that takes part, at each moment.
+// testKilled kills LXD on each member involved, at each moment.
 func (s *stage) testKilled(t *testing.T) {
-	// All that moves goes to one member, so that this one is known.
+	// Everything moves to one member, so that the target is known.
 	s.run(t, "lxc cluster set %s scheduler.instance=manual", s.acting)
 	defer s.run(t, "lxc cluster unset %s scheduler.instance", s.acting)
 	s.run(t, `lxc launch guest ends --profile dcib --target %[1]s -c environment.ENDS_AFTER=5s -c boot.host_shutdown_timeout=20
@@ -75,12 +74,12 @@ lxc storage set local rsync.bwlimit=4MB`, s.pet)
 	}
 }
 
-// killedAt kills the LXD of a machine as soon as an operation of that name runs, and asserts on
-// what comes of the action.
+// killedAt kills the LXD of a machine as soon as an operation of that name runs, and asserts on the
+// action's result.
 func (s *stage) killedAt(t *testing.T, at moment, victim string, before map[string]instance) {
 	t.Helper()
-	// The victim waits for its own chance: what is asked from outside comes too late for what
-	// takes less than a second.
+	// The machine itself waits for the moment: a command from outside is too late for what takes less than
+	// a second.
 	wait := fmt.Sprintf(`pid=$(systemctl show -p MainPID --value lxd)
 for i in $(seq 1200); do
   if curl -s --max-time 2 --unix-socket /var/lib/lxd/unix.socket 'http://lxd/1.0/operations?recursion=1' | tr '{' '\n' | grep -F '"%s"' | grep -q '"Running"'; then
@@ -132,8 +131,8 @@ exit 1`, at.operation)
 	}
 }
 
-// firstAfter is the time of the first line of an action's log that was written after a moment:
-// "2026-12-01 00:46:40 +0000 UTC text".
+// firstAfter returns the time of the first line of an action's log after a moment: "2026-12-01 00:46:40
+// +0000 UTC text".
 func firstAfter(t *testing.T, log []string, moment time.Time) (time.Time, bool) {
 	t.Helper()
 	for _, line := range log {
@@ -148,8 +147,8 @@ func firstAfter(t *testing.T, log []string, moment time.Time) (time.Time, bool) 
 	return time.Time{}, false
 }
 
-// testFailingMove has LXD fail at the end of a move back, when it has deleted what was elsewhere: what
-// ran keeps running, under the name that LXD left it, and has its own again when it can.
+// testFailingMove makes LXD fail at the end of a move back, when it has deleted the copy elsewhere: what
+// ran keeps running, under the name that LXD left it, and gets its own name again when possible.
 func (s *stage) testFailingMove(t *testing.T) {
 	s.run(t, `lxc launch guest web --profile dcib --target %[1]s
 lxc launch guest db --profile dcib --target %[1]s`, s.pet)
@@ -160,7 +159,7 @@ lxc launch guest db --profile dcib --target %[1]s`, s.pet)
 	}()
 	before := s.instances(t)
 	s.drain(t)
-	// A volume of the same name on the pet is in the way.
+	// A volume of the same name on the pet prevents it.
 	const folder = "/var/lib/lxd/storage-pools/local/containers/web"
 	box.Inside(t, s.pet, "mkdir "+folder+" && touch "+folder+"/in-the-way")
 	_, err := box.TryAction(t, model, scheduler+"/0", "undrain", "pet="+s.pet)
@@ -177,8 +176,8 @@ lxc launch guest db --profile dcib --target %[1]s`, s.pet)
 	require.Equal(t, places(before), places(s.instances(t)))
 }
 
-// testOffline undrains while one host has no LXD: its instances are left out of the round, and
-// come back running when it is there again.
+// testOffline undrains while one host has no LXD: its instances are skipped, and come back running when the
+// LXD is there again.
 func (s *stage) testOffline(t *testing.T) {
 	s.run(t, `for n in 1 2 3 4; do lxc launch guest g$n --profile dcib --target %s; done`, s.pet)
 	defer func() {

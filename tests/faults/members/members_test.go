@@ -1,8 +1,8 @@
 //go:build box
 
-// Package members drains and restores a member of a real LXD cluster that has instances of
-// every kind, while LXD is killed and while nothing of that sort happens: an instance changes
-// its location and nothing else, and what ran keeps running somewhere.
+// Package members drains and restores a member of a real LXD cluster that has instances of every kind, with
+// and without LXD being killed: an instance changes only its location, and what ran keeps running
+// somewhere.
 package members
 
 import (
@@ -56,7 +56,7 @@ func TestMembers(t *testing.T) {
 	}
 }
 
-// stage is a cluster of three: the pet, the machine of the scheduler's unit, and one more.
+// stage is a cluster of three: the pet, the machine of the scheduler's unit, and another one.
 type stage struct {
 	pet, target, acting string
 }
@@ -80,7 +80,7 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
-// run runs a shell line in the acting unit's machine, whose LXD is a member.
+// run runs a shell line in the machine of the unit with the lease, whose LXD is a member.
 func (s *stage) run(t *testing.T, line string, args ...any) string {
 	t.Helper()
 	return box.Inside(t, s.acting, "set -e\n"+fmt.Sprintf(line, args...))
@@ -93,7 +93,7 @@ type instance struct {
 	Content    map[string]any
 }
 
-// instances asks LXD for everything that it has of each instance of each project.
+// instances returns everything that LXD has of each instance of each project.
 func (s *stage) instances(t *testing.T) map[string]instance {
 	t.Helper()
 	var list []map[string]any
@@ -135,7 +135,7 @@ func ofStart(i map[string]any) {
 	}
 }
 
-// places is where each instance is, and its status.
+// places returns where each instance is, and its status.
 func places(all map[string]instance) map[string]string {
 	at := map[string]string{}
 	for name, i := range all {
@@ -160,7 +160,7 @@ func pretty(t *testing.T, v any) string {
 	return string(text)
 }
 
-// drain and undrain run the actions; what they print is in the error.
+// drain and undrain run the actions; their output is in the error.
 func (s *stage) drain(t *testing.T, params ...string) map[string]any {
 	t.Helper()
 	return box.Action(t, model, scheduler+"/0", "drain", append([]string{"pet=" + s.pet}, params...)...)
@@ -174,7 +174,7 @@ func (s *stage) undrain(t *testing.T) map[string]any {
 // begin starts an action in the background, and returns the id of its task.
 func (s *stage) begin(t *testing.T, action string, params ...string) string {
 	t.Helper()
-	// juju says on stderr which task it is.
+	// juju prints the task's id on stderr.
 	out := testbed.Run(t, time.Minute, "sh", "-c", filepath.Join(box.Repo, "bin/dcib")+" box --name "+box.Name+
 		" juju run -m "+model+" --background "+scheduler+"/0 "+action+" "+strings.Join(params, " ")+" 2>&1")
 	fields := strings.Fields(out)
@@ -205,13 +205,13 @@ func (s *stage) end(t *testing.T, id string, limit time.Duration) task {
 	return last
 }
 
-// requireStatus asserts on what LXD says of a member.
+// requireStatus asserts on LXD's status of a member.
 func (s *stage) requireStatus(t *testing.T, member, status string) {
 	t.Helper()
 	require.Equal(t, status, box.Members(t, s.acting)[member], member)
 }
 
-// reset returns the pet back, whatever a part that failed has left.
+// reset undrains the pet, whatever a failed part has left.
 func (s *stage) reset(t *testing.T) {
 	t.Helper()
 	s.clean(t)
@@ -219,7 +219,7 @@ func (s *stage) reset(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// clean deletes all instances, and what testKeeps makes beside them.
+// clean deletes all instances, and what testKeeps creates beside them.
 func (s *stage) clean(t *testing.T) {
 	t.Helper()
 	for name := range s.instances(t) {

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// testTenants drains a pet whose tenants ask for what no host has.
+// testTenants drains a pet whose tenants request what no host has.
 func (s *stage) testTenants(t *testing.T) {
 	defer s.clean(t)
 	s.run(t, `lxc launch guest greedy --profile dcib --target %[1]s -c limits.cpu=65535
@@ -32,8 +32,8 @@ lxc launch guest plain --profile dcib --target %[1]s`, s.pet)
 	require.Equal(t, places(before), places(s.instances(t)))
 }
 
-// testHostDisk drains a pet with a stopped instance that has a folder of the host: LXD 5.0 to
-// 6.7 panics when it is asked whether that one can be moved.
+// testHostDisk drains a pet with a stopped instance that has a folder of the host: LXD 5.0 to 6.7 panics
+// when it checks whether that one can be moved.
 func (s *stage) testHostDisk(t *testing.T) {
 	defer s.clean(t)
 	s.run(t, `lxc init guest c1 --profile dcib --target %[1]s
@@ -71,15 +71,15 @@ func configurePet(t *testing.T, text string, options ...string) {
 	box.Juju(t, append([]string{"config", "-m", model, scheduler, "pets=@" + file}, options...)...)
 }
 
-// testLate opens a window while an instance still shuts down: the status says that the pet is
-// late, and no longer when it is over.
+// testLate opens a window while an instance still shuts down: the status reports that the pet is late until
+// the drain is over.
 func (s *stage) testLate(t *testing.T) {
 	defer s.clean(t)
-	// The drain cannot be over before the window opens, as the instance takes longer to end.
+	// The drain cannot be over before the window opens: the instance takes longer to end.
 	s.run(t, `lxc launch guest slow --profile dcib --target %s -c environment.ENDS_AFTER=50s -c boot.host_shutdown_timeout=120`, s.pet)
 	start := time.Now().Add(25 * time.Second).Truncate(time.Second)
 	const layout = "20060102T150405Z"
-	// A hold of an earlier run is of another pet.
+	// A hold of an earlier run is for another pet.
 	pet := fmt.Sprint("big-", start.Unix())
 	configurePet(t, fmt.Sprintf(`pets:
 - name: %s
