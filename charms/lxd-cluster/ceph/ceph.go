@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/dcib/dcib/internal/hooktool"
+	"github.com/dcib/dcib/internal/relation"
 	"github.com/dcib/dcib/internal/relation/cephclient"
 )
 
@@ -138,10 +139,7 @@ func Observe(ctx context.Context, w Env, info ClusterInfo) (Facts, error) {
 	if err != nil {
 		return f, err
 	}
-	f.Sent = true
-	for key, value := range f.Request.Encode() {
-		f.Sent = f.Sent && mine[key] == value
-	}
+	f.Sent = relation.Contains(mine, f.Request.Encode())
 	if err := f.observeMonitors(ctx, w); err != nil {
 		return f, err
 	}

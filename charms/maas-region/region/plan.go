@@ -12,6 +12,7 @@ import (
 	"github.com/dcib/dcib/internal/charm"
 	"github.com/dcib/dcib/internal/host/apt"
 	"github.com/dcib/dcib/internal/maas/node"
+	"github.com/dcib/dcib/internal/relation"
 	"github.com/dcib/dcib/internal/relation/maascontroller"
 )
 
@@ -43,12 +44,8 @@ func Plan(f Facts) charm.Plan[*Env] {
 		steps = append(steps, ask{f.Asks})
 	}
 	// What the others have to know of this unit, at once.
-	mine := f.mine()
-	for key, value := range mine { // Juju has keys of its own there
-		if f.Mine[key] != value {
-			steps = append(steps, tell{f.Peers, mine})
-			break
-		}
+	if mine := f.mine(); !relation.Contains(f.Mine, mine) {
+		steps = append(steps, tell{f.Peers, mine})
 	}
 	switch {
 	case kept != "" && f.Shared[keyKind] != f.Config.Database:

@@ -9,6 +9,8 @@ import (
 	"net"
 	"strconv"
 	"strings"
+
+	"github.com/dcib/dcib/internal/relation"
 )
 
 // Interface is the name of the interface in charmcraft.yaml.
@@ -35,14 +37,9 @@ func Encode(database string) map[string]string {
 	return map[string]string{keyDatabase: database, keyRequested: requested}
 }
 
-// Asked reports whether a databag asks for just that.
+// Asked reports whether a databag has just the request for that database.
 func Asked(bag map[string]string, database string) bool {
-	for key, value := range Encode(database) {
-		if bag[key] != value {
-			return false
-		}
-	}
-	return true
+	return relation.Contains(bag, Encode(database))
 }
 
 // Server is what a server answers. Username and password are in the secret; User gets them.
