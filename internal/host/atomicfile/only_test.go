@@ -18,7 +18,7 @@ var exempt = map[string]string{
 	"charms/maas-region/region/backup.go":     "WriteFile: in a temporary folder for root only, which an archive is made of",
 	"charms/pet-scheduler/daemon/daemon.go":   "Chmod: of a socket",
 	"charms/pet-scheduler/service/account.go": "Chmod: of a folder",
-	"internal/lxd/startover.go":               "Rename: moves LXD's own files",
+	"internal/lxd/reset.go":                   "Rename: moves LXD's own files",
 	"internal/charm/main.go":                  "WriteFile: a measurement",
 	"internal/testkit/machine/machinetest.go": "WriteFile: a fake",
 	"internal/host/atomicfile/atomicfile.go":  "it is the one",
