@@ -173,6 +173,7 @@ func kill(t *testing.T, machine string) {
 	t.Helper()
 	box.Inside(t, machine, "systemctl list-units --no-legend 'jujuagentd-*' | grep -q . && systemctl kill --signal KILL 'jujuagentd-*'")
 	box.LXC(t, "delete", "--force", machine)
+	box.Injected(time.Now(), "%s: machine lost", machine)
 }
 
 // clustered reports whether the LXD of a machine is in a cluster.

@@ -34,16 +34,23 @@ import (
 var JoinToken = regexp.MustCompile(`eyJzZXJ2ZXJfbmFtZSI[A-Za-z0-9+/=]+`)
 
 // Box is a box by its name, and where the repository is that it is made of.
-type Box struct{ Name, Repo string }
+type Box struct {
+	Name, Repo string
 
-// New returns the box of that name for a suite anywhere in the repository; it makes nothing.
+	injected *injections
+}
+
+// New returns the box of that name for a suite anywhere in the repository; it makes nothing. If
+// the test fails, it leaves a report in dist/reports.
 func New(t testing.TB, name string) Box {
 	t.Helper()
 	root, err := os.Getwd()
 	require.NoError(t, err)
 	for {
 		if _, err := os.Stat(filepath.Join(root, "go.work")); err == nil {
-			return Box{Name: name, Repo: root}
+			b := Box{Name: name, Repo: root, injected: &injections{since: time.Now()}}
+			t.Cleanup(func() { b.leaveReport(t) })
+			return b
 		}
 		require.NotEqual(t, filepath.Dir(root), root, "go.work, in a folder above the suite")
 		root = filepath.Dir(root)

@@ -72,6 +72,7 @@ func (s *stage) testCut(t *testing.T) {
 		})
 		how.apart(t, c.units[victim])
 		at := time.Now()
+		box.Injected(at, "%s: %s", victim, how.name)
 		next := c.acting(t, 3*takeover, victim)
 		took := time.Since(at)
 		taken = append(taken, took)

@@ -417,6 +417,7 @@ func (c *crew) strike(t *testing.T, fault string, what store.Kind, step string, 
 		return c.strike(t, fault, what, step, home)
 	}
 	require.True(t, struck, "%s ended without %s: %v", what, step, c.made(t, victim))
+	box.Injected(at, "%s %s after %s", fault, victim, step)
 	return victim, id, at
 }
 

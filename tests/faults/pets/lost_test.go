@@ -45,6 +45,7 @@ func (c *crew) lost(t *testing.T, what store.Kind, step string, home map[string]
 	delete(c.units, victim)
 	start := time.Now()
 	box.LXC(t, "delete", "--force", machine)
+	box.Injected(time.Now(), "%s: machine lost", machine)
 	next := c.acting(t, 3*takeover, victim)
 	took = time.Since(start)
 	why := fmt.Sprintf("%s, machine of %s lost after %s, %s acts %.1f s later", what, victim, step, next, took.Seconds())
@@ -67,6 +68,7 @@ func (s *stage) testAddressGivenOut(t *testing.T) {
 	number := box.Status(t, model).Applications[app].Units[victim].Machine
 	delete(c.units, victim)
 	box.LXC(t, "delete", "--force", machine)
+	box.Injected(time.Now(), "%s: machine lost", machine)
 	box.Juju(t, "remove-machine", "-m", model, "--no-prompt", "--force", "--no-wait", number)
 	host, _, err := net.SplitHostPort(address)
 	require.NoError(t, err)
