@@ -53,7 +53,7 @@ drains begin, is for the actions list-pets and plan.`,
 					return usagef("cannot show pets: --days is %d: wanted at most %d, since the windows of pet %s start very often", days, most, p.Name)
 				}
 			}
-			table := timetable.Table{First: time.Now(), Days: days, Busy: "its own work", Free: "lends"}
+			table := timetable.Table{First: time.Now(), Days: days, Busy: "reserved", Free: "shared"}
 			where := time.UTC
 			if len(pets) > 0 {
 				where = pets[0].Zone
@@ -81,7 +81,7 @@ drains begin, is for the actions list-pets and plan.`,
 					row.Busy = append(row.Busy, timetable.Span{From: s.Start, To: s.End})
 				}
 				table.Rows = append(table.Rows, row)
-				one.Lent = 1 - table.Share(row)
+				one.Shared = 1 - table.Share(row)
 				shown = append(shown, one)
 			}
 			switch format {
@@ -108,11 +108,11 @@ drains begin, is for the actions list-pets and plan.`,
 	return cmd
 }
 
-// petSpans are one pet's stretches of own time, as JSON shows them.
+// petSpans are one pet's reserved windows, as JSON shows them.
 type petSpans struct {
-	Pet   string    `json:"pet"`
-	Lent  float64   `json:"lent"` // share of the time shown, from 0 to 1
-	Spans []petSpan `json:"spans"`
+	Pet    string    `json:"pet"`
+	Shared float64   `json:"shared"` // share of the time shown, from 0 to 1
+	Spans  []petSpan `json:"spans"`
 }
 
 // petSpan is one of them. A time that is further away than the calendar looks is zero.
@@ -160,7 +160,7 @@ func printPets(out io.Writer, table timetable.Table, pets []petSpans) error {
 	var b strings.Builder
 	b.WriteString(table.Text())
 	for _, p := range pets {
-		fmt.Fprintf(&b, "\n%s: lends %.1f%% of this time\n", p.Pet, 100*p.Lent)
+		fmt.Fprintf(&b, "\n%s: shared %.1f%% of this time\n", p.Pet, 100*p.Shared)
 		for i, s := range p.Spans {
 			if i == maxPetSpans {
 				fmt.Fprintf(&b, "  and %d more\n", len(p.Spans)-maxPetSpans)

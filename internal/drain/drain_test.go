@@ -90,7 +90,7 @@ func TestRefusals(t *testing.T) {
 		}, "cannot drain pet: no other member is Online"},
 		"last that takes":  {func(l *draintest.LXD) { l.Member[1].Scheduler, l.Member[2].Scheduler = "manual", "group" }, "cannot drain pet: no other member is Online and takes"},
 		"operator's":       {func(l *draintest.LXD) { _ = l.EvacuateByHand("pet") }, "cannot drain pet: it was evacuated, but not by pet-scheduler"},
-		"tied":             {func(l *draintest.LXD) { l.Instance[0].LocalDevices = []string{"disk data"} }, "c1: is tied to this member by disk data; force=true, or on-immovable: stop of its pet, stops it there"},
+		"tied":             {func(l *draintest.LXD) { l.Instance[0].LocalDevices = []string{"disk data"} }, "c1: is tied to this member by disk data; force=true, or unmovable: stop of its pet, stops it there"},
 		"ephemeral":        {func(l *draintest.LXD) { l.Instance[0].Ephemeral = true }, "c1: is ephemeral: it is deleted when it stops; force=true"},
 		"no such hardware": {func(l *draintest.LXD) { l.Instance[0].Architecture = "s390x" }, "c1: no other member is Online, takes instances and runs s390x; force=true"},
 	} {

@@ -43,7 +43,7 @@ type Instance struct {
 	// Evacuate is its cluster.evacuate: "" (as "auto"), "migrate", "live-migrate", "stop".
 	Evacuate string
 	// MayStop reports that, when it cannot move, it may be stopped where it is, whatever its
-	// cluster.evacuate: option on-immovable of the pet that it is on.
+	// cluster.evacuate: option unmovable of the pet that it is on.
 	MayStop bool
 	// LocalDevices are the devices that keep it on its member when Evacuate is "auto": LXD does not
 	// move them, and nothing is known of a counterpart elsewhere.

@@ -193,7 +193,7 @@ func TestLimitsRequireNoMoreThanTheMemberHas(t *testing.T) {
 		odd.MayStop = true
 		item = drain.PlanDrain(observeWithCapacity(t, lxd), "pet", false).Items[3]
 		require.Equal(t, drain.Warning, item.Verdict)
-		require.Contains(t, item.Reason, "moves to another member, as the pet's on-immovable says, though none can run it")
+		require.Contains(t, item.Reason, "moves to another member, as the pet's unmovable says, though none can run it")
 		// It goes, and where it cannot start there it is no failure, and runs again at home.
 		lxd.Fail = func(call string, r drain.Ref) error {
 			if call == "start" && odd.Member != "pet" && r == odd.Ref {

@@ -110,7 +110,7 @@ func evaluate(view View, i Instance, ran, force bool) (Item, result) {
 	toUnsuitable := !i.evacuatesByDefault() && i.Evacuate != "stop" && view.unsuitableTargets(i, " ") != ""
 	allowed := "as force=true asks"
 	if !force && i.MayStop {
-		allowed = "as the pet's on-immovable says"
+		allowed = "as the pet's unmovable says"
 	}
 	noPool := explainShortage(view, targets, Instance{Requirements: Requirements{Pool: i.Requirements.Pool}}, Capacity.missing) != ""
 	switch {
@@ -127,7 +127,7 @@ func evaluate(view View, i Instance, ran, force bool) (Item, result) {
 		}
 		return say(Warning, r, "is ephemeral: it stops and is gone")
 	case blocker == "" && missing != "" && !force && (noPool || !i.MayStop):
-		return say(Error, leaves, "no other member can run it as its limits say: %s; force=true moves it all the same, as on-immovable: stop of its pet does where it is memory or processors; cluster.evacuate=stop on it has it stopped instead", missing)
+		return say(Error, leaves, "no other member can run it as its limits say: %s; force=true moves it all the same, as unmovable: stop of its pet does where it is memory or processors; cluster.evacuate=stop on it has it stopped instead", missing)
 	case blocker == "" && missing != "":
 		return say(Warning, mayStayStopped, "moves to another member, %s, though none can run it as its limits say: %s%s", allowed, missing, unsuitable)
 	case blocker == "" && short != "":
@@ -141,7 +141,7 @@ func evaluate(view View, i Instance, ran, force bool) (Item, result) {
 	case force || i.MayStop:
 		return say(Warning, stays, "%s: it is stopped and stays, %s", blocker, allowed)
 	}
-	return say(Error, leaves, "%s; force=true, or on-immovable: stop of its pet, stops it there for as long as the member is drained", blocker)
+	return say(Error, leaves, "%s; force=true, or unmovable: stop of its pet, stops it there for as long as the member is drained", blocker)
 }
 
 // asBefore returns an instance as it was before the drain began to stop it.

@@ -69,7 +69,7 @@ func TestLike(t *testing.T) {
 		"other times":           {"big  drained  Fri 2027-01-02 23:59 UTC  1m10s\nbig: 1 instance of 3 took 20s, at 192.168.100.200\n", pets, ""},
 		"another version":       {"lxd 5.0.2 active\n", "lxd  6.6  active\n", ""},
 		"left out":              {"pets: |-\n…\n big: 1 instance of…\n", pets, ""},
-		"another state":         {"big  lent  Fri 2027-01-02 23:59 UTC  1m10s\n", pets, "big lent DAY DATE TIME UTC DURATION"},
+		"another state":         {"big  shared  Fri 2027-01-02 23:59 UTC  1m10s\n", pets, "big shared DAY DATE TIME UTC DURATION"},
 		"another number":        {"big: 2 instance…\n", pets, "big: 2 instance…"},
 		"another column":        {"| NAME | STATE |\n", table, "| NAME | STATE |"},
 		"a line between":        {"pets: |-\n  big  drained…\n", pets, "pets: |-\nbig drained…"},

@@ -62,7 +62,7 @@ type Pet struct {
 // Hold is an operator's override of the calendar.
 type Hold struct {
 	Pet   string    `json:"pet"`
-	Want  string    `json:"want"`           // own, lent or as-is
+	State string    `json:"state"`          // reserved, shared or paused
 	Until time.Time `json:"until,omitzero"` // zero is until it is released
 	Why   string    `json:"why,omitempty"`
 	By    string    `json:"by,omitempty"`
@@ -76,7 +76,7 @@ type Window struct {
 	By     string `json:"by,omitempty"`
 }
 
-// Stretch is one stretch of a pet's own time that is to come.
+// Stretch is one reserved window of a pet that is to come.
 type Stretch struct {
 	Pet     string        `json:"pet"`
 	Begin   time.Time     `json:"begin"` // of the drain
@@ -176,7 +176,7 @@ func (c Client) Pets(ctx context.Context) (pets []Pet, err error) {
 	return pets, err
 }
 
-// Plan returns the pets' own time in the next days; an empty pet is all pets.
+// Plan returns the pets' reserved windows in the next days; an empty pet is all pets.
 func (c Client) Plan(ctx context.Context, pet string, days int) (plan []Stretch, err error) {
 	query := url.Values{"pet": {pet}, "days": {strconv.Itoa(days)}}
 	err = c.ask(ctx, http.MethodGet, "/1/plan?"+query.Encode(), nil, &plan)
@@ -195,7 +195,7 @@ func (c Client) RemoveWindow(ctx context.Context, id string) error {
 	return c.ask(ctx, http.MethodDelete, "/1/windows/"+url.PathEscape(id), nil, &w)
 }
 
-// SkipNext leaves a pet's next own time out, and gives what that is.
+// SkipNext leaves a pet's next reserved window out, and gives what that is.
 func (c Client) SkipNext(ctx context.Context, k Skip) (skipped Skip, err error) {
 	err = c.ask(ctx, http.MethodPost, "/1/skips", k, &skipped)
 	return skipped, err

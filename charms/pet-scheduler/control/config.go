@@ -41,10 +41,10 @@ type Config struct {
 	LXD     lxdhttps.Offer `json:"lxd"` // read again for each connection
 
 	// What operators set; it is read again for each decision.
-	Pets    string        `json:"pets"`             // YAML that was looked at, and is good
-	LeadMin time.Duration `json:"lead-min"`         // 0 is the default
-	LeadMax time.Duration `json:"lead-max"`         // 0 is the default
-	Leave   bool          `json:"leave-on-failure"` // a drain that was given up stays as it is
+	Pets       string        `json:"pets"`                  // YAML that was looked at, and is good
+	LeadMin    time.Duration `json:"min-lead-time"`         // 0 is the default
+	LeadMax    time.Duration `json:"max-lead-time"`         // 0 is the default
+	KeepFailed bool          `json:"keep-on-drain-failure"` // a drain that was given up stays as it is
 }
 
 // Socket returns the daemon's socket, for the unit's state directory.

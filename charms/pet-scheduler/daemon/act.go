@@ -248,7 +248,7 @@ func (w *acting) do(ctx context.Context, due due, h *herd) {
 	}
 	if open := due.past.open; open != nil {
 		against := open.Kind != run.Kind
-		if due.Do == decide.Keep && open.Kind == store.Drain || due.Do == decide.Lend && open.Kind == store.Undrain {
+		if due.Do == decide.Keep && open.Kind == store.Drain || due.Do == decide.Share && open.Kind == store.Undrain {
 			against = false // it comes to its end just now
 		}
 		if due.Do == decide.Wait && due.facts.Hold == nil {

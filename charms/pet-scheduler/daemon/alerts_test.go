@@ -143,7 +143,7 @@ func TestClock(t *testing.T) {
 func TestWhatLastsIsFewLines(t *testing.T) {
 	u := newUnits(t, 1)
 	u.configure(func(c *control.Config) { c.Pets = "pets:\n- {name: big, member: m1}\n" })
-	u.pet(0, "big", state("lent"))
+	u.pet(0, "big", state("shared"))
 	u.away.Store(true)
 	_, err := u.client(0).Order(t.Context(), control.Request{Pet: "m2", Kind: store.Drain})
 	require.NoError(t, err)
@@ -163,7 +163,7 @@ func TestWhatLastsIsFewLines(t *testing.T) {
 func TestWindowsThatAreOverAreForgotten(t *testing.T) {
 	u := newUnits(t, 1)
 	u.configure(func(c *control.Config) { c.Pets = "pets:\n- {name: big, member: m1}\n" })
-	u.pet(0, "big", state("lent"))
+	u.pet(0, "big", state("shared"))
 	for _, window := range []string{"2025-01-01 10:00–2025-01-01 12:00", "2060-01-01 10:00–2060-01-01 12:00", "Fri 21:00–Sat 05:00"} {
 		_, err := u.client(0).AddWindow(t.Context(), control.Window{Pet: "big", Window: window})
 		require.NoError(t, err)

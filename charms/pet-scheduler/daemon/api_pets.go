@@ -121,14 +121,14 @@ func (d *Daemon) handlePets(handle func(string, func(*http.Request, *store.Store
 		if err != nil {
 			return nil, err
 		}
-		switch want := decide.Want(q.Want); {
-		case want != decide.WantOwn && want != decide.WantLent && want != decide.WantNothing:
-			return nil, badRequest{fmt.Errorf("cannot hold %s: want is %q: expected own, lent or as-is", pet.Name, q.Want)}
+		switch want := decide.HoldState(q.State); {
+		case want != decide.HoldReserved && want != decide.HoldShared && want != decide.HoldPaused:
+			return nil, badRequest{fmt.Errorf("cannot hold %s: state is %q: expected reserved, shared or paused", pet.Name, q.State)}
 		case !q.Until.IsZero() && !q.Until.After(time.Now()):
 			return nil, badRequest{fmt.Errorf("cannot hold %s: until %s is over", pet.Name, q.Until.Format(time.RFC3339))}
 		}
 		q.Pet = pet.Name
-		return q, d.changed(s.SetHold(r.Context(), store.Hold{Pet: q.Pet, Want: q.Want, Until: q.Until, Why: q.Why, By: q.By}))
+		return q, d.changed(s.SetHold(r.Context(), store.Hold{Pet: q.Pet, State: q.State, Until: q.Until, Why: q.Why, By: q.By}))
 	})
 	handle("DELETE /1/holds/{pet}", func(r *http.Request, s *store.Store) (any, error) {
 		pet, _, err := d.find(r.Context(), s, r.PathValue("pet"))
@@ -186,7 +186,7 @@ func (d *Daemon) normalise(ctx context.Context, s *store.Store, q *control.Reque
 			continue
 		}
 		f := due.facts
-		f.Hold, f.Drain, f.State, f.For = nil, decide.Failure{}, decide.Lent, time.Time{}
+		f.Hold, f.Drain, f.State, f.For = nil, decide.Failure{}, decide.Shared, time.Time{}
 		own := decide.Decide(f, decide.Defaults()).Do == decide.Drain
 		hold := store.Hold{Pet: pet.Name, Why: q.Why, By: "action " + string(q.Kind)}
 		switch {
@@ -195,9 +195,9 @@ func (d *Daemon) normalise(ctx context.Context, s *store.Store, q *control.Reque
 		case own == (q.Kind == store.Drain):
 			return func() error { return d.changed(s.Release(ctx, pet.Name)) }, nil
 		case own:
-			hold.Want, hold.Until = string(decide.WantLent), f.Window.End
+			hold.State, hold.Until = string(decide.HoldShared), f.Window.End
 		default:
-			hold.Want = string(decide.WantOwn)
+			hold.State = string(decide.HoldReserved)
 		}
 		return func() error { return d.changed(s.SetHold(ctx, hold)) }, nil
 	}
@@ -215,7 +215,7 @@ func show(due due, h *herd) control.Pet {
 		p.Begin = f.Window.Return.Add(-f.Lead)
 	}
 	if hold := h.hold(p.Name, f.Now); hold != nil {
-		p.Hold = &control.Hold{Pet: p.Name, Want: hold.Want, Until: hold.Until, Why: hold.Why, By: hold.By}
+		p.Hold = &control.Hold{Pet: p.Name, State: hold.State, Until: hold.Until, Why: hold.Why, By: hold.By}
 	}
 	for _, w := range h.Intents.Windows {
 		if w.Pet == p.Name {

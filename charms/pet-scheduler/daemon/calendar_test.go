@@ -87,7 +87,7 @@ func TestPetThatIsNoneAnyMore(t *testing.T) {
 
 	u.run(0, control.Request{Pet: "m1", Kind: store.Drain})
 	u.configure(func(c *control.Config) { c.Pets = "pets:\n- {name: other, member: m3}\n" })
-	u.pet(0, "other", state("lent"))
+	u.pet(0, "other", state("shared"))
 	members, err := u.lxd.Members(t.Context())
 	require.NoError(t, err)
 	for _, m := range members {
@@ -127,22 +127,22 @@ func TestCalendar(t *testing.T) {
 	skipped, err := c.SkipNext(ctx, control.Skip{Pet: "big"})
 	require.NoError(t, err)
 	assert.True(t, skipped.Start.Equal(p.Start))
-	u.pet(0, "big", state("lent"))
+	u.pet(0, "big", state("shared"))
 
 	// An operator wants it.
-	require.NoError(t, c.Hold(ctx, control.Hold{Pet: "big", Want: "own"}))
+	require.NoError(t, c.Hold(ctx, control.Hold{Pet: "big", State: "reserved"}))
 	u.pet(0, "big", state("drained"))
 	require.NoError(t, c.Release(ctx, "big"))
-	u.pet(0, "big", state("lent"))
+	u.pet(0, "big", state("shared"))
 
 	// By an action it stays so, against the calendar; the other action ends that.
 	run := u.run(0, control.Request{Pet: "m1", Kind: store.Drain, Stay: true})
 	assert.Equal(t, "big", run.Pet)
 	p = u.pet(0, "big", state("drained"))
 	require.NotNil(t, p.Hold)
-	assert.Equal(t, "own", p.Hold.Want)
+	assert.Equal(t, "own", p.Hold.State)
 	u.run(0, control.Request{Pet: "big", Kind: store.Undrain, Stay: true})
-	p = u.pet(0, "big", state("lent"))
+	p = u.pet(0, "big", state("shared"))
 	assert.Nil(t, p.Hold)
 
 	w, err := c.AddWindow(ctx, control.Window{Pet: "big", Window: soon()})
@@ -156,14 +156,14 @@ func TestCalendar(t *testing.T) {
 	assert.ErrorContains(t, err, "25:00")
 	_, err = c.AddWindow(ctx, control.Window{Pet: "small", Window: "Fri 21:00–Sat 05:00"})
 	assert.ErrorContains(t, err, `cannot find pet "small": the pets are: big, m3`)
-	assert.ErrorContains(t, c.Hold(ctx, control.Hold{Pet: "big", Want: "more"}), "expected own, lent or as-is")
+	assert.ErrorContains(t, c.Hold(ctx, control.Hold{Pet: "big", State: "more"}), "expected reserved, shared or paused")
 
 	// What cannot be read keeps the old set in force.
 	u.configure(func(c *control.Config) { c.Pets = "pets: [" })
-	require.NoError(t, c.Hold(ctx, control.Hold{Pet: "big", Want: "own"}))
+	require.NoError(t, c.Hold(ctx, control.Hold{Pet: "big", State: "reserved"}))
 	u.pet(0, "big", state("drained"))
 	require.NoError(t, c.Release(ctx, "big"))
-	u.pet(0, "big", state("lent"))
+	u.pet(0, "big", state("shared"))
 	require.NoError(t, u.lxd.Restore(ctx, "m3", func(string) {}))
 	assert.Equal(t, before, u.places())
 }
@@ -196,7 +196,7 @@ func TestOneInstanceKeepsNoOthersInAWindow(t *testing.T) {
 
 	_, err = u.client(0).SkipNext(t.Context(), control.Skip{Pet: "big"})
 	require.NoError(t, err)
-	u.pet(0, "big", state("lent"))
+	u.pet(0, "big", state("shared"))
 	assert.Equal(t, before, u.places())
 }
 
@@ -256,15 +256,15 @@ func TestImmovable(t *testing.T) {
 	before := u.places()
 	order := func(pet, what string) store.Run {
 		u.configure(func(c *control.Config) {
-			c.Pets = fmt.Sprintf("pets:\n- name: %s\n  member: m1\n  on-immovable: %s\n", pet, what)
+			c.Pets = fmt.Sprintf("pets:\n- name: %s\n  member: m1\n  unmovable: %s\n", pet, what)
 		})
-		u.pet(0, pet, state("lent"))
+		u.pet(0, pet, state("shared"))
 		return u.run(0, control.Request{Pet: pet, Kind: store.Drain, Stay: true})
 	}
 	run := order("precious", "refuse")
 	assert.Equal(t, store.Failed, run.State)
-	assert.Contains(t, run.Note, "c1: is tied to this member by gpu gpu0; force=true, or on-immovable: stop of its pet,")
-	assert.Contains(t, run.Note, "c2: no other member is Online, takes instances and runs s390x; force=true, or on-immovable: stop of its pet,")
+	assert.Contains(t, run.Note, "c1: is tied to this member by gpu gpu0; force=true, or unmovable: stop of its pet,")
+	assert.Contains(t, run.Note, "c2: no other member is Online, takes instances and runs s390x; force=true, or unmovable: stop of its pet,")
 	assert.Equal(t, before, u.places(), "nothing was stopped or moved")
 
 	run = order("big", "stop")

@@ -197,7 +197,7 @@ func stateOf(view drain.View, pet *calendar.Pet, p past, window time.Time) decid
 	case !recorded && p.open != nil && p.open.Kind == store.Drain:
 		return decide.Draining
 	case !recorded:
-		return decide.Lent
+		return decide.Shared
 	case !ours:
 		return decide.Foreign
 	case record.Phase == drain.Returning:
@@ -209,7 +209,7 @@ func stateOf(view drain.View, pet *calendar.Pet, p past, window time.Time) decid
 	case latest.Window.Equal(window):
 		return decide.Foreign // somebody restored it by hand: for this window it is theirs
 	}
-	return decide.Lent
+	return decide.Shared
 }
 
 // instances counts what is on a pet or would come back to it.
@@ -242,13 +242,13 @@ func rulesOf(c control.Config) rules {
 	if c.LeadMax > 0 {
 		r.lead.Max = c.LeadMax
 	}
-	r.schedule.Leave = c.Leave
+	r.schedule.KeepFailed = c.KeepFailed
 	return r
 }
 
 // factsOf gathers what is decided on.
 func (h *herd) factsOf(pet *calendar.Pet, view drain.View, p past, r rules, now time.Time) decide.Facts {
-	f := decide.Facts{Now: now.In(pet.Zone), MinStay: pet.MinStay}
+	f := decide.Facts{Now: now.In(pet.Zone), MinShare: pet.MinShare}
 	if span, ok := pet.Span(now); ok {
 		f.Window = decide.Window{Return: span.Return.In(pet.Zone), Start: span.Start.In(pet.Zone), End: span.End.In(pet.Zone)}
 	}
@@ -278,12 +278,12 @@ func (h *herd) factsOf(pet *calendar.Pet, view drain.View, p past, r rules, now 
 	var held time.Time
 	if hold := h.hold(pet.Name, now); hold != nil {
 		held = hold.At
-		f.Hold = &decide.Hold{Want: decide.Want(hold.Want), By: hold.By}
+		f.Hold = &decide.Hold{State: decide.HoldState(hold.State), By: hold.By}
 		if !hold.Until.IsZero() {
 			f.Hold.Until = hold.Until.In(pet.Zone)
 		}
 	}
-	if f.Hold == nil || f.Hold.Want != decide.WantOwn {
+	if f.Hold == nil || f.Hold.State != decide.HoldReserved {
 		f.FailedFor = f.Window.Start
 	}
 	f.Drain = p.failures(store.Drain, func(run store.Run) bool {
@@ -307,7 +307,7 @@ func queue(list []due, most time.Duration) {
 	var whose []*decide.Facts
 	for i := range list {
 		f := &list[i].facts
-		drains := f.State == decide.Lent || f.State == decide.Draining || f.State == decide.Returning
+		drains := f.State == decide.Shared || f.State == decide.Draining || f.State == decide.Returning
 		if drains && f.Hold == nil && f.Window.Return.After(f.Now) {
 			needs, whose = append(needs, leadtime.Need{By: f.Window.Return, Lead: f.Lead}), append(whose, f)
 		}

@@ -72,6 +72,6 @@ func TestRotation(t *testing.T) {
 	u.start(1)
 	u.configure(func(c *control.Config) { c.Pets = "pets:\n- {name: big, member: m1}\n" })
 	for n := range 3 {
-		u.pet(n, "big", state("lent"))
+		u.pet(n, "big", state("shared"))
 	}
 }

@@ -134,7 +134,7 @@ func (d *Daemon) cluster(ctx context.Context, a *store.Actor, run store.Run, h *
 		return nil, err
 	}
 	stops := ""
-	if pet := h.pet(run.Pet); pet != nil && pet.StopImmovable {
+	if pet := h.pet(run.Pet); pet != nil && pet.StopUnmovable {
 		stops = pet.Member
 	}
 	return herded{cluster, stops, h.soon(run, time.Now(), rulesOf(config).lead.Max)}, nil

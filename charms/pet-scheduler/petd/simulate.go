@@ -25,15 +25,15 @@ func runSimulate(args []string, out, messages io.Writer) error {
 	toText := flags.String("to", "", "when to end")
 	format := flags.String("format", "text", "text or json (every window of every pet)")
 	late := flags.Int("late", 20, "show at most so many late returns and pets")
-	flags.Uint64Var(&model.Seed, "seed", model.Seed, "another number gives other chances")
-	flags.IntVar(&model.Instances, "instances", model.Instances, "a lent pet takes at most so many instances")
-	flags.DurationVar(&model.Move, "move", model.Move, "moving one instance takes so long, on average")
+	flags.Uint64Var(&model.Seed, "seed", model.Seed, "seed of the random generator")
+	flags.IntVar(&model.Instances, "instances", model.Instances, "instances on a shared member, at most")
+	flags.DurationVar(&model.Move, "move", model.Move, "average time to move one instance")
 	flags.IntVar(&model.Parallel, "parallel", model.Parallel, "instances moved at a time")
 	flags.Float64Var(&model.Fails, "fails", model.Fails, "share of tries to drain or undrain that fail")
 	flags.Float64Var(&leads.Quantile, "quantile", leads.Quantile, "share of past drains that the lead would have been enough for")
 	flags.Float64Var(&leads.Margin, "margin", leads.Margin, "what the lead has more than that, as a share")
-	flags.DurationVar(&leads.Min, "lead-min", leads.Min, "the lead is at least so long")
-	flags.DurationVar(&leads.Max, "lead-max", leads.Max, "the lead is at most so long")
+	flags.DurationVar(&leads.Min, "min-lead-time", leads.Min, "the lead is at least so long")
+	flags.DurationVar(&leads.Max, "max-lead-time", leads.Max, "the lead is at most so long")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return nil
@@ -53,7 +53,7 @@ func runSimulate(args []string, out, messages io.Writer) error {
 	case model.Instances < 0 || model.Parallel < 1 || model.Move < 0 || model.Fails < 0 || model.Fails > 1:
 		return errors.New("cannot simulate: wanted --instances and --move of 0 or more, --parallel of 1 or more, --fails from 0 to 1")
 	case leads.Quantile <= 0 || leads.Quantile > 1 || leads.Margin < 0 || leads.Min < 0 || leads.Max < leads.Min:
-		return errors.New("cannot simulate: wanted --quantile over 0 and at most 1, --margin of 0 or more, and --lead-min not over --lead-max")
+		return errors.New("cannot simulate: wanted --quantile over 0 and at most 1, --margin of 0 or more, and --min-lead-time not over --max-lead-time")
 	}
 	text, err := read(*file)
 	if err != nil {

@@ -20,17 +20,17 @@ import (
 
 // Actions are the charm's. Those about pets talk to the unit's daemon.
 var Actions = map[string]charm.Action[Facts, Env]{
-	"drain":           Drain,
-	"undrain":         Undrain,
-	"list-pets":       ListPets,
-	"plan":            ShowPlan,
-	"add-window":      AddWindow,
-	"import-calendar": ImportCalendar,
-	"remove-window":   RemoveWindow,
-	"skip-next":       SkipNext,
-	"hold":            Hold,
-	"release":         Release,
-	"history":         History,
+	"drain":            Drain,
+	"undrain":          Undrain,
+	"list-pets":        ListPets,
+	"plan":             ShowPlan,
+	"add-window":       AddWindow,
+	"import-calendar":  ImportCalendar,
+	"remove-window":    RemoveWindow,
+	"skip-next-window": SkipNext,
+	"hold":             Hold,
+	"release":          Release,
+	"history":          History,
 
 	"renew-client-certificate": RenewClientCertificate,
 }
@@ -161,7 +161,7 @@ func ListPets(ctx context.Context, _ Facts, w Env, call charm.Call) (map[string]
 		for _, p := range pets {
 			hold := "-"
 			if p.Hold != nil {
-				hold = p.Hold.Want + " by " + orNone(p.Hold.By, "?")
+				hold = p.Hold.State + " by " + orNone(p.Hold.By, "?")
 				if !p.Hold.Until.IsZero() {
 					hold += " until " + clock(p.Hold.Until)
 				}
@@ -247,7 +247,7 @@ func RemoveWindow(ctx context.Context, _ Facts, w Env, call charm.Call) (map[str
 	return map[string]string{"id": call.String("id")}, control.NewClient(w.Dir).RemoveWindow(ctx, call.String("id"))
 }
 
-// SkipNext is the action skip-next.
+// SkipNext is the action skip-next-window.
 func SkipNext(ctx context.Context, _ Facts, w Env, call charm.Call) (map[string]string, error) {
 	skipped, err := control.NewClient(w.Dir).SkipNext(ctx, control.Skip{Pet: call.String("pet"), By: w.Unit})
 	if err != nil {
@@ -258,8 +258,8 @@ func SkipNext(ctx context.Context, _ Facts, w Env, call charm.Call) (map[string]
 
 // Hold is the action hold.
 func Hold(ctx context.Context, _ Facts, w Env, call charm.Call) (map[string]string, error) {
-	h := control.Hold{Pet: call.String("pet"), Want: call.String("want"), Why: call.String("why"), By: w.Unit}
-	results := map[string]string{"pet": h.Pet, "want": h.Want}
+	h := control.Hold{Pet: call.String("pet"), State: call.String("state"), Why: call.String("why"), By: w.Unit}
+	results := map[string]string{"pet": h.Pet, "state": h.State}
 	if text := call.String("for"); text != "" {
 		d, err := time.ParseDuration(text)
 		if err != nil || d <= 0 {

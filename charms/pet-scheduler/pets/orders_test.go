@@ -45,8 +45,8 @@ func TestOrders(t *testing.T) {
 		"POST /1/runs":    store.Order{ID: "r1"},
 		"GET /1/runs/r1": store.Run{ID: "r1", State: store.Done, Started: at, Ended: at.Add(90 * time.Second), Moved: 2,
 			Steps: []store.Step{{Instance: "c1", Note: "c1: m1 → m2 (running)"}}},
-		"GET /1/pets": []control.Pet{{Name: "big", Member: "m1", State: "lent", Start: at, End: at.Add(8 * time.Hour), Lead: 15 * time.Minute,
-			Why: "its next window opens", Alert: "it is late", Hold: &control.Hold{Want: "lent", By: "ada"}}},
+		"GET /1/pets": []control.Pet{{Name: "big", Member: "m1", State: "shared", Start: at, End: at.Add(8 * time.Hour), Lead: 15 * time.Minute,
+			Why: "its next window opens", Alert: "it is late", Hold: &control.Hold{State: "shared", By: "ada"}}},
 		"GET /1/plan?days=7&pet=":         []control.Stretch{{Pet: "big", Begin: at.Add(-time.Hour), Return: at, Start: at, End: at.Add(time.Hour), LeadWhy: "as set"}},
 		"GET /1/history?limit=20&pet=big": []store.Run{{Pet: "big", Kind: store.Drain, State: store.Failed, Started: at, Ended: at.Add(time.Second), Note: "no room"}},
 		"POST /1/windows":                 control.Window{ID: "w1", Pet: "big"},
@@ -70,18 +70,18 @@ func TestOrders(t *testing.T) {
 	require.Contains(t, s.action("drain", map[string]any{"pet": "big", "dry-run": true}).Results["plan"], "drain m1")
 
 	text := s.action("list-pets", nil).Results["pets"]
-	require.Contains(t, text, "big  m1      lent   Fri 2026-03-06 21:00 UTC  Sat 2026-03-07 05:00 UTC  15m0s  lent by ada")
+	require.Contains(t, text, "big  m1      shared  Fri 2026-03-06 21:00 UTC  Sat 2026-03-07 05:00 UTC  15m0s  shared by ada")
 	require.Contains(t, text, "big: ALERT: it is late")
-	require.Contains(t, s.action("list-pets", map[string]any{"format": "json"}).Results["pets"], `"state":"lent"`)
+	require.Contains(t, s.action("list-pets", map[string]any{"format": "json"}).Results["pets"], `"state":"shared"`)
 	require.Contains(t, s.action("plan", map[string]any{"pet": "", "days": float64(7)}).Results["plan"], "as set")
 	require.Contains(t, s.action("history", map[string]any{"pet": "big", "limit": float64(20)}).Results["history"], "no room")
 	require.Equal(t, "w1", s.action("add-window", map[string]any{"pet": "big", "window": "daily 01:00-02:00"}).Results["id"])
 	require.Contains(t, s.action("import-calendar", map[string]any{"pet": "big"}).Failure, "give the text of an .ics file")
 	require.Equal(t, "w1", s.action("import-calendar", map[string]any{"pet": "big", "calendar": "BEGIN:VCALENDAR\r\n"}).Results["id"])
 	require.Contains(t, asked["POST /1/windows"], "ics: ")
-	require.Contains(t, s.action("skip-next", map[string]any{"pet": "big"}).Results["skipped"], "Fri 2026-03-06 21:00 UTC")
-	require.Contains(t, s.action("hold", map[string]any{"pet": "big", "want": "own", "for": "never"}).Failure, "wanted a duration")
-	require.NotEmpty(t, s.action("hold", map[string]any{"pet": "big", "want": "own", "for": "2h"}).Results["until"])
+	require.Contains(t, s.action("skip-next-window", map[string]any{"pet": "big"}).Results["skipped"], "Fri 2026-03-06 21:00 UTC")
+	require.Contains(t, s.action("hold", map[string]any{"pet": "big", "state": "reserved", "for": "never"}).Failure, "wanted a duration")
+	require.NotEmpty(t, s.action("hold", map[string]any{"pet": "big", "state": "reserved", "for": "2h"}).Results["until"])
 	require.Empty(t, s.action("release", map[string]any{"pet": "big"}).Failure)
 	require.Empty(t, s.action("remove-window", map[string]any{"id": "w1"}).Failure)
 	require.Contains(t, s.action("remove-window", map[string]any{"id": "w2"}).Failure, "nothing at DELETE /1/windows/w2")

@@ -25,7 +25,7 @@ func options(config map[string]any, c *control.Config) error {
 	for _, o := range []struct {
 		name string
 		into *time.Duration
-	}{{"lead-min", &next.LeadMin}, {"lead-max", &next.LeadMax}} {
+	}{{"min-lead-time", &next.LeadMin}, {"max-lead-time", &next.LeadMax}} {
 		*o.into = 0
 		if text(o.name) == "" {
 			continue
@@ -44,15 +44,15 @@ func options(config map[string]any, c *control.Config) error {
 		most = next.LeadMax
 	}
 	if least > most {
-		return fmt.Errorf("option lead-min is %s and lead-max is %s, wanted the first not over the second", least, most)
+		return fmt.Errorf("option min-lead-time is %s and max-lead-time is %s, wanted the first not over the second", least, most)
 	}
-	switch v := text("on-failure"); v {
+	switch v := text("on-drain-failure"); v {
 	case "", "undo":
-		next.Leave = false
-	case "leave":
-		next.Leave = true
+		next.KeepFailed = false
+	case "keep":
+		next.KeepFailed = true
 	default:
-		return fmt.Errorf("option on-failure is %q, wanted undo or leave", v)
+		return fmt.Errorf("option on-drain-failure is %q, wanted undo or keep", v)
 	}
 	*c = next
 	return nil

@@ -20,31 +20,31 @@ func TestOptions(t *testing.T) {
 		return Facts{Options: s.juju.Config["pet-scheduler"], Config: s.config(t, 0)}.BadOptions()
 	}
 	good := "pets: [{name: big, zone: Europe/Berlin, windows: [Fri 21:00-Sat 05:00]}]"
-	set(map[string]any{"pets": good, "lead-min": "5m", "lead-max": "3h", "on-failure": "leave"})
+	set(map[string]any{"pets": good, "min-lead-time": "5m", "max-lead-time": "3h", "on-drain-failure": "keep"})
 	require.NoError(t, bad())
 	want := s.config(t, 0)
 	assert.Equal(t, good, want.Pets)
 	assert.Equal(t, 5*time.Minute, want.LeadMin)
 	assert.Equal(t, 3*time.Hour, want.LeadMax)
-	assert.True(t, want.Leave)
+	assert.True(t, want.KeepFailed)
 
 	for _, tc := range []struct{ name, value, says string }{
 		{"pets", "pets:\n- name: big\n  windows: [Fri 25:00-Sat 05:00]\n", `option pets: line 3: pets.big.windows[0] "Fri 25:00-Sat 05:00" has the time 25:00`},
 		{"pets", "pets: [", "option pets: line 1: "},
 		{"pets", "pets: [{name: big, zone: Mars/Olympus}]", "option pets: line 1: pets.big.zone"},
-		{"lead-min", "soon", `option lead-min is "soon", wanted a duration`},
-		{"lead-max", "1ms", `option lead-max is "1ms"`},
-		{"lead-max", "2m", "option lead-min is 5m0s and lead-max is 2m0s"},
-		{"on-failure", "cry", `option on-failure is "cry", wanted undo or leave`},
+		{"min-lead-time", "soon", `option min-lead-time is "soon", wanted a duration`},
+		{"max-lead-time", "1ms", `option max-lead-time is "1ms"`},
+		{"max-lead-time", "2m", "option min-lead-time is 5m0s and max-lead-time is 2m0s"},
+		{"on-drain-failure", "cry", `option on-drain-failure is "cry", wanted undo or keep`},
 	} {
-		options := map[string]any{"pets": good, "lead-min": "5m", "lead-max": "3h", "on-failure": "leave"}
+		options := map[string]any{"pets": good, "min-lead-time": "5m", "max-lead-time": "3h", "on-drain-failure": "keep"}
 		options[tc.name] = tc.value
 		set(options)
 		assert.ErrorContains(t, bad(), tc.says)
 		assert.Equal(t, want, s.config(t, 0), "%s=%s", tc.name, tc.value)
 	}
 
-	set(map[string]any{"pets": "", "lead-min": "", "lead-max": "", "on-failure": "undo"})
+	set(map[string]any{"pets": "", "min-lead-time": "", "max-lead-time": "", "on-drain-failure": "undo"})
 	require.NoError(t, bad())
 	assert.Empty(t, s.config(t, 0).Pets)
 	assert.Equal(t, 1, s.machines[unit(0)].restarts, "no option restarts the daemon")

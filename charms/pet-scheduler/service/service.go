@@ -250,7 +250,7 @@ func (f Facts) want() (c control.Config, ok bool) {
 			c.Trusted = append(c.Trusted, text)
 		}
 	}
-	c.Pets, c.LeadMin, c.LeadMax, c.Leave = f.Config.Pets, f.Config.LeadMin, f.Config.LeadMax, f.Config.Leave
+	c.Pets, c.LeadMin, c.LeadMax, c.KeepFailed = f.Config.Pets, f.Config.LeadMin, f.Config.LeadMax, f.Config.KeepFailed
 	_ = options(f.Options, &c) // BadOptions tells
 	if f.Configured {
 		// A node stays where it was when it was made, and what it was.

@@ -149,7 +149,7 @@ func (p *planner) tags(d Declaration) {
 		if !there {
 			made := Tag{Name: name, Comment: text(want.Comment), Definition: text(want.Definition), KernelOptions: text(want.KernelOptions)}
 			if name == PetTag && want.Comment == nil {
-				made.Comment = "has work of its own at times, and lends itself at others"
+				made.Comment = "Shared member: reserved for its owner in windows, otherwise available"
 			}
 			p.plan.Steps = append(p.plan.Steps, CreateTag{made})
 		} else if change := want.differs(now); len(change) > 0 {

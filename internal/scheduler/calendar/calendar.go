@@ -18,7 +18,7 @@ import (
 	"github.com/dcib/dcib/internal/wallclock"
 )
 
-// Pet is a machine that lends its capacity while its own work does not need it.
+// Pet is a machine that shares its capacity while its own work does not need it.
 type Pet struct {
 	Name   string
 	Member string   // of the LXD cluster
@@ -32,18 +32,18 @@ type Pet struct {
 	// Skips are stretches in which no window starts, see SkipNext.
 	Skips []Skip
 
-	// MinStay is the shortest time for which the pet is worth lending.
-	MinStay time.Duration
-	// LatestReturn says by when the pet has to be empty.
-	LatestReturn Return
-	// StopImmovable says that instances which cannot move may be stopped where they are.
-	StopImmovable bool
+	// MinShare is the shortest time for which the pet is worth sharing.
+	MinShare time.Duration
+	// EmptyBy says by when the pet has to be empty.
+	EmptyBy Return
+	// StopUnmovable says that instances which cannot move may be stopped where they are.
+	StopUnmovable bool
 
 	Line int // where the pet begins in the text it was read from
 }
 
-// Span is one stretch of a pet's own time: a window, or several that overlap, touch, or
-// have too little time between them to lend the pet meanwhile.
+// Span is one reserved window of a pet: a window, or several that overlap, touch, or
+// have too little time between them to share the pet meanwhile.
 type Span struct {
 	Return     time.Time // by when the pet has to be empty; not after Start
 	Start, End time.Time // End is no longer in it
@@ -56,7 +56,7 @@ type Span struct {
 // Transition is a moment at which a pet changes hands by its calendar.
 type Transition struct {
 	At    time.Time
-	Opens bool // own time begins; else it ends
+	Opens bool // reserved time begins; else it ends
 	Span  Span
 }
 
@@ -98,7 +98,7 @@ func (p *Pet) reach() time.Duration {
 // start very often.
 func (p *Pet) MaxDays() int { return min(maxDays, maxStarts/p.daily()) }
 
-// Span returns the first stretch of own time that ends after t: the one that t is in, or
+// Span returns the first reserved window that ends after t: the one that t is in, or
 // else the next one. ok is false when there is none in the next 50 years.
 func (p *Pet) Span(t time.Time) (span Span, ok bool) {
 	span, _, ok = p.span(t)
@@ -117,7 +117,7 @@ func (p *Pet) Next(t time.Time) (next Transition, ok bool) {
 	return Transition{At: span.End, Span: span}, true
 }
 
-// SkipNext returns what to add to Skips so that the next stretch of own time which has not
+// SkipNext returns what to add to Skips so that the next reserved window which has not
 // begun at now does not happen, and that stretch; ok is false when there is none.
 func (p *Pet) SkipNext(now time.Time) (skip Skip, skipped Span, ok bool) {
 	span, more, ok := p.span(now)
@@ -129,11 +129,11 @@ func (p *Pet) SkipNext(now time.Time) (skip Skip, skipped Span, ok bool) {
 
 // span is Span; more returns the stretches that follow.
 func (p *Pet) span(t time.Time) (span Span, more func() (Span, bool), ok bool) {
-	// Own time that ends after t may be one with windows that ended before: look back far
+	// Reserved time that ends after t may be one with windows that ended before: look back far
 	// enough to see the gap before it.
-	back := p.MinStay + p.LatestReturn.Before + 24*time.Hour
+	back := p.MinShare + p.EmptyBy.Before + 24*time.Hour
 	for i := range p.Windows {
-		back = max(back, p.Windows[i].length()+p.MinStay)
+		back = max(back, p.Windows[i].length()+p.MinShare)
 	}
 	reach := p.reach()
 	for far := max(back, reach); ; back *= 4 {
@@ -151,7 +151,7 @@ func (p *Pet) span(t time.Time) (span Span, more func() (Span, bool), ok bool) {
 	}
 }
 
-// Between returns the stretches of own time of which some part lies in [from, to), in order.
+// Between returns the reserved windows of which some part lies in [from, to), in order.
 func (p *Pet) Between(from, to time.Time) []Span {
 	var spans []Span
 	span, more, ok := p.span(from)

@@ -158,18 +158,18 @@ func TestOneSpanOfSeveralWindows(t *testing.T) {
 		"a minute apart": {[]string{"windows:", "- Mon 10:00-12:00", "- Mon 12:01-14:00"}, []string{
 			"Mon 2026-05-04 10:00 +0000 to Mon 2026-05-04 12:00 +0000",
 			"Mon 2026-05-04 12:01 +0000 to Mon 2026-05-04 14:00 +0000"}},
-		"too short to lend": {[]string{"min-stay: 2h", "windows:", "- Mon 10:00-12:00", "- Mon 13:59-14:30"}, []string{
+		"too short to share": {[]string{"min-share: 2h", "windows:", "- Mon 10:00-12:00", "- Mon 13:59-14:30"}, []string{
 			"Mon 2026-05-04 10:00 +0000 to Mon 2026-05-04 14:30 +0000"}},
-		"long enough to lend": {[]string{"min-stay: 2h", "windows:", "- Mon 10:00-12:00", "- Mon 14:00-14:30"}, []string{
+		"long enough to share": {[]string{"min-share: 2h", "windows:", "- Mon 10:00-12:00", "- Mon 14:00-14:30"}, []string{
 			"Mon 2026-05-04 10:00 +0000 to Mon 2026-05-04 12:00 +0000",
 			"Mon 2026-05-04 14:00 +0000 to Mon 2026-05-04 14:30 +0000"}},
-		"empty some time before": {[]string{"latest-return: 30m", "windows:", "- Mon 10:00-12:00"}, []string{
+		"empty some time before": {[]string{"empty-by: 30m", "windows:", "- Mon 10:00-12:00"}, []string{
 			"Mon 2026-05-04 09:30 +0000 for Mon 2026-05-04 10:00 +0000 to Mon 2026-05-04 12:00 +0000"}},
-		"empty by a time of day": {[]string{"latest-return: 18:00", "windows:", "- Mon 21:00-23:00", "- Wed 03:00-05:00", "- Fri 18:00-19:00"}, []string{
+		"empty by a time of day": {[]string{"empty-by: 18:00", "windows:", "- Mon 21:00-23:00", "- Wed 03:00-05:00", "- Fri 18:00-19:00"}, []string{
 			"Mon 2026-05-04 18:00 +0000 for Mon 2026-05-04 21:00 +0000 to Mon 2026-05-04 23:00 +0000",
 			"Tue 2026-05-05 18:00 +0000 for Wed 2026-05-06 03:00 +0000 to Wed 2026-05-06 05:00 +0000",
 			"Fri 2026-05-08 18:00 +0000 to Fri 2026-05-08 19:00 +0000"}},
-		"the time to be empty by is within a window before": {[]string{"latest-return: 1h", "windows:", "- Mon 10:00-12:00", "- Mon 12:30-14:00"}, []string{
+		"the time to be empty by is within a window before": {[]string{"empty-by: 1h", "windows:", "- Mon 10:00-12:00", "- Mon 12:30-14:00"}, []string{
 			"Mon 2026-05-04 09:00 +0000 for Mon 2026-05-04 10:00 +0000 to Mon 2026-05-04 14:00 +0000"}},
 		"exceptions take the day a window starts on": {[]string{"exceptions: [2026-05-05, 2026-05-07–2026-05-09]", "windows:", "- Mon-Fri 22:00-06:00"}, []string{
 			"Mon 2026-05-04 22:00 +0000 to Tue 2026-05-05 06:00 +0000",
@@ -202,7 +202,7 @@ func TestNext(t *testing.T) {
 }
 
 func TestSkipNext(t *testing.T) {
-	p := pet(t, "min-stay: 3h", "windows:", "- Mon 10:00-12:00", "- Mon 14:00-16:00", "- Wed 10:00-12:00")
+	p := pet(t, "min-share: 3h", "windows:", "- Mon 10:00-12:00", "- Mon 14:00-16:00", "- Wed 10:00-12:00")
 	monday := day(t, "2026-05-04")
 	skip, skipped, ok := p.SkipNext(monday)
 	require.True(t, ok)
@@ -220,7 +220,7 @@ func TestSkipNext(t *testing.T) {
 	assert.False(t, ok)
 }
 
-// A pet that is never lent is not looked at for ever.
+// A pet that is never shared is not looked at for ever.
 func TestAlways(t *testing.T) {
 	p := pet(t, "windows:", "- daily 00:00-24:00")
 	now := day(t, "2026-05-04")
@@ -243,7 +243,7 @@ func TestOpenStretches(t *testing.T) {
 	}{
 		"always":               {pet(t, "windows: [daily 00:00-24:00]"), 7, true, true, ""},
 		"always, in full":      {pet(t, "windows: [daily 00:00-24:00]"), 400, true, true, ""},
-		"always, by min-stay":  {pet(t, "windows: [daily 00:00-23:00]", "min-stay: 2h"), 400, true, true, ""},
+		"always, by min-share": {pet(t, "windows: [daily 00:00-23:00]", "min-share: 2h"), 400, true, true, ""},
 		"from a day on":        {pet(t, "windows: [{rrule: FREQ=DAILY, dtstart: 2026-05-01 00:00, duration: 1d}]"), 30, false, true, "2026-05-01"},
 		"until a day":          {pet(t, "windows: [{rrule: FREQ=DAILY;UNTIL=20260601, dtstart: 2020-05-01 00:00, duration: 1d}]"), 400, true, false, "2026-06-02"},
 		"long, and looked for": {pet(t, "windows: [{rrule: FREQ=DAILY;COUNT=600, dtstart: 2025-08-01 00:00, duration: 1d}]"), 7, false, false, "2025-08-01"},
@@ -286,12 +286,12 @@ func TestMaxDays(t *testing.T) {
 	assert.Equal(t, 104, crowd(t, 1000).MaxDays())
 }
 
-// Own time has one beginning, from wherever within it one looks.
+// Reserved time has one beginning, from wherever within it one looks.
 func TestOneBeginning(t *testing.T) {
 	for _, p := range []*calendar.Pet{
-		pet(t, "min-stay: 20h", "windows:", "- Mon-Sat 09:00-18:00", "- 2026-01-05–2026-01-20"),
+		pet(t, "min-share: 20h", "windows:", "- Mon-Sat 09:00-18:00", "- 2026-01-05–2026-01-20"),
 		pet(t, "windows:", "- {rrule: FREQ=DAILY;COUNT=50, dtstart: 2026-01-05, duration: 24h}"),
-		pet(t, "min-stay: 9h", "latest-return: 6h", "windows:", "- {rrule: FREQ=DAILY;COUNT=50, dtstart: 2026-01-05 06:00, duration: 10h}"),
+		pet(t, "min-share: 9h", "empty-by: 6h", "windows:", "- {rrule: FREQ=DAILY;COUNT=50, dtstart: 2026-01-05 06:00, duration: 10h}"),
 	} {
 		spans := p.Between(day(t, "2026-01-01"), day(t, "2026-03-01"))
 		require.NotEmpty(t, spans)

@@ -11,7 +11,7 @@ import (
 // occurrence is one time that a window is open.
 type occurrence struct{ start, end time.Time }
 
-// merger makes stretches of own time of the occurrences of a pet's windows, in order.
+// merger makes reserved windows of the occurrences of a pet's windows, in order.
 type merger struct {
 	pet      *Pet
 	since, t time.Time
@@ -79,15 +79,15 @@ func (m *merger) advance() {
 	m.sink(0)
 }
 
-// next returns the next stretch of own time; ok is false after the last.
+// next returns the next reserved window; ok is false after the last.
 func (m *merger) next() (span Span, ok bool) {
 	if len(m.heads) == 0 {
 		return Span{}, false
 	}
 	p := m.pet
 	first := m.heads[0]
-	span = Span{Return: p.LatestReturn.of(first.start, p.Zone), Start: first.start, End: first.end}
-	span.StartOpen = !span.Return.Add(-p.MinStay).After(m.since)
+	span = Span{Return: p.EmptyBy.of(first.start, p.Zone), Start: first.start, End: first.end}
+	span.StartOpen = !span.Return.Add(-p.MinShare).After(m.since)
 	m.stretch++
 	m.name(&span, first)
 	for {
@@ -102,9 +102,9 @@ func (m *merger) next() (span Span, ok bool) {
 		o := m.heads[0]
 		// What starts within the stretch is part of it, whenever the pet has to be empty for it.
 		if o.start.After(span.End) || o.start.Sub(m.t) > m.reach {
-			back := p.LatestReturn.of(o.start, p.Zone)
+			back := p.EmptyBy.of(o.start, p.Zone)
 			gap := back.Sub(span.End)
-			if gap > 0 && gap >= p.MinStay {
+			if gap > 0 && gap >= p.MinShare {
 				return span, true
 			}
 			if o.start.Sub(m.t) > m.reach && o.start.Sub(span.Start) > m.reach {

@@ -64,14 +64,14 @@ func own(rules []rule, zone *time.Location, excepted func(time.Time) bool, first
 	return own
 }
 
-// bridge fills the gaps that are too short to lend the pet.
-func bridge(own []bool, before, minStay int) {
-	last := -1 // the last minute of own time
+// bridge fills the gaps that are too short to share the pet.
+func bridge(own []bool, before, minShare int) {
+	last := -1 // the last minute of reserved time
 	for m := range own {
 		if !own[m] {
 			continue
 		}
-		if gap := m - last - 1; last >= 0 && gap > 0 && (gap-before <= 0 || gap-before < minStay) {
+		if gap := m - last - 1; last >= 0 && gap > 0 && (gap-before <= 0 || gap-before < minShare) {
 			for i := last + 1; i < m; i++ {
 				own[i] = true
 			}
@@ -172,8 +172,8 @@ func TestAgainstMinuteByMinute(t *testing.T) {
 			text += "  exceptions: [" + except.Format(time.DateOnly) + "]\n"
 		}
 		before := rapid.SampledFrom([]int{0, 0, 20, 90}).Draw(t, "latest return")
-		minStay := rapid.SampledFrom([]int{0, 0, 60, 600, 2000}).Draw(t, "min stay")
-		text += fmt.Sprintf("  latest-return: %dm\n  min-stay: %dm\n", before, minStay)
+		minShare := rapid.SampledFrom([]int{0, 0, 60, 600, 2000}).Draw(t, "min share")
+		text += fmt.Sprintf("  empty-by: %dm\n  min-share: %dm\n", before, minShare)
 		pets, err := calendar.Parse([]byte(text))
 		require.NoError(t, err, text)
 		p := pets[0]
@@ -183,7 +183,7 @@ func TestAgainstMinuteByMinute(t *testing.T) {
 		from := centre.AddDate(0, 0, -2)
 		to := from.Add(compared * time.Minute)
 		want := own(rules, zone, except.Equal, from.Add(-early*time.Minute), early+compared+late)
-		bridge(want, before, minStay)
+		bridge(want, before, minShare)
 		want = want[early:]
 
 		got := make([]bool, compared)
@@ -200,7 +200,7 @@ func TestAgainstMinuteByMinute(t *testing.T) {
 		}
 		for m := range got {
 			if got[m] != want[m] {
-				t.Fatalf("%s: own time is %v, the oracle says %v\n%s%s", from.Add(time.Duration(m)*time.Minute).In(zone), got[m], want[m], text, strings.Join(show(spans), "\n"))
+				t.Fatalf("%s: reserved time is %v, the oracle says %v\n%s%s", from.Add(time.Duration(m)*time.Minute).In(zone), got[m], want[m], text, strings.Join(show(spans), "\n"))
 			}
 		}
 

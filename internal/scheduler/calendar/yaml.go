@@ -122,10 +122,10 @@ func (r *reader) pet(at string, node *yaml.Node, zone *time.Location) *Pet {
 	r.Mapping(at, node, maxKeys, func(key string, keyNode, value *yaml.Node) {
 		switch key {
 		case "name":
-		case "member", "node", "traits", "zone", "windows", "exceptions", "min-stay", "latest-return", "on-immovable":
+		case "member", "node", "traits", "zone", "windows", "exceptions", "min-share", "empty-by", "unmovable":
 			parts[key] = value
 		default:
-			r.Add(keyNode, at+"."+key, "is not known here", "name, member, node, traits, zone, windows, exceptions, min-stay, latest-return or on-immovable")
+			r.Add(keyNode, at+"."+key, "is not known here", "name, member, node, traits, zone, windows, exceptions, min-share, empty-by or unmovable")
 		}
 	})
 	if !named && node.Kind == yaml.MappingNode {
@@ -159,20 +159,20 @@ func (r *reader) pet(at string, node *yaml.Node, zone *time.Location) *Pet {
 			pet.Exceptions = append(pet.Exceptions, r.days(fmt.Sprintf("%s.exceptions[%d]", at, i), item))
 		}
 	}
-	if n := parts["min-stay"]; n != nil {
-		pet.MinStay = r.duration(at+".min-stay", n, maxStay)
+	if n := parts["min-share"]; n != nil {
+		pet.MinShare = r.duration(at+".min-share", n, maxStay)
 	}
-	if n := parts["latest-return"]; n != nil {
-		pet.LatestReturn = r.latestReturn(at+".latest-return", n)
+	if n := parts["empty-by"]; n != nil {
+		pet.EmptyBy = r.emptyBy(at+".empty-by", n)
 	}
-	if n := parts["on-immovable"]; n != nil {
+	if n := parts["unmovable"]; n != nil {
 		const want = "refuse or stop"
-		switch v := r.Text(at+".on-immovable", n, want); v {
+		switch v := r.Text(at+".unmovable", n, want); v {
 		case "stop":
-			pet.StopImmovable = true
+			pet.StopUnmovable = true
 		case "refuse", "":
 		default:
-			r.Add(n, at+".on-immovable", "is "+document.Quote(v), want)
+			r.Add(n, at+".unmovable", "is "+document.Quote(v), want)
 		}
 	}
 	return pet
@@ -316,7 +316,7 @@ func (r *reader) duration(at string, node *yaml.Node, most time.Duration) time.D
 	return nominal + exact
 }
 
-func (r *reader) latestReturn(at string, node *yaml.Node) Return {
+func (r *reader) emptyBy(at string, node *yaml.Node) Return {
 	const want = "how long before a window, such as 30m, or a time of day, such as 18:00"
 	text := r.Text(at, node, want)
 	if strings.Contains(text, ":") {

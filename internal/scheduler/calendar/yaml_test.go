@@ -24,9 +24,9 @@ pets:
   zone: America/New_York
   windows: [Fri 21:00–Sat 05:00]
   exceptions: [2026-12-25]
-  min-stay: 2h
-  latest-return: 18:00
-  on-immovable: stop
+  min-share: 2h
+  empty-by: 18:00
+  unmovable: stop
 - name: gpu-2
 `))
 	require.NoError(t, err)
@@ -36,9 +36,9 @@ pets:
 	assert.Equal(t, []string{"gpu", "fast-disk"}, p.Traits)
 	assert.Equal(t, "Fri 21:00–Sat 05:00", p.Windows[0].String())
 	assert.Equal(t, "2026-12-25", p.Exceptions[0].String())
-	assert.Equal(t, 2*time.Hour, p.MinStay)
-	assert.Equal(t, calendar.Return{Clock: 18 * time.Hour, OnClock: true}, p.LatestReturn)
-	assert.True(t, p.StopImmovable)
+	assert.Equal(t, 2*time.Hour, p.MinShare)
+	assert.Equal(t, calendar.Return{Clock: 18 * time.Hour, OnClock: true}, p.EmptyBy)
+	assert.True(t, p.StopUnmovable)
 	assert.Equal(t, 3, p.Line)
 	assert.Equal(t, []string{"gpu-2", "Europe/Berlin"}, []string{pets[1].Member, pets[1].Zone.String()})
 
@@ -110,20 +110,20 @@ func TestRefusals(t *testing.T) {
 		"too long":              {window("{rrule: FREQ=DAILY, dtstart: 2026-01-01, duration: 32d}"), []string{`windows[0].duration is "32d"`}},
 		"duration, wraps":       {window("{rrule: FREQ=DAILY, dtstart: 2026-01-01, duration: 30501w}"), []string{`windows[0].duration is "30501w"`, "at most 31d"}},
 		"duration, parts":       {window("{rrule: FREQ=DAILY, dtstart: 2026-01-01, duration: 999999w999999d999999h}"), []string{"at most 31d"}},
-		"stay, wraps":           {"pets:\n- name: p\n  min-stay: 999999w", []string{`line 3: pets.p.min-stay is "999999w"`, "at most 31d"}},
-		"return, wraps":         {"pets:\n- name: p\n  latest-return: 20000w", []string{`line 3: pets.p.latest-return is "20000w"`, "at most 7d"}},
+		"stay, wraps":           {"pets:\n- name: p\n  min-share: 999999w", []string{`line 3: pets.p.min-share is "999999w"`, "at most 31d"}},
+		"return, wraps":         {"pets:\n- name: p\n  empty-by: 20000w", []string{`line 3: pets.p.empty-by is "20000w"`, "at most 7d"}},
 		"ics":                   {"pets:\n- name: p\n  windows:\n  - ics: |\n      BEGIN:VCALENDAR\n      BEGIN:VEVENT\n      END:VEVENT\n      END:VCALENDAR\n", []string{"line 6: pets.p.windows[0].ics the event has no DTSTART"}},
 		"a path for a calendar": {window("ics: calendar.ics"), []string{`line 4: pets.p.windows[0].ics is "calendar.ics", wanted the text of the .ics file itself, behind "ics: |", from BEGIN:VCALENDAR to END:VCALENDAR`}},
 		"an address for one":    {window("ics: 'https://example.org/a.ics'"), []string{`ics is "https://example.org/a.ics", wanted the text of the .ics file itself`}},
-		"no stay":               {"pets:\n- name: p\n  min-stay: 0x", []string{`line 3: pets.p.min-stay is "0x"`}},
+		"no stay":               {"pets:\n- name: p\n  min-share: 0x", []string{`line 3: pets.p.min-share is "0x"`}},
 		"no duration, bare":     {window("{rrule: FREQ=DAILY, dtstart: 2026-01-01, duration: 0}"), []string{`windows[0].duration is "0"`}},
 		"ics and a rule":        {window("{ics: x, rrule: FREQ=DAILY}"), []string{"has more than the calendar"}},
 		"window of parts":       {window("{weekly: Mon}"), []string{"line 4: pets.p.windows[0].weekly is not known here"}},
 		"exception":             {"pets:\n- name: p\n  exceptions: [christmas, 2026-02-30, 2026-02-02–2026-02-01]", []string{`line 3: pets.p.exceptions[0] is "christmas"`, "exceptions[1]", "exceptions[2]"}},
-		"stay":                  {"pets:\n- name: p\n  min-stay: 40d", []string{`line 3: pets.p.min-stay is "40d"`}},
-		"return":                {"pets:\n- name: p\n  latest-return: 24:30", []string{`line 3: pets.p.latest-return is "24:30"`}},
-		"return, soon":          {"pets:\n- name: p\n  latest-return: soon", []string{`line 3: pets.p.latest-return is "soon"`}},
-		"immovable":             {"pets:\n- name: p\n  on-immovable: kill", []string{`line 3: pets.p.on-immovable is "kill", wanted refuse or stop`}},
+		"stay":                  {"pets:\n- name: p\n  min-share: 40d", []string{`line 3: pets.p.min-share is "40d"`}},
+		"return":                {"pets:\n- name: p\n  empty-by: 24:30", []string{`line 3: pets.p.empty-by is "24:30"`}},
+		"return, soon":          {"pets:\n- name: p\n  empty-by: soon", []string{`line 3: pets.p.empty-by is "soon"`}},
+		"immovable":             {"pets:\n- name: p\n  unmovable: kill", []string{`line 3: pets.p.unmovable is "kill", wanted refuse or stop`}},
 		"all at once": {"zone: Nowhere\npets:\n- name: p\n  windows:\n  - Fri 25:00-26:00\n  - Mon 01:00-02:00\n  - x\n- nam: q\n", []string{
 			"line 1: zone", "line 5: pets.p.windows[0]", "line 7: pets.p.windows[2]", "line 8: pets[1].nam", "line 8: pets[1] has no name"}},
 	} {
@@ -147,7 +147,7 @@ func TestLengthsDoNotOverflow(t *testing.T) {
 		unit := rapid.SampledFrom([]string{"w", "d", "h", "m", "s"}).Draw(t, "unit")
 		n := rapid.IntRange(0, 999_999).Draw(t, "n")
 		seconds := map[string]int{"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}[unit] * n
-		text := fmt.Sprintf("pets: [{name: p, min-stay: %d%s}]", n, unit)
+		text := fmt.Sprintf("pets: [{name: p, min-share: %d%s}]", n, unit)
 		_, err := calendar.Parse([]byte(text))
 		if fits := seconds <= 31*86400; fits != (err == nil) {
 			t.Fatalf("%s: %v", text, err)
@@ -158,13 +158,13 @@ func TestLengthsDoNotOverflow(t *testing.T) {
 // No time at all needs no unit.
 func TestZero(t *testing.T) {
 	for _, zero := range []string{"0", "0h", "0m", "PT0S", "00"} {
-		pets, err := calendar.Parse(fmt.Appendf(nil, "pets: [{name: p, min-stay: %s, latest-return: %s}]", zero, zero))
+		pets, err := calendar.Parse(fmt.Appendf(nil, "pets: [{name: p, min-share: %s, empty-by: %s}]", zero, zero))
 		require.NoError(t, err, zero)
-		assert.Zero(t, pets[0].MinStay)
-		assert.Zero(t, pets[0].LatestReturn)
+		assert.Zero(t, pets[0].MinShare)
+		assert.Zero(t, pets[0].EmptyBy)
 	}
 	for _, bad := range []string{"1", "90", "-0", "0.0", "P", "PT", "0 0"} {
-		_, err := calendar.Parse(fmt.Appendf(nil, "pets: [{name: p, min-stay: %s}]", bad))
+		_, err := calendar.Parse(fmt.Appendf(nil, "pets: [{name: p, min-share: %s}]", bad))
 		assert.Error(t, err, bad)
 	}
 }
@@ -182,7 +182,7 @@ func TestParseWindow(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add("zone: Europe/Berlin\npets:\n- name: p\n  windows: [Fri 21:00–Sat 05:00, 2026-12-24]\n  latest-return: 18:00\n  exceptions: [2026-12-25]\n")
+	f.Add("zone: Europe/Berlin\npets:\n- name: p\n  windows: [Fri 21:00–Sat 05:00, 2026-12-24]\n  empty-by: 18:00\n  exceptions: [2026-12-25]\n")
 	f.Add("pets:\n- name: p\n  windows:\n  - {rrule: FREQ=YEARLY;BYWEEKNO=20, dtstart: 2026-01-01, duration: 1h}\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		pets, err := calendar.Parse([]byte(text))
@@ -248,7 +248,7 @@ func herd(b testing.TB, n int) []*calendar.Pet {
 	text.WriteString("pets:\n")
 	zones := []string{"Europe/Berlin", "America/New_York", "Asia/Tokyo", "Australia/Lord_Howe"}
 	for i := range n {
-		fmt.Fprintf(&text, "- name: p%d\n  zone: %s\n  min-stay: 1h\n  latest-return: 15m\n  windows:\n", i, zones[i%len(zones)])
+		fmt.Fprintf(&text, "- name: p%d\n  zone: %s\n  min-share: 1h\n  empty-by: 15m\n  windows:\n", i, zones[i%len(zones)])
 		for r := range 6 {
 			fmt.Fprintf(&text, "  - %s %02d:15-%02d:45\n", []string{"Mon", "Tue,Thu", "Wed-Fri", "Sat", "Sun", "daily"}[r], (i+r)%24, (i+r+5)%24)
 		}

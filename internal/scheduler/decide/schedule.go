@@ -14,7 +14,7 @@ type State string
 
 // The states of a pet.
 const (
-	Lent      State = "lent"      // everybody's
+	Shared    State = "shared"    // it takes instances
 	Draining  State = "draining"  // a drain has begun and not come to its end
 	Drained   State = "drained"   // it was seen empty, and takes no instances
 	Returning State = "returning" // an undrain has begun and not come to its end
@@ -22,25 +22,25 @@ const (
 	Foreign State = "foreign"
 )
 
-// Window is the pet's own time that is on or comes next, as the calendar has it.
+// Window is the pet's reserved windows that is on or comes next, as the calendar has it.
 type Window struct {
 	Return     time.Time // by when the pet has to be empty
 	Start, End time.Time // Start names the window
 }
 
-// Want is what an operator asks for by a hold.
-type Want string
+// HoldState is the state in which an operator holds a pet.
+type HoldState string
 
 // What a hold may ask for.
 const (
-	WantOwn     Want = "own"   // the pet is drained and stays so
-	WantLent    Want = "lent"  // the pet stays with everybody, windows or not
-	WantNothing Want = "as-is" // nothing is done to it
+	HoldReserved HoldState = "reserved" // the pet is drained and stays empty
+	HoldShared   HoldState = "shared"   // the pet takes instances, also in a window
+	HoldPaused   HoldState = "paused"   // nothing is done to the pet
 )
 
 // Hold is an operator's override of the calendar.
 type Hold struct {
-	Want  Want
+	State HoldState
 	Until time.Time // when it is over; zero: when it is released
 	By    string    // who asked
 }
@@ -60,11 +60,11 @@ type Facts struct {
 	// journal has it; zero when it was for something else.
 	For time.Time
 
-	Window  Window        // that ends after Now; zero when there is none
-	Lead    time.Duration // a drain takes, for the instances there are or would come back
-	LeadWhy string
-	MinStay time.Duration // the pet is not lent for less
-	Hold    *Hold
+	Window   Window        // that ends after Now; zero when there is none
+	Lead     time.Duration // a drain takes, for the instances there are or would come back
+	LeadWhy  string
+	MinShare time.Duration // the pet is not shared for less
+	Hold     *Hold
 	// Drain and Undrain are how tries have failed: Drain those for the window FailedFor (its
 	// Start; zero for a hold), Undrain since the pet was drained.
 	Drain     Failure
@@ -87,7 +87,7 @@ type Options struct {
 	MaxWait  time.Duration // between two tries
 	// Leave says that a pet whose drain was given up stays as it is, half empty, until its
 	// window is over; else what was moved is brought back.
-	Leave bool
+	KeepFailed bool
 }
 
 // Defaults are the options of a pet-scheduler that was told nothing else.
@@ -101,7 +101,7 @@ type Verb string
 // What there is to do. Drain and Undrain begin, or carry on; a caller that is at it already
 // goes on, one that is at the other stops that first.
 const (
-	Lend    Verb = "lend"    // nothing: the pet is everybody's
+	Share   Verb = "share"   // nothing: the pet is everybody's
 	Drain   Verb = "drain"   // empty it
 	Keep    Verb = "hold"    // nothing: it is empty and stays so
 	Undrain Verb = "undrain" // bring back what was moved
@@ -166,8 +166,8 @@ func Decide(f Facts, o Options) Decision {
 		}
 	case w.own:
 		return f.drain(d, o)
-	case f.State == Lent || f.State == Foreign:
-		d.Do = Lend
+	case f.State == Shared || f.State == Foreign:
+		d.Do = Share
 	default:
 		return f.undrain(d, o)
 	}
@@ -201,8 +201,8 @@ func (f Facts) foreign() string {
 // wish says what the calendar, or a hold, wants.
 func (f Facts) wish() wish {
 	if h := f.Hold; h != nil && (h.Until.IsZero() || f.Now.Before(h.Until)) {
-		w := wish{own: h.Want == WantOwn, hands: h.Want != WantOwn && h.Want != WantLent, until: h.Until}
-		w.why = fmt.Sprintf("%s holds it %q", h.By, h.Want)
+		w := wish{own: h.State == HoldReserved, hands: h.State != HoldReserved && h.State != HoldShared, until: h.Until}
+		w.why = fmt.Sprintf("%s holds it %q", h.By, h.State)
 		if !h.Until.IsZero() {
 			w.why += " until " + clock(h.Until)
 		}
@@ -223,17 +223,17 @@ func (f Facts) wish() wish {
 	case emptied && f.For.Equal(f.Window.Start):
 		// The lead may shrink with what this drain taught.
 		own.why = fmt.Sprintf("it was drained for the window that opens %s", clock(f.Window.Start))
-	case emptied && !f.Now.Before(begin.Add(-f.MinStay)):
-		own.why = fmt.Sprintf("it would be drained again from %s on, within its minimum stay of %s", clock(begin), f.MinStay)
+	case emptied && !f.Now.Before(begin.Add(-f.MinShare)):
+		own.why = fmt.Sprintf("it would be drained again from %s on, within its minimum share time of %s", clock(begin), f.MinShare)
 	default:
-		lent := wish{
+		shared := wish{
 			why:   fmt.Sprintf("its next window opens %s; a drain begins %s: %s", clock(f.Window.Start), clock(begin), f.LeadWhy),
 			until: begin,
 		}
 		if emptied {
-			lent.until = begin.Add(-f.MinStay)
+			shared.until = begin.Add(-f.MinShare)
 		}
-		return lent
+		return shared
 	}
 	return own
 }
@@ -267,7 +267,7 @@ func (f Facts) drain(d Decision, o Options) Decision {
 		d.Alert += "; it was given up"
 		d.Kind = GivenUp
 		// A drained pet with an instance on it stays drained: the others need not come back.
-		if f.State == Lent || f.State == Drained || o.Leave {
+		if f.State == Shared || f.State == Drained || o.KeepFailed {
 			d.Do = Wait
 			return d
 		}

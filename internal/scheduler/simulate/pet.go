@@ -53,7 +53,7 @@ func simulate(run Run, pet *calendar.Pet) Pet {
 	w := &env{
 		Run: run, pet: pet, report: Pet{Name: pet.Name},
 		random: rand.New(rand.NewPCG(run.Model.Seed, name.Sum64())),
-		now:    run.From, state: decide.Lent, leads: map[int]leadtime.Lead{},
+		now:    run.From, state: decide.Shared, leads: map[int]leadtime.Lead{},
 		windows: pet.Between(run.From, run.To),
 	}
 	w.on = w.random.IntN(run.Model.Instances + 1)
@@ -99,7 +99,7 @@ func (w *env) step() {
 func (w *env) facts() decide.Facts {
 	f := decide.Facts{
 		Now: w.now, State: w.state, For: w.drainFor,
-		Lead: w.lead.Time, LeadWhy: w.lead.Why, MinStay: w.pet.MinStay,
+		Lead: w.lead.Time, LeadWhy: w.lead.Why, MinShare: w.pet.MinShare,
 		Drain: w.drain, FailedFor: w.failedFor, Undrain: w.undrain,
 	}
 	if w.window < len(w.windows) {
@@ -126,10 +126,10 @@ func (w *env) next(d decide.Decision) time.Time {
 // pass lets the clock go on.
 func (w *env) pass(to time.Time) {
 	switch took := to.Sub(w.now); w.state {
-	case decide.Lent:
-		w.report.Lent += took
+	case decide.Shared:
+		w.report.Shared += took
 	case decide.Drained:
-		w.report.Own += took
+		w.report.Reserved += took
 	default:
 		w.report.Underway += took
 	}
@@ -147,7 +147,7 @@ func (w *env) changes() (quiet bool) {
 	}
 	quiet = w.now.Equal(w.change) && w.trying == nil
 	w.change = w.now.Add(w.exponential(w.Model.Change))
-	if w.state != decide.Lent {
+	if w.state != decide.Shared {
 		return quiet
 	}
 	if w.random.IntN(2) == 0 {
@@ -234,7 +234,7 @@ func (w *env) end(t *try) {
 		w.learn()
 		return
 	}
-	w.state, w.drainFor = decide.Lent, time.Time{}
+	w.state, w.drainFor = decide.Shared, time.Time{}
 }
 
 // stop ends a try before it is done: what has moved has moved.

@@ -13,14 +13,14 @@ type Total struct {
 	Pets, Windows, Drains, Moves, Failures int
 	Late, Unexplained                      int
 	Missed                                 int     // windows in which the pet was never empty
-	Lent, Own, Underway                    float64 // hours; a Duration holds 292 years only
+	Shared, Reserved, Underway             float64 // hours; a Duration holds 292 years only
 }
 
 // Total counts.
 func (r Result) Total() Total {
 	t := Total{Pets: len(r.Pets)}
 	for _, p := range r.Pets {
-		t.Lent, t.Own, t.Underway = t.Lent+p.Lent.Hours(), t.Own+p.Own.Hours(), t.Underway+p.Underway.Hours()
+		t.Shared, t.Reserved, t.Underway = t.Shared+p.Shared.Hours(), t.Reserved+p.Reserved.Hours(), t.Underway+p.Underway.Hours()
 		t.Moves, t.Failures, t.Windows = t.Moves+p.Moves, t.Failures+p.Failures, t.Windows+len(p.Returns)
 		for _, w := range p.Returns {
 			t.Drains += w.Drains
@@ -56,7 +56,7 @@ func (r Result) Late() []Return {
 func (r Result) Write(out io.Writer, most int) error {
 	t := r.Total()
 	share := func(hours float64) string {
-		all := t.Lent + t.Own + t.Underway
+		all := t.Shared + t.Reserved + t.Underway
 		if all == 0 {
 			return "0%"
 		}
@@ -65,8 +65,8 @@ func (r Result) Write(out io.Writer, most int) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "pets\t%d\n", t.Pets)
 	fmt.Fprintf(w, "windows\t%d\n", t.Windows)
-	fmt.Fprintf(w, "lent\t%.1f h\t%s\n", t.Lent, share(t.Lent))
-	fmt.Fprintf(w, "empty\t%.1f h\t%s\n", t.Own, share(t.Own))
+	fmt.Fprintf(w, "shared\t%.1f h\t%s\n", t.Shared, share(t.Shared))
+	fmt.Fprintf(w, "empty\t%.1f h\t%s\n", t.Reserved, share(t.Reserved))
 	fmt.Fprintf(w, "draining and returning\t%.1f h\t%s\n", t.Underway, share(t.Underway))
 	fmt.Fprintf(w, "drains\t%d\n", t.Drains)
 	fmt.Fprintf(w, "moves\t%d\n", t.Moves)
@@ -82,7 +82,7 @@ func (r Result) Write(out io.Writer, most int) error {
 					late++
 				}
 			}
-			fmt.Fprintf(w, "%s\t%.1f h\t%.1f h\t%d\t%d\t%d\n", p.Name, p.Lent.Hours(), p.Own.Hours(), len(p.Returns), late, p.Moves)
+			fmt.Fprintf(w, "%s\t%.1f h\t%.1f h\t%d\t%d\t%d\n", p.Name, p.Shared.Hours(), p.Reserved.Hours(), len(p.Returns), late, p.Moves)
 		}
 	}
 	if late := r.Late(); len(late) > 0 && most > 0 {

@@ -16,8 +16,8 @@ import (
 // Model is how the cluster behaves.
 type Model struct {
 	Seed      uint64
-	Instances int           // a lent pet takes at most so many
-	Change    time.Duration // on average until a lent pet gets or loses an instance
+	Instances int           // the most that a shared pet has
+	Change    time.Duration // on average until a shared pet gets or loses an instance
 	Move      time.Duration // of one instance, on average; some take several times as long
 	Overhead  time.Duration // of a drain or undrain, however many instances
 	Parallel  int           // moves at a time
@@ -54,11 +54,11 @@ type Return struct {
 
 // Pet is how a pet fared.
 type Pet struct {
-	Name                string
-	Lent, Own, Underway time.Duration // lent; empty; being drained or filled
-	Moves               int
-	Failures            int
-	Returns             []Return // of each window that opened, in order
+	Name                       string
+	Shared, Reserved, Underway time.Duration // shared; empty; being drained or filled
+	Moves                      int
+	Failures                   int
+	Returns                    []Return // of each window that opened, in order
 }
 
 // Result is what came of a run, with the pets in the order in which they were given.

@@ -24,11 +24,11 @@ func herd(t testing.TB, n int) []*calendar.Pet {
 	var text strings.Builder
 	text.WriteString("pets:\n")
 	for i := range n {
-		fmt.Fprintf(&text, "- name: p%d\n  zone: %s\n  latest-return: %dm\n  windows:\n", i, zones[i%len(zones)], i%3*10)
+		fmt.Fprintf(&text, "- name: p%d\n  zone: %s\n  empty-by: %dm\n  windows:\n", i, zones[i%len(zones)], i%3*10)
 		fmt.Fprintf(&text, "  - %s %02d:30-%02d:00\n", time.Weekday(i%7), 12+i%11, (21+i%11)%24)
 		fmt.Fprintf(&text, "  - %s 05:15-%02d:45\n", time.Weekday((i+3)%7), 6+i%5)
 		if i%4 == 0 {
-			fmt.Fprintf(&text, "  - {rrule: FREQ=MONTHLY;BYMONTHDAY=15, dtstart: 2020-01-15 06:00, duration: 20h}\n  min-stay: 4h\n")
+			fmt.Fprintf(&text, "  - {rrule: FREQ=MONTHLY;BYMONTHDAY=15, dtstart: 2020-01-15 06:00, duration: 20h}\n  min-share: 4h\n")
 		}
 	}
 	pets, err := calendar.Parse([]byte(text.String()))
@@ -54,7 +54,7 @@ func TestYear(t *testing.T) {
 	require.Len(t, result.Pets, 1000)
 	for i, p := range result.Pets {
 		checkWindows(t, run, i, p)
-		require.Equal(t, run.To.Sub(run.From), p.Lent+p.Own+p.Underway)
+		require.Equal(t, run.To.Sub(run.From), p.Shared+p.Reserved+p.Underway)
 		for n, r := range p.Returns {
 			var wrong string // said at the end only: there are 100,000 of them
 			switch {
@@ -80,12 +80,12 @@ func TestYear(t *testing.T) {
 	assert.Zero(t, total.Unexplained)
 	assert.Zero(t, total.Missed)
 	assert.Less(t, float64(total.Late), 0.1*float64(total.Windows))
-	assert.Greater(t, total.Lent, 0.7*(total.Lent+total.Own+total.Underway))
+	assert.Greater(t, total.Shared, 0.7*(total.Shared+total.Reserved+total.Underway))
 	assert.Greater(t, total.Moves, total.Drains)
 }
 
 // checkWindows goes through the year's days, without the calendar: each window of the two
-// nights is in a stretch of own time that was served.
+// nights is in a reserved window that was served.
 func checkWindows(t *testing.T, run simulate.Run, i int, p simulate.Pet) {
 	zone := run.Pets[i].Zone
 	served := p.Returns
@@ -140,7 +140,7 @@ func TestBeginsLate(t *testing.T) {
 	require.Len(t, late, 1)
 	assert.Contains(t, late[0].Why, "the run began when the drain was due already")
 	assert.Greater(t, late[0].Late, time.Hour)
-	assert.Equal(t, run.To.Sub(run.From), result.Pets[1].Lent)
+	assert.Equal(t, run.To.Sub(run.From), result.Pets[1].Shared)
 
 	var out bytes.Buffer
 	require.NoError(t, result.Write(&out, 5))

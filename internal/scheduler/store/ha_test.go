@@ -418,7 +418,7 @@ func TestEveryMigration(t *testing.T) {
 	assert.Len(t, r.Steps, 1)
 	assert.Equal(t, "big", r.Where())
 	require.Len(t, i.Holds, 1)
-	assert.Equal(t, "as-is", i.Holds[0].Want)
+	assert.Equal(t, "paused", i.Holds[0].State)
 }
 
 // From one schema to the next, while a unit that knows only the old one is there.

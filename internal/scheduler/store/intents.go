@@ -37,7 +37,7 @@ type Skip struct {
 // Hold keeps the scheduler's hands off a pet.
 type Hold struct {
 	Pet   string
-	Want  string    // what is held: "own", "lent" or "as-is"
+	State string    // what is held: "reserved", "shared" or "paused"
 	Until time.Time // zero is until it is released
 	Why   string
 	By    string
@@ -70,7 +70,7 @@ func (s *Store) Intents(ctx context.Context) (i Intents, err error) {
 	}
 	i.Holds, err = all(ctx, s, func(rows *sql.Rows, h *Hold) error {
 		var until, at int64
-		err := rows.Scan(&h.Pet, &h.Want, &until, &h.Why, &h.By, &at)
+		err := rows.Scan(&h.Pet, &h.State, &until, &h.Why, &h.By, &at)
 		h.Until, h.At = moment(until), moment(at)
 		return err
 	}, `SELECT pet, want, until, why, by, at FROM holds ORDER BY pet`)
@@ -109,7 +109,7 @@ func (s *Store) RemoveSkip(ctx context.Context, pet string, start time.Time) err
 func (s *Store) SetHold(ctx context.Context, h Hold) error {
 	return wrap(s.exec(ctx, `INSERT INTO holds (pet, want, until, why, by, at) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (pet) DO UPDATE SET want = excluded.want, until = excluded.until, why = excluded.why, by = excluded.by, at = excluded.at`,
-		h.Pet, h.Want, millis(h.Until), h.Why, h.By, millis(s.now())), "hold %s", h.Pet)
+		h.Pet, h.State, millis(h.Until), h.Why, h.By, millis(s.now())), "hold %s", h.Pet)
 }
 
 // Release ends the hold of a pet.

@@ -27,7 +27,7 @@ type Table struct {
 	First time.Time // its day, in its zone, is the first
 	Days  int
 	Rows  []Row
-	// Busy and Free say what the marks mean: "its own work", "lends".
+	// Busy and Free say what the marks mean: "reserved", "shared".
 	Busy, Free string
 }
 

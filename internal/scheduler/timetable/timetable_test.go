@@ -27,7 +27,7 @@ func table(t *testing.T, first string, days int, rows ...timetable.Row) timetabl
 	t.Helper()
 	day, err := time.ParseInLocation(time.DateOnly, first, berlin(t))
 	require.NoError(t, err)
-	return timetable.Table{First: day, Days: days, Rows: rows, Busy: "its own work", Free: "lends"}
+	return timetable.Table{First: day, Days: days, Rows: rows, Busy: "reserved", Free: "shared"}
 }
 
 func span(t *testing.T, from, to string) timetable.Span {
@@ -62,7 +62,7 @@ node-1.rack-7.example.org
 node-2.rack-7.example.org
                ········ ········
 
-               · lends  █ its own work  ▄ a part of three hours (Europe/Berlin)
+               · shared  █ reserved  ▄ a part of three hours (Europe/Berlin)
 `, got)
 	for line := range strings.Lines(got) {
 		assert.LessOrEqual(t, len([]rune(strings.TrimRight(line, "\n"))), 80)

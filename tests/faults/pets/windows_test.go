@@ -111,7 +111,7 @@ const runs = 20
 // that was moved is back.
 func (s *stage) testWindows(t *testing.T) {
 	const own = 4 * time.Second
-	s.configure(t, "lead-min=15s", "lead-max=45s")
+	s.configure(t, "min-lead-time=15s", "max-lead-time=45s")
 	defer forget(t)
 	var early, late []time.Duration
 	slack := 20 * time.Second // for adding the window, until it is known how long that takes here
@@ -167,7 +167,7 @@ func (s *stage) testWindows(t *testing.T) {
 
 // testOperators has each of the actions that go before the calendar do so.
 func (s *stage) testOperators(t *testing.T) {
-	s.configure(t, "lead-min=8s", "lead-max=8s")
+	s.configure(t, "min-lead-time=8s", "max-lead-time=8s")
 	defer forget(t)
 	guest := s.guests(t, "big", 1)[0]
 	s.guests(t, "deep", 0)
@@ -204,15 +204,15 @@ func (s *stage) testOperators(t *testing.T) {
 
 	start, id := soon("big", time.Minute)
 	require.Contains(t, do("plan", "days=1")["plan"], "big")
-	require.NotEmpty(t, do("skip-next", "pet=big")["skipped"])
+	require.NotEmpty(t, do("skip-next-window", "pet=big")["skipped"])
 	stays(start.Add(2 * time.Second))
 	require.Equal(t, id, do("remove-window", "id="+id)["id"])
 
 	// The other pet from here on: what is skipped stays skipped.
 	guest, member = s.guests(t, "deep", 1)[0], s.pets["deep"]
 	start, id = soon("deep", time.Hour)
-	do("hold", "pet=deep", "want=lent", "why=a demonstration")
-	require.Contains(t, do("list-pets")["pets"], "lent by "+app)
+	do("hold", "pet=deep", "state=shared", "why=a demonstration")
+	require.Contains(t, do("list-pets")["pets"], "shared by "+app)
 	stays(start.Add(2 * time.Second))
 	do("release", "pet=deep")
 	drained(true, time.Minute)
@@ -226,7 +226,7 @@ func (s *stage) testOperators(t *testing.T) {
 	do("remove-window", fmt.Sprint("id=", added["id"]))
 	drained(false, time.Minute)
 
-	do("hold", "pet=deep", "want=own", "for=40s")
+	do("hold", "pet=deep", "state=reserved", "for=40s")
 	drained(true, time.Minute)
 	drained(false, 2*time.Minute)
 	t.Log(do("history", "limit=5")["history"])
