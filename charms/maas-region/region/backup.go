@@ -41,9 +41,9 @@ var backupName = regexp.MustCompile(`^maas-[0-9]{8}T[0-9]{6}Z\.tar\.gz$`)
 // meta says what a backup is.
 type meta struct {
 	Version  string   `json:"version"` // of the package
-	SystemID string   `json:"system_id"`
+	SystemID string   `json:"system-id"`
 	URL      string   `json:"url"`
-	Images   []string `json:"uploaded_images,omitempty"` // that MAAS had, and cannot fetch again
+	Images   []string `json:"uploaded-images,omitempty"` // that MAAS had, and cannot fetch again
 }
 
 // leftovers lists what killed actions have left: hooks and actions of a unit run one at a

@@ -85,7 +85,7 @@ func keyOf(relation string) string { return "enroll-" + strings.ReplaceAll(relat
 
 // Rack is a rack as the region's charm remembers it.
 type Rack struct {
-	SystemID string `json:"system_id"`
+	SystemID string `json:"system-id"`
 	Hostname string `json:"hostname"`
 }
 

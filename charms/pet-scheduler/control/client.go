@@ -39,6 +39,22 @@ type Request struct {
 	Stay bool `json:"stay,omitempty"`
 }
 
+// Duration is a length of time that JSON has as text: "15m0s".
+type Duration time.Duration
+
+// String returns it as Go writes it.
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	*d = Duration(parsed)
+	return err
+}
+
 // Pet is how a pet is, and what is due for it.
 type Pet struct {
 	Name   string `json:"name"`
@@ -48,15 +64,15 @@ type Pet struct {
 	Why    string `json:"why"`
 	Alert  string `json:"alert,omitempty"`
 	// AlertKind is what the alert is about, as in package schedule.
-	AlertKind string        `json:"alert-kind,omitempty"`
-	Begin     time.Time     `json:"begin,omitzero"`  // of the drain for the window
-	Return    time.Time     `json:"return,omitzero"` // by when it has to be empty
-	Start     time.Time     `json:"start,omitzero"`  // of the window that is open or comes next
-	End       time.Time     `json:"end,omitzero"`
-	Lead      time.Duration `json:"lead-ns"`
-	LeadWhy   string        `json:"lead-why"`
-	Hold      *Hold         `json:"hold,omitempty"`
-	Windows   []Window      `json:"added-windows,omitempty"`
+	AlertKind string    `json:"alert-kind,omitempty"`
+	Begin     time.Time `json:"begin,omitzero"`    // of the drain for the window
+	Return    time.Time `json:"empty-by,omitzero"` // by when it has to be empty
+	Start     time.Time `json:"start,omitzero"`    // of the window that is open or comes next
+	End       time.Time `json:"end,omitzero"`
+	Lead      Duration  `json:"lead"`
+	LeadWhy   string    `json:"lead-why"`
+	Hold      *Hold     `json:"hold,omitempty"`
+	Windows   []Window  `json:"added-windows,omitempty"`
 }
 
 // Hold is an operator's override of the calendar.
@@ -78,14 +94,14 @@ type Window struct {
 
 // Stretch is one reserved window of a pet that is to come.
 type Stretch struct {
-	Pet     string        `json:"pet"`
-	Begin   time.Time     `json:"begin"` // of the drain
-	Return  time.Time     `json:"return"`
-	Start   time.Time     `json:"start"`
-	End     time.Time     `json:"end"`
-	Windows []string      `json:"windows"`
-	Lead    time.Duration `json:"lead-ns"`
-	LeadWhy string        `json:"lead-why"`
+	Pet     string    `json:"pet"`
+	Begin   time.Time `json:"begin"` // of the drain
+	Return  time.Time `json:"empty-by"`
+	Start   time.Time `json:"start"`
+	End     time.Time `json:"end"`
+	Windows []string  `json:"windows"`
+	Lead    Duration  `json:"lead"`
+	LeadWhy string    `json:"lead-why"`
 }
 
 // Skip is a stretch that is left out.

@@ -66,7 +66,7 @@ func (d *Daemon) handlePets(handle func(string, func(*http.Request, *store.Store
 				plan = append(plan, control.Stretch{
 					Pet: due.pet.Name, Begin: span.Return.Add(-due.facts.Lead).In(zone), Return: span.Return.In(zone),
 					Start: span.Start.In(zone), End: span.End.In(zone), Windows: span.Windows,
-					Lead: due.facts.Lead, LeadWhy: due.facts.LeadWhy,
+					Lead: control.Duration(due.facts.Lead), LeadWhy: due.facts.LeadWhy,
 				})
 			}
 		}
@@ -209,7 +209,7 @@ func show(due due, h *herd) control.Pet {
 	p := control.Pet{
 		Name: due.pet.Name, Member: due.pet.Member, Zone: due.pet.Zone.String(),
 		State: string(f.State), Why: due.Why, Alert: due.Alert, AlertKind: string(due.Kind),
-		Return: f.Window.Return, Start: f.Window.Start, End: f.Window.End, Lead: f.Lead, LeadWhy: f.LeadWhy,
+		Return: f.Window.Return, Start: f.Window.Start, End: f.Window.End, Lead: control.Duration(f.Lead), LeadWhy: f.LeadWhy,
 	}
 	if !f.Window.Return.IsZero() {
 		p.Begin = f.Window.Return.Add(-f.Lead)

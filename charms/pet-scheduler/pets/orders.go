@@ -55,9 +55,12 @@ func configured(ctx context.Context, w Env, name string) (member string, p pet, 
 // order has the daemon drain or undrain a pet, and waits for that where it is wanted.
 func order(ctx context.Context, w Env, call charm.Call, p pet, kind store.Kind) (map[string]string, error) {
 	client := control.NewClient(w.Dir)
-	seconds, _ := call.Params["timeout"].(float64)
+	timeout, err := duration(call, "timeout")
+	if err != nil {
+		return nil, err
+	}
 	id, err := client.Order(ctx, control.Request{
-		Pet: p.name, Kind: kind, Force: call.Bool("force"), Seconds: seconds, Stay: true,
+		Pet: p.name, Kind: kind, Force: call.Bool("force"), Seconds: timeout.Seconds(), Stay: true,
 		Why: "action " + string(kind) + " of " + w.Unit,
 	})
 	if err != nil {
@@ -261,9 +264,9 @@ func Hold(ctx context.Context, _ Facts, w Env, call charm.Call) (map[string]stri
 	h := control.Hold{Pet: call.String("pet"), State: call.String("state"), Why: call.String("why"), By: w.Unit}
 	results := map[string]string{"pet": h.Pet, "state": h.State}
 	if text := call.String("for"); text != "" {
-		d, err := time.ParseDuration(text)
-		if err != nil || d <= 0 {
-			return nil, fmt.Errorf("cannot hold: for is %q, wanted a duration such as 90m or 12h", text)
+		d, err := duration(call, "for")
+		if err != nil {
+			return nil, err
 		}
 		h.Until = time.Now().Add(d).Round(time.Second)
 		results["until"] = h.Until.UTC().Format(time.RFC3339)

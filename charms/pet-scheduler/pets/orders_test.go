@@ -45,7 +45,7 @@ func TestOrders(t *testing.T) {
 		"POST /1/runs":    store.Order{ID: "r1"},
 		"GET /1/runs/r1": store.Run{ID: "r1", State: store.Done, Started: at, Ended: at.Add(90 * time.Second), Moved: 2,
 			Steps: []store.Step{{Instance: "c1", Note: "c1: m1 → m2 (running)"}}},
-		"GET /1/pets": []control.Pet{{Name: "big", Member: "m1", State: "shared", Start: at, End: at.Add(8 * time.Hour), Lead: 15 * time.Minute,
+		"GET /1/pets": []control.Pet{{Name: "big", Member: "m1", State: "shared", Start: at, End: at.Add(8 * time.Hour), Lead: control.Duration(15 * time.Minute),
 			Why: "its next window opens", Alert: "it is late", Hold: &control.Hold{State: "shared", By: "ada"}}},
 		"GET /1/plan?days=7&pet=":         []control.Stretch{{Pet: "big", Begin: at.Add(-time.Hour), Return: at, Start: at, End: at.Add(time.Hour), LeadWhy: "as set"}},
 		"GET /1/history?limit=20&pet=big": []store.Run{{Pet: "big", Kind: store.Drain, State: store.Failed, Started: at, Ended: at.Add(time.Second), Note: "no room"}},
@@ -80,7 +80,7 @@ func TestOrders(t *testing.T) {
 	require.Equal(t, "w1", s.action("import-calendar", map[string]any{"pet": "big", "calendar": "BEGIN:VCALENDAR\r\n"}).Results["id"])
 	require.Contains(t, asked["POST /1/windows"], "ics: ")
 	require.Contains(t, s.action("skip-next-window", map[string]any{"pet": "big"}).Results["skipped"], "Fri 2026-03-06 21:00 UTC")
-	require.Contains(t, s.action("hold", map[string]any{"pet": "big", "state": "reserved", "for": "never"}).Failure, "wanted a duration")
+	require.Contains(t, s.action("hold", map[string]any{"pet": "big", "state": "reserved", "for": "never"}).Failure, "cannot use for=never: give a length of time")
 	require.NotEmpty(t, s.action("hold", map[string]any{"pet": "big", "state": "reserved", "for": "2h"}).Results["until"])
 	require.Empty(t, s.action("release", map[string]any{"pet": "big"}).Failure)
 	require.Empty(t, s.action("remove-window", map[string]any{"id": "w1"}).Failure)

@@ -370,6 +370,15 @@ func Undrain(ctx context.Context, facts Facts, env Env, call charm.Call) (map[st
 		})
 }
 
+// duration returns a parameter that is a length of time, as 30m or 12h.
+func duration(call charm.Call, param string) (time.Duration, error) {
+	d, err := time.ParseDuration(call.String(param))
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("cannot use %s=%s: give a length of time such as 30m or 12h", param, call.String(param))
+	}
+	return d, nil
+}
+
 func act(ctx context.Context, facts Facts, env Env, call charm.Call, kind store.Kind,
 	plan func(drain.View, string) drain.Plan,
 	apply func(context.Context, drain.Drainer, string) (drain.Report, error),
@@ -377,13 +386,13 @@ func act(ctx context.Context, facts Facts, env Env, call charm.Call, kind store.
 	if err := ready(facts); err != nil {
 		return nil, err
 	}
-	seconds, _ := call.Params["timeout"].(float64)
-	if seconds < 1 {
-		return nil, fmt.Errorf("cannot use timeout=%v: give a number of seconds, 1 or more", call.Params["timeout"])
+	timeout, err := duration(call, "timeout")
+	if err != nil {
+		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds*float64(time.Second)))
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	defer time.AfterFunc(time.Duration(seconds*float64(time.Second))+putting, facts.end).Stop()
+	defer time.AfterFunc(timeout+putting, facts.end).Stop()
 	pet, known, err := configured(ctx, env, call.String("pet"))
 	if err != nil {
 		return nil, err

@@ -80,7 +80,7 @@ func (s *stage) hook() string {
 
 func (s *stage) action(name string, params map[string]any) *hooktooltest.Tools {
 	s.t.Helper()
-	all := map[string]any{"pet": "m1", "dry-run": false, "force": false, "timeout": float64(1800)}
+	all := map[string]any{"pet": "m1", "dry-run": false, "force": false, "timeout": "30m"}
 	for k, v := range params {
 		all[k] = v
 	}
@@ -194,7 +194,7 @@ func TestRenewClientCertificate(t *testing.T) {
 func TestActionsSayWhatIsWrong(t *testing.T) {
 	s := related(t)
 	require.Contains(t, s.action("drain", map[string]any{"pet": "m9"}).Failure, "its members are m1, m2, m3")
-	require.Contains(t, s.action("drain", map[string]any{"timeout": float64(0)}).Failure, "cannot use timeout=0")
+	require.Contains(t, s.action("drain", map[string]any{"timeout": "0s"}).Failure, "cannot use timeout=0s: give a length of time")
 	s.lxd.SetStatus("m1", drain.Offline)
 	require.Contains(t, s.action("undrain", nil).Failure, "it is Offline")
 	s.lxd.trusts = false

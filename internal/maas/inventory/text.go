@@ -19,9 +19,9 @@ type Shown struct {
 	Zone         string   `json:"zone"`
 	Architecture string   `json:"architecture"`
 	CPUs         int      `json:"cpus"`
-	MemoryMiB    int64    `json:"memory_mib"`
-	StorageGB    float64  `json:"storage_gb"`
-	Storage      string   `json:"storage_layout"` // as Layout recognises it
+	MemoryMiB    int64    `json:"memory-mib"`
+	StorageGB    float64  `json:"storage-gb"`
+	Storage      string   `json:"storage-layout"` // as Layout recognises it
 	Series       string   `json:"series"`
 	Owner        string   `json:"owner"`
 	Addresses    []string `json:"addresses"`

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dcib/dcib/charms/pet-scheduler/control"
 )
 
 // call calls the daemon of any unit.
@@ -33,8 +35,8 @@ func call(t *testing.T, path, body string, into any) {
 type pet struct {
 	Name, State, Why string
 	Start            time.Time
-	Lead             time.Duration `json:"lead-ns"`
-	LeadWhy          string        `json:"lead-why"`
+	Lead             control.Duration `json:"lead"`
+	LeadWhy          string           `json:"lead-why"`
 }
 
 // see returns a pet as a daemon sees it.
@@ -122,11 +124,11 @@ func (s *stage) testWindows(t *testing.T) {
 		guests := s.guests(t, name, run%8+1)
 		before := s.look(t).instances
 		p := see(t, name)
-		start := time.Now().Add(p.Lead + slack).Truncate(time.Second)
+		start := time.Now().Add(time.Duration(p.Lead) + slack).Truncate(time.Second)
 		end := start.Add(own)
 		asked := time.Now()
 		window(t, name, start, end)
-		require.Less(t, time.Since(start), -p.Lead, "the window was added before the drain was due")
+		require.Less(t, time.Since(start), -time.Duration(p.Lead), "the window was added before the drain was due")
 		slack = max(20*time.Second, 3*time.Since(asked))
 
 		var begun, emptied, back time.Time
@@ -156,7 +158,7 @@ func (s *stage) testWindows(t *testing.T) {
 			start.Sub(emptied).Seconds(), back.Sub(end).Seconds())
 		require.True(t, emptied.Before(start), "%s is empty %s after its window opened", name, emptied.Sub(start))
 		require.True(t, back.After(end))
-		require.Greater(t, begun.Sub(start), -p.Lead-time.Second, "%s was drained earlier than its lead of %s: %s", name, p.Lead, p.LeadWhy)
+		require.Greater(t, begun.Sub(start), -time.Duration(p.Lead)-time.Second, "%s was drained earlier than its lead of %s: %s", name, p.Lead, p.LeadWhy)
 		early, late = append(early, start.Sub(emptied)), append(late, back.Sub(end))
 		require.Equal(t, before, s.look(t).instances)
 	}
