@@ -26,7 +26,7 @@ const enrolment = 45 * time.Second
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == node.RenewArgument {
-		if err := node.Here().RenewIfCopied(context.Background()); err != nil {
+		if err := node.Here().ResetIfClone(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -42,9 +42,9 @@ func main() {
 		Observe: rack.Observe,
 		Plan:    rack.Plan,
 		Actions: map[string]charm.Action[rack.Facts, rack.Env]{
-			"status":         rack.Status,
-			"refresh-maas":   rack.RefreshMAAS,
-			"renew-identity": rack.RenewIdentity,
+			"show-plan":      rack.ShowPlan,
+			"upgrade-maas":   rack.UpgradeMAAS,
+			"reset-identity": rack.ResetIdentity,
 			"prepare-clone":  rack.PrepareClone,
 		},
 		// Packages, and the start of the rack after them.

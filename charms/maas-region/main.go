@@ -33,7 +33,7 @@ const patience = 4 * time.Minute
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == node.RenewArgument {
-		if err := node.Here().RenewIfCopied(context.Background()); err != nil {
+		if err := node.Here().ResetIfClone(context.Background()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -99,11 +99,11 @@ func testCopies(t *testing.T) {
 // testRestore makes MAAS what it was before an administrator was made.
 func testRestore(t *testing.T, model string) {
 	t.Helper()
-	saved, _ := box.Action(t, model, region+"/0", "backup")["path"].(string)
+	saved, _ := box.Action(t, model, region+"/0", "create-backup")["path"].(string)
 	require.NotEmpty(t, saved)
 	box.Action(t, model, region+"/0", "create-admin", "username=later")
 	box.Action(t, model, region+"/0", "get-api-key", "username=later")
-	box.Action(t, model, region+"/0", "restore", "path="+saved, "force=true")
+	box.Action(t, model, region+"/0", "restore-backup", "path="+saved, "force=true")
 	_, err := box.TryAction(t, model, region+"/0", "get-api-key", "username=later")
 	require.ErrorContains(t, err, "User does not exist")
 	box.WaitActive(t, model, region, 1)

@@ -192,8 +192,8 @@ func testSecondRegion(t *testing.T) {
 	})
 	second := machines[region+"/1"]
 	require.Empty(t, strings.TrimSpace(box.Inside(t, second, "dpkg-query -W -f '${db:Status-Status}' postgresql 2>/dev/null || true")), "one database")
-	keeper := strings.TrimSpace(box.Inside(t, machines[region+"/0"], "hostname -I | cut -d ' ' -f 1"))
-	require.Contains(t, box.Inside(t, second, "cat /etc/maas/regiond.conf"), "database_host: "+keeper+"\n")
+	databaseUnit := strings.TrimSpace(box.Inside(t, machines[region+"/0"], "hostname -I | cut -d ' ' -f 1"))
+	require.Contains(t, box.Inside(t, second, "cat /etc/maas/regiond.conf"), "database_host: "+databaseUnit+"\n")
 	if standins != nil {
 		require.Len(t, sql(t, `SELECT system_id FROM maasserver_node WHERE region_seen > now() - interval '10 seconds'`), 2)
 		require.Equal(t, []string{"1"}, sql(t, `SELECT count(*) FROM standin_event WHERE what LIKE 'migrated%'`), "migrated once")
@@ -309,20 +309,20 @@ func testDatabaseAway(t *testing.T) {
 // database's schema is what the stand-ins have noted in the database.
 func testRefresh(t *testing.T) {
 	standins.Add(t, later)
-	_, err := box.TryAction(t, metal, region+"/0", "refresh-maas")
+	_, err := box.TryAction(t, metal, region+"/0", "upgrade-maas")
 	require.ErrorContains(t, err, region+"/1 have MAAS "+version)
-	box.Action(t, metal, region+"/1", "refresh-maas")
+	box.Action(t, metal, region+"/1", "upgrade-maas")
 	second := box.Status(t, metal).Instance(t, region+"/1")
 	require.Equal(t, "inactive", strings.TrimSpace(box.Inside(t, second, "systemctl is-active maas-regiond || true")))
 	v, err := api(t, metal).Version(t.Context())
 	require.NoError(t, err, "MAAS is there meanwhile")
 	require.Equal(t, version, v)
-	backup, _ := box.Action(t, metal, region+"/0", "refresh-maas")["backup"].(string)
+	backup, _ := box.Action(t, metal, region+"/0", "upgrade-maas")["backup"].(string)
 	require.NotEmpty(t, backup)
 	box.Inside(t, box.Status(t, metal).Instance(t, region+"/0"), "test -s "+backup)
 	box.WaitActive(t, metal, region, 2)
 	for unit := range box.Machines(t, metal, rack) {
-		box.Action(t, metal, unit, "refresh-maas")
+		box.Action(t, metal, unit, "upgrade-maas")
 	}
 	requireSame(t)
 	for unit, machine := range box.Machines(t, metal, region) {

@@ -52,15 +52,15 @@ func requireSecret(t *testing.T, seen *arguments) {
 	close(seen.stop)
 	seen.done.Wait()
 	regions, racks := box.Machines(t, metal, region), box.Machines(t, metal, rack)
-	keeper := regions[region+"/0"]
+	databaseUnit := regions[region+"/0"]
 
 	var conf struct {
 		Password string `yaml:"database_pass"`
 	}
-	require.NoError(t, yaml.Unmarshal([]byte(box.Inside(t, keeper, "cat /etc/maas/regiond.conf")), &conf))
+	require.NoError(t, yaml.Unmarshal([]byte(box.Inside(t, databaseUnit, "cat /etc/maas/regiond.conf")), &conf))
 	secrets := map[string]string{
 		"the database's password": conf.Password,
-		"MAAS's secret":           strings.TrimSpace(box.Inside(t, keeper, "cat /var/lib/maas/secret")),
+		"MAAS's secret":           strings.TrimSpace(box.Inside(t, databaseUnit, "cat /var/lib/maas/secret")),
 	}
 	for n, part := range strings.Split(key(t, metal), ":")[1:] {
 		secrets["the API key's "+[]string{"token", "secret"}[n]] = part
@@ -103,10 +103,10 @@ func requireSecret(t *testing.T, seen *arguments) {
 		places["debconf on "+unit] = box.Inside(t, machine, "cat /var/cache/debconf/*.dat")
 		require.Contains(t, places["debconf on "+unit], "maas-rack-controller/maas-url")
 	}
-	places["PostgreSQL's log"] = box.Inside(t, keeper, "cat /var/log/postgresql/*.log")
+	places["PostgreSQL's log"] = box.Inside(t, databaseUnit, "cat /var/log/postgresql/*.log")
 	if standins != nil {
-		places["arguments on "+keeper] = box.Inside(t, keeper, "cat /var/log/maas-arguments")
-		require.Contains(t, places["arguments on "+keeper], "maas createadmin --username admin")
+		places["arguments on "+databaseUnit] = box.Inside(t, databaseUnit, "cat /var/log/maas-arguments")
+		require.Contains(t, places["arguments on "+databaseUnit], "maas createadmin --username admin")
 	}
 	for unit, machine := range regions {
 		mode := box.Inside(t, machine, "stat -c '%U:%G %a' /etc/maas/regiond.conf")

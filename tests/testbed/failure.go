@@ -64,7 +64,7 @@ func (b Box) leaveReport(t testing.TB) {
 	}
 	if err := json.Unmarshal([]byte(ask("juju", "models", "--format", "json")), &models); err == nil {
 		for _, model := range models.Models {
-			events = append(events, report.DebugLog(ask("juju", "debug-log", "-m", model.Name, "--replay", "--no-tail", "--date", "--ms", "--utc"))...)
+			events = append(events, report.DebugLog(ask("juju", "debug-log", "-m", model.Name, "--replay", "--no-tail", "--level", "INFO", "--date", "--ms", "--utc"))...)
 		}
 	}
 	dir := filepath.Join(b.Repo, "dist", "reports", strings.ReplaceAll(t.Name(), "/", "_"))

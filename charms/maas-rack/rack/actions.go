@@ -11,8 +11,8 @@ import (
 	"github.com/dcib/dcib/internal/maas/node"
 )
 
-// Status is the action status.
-func Status(_ context.Context, f Facts, w Env, _ charm.Call) (map[string]string, error) {
+// ShowPlan is the action show-plan.
+func ShowPlan(_ context.Context, f Facts, w Env, _ charm.Call) (map[string]string, error) {
 	services := "running"
 	if !f.Active {
 		services = "not running: journalctl -u " + service
@@ -31,9 +31,9 @@ func Status(_ context.Context, f Facts, w Env, _ charm.Call) (map[string]string,
 	}, nil
 }
 
-// RenewIdentity is the action renew-identity: the rack comes up as another one in MAAS. The
+// ResetIdentity is the action reset-identity: the rack comes up as another one in MAAS. The
 // old one stays on the region's list, as dead.
-func RenewIdentity(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
+func ResetIdentity(ctx context.Context, f Facts, w Env, call charm.Call) (map[string]string, error) {
 	switch {
 	case f.Colocated:
 		return nil, errors.New("cannot renew the rack's identity: this machine is a region, too, and has one identity for both: run the region's action")
@@ -48,7 +48,7 @@ func RenewIdentity(ctx context.Context, f Facts, w Env, call charm.Call) (map[st
 	if err := (start{}).Apply(ctx, w); err != nil {
 		return nil, err
 	}
-	return map[string]string{"was": f.SystemID, "is": w.Text("var/lib/maas/maas_id")}, nil
+	return map[string]string{"old-id": f.SystemID, "new-id": w.Text("var/lib/maas/maas_id")}, nil
 }
 
 // PrepareClone is the action prepare-clone.
@@ -62,13 +62,13 @@ func PrepareClone(ctx context.Context, f Facts, w Env, _ charm.Call) (map[string
 	return map[string]string{"next": "lxc copy " + w.Hostname + " NAME [--target MEMBER]; lxc start NAME: the copy is a rack of its own, without a Juju agent"}, nil
 }
 
-// RefreshMAAS is the action refresh-maas: the unit's packages become what the source has.
-func RefreshMAAS(ctx context.Context, f Facts, w Env, _ charm.Call) (map[string]string, error) {
+// UpgradeMAAS is the action upgrade-maas: the unit's packages become what the source has.
+func UpgradeMAAS(ctx context.Context, f Facts, w Env, _ charm.Call) (map[string]string, error) {
 	if !f.Package.Installed() {
 		return nil, errors.New("cannot refresh MAAS: it is not installed on this unit: see its status")
 	}
 	if err := apt.InstallReplacing(ctx, w.Run, "option source is "+f.Source.String(), node.Replaceable, node.RackPackage); err != nil {
 		return nil, err
 	}
-	return map[string]string{"was": f.Package.Version, "is": apt.Query(ctx, w.Run, node.RackPackage)[node.RackPackage].Version}, nil
+	return map[string]string{"old-version": f.Package.Version, "new-version": apt.Query(ctx, w.Run, node.RackPackage)[node.RackPackage].Version}, nil
 }

@@ -90,7 +90,7 @@ func (s *site) charm() charm.Charm[Facts, Env] {
 		},
 		Observe: Observe,
 		Plan:    Plan,
-		Actions: map[string]charm.Action[Facts, Env]{"renew-identity": RenewIdentity, "prepare-clone": PrepareClone, "status": Status, "refresh-maas": RefreshMAAS},
+		Actions: map[string]charm.Action[Facts, Env]{"reset-identity": ResetIdentity, "prepare-clone": PrepareClone, "show-plan": ShowPlan, "upgrade-maas": UpgradeMAAS},
 	}
 }
 
@@ -187,7 +187,7 @@ func TestRefreshing(t *testing.T) {
 	s := ready(t)
 	const next = "1:3.7.4-0ubuntu1"
 	s.machine.Archive[node.RackPackage] = next
-	require.Equal(t, map[string]string{"was": pkgVersion, "is": next}, s.act(t, "refresh-maas", nil).Results)
+	require.Equal(t, map[string]string{"old-version": pkgVersion, "new-version": next}, s.act(t, "upgrade-maas", nil).Results)
 	status, _ := s.hook(t)
 	require.Equal(t, "active", status)
 	require.Equal(t, next, s.relation.Databags["maas-rack/0"]["dcib-version"])
@@ -314,7 +314,7 @@ func TestARackBesideARegion(t *testing.T) {
 	status, _ = s.hook(t)
 	require.Equal(t, "active", status)
 	require.Equal(t, secret, m.Text(node.SecretFile))
-	require.Contains(t, s.act(t, "renew-identity", map[string]any{"force": true}).Failure, "is a region, too")
+	require.Contains(t, s.act(t, "reset-identity", map[string]any{"force": true}).Failure, "is a region, too")
 	s.juju.Unrelate(s.relation)
 	s.hook(t)
 	require.False(t, m.Running["maas-rackd"])
@@ -334,7 +334,7 @@ func TestARackWithDeadServicesSaysSo(t *testing.T) {
 		require.Equal(t, "waiting", status, message)
 		require.Contains(t, message, name+" does not run")
 		require.Contains(t, message, "journalctl -u "+name)
-		require.Contains(t, s.act(t, "status", nil).Results["rackd"], name+" does not run")
+		require.Contains(t, s.act(t, "show-plan", nil).Results["rackd"], name+" does not run")
 		clear(m.Fails)
 		status, message = s.hook(t)
 		require.Equal(t, "active", status, message)
@@ -349,7 +349,7 @@ func TestIdentity(t *testing.T) {
 	s := ready(t)
 	s.machine.Put("dispatch", "program")
 	require.Empty(t, s.act(t, "prepare-clone", nil).Failure)
-	require.Contains(t, s.act(t, "renew-identity", nil).Failure, "force=true")
+	require.Contains(t, s.act(t, "reset-identity", nil).Failure, "force=true")
 
 	// The files of a copy, on a machine of another name and address.
 	s.machine.Hostname, s.machine.MAC = "rack1", "00:16:3e:00:00:02"
@@ -365,8 +365,8 @@ func TestIdentity(t *testing.T) {
 	require.Len(t, s.racks, 2)
 
 	s.machine.Hostname = "rack2"
-	require.Equal(t, map[string]string{"was": "rack1", "is": "rack2"}, s.act(t, "renew-identity", map[string]any{"force": true}).Results)
-	require.Equal(t, "running", s.act(t, "status", nil).Results["rackd"])
+	require.Equal(t, map[string]string{"old-id": "rack1", "new-id": "rack2"}, s.act(t, "reset-identity", map[string]any{"force": true}).Results)
+	require.Equal(t, "running", s.act(t, "show-plan", nil).Results["rackd"])
 }
 
 func TestCrashes(t *testing.T) {

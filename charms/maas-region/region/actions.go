@@ -29,11 +29,11 @@ var Actions = map[string]charm.Action[Facts, *Env]{
 	"apply-machines":        applyMachines,
 	"commission":            commission,
 	"deploy":                deploy,
-	"status":                showStatus,
-	"backup":                backUp,
-	"restore":               restore,
-	"refresh-maas":          refreshMAAS,
-	"renew-identity":        renewIdentity,
+	"show-plan":             showPlan,
+	"create-backup":         backUp,
+	"restore-backup":        restore,
+	"upgrade-maas":          upgradeMAAS,
+	"reset-identity":        resetIdentity,
 	"prepare-clone":         prepareClone,
 }
 
@@ -197,7 +197,7 @@ func importBootResources(ctx context.Context, f Facts, w *Env, _ charm.Call) (ma
 	return map[string]string{"import": "started: MAAS shows how far it is"}, nil
 }
 
-func showStatus(_ context.Context, f Facts, w *Env, _ charm.Call) (map[string]string, error) {
+func showPlan(_ context.Context, f Facts, w *Env, _ charm.Call) (map[string]string, error) {
 	p := Plan(f)
 	var todo []string
 	for _, step := range p.Steps {
@@ -214,7 +214,7 @@ func showStatus(_ context.Context, f Facts, w *Env, _ charm.Call) (map[string]st
 	return results, nil
 }
 
-func renewIdentity(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
+func resetIdentity(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
 	switch {
 	case f.SystemID == "":
 		return nil, errors.New("cannot renew the region's identity: it has none yet: see the unit's status")
@@ -227,7 +227,7 @@ func renewIdentity(ctx context.Context, f Facts, w *Env, call charm.Call) (map[s
 	if err := (start{}).Apply(ctx, w); err != nil {
 		return nil, err
 	}
-	return map[string]string{"was": f.SystemID, "is": w.Text(node.SystemIDFile)}, nil
+	return map[string]string{"old-id": f.SystemID, "new-id": w.Text(node.SystemIDFile)}, nil
 }
 
 func prepareClone(ctx context.Context, f Facts, w *Env, _ charm.Call) (map[string]string, error) {
@@ -251,11 +251,11 @@ func (f Facts) behind(to string) []string {
 	return names
 }
 
-// refreshMAAS is the action refresh-maas: this unit's packages become what the source has.
+// upgradeMAAS is the action upgrade-maas: this unit's packages become what the source has.
 // A package that is upgraded starts the new code on the old schema, so its services are held
-// down until the database is migrated. The keeper does that, as the last: then nobody's old
+// down until the database is migrated. The database unit does that, as the last: then nobody's old
 // code runs on the new schema either.
-func refreshMAAS(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
+func upgradeMAAS(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
 	was := f.Packages[node.RegionPackage].Version
 	switch {
 	case f.Connection == nil || !f.Listening || !f.Packages[node.RegionPackage].Installed():
@@ -266,7 +266,7 @@ func refreshMAAS(ctx context.Context, f Facts, w *Env, call charm.Call) (map[str
 	if behind := f.behind(to); f.isDatabaseUnit() && to != was && len(behind) > 0 {
 		return nil, fmt.Errorf("cannot refresh MAAS: %s have MAAS %s and would run on the database as %s wants it: refresh them first: they stop, and wait for this unit, which migrates it", strings.Join(behind, " and "), version(was), version(to))
 	}
-	results := map[string]string{"was": was}
+	results := map[string]string{"old-version": was}
 	if f.isDatabaseUnit() {
 		saved, err := backUp(ctx, f, w, call)
 		if err != nil {
@@ -291,11 +291,11 @@ func refreshMAAS(ctx context.Context, f Facts, w *Env, call charm.Call) (map[str
 		return results, err
 	}
 	f.Packages = apt.Query(ctx, w.Run, f.packages()...)
-	results["is"] = f.Packages[node.RegionPackage].Version
+	results["new-version"] = f.Packages[node.RegionPackage].Version
 	if installed != nil {
 		return results, fmt.Errorf("cannot refresh MAAS: %w: the next hook goes on", installed)
 	}
-	if err := w.Tools.RelationSet(ctx, f.Peers, map[string]string{keyVersion: results["is"]}); err != nil {
+	if err := w.Tools.RelationSet(ctx, f.Peers, map[string]string{keyVersion: results["new-version"]}); err != nil {
 		return results, err
 	}
 	f.Migrated = f.migrated(w)
@@ -308,7 +308,7 @@ func refreshMAAS(ctx context.Context, f Facts, w *Env, call charm.Call) (map[str
 		return results, nil
 	}
 	if f.isDatabaseUnit() && !f.Migrated {
-		call.Progress("migrating the database to MAAS %s", version(results["is"]))
+		call.Progress("migrating the database to MAAS %s", version(results["new-version"]))
 		if err := (migrate{f}).Apply(ctx, w); err != nil {
 			return results, fmt.Errorf("cannot refresh MAAS: %w", err)
 		}

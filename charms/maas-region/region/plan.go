@@ -183,7 +183,7 @@ func (f Facts) unmigrated() string {
 	kept, has := f.databaseUnit().Unit, f.Packages[node.RegionPackage].Version
 	text := fmt.Sprintf("waiting for %s to migrate the database to MAAS %s", kept, version(has))
 	if other := f.Others[kept][keyVersion]; other != "" && other != has {
-		text += fmt.Sprintf("; it has %s: juju run %s refresh-maas (or %s, where this one is behind)", version(other), kept, f.Unit)
+		text += fmt.Sprintf("; it has %s: juju run %s upgrade-maas (or %s, where this one is behind)", version(other), kept, f.Unit)
 	}
 	return text
 }

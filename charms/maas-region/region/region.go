@@ -1,9 +1,9 @@
 // Package region installs a MAAS region controller on each unit. The units share one
-// database; one of them, the keeper, migrates it and, where it is embedded, has it.
+// database; one of them, the database unit, migrates it and, where it is embedded, has it.
 //
 // Who that is goes like this: the leader writes a name into the application's databag, and
-// a unit acts as keeper only when it reads its own name back, so that Juju had committed it
-// before anything was done. A new leader respects a keeper until Juju no longer knows that
+// a unit acts as the database unit only when it reads its own name back, so that Juju had committed it
+// before anything was done. A new leader respects a database unit until Juju no longer knows that
 // unit. Passwords go the same way: nothing is made with one that Juju could still throw away.
 package region
 
@@ -125,7 +125,7 @@ type Facts struct {
 	Unknown    string               // why not
 	Asks       string               // the relation in which the database has to be asked for yet
 	Listening  bool                 // somebody listens there
-	Ready      bool                 // role and database are there; on the keeper's own machine
+	Ready      bool                 // role and database are there; on the database unit's own machine
 	Mute       bool                 // PostgreSQL does not answer its superuser there
 	Allows     bool
 	Unusable   string // why its configuration cannot be changed, for an operator
@@ -171,7 +171,7 @@ func (f Facts) databaseUnit() coordinator.Choice {
 	return coordinator.New(f.Shared[keyCoordinator], f.Units)
 }
 
-// embedded reports whether the database is on the keeper's machine.
+// embedded reports whether the database is on the database unit's machine.
 func (f Facts) embedded() bool { return f.Shared[keyKind] == Embedded }
 
 // url is where MAAS is; the same on each unit. Empty while it is not known.
@@ -656,7 +656,7 @@ func (f *Facts) observeRacks(ctx context.Context, w *Env) error {
 			hostname, _, _ := strings.Cut(r.FQDN, ".")
 			f.Present[unit] = Rack{r.SystemID, hostname}
 			if other := byID[r.SystemID]; r.SystemID != "" && other != "" {
-				f.Alike = append(f.Alike, fmt.Sprintf("%s and %s are one rack (%s) in MAAS: their machines have a host name or a network address in common: rename one, then juju run %s renew-identity force=true", other, unit, r.SystemID, unit))
+				f.Alike = append(f.Alike, fmt.Sprintf("%s and %s are one rack (%s) in MAAS: their machines have a host name or a network address in common: rename one, then juju run %s reset-identity force=true", other, unit, r.SystemID, unit))
 			}
 			byID[r.SystemID] = unit
 		}

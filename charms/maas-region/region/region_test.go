@@ -223,7 +223,7 @@ func TestADatabaseOverARelation(t *testing.T) {
 }
 
 // The PostgreSQL charm writes another address when another of its units becomes primary. The
-// data is the same: nothing has to be migrated, and no region waits for the keeper.
+// data is the same: nothing has to be migrated, and no region waits for the database unit.
 func TestRegionsFollowThePrimaryWithoutTheKeeper(t *testing.T) {
 	for _, written := range []string{"", pkgVersion + " on 10.0.9.9:5432/maas_region_db"} { // by an earlier version of the charm
 		s := fresh(t, 3)
@@ -243,7 +243,7 @@ func TestRegionsFollowThePrimaryWithoutTheKeeper(t *testing.T) {
 				require.Contains(t, s.machines[unit].Text(node.RegionConf), "10.0.9.10")
 			}
 		}
-		s.settle() // the keeper is back
+		s.settle() // the database unit is back
 		require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
 		require.Equal(t, 1, s.dbs["10.0.9.10"].upgrades)
 	}
@@ -335,7 +335,7 @@ func TestRefreshing(t *testing.T) {
 	for _, unit := range s.units() {
 		s.machines[unit].Archive[node.RegionPackage] = next
 	}
-	got := s.act(t, unit0, "refresh-maas", nil)
+	got := s.act(t, unit0, "upgrade-maas", nil)
 	require.Contains(t, got.Failure, "maas-region/1 and maas-region/2 have MAAS 3.7.3 and would run on the database as 3.7.4 wants it: refresh them first")
 	require.True(t, m.Running["maas-regiond"])
 	require.Equal(t, pkgVersion, m.Dpkg[node.RegionPackage][1])
@@ -351,17 +351,17 @@ func TestRefreshing(t *testing.T) {
 		}
 	}
 	for _, unit := range []string{unit1, "maas-region/2"} {
-		got = s.act(t, unit, "refresh-maas", nil)
+		got = s.act(t, unit, "upgrade-maas", nil)
 		require.Empty(t, got.Failure)
-		require.Equal(t, pkgVersion+" "+next, got.Results["was"]+" "+got.Results["is"])
+		require.Equal(t, pkgVersion+" "+next, got.Results["old-version"]+" "+got.Results["new-version"])
 		require.Contains(t, got.Results["next"], "maas-region/0")
 		status, message := s.hook(unit)
 		require.Equal(t, "waiting", status)
-		require.Contains(t, message, "waiting for maas-region/0 to migrate the database to MAAS 3.7.4; it has 3.7.3: juju run maas-region/0 refresh-maas")
+		require.Contains(t, message, "waiting for maas-region/0 to migrate the database to MAAS 3.7.4; it has 3.7.3: juju run maas-region/0 upgrade-maas")
 		require.False(t, s.machines[unit].Running["maas-regiond"])
 		require.True(t, m.Running["maas-regiond"], "MAAS is there")
 	}
-	got = s.act(t, unit0, "refresh-maas", nil)
+	got = s.act(t, unit0, "upgrade-maas", nil)
 	require.Empty(t, got.Failure)
 	require.FileExists(t, got.Results["backup"])
 	s.settle()
@@ -371,7 +371,7 @@ func TestRefreshing(t *testing.T) {
 		require.Equal(t, "active", s.juju.Units[unit].Status, s.juju.Units[unit].Message)
 		require.Equal(t, "3.7.4", s.juju.Units[unit].Version)
 	}
-	require.Empty(t, s.act(t, unit0, "refresh-maas", nil).Failure, "again: there is nothing newer")
+	require.Empty(t, s.act(t, unit0, "upgrade-maas", nil).Failure, "again: there is nothing newer")
 
 	// One that was killed in the middle.
 	for _, service := range services {
@@ -384,7 +384,7 @@ func TestRefreshing(t *testing.T) {
 	one := s.machines[unit1]
 	one.Archive[node.RegionPackage] = "1:3.7.5-0ubuntu1"
 	one.Fails[" install "] = "Connection timed out"
-	require.Contains(t, s.act(t, unit1, "refresh-maas", nil).Failure, "Connection timed out")
+	require.Contains(t, s.act(t, unit1, "upgrade-maas", nil).Failure, "Connection timed out")
 	clear(one.Fails)
 	s.settle()
 	require.Equal(t, "active", s.juju.Units[unit1].Status, s.juju.Units[unit1].Message)
@@ -407,11 +407,11 @@ func TestARegionThatIsAheadOrBehindDoesNotRun(t *testing.T) {
 		status, message := s.hook(unit1)
 		require.Equal(t, "waiting", status, message)
 		require.Contains(t, message, "to migrate the database to MAAS")
-		require.Contains(t, message, "refresh-maas")
+		require.Contains(t, message, "upgrade-maas")
 		require.False(t, s.machines[unit1].Running["maas-regiond"])
 		for _, unit := range []string{unit1, unit0} {
 			s.machines[unit].Archive[node.RegionPackage] = "1:3.7.4-0ubuntu1"
-			require.Empty(t, s.act(t, unit, "refresh-maas", nil).Failure)
+			require.Empty(t, s.act(t, unit, "upgrade-maas", nil).Failure)
 		}
 		s.settle()
 		for _, unit := range s.units() {
@@ -756,8 +756,8 @@ func TestActions(t *testing.T) {
 	require.Contains(t, s.act(t, unit0, "remove-controller", map[string]any{"system-id": "reg0"}).Failure, "has to be stopped before")
 	require.Contains(t, s.act(t, unit0, "import-boot-resources", nil).Results["import"], "started")
 	require.Equal(t, 1, s.maas.Imports)
-	require.Contains(t, s.act(t, unit0, "status", nil).Results["status"], "active")
-	require.Contains(t, s.act(t, unit0, "renew-identity", nil).Failure, "force=true")
+	require.Contains(t, s.act(t, unit0, "show-plan", nil).Results["status"], "active")
+	require.Contains(t, s.act(t, unit0, "reset-identity", nil).Failure, "force=true")
 	require.Contains(t, s.act(t, unit0, "prepare-clone", nil).Failure, "database=relation")
 	s.clear(t)
 }
@@ -766,7 +766,7 @@ func TestBackupAndRestore(t *testing.T) {
 	s := ready(t, 1)
 	m := s.machines[unit0]
 	m.Put("etc/maas/preseeds/curtin_userdata_custom", "mine")
-	saved := s.act(t, unit0, "backup", nil)
+	saved := s.act(t, unit0, "create-backup", nil)
 	require.Empty(t, saved.Failure)
 	path := saved.Results["path"]
 	info, err := os.Stat(path)
@@ -776,10 +776,10 @@ func TestBackupAndRestore(t *testing.T) {
 	s.act(t, unit0, "create-admin", map[string]any{"username": "later"})
 	m.Put("etc/maas/preseeds/curtin_userdata_custom", "other")
 	params := map[string]any{"path": path}
-	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "force=true")
+	require.Contains(t, s.act(t, unit0, "restore-backup", params).Failure, "force=true")
 	require.Contains(t, s.dbs["10.0.0.1"].users, "later")
 	params["force"] = true
-	got := s.act(t, unit0, "restore", params)
+	got := s.act(t, unit0, "restore-backup", params)
 	require.Empty(t, got.Failure)
 	require.NotContains(t, s.dbs["10.0.0.1"].users, "later")
 	require.Equal(t, "mine", m.Text("etc/maas/preseeds/curtin_userdata_custom"))
@@ -791,42 +791,42 @@ func TestBackupAndRestore(t *testing.T) {
 
 	params["path"] = filepath.Join(m.Root, "dispatch")
 	m.Put("dispatch", "no backup")
-	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "that is no backup")
+	require.Contains(t, s.act(t, unit0, "restore-backup", params).Failure, "that is no backup")
 	params["path"] = path
 	m.Dpkg[node.RegionPackage] = [2]string{"installed", "1:3.8.0-0ubuntu1"}
 	s.settle()
-	require.Empty(t, s.act(t, unit0, "restore", params).Failure, "an older one is migrated")
+	require.Empty(t, s.act(t, unit0, "restore-backup", params).Failure, "an older one is migrated")
 	require.Equal(t, "1:3.8.0-0ubuntu1", s.dbs["10.0.0.1"].schema)
 	m.Dpkg[node.RegionPackage] = [2]string{"installed", "1:3.7.2-0ubuntu1"}
 	s.dbs["10.0.0.1"].schema = "1:3.7.2-0ubuntu1"
-	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "it is of MAAS 3.7.3, and this is 3.7.2")
+	require.Contains(t, s.act(t, unit0, "restore-backup", params).Failure, "it is of MAAS 3.7.3, and this is 3.7.2")
 	s.clear(t)
 	s = ready(t, 2)
-	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "the other units")
+	require.Contains(t, s.act(t, unit0, "restore-backup", params).Failure, "the other units")
 }
 
 // Images that were uploaded cannot be fetched again: who makes a backup is told of them, and who
 // restores it, before anything is lost.
 func TestBackupNamesTheImagesThatItLacks(t *testing.T) {
 	s := ready(t, 1)
-	saved := s.act(t, unit0, "backup", nil)
+	saved := s.act(t, unit0, "create-backup", nil)
 	require.NotContains(t, saved.Results, "not-saved")
 	s.maas.Uploaded = []string{"rocky9/amd64", "custom/arm64"}
-	saved = s.act(t, unit0, "backup", nil)
+	saved = s.act(t, unit0, "create-backup", nil)
 	require.Empty(t, saved.Failure)
 	require.Contains(t, saved.Results["not-saved"], "custom/arm64, rocky9/amd64")
 	require.Contains(t, strings.Join(saved.Progress, "\n"), "custom/arm64, rocky9/amd64")
 	params := map[string]any{"path": saved.Results["path"]}
-	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "custom/arm64, rocky9/amd64")
+	require.Contains(t, s.act(t, unit0, "restore-backup", params).Failure, "custom/arm64, rocky9/amd64")
 	params["force"] = true
-	got := s.act(t, unit0, "restore", params)
+	got := s.act(t, unit0, "restore-backup", params)
 	require.Empty(t, got.Failure)
 	require.Contains(t, got.Results["upload-again"], "custom/arm64, rocky9/amd64")
 	s.settle()
 
 	// While MAAS is down nothing is known of them.
 	s.dead = true
-	saved = s.act(t, unit0, "backup", nil)
+	saved = s.act(t, unit0, "create-backup", nil)
 	require.Empty(t, saved.Failure)
 	require.Contains(t, saved.Results["not-saved"], "MAAS does not answer")
 }
@@ -871,7 +871,7 @@ func TestARegionThatLeavesIsDeleted(t *testing.T) {
 	// The new identity of a unit leaves the old one behind.
 	m := s.machines[unit1]
 	m.Hostname = "another"
-	require.Empty(t, s.act(t, unit1, "renew-identity", map[string]any{"force": true}).Failure)
+	require.Empty(t, s.act(t, unit1, "reset-identity", map[string]any{"force": true}).Failure)
 	s.settle()
 	require.Len(t, s.maas.Regions, 2)
 	require.Empty(t, s.act(t, unit0, "import-boot-resources", nil).Failure)
@@ -894,7 +894,7 @@ func TestARegionThatWasRemovedByForceIsDeleted(t *testing.T) {
 
 	for _, unit := range []string{unit1, unit0} {
 		s.machines[unit].Archive[node.RegionPackage] = "1:3.7.4-0ubuntu1"
-		require.Empty(t, s.act(t, unit, "refresh-maas", nil).Failure, unit)
+		require.Empty(t, s.act(t, unit, "upgrade-maas", nil).Failure, unit)
 	}
 }
 
@@ -902,7 +902,7 @@ func TestARegionThatWasRemovedByForceIsDeleted(t *testing.T) {
 // regions, and the administrator's password, are not what they were.
 func TestRestoreInAnotherApplication(t *testing.T) {
 	old := ready(t, 1)
-	saved := old.act(t, unit0, "backup", nil)
+	saved := old.act(t, unit0, "create-backup", nil)
 	require.Empty(t, saved.Failure)
 
 	s := newSite(t, nil, t.TempDir())
@@ -912,7 +912,7 @@ func TestRestoreInAnotherApplication(t *testing.T) {
 	s.machines[unit0].Hostname = "elsewhere"
 	s.maas.Regions = []*maastest.Controller{{SystemID: "reg0", Hostname: "region0"}, {SystemID: "reg7", Hostname: "region7"}}
 	s.machines[unit0].Put(node.SystemIDFile, "reg9")
-	require.Empty(t, s.act(t, unit0, "restore", map[string]any{"path": saved.Results["path"], "force": true}).Failure)
+	require.Empty(t, s.act(t, unit0, "restore-backup", map[string]any{"path": saved.Results["path"], "force": true}).Failure)
 	require.Equal(t, "reg0", s.machines[unit0].Text(node.SystemIDFile))
 	s.settle()
 	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
@@ -954,7 +954,7 @@ func TestRestoreKeepsFilesFromOthers(t *testing.T) {
 	at := func(name string) string { return filepath.Join(m.Root, name) }
 	require.NoError(t, errors.Join(os.Chmod(at("etc/maas/preseeds/secret"), 0o600), os.Chmod(at("etc/maas/preseeds/open"), 0o666),
 		os.Symlink("../../shadow", at("etc/maas/preseeds/link"))))
-	saved := s.act(t, unit0, "backup", nil)
+	saved := s.act(t, unit0, "create-backup", nil)
 	require.Empty(t, saved.Failure)
 	has := entries(t, saved.Results["path"])
 	require.Contains(t, has, "etc/maas/preseeds/secret")
@@ -968,7 +968,7 @@ func TestRestoreKeepsFilesFromOthers(t *testing.T) {
 	require.NoError(t, os.RemoveAll(at("etc/maas/preseeds")))
 	require.NoError(t, os.Remove(at("etc/maas/agent.yaml")))
 	params := map[string]any{"path": saved.Results["path"], "force": true}
-	require.Empty(t, s.act(t, unit0, "restore", params).Failure)
+	require.Empty(t, s.act(t, unit0, "restore-backup", params).Failure)
 	for name, mode := range map[string]os.FileMode{"secret": 0o600, "open": 0o640} {
 		info, err := os.Lstat(at("etc/maas/preseeds/" + name))
 		require.NoError(t, err)
@@ -983,7 +983,7 @@ func TestRestoreKeepsFilesFromOthers(t *testing.T) {
 	old := filepath.Join(t.TempDir(), "old.tar.gz")
 	writeBackup(t, old, []tar.Header{{Name: dumpFile}, {Name: metaFile}, {Name: "etc/maas/agent.yaml"}, {Name: "etc/maas/preseeds/plain"}})
 	params["path"] = old
-	got := s.act(t, unit0, "restore", params)
+	got := s.act(t, unit0, "restore-backup", params)
 	require.Empty(t, got.Failure)
 	require.NoFileExists(t, at("etc/maas/agent.yaml"))
 	info, err = os.Lstat(at("etc/maas/preseeds/plain"))
@@ -994,7 +994,7 @@ func TestRestoreKeepsFilesFromOthers(t *testing.T) {
 	require.NoError(t, os.RemoveAll(at("etc/maas/preseeds")))
 	require.NoError(t, os.MkdirAll(at("etc/cron.d"), 0o755))
 	require.NoError(t, os.Symlink("../cron.d", at("etc/maas/preseeds")))
-	require.Contains(t, s.act(t, unit0, "restore", params).Failure, "cannot restore MAAS's files")
+	require.Contains(t, s.act(t, unit0, "restore-backup", params).Failure, "cannot restore MAAS's files")
 	planted, err := os.ReadDir(at("etc/cron.d"))
 	require.NoError(t, err)
 	require.Empty(t, planted)
@@ -1049,7 +1049,7 @@ func TestWhatIsNoBackupIsRefusedBeforeAnythingChanges(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "backup.tar.gz")
 			writeBackup(t, path, c.headers)
-			require.Contains(t, s.act(t, unit0, "restore", map[string]any{"path": path, "force": true}).Failure, c.why)
+			require.Contains(t, s.act(t, unit0, "restore-backup", map[string]any{"path": path, "force": true}).Failure, c.why)
 			require.Len(t, s.machines[unit0].Ran, ran)
 			left, err := filepath.Glob(filepath.Join(s.machines[unit0].Root, "var/lib/dcib/unit/.*-*"))
 			require.NoError(t, err)
@@ -1065,17 +1065,17 @@ func TestBackupsArePruned(t *testing.T) {
 	for _, name := range []string{"maas-20260101T000000Z.tar.gz", "maas-20260102T000000Z.tar.gz", "maas-20260103T000000Z.tar.gz", "maas-mine.tar.gz"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
 	}
-	got := s.act(t, unit0, "backup", nil)
+	got := s.act(t, unit0, "create-backup", nil)
 	require.Equal(t, "4", got.Results["backups"])
 	require.Equal(t, "0", got.Results["removed"], "unless it is asked for")
-	got = s.act(t, unit0, "backup", map[string]any{"keep": 2.0})
+	got = s.act(t, unit0, "create-backup", map[string]any{"keep": 2.0})
 	require.Equal(t, "2", got.Results["backups"])
 	require.Equal(t, "2", got.Results["removed"])
 	require.FileExists(t, got.Results["path"])
 	require.FileExists(t, filepath.Join(dir, "maas-20260103T000000Z.tar.gz"))
 	require.NoFileExists(t, filepath.Join(dir, "maas-20260102T000000Z.tar.gz"))
 	require.FileExists(t, filepath.Join(dir, "maas-mine.tar.gz"), "no backup of this charm's")
-	require.Contains(t, s.act(t, unit0, "backup", map[string]any{"keep": -1.0}).Failure, "parameter keep is -1")
+	require.Contains(t, s.act(t, unit0, "create-backup", map[string]any{"keep": -1.0}).Failure, "parameter keep is -1")
 
 	// What killed actions have left has the whole database in it.
 	for _, name := range []string{".backup-123", ".restore-123"} {

@@ -17,7 +17,7 @@ func TestBackupNeedsAPgDumpOfTheServersVersion(t *testing.T) {
 	m := s.machines[unit0]
 	version := m.Dpkg["maas-region-api"][1]
 	m.Archive["maas-region-api"] = "1:3.7.4-0ubuntu1"
-	for _, action := range []string{"backup", "refresh-maas"} {
+	for _, action := range []string{"create-backup", "upgrade-maas"} {
 		got := s.act(t, unit0, action, nil)
 		require.Contains(t, got.Failure, "server version: 16.4; pg_dump version: 14.13")
 		require.Contains(t, got.Failure, "postgresql-client")

@@ -29,8 +29,8 @@ const (
 const cloudConfig = "etc/cloud/cloud.cfg.d/99-dcib-copy.cfg"
 
 // RenewArgument is the argument with which a charm's program is that helper: see
-// RenewIfCopied.
-const RenewArgument = "renew-if-copied"
+// ResetIfClone.
+const RenewArgument = "reset-if-clone"
 
 // PrepareClone has a copy of this container come up with an identity of its own: a service
 // that runs before MAAS and, in a copy, takes the old identity away. program is the charm's
@@ -96,11 +96,11 @@ func (m Machine) agents() []string {
 	return names
 }
 
-// RenewIfCopied is what the helper does when the machine starts. A copy loses its identity
+// ResetIfClone is what the helper does when the machine starts. A copy loses its identity
 // as a controller, and its Juju agent, which is the original's. A copy that has the
 // original's host name, or its network address under another name, is not let into MAAS: the
 // error then keeps its services down.
-func (m Machine) RenewIfCopied(ctx context.Context) error {
+func (m Machine) ResetIfClone(ctx context.Context) error {
 	copied, sameName, err := m.Copied()
 	if err != nil {
 		return err

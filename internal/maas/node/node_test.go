@@ -93,13 +93,13 @@ func TestACopyIsNoticed(t *testing.T) {
 	require.Contains(t, p.ran, "systemctl enable dcib-maas-identity.service")
 
 	// The same container, restored or restarted.
-	require.NoError(t, m.RenewIfCopied(t.Context()))
+	require.NoError(t, m.ResetIfClone(t.Context()))
 	require.Equal(t, "abc123", m.Text(SystemIDFile))
 	require.False(t, m.Has(cloudConfig))
 
 	// A copy that has the original's addresses, under another name: it stays down.
 	p.ran, m.Hostname = nil, "rack9"
-	require.ErrorContains(t, m.RenewIfCopied(t.Context()), "unset hwaddr")
+	require.ErrorContains(t, m.ResetIfClone(t.Context()), "unset hwaddr")
 	require.Equal(t, "abc123", m.Text(SystemIDFile))
 	require.Contains(t, p.ran, "systemctl disable jujud-machine-7.service")
 	require.Contains(t, p.ran, "systemctl stop --no-block jujud-machine-7.service")
@@ -108,12 +108,12 @@ func TestACopyIsNoticed(t *testing.T) {
 
 	// A copy that has the name still.
 	m.MACs = func() ([]string, error) { return []string{"00:16:3e:00:00:02"}, nil }
-	require.ErrorContains(t, m.RenewIfCopied(t.Context()), "hostnamectl set-hostname")
+	require.ErrorContains(t, m.ResetIfClone(t.Context()), "hostnamectl set-hostname")
 	require.Equal(t, "abc123", m.Text(SystemIDFile))
 
 	require.Equal(t, original, m.Text("etc/machine-id"), "it may be the original still")
 	p.ran, m.Hostname = nil, "rack1"
-	require.NoError(t, m.RenewIfCopied(t.Context()))
+	require.NoError(t, m.ResetIfClone(t.Context()))
 	// Or the two have one DHCP lease: networkd's client id is made of it.
 	require.Regexp(t, "^[0-9a-f]{32}$", m.Text("etc/machine-id"))
 	require.NotEqual(t, original, m.Text("etc/machine-id"))
@@ -127,7 +127,7 @@ func TestACopyIsNoticed(t *testing.T) {
 		require.Contains(t, p.ran, "systemctl stop --no-block "+agent)
 	}
 	require.Equal(t, "cloud_final_modules: []", m.Text(cloudConfig), "or cloud-init would bring the agent back")
-	require.NoError(t, m.RenewIfCopied(t.Context()))
+	require.NoError(t, m.ResetIfClone(t.Context()))
 
 	// A network card that was added is no copy.
 	require.NoError(t, m.Write(SystemIDFile, "def456\n", true))
