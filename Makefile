@@ -112,7 +112,7 @@ lint-charms: bin standins
 # Inside the workspace a forgotten require is not seen; a user of the module alone sees it.
 lint-modules: build-deps
 	@for m in $(MODULES); do \
-		echo "== $${m#$(CURDIR)/} by itself"; \
+		echo "== $${m#$(CURDIR)/} alone"; \
 		(cd "$$m" && GOWORK=off go build -o /dev/null ./... && GOWORK=off go vet ./...); \
 	done
 

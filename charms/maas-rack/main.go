@@ -36,7 +36,7 @@ func main() {
 		Env: func(event hooktool.Event, tools hooktool.Tools) rack.Env {
 			return rack.Env{
 				Machine: node.Here(), Tools: tools, Unit: event.Unit, App: event.App(), CharmDir: event.CharmDir,
-				Wait: node.Until(enrolment),
+				Wait: node.PollFor(enrolment),
 			}
 		},
 		Observe: rack.Observe,

@@ -44,7 +44,7 @@ func main() {
 			return &region.Env{
 				Machine: node.Here(), Tools: tools, Unit: event.Unit, App: event.App(), CharmDir: event.CharmDir,
 				StateDir: filepath.Join(stateDir, strings.ReplaceAll(event.Unit, "/", "-")),
-				API:      region.API, Now: time.Now, Random: rand.Text, Dial: dial, Wait: node.Until(patience),
+				API:      region.API, Now: time.Now, Random: rand.Text, Dial: dial, Wait: node.PollFor(patience),
 			}
 		},
 		Observe: region.Observe,
@@ -55,7 +55,7 @@ func main() {
 	})
 }
 
-// dial reports whether somebody listens there.
+// dial reports whether a program listens there.
 func dial(ctx context.Context, at string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()

@@ -119,7 +119,7 @@ func components() []charm.Component[facts, env] {
 	}
 }
 
-// onPets makes an action of the pets' room one of the whole charm.
+// onPets makes an action of package pets one of the whole charm.
 func onPets(action charm.Action[pets.Facts, pets.Env]) charm.Action[facts, env] {
 	return func(ctx context.Context, f facts, w env, call charm.Call) (map[string]string, error) {
 		return action(ctx, f.Pets, w.pets, call)

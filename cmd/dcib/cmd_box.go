@@ -48,7 +48,7 @@ func sourceFolder(given string) (string, error) {
 	}
 	here, err := os.Getwd()
 	if err != nil {
-		return "", fmt.Errorf("cannot tell the current folder: %w", err)
+		return "", fmt.Errorf("cannot determine the current folder: %w", err)
 	}
 	starts := []string{here}
 	if exe, err := os.Executable(); err == nil {
@@ -66,7 +66,7 @@ func sourceFolder(given string) (string, error) {
 			dir = filepath.Dir(dir)
 		}
 	}
-	return "", fmt.Errorf("cannot find the project's folder: looked above %v: run dcib in it, or give --source", starts)
+	return "", fmt.Errorf("cannot find the project's folder: looked above %v: run dcib in it, or pass --source", starts)
 }
 
 // terminal reports whether a file is one.

@@ -31,7 +31,7 @@ func newMaasCmd() *cobra.Command {
 them.
 
 The address is given by --url or ` + envMAASURL + `, the API key by --api-key-file (- is the
-standard input) or ` + envMAASKey + `. It is never an argument, which everybody on the machine
+standard input) or ` + envMAASKey + `. It is never an argument, which everyone on the machine
 could read. With the charm:
 
   export ` + envMAASURL + `=http://10.0.0.1:5240/MAAS
@@ -64,10 +64,10 @@ func (m *maasAccess) open(cmd *cobra.Command) (*maas.Client, error) {
 		key = string(text)
 	}
 	if key = strings.TrimSpace(key); key == "" {
-		return nil, usagef("cannot get into MAAS: no API key: give one in --api-key-file or %s", envMAASKey)
+		return nil, usagef("cannot get into MAAS: no API key: pass one in --api-key-file or %s", envMAASKey)
 	}
 	if m.url == "" {
-		return nil, usagef("cannot reach MAAS: no address: give --url or %s, like http://maas.example:5240/MAAS", envMAASURL)
+		return nil, usagef("cannot reach MAAS: no address: pass --url or %s, like http://maas.example:5240/MAAS", envMAASURL)
 	}
 	endByContext() // after the last reading of an input
 	return maas.New(m.url, key)

@@ -68,7 +68,7 @@ The format of the declaration is in docs/reference/machines.md.`,
 				return printed
 			}
 			if err != nil {
-				return fmt.Errorf("cannot finish: %d step(s) failed or were not reached: mend what they say, and apply again", len(plan.Steps)-result.done())
+				return fmt.Errorf("cannot finish: %d step(s) failed or were not reached: fix what they say, and apply again", len(plan.Steps)-result.done())
 			}
 			if wrong := plan.Wrong(); wrong > 0 {
 				return fmt.Errorf("cannot bring all machines to what is declared: %d thing(s) are wrong", wrong)

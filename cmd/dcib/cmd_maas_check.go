@@ -42,7 +42,7 @@ Whether the machines, subnets and disks exist is for dcib maas apply --dry-run.`
 // left out. What is wrong with the declaration is shown, or printed as JSON.
 func (m *maasAccess) declaration(cmd *cobra.Command, files []string, pets string) (declared inventory.Declaration, wanted []inventory.Pet, err error) {
 	if len(files) == 0 && pets == "" {
-		return declared, wanted, usagef("cannot tell what machines are to be like: give a declaration, or --pets")
+		return declared, wanted, usagef("cannot determine what machines are to be like: pass a declaration, or --pets")
 	}
 	from := append(files, pets)
 	if m.keyFile == "-" {

@@ -35,7 +35,7 @@ func setUpMAAS(e *testscript.Env) {
 	e.Setenv(envMAASKey, region.Keys[0])
 }
 
-// maasCmd is what somebody else does in MAAS, and sees there: status NAME STATUS, finish NAME
+// maasCmd is what another client does in MAAS, and sees there: status NAME STATUS, finish NAME
 // (what it is in the middle of), tags, machines, changes.
 func maasCmd(ts *testscript.TestScript, not bool, args []string) {
 	region := ts.Value("maas").(*maastest.Region)

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// pipeful is more than a pipe holds, so whoever has written that much knows that it was read.
+// pipeful is more than a pipe holds, so the one who has written that much knows that it was read.
 const pipeful = 1 << 17
 
 // A signal ends a verb that reads its input, whatever verb that is.

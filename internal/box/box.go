@@ -1,6 +1,6 @@
 // Package box builds a data centre on one machine, and takes it away again.
 //
-// Every room below it has one reason to change; this package only says what comes after
+// Every component below it has one reason to change; this package only says what comes after
 // what.
 package box
 
@@ -298,12 +298,12 @@ func (b *builder) choose(ctx context.Context) error {
 	}
 	if b.record.Subnet.IsValid() {
 		if b.Subnet.IsValid() && b.Subnet != b.record.Subnet {
-			return fmt.Errorf("cannot give box %s the subnet %s: it has %s: run dcib box down first", b.Place.Name, b.Subnet, b.record.Subnet)
+			return fmt.Errorf("cannot use in box %s the subnet %s: it has %s: run dcib box down first", b.Place.Name, b.Subnet, b.record.Subnet)
 		}
 		if _, err := net.InterfaceByName(b.Place.Bridge()); err == nil {
 			return nil
 		}
-		// Chosen, but not in use yet: somebody may have taken it meanwhile.
+		// Chosen, but not in use yet: an operator may have taken it meanwhile.
 		used, err := b.used()
 		if err != nil {
 			return err

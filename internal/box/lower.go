@@ -47,7 +47,7 @@ func Down(ctx context.Context, o Options) error {
 }
 
 // Purge is Down, and then the cache goes too. It says how to remove the packages that
-// were installed: whether somebody else has come to need them, only the user knows.
+// were installed: whether another client has come to need them, only the user knows.
 func Purge(ctx context.Context, o Options) error {
 	if err := Down(ctx, o); err != nil {
 		return err

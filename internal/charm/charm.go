@@ -3,7 +3,7 @@
 //	Observe (hook tools, system, APIs) → Plan (pure: facts → steps) → Apply (each step
 //	idempotent, named, logged) → Report (status, in one place, also when Apply failed)
 //
-// It knows nothing of LXD, MAAS or Kubernetes. A charm gives it a Charm value; Main runs it.
+// It knows nothing of LXD, MAAS or Kubernetes. A charm passes it a Charm value; Main runs it.
 //
 // Juju throws away what a failed hook wrote to it, but not what the hook did to the world,
 // and any hook may be lost, doubled or killed in the middle. So plans are made from facts
@@ -26,7 +26,7 @@ type Step[W any] interface {
 	// Name says what the step does to what, in words an operator reads: "issue a join
 	// token to node3". Within one hook a step of the same name is applied once.
 	Name() string
-	// Apply does it. It must find out by itself when it is already done. The error is
+	// Apply does it. It must detect when it is already done. The error is
 	// one of Blocked, Waiting (the unit's status then says so and the hook succeeds) or
 	// any other (the hook fails and Juju tries it again).
 	Apply(ctx context.Context, env W) error
@@ -73,7 +73,7 @@ type Action[F, W any] func(ctx context.Context, facts F, env W, call Call) (map[
 type Call struct {
 	// Params are the action's parameters, defaults included; numbers are float64.
 	Params map[string]any
-	// Progress shows a line to whoever waits for the action.
+	// Progress shows a line to the one who waits for the action.
 	Progress func(format string, args ...any)
 }
 
@@ -123,7 +123,7 @@ func Blockedf(format string, args ...any) Status {
 	return Status{LevelBlocked, fmt.Sprintf(format, args...)}
 }
 
-// Waitingf is the status of a unit that waits for somebody else; the message says for whom.
+// Waitingf is the status of a unit that waits for another program; the message names it.
 func Waitingf(format string, args ...any) Status {
 	return Status{LevelWaiting, fmt.Sprintf(format, args...)}
 }
@@ -139,13 +139,13 @@ type statusError struct{ status Status }
 func (e *statusError) Error() string { return e.status.Message }
 
 // Blocked makes an error that blocks the unit with its message and lets the hook succeed:
-// for what only an operator can mend.
+// for what only an operator can fix.
 func Blocked(format string, args ...any) error {
 	return &statusError{Blockedf(format, args...)}
 }
 
 // Waiting makes an error that leaves the unit waiting with its message and lets the hook
-// succeed: for what another unit or component will mend, and then wake this one.
+// succeed: for what another unit or component will fix, and then wake this one.
 func Waiting(format string, args ...any) error {
 	return &statusError{Waitingf(format, args...)}
 }
@@ -178,7 +178,7 @@ func (c Charm[F, W]) run(ctx context.Context, event hooktool.Event, tools hookto
 	}
 	r := reconciliation[F, W]{charm: c, event: event, tools: tools, env: env, applied: map[string]bool{}, ended: map[string]ending{}}
 	err := r.reconcile(ctx)
-	return len(r.applied), errors.Join(err, tell(ctx, func(ctx context.Context) error {
+	return len(r.applied), errors.Join(err, reportEnd(ctx, func(ctx context.Context) error {
 		for _, line := range r.log {
 			_ = tools.Log(ctx, line[0], clip(line[1], logSize))
 		}
@@ -373,7 +373,7 @@ func (c Charm[F, W]) act(ctx context.Context, event hooktool.Event, tools hookto
 		err = seen.err()
 	}
 	if err != nil {
-		return tell(ctx, func(ctx context.Context) error { return tools.ActionFail(ctx, clip(err.Error(), logSize)) })
+		return reportEnd(ctx, func(ctx context.Context) error { return tools.ActionFail(ctx, clip(err.Error(), logSize)) })
 	}
 	call := Call{Params: params, Progress: func(format string, args ...any) {
 		_ = tools.ActionLog(ctx, fmt.Sprintf(format, args...))
@@ -381,7 +381,7 @@ func (c Charm[F, W]) act(ctx context.Context, event hooktool.Event, tools hookto
 	results, err := await(ctx, "run action "+event.Action, c.Deadlines.orDefaults().Action, env, func(ctx context.Context) (map[string]string, error) {
 		return action(ctx, seen.facts, env, call)
 	})
-	return tell(ctx, func(ctx context.Context) error {
+	return reportEnd(ctx, func(ctx context.Context) error {
 		if len(results) > 0 {
 			if err := tools.ActionSet(ctx, results); err != nil {
 				return err
@@ -395,7 +395,7 @@ func (c Charm[F, W]) act(ctx context.Context, event hooktool.Event, tools hookto
 }
 
 // How many bytes a message may have. Messages list names that others choose, as many as there are; the
-// kernel takes no argument of a hook tool above 128 KiB, and nobody reads as much in a status.
+// kernel takes no argument of a hook tool above 128 KiB, and no one reads as much in a status.
 const (
 	statusSize = 4 << 10
 	logSize    = 32 << 10

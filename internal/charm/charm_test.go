@@ -45,10 +45,10 @@ func counting(w *counter) charm.Charm[counter, *counter] {
 			return charm.Plan[*counter]{Steps: []charm.Step[*counter]{increment{f.have + 1}}, Status: charm.Waitingf("counting")}
 		},
 		Actions: map[string]charm.Action[counter, *counter]{
-			"tell": func(_ context.Context, f counter, _ *counter, call charm.Call) (map[string]string, error) {
+			"report": func(_ context.Context, f counter, _ *counter, call charm.Call) (map[string]string, error) {
 				call.Progress("asked by %s", call.String("who"))
 				if call.Bool("refuse") {
-					return map[string]string{"at": "?"}, errors.New("cannot tell: asked to refuse")
+					return map[string]string{"at": "?"}, errors.New("cannot report: asked to refuse")
 				}
 				return map[string]string{"at": string(rune('0' + f.have))}, nil
 			},
@@ -134,7 +134,7 @@ func TestHowAStepFails(t *testing.T) {
 		message string
 		hook    string // what the hook fails with
 	}{
-		"blocked": {charm.Blocked("mend %s", "it"), "blocked", "mend it", ""},
+		"blocked": {charm.Blocked("fix %s", "it"), "blocked", "fix it", ""},
 		"waiting": {charm.Waiting("for %s", "you"), "waiting", "for you", ""},
 		"else":    {errors.New("broken"), "blocked", "cannot count to 1: broken", "cannot count to 1: broken"},
 	} {
@@ -152,15 +152,15 @@ func TestHowAStepFails(t *testing.T) {
 }
 
 func TestActions(t *testing.T) {
-	tools, _, err := run(t, &counter{have: 7}, hooktool.Event{Action: "tell"}, map[string]any{"who": " me "})
+	tools, _, err := run(t, &counter{have: 7}, hooktool.Event{Action: "report"}, map[string]any{"who": " me "})
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"at": "7"}, tools.Results)
 	require.Equal(t, []string{"asked by me"}, tools.Progress)
 	require.Empty(t, tools.Failure)
 
-	tools, unit, err := run(t, &counter{}, hooktool.Event{Action: "tell"}, map[string]any{"refuse": true})
+	tools, unit, err := run(t, &counter{}, hooktool.Event{Action: "report"}, map[string]any{"refuse": true})
 	require.NoError(t, err, "a failed action is not a failed hook")
-	require.Equal(t, "cannot tell: asked to refuse", tools.Failure)
+	require.Equal(t, "cannot report: asked to refuse", tools.Failure)
 	require.Equal(t, map[string]string{"at": "?"}, tools.Results, "results are shown beside the error")
 	require.Empty(t, unit.Status, "an action leaves the status alone")
 

@@ -180,11 +180,11 @@ func mustFail(e hooktool.Event) bool {
 	return e.Hook == "stop" || e.Hook == "remove" || e.Departing == e.Unit && e.Unit != "" || strings.HasSuffix(e.Hook, "-relation-broken")
 }
 
-// tell tells Juju how a hook or action has ended, also when its context has.
-func tell(ctx context.Context, do func(context.Context) error) error {
+// reportEnd reports to Juju how a hook or action has ended, also when its context has.
+func reportEnd(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	_, err := await(ctx, "tell Juju how this has ended", reportTime, nil, func(ctx context.Context) (struct{}, error) {
+	_, err := await(ctx, "report to Juju how this has ended", reportTime, nil, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, do(ctx)
 	})
 	return err

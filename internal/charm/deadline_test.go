@@ -89,8 +89,8 @@ func TestWhatIsOutOfTimeLeavesTheUnitWaiting(t *testing.T) {
 		{"a step that does not heed its context", func(never chan struct{}) *hanging { return &hanging{step: deaf(never)} }, hooktool.Event{Hook: "config-changed"}, 10*time.Minute + 5*time.Second, "waiting cannot ask the server within 10m0s: it has not ended (tried again by the next hook)", ""},
 		// Juju would take the unit away, and its machine, after a hook that succeeds.
 		{"the last hook", func(chan struct{}) *hanging { return &hanging{step: blocked} }, hooktool.Event{Hook: "stop"}, 10 * time.Minute, "blocked cannot ask the server within 10m0s: LXD refuses: cannot ask LXD: the hook's time is up", "within 10m0s"},
-		{"a hook that tells that this unit departs", func(chan struct{}) *hanging { return &hanging{observe: ask} }, hooktool.Event{Hook: "cluster-relation-departed", Departing: "c/0"}, 45 * time.Second, "blocked cannot observe this machine within 45s: cannot ask LXD: the hook's time is up", "within 45s"},
-		{"a hook that tells that a relation is broken", func(chan struct{}) *hanging { return &hanging{observe: ask} }, hooktool.Event{Hook: "https-relation-broken"}, 45 * time.Second, "blocked cannot observe this machine within 45s: cannot ask LXD: the hook's time is up", "within 45s"},
+		{"a hook that reports that this unit departs", func(chan struct{}) *hanging { return &hanging{observe: ask} }, hooktool.Event{Hook: "cluster-relation-departed", Departing: "c/0"}, 45 * time.Second, "blocked cannot observe this machine within 45s: cannot ask LXD: the hook's time is up", "within 45s"},
+		{"a hook that reports that a relation is broken", func(chan struct{}) *hanging { return &hanging{observe: ask} }, hooktool.Event{Hook: "https-relation-broken"}, 45 * time.Second, "blocked cannot observe this machine within 45s: cannot ask LXD: the hook's time is up", "within 45s"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -221,7 +221,7 @@ func testStartSpacing(t *testing.T, inOne bool, processors int, ends, takes, wan
 	}
 }
 
-// How long a drain took gives the initial spacing of the next one, so that a daemon that has just started
+// How long a drain took sets the initial spacing of the next one, so that a daemon that has just started
 // need not measure it first.
 func TestInitialSpacingFromTheLastDrain(t *testing.T) {
 	for _, c := range []struct {

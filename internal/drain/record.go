@@ -36,7 +36,7 @@ type Record struct {
 	Entries []Entry `json:"instances"`
 	// ForeignOrigins are instances that were elsewhere when the drain began although their Origin is
 	// the member: another client moved them, and an undrain does not bring them back.
-	ForeignOrigins []Ref `json:"strangers,omitempty"`
+	ForeignOrigins []Ref `json:"orphans,omitempty"`
 }
 
 // Entry is what a drain did to one instance.

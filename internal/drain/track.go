@@ -13,7 +13,7 @@ func (r *Record) track(view View, member string) {
 	}
 	r.Entries = slices.DeleteFunc(r.Entries, func(e Entry) bool {
 		i, there := view.find(e)
-		// A drain and an evacuation set the origin before anything moves; whoever moves an instance
+		// A drain and an evacuation set the origin before anything moves; the one who moves an instance
 		// out of a drain that is in progress moves it for that drain.
 		return there && !i.Unobserved && i.Member != member && e.To == "" && i.Origin == ""
 	})

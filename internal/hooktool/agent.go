@@ -40,7 +40,7 @@ type agentResponse struct {
 	Stderr []byte
 }
 
-// errNoAgent says that the agent did not take the request: the tool itself has to run.
+// errNoAgent states that the agent did not take the request: the tool itself has to run.
 var errNoAgent = errors.New("the agent does not answer directly")
 
 // dialAgent connects to the agent that started this hook; nil when it cannot be reached.

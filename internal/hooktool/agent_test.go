@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Request and Response are what the agent takes and gives; net/rpc wants exported types.
+// Request and Response are what the agent takes and returns; net/rpc wants exported types.
 type (
 	Request  agentRequest
 	Response agentResponse

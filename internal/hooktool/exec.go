@@ -47,7 +47,7 @@ func NewExec(event Event) *Exec {
 	}
 }
 
-// Cost tells how many tools were run so far and how long they took together.
+// Cost reports how many tools were run so far and how long they took together.
 func (x *Exec) Cost() (calls int, spent time.Duration) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -180,7 +180,7 @@ func (x *Exec) Addresses(ctx context.Context, endpoint string) ([]string, error)
 		}
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("cannot tell this unit's address: network-get %s names none: wait until Juju knows it", endpoint)
+		return nil, fmt.Errorf("cannot determine this unit's address: network-get %s names none: wait until Juju knows it", endpoint)
 	}
 	return all, nil
 }
@@ -437,7 +437,7 @@ func (x *Exec) StatusSet(ctx context.Context, status, message string) error {
 	if x.set != nil && *x.set == wanted {
 		return nil
 	}
-	x.set = &unitStatus{} // nobody knows what it is after a failure
+	x.set = &unitStatus{} // no one knows what it is after a failure
 	if _, err := x.run(ctx, nil, "status-set", "--", status, message); err != nil {
 		return err
 	}

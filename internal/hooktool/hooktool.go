@@ -19,7 +19,7 @@ import (
 // ErrNotFound is returned (wrapped) when Juju does not know the relation, unit or secret.
 var ErrNotFound = errors.New("not found")
 
-// Tools is what a charm may ask of Juju and tell it. Exec is the real one; package
+// Tools is what a charm may ask of Juju and write to it. Exec is the real one; package
 // hooktooltest has one in memory. Every method returns an error that begins with
 // "cannot" and names the tool.
 type Tools interface {
@@ -63,14 +63,14 @@ type Tools interface {
 	// Secret returns the newest content of a Juju secret, by its id; ErrNotFound when there
 	// is none. It has to be granted to the application.
 	Secret(ctx context.Context, id string) (map[string]string, error)
-	// AddSecret makes a secret that the application owns, and gives its id; only the leader
+	// AddSecret makes a secret that the application owns, and returns its id; only the leader
 	// may. Every unit of the application can read it, once Juju has committed it: when the
 	// hook succeeds. Keys are three or more lower-case letters, digits and hyphens.
 	AddSecret(ctx context.Context, label string, content map[string]string) (id string, err error)
 	// SetSecret returns a secret that the application owns another content; only the leader
 	// may.
 	SetSecret(ctx context.Context, id string, content map[string]string) error
-	// Granted reports whether a secret that the application owns is granted to anybody; only
+	// Granted reports whether a secret that the application owns is granted to anyone; only
 	// the leader may ask.
 	Granted(ctx context.Context, id string) (bool, error)
 	// GrantSecret lets the application on the other side of a relation read a secret that
@@ -98,7 +98,7 @@ type Tools interface {
 
 	// ActionParams returns the running action's parameters, defaults included.
 	ActionParams(ctx context.Context) (map[string]any, error)
-	// ActionLog shows a line of progress to whoever runs the action.
+	// ActionLog shows a line of progress to the one who runs the action.
 	ActionLog(ctx context.Context, message string) error
 	// ActionSet adds to the action's results. Keys are lower-case letters, digits and
 	// hyphens.
@@ -130,7 +130,7 @@ type Event struct {
 
 // EventFrom reads the event from a hook's environment.
 //
-// getenv is os.Getenv outside tests. The error says that the program does not run under a
+// getenv is os.Getenv outside tests. The error states that the program does not run under a
 // Juju agent.
 func EventFrom(getenv func(string) string) (Event, error) {
 	e := Event{
@@ -145,14 +145,14 @@ func EventFrom(getenv func(string) string) (Event, error) {
 		Departing: getenv("JUJU_DEPARTING_UNIT"),
 	}
 	if e.Unit == "" {
-		return Event{}, errors.New("cannot tell which unit this is: JUJU_UNIT_NAME is not set: this program is a charm and is run by a Juju agent")
+		return Event{}, errors.New("cannot determine which unit this is: JUJU_UNIT_NAME is not set: this program is a charm and is run by a Juju agent")
 	}
 	// JUJU_DISPATCH_PATH is "hooks/<name>" or "actions/<name>".
 	// https://documentation.ubuntu.com/juju/3.6/reference/hook/
 	dir, name, ok := cutLast(getenv("JUJU_DISPATCH_PATH"), '/')
 	switch {
 	case !ok:
-		return Event{}, fmt.Errorf("cannot tell which hook this is: JUJU_DISPATCH_PATH is %q, wanted hooks/<name> or actions/<name>", getenv("JUJU_DISPATCH_PATH"))
+		return Event{}, fmt.Errorf("cannot determine which hook this is: JUJU_DISPATCH_PATH is %q, wanted hooks/<name> or actions/<name>", getenv("JUJU_DISPATCH_PATH"))
 	case dir == "actions":
 		e.Action = name
 	default:

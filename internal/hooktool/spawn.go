@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// spawn runs a program to its end and gives what it printed and its exit code.
+// spawn runs a program to its end and returns what it printed and its exit code.
 //
 // It is written by hand because a hook runs a dozen tools or two and os/exec, with its
 // pipes in goroutines, costs the charm 0.2 ms of its own for each; this costs 0.08 ms.

@@ -33,7 +33,7 @@ func ParseSelection(text string) (Selection, error) {
 	return Selection{OS: m[1], Release: m[2], Arches: strings.Split(m[3], "+")}, nil
 }
 
-// Select has MAAS know that it is to have these images, from its first source, and tells
+// Select has MAAS know that it is to have these images, from its first source, and reports
 // whether anything changed. Selections that it has besides stay. MAAS refuses (400) an image that it has
 // not found in the source's stream yet; the others are selected all the same.
 func (c *Client) Select(ctx context.Context, want []Selection) (changed bool, err error) {

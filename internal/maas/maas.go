@@ -1,7 +1,7 @@
 // Package maas is the little that we need of MAAS's API 2.0.
 //
 // Machines are asked for, and changed, by github.com/canonical/gomaasclient (see with, which
-// gives it the context and the timeout that it lacks). The rest is written by hand: that
+// adds the context and the timeout that it lacks). The rest is written by hand: that
 // library knows no region controllers, no forced delete and no storage layouts, and cannot
 // clear a field. The tests hold the stand-in (package maastest) against it.
 package maas
@@ -33,7 +33,7 @@ const maxAnswer = 256 << 20
 type Client struct {
 	at   string // …/MAAS/
 	root string // …/MAAS/api/2.0/
-	auth string // the header; empty for nobody
+	auth string // the header; empty for no one
 	key  []string
 	http *http.Client
 	// how long the answer to one request may take
@@ -102,7 +102,7 @@ func (c *Client) Secure(ctx context.Context) string {
 
 // Lives reports whether regiond answers, also where TLS keeps the API from this address: MAAS answers
 // racks without TLS (src/maasserver/templates/http/regiond.nginx.conf.template), and nginx, which
-// stands in front of regiond, answers everything else by itself then.
+// stands in front of regiond, answers everything else itself then.
 func (c *Client) Lives(ctx context.Context) bool {
 	var info struct {
 		EventLoops map[string]any `json:"eventloops"`
@@ -231,7 +231,7 @@ type Service struct {
 	Status string `json:"status"` // running, degraded, dead, off, unknown
 }
 
-// State tells how MAAS sees a controller: the status of its rackd, or "" for a region
+// State reports how MAAS sees a controller: the status of its rackd, or "" for a region
 // alone.
 func (c Controller) State() string {
 	for _, s := range c.Services {

@@ -37,12 +37,12 @@ func connect(t *testing.T, r *maastest.Region) *maas.Client {
 
 func TestKeys(t *testing.T) {
 	address := serve(t, &maastest.Region{})
-	nobody, err := maas.New(address+"/", "")
+	none, err := maas.New(address+"/", "")
 	require.NoError(t, err)
-	version, err := nobody.Version(t.Context())
+	version, err := none.Version(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, "3.7.3", version)
-	_, err = nobody.Racks(t.Context())
+	_, err = none.Racks(t.Context())
 	require.True(t, maas.IsStatus(err, 401), err)
 
 	other, err := maas.New(address, "consumer1:token2:wrong")

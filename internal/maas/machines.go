@@ -202,7 +202,7 @@ func (c *Client) SetStorageLayout(ctx context.Context, id, layout string, params
 
 // AddDiskTag implements fleet.API.
 func (c *Client) AddDiskTag(ctx context.Context, id string, disk int, tag string) error {
-	return c.with(ctx, "give a disk tag "+tag, func(api *client.Client) error {
+	return c.with(ctx, "add disk tag "+tag, func(api *client.Client) error {
 		_, err := api.BlockDevice.AddTag(id, disk, tag)
 		return err
 	})

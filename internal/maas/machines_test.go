@@ -176,7 +176,7 @@ func TestMachinesLife(t *testing.T) {
 	status("Deployed")
 }
 
-// gomaasclient by itself would sleep 40 seconds here, and not hear of the context.
+// gomaasclient itself would sleep 40 seconds here, and not hear of the context.
 func TestMachinesDoNotWaitForMAAS(t *testing.T) {
 	busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "10")

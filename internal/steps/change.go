@@ -59,7 +59,7 @@ type Runner struct {
 	Terminal  bool          // whether Out is a terminal, whose last line may be rewritten
 	LogDir    string        // folder that gets one <step>.log for each step that does work
 	TimesFile string        // JSON list of Time, rewritten after each step; "" for none
-	Heartbeat time.Duration // how often a long step says that it lives; 0 means 20 s
+	Heartbeat time.Duration // how often a long step states that it lives; 0 means 20 s
 	Now       func() time.Time
 }
 

@@ -107,7 +107,7 @@ func TestRunDoesNotBelieveAStep(t *testing.T) {
 	require.ErrorContains(t, err, "it ran without an error, but no bridge")
 }
 
-func TestRunSaysThatItWasStopped(t *testing.T) {
+func TestRunReportsThatItWasStopped(t *testing.T) {
 	r, _ := newRunner(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	times, err := r.Run(ctx, []Step{{Name: "long", Do: func(ctx context.Context, _ *Log) error {

@@ -14,7 +14,7 @@ func Of(t time.Time, zone *time.Location) time.Time {
 
 // Instant returns the first moment at which a clock in zone shows wall or a later time. So a
 // time that is skipped when clocks go forward stands for the moment they do, and one that
-// comes twice when they go back for the first of the two. A later wall never gives an
+// comes twice when they go back for the first of the two. A later wall never has an
 // earlier moment. (time.Date does not say which it takes.)
 func Instant(wall time.Time, zone *time.Location) time.Time {
 	// Before any zone shows it: no offset was ever larger than 16 hours.

@@ -26,8 +26,8 @@ import (
 // members share this machine's processors, so what several moves at a time gain there is the
 // least that they gain anywhere.
 //
-// What is timed is from the order until it is told that it is done; and how long each guest
-// was down, by its own diary: from when it was told to end until it was up again. Guests are
+// What is timed is from the order until it is told that it is done; and how long each instance
+// was down, by its own diary: from when it was told to end until it was up again. Instances are
 // of three kinds: one ends at once when it is told to, one takes two seconds for it, as a few
 // small services under a service manager do, and one five, as a database does.
 func TestDrain(t *testing.T) {
@@ -37,18 +37,18 @@ func TestDrain(t *testing.T) {
 	machines := slices.Sorted(maps.Values(box.Machines(t, "metal", app)))
 	b.ask, b.pet = machines[0], machines[len(machines)-1]
 	b.scheduler = box.Machines(t, "metal", "pet-scheduler")["pet-scheduler/0"]
-	box.GuestImage(t, b.ask)
+	box.TinyImage(t, b.ask)
 
 	var table strings.Builder
-	table.WriteString("guests end  running  round  evacuate   drain  ratio  | down: evacuate   drain  ratio  ± error  | restore  undrain  | killed by LXD\n")
+	table.WriteString("instances end  running  round  evacuate   drain  ratio  | down: evacuate   drain  ratio  ± error  | restore  undrain  | killed by LXD\n")
 	for _, c := range []struct {
 		n      int
 		end    string
 		rounds int
 	}{{1, "0s", 2}, {4, "0s", 2}, {8, "0s", 4}, {1, "2s", 2}, {4, "2s", 2}, {8, "2s", 4}, {8, "5s", 2}} {
 		t.Run(fmt.Sprintf("%d that end in %s", c.n, c.end), func(t *testing.T) {
-			guests := b.launch(t, c.n, c.end)
-			defer b.delete(t, guests)
+			instances := b.launch(t, c.n, c.end)
+			defer b.delete(t, instances)
 			var evacuate, drain []sample
 			for round := range c.rounds {
 				ways := []func(*testing.T, []string) sample{b.byLXD, b.byScheduler}
@@ -56,7 +56,7 @@ func TestDrain(t *testing.T) {
 				var took [2]sample
 				for _, way := range []int{first, 1 - first} {
 					b.refresh(t)
-					took[way] = ways[way](t, guests)
+					took[way] = ways[way](t, instances)
 				}
 				evacuate, drain = append(evacuate, took[0]), append(drain, took[1])
 				row(t, &table, c.end, c.n, strconv.Itoa(round+1), took[0], took[1], 0)
@@ -67,7 +67,7 @@ func TestDrain(t *testing.T) {
 	if !t.Failed() {
 		box.DCIB(t, 5*time.Minute, "down")
 	}
-	t.Logf("emptying a member, in seconds; down is the guests' mean:\n%s", &table)
+	t.Logf("emptying a member, in seconds; down is the instances' mean:\n%s", &table)
 	require.NoError(t, os.WriteFile(filepath.Join(box.Repo, "dist/drain.txt"), []byte(table.String()), 0o644))
 }
 
@@ -81,8 +81,8 @@ type drains struct {
 // sample is one way there and back.
 type sample struct {
 	out, back time.Duration
-	down      time.Duration // the mean of the guests, on the way out
-	killed    int           // guests that had not the time that they need to end
+	down      time.Duration // the mean of the instances, on the way out
+	killed    int           // instances that had not the time that they need to end
 }
 
 func mean(samples []sample) (m sample) {
@@ -126,39 +126,39 @@ func row(t *testing.T, table *strings.Builder, kind string, n int, round string,
 	table.WriteString(line + "\n")
 }
 
-// launch starts guests on the pet. Now and then LXD 5.0.2 does not tell its client that one was
+// launch starts instances on the pet. Now and then LXD 5.0.2 does not notify its client that one was
 // made, and the client waits for ever.
 func (b drains) launch(t *testing.T, n int, after string) []string {
 	t.Helper()
-	guests := make([]string, n)
-	for i := range guests {
-		guests[i] = fmt.Sprintf("guest-bench%d", i)
+	instances := make([]string, n)
+	for i := range instances {
+		instances[i] = fmt.Sprintf("tiny-bench%d", i)
 	}
-	b.Inside(t, b.ask, fmt.Sprintf("for i in $(seq 0 %d); do (timeout 60 lxc launch --quiet guest guest-bench$i --profile dcib --config environment.ENDS_AFTER=%s --target %s || lxc start guest-bench$i) & done; wait", n-1, after, b.pet))
-	b.requirePlaced(t, guests, true)
-	return guests
+	b.Inside(t, b.ask, fmt.Sprintf("for i in $(seq 0 %d); do (timeout 60 lxc launch --quiet tiny tiny-bench$i --profile dcib --config environment.ENDS_AFTER=%s --target %s || lxc start tiny-bench$i) & done; wait", n-1, after, b.pet))
+	b.requirePlaced(t, instances, true)
+	return instances
 }
 
-func (b drains) delete(t *testing.T, guests []string) {
+func (b drains) delete(t *testing.T, instances []string) {
 	t.Helper()
-	b.Inside(t, b.ask, "lxc delete --force "+strings.Join(guests, " "))
+	b.Inside(t, b.ask, "lxc delete --force "+strings.Join(instances, " "))
 }
 
-// requirePlaced asserts that all guests run, and on the pet or not.
-func (b drains) requirePlaced(t *testing.T, guests []string, home bool) {
+// requirePlaced asserts that all instances run, and on the pet or not.
+func (b drains) requirePlaced(t *testing.T, instances []string, home bool) {
 	t.Helper()
 	where := b.Instances(t, b.ask)
-	for _, g := range guests {
+	for _, g := range instances {
 		require.Equal(t, "Running", where[g].Status, g)
 		require.Equal(t, home, where[g].Location == b.pet, "%s is on %s", g, where[g].Location)
 	}
 }
 
 // refresh starts the members' LXD again; their instances run on. LXD 5.0.2 keeps two of its own
-// connections open for each move that there ever was, whoever asked for it, and tells each of
+// connections open for each move that there ever was, whichever client asked for it, and reports each of
 // them of everything that happens: after a hundred moves all take half as long again, and who
 // comes second is at a loss. It returns when the members hear of each other again, for which
-// LXD's own evacuation would wait with its first guest down: lxd 5.0.2, lxd/cluster/connect.go.
+// LXD's own evacuation would wait with its first tiny down: lxd 5.0.2, lxd/cluster/connect.go.
 func (b drains) refresh(t *testing.T) {
 	t.Helper()
 	machines := slices.Sorted(maps.Values(b.Machines(t, "metal", app)))
@@ -176,7 +176,7 @@ func (b drains) refresh(t *testing.T) {
 }
 
 // byLXD is the way without us.
-func (b drains) byLXD(t *testing.T, guests []string) (s sample) {
+func (b drains) byLXD(t *testing.T, instances []string) (s sample) {
 	t.Helper()
 	timed := func(verb string) time.Duration {
 		begin := time.Now()
@@ -184,15 +184,15 @@ func (b drains) byLXD(t *testing.T, guests []string) (s sample) {
 		return time.Since(begin)
 	}
 	s.out = timed("evacuate")
-	s.down, s.killed = b.down(t, guests)
-	b.requirePlaced(t, guests, false)
+	s.down, s.killed = b.down(t, instances)
+	b.requirePlaced(t, instances, false)
 	s.back = timed("restore")
-	b.requirePlaced(t, guests, true)
+	b.requirePlaced(t, instances, true)
 	return s
 }
 
 // byScheduler has the daemon do it; Juju, which would add its own latency, is left out.
-func (b drains) byScheduler(t *testing.T, guests []string) (s sample) {
+func (b drains) byScheduler(t *testing.T, instances []string) (s sample) {
 	t.Helper()
 	timed := func(kind store.Kind) time.Duration {
 		begin := time.Now()
@@ -207,20 +207,20 @@ until call http://daemon/1/runs/%[1]s >/root/run && grep -q '"ended"' /root/run;
 		return run.Ended.Sub(begin) // to ask more often would cost the processors that it needs
 	}
 	s.out = timed(store.Drain)
-	s.down, s.killed = b.down(t, guests)
-	require.Zero(t, s.killed, "guests that were killed on their way down")
-	b.requirePlaced(t, guests, false)
+	s.down, s.killed = b.down(t, instances)
+	require.Zero(t, s.killed, "instances that were killed on their way down")
+	b.requirePlaced(t, instances, false)
 	s.back = timed(store.Undrain)
-	b.requirePlaced(t, guests, true)
+	b.requirePlaced(t, instances, true)
 	return s
 }
 
-// down reads in the guests' diaries how long they were down the last time, in the mean. One that
+// down reads in the instances' diaries how long they were down the last time, in the mean. One that
 // was killed before it had ended counts for itself: it was down for less.
-func (b drains) down(t *testing.T, guests []string) (mean time.Duration, killed int) {
+func (b drains) down(t *testing.T, instances []string) (mean time.Duration, killed int) {
 	t.Helper()
 	var all time.Duration
-	for _, g := range guests {
+	for _, g := range instances {
 		var lines [][]string
 		b.Eventually(t, 10*time.Second, g+" to note that it is up", func() (bool, string) {
 			diary := b.Inside(t, b.ask, "lxc file pull "+g+"/diary -")
@@ -247,5 +247,5 @@ func (b drains) down(t *testing.T, guests []string) (mean time.Duration, killed 
 		t.Logf("%s was down for %.2f s", g, was.Seconds())
 		all += was
 	}
-	return all / time.Duration(max(1, len(guests)-killed)), killed
+	return all / time.Duration(max(1, len(instances)-killed)), killed
 }

@@ -46,7 +46,7 @@ func TestBundles(t *testing.T) {
 			t.FailNow()
 		}
 	}
-	// tests/daytwo has a Kubernetes; nobody here has a vendor's cloud.
+	// tests/daytwo has a Kubernetes; no one here has a vendor's cloud.
 	how.Rest(t, "Kubernetes", "Workers in a vendor's cloud", "Where there is no Charmhub")
 	box.DCIB(t, 5*time.Minute, "down")
 }

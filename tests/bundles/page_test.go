@@ -13,7 +13,7 @@ import (
 // page is what the suite runs as it stands there, but for these.
 const page = "docs/how-to/deploy.md"
 
-const waits = "the suite looks by itself"
+const waits = "the suite polls"
 
 // again is how the metal is deployed when it is there.
 const again = "juju deploy ./bundles/dcib.yaml --map-machines=existing --overlay ./overlays/box.yaml --overlay ./overlays/ceph.yaml --overlay ./tests/overlays/offline-ceph.yaml"
@@ -49,7 +49,7 @@ func TestPage(t *testing.T) {
 
 // Who follows the page gets machines with a disk and a network, which Juju takes from LXD's profile
 // default. The overlay for one box, which the suite lays over it, has no part in that.
-func TestThePageAloneGivesMachinesADiskAndANetwork(t *testing.T) {
+func TestThePageAloneProvidesMachinesWithADiskAndANetwork(t *testing.T) {
 	options := func(file string) map[string]any {
 		text, err := os.ReadFile("../../" + file)
 		require.NoError(t, err)

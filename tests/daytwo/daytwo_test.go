@@ -194,8 +194,8 @@ func testAdd(t *testing.T, how *howto.Shell) {
 	require.Contains(t, said, all["lxd-cluster/3"], "list-members names it")
 	require.Equal(t, all["lxd-cluster/3"], box.Machines(t, "metal", "ceph-osd")["ceph-osd/3"], "its disks are put to use")
 	require.Equal(t, before, pids(t), "nothing was stopped")
-	box.GuestImage(t, ask(t))
-	box.Inside(t, ask(t), "lxc launch guest guest-retires --profile dcib --target "+all["lxd-cluster/3"])
+	box.TinyImage(t, ask(t))
+	box.Inside(t, ask(t), "lxc launch tiny tiny-retires --profile dcib --target "+all["lxd-cluster/3"])
 }
 
 func testRetire(t *testing.T, how *howto.Shell) {
@@ -214,12 +214,12 @@ func testRetire(t *testing.T, how *howto.Shell) {
 	})
 	box.Settle(t, "metal", box.Merged(t, metal...))
 	after := pids(t)
-	require.Contains(t, after, "guest-retires")
-	require.NotContains(t, after["guest-retires"], gone)
-	delete(before, "guest-retires")
-	delete(after, "guest-retires")
+	require.Contains(t, after, "tiny-retires")
+	require.NotContains(t, after["tiny-retires"], gone)
+	delete(before, "tiny-retires")
+	delete(after, "tiny-retires")
 	require.Equal(t, before, after, "nothing else was stopped")
-	box.Inside(t, ask(t), "lxc delete --force guest-retires")
+	box.Inside(t, ask(t), "lxc delete --force tiny-retires")
 }
 
 func testRefresh(t *testing.T, how *howto.Shell) {

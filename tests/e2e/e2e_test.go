@@ -166,8 +166,8 @@ func testAdopt(t *testing.T) {
 		lxc profile create mine
 		lxc profile set mine user.whose=mine
 		lxc profile device add mine root disk path=/ pool=mine`)
-	box.GuestImage(t, name)
-	box.Inside(t, name, "lxc launch guest keepsake --profile mine")
+	box.TinyImage(t, name)
+	box.Inside(t, name, "lxc launch tiny keepsake --profile mine")
 	started := box.Instances(t, name)["keepsake"]
 	require.Equal(t, "Running", started.Status)
 	pid := box.Inside(t, name, "lxc info keepsake | sed -n 's/^PID: //p'")
@@ -213,7 +213,7 @@ func place(t *testing.T, machine string) map[string]string {
 	t.Helper()
 	where := map[string]string{}
 	for name, i := range box.Instances(t, machine) {
-		if strings.HasPrefix(name, "guest-") {
+		if strings.HasPrefix(name, "tiny-") {
 			where[name] = i.Location + " " + i.Status
 		}
 	}
@@ -229,12 +229,12 @@ func petAndOther(t *testing.T) (pet, other string) {
 
 func testDrain(t *testing.T) {
 	pet, ask := petAndOther(t)
-	box.GuestImage(t, ask)
+	box.TinyImage(t, ask)
 	for i := range 3 {
-		box.Inside(t, ask, fmt.Sprintf("lxc launch guest guest-pet%d --profile dcib --target %s", i, pet))
+		box.Inside(t, ask, fmt.Sprintf("lxc launch tiny tiny-pet%d --profile dcib --target %s", i, pet))
 	}
-	box.Inside(t, ask, "lxc init guest guest-stopped --profile dcib --target "+pet)
-	box.Inside(t, ask, "lxc launch guest guest-other --profile dcib --target "+ask)
+	box.Inside(t, ask, "lxc init tiny tiny-stopped --profile dcib --target "+pet)
+	box.Inside(t, ask, "lxc launch tiny tiny-other --profile dcib --target "+ask)
 	before := place(t, ask)
 	require.Len(t, before, 5)
 
@@ -254,18 +254,18 @@ func testDrain(t *testing.T) {
 		require.Equal(t, state, now, "%s after the drain", name)
 	}
 	require.Equal(t, "evacuated", box.Members(t, ask)[pet])
-	require.Equal(t, before["guest-other"], during["guest-other"])
+	require.Equal(t, before["tiny-other"], during["tiny-other"])
 	t.Run("and again is no error", func(t *testing.T) {
 		box.Action(t, "metal", "pet-scheduler/leader", "drain", "pet="+pet)
 		require.Equal(t, during, place(t, ask))
 	})
 	// It was created while the pet was drained: it stays where it is.
-	box.Inside(t, ask, "lxc launch guest guest-newcomer --profile dcib --target "+ask)
+	box.Inside(t, ask, "lxc launch tiny tiny-newcomer --profile dcib --target "+ask)
 
 	t.Log(box.Action(t, "metal", "pet-scheduler/leader", "undrain", "pet="+pet))
 	after := place(t, ask)
-	require.Equal(t, ask+" Running", after["guest-newcomer"])
-	delete(after, "guest-newcomer")
+	require.Equal(t, ask+" Running", after["tiny-newcomer"])
+	delete(after, "tiny-newcomer")
 	require.Equal(t, before, after)
 	require.Equal(t, "online", box.Members(t, ask)[pet])
 
@@ -306,22 +306,22 @@ func lastUnit(t *testing.T) (unit, machine, ask string) {
 // testLeave removes a unit whose member has instances.
 func testLeave(t *testing.T) {
 	unit, machine, ask := lastUnit(t)
-	box.GuestImage(t, ask)
+	box.TinyImage(t, ask)
 	for i := range 2 {
-		box.Inside(t, ask, fmt.Sprintf("lxc launch guest guest-leaves%d --profile dcib --target %s", i, machine))
+		box.Inside(t, ask, fmt.Sprintf("lxc launch tiny tiny-leaves%d --profile dcib --target %s", i, machine))
 	}
 	before := place(t, ask)
 	units := len(clusterMachines(t))
 
 	t.Run("not while something there cannot move", func(t *testing.T) {
-		box.Inside(t, ask, "lxc config device add guest-leaves0 data disk source=/root path=/mnt")
+		box.Inside(t, ask, "lxc config device add tiny-leaves0 data disk source=/root path=/mnt")
 		box.Juju(t, "remove-unit", "-m", "metal", "--no-prompt", unit)
 		box.WaitUnit(t, "metal", unit, func(s testbed.State) bool { return s.Current == "error" })
 		require.Equal(t, before, place(t, ask), "nothing was stopped")
-		defer box.Inside(t, ask, "lxc config device remove guest-leaves0 data")
+		defer box.Inside(t, ask, "lxc config device remove tiny-leaves0 data")
 		box.Eventually(t, time.Minute, "the log to say why", func() (bool, string) {
 			log := box.Juju(t, "debug-log", "-m", "metal", "--replay", "--no-tail", "--level", "ERROR")
-			return strings.Contains(log, "instance guest-leaves0 is tied to this member by disk data"), log
+			return strings.Contains(log, "instance tiny-leaves0 is tied to this member by disk data"), log
 		})
 	})
 
@@ -353,7 +353,7 @@ func testLeave(t *testing.T) {
 // testDeadMember loses a machine.
 func testDeadMember(t *testing.T) {
 	_, machine, ask := lastUnit(t)
-	box.Inside(t, ask, "lxc launch guest guest-lost --profile dcib --target "+machine)
+	box.Inside(t, ask, "lxc launch tiny tiny-lost --profile dcib --target "+machine)
 	box.LXC(t, "delete", "--force", machine)
 	box.Eventually(t, 2*time.Minute, machine+" to be offline", func() (bool, string) {
 		// The database may be choosing another leader.
@@ -370,10 +370,10 @@ func testDeadMember(t *testing.T) {
 		return strings.Contains(message, "remove-member member="+machine), message
 	})
 	_, err := box.TryAction(t, "metal", "lxd-cluster/0", "remove-member", "member="+machine)
-	require.ErrorContains(t, err, "instance guest-lost (project default)")
+	require.ErrorContains(t, err, "instance tiny-lost (project default)")
 	require.Contains(t, box.Members(t, ask), machine)
 	results := box.Action(t, "metal", "lxd-cluster/0", "remove-member", "member="+machine, "force=true")
-	require.Contains(t, results["lost"], "instance guest-lost (project default)")
+	require.Contains(t, results["lost"], "instance tiny-lost (project default)")
 	require.NotContains(t, box.Members(t, ask), machine)
 	// LXD may count its removed member for some heartbeats more, or still choose another leader.
 	box.Eventually(t, time.Minute, "the charm to count two members", func() (bool, string) {

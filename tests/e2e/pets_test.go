@@ -26,7 +26,7 @@ func testCalendar(t *testing.T) {
 			t.Logf("the scheduler's log: %s %v", said, err)
 		}
 	})
-	box.GuestImage(t, ask)
+	box.TinyImage(t, ask)
 	scheduler := func() string {
 		return strings.TrimSpace(box.Inside(t, ask, "lxc cluster get "+pet+" scheduler.instance"))
 	}
@@ -34,15 +34,15 @@ func testCalendar(t *testing.T) {
 	defer box.Inside(t, ask, "lxc cluster unset "+pet+" scheduler.instance")
 	start := time.Now().Add(time.Minute).Truncate(time.Second)
 	end := start.Add(5 * time.Second)
-	box.Inside(t, ask, fmt.Sprintf("for i in $(seq %d); do lxc launch guest guest-calendar$i --profile dcib --target %s & done; wait", instances, pet))
+	box.Inside(t, ask, fmt.Sprintf("for i in $(seq %d); do lxc launch tiny tiny-calendar$i --profile dcib --target %s & done; wait", instances, pet))
 	defer func() {
 		// Juju 4.1-beta2 runs no config-changed for a --reset.
 		box.Juju(t, "config", "-m", "metal", "pet-scheduler", "pets=# none")
-		box.Inside(t, ask, fmt.Sprintf("for i in $(seq %d); do lxc delete -f guest-calendar$i; done", instances))
+		box.Inside(t, ask, fmt.Sprintf("for i in $(seq %d); do lxc delete -f tiny-calendar$i; done", instances))
 	}()
 	before := place(t, ask)
 	for n := 1; n <= instances; n++ {
-		require.Equal(t, pet+" Running", before[fmt.Sprintf("guest-calendar%d", n)])
+		require.Equal(t, pet+" Running", before[fmt.Sprintf("tiny-calendar%d", n)])
 	}
 
 	const layout = "20060102T150405Z"
@@ -73,7 +73,7 @@ func testCalendar(t *testing.T) {
 	box.Await(t, 2*time.Minute, 500*time.Millisecond, "the pet is empty", func() (bool, string) {
 		if scheduler() == "manual" {
 			name := fmt.Sprintf("newcomer%d", len(newcomers))
-			box.Inside(t, ask, "lxc init --quiet guest "+name+" --profile dcib")
+			box.Inside(t, ask, "lxc init --quiet tiny "+name+" --profile dcib")
 			newcomers = append(newcomers, name)
 			require.NotEqual(t, pet, box.Instances(t, ask)[name].Location)
 		}
@@ -94,7 +94,7 @@ func testCalendar(t *testing.T) {
 	})
 	require.True(t, empty.Before(start), "empty at %s, its window opened %s", empty, start)
 	for name, at := range place(t, ask) {
-		if strings.HasPrefix(name, "guest-calendar") {
+		if strings.HasPrefix(name, "tiny-calendar") {
 			require.True(t, strings.HasSuffix(at, " Running"), "%s: %s", name, at)
 		}
 	}

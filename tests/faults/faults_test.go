@@ -107,7 +107,7 @@ func testAddressGivenOut(t *testing.T) {
 	address := addressOf(t, machine)
 	kill(t, machine)
 	box.Juju(t, "remove-machine", "-m", model, "--no-prompt", "--force", "--no-wait", id)
-	defer box.GiveOut(t, address)()
+	defer box.AssignAddress(t, address)()
 	box.Juju(t, "add-unit", "-m", model, app)
 	box.Eventually(t, 5*time.Minute, "the others to say who cannot join", func() (bool, string) {
 		var said []string

@@ -20,11 +20,11 @@ func testGrowAndShrink(t *testing.T) {
 	defer destroy(t, model)
 	requireForms(t, model, 1)
 	_, first := unit(t, model, 0)
-	box.GuestImage(t, first)
+	box.TinyImage(t, first)
 	launch := func(machine string, n int) {
 		t.Helper()
 		for i := range n {
-			box.Inside(t, first, fmt.Sprintf("lxc launch guest guest-%s-%d --profile dcib --target %s", machine, i, machine))
+			box.Inside(t, first, fmt.Sprintf("lxc launch tiny tiny-%s-%d --profile dcib --target %s", machine, i, machine))
 		}
 	}
 	launch(first, 2)
@@ -50,9 +50,9 @@ func testGrowAndShrink(t *testing.T) {
 		machines := slices.Sorted(maps.Values(box.Machines(t, model, app)))
 		for n, machine := range machines {
 			target := machines[(n+1)%len(machines)]
-			box.Inside(t, machine, fmt.Sprintf("lxc launch guest guest-from%d --profile dcib --target %s", n, target))
-			require.Equal(t, target, box.Instances(t, first)[fmt.Sprintf("guest-from%d", n)].Location)
-			box.Inside(t, machine, fmt.Sprintf("lxc launch guest guest-auto%d --profile dcib", n))
+			box.Inside(t, machine, fmt.Sprintf("lxc launch tiny tiny-from%d --profile dcib --target %s", n, target))
+			require.Equal(t, target, box.Instances(t, first)[fmt.Sprintf("tiny-from%d", n)].Location)
+			box.Inside(t, machine, fmt.Sprintf("lxc launch tiny tiny-auto%d --profile dcib", n))
 		}
 	})
 

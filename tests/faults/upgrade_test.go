@@ -48,9 +48,9 @@ func testUpgrade(t *testing.T) {
 	requireForms(t, model, 3)
 	machines := box.Machines(t, model, app)
 	_, first := unit(t, model, 0)
-	box.GuestImage(t, first)
+	box.TinyImage(t, first)
 	for _, machine := range machines {
-		box.Inside(t, first, fmt.Sprintf("lxc launch guest guest-%s --profile dcib --target %s", machine, machine))
+		box.Inside(t, first, fmt.Sprintf("lxc launch tiny tiny-%s --profile dcib --target %s", machine, machine))
 		box.LXC(t, "file", "push", "--recursive", "--create-dirs", repository, machine+"/srv/")
 		box.Inside(t, machine, "mv /srv/"+filepath.Base(repository)+" /srv/newer && echo 'deb [trusted=yes] file:/srv/newer ./' >/etc/apt/sources.list.d/newer.list")
 	}
@@ -97,7 +97,7 @@ func testUpgrade(t *testing.T) {
 		require.Equal(t, "upgraded", box.Action(t, model, name, "upgrade-lxd", "evacuate=true", "continue=true")["state"])
 		require.Equal(t, newer+" installed", version(machine))
 		box.RequireOneCluster(t, machines)
-		require.Contains(t, pids(t, model)["guest-"+machine], machine+" ")
+		require.Contains(t, pids(t, model)["tiny-"+machine], machine+" ")
 	})
 
 	name, machine := unit(t, model, 2)

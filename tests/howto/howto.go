@@ -29,7 +29,7 @@ type Command struct {
 // repeat is how a page asks its reader to wait for a fact.
 const repeat = "Repeat this command until"
 
-// fence begins and ends what a page shows and nobody types.
+// fence begins and ends what a page shows and no one types.
 const fence = "```"
 
 // Read returns the commands of a page of Markdown: what is indented by four spaces, outside of
@@ -109,7 +109,7 @@ type Change struct {
 	Of, With, Why string
 }
 
-// Check compares the changes with a page: it tells of those whose command is not there, and
+// Check compares the changes with a page: it reports of those whose command is not there, and
 // of those that do not say why.
 func Check(page string, changes []Change) error {
 	commands, err := Read(page)
@@ -197,7 +197,7 @@ func Open(t testing.TB, box testbed.Box, page string, changes []Change) *Shell {
 }
 
 // Run runs the commands below a heading, block after block, each in a shell of its own, and
-// gives what they said. After each block it pauses, as the page asks its reader to.
+// returns what they printed. After each block it pauses, as the page asks its reader to.
 func (s *Shell) Run(t testing.TB, section string, pause func()) string {
 	t.Helper()
 	all := ""
@@ -258,7 +258,7 @@ func (s *Shell) blocks(t testing.TB, section string, run func(first Command, scr
 	s.done[section] = true
 }
 
-// Again runs a command of the page once more, and gives what it said.
+// Again runs a command of the page once more, and returns what it said.
 func (s *Shell) Again(t testing.TB, command string) string {
 	t.Helper()
 	for _, c := range s.all {
@@ -273,7 +273,7 @@ func (s *Shell) Again(t testing.TB, command string) string {
 // assignment sets a variable, in a line of its own.
 var assignment = regexp.MustCompile(`(?m)^([a-z_]+)=`)
 
-// shell runs a script, and gives it with what it said. Variables that it sets at the beginning of
+// shell runs a script, and returns it with what it said. Variables that it sets at the beginning of
 // a line are set for the next ones.
 func (s *Shell) shell(t testing.TB, script string) string {
 	t.Helper()
@@ -305,7 +305,7 @@ func (s *Shell) Rest(t testing.TB, except ...string) {
 	t.Helper()
 	for _, c := range s.all {
 		if !s.done[c.Section] && !slices.Contains(except, c.Section) {
-			t.Errorf("%s:%d: nobody ran %s", filepath.Base(s.Page), c.Line, plain(c.Text))
+			t.Errorf("%s:%d: no one ran %s", filepath.Base(s.Page), c.Line, plain(c.Text))
 		}
 	}
 }

@@ -59,7 +59,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	require.Greater(t, links, 50, "links were found")
 }
 
-// slug is the anchor that GitHub gives a heading.
+// slug is the anchor that GitHub makes of a heading.
 func slug(heading string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -1,5 +1,5 @@
 // Package kube runs a real Kubernetes API on this machine: etcd, kube-apiserver and the parts
-// of kube-controller-manager that give service accounts their tokens and take namespaces away.
+// of kube-controller-manager that make the tokens of service accounts and take namespaces away.
 // There are no nodes, so nothing that is asked of it ever runs.
 package kube
 
@@ -86,7 +86,7 @@ users: [{name: admin, user: {token: %s}}]
 	return k
 }
 
-// Get asks for a path of the API, and gives the JSON.
+// Get asks for a path of the API, and returns the JSON.
 func (k Kubernetes) Get(t testing.TB, path string) string {
 	t.Helper()
 	out, err := k.get(path)
@@ -119,7 +119,7 @@ func (k Kubernetes) get(path string) (string, error) {
 	return string(text), err
 }
 
-// free returns ports that nobody has right now.
+// free returns ports that no one has right now.
 func free(t testing.TB, address string, n int) []string {
 	t.Helper()
 	var ports []string

@@ -151,7 +151,7 @@ func addModel(t *testing.T, model string) {
 	}
 }
 
-// bundle deploys the bundle, and gives what juju says that it did.
+// bundle deploys the bundle, and returns what juju states that it did.
 func bundle(t *testing.T) string {
 	t.Helper()
 	return testbed.Run(t, 5*time.Minute, "sh", "-c", `exec "$0" "$@" 2>&1`, filepath.Join(box.Repo, "bin/dcib"), "box", "--name", box.Name, "juju",
@@ -282,7 +282,7 @@ func testRackDegraded(t *testing.T) {
 }
 
 // testDatabaseAway takes PostgreSQL's files away, so that nothing can start it; then it kills
-// it, which the charm mends by itself.
+// it, which the charm fixes
 func testDatabaseAway(t *testing.T) {
 	machine := box.Status(t, metal).Instance(t, region+"/0")
 	box.Inside(t, machine, "systemctl stop postgresql 'postgresql@*'; for d in /var/lib/postgresql/*/main; do mv $d $d.away; done")
@@ -416,7 +416,7 @@ func leaderOf(t *testing.T, model string) string {
 	return unit
 }
 
-// sql asks the embedded database, and gives its answer's lines.
+// sql asks the embedded database, and returns its answer's lines.
 func sql(t *testing.T, query string) []string {
 	t.Helper()
 	machine := box.Status(t, metal).Instance(t, region+"/0")

@@ -94,7 +94,7 @@ func above(e event) []string {
 	return keys
 }
 
-// keep holds output back until it is known whether anybody wants it.
+// keep holds output back until it is known whether anyone wants it.
 func (c *count) keep(key string, e event) {
 	if c.verbose || e.Action == "build-output" {
 		fmt.Fprint(c.w, e.Output)

@@ -60,7 +60,7 @@ func New(t testing.TB, name string) Box {
 // PackTime is how long packing a small charm may take on a busy machine.
 const PackTime = 2 * time.Minute
 
-// Run runs a command within a time limit and gives its stdout; it fails the test with
+// Run runs a command within a time limit and returns its stdout; it fails the test with
 // everything it printed.
 func Run(t testing.TB, limit time.Duration, name string, args ...string) string {
 	t.Helper()
@@ -141,9 +141,9 @@ func (b Box) AddModelOn(t testing.TB, cloud, model string, config ...string) {
 	require.NoError(t, controller.AwaitProvisioner(t.Context(), at, steps.Discard(), model))
 }
 
-// GiveOut has the box's network give new machines that one address, as a network may that gives
+// AssignAddress has the box's network assign that one address to new machines, as a network may that assigns
 // out those of machines that are gone; until done is called.
-func (b Box) GiveOut(t testing.TB, address string) (done func()) {
+func (b Box) AssignAddress(t testing.TB, address string) (done func()) {
 	t.Helper()
 	bridge := place.Place{Name: b.Name}.Bridge()
 	b.LXC(t, "network", "set", bridge, "ipv4.dhcp.ranges", address+"-"+address)
@@ -285,7 +285,7 @@ func (s Status) Instance(t testing.TB, name string) string {
 	return s.Machines[u.Machine].InstanceID
 }
 
-// Leader waits for Juju to have a leader of the application, and gives it and its machine's
+// Leader waits for Juju to have a leader of the application, and returns it and its machine's
 // instance.
 func (b Box) Leader(t testing.TB, model, app string) (unit, machine string) {
 	t.Helper()
@@ -429,7 +429,7 @@ func (b Box) Instances(t testing.TB, machine string) map[string]Placed {
 	return byName
 }
 
-// Action runs an action and gives its results; it fails the test when the action fails.
+// Action runs an action and returns its results; it fails the test when the action fails.
 func (b Box) Action(t testing.TB, model, unit, name string, params ...string) map[string]any {
 	t.Helper()
 	results, err := b.TryAction(t, model, unit, name, params...)
@@ -460,14 +460,14 @@ func (b Box) TryAction(t testing.TB, model, unit, name string, params ...string)
 	return nil, fmt.Errorf("cannot read what the action gave: %s", out)
 }
 
-// GuestImage puts the image "guest" into the cluster, once.
-func (b Box) GuestImage(t testing.TB, machine string) {
+// TinyImage puts the image "tiny" into the cluster, once.
+func (b Box) TinyImage(t testing.TB, machine string) {
 	t.Helper()
-	if _, err := Try(time.Minute, filepath.Join(b.Repo, "bin/dcib"), "box", "--name", b.Name, "lxc", "exec", machine, "--", "lxc", "image", "show", "guest"); err == nil {
+	if _, err := Try(time.Minute, filepath.Join(b.Repo, "bin/dcib"), "box", "--name", b.Name, "lxc", "exec", machine, "--", "lxc", "image", "show", "tiny"); err == nil {
 		return
 	}
-	binary := filepath.Join(t.TempDir(), "guest")
-	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", binary, "./tests/guest")
+	binary := filepath.Join(t.TempDir(), "tiny")
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", binary, "./tests/tiny")
 	build.Dir, build.Env = b.Repo, append(os.Environ(), "CGO_ENABLED=0")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
@@ -482,7 +482,7 @@ func (b Box) GuestImage(t testing.TB, machine string) {
 		_, err := w.Write(content)
 		require.NoError(t, err)
 	}
-	add("metadata.yaml", 0o644, tar.TypeReg, []byte("architecture: x86_64\ncreation_date: 1\nproperties: {description: a guest that does nothing}\n"))
+	add("metadata.yaml", 0o644, tar.TypeReg, []byte("architecture: x86_64\ncreation_date: 1\nproperties: {description: an instance that does nothing}\n"))
 	for _, dir := range []string{"rootfs", "rootfs/dev", "rootfs/proc", "rootfs/sys", "rootfs/etc", "rootfs/run", "rootfs/tmp", "rootfs/sbin"} {
 		add(dir+"/", 0o755, tar.TypeDir, nil)
 	}
@@ -490,10 +490,10 @@ func (b Box) GuestImage(t testing.TB, machine string) {
 	require.NoError(t, w.Close())
 	require.NoError(t, zip.Close())
 
-	tarball := filepath.Join(t.TempDir(), "guest.tar.gz")
+	tarball := filepath.Join(t.TempDir(), "tiny.tar.gz")
 	require.NoError(t, os.WriteFile(tarball, image.Bytes(), 0o600))
-	b.LXC(t, "file", "push", tarball, machine+"/root/guest.tar.gz")
-	b.Inside(t, machine, "lxc image import /root/guest.tar.gz --alias guest")
+	b.LXC(t, "file", "push", tarball, machine+"/root/tiny.tar.gz")
+	b.Inside(t, machine, "lxc image import /root/tiny.tar.gz --alias tiny")
 }
 
 // Decode reads JSON, or fails the test with the text.
@@ -534,7 +534,7 @@ func (b Box) StartAddressless(t testing.TB, ask, model string) {
 		}
 	}
 	for _, container := range addressless {
-		t.Logf("%s has no address, it is started anew:\n%s", container, b.Inside(t, ask,
+		t.Logf("%s has no address, it is started again:\n%s", container, b.Inside(t, ask,
 			"lxc exec "+container+" -- sh -c 'ip -brief addr; networkctl --no-pager; systemctl --failed --no-pager; journalctl --boot --no-pager | tail -n 40' 2>&1 || true"))
 		b.Inside(t, ask, "lxc restart --force "+container)
 	}

@@ -28,7 +28,7 @@ func (b Box) Merged(t testing.TB, files ...string) *charm.BundleData {
 	return data
 }
 
-// related is the part of Juju's status that tells what belongs together.
+// related is the part of Juju's status that reports what belongs together.
 type related struct {
 	Applications map[string]struct {
 		Units     map[string]Unit `json:"units"`
@@ -116,7 +116,7 @@ func (s related) relations(want *charm.BundleData) []string {
 	return missing
 }
 
-// subordinates gives, by application, those that its units have beside them by a relation
+// subordinates returns, by application, those that its units have beside them by a relation
 // within their containers. The bundle's charms are archives.
 func subordinates(t testing.TB, want *charm.BundleData) map[string][]string {
 	t.Helper()

@@ -43,7 +43,7 @@ func TestTutorial(t *testing.T) {
 		{"1. Look at it", blockTime, r.requireOneCluster},
 		{"2. Start three instances", blockTime, r.requireThree},
 		{"3. Drain a member", blockTime, r.requireDrained},
-		{"4. Give it back", blockTime, r.requireBack},
+		{"4. Restore it", blockTime, r.requireBack},
 		{"5. Let a calendar do it", blockTime, r.requireDrained},
 		{"6. Cancel the window", blockTime, r.requireBack},
 		{"7. Limit the memory of an application", blockTime, r.requireLimit},
@@ -79,7 +79,7 @@ func holdMounts(t *testing.T) {
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
 		require.NoError(t, cmd.Process.Kill())
-		_ = cmd.Wait() // it says that it was killed
+		_ = cmd.Wait() // it states that it was killed
 	})
 	own, err := os.Readlink("/proc/self/ns/mnt")
 	require.NoError(t, err)
@@ -151,7 +151,7 @@ func (r *reader) requireBack(t *testing.T) {
 	require.Equal(t, "online", members[r.three["web"].Location])
 }
 
-// held has the kernel of this machine hold the application's container to a limit, and gives the
+// held has the kernel of this machine hold the application's container to a limit, and returns the
 // container's first process.
 func (r *reader) held(t *testing.T, limit int64) (pid string) {
 	t.Helper()

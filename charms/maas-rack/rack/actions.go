@@ -40,7 +40,7 @@ func ResetIdentity(ctx context.Context, f Facts, w Env, call charm.Call) (map[st
 	case f.SystemID == "":
 		return nil, errors.New("cannot renew the rack's identity: it has none yet: see the unit's status")
 	case !call.Bool("force"):
-		return nil, errors.New("cannot renew the rack's identity: " + f.SystemID + " would stay in MAAS as a dead rack, with its part in VLANs' DHCP; and MAAS gives the same identity back as long as host name or a network address are the same: force=true does it")
+		return nil, errors.New("cannot renew the rack's identity: " + f.SystemID + " would stay in MAAS as a dead rack, with its part in VLANs' DHCP; and MAAS assigns the same identity back as long as host name or a network address are the same: force=true does it")
 	}
 	if err := w.Forget(ctx); err != nil {
 		return nil, err

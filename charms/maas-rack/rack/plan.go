@@ -54,7 +54,7 @@ func Plan(f Facts) charm.Plan[Env] {
 		steps = append(steps, recordIdentity{})
 	}
 	if told := f.rack(f.SystemID); f.Told != told {
-		steps = append(steps, tell{f.Relation, told})
+		steps = append(steps, publish{f.Relation, told})
 	}
 	if f.SystemID == "" {
 		return said(charm.Waitingf("waiting for the region at %s to take this rack in (journalctl -u maas-rackd)", f.Offer.URL), steps...)
@@ -132,7 +132,7 @@ const preseed = "var/lib/dcib/maas-rack.debconf"
 
 type renew struct{}
 
-func (renew) Name() string { return "give this copy an identity of its own" }
+func (renew) Name() string { return "reset the identity of this copy" }
 
 func (renew) Apply(ctx context.Context, w Env) error { return w.Forget(ctx) }
 
@@ -208,14 +208,14 @@ func (s startBeside) Apply(ctx context.Context, w Env) error {
 	return nil
 }
 
-type tell struct {
+type publish struct {
 	relation string
 	rack     maascontroller.Rack
 }
 
-func (s tell) Name() string { return "tell the region of rack " + s.rack.SystemID }
+func (s publish) Name() string { return "publish to the region rack " + s.rack.SystemID }
 
-func (s tell) Apply(ctx context.Context, w Env) error {
+func (s publish) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.relation, s.rack.Encode())
 }
 

@@ -22,7 +22,7 @@ const Endpoint = "maas"
 // service is the rack controller's.
 const service = "maas-rackd"
 
-// certificates are what the region gives a rack, which keeps them for the next region, too.
+// certificates are what a rack has from the region, which keeps them for the next region, too.
 const certificates = "var/lib/maas/certificates"
 
 // Env is what the charm works on.

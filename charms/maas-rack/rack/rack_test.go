@@ -144,7 +144,7 @@ func TestARackEnrolsAndLeaves(t *testing.T) {
 	status, message := s.hook(t)
 	require.Equal(t, "blocked", status)
 	require.Contains(t, message, "juju integrate maas-rack:maas maas-region:maas")
-	require.False(t, s.machine.Running["maas-rackd"], "nobody is asked while there is no region")
+	require.False(t, s.machine.Running["maas-rackd"], "no one is asked while there is no region")
 
 	s.relation = s.juju.Relate("maas-rack:maas", "maas-region:maas")
 	status, _ = s.hook(t)
@@ -237,7 +237,7 @@ func TestARackThatMAASDeletedComesBack(t *testing.T) {
 func TestWhatGoesWrongIsSaidAndHeals(t *testing.T) {
 	for name, c := range map[string]struct {
 		harm           func(s *site)
-		mend           func(s *site)
+		fix            func(s *site)
 		status, reason string
 	}{
 		"source unreachable": {
@@ -290,7 +290,7 @@ func TestWhatGoesWrongIsSaidAndHeals(t *testing.T) {
 			status, message := s.hook(t)
 			require.Equal(t, c.status, status, message)
 			require.Contains(t, message, c.reason)
-			c.mend(s)
+			c.fix(s)
 			status, message = s.hook(t)
 			require.Equal(t, "active", status, message)
 			s.clear(t)

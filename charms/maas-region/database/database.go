@@ -83,7 +83,7 @@ func (l Local) sql(ctx context.Context, text string) (string, error) {
 	return strings.TrimSpace(out), err
 }
 
-// Ready reports whether role and database are there, with that password. An error says that
+// Ready reports whether role and database are there, with that password. An error states that
 // PostgreSQL does not answer.
 func (l Local) Ready(ctx context.Context, password string) (bool, error) {
 	verifier, err := Verifier(password)
@@ -94,7 +94,7 @@ func (l Local) Ready(ctx context.Context, password string) (bool, error) {
 	return out == "ready", err
 }
 
-// Create makes role and database, or gives those that are there that password. MAAS's role
+// Create makes role and database, or sets that password of those that are there. MAAS's role
 // has to own its database (since 3.5).
 func (l Local) Create(ctx context.Context, password string) error {
 	verifier, err := Verifier(password)
@@ -111,7 +111,7 @@ ALTER DATABASE %[3]s OWNER TO %[1]s;
 
 // Verifier is what PostgreSQL keeps of a password (RFC 5803, SCRAM-SHA-256), so that the
 // password itself is in no statement that it may log. The salt is made of the password: it
-// is a long random one, and the same one has to give the same verifier.
+// is a long random one, and the same one has to have the same verifier.
 func Verifier(password string) (string, error) {
 	const iterations = 4096
 	sum := sha256.Sum256([]byte("salt of " + password))
@@ -160,7 +160,7 @@ const clusters = "etc/postgresql"
 func (l Local) clusters() (*os.Root, error) { return os.OpenRoot(filepath.Join(l.Root, clusters)) }
 
 // files returns what the cluster's configuration has to be, so that these addresses and
-// nobody else may in, at the address listen. dir, below clusters, is "" where there is no
+// no one else may in, at the address listen. dir, below clusters, is "" where there is no
 // cluster.
 //
 // The lines are host and not hostssl: MAAS's Temporal server turns TLS off (sslmode=disable,
@@ -216,7 +216,7 @@ var localLine = regexp.MustCompile(`(?m)^[ \t]*(local|include|include_if_exists|
 
 // confFile has what we set, below the cluster's configuration; inForce, hashes of what
 // PostgreSQL was last told of, since a hook may die between writing and telling. It has no
-// text of that: whoever can plant files in the cluster's folder would have it copied.
+// text of that: the one who can plant files in the cluster's folder would have it copied.
 const (
 	confFile = "conf.d/dcib-maas.conf"
 	inForce  = "var/lib/dcib/maas-postgresql"
@@ -231,7 +231,7 @@ func record(hba, conf string) string {
 	return hash(conf) + " " + hash(hba)
 }
 
-// Allows reports whether it lets in these addresses, at the address listen, and nobody else.
+// Allows reports whether it lets in these addresses, at the address listen, and no one else.
 // The error says what is wrong with its configuration.
 func (l Local) Allows(listen string, clients []string) (bool, error) {
 	dir, hba, conf, err := l.files(listen, clients)
@@ -251,7 +251,7 @@ func (l Local) Allows(listen string, clients []string) (bool, error) {
 	return l.Text(inForce) == record(hba, conf), nil
 }
 
-// Allow lets these addresses in, at the address listen, and nobody else.
+// Allow lets these addresses in, at the address listen, and no one else.
 func (l Local) Allow(ctx context.Context, listen string, clients []string) error {
 	dir, hba, conf, err := l.files(listen, clients)
 	if err != nil {

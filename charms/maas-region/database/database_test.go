@@ -99,7 +99,7 @@ func TestAllow(t *testing.T) {
 	require.ErrorContains(t, none.Allow(t.Context(), "10.0.0.1", nil), "expected its configuration")
 	l, p, hba := cluster(t)
 	owner := os.Getuid()
-	if owner == 0 { // only root can give a file away
+	if owner == 0 { // only root can change the owner of a file
 		owner = 12345
 		require.NoError(t, os.Chown(hba, owner, owner))
 	}

@@ -52,7 +52,7 @@ func createAdministrator(ctx context.Context, f Facts, w *Env, call charm.Call) 
 		return nil, err
 	}
 	if !userName.MatchString(name) {
-		return nil, fmt.Errorf("cannot make administrator %q: give a username of letters, digits and @ . + - _", name)
+		return nil, fmt.Errorf("cannot make administrator %q: use a username of letters, digits and @ . + - _", name)
 	}
 	if email == "" {
 		email = name + "@maas"
@@ -69,7 +69,7 @@ func createAdministrator(ctx context.Context, f Facts, w *Env, call charm.Call) 
 		}
 	} else {
 		if !f.Leader {
-			return nil, errors.New("cannot make up a password: only the leader may keep it in a secret: run this on the leader, or give a secret's id as password")
+			return nil, errors.New("cannot make up a password: only the leader may keep it in a secret: run this on the leader, or pass a secret's id as password")
 		}
 		password = w.Random()
 		var err error
@@ -91,10 +91,10 @@ func getAPIKey(ctx context.Context, f Facts, w *Env, call charm.Call) (map[strin
 		user = f.Config.Admin
 	}
 	if !userName.MatchString(user) {
-		return nil, fmt.Errorf("cannot get the API key of %q: give the name of a MAAS user", user)
+		return nil, fmt.Errorf("cannot get the API key of %q: use the name of a MAAS user", user)
 	}
 	if !f.Leader && !call.Bool("reveal") {
-		return nil, errors.New("cannot put the key into a secret: only the leader may: run this on the leader, or give reveal=true")
+		return nil, errors.New("cannot put the key into a secret: only the leader may: run this on the leader, or set reveal=true")
 	}
 	key, err := w.apiKey(ctx, user)
 	if err != nil {
@@ -112,7 +112,7 @@ func getAPIKey(ctx context.Context, f Facts, w *Env, call charm.Call) (map[strin
 
 func getAPIEndpoint(_ context.Context, f Facts, _ *Env, _ charm.Call) (map[string]string, error) {
 	if f.Peers == "" || f.url() == "" {
-		return nil, errors.New("cannot tell the API's address: the units have not agreed on it: see their status")
+		return nil, errors.New("cannot determine the API's address: the units have not agreed on it: see their status")
 	}
 	return map[string]string{"api-url": f.endpoint()}, nil
 }
@@ -170,7 +170,7 @@ func removeController(ctx context.Context, f Facts, w *Env, call charm.Call) (ma
 	}
 	err = c.DeleteRack(ctx, id, force)
 	if maas.IsStatus(err, http.StatusBadRequest) {
-		err = fmt.Errorf("%w: give its VLANs another rack in MAAS; force=true ends DHCP there", err)
+		err = fmt.Errorf("%w: assign its VLANs another rack in MAAS; force=true ends DHCP there", err)
 	}
 	if err != nil {
 		return nil, err
@@ -219,7 +219,7 @@ func resetIdentity(ctx context.Context, f Facts, w *Env, call charm.Call) (map[s
 	case f.SystemID == "":
 		return nil, errors.New("cannot renew the region's identity: it has none yet: see the unit's status")
 	case !call.Bool("force"):
-		return nil, fmt.Errorf("cannot renew the region's identity: %s would stay in MAAS as a dead controller, and MAAS gives the same identity back as long as host name or a network address are the same: force=true does it", f.SystemID)
+		return nil, fmt.Errorf("cannot renew the region's identity: %s would stay in MAAS as a dead controller, and MAAS assigns the same identity back as long as host name or a network address are the same: force=true does it", f.SystemID)
 	}
 	if err := w.Forget(ctx); err != nil {
 		return nil, err
@@ -253,7 +253,7 @@ func (f Facts) behind(to string) []string {
 
 // upgradeMAAS is the action upgrade-maas: this unit's packages become what the source has.
 // A package that is upgraded starts the new code on the old schema, so its services are held
-// down until the database is migrated. The database unit does that, as the last: then nobody's old
+// down until the database is migrated. The database unit does that, as the last: then no one's old
 // code runs on the new schema either.
 func upgradeMAAS(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]string, error) {
 	was := f.Packages[node.RegionPackage].Version

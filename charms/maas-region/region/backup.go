@@ -85,7 +85,7 @@ func backUp(ctx context.Context, f Facts, w *Env, call charm.Call) (results map[
 	case f.Connection == nil || !f.Listening:
 		return nil, errors.New("cannot back up MAAS: its database does not answer: see the unit's status")
 	case keep < 0:
-		return nil, fmt.Errorf("cannot back up MAAS: parameter keep is %d: give how many backups are to stay, or 0 for all", keep)
+		return nil, fmt.Errorf("cannot back up MAAS: parameter keep is %d: use how many backups are to stay, or 0 for all", keep)
 	}
 	images, lacks := f.uploadedImages(ctx, w)
 	if lacks != "" {

@@ -59,14 +59,14 @@ func ParseConfig(options map[string]any) (Config, []string) {
 		if err := maascontroller.CheckURL(c.URL); err != nil {
 			problemf("option maas-url is %q: %s", c.URL, err)
 		} else if at, err := url.Parse(c.URL); err == nil && strings.Contains(at.Hostname(), ":") {
-			problemf("option maas-url is %q: MAAS looks its host up as an IPv4 address, and not as an IPv6 address: give a name or an IPv4 address", c.URL)
+			problemf("option maas-url is %q: MAAS looks its host up as an IPv4 address, and not as an IPv6 address: use a name or an IPv4 address", c.URL)
 		}
 	}
 	if !userName.MatchString(c.Admin) {
-		problemf("option admin-username is %q: give a name of letters, digits and @ . + - _", c.Admin)
+		problemf("option admin-username is %q: use a name of letters, digits and @ . + - _", c.Admin)
 	}
 	if c.Database != Embedded && c.Database != Relation {
-		problemf("option database is %q: give %s or %s", c.Database, Embedded, Relation)
+		problemf("option database is %q: use %s or %s", c.Database, Embedded, Relation)
 	}
 	proxy := text("http-proxy")
 	// With a proxy both are always set, so that false is set again.
@@ -81,14 +81,14 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	}
 	if proxy != "" {
 		if err := maascontroller.CheckURL(proxy); err != nil {
-			problemf("option http-proxy is %q: give one like http://proxy.example:3128", proxy)
+			problemf("option http-proxy is %q: use one like http://proxy.example:3128", proxy)
 		}
 		c.Settings["http_proxy"], c.Settings["enable_http_proxy"] = proxy, "true"
 	}
 	if servers := list("ntp-servers"); len(servers) > 0 {
 		for _, s := range servers {
 			if _, err := netip.ParseAddr(s); err != nil && !hostName.MatchString(s) {
-				problemf("option ntp-servers has %q: give host names or addresses", s)
+				problemf("option ntp-servers has %q: use host names or addresses", s)
 			}
 		}
 		c.Settings["ntp_servers"] = strings.Join(servers, " ")
@@ -96,7 +96,7 @@ func ParseConfig(options map[string]any) (Config, []string) {
 	if servers := list("dns-forwarders"); len(servers) > 0 {
 		for _, s := range servers {
 			if _, err := netip.ParseAddr(s); err != nil {
-				problemf("option dns-forwarders has %q: give addresses", s)
+				problemf("option dns-forwarders has %q: use addresses", s)
 			}
 		}
 		c.Settings["upstream_dns"] = strings.Join(servers, " ")

@@ -128,7 +128,7 @@ func (w *Env) act(ctx context.Context, f Facts, call charm.Call, what string, de
 	}
 	names := strings.FieldsFunc(call.String("machines"), func(r rune) bool { return r == ',' || r == ' ' || r == '\n' })
 	if len(names) == 0 {
-		return nil, errors.New("cannot " + what + ": give machines=node1,node2")
+		return nil, errors.New("cannot " + what + ": pass machines=node1,node2")
 	}
 	c, err := w.client(ctx)
 	if err != nil {

@@ -44,11 +44,11 @@ func TestMachines(t *testing.T) {
 	s.settle()
 	got = s.act(t, unit0, "plan-machines", nil)
 	require.Equal(t, `to do  make tag compute
-to do  give tag compute to node1, node2 and node3
+to do  add tag compute to node1, node2 and node3
 to do  make tag gpu
-to do  give tag gpu to node1
+to do  add tag gpu to node1
 to do  make tag pet
-to do  give tag pet to node1
+to do  add tag pet to node1
 to do  node1: make bridge br0 on eno1
 to do  node1: link br0 to 10.0.0.0/24 (auto)
 to do  node1: set storage layout lvm: it has blank
@@ -79,7 +79,7 @@ note   node3: is Deployed: its network and storage are set when it is Ready`, go
 	require.Empty(t, got.Failure)
 	require.Equal(t, "Deploying noble", s.maas.Machines[0].Status+" "+s.maas.Machines[0].Series)
 	require.Contains(t, s.act(t, unit0, "deploy", map[string]any{"machines": "node9"}).Failure, `cannot find machine "node9"`)
-	require.Contains(t, s.act(t, unit0, "deploy", map[string]any{"machines": " "}).Failure, "give machines=")
+	require.Contains(t, s.act(t, unit0, "deploy", map[string]any{"machines": " "}).Failure, "pass machines=")
 	s.clear(t)
 }
 
@@ -91,7 +91,7 @@ func TestMachinesWrong(t *testing.T) {
 	got := s.act(t, unit0, "apply-machines", nil)
 	require.Contains(t, got.Failure, "cannot finish, 2 of 3 steps done: node1: set storage layout flat: it has blank: cannot ask MAAS")
 	require.Contains(t, got.Failure, "Size is too large")
-	require.Contains(t, got.Results["applied"], "done   give tag a to node1")
+	require.Contains(t, got.Results["applied"], "done   add tag a to node1")
 	s.juju.Config["maas-region"]["machines"] = "machines:\n- match: {hostname: node1}\n  bridges: [{name: br0, on: eno9}]\n"
 	got = s.act(t, unit0, "apply-machines", nil)
 	require.Equal(t, "cannot bring all machines to what is declared: 1 things are wrong", got.Failure)

@@ -45,11 +45,11 @@ func Plan(f Facts) charm.Plan[*Env] {
 	}
 	// What the others have to know of this unit, at once.
 	if mine := f.mine(); !relation.Contains(f.Mine, mine) {
-		steps = append(steps, tell{f.Peers, mine})
+		steps = append(steps, publish{f.Peers, mine})
 	}
 	switch {
 	case kept != "" && f.Shared[keyKind] != f.Config.Database:
-		return said(charm.Blockedf("option database is %s: this MAAS has its database %s, and it does not move by itself: juju run %s backup, deploy another application with database=%s, and restore there; or set database=%s", f.Config.Database, f.Shared[keyKind], f.Unit, f.Config.Database, f.Shared[keyKind]))
+		return said(charm.Blockedf("option database is %s: this MAAS has its database %s, and it does not move automatically: juju run %s backup, deploy another application with database=%s, and restore there; or set database=%s", f.Config.Database, f.Shared[keyKind], f.Unit, f.Config.Database, f.Shared[keyKind]))
 	case lost && f.embedded():
 		return said(charm.Blockedf("the database was on %s, which is gone: deploy another application and restore a backup there (action restore)", kept))
 	case !f.HasSource:
@@ -188,7 +188,7 @@ func (f Facts) unmigrated() string {
 	return text
 }
 
-// mine is what this unit tells the others.
+// mine is what this unit publishes to the others.
 func (f Facts) mine() map[string]string {
 	mine := map[string]string{keyAddress: f.Address, keyHostname: f.Hostname}
 	if p := f.Packages[node.RegionPackage]; p.Installed() {
@@ -219,7 +219,7 @@ func leaving(f Facts) charm.Plan[*Env] {
 }
 
 // leading is what the leader does once the region answers. Racks need nothing of what MAAS may
-// refuse, so they come first; what MAAS may refuse is tried each by itself.
+// refuse, so they come first; what MAAS may refuse is tried one at a time.
 func leading(f Facts) []charm.Step[*Env] {
 	steps := enrolling(f)
 	if f.On != f.place() {
@@ -274,7 +274,7 @@ func enrolling(f Facts) []charm.Step[*Env] {
 			// Granted in a later hook: see hooktool.Tools.
 			steps = append(steps, makeEnrolment{f.Peers, id, f.Secret})
 		case told.secret != f.Secret || !told.granted || !maps.Equal(told.Encode(), want.Encode()):
-			steps = append(steps, tellRacks{id, want, f.Secret, told})
+			steps = append(steps, publishToRacks{id, want, f.Secret, told})
 		}
 	}
 	if known := f.known(); !maps.Equal(known, f.Known) {
@@ -366,7 +366,7 @@ func (f Facts) hostnames() []string {
 	return slices.Compact(all)
 }
 
-// settingsDigest tells one set of MAAS's settings from another; "" for none. They are set when
+// settingsDigest distinguishes one set of MAAS's settings from another; "" for none. They are set when
 // the options change, and not each time they are different: an operator may change them in
 // MAAS, too.
 func (c Config) settingsDigest() string {
@@ -419,7 +419,7 @@ type (
 	// claimDatabase makes this unit the coordinator, and creates the passwords.
 	claimDatabase struct{ config Config }
 	ask           struct{ relation string }
-	tell          struct {
+	publish       struct {
 		relation string
 		values   map[string]string
 	}
@@ -438,7 +438,7 @@ type (
 		clients []string
 	}
 	create struct{ c *database.Connection }
-	// configure writes regiond.conf for the database place; other says that MAAS's files on this
+	// configure writes regiond.conf for the database place; other states that MAAS's files on this
 	// machine are of another one.
 	configure struct {
 		conf  map[string]any
@@ -480,9 +480,9 @@ type (
 		config           Config
 	}
 	// each takes several groups of steps; one that fails keeps no other from being taken.
-	each          struct{ of [][]charm.Step[*Env] }
-	makeEnrolment struct{ peers, relation, secret string }
-	tellRacks     struct {
+	each           struct{ of [][]charm.Step[*Env] }
+	makeEnrolment  struct{ peers, relation, secret string }
+	publishToRacks struct {
 		relation string
 		offer    maascontroller.Offer
 		secret   string

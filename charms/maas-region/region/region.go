@@ -51,7 +51,7 @@ type Env struct {
 	API       string // API outside tests
 	Now       func() time.Time
 	Random    func() string                              // a new password, of letters and digits
-	Dial      func(ctx context.Context, at string) error // tells whether somebody listens there
+	Dial      func(ctx context.Context, at string) error // reports whether a program listens there
 	Wait      func(ctx context.Context, done func() bool)
 
 	migrated string // what this very hook has migrated
@@ -124,7 +124,7 @@ type Facts struct {
 	Server     string               // the relation that the database comes by; empty for an embedded one
 	Unknown    string               // why not
 	Asks       string               // the relation in which the database has to be asked for yet
-	Listening  bool                 // somebody listens there
+	Listening  bool                 // a program listens there
 	Ready      bool                 // role and database are there; on the database unit's own machine
 	Mute       bool                 // PostgreSQL does not answer its superuser there
 	Allows     bool
@@ -345,9 +345,9 @@ func (f *Facts) observeTrouble(ctx context.Context, w *Env) {
 	slices.Sort(f.Trouble)
 }
 
-// How many connections a region takes at most, and how many PostgreSQL needs besides; room is what the
+// How many connections a region takes at most, and how many PostgreSQL needs besides; margin is what the
 // advice has per region (as in canonical/maas-terraform-modules).
-const perRegion, reserved, room = 40, 10, 50
+const perRegion, reserved, margin = 40, 10, 50
 
 // observeLimit asks a related PostgreSQL how many connections it takes, where several regions share it.
 // An embedded one is configured for them.
@@ -365,7 +365,7 @@ func (f *Facts) observeLimit(ctx context.Context, w *Env) {
 	}
 }
 
-// crowded says that PostgreSQL takes too few connections for the regions; "" where it takes enough, or
+// crowded states that PostgreSQL takes too few connections for the regions; "" where it takes enough, or
 // that is not known.
 func (f Facts) crowded() string {
 	regions := len(f.Units)
@@ -373,7 +373,7 @@ func (f Facts) crowded() string {
 	if f.Limit == 0 || f.Limit >= need {
 		return ""
 	}
-	return fmt.Sprintf("PostgreSQL allows %d connections, and %d regions take up to %d: juju config %s experimental-max-connections=%d", f.Limit, regions, need, f.ServerApp, reserved+room*regions)
+	return fmt.Sprintf("PostgreSQL allows %d connections, and %d regions take up to %d: juju config %s experimental-max-connections=%d", f.Limit, regions, need, f.ServerApp, reserved+margin*regions)
 }
 
 // services lists those that the installed packages have.

@@ -219,12 +219,12 @@ func TestADatabaseOverARelation(t *testing.T) {
 	s.juju.Config["maas-region"]["database"] = Embedded
 	status, message := s.hook(unit1)
 	require.Equal(t, "blocked", status)
-	require.Contains(t, message, "it does not move by itself")
+	require.Contains(t, message, "it does not move automatically")
 }
 
 // The PostgreSQL charm writes another address when another of its units becomes primary. The
 // data is the same: nothing has to be migrated, and no region waits for the database unit.
-func TestRegionsFollowThePrimaryWithoutTheKeeper(t *testing.T) {
+func TestRegionsFollowThePrimaryWithoutTheDatabaseUnit(t *testing.T) {
 	for _, written := range []string{"", pkgVersion + " on 10.0.9.9:5432/maas_region_db"} { // by an earlier version of the charm
 		s := fresh(t, 3)
 		r := s.server("hunter2")
@@ -289,7 +289,7 @@ func TestAPasswordThatMAASDoesNotQuoteIsRefused(t *testing.T) {
 	}
 }
 
-// maas-region-controller, when somebody installs it, points regiond.conf at localhost.
+// maas-region-controller, when an operator installs it, points regiond.conf at localhost.
 func TestAnOverwrittenDatabaseHostIsPutBack(t *testing.T) {
 	s := fresh(t, 1)
 	s.server("hunter2")
@@ -391,7 +391,7 @@ func TestRefreshing(t *testing.T) {
 	s.clear(t)
 }
 
-// Somebody upgrades one unit by apt itself.
+// An operator upgrades one unit by apt itself.
 func TestARegionThatIsAheadOrBehindDoesNotRun(t *testing.T) {
 	for _, ahead := range []string{unit0, unit1} {
 		s := ready(t, 2)
@@ -423,7 +423,7 @@ func TestARegionThatIsAheadOrBehindDoesNotRun(t *testing.T) {
 func TestWhatGoesWrongIsSaidAndHeals(t *testing.T) {
 	for name, c := range map[string]struct {
 		harm           func(s *site)
-		mend           func(s *site)
+		fix            func(s *site)
 		status, reason string
 	}{
 		"source unreachable": {
@@ -493,7 +493,7 @@ func TestWhatGoesWrongIsSaidAndHeals(t *testing.T) {
 			require.Equal(t, c.status, s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
 			require.Contains(t, s.juju.Units[unit0].Message, c.reason)
 			s.clear(t)
-			c.mend(s)
+			c.fix(s)
 			s.settle()
 			require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
 			s.clear(t)
@@ -704,7 +704,7 @@ func TestARackCannotHaveAnotherDeleted(t *testing.T) {
 	require.Equal(t, "active", s.juju.Units[unit0].Status, s.juju.Units[unit0].Message)
 }
 
-// Name and identity of a rack can be had by whoever sees it: one that runs, and is none of the
+// Name and identity of a rack can be had by the one who sees it: one that runs, and is none of the
 // relation's, is not the one that left.
 func TestARackThatRunsIsNotStruckOff(t *testing.T) {
 	s := ready(t, 1)
@@ -741,7 +741,7 @@ func TestActions(t *testing.T) {
 	require.NotContains(t, got.Results, "api-key")
 	require.Equal(t, apiKey, s.juju.Secrets[got.Results["secret"]]["api-key"])
 	require.Equal(t, apiKey, s.act(t, unit0, "get-api-key", map[string]any{"reveal": true}).Results["api-key"])
-	require.Contains(t, s.act(t, unit0, "get-api-key", map[string]any{"username": "nobody", "reveal": true}).Failure, "User does not exist")
+	require.Contains(t, s.act(t, unit0, "get-api-key", map[string]any{"username": "no one", "reveal": true}).Failure, "User does not exist")
 
 	made := s.act(t, unit0, "create-admin", map[string]any{"username": "ann"})
 	require.Empty(t, made.Failure)

@@ -34,7 +34,7 @@ func restore(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]
 	case !f.Leader:
 		return nil, errors.New("cannot restore MAAS: this unit does not lead yet: wait until juju status shows it")
 	case !filepath.IsAbs(path):
-		return nil, fmt.Errorf("cannot restore MAAS from %q: give the path of a backup on this unit's machine (juju scp brings one there)", path)
+		return nil, fmt.Errorf("cannot restore MAAS from %q: pass the path of a backup on this unit's machine (juju scp brings one there)", path)
 	}
 	work, err := w.workDir(workDirs[1])
 	if err != nil {
@@ -187,7 +187,7 @@ const (
 
 // unpack unpacks a backup: the database and what it is about into a folder, the other files
 // into memory. What is in it besides what a backup has is refused, and so is what the disk
-// has no room for.
+// has no capacity for.
 func unpack(path, into string) (about meta, files []savedFile, err error) {
 	file, err := os.Open(path)
 	if err != nil {

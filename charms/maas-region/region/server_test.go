@@ -27,7 +27,7 @@ func TestBackupNeedsAPgDumpOfTheServersVersion(t *testing.T) {
 }
 
 // Each region takes up to 40 connections, and the PostgreSQL charm allows 100 by default.
-func TestTheStatusSaysThatTheDatabaseAllowsTooFewConnections(t *testing.T) {
+func TestTheStatusReportsThatTheDatabaseAllowsTooFewConnections(t *testing.T) {
 	s := fresh(t, 3)
 	s.server("hunter2")
 	s.settle()

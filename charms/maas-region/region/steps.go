@@ -44,11 +44,11 @@ func (s ask) Apply(ctx context.Context, w *Env) error {
 	return w.Tools.RelationSetApp(ctx, s.relation, postgresql.Encode(strings.ReplaceAll(w.App, "-", "_")+"_db"))
 }
 
-func (s tell) Name() string {
-	return strings.TrimSpace("tell the other units of this one " + s.values[keyVersion])
+func (s publish) Name() string {
+	return strings.TrimSpace("publish to the other units " + s.values[keyVersion])
 }
 
-func (s tell) Apply(ctx context.Context, w *Env) error {
+func (s publish) Apply(ctx context.Context, w *Env) error {
 	return w.Tools.RelationSet(ctx, s.relation, s.values)
 }
 
@@ -74,7 +74,7 @@ func (s install) Apply(ctx context.Context, w *Env) error {
 	return apt.InstallReplacing(ctx, w.Run, "option source is "+s.source.String()+": set it to where MAAS's packages are, like ppa:maas/3.7", node.Replaceable, s.packages...)
 }
 
-func (renew) Name() string { return "give this copy an identity of its own" }
+func (renew) Name() string { return "reset the identity of this copy" }
 
 func (renew) Apply(ctx context.Context, w *Env) error { return w.Forget(ctx) }
 
@@ -112,7 +112,7 @@ func (s create) Apply(ctx context.Context, w *Env) error {
 	return retried(database.Local{Machine: w.Machine}.Create(ctx, s.c.Password))
 }
 
-// retried makes of an error that will pass, or that an operator has to mend meanwhile, what
+// retried makes of an error that will pass, or that an operator has to fix meanwhile, what
 // the unit says.
 func retried(err error) error {
 	switch {
@@ -440,9 +440,11 @@ func (s makeEnrolment) Apply(ctx context.Context, w *Env) error {
 	return w.Tools.RelationSetApp(ctx, s.peers, map[string]string{keyOf(s.relation): id})
 }
 
-func (s tellRacks) Name() string { return "tell the racks of " + s.relation + " where MAAS is" }
+func (s publishToRacks) Name() string {
+	return "publish the address of MAAS to the racks of " + s.relation
+}
 
-func (s tellRacks) Apply(ctx context.Context, w *Env) error {
+func (s publishToRacks) Apply(ctx context.Context, w *Env) error {
 	if s.was.secret != s.secret {
 		if err := w.Tools.SetSecret(ctx, s.was.id, map[string]string{maascontroller.SecretField: s.secret}); err != nil {
 			return err
@@ -492,7 +494,7 @@ func (s strike) Apply(ctx context.Context, w *Env) error {
 		}
 		err := c.DeleteRack(ctx, r.SystemID, false)
 		if maas.IsStatus(err, http.StatusBadRequest) {
-			return charm.Blocked("%s: give its VLANs another rack in MAAS (retried automatically), or juju run %s remove-controller system-id=%s force=true, which ends DHCP there", err, w.Unit, r.SystemID)
+			return charm.Blocked("%s: assign its VLANs another rack in MAAS (retried automatically), or juju run %s remove-controller system-id=%s force=true, which ends DHCP there", err, w.Unit, r.SystemID)
 		}
 		if err != nil {
 			return retried(err)

@@ -70,7 +70,7 @@ func (s *site) redirects(m *machinetest.Machine, address string, w http.Response
 	return true
 }
 
-// configureNginx is what regiond does when it starts, and when config-tls tells it of a change. The
+// configureNginx is what regiond does when it starts, and when config-tls notifies it of a change. The
 // files stay when TLS is disabled.
 func (s *site) configureNginx(m *machinetest.Machine, address string, d *db) {
 	if old := s.secure[address]; old != nil && (d.tls == nil || !s.torn) {
@@ -233,7 +233,7 @@ func TestOptionTLSSecret(t *testing.T) {
 	require.Equal(t, two, *d.tls)
 	require.Equal(t, 2, commands(m, "config-tls"), "a renewed certificate is taken")
 
-	// What somebody else changed is put back.
+	// What another client changed is put back.
 	d.tls = nil
 	s.configureNginx(m, "10.0.0.1", d)
 	s.settle()

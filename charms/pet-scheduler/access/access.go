@@ -177,7 +177,7 @@ func Connect(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() 
 // is for another.
 type Near func(member string) lxdclient.InstanceServer
 
-// Reach is Connect to each member by itself. A member passes on what is for another one over a
+// Reach is Connect to each member itself. A member passes on what is for another one over a
 // connection that it makes for each request, so it is worth asking the one on which the work is:
 // lxd 5.0.2, lxd/cluster/connect.go. LXD has been asked what it can do.
 func Reach(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() error) (Near, error) {
@@ -209,7 +209,7 @@ func Reach(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() er
 			once = sync.OnceValue(func() lxdclient.InstanceServer { return direct(member) })
 			members[member] = once
 		}
-		mu.Unlock() // who waits for a member that does not answer holds up nobody else
+		mu.Unlock() // who waits for a member that does not answer holds up no one else
 		return once()
 	}, nil
 }
@@ -224,7 +224,7 @@ func prepared(ctx context.Context, offer lxdhttps.Offer, id Identity, may func()
 	return server, name, err
 }
 
-// Prepare has the client library ask LXD what it can do, by which it goes, and gives the member's
+// Prepare has the client library ask LXD what it can do, by which it goes, and returns the member's
 // name. For a hook, which needs none of that, it would be half of its time.
 func Prepare(server lxdclient.InstanceServer) (member string, err error) {
 	self, _, err := server.GetServer()
@@ -253,7 +253,7 @@ func tlsConfig(server *x509.Certificate, id Identity) *tls.Config {
 	}
 }
 
-// dial connects to somebody with the right certificate.
+// dial connects to a server with the right certificate.
 func dial(ctx context.Context, address string, config *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()

@@ -147,7 +147,7 @@ func members(t *testing.T, names ...string) (lxdhttps.Offer, []*atomic.Int32) {
 	return offer, counts
 }
 
-// The member on which the work is is asked itself; where it cannot be reached, or nobody has
+// The member on which the work is is asked itself; where it cannot be reached, or no one has
 // heard of it, another does.
 func TestReach(t *testing.T) {
 	offer, connections := members(t, "one", "two")

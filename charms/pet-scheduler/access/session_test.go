@@ -11,14 +11,14 @@ import (
 	"github.com/dcib/dcib/internal/relation/lxdhttps"
 )
 
-// The second connection resumes the first one's session, for whoever is the same and asks the
+// The second connection resumes the first one's session, for the one who is the same and asks the
 // same; whatever else is found in the file is a handshake like the first.
 func TestSessions(t *testing.T) {
 	offer, _ := lxd(t)
 	dir := filepath.Join(t.TempDir(), "unit")
 	require.NoError(t, Create(dir, "pet-scheduler/0"))
 	file := filepath.Join(dir, sessionFile)
-	// resumes connects and asks, and tells whether that resumed a session.
+	// resumes connects and asks, and reports whether that resumed a session.
 	resumes := func(offer lxdhttps.Offer) bool {
 		t.Helper()
 		id, ok, err := Load(dir)

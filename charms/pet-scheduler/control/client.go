@@ -28,7 +28,7 @@ type Status struct {
 
 // Request asks for a run.
 type Request struct {
-	ID      string     `json:"id,omitempty"` // chosen by whoever asks; asking twice is asking once
+	ID      string     `json:"id,omitempty"` // chosen by the one who asks; asking twice is asking once
 	Pet     string     `json:"pet"`
 	Kind    store.Kind `json:"kind"`
 	Force   bool       `json:"force,omitempty"`
@@ -112,7 +112,7 @@ type Skip struct {
 	By    string    `json:"by,omitempty"`
 }
 
-// errUnknown says that the daemon has nothing of that name.
+// errUnknown states that the daemon has nothing of that name.
 var errUnknown = errors.New("not known")
 
 // unknown is an errUnknown in the daemon's own words.
@@ -146,7 +146,7 @@ func (c Client) Status(ctx context.Context) (s Status, err error) {
 	return s, err
 }
 
-// Order asks for a run and gives its id.
+// Order asks for a run and returns its id.
 func (c Client) Order(ctx context.Context, q Request) (id string, err error) {
 	var order store.Order
 	err = c.ask(ctx, http.MethodPost, "/1/runs", q, &order)
@@ -176,7 +176,7 @@ func (c Client) History(ctx context.Context, pet string, limit int) (runs []stor
 	return runs, err
 }
 
-// Configured reports whether a name is a pet's, or its member's, and gives both.
+// Configured reports whether a name is a pet's, or its member's, and returns both.
 func (c Client) Configured(ctx context.Context, name string) (pet, member string, ok bool, err error) {
 	var p Pet
 	err = c.ask(ctx, http.MethodGet, "/1/pets/"+url.PathEscape(name), nil, &p)
@@ -186,7 +186,7 @@ func (c Client) Configured(ctx context.Context, name string) (pet, member string
 	return p.Name, p.Member, err == nil, err
 }
 
-// Pets tells how the pets are.
+// Pets returns the pets with their state.
 func (c Client) Pets(ctx context.Context) (pets []Pet, err error) {
 	err = c.ask(ctx, http.MethodGet, "/1/pets", nil, &pets)
 	return pets, err
@@ -199,7 +199,7 @@ func (c Client) Plan(ctx context.Context, pet string, days int) (plan []Stretch,
 	return plan, err
 }
 
-// AddWindow adds a window, or the windows of a calendar, to a pet and gives it with its id.
+// AddWindow adds a window, or the windows of a calendar, to a pet and returns it with its id.
 func (c Client) AddWindow(ctx context.Context, w Window) (added Window, err error) {
 	err = c.ask(ctx, http.MethodPost, "/1/windows", w, &added)
 	return added, err
@@ -211,7 +211,7 @@ func (c Client) RemoveWindow(ctx context.Context, id string) error {
 	return c.ask(ctx, http.MethodDelete, "/1/windows/"+url.PathEscape(id), nil, &w)
 }
 
-// SkipNext leaves a pet's next reserved window out, and gives what that is.
+// SkipNext leaves a pet's next reserved window out, and returns what that is.
 func (c Client) SkipNext(ctx context.Context, k Skip) (skipped Skip, err error) {
 	err = c.ask(ctx, http.MethodPost, "/1/skips", k, &skipped)
 	return skipped, err

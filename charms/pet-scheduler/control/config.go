@@ -29,7 +29,7 @@ func RunDir(dir string) string { return filepath.Join(dir, "run") }
 // StoreDir returns the folder of the daemon's node of the store, in the unit's state directory.
 func StoreDir(dir string) string { return filepath.Join(dir, "store") }
 
-// Config is what the hooks tell the daemon.
+// Config is what the hooks write for the daemon.
 type Config struct {
 	Unit        string             `json:"unit"`
 	Address     string             `json:"address"` // host:port of this unit's node

@@ -17,11 +17,11 @@ import (
 
 // How often the acting unit does what.
 const (
-	pace   = 500 * time.Millisecond // looks for orders
-	glance = 5 * time.Second        // looks what is due by the calendar, and at when it knows something to be
-	tidy   = time.Minute            // removes units that are gone
-	forget = 15 * time.Minute       // forgets what is over, see store.Prune
-	slow   = 5 * time.Second        // tries again, at most so long after, what cannot be begun
+	pace             = 500 * time.Millisecond // looks for orders
+	evaluateInterval = 5 * time.Second        // looks what is due by the calendar, and at when it knows something to be
+	tidy             = time.Minute            // removes units that are gone
+	forget           = 15 * time.Minute       // forgets what is over, see store.Prune
+	slow             = 5 * time.Second        // tries again, at most so long after, what cannot be begun
 )
 
 // errStopped ends work whose reason is over.
@@ -54,7 +54,7 @@ func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
 		d.Log("%s", err)
 	}
 	var tidied, forgot, looked time.Time
-	gone := strangers{}
+	gone := orphanNodes{}
 	poked := false
 	for ctx.Err() == nil {
 		if err := w.round(ctx); ctx.Err() == nil {
@@ -62,7 +62,7 @@ func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
 		}
 		// Once for each wake: what it was for may not be over at once.
 		due := looked.Before(w.wake) && !time.Now().Before(w.wake)
-		if poked || due || time.Since(looked) >= glance {
+		if poked || due || time.Since(looked) >= evaluateInterval {
 			looked = time.Now()
 			list, err := w.schedule(ctx)
 			if ctx.Err() == nil {
@@ -71,7 +71,7 @@ func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
 		}
 		if time.Since(tidied) > tidy {
 			tidied = time.Now()
-			err := gone.expel(ctx, d, tidied)
+			err := gone.removeOrphans(ctx, d, tidied)
 			if tidied.Sub(forgot) > forget {
 				forgot = tidied
 				err = errors.Join(err, a.Prune(ctx, tidied), w.forgetWindows(ctx, tidied))
@@ -83,7 +83,7 @@ func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
 		poked = false
 		select {
 		case <-ctx.Done():
-		case <-d.pokes:
+		case <-d.triggers:
 			poked = true
 		case <-time.After(pace):
 		}
@@ -94,7 +94,7 @@ func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
 // forgetWindows removes the windows that an action added and that are over for good, when they
 // have been so for as long as the store keeps what is over.
 func (w *acting) forgetWindows(ctx context.Context, now time.Time) error {
-	h, err := w.herds.of(ctx, w.store.Store)
+	h, err := w.desired.of(ctx, w.store.Store)
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (w *acting) work(ctx context.Context, pet string, f func(ctx context.Contex
 		w.waits[pet] = wait
 		delete(w.busy, pet)
 		w.past.grow(pet)
-		w.poke()
+		w.trigger()
 	}()
 }
 
@@ -181,7 +181,7 @@ func (w *acting) round(ctx context.Context) error {
 			open[order.Pet] = true // the next order for it comes later
 			w.work(ctx, order.Pet, func(ctx context.Context) error {
 				run := store.Run{ID: order.ID, Pet: order.Pet, Kind: order.Kind, Why: order.Why, Due: order.Due}
-				h, err := w.herds.of(ctx, w.store.Store)
+				h, err := w.desired.of(ctx, w.store.Store)
 				if err != nil {
 					return err
 				}
@@ -206,7 +206,7 @@ func (w *acting) schedule(ctx context.Context) ([]due, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := w.herds.of(ctx, w.store.Store)
+	h, err := w.desired.of(ctx, w.store.Store)
 	if err != nil {
 		return nil, err
 	}
@@ -238,7 +238,7 @@ func (w *acting) schedule(ctx context.Context) ([]due, error) {
 }
 
 // do does what is due for a pet. What an operator ordered comes to its end first.
-func (w *acting) do(ctx context.Context, due due, h *herd) {
+func (w *acting) do(ctx context.Context, due due, h *desiredState) {
 	run := store.Run{ID: rand.Text(), Pet: due.pet.Name, Member: due.pet.Member, Calendar: true, Why: due.Why}
 	switch due.Do {
 	case decide.Drain:

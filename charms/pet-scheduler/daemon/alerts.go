@@ -29,7 +29,7 @@ const (
 // or 2000 until it has heard from a time server.
 var oldest = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// clockError says that the machine's clock cannot be right.
+// clockError states that the machine's clock cannot be right.
 func clockError(now time.Time) error {
 	if now.Before(oldest) {
 		return fmt.Errorf("cannot act: the clock of this machine shows %s: set it, or have it reach a time server", now.UTC().Format(time.DateOnly))
@@ -117,7 +117,7 @@ func (d *Daemon) watch(ctx context.Context) {
 	var repeatAt time.Time
 	begun, answered := time.Now(), time.Time{}
 	var known []store.Alert
-	tell := func(list []store.Alert) {
+	publish := func(list []store.Alert) {
 		text := fmt.Sprint(list)
 		again := !repeatAt.IsZero() && time.Now().After(repeatAt)
 		if text == last && !again {
@@ -162,7 +162,7 @@ func (d *Daemon) watch(ctx context.Context) {
 		if err := clockError(d.now()); err != nil {
 			list = append(list, store.Alert{Kind: control.Clock, Text: err.Error()})
 		}
-		tell(list)
+		publish(list)
 		pause(ctx, poll)
 	}
 }

@@ -104,7 +104,7 @@ func (d *Daemon) handler() http.Handler {
 		if text := r.URL.Query().Get("limit"); text != "" {
 			var err error
 			if limit, err = strconv.Atoi(text); err != nil || limit < 1 {
-				return nil, badRequest{fmt.Errorf("cannot give the history: limit is %q: expected a number from 1", text)}
+				return nil, badRequest{fmt.Errorf("cannot list the history: limit is %q: expected a number from 1", text)}
 			}
 		}
 		runs, err := s.History(r.Context(), r.URL.Query().Get("pet"), limit)

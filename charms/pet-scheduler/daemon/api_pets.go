@@ -91,7 +91,7 @@ func (d *Daemon) handlePets(handle func(string, func(*http.Request, *store.Store
 	})
 	handle("DELETE /1/windows/{id}", func(r *http.Request, s *store.Store) (any, error) {
 		id := r.PathValue("id")
-		h, err := d.herds.of(r.Context(), s)
+		h, err := d.desired.of(r.Context(), s)
 		if err != nil {
 			return nil, err
 		}
@@ -140,15 +140,15 @@ func (d *Daemon) handlePets(handle func(string, func(*http.Request, *store.Store
 }
 
 // body reads a request about a pet.
-func (d *Daemon) body(r *http.Request, s *store.Store, into any, name func() string) (*calendar.Pet, *herd, error) {
+func (d *Daemon) body(r *http.Request, s *store.Store, into any, name func() string) (*calendar.Pet, *desiredState, error) {
 	if err := json.NewDecoder(io.LimitReader(r.Body, 2*calendar.MaxBytes)).Decode(into); err != nil {
 		return nil, nil, badRequest{fmt.Errorf("cannot read the request: %w", err)}
 	}
 	return d.find(r.Context(), s, name())
 }
 
-func (d *Daemon) find(ctx context.Context, s *store.Store, name string) (*calendar.Pet, *herd, error) {
-	h, err := d.herds.of(ctx, s)
+func (d *Daemon) find(ctx context.Context, s *store.Store, name string) (*calendar.Pet, *desiredState, error) {
+	h, err := d.desired.of(ctx, s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -158,11 +158,11 @@ func (d *Daemon) find(ctx context.Context, s *store.Store, name string) (*calend
 
 // changed has this unit, if it acts, look again at once; the others see it soon.
 func (d *Daemon) changed(err error) error {
-	d.poke()
+	d.trigger()
 	return err
 }
 
-// normalise makes a pet's name of its member's, and gives what has the pet stay as it is
+// normalise makes a pet's name of its member's, and returns what has the pet stay as it is
 // asked for: a pet that would not be so by its calendar is held.
 func (d *Daemon) normalise(ctx context.Context, s *store.Store, q *control.Request) (stay func() error, err error) {
 	nothing := func() error { return nil }
@@ -204,7 +204,7 @@ func (d *Daemon) normalise(ctx context.Context, s *store.Store, q *control.Reque
 	return nothing, nil
 }
 
-func show(due due, h *herd) control.Pet {
+func show(due due, h *desiredState) control.Pet {
 	f := due.facts
 	p := control.Pet{
 		Name: due.pet.Name, Member: due.pet.Member, Zone: due.pet.Zone.String(),

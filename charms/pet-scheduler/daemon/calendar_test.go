@@ -49,7 +49,7 @@ func state(wanted string) func(control.Pet) bool {
 	return func(p control.Pet) bool { return p.State == wanted }
 }
 
-// places tells where what runs.
+// places returns where each instance runs.
 func (u *units) places() (lines []string) {
 	all, err := u.lxd.Instances(context.Background())
 	require.NoError(u.t, err)
@@ -67,7 +67,7 @@ func soon() string {
 	return start.Format("2006-01-02 15:04") + "–" + start.Add(time.Hour).Format("2006-01-02 15:04")
 }
 
-// A pet that is taken out of the list gives back what its calendar took; what an operator
+// A pet that is taken out of the list gets back what its calendar took; what an operator
 // ordered stays.
 func TestPetThatIsNoneAnyMore(t *testing.T) {
 	u := newUnits(t, 1)
@@ -200,7 +200,7 @@ func TestOneInstanceKeepsNoOthersInAWindow(t *testing.T) {
 	assert.Equal(t, before, u.places())
 }
 
-// A drain begins when it is due and not when somebody happens to look next.
+// A drain begins when it is due and not when an operator happens to look next.
 func TestOnTime(t *testing.T) {
 	u := newUnits(t, 1)
 	const lead = time.Second
@@ -229,7 +229,7 @@ func TestPast(t *testing.T) {
 	at := func(minute int) time.Time { return time.Date(2026, 1, 1, 0, minute, 0, 0, time.UTC) }
 	w := at(0).AddDate(0, 0, 1)
 	p := past{ended: []store.Run{
-		{Kind: store.Drain, State: store.Failed, Window: w.AddDate(0, 0, 7), Started: at(50), Ended: at(51), Note: "no room", Calendar: true},
+		{Kind: store.Drain, State: store.Failed, Window: w.AddDate(0, 0, 7), Started: at(50), Ended: at(51), Note: "no capacity", Calendar: true},
 		{Kind: store.Drain, State: store.Failed, Window: w.AddDate(0, 0, 7), Started: at(40), Ended: at(41), Note: "other", Calendar: true},
 		{Kind: store.Undrain, State: store.Done, Started: at(30), Ended: at(31)},
 		{Kind: store.Drain, State: store.Done, Window: w, Started: at(20), Ended: at(22), Instances: 4},
@@ -241,12 +241,12 @@ func TestPast(t *testing.T) {
 	assert.Equal(t, 4, drains[0].Instances)
 	f := p.failures(store.Drain, func(store.Run) bool { return true })
 	assert.Equal(t, 2, f.Count)
-	assert.Equal(t, "no room", f.Error)
+	assert.Equal(t, "no capacity", f.Error)
 	assert.Equal(t, at(51), f.Last)
 	assert.Zero(t, p.failures(store.Undrain, func(store.Run) bool { return true }).Count)
 }
 
-// What cannot move keeps a pet from being emptied, unless the pet says that it may be stopped.
+// What cannot move keeps a pet from being emptied, unless the pet states that it may be stopped.
 func TestImmovable(t *testing.T) {
 	u := newUnits(t, 1)
 	on := func(name string) *drain.Instance { return u.lxd.Find(drain.Ref{Project: "default", Name: name}) }

@@ -31,7 +31,7 @@ type Daemon struct {
 	// Dir is the unit's state directory, with the configuration in it.
 	Dir string
 	// Connect reaches the LXD that the configuration names, that member of it if it can; "" is
-	// any. What it gives sends LXD nothing any more once may, unless it is nil, returns an error.
+	// any. What it returns sends LXD nothing any more once may, unless it is nil, returns an error.
 	Connect func(ctx context.Context, c control.Config, member string, may func() error) (Cluster, error)
 	// Log takes a line for each thing that an operator may want to know.
 	Log func(format string, args ...any)
@@ -39,15 +39,15 @@ type Daemon struct {
 	// LXD, when it has been made: there tests kill the daemon.
 	After func(step string)
 
-	unit    string
-	notes   *lograte.Limiter // writes to Log
-	now     func() time.Time // the machine's clock; nil is time.Now
-	herds   herds
-	limiter *drain.MoveLimiter // for all pets together; nil gives the usual ones
-	pokes   chan struct{}      // somebody changed what the acting unit decides on
-	node    atomic.Pointer[member]
-	store   atomic.Pointer[store.Store] // nil as long as it is not open
-	shown   atomic.Pointer[[]string]    // the store's certificates that are in force, by fingerprint
+	unit     string
+	notes    *lograte.Limiter // writes to Log
+	now      func() time.Time // the machine's clock; nil is time.Now
+	desired  desiredStateCache
+	limiter  *drain.MoveLimiter // for all pets together; nil is the usual ones
+	triggers chan struct{}      // an operator changed what the acting unit decides on
+	node     atomic.Pointer[member]
+	store    atomic.Pointer[store.Store] // nil as long as it is not open
+	shown    atomic.Pointer[[]string]    // the store's certificates that are in force, by fingerprint
 }
 
 // member is this unit's node.
@@ -168,7 +168,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}()
 	d.node.Store(&member{node, config.Address})
 	d.certified(config)
-	d.pokes = make(chan struct{}, 1)
+	d.triggers = make(chan struct{}, 1)
 	listener, err := d.listen()
 	if err != nil {
 		return err
@@ -269,10 +269,10 @@ func (d *Daemon) rightClock(ctx context.Context) bool {
 	return false
 }
 
-// poke has this unit look at once, if it acts.
-func (d *Daemon) poke() {
+// trigger has this unit look at once, if it acts.
+func (d *Daemon) trigger() {
 	select {
-	case d.pokes <- struct{}{}:
+	case d.triggers <- struct{}{}:
 	default: // it will
 	}
 }

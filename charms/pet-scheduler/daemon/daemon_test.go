@@ -231,7 +231,7 @@ func TestTimeout(t *testing.T) {
 	assert.NotEmpty(t, run.Note)
 }
 
-// Whoever is asked, one unit does it; and when that one stops, another.
+// The one who is asked, one unit does it; and when that one stops, another.
 func TestUnits(t *testing.T) {
 	ctx := t.Context()
 	u := newUnits(t, 3)
@@ -308,26 +308,26 @@ func TestNodesGo(t *testing.T) {
 
 	known := control.Config{Unit: "pet-scheduler/0", Join: []string{u.configs[1].Address}}
 	require.NoError(t, known.Write(daemons[0].Dir))
-	gone, now := strangers{}, time.Now()
-	require.NoError(t, gone.expel(ctx, daemons[0], now))
+	gone, now := orphanNodes{}, time.Now()
+	require.NoError(t, gone.removeOrphans(ctx, daemons[0], now))
 	require.Empty(t, gone)
 	require.NoError(t, control.Config{Unit: "pet-scheduler/0"}.Write(daemons[0].Dir))
-	require.NoError(t, gone.expel(ctx, daemons[0], now))
-	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(strange-time.Second)))
+	require.NoError(t, gone.removeOrphans(ctx, daemons[0], now))
+	require.NoError(t, gone.removeOrphans(ctx, daemons[0], now.Add(strange-time.Second)))
 	require.Equal(t, 2, nodes(0), "it may be new")
 	require.NoError(t, known.Write(daemons[0].Dir))
-	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(strange)))
+	require.NoError(t, gone.removeOrphans(ctx, daemons[0], now.Add(strange)))
 	require.NoError(t, control.Config{Unit: "pet-scheduler/0"}.Write(daemons[0].Dir))
-	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(2*strange)))
+	require.NoError(t, gone.removeOrphans(ctx, daemons[0], now.Add(2*strange)))
 	require.Equal(t, 2, nodes(0), "it was known meanwhile")
 	require.NoError(t, os.WriteFile(filepath.Join(daemons[0].Dir, "daemon.json"), nil, 0o600))
-	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(9*strange)))
+	require.NoError(t, gone.removeOrphans(ctx, daemons[0], now.Add(9*strange)))
 	require.Equal(t, 2, nodes(0), "a configuration that was lost names no unit")
 	require.NoError(t, control.Config{Unit: "pet-scheduler/0"}.Write(daemons[0].Dir))
-	require.NoError(t, gone.expel(ctx, daemons[0], now.Add(3*strange)))
+	require.NoError(t, gone.removeOrphans(ctx, daemons[0], now.Add(3*strange)))
 	require.Equal(t, 1, nodes(0))
 
-	require.NoError(t, daemons[0].leave(ctx, daemons[0].store.Load()), "the last one has nobody to leave to")
+	require.NoError(t, daemons[0].leave(ctx, daemons[0].store.Load()), "the last one has no one to leave to")
 	require.Equal(t, 1, nodes(0))
 }
 
@@ -346,7 +346,7 @@ func TestDeathAtEachCall(t *testing.T) {
 	defer db.Close()
 	require.NoError(t, node.Ready(ctx))
 
-	// lead has a unit act until done tells that it is over, or it dies.
+	// lead has a unit act until done reports that it is over, or it dies.
 	lead := func(unit string, cluster lxd, done func(*store.Store) bool) {
 		s, err := store.Open(ctx, db, store.Options{Unit: unit})
 		require.NoError(t, err)

@@ -58,7 +58,7 @@ func (k *histories) grow(pet string) {
 const earlierRuns = 5
 
 // apart is how far apart a pet's instances are expected to set out by its earlier runs, in the median:
-// one of them may have waited for somebody who mended something. 0 is not known.
+// one of them may have waited for an operator who fixed something. 0 is not known.
 func apart(earlier []store.Run) time.Duration {
 	var all []time.Duration
 	for _, run := range earlier {

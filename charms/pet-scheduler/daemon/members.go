@@ -13,7 +13,7 @@ import (
 // is told to all of them by Juju, one after the other.
 const strange = 10 * time.Minute
 
-// leave takes this unit's node out of the store. The last one has nobody to leave it to.
+// leave takes this unit's node out of the store. The last one has no one to leave it to.
 func (d *Daemon) leave(ctx context.Context, s *store.Store) error {
 	node := d.node.Load()
 	members, err := node.Members(ctx)
@@ -29,11 +29,11 @@ func (d *Daemon) leave(ctx context.Context, s *store.Store) error {
 	return node.Remove(ctx, node.address)
 }
 
-// strangers are nodes that belong to no unit that the hooks know, since when.
-type strangers map[string]time.Time
+// orphanNodes are nodes that belong to no unit that the hooks know, since when.
+type orphanNodes map[string]time.Time
 
-// expel removes the nodes of units that are gone without having left.
-func (k strangers) expel(ctx context.Context, d *Daemon, now time.Time) error {
+// removeOrphans removes the nodes of units that are gone without having left.
+func (k orphanNodes) removeOrphans(ctx context.Context, d *Daemon, now time.Time) error {
 	config, ok, err := control.ReadConfig(d.Dir)
 	if err != nil || !ok {
 		return err // without it every node would be one that no unit has

@@ -12,7 +12,7 @@ import (
 )
 
 // begin makes a run and carries it on.
-func (d *Daemon) begin(ctx context.Context, a *store.Actor, run store.Run, force bool, h *herd) error {
+func (d *Daemon) begin(ctx context.Context, a *store.Actor, run store.Run, force bool, h *desiredState) error {
 	ctx, cancel := until(ctx, run.Due)
 	defer cancel()
 	var view drain.View
@@ -55,7 +55,7 @@ func (d *Daemon) carryOn(ctx context.Context, a *store.Actor, run store.Run) err
 	d.notes.Note("carry on "+run.Pet, fmt.Sprintf("carrying on with the %s of %s", run.Kind, run.Pet))
 	bounded, cancel := until(ctx, run.Due)
 	defer cancel()
-	h, err := d.herds.of(ctx, a.Store)
+	h, err := d.desired.of(ctx, a.Store)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (d *Daemon) carryOn(ctx context.Context, a *store.Actor, run store.Run) err
 }
 
 // finish does what a run is for, and ends it; unless the term ends before: then the run
-// stays open for whoever acts next. The context bounds the run.
+// stays open for the one who acts next. The context bounds the run.
 func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, force bool, cluster Cluster) error {
 	watched := &watched{Cluster: cluster, actor: a, run: run, did: d.did}
 	drainer := drain.Drainer{Cluster: watched, Journal: watched, By: d.unit, Deadline: run.Due, Progress: d.Log, Limiter: d.limiter, RetryNow: !run.Calendar, Partial: others(run)}
@@ -124,7 +124,7 @@ func (d *Daemon) did(format string, args ...any) {
 }
 
 // cluster reaches LXD for a run, for as long as the unit may act.
-func (d *Daemon) cluster(ctx context.Context, a *store.Actor, run store.Run, h *herd) (Cluster, error) {
+func (d *Daemon) cluster(ctx context.Context, a *store.Actor, run store.Run, h *desiredState) (Cluster, error) {
 	config, _, err := control.ReadConfig(d.Dir)
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func (d *Daemon) cluster(ctx context.Context, a *store.Actor, run store.Run, h *
 	if pet := h.pet(run.Pet); pet != nil && pet.StopUnmovable {
 		stops = pet.Member
 	}
-	return herded{cluster, stops, h.soon(run, time.Now(), rulesOf(config).lead.Max)}, nil
+	return annotatedCluster{cluster, stops, h.soon(run, time.Now(), rulesOf(config).lead.Max)}, nil
 }
 
 // others reports whether a run moves what it can although some instances can neither move nor be

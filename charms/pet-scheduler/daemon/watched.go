@@ -10,15 +10,15 @@ import (
 	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
-// herded is a cluster of which it is known what its pets are for.
-type herded struct {
+// annotatedCluster is a cluster of which it is known what its pets are for.
+type annotatedCluster struct {
 	Cluster
 	stops string               // the member whose instances may be stopped there when they cannot move
 	until map[string]time.Time // when members have to be empty themselves
 }
 
 // Members implements drain.Cluster.
-func (c herded) Members(ctx context.Context) ([]drain.Member, error) {
+func (c annotatedCluster) Members(ctx context.Context) ([]drain.Member, error) {
 	all, err := c.Cluster.Members(ctx)
 	for n := range all {
 		all[n].EmptyBy = c.until[all[n].Name]
@@ -27,7 +27,7 @@ func (c herded) Members(ctx context.Context) ([]drain.Member, error) {
 }
 
 // Instances implements drain.Cluster.
-func (c herded) Instances(ctx context.Context) ([]drain.Instance, error) {
+func (c annotatedCluster) Instances(ctx context.Context) ([]drain.Instance, error) {
 	all, err := c.Cluster.Instances(ctx)
 	for n := range all {
 		all[n].MayStop = c.stops != "" && all[n].Member == c.stops
@@ -108,7 +108,7 @@ func (w *watched) close(ctx context.Context, report drain.Report, failure error)
 	return nil
 }
 
-// change tells of a change to LXD that was made.
+// change reports a change to LXD that was made.
 func (w *watched) change(err error, format string, args ...any) error {
 	if err == nil {
 		w.did(format, args...)

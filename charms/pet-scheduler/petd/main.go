@@ -36,7 +36,7 @@ func command(args []string) error {
 		return runSimulate(args[1:], os.Stdout, os.Stderr)
 	}
 	if len(args) != 2 || args[0] != "daemon" {
-		return errors.New("cannot tell what to do: expected daemon STATE_DIR, or simulate --help")
+		return errors.New("cannot determine what to do: expected daemon STATE_DIR, or simulate --help")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

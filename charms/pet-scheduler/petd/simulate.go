@@ -47,7 +47,7 @@ func runSimulate(args []string, out, messages io.Writer) error {
 	case flags.NArg() > 0:
 		return fmt.Errorf("cannot simulate: %q is not expected here", flags.Arg(0))
 	case *file == "":
-		return errors.New("cannot simulate: no pets: give their file with --pets")
+		return errors.New("cannot simulate: no pets: pass their file with --pets")
 	case *format != "text" && *format != "json":
 		return fmt.Errorf("cannot simulate: --format is %q, wanted text or json", *format)
 	case model.Instances < 0 || model.Parallel < 1 || model.Move < 0 || model.Fails < 0 || model.Fails > 1:

@@ -16,7 +16,7 @@ import (
 )
 
 // Every hook is killed at every point on the way to a cluster that trusts the unit. The
-// unit shows one certificate for ever, and its key to nobody. What kills do to a drain is
+// unit shows one certificate for ever, and its key to no one. What kills do to a drain is
 // in internal/drain.
 func TestHooksSurviveCrashes(t *testing.T) {
 	const unit = "pet-scheduler/0"

@@ -38,7 +38,7 @@ var Actions = map[string]charm.Action[Facts, Env]{
 // pet is a configured pet; without a name it is none.
 type pet struct{ name, member string }
 
-// configured reports whether a name is a pet's, or its member's, and gives the member. Where no
+// configured reports whether a name is a pet's, or its member's, and returns the member. Where no
 // pets are configured the daemon is not needed.
 func configured(ctx context.Context, w Env, name string) (member string, p pet, err error) {
 	config, ok, err := control.ReadConfig(w.Dir)
@@ -219,7 +219,7 @@ func ImportCalendar(ctx context.Context, _ Facts, w Env, call charm.Call) (map[s
 	text, _ := call.Params["calendar"].(string)
 	if file := call.String("file"); file != "" {
 		if text != "" {
-			return nil, errors.New("cannot import: give calendar or file, not both")
+			return nil, errors.New("cannot import: pass calendar or file, not both")
 		}
 		content, err := os.ReadFile(file)
 		if err != nil {
@@ -228,7 +228,7 @@ func ImportCalendar(ctx context.Context, _ Facts, w Env, call charm.Call) (map[s
 		text = string(content)
 	}
 	if strings.TrimSpace(text) == "" {
-		return nil, errors.New("cannot import: give the text of an .ics file as calendar, or its path on this unit's machine as file")
+		return nil, errors.New("cannot import: pass the text of an .ics file as calendar, or its path on this unit's machine as file")
 	}
 	spec, err := yaml.Marshal(map[string]string{"ics": text})
 	if err != nil {

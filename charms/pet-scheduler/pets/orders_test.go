@@ -48,7 +48,7 @@ func TestOrders(t *testing.T) {
 		"GET /1/pets": []control.Pet{{Name: "big", Member: "m1", State: "shared", Start: at, End: at.Add(8 * time.Hour), Lead: control.Duration(15 * time.Minute),
 			Why: "its next window opens", Alert: "it is late", Hold: &control.Hold{State: "shared", By: "ada"}}},
 		"GET /1/plan?days=7&pet=":         []control.Stretch{{Pet: "big", Begin: at.Add(-time.Hour), Return: at, Start: at, End: at.Add(time.Hour), LeadWhy: "as set"}},
-		"GET /1/history?limit=20&pet=big": []store.Run{{Pet: "big", Kind: store.Drain, State: store.Failed, Started: at, Ended: at.Add(time.Second), Note: "no room"}},
+		"GET /1/history?limit=20&pet=big": []store.Run{{Pet: "big", Kind: store.Drain, State: store.Failed, Started: at, Ended: at.Add(time.Second), Note: "no capacity"}},
 		"POST /1/windows":                 control.Window{ID: "w1", Pet: "big"},
 		"POST /1/skips":                   control.Skip{Pet: "big", Start: at, End: at.Add(time.Hour)},
 		"POST /1/holds":                   control.Hold{},
@@ -74,13 +74,13 @@ func TestOrders(t *testing.T) {
 	require.Contains(t, text, "big: ALERT: it is late")
 	require.Contains(t, s.action("list-pets", map[string]any{"format": "json"}).Results["pets"], `"state":"shared"`)
 	require.Contains(t, s.action("plan", map[string]any{"pet": "", "days": float64(7)}).Results["plan"], "as set")
-	require.Contains(t, s.action("history", map[string]any{"pet": "big", "limit": float64(20)}).Results["history"], "no room")
+	require.Contains(t, s.action("history", map[string]any{"pet": "big", "limit": float64(20)}).Results["history"], "no capacity")
 	require.Equal(t, "w1", s.action("add-window", map[string]any{"pet": "big", "window": "daily 01:00-02:00"}).Results["id"])
-	require.Contains(t, s.action("import-calendar", map[string]any{"pet": "big"}).Failure, "give the text of an .ics file")
+	require.Contains(t, s.action("import-calendar", map[string]any{"pet": "big"}).Failure, "pass the text of an .ics file")
 	require.Equal(t, "w1", s.action("import-calendar", map[string]any{"pet": "big", "calendar": "BEGIN:VCALENDAR\r\n"}).Results["id"])
 	require.Contains(t, asked["POST /1/windows"], "ics: ")
 	require.Contains(t, s.action("skip-next-window", map[string]any{"pet": "big"}).Results["skipped"], "Fri 2026-03-06 21:00 UTC")
-	require.Contains(t, s.action("hold", map[string]any{"pet": "big", "state": "reserved", "for": "never"}).Failure, "cannot use for=never: give a length of time")
+	require.Contains(t, s.action("hold", map[string]any{"pet": "big", "state": "reserved", "for": "never"}).Failure, "cannot use for=never: use a length of time")
 	require.NotEmpty(t, s.action("hold", map[string]any{"pet": "big", "state": "reserved", "for": "2h"}).Results["until"])
 	require.Empty(t, s.action("release", map[string]any{"pet": "big"}).Failure)
 	require.Empty(t, s.action("remove-window", map[string]any{"id": "w1"}).Failure)

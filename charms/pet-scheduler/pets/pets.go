@@ -35,14 +35,14 @@ const stateDir = "/var/lib/dcib"
 type LXD interface {
 	drain.Cluster
 	drain.Journal
-	// Glance tells in one question what a hook wants to know.
-	Glance() (Glance, error)
+	// Overview reports in one question what a hook wants to know.
+	Overview() (Overview, error)
 	// Prepare learns what LXD can do; it comes before anything else that an action asks.
 	Prepare() error
 }
 
-// Glance is what a hook wants to know of LXD.
-type Glance struct {
+// Overview is what a hook wants to know of LXD.
+type Overview struct {
 	Trusted bool // whether LXD trusts this unit's certificate; the rest is empty otherwise
 	Members []drain.Member
 	Records map[string]drain.Record
@@ -93,17 +93,17 @@ func Reach(ctx context.Context, dir, member string, offer lxdhttps.Offer, may fu
 
 type cluster struct{ drainlxd.Cluster }
 
-// Glance implements LXD. An untrusted client is refused the list of members.
-func (c cluster) Glance() (Glance, error) {
+// Overview implements LXD. An untrusted client is refused the list of members.
+func (c cluster) Overview() (Overview, error) {
 	members, err := c.Server.GetClusterMembers()
 	if api.StatusErrorCheck(err, http.StatusForbidden) {
-		return Glance{}, nil
+		return Overview{}, nil
 	}
 	if err != nil {
-		return Glance{}, fmt.Errorf("cannot list LXD's cluster members: %w", err)
+		return Overview{}, fmt.Errorf("cannot list LXD's cluster members: %w", err)
 	}
 	records, err := drainlxd.RecordsOf(members)
-	return Glance{Trusted: true, Members: drainlxd.MembersOf(members), Records: records}, err
+	return Overview{Trusted: true, Members: drainlxd.MembersOf(members), Records: records}, err
 }
 
 // Prepare implements LXD.
@@ -211,14 +211,14 @@ const (
 	putting = 5 * time.Minute
 )
 
-// ask asks LXD what it can tell. The connection is for an action's life.
+// ask asks LXD its state. The connection is for an action's life.
 func (f *Facts) ask(ctx context.Context, env Env) error {
 	life, end := context.WithCancel(ctx)
 	timer := time.AfterFunc(asking, end)
 	lxd, err := env.Connect(life, f.Offer, f.Identity)
-	var glance Glance
+	var overview Overview
 	if err == nil {
-		glance, err = lxd.Glance()
+		overview, err = lxd.Overview()
 	}
 	if err != nil {
 		if life.Err() != nil && ctx.Err() == nil {
@@ -230,7 +230,7 @@ func (f *Facts) ask(ctx context.Context, env Env) error {
 	}
 	timer.Stop()
 	f.end = end
-	f.LXD, f.Trusted, f.Members, f.Records = lxd, glance.Trusted, glance.Members, glance.Records
+	f.LXD, f.Trusted, f.Members, f.Records = lxd, overview.Trusted, overview.Members, overview.Records
 	return nil
 }
 
@@ -335,7 +335,7 @@ func RenewClientCertificate(ctx context.Context, facts Facts, env Env, _ charm.C
 	return map[string]string{"certificate": id.Certificate}, nil
 }
 
-// Charm is the charm, over the world that open gives.
+// Charm is the charm, over the environment that open returns.
 func Charm(open func(hooktool.Event, hooktool.Tools) Env) charm.Charm[Facts, Env] {
 	return charm.Charm[Facts, Env]{
 		Env:     open,
@@ -374,7 +374,7 @@ func Undrain(ctx context.Context, facts Facts, env Env, call charm.Call) (map[st
 func duration(call charm.Call, param string) (time.Duration, error) {
 	d, err := time.ParseDuration(call.String(param))
 	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("cannot use %s=%s: give a length of time such as 30m or 12h", param, call.String(param))
+		return 0, fmt.Errorf("cannot use %s=%s: use a length of time such as 30m or 12h", param, call.String(param))
 	}
 	return d, nil
 }
@@ -416,7 +416,7 @@ func act(ctx context.Context, facts Facts, env Env, call charm.Call, kind store.
 	report, err := apply(ctx, d, pet)
 	results := map[string]string{"member": pet}
 	if report.Plan.Refusal == "" {
-		// A refusal says it all by itself.
+		// A refusal is complete.
 		results["plan"] = report.Plan.String()
 	}
 	if report.Plan.Err() == nil {

@@ -25,16 +25,16 @@ type lxd struct {
 
 func (l *lxd) Prepare() error { return nil }
 
-func (l *lxd) Glance() (Glance, error) {
+func (l *lxd) Overview() (Overview, error) {
 	if !l.trusts {
-		return Glance{}, nil
+		return Overview{}, nil
 	}
 	members, err := l.Members(context.Background())
 	if err != nil {
-		return Glance{}, err
+		return Overview{}, err
 	}
 	records, err := l.Records(context.Background())
-	return Glance{Trusted: true, Members: members, Records: records}, err
+	return Overview{Trusted: true, Members: members, Records: records}, err
 }
 
 // stage is a model with one unit, and a cluster beside it.
@@ -194,7 +194,7 @@ func TestRenewClientCertificate(t *testing.T) {
 func TestActionsSayWhatIsWrong(t *testing.T) {
 	s := related(t)
 	require.Contains(t, s.action("drain", map[string]any{"pet": "m9"}).Failure, "its members are m1, m2, m3")
-	require.Contains(t, s.action("drain", map[string]any{"timeout": "0s"}).Failure, "cannot use timeout=0s: give a length of time")
+	require.Contains(t, s.action("drain", map[string]any{"timeout": "0s"}).Failure, "cannot use timeout=0s: use a length of time")
 	s.lxd.SetStatus("m1", drain.Offline)
 	require.Contains(t, s.action("undrain", nil).Failure, "it is Offline")
 	s.lxd.trusts = false

@@ -135,7 +135,7 @@ func (System) Permit(ctx context.Context, dir string) error {
 		return err
 	}
 	if err := permit(dir, uid, gid); err != nil {
-		return fmt.Errorf("cannot give the daemon what it needs of the unit's state directory: %w", err)
+		return fmt.Errorf("cannot prepare for the daemon what it needs of the unit's state directory: %w", err)
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
-// Package service keeps the unit's daemon: it tells it over the peer relation who the other
-// units are, gives it the store's certificate, and runs it under systemd.
+// Package service keeps the unit's daemon: it publishes over the peer relation which the other
+// units are, writes the store's certificate for it, and runs it under systemd.
 //
 // The application's databag names the coordinator, the one unit that may bootstrap a store, and the
 // secret with the certificate; the leader writes both. A unit's own databag holds the
@@ -108,7 +108,7 @@ type Facts struct {
 	Others      []string // addresses of the other units' nodes, sorted
 	Members     int      // how many units, this one included, were told to join
 	// Stored is the address of the node whose data the unit has; empty when it has none. Founded
-	// tells that it began the store.
+	// reports that it began the store.
 	Stored  string
 	Founded bool
 
@@ -251,7 +251,7 @@ func (f Facts) want() (c control.Config, ok bool) {
 		}
 	}
 	c.Pets, c.LeadMin, c.LeadMax, c.KeepFailed = f.Config.Pets, f.Config.LeadMin, f.Config.LeadMax, f.Config.KeepFailed
-	_ = options(f.Options, &c) // BadOptions tells
+	_ = options(f.Options, &c) // BadOptions reports
 	if f.Configured {
 		// A node stays where it was when it was made, and what it was.
 		c.Address, c.Founds = f.Config.Address, f.Config.Founds
@@ -269,7 +269,7 @@ func (f Facts) want() (c control.Config, ok bool) {
 	return c, f.Certificate.Key != "" && f.Coordinator.Unit != "" && f.Published[keyAddress] != "" && (c.Founds || len(f.Others) > 0 && f.Members > 0)
 }
 
-// Crowded says that this unit cannot do anything because another has its machine, nil when
+// Crowded states that this unit cannot do anything because another has its machine, nil when
 // none has: they would share a service, a program and a port.
 func (f Facts) Crowded() error {
 	if f.Other == "" {
@@ -382,18 +382,18 @@ func (s ElectCoordinator) Apply(ctx context.Context, w Env) error {
 	return coordinator.Elect(ctx, w.Tools, s.Relation, keyCoordinator, s.Unit, nil)
 }
 
-// Publish tells the other units something about this one.
+// Publish publishes something to the other units about this one.
 type Publish struct{ Relation, Key, Value string }
 
 // Name implements charm.Step.
-func (s Publish) Name() string { return "tell the other units: " + s.Key + " " + s.Value }
+func (s Publish) Name() string { return "publish to the other units: " + s.Key + " " + s.Value }
 
 // Apply implements charm.Step.
 func (s Publish) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.Relation, map[string]string{s.Key: s.Value})
 }
 
-// Configure tells the daemon what it has to know; it reads it when it needs it.
+// Configure writes for the daemon what it has to know; it reads it when it needs it.
 type Configure struct{ Config control.Config }
 
 // Name implements charm.Step.

@@ -136,8 +136,8 @@ func (s *stage) config(t require.TestingT, n int) control.Config {
 	return c
 }
 
-// founders counts the units that were told to begin a store.
-func (s *stage) founders(t require.TestingT) (n int) {
+// bootstrapUnits counts the units that were told to begin a store.
+func (s *stage) bootstrapUnits(t require.TestingT) (n int) {
 	for u := range s.machines {
 		c, ok, err := control.ReadConfig(s.dir(u))
 		require.NoError(t, err)
@@ -173,7 +173,7 @@ func TestUnitsComeAndGo(t *testing.T) {
 	}
 	assert.Len(t, s.config(t, 0).Join, 2, "the others are known")
 	for _, m := range s.machines {
-		assert.Equal(t, 1, m.restarts, "what the daemon reads anew does not restart it")
+		assert.Equal(t, 1, m.restarts, "what the daemon reads again does not restart it")
 	}
 	s.offer = lxdhttps.Offer{Certificate: "c", Addresses: []string{"10.0.0.9:8443"}}
 	s.hooks(t, 2)
@@ -207,7 +207,7 @@ func TestUnitsComeAndGo(t *testing.T) {
 		assert.Equal(t, was, s.config(t, n))
 	}
 
-	// The founder goes: it leaves, nothing of its keys stays, and nobody founds again.
+	// The bootstrap unit goes: it leaves, nothing of its keys stays, and no one founds again.
 	s.juju.Units[unit(0)].Dying = true
 	s.hooks(t, 2)
 	assert.True(t, s.machines[unit(0)].left)
@@ -219,7 +219,7 @@ func TestUnitsComeAndGo(t *testing.T) {
 	s.hooks(t, 4)
 	assert.False(t, s.config(t, 3).Founds)
 	assert.NotContains(t, s.config(t, 3).Join, "10.0.0.1:17666")
-	assert.Zero(t, s.founders(t), "the one that did is gone")
+	assert.Zero(t, s.bootstrapUnits(t), "the one that did is gone")
 	assert.Equal(t, []string{"10.0.0.3:17666", "10.0.0.4:17666"}, s.config(t, 1).Join)
 
 	// All go; the next one begins again.
@@ -232,7 +232,7 @@ func TestUnitsComeAndGo(t *testing.T) {
 	assert.True(t, s.config(t, 4).Founds)
 }
 
-// Every hook is killed at every point: there is one founder, one certificate, and every
+// Every hook is killed at every point: there is one bootstrap unit, one certificate, and every
 // daemon runs.
 func TestHooksSurviveCrashes(t *testing.T) {
 	crashtest.Check(t, func(run *crashtest.Run) any {
@@ -240,7 +240,7 @@ func TestHooksSurviveCrashes(t *testing.T) {
 		s.gate = run.Gate
 		run.Always = func() {
 			require.NotContains(run, fmt.Sprint(s.relation.Databags), "PRIVATE")
-			require.LessOrEqual(run, s.founders(run), 1)
+			require.LessOrEqual(run, s.bootstrapUnits(run), 1)
 		}
 		for range 4 {
 			for n := range 2 {
@@ -249,7 +249,7 @@ func TestHooksSurviveCrashes(t *testing.T) {
 		}
 		a, b := s.config(run, 0), s.config(run, 1)
 		return map[string]any{
-			"founders":        s.founders(run),
+			"bootstrap units": s.bootstrapUnits(run),
 			"one certificate": a.Certificate == b.Certificate,
 			"secrets":         len(s.juju.Secrets),
 			"a":               fmt.Sprint(a.Founds, a.Join, s.machines[unit(0)].running),
@@ -517,7 +517,7 @@ func TestOneUnitPerMachine(t *testing.T) {
 	s.hooks(t, 4)
 	assert.True(t, s.machines[unit(0)].running)
 	assert.False(t, s.machines[unit(1)].installed)
-	assert.Empty(t, s.relation.Databags[unit(1)], "nobody is told to join it")
+	assert.Empty(t, s.relation.Databags[unit(1)], "no one is told to join it")
 	f := Facts{Unit: unit(1), Other: unit(0)}
 	assert.EqualError(t, f.Crowded(), "pet-scheduler/0 is on this machine, and a machine has one unit of pet-scheduler: remove pet-scheduler/1 and add a unit on a machine of its own")
 	// It leaves, and leaves the other's daemon alone.

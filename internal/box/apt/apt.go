@@ -142,7 +142,7 @@ func mirror(targets string) (string, error) {
 			continue
 		}
 		uri := strings.TrimSuffix(f[0], "/")
-		// Before the first update the origin is unknown: the path tells as much.
+		// Before the first update the origin is unknown: the path reports as much.
 		if strings.HasSuffix(uri, "/debian") {
 			return uri, nil
 		}

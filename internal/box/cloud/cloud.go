@@ -51,7 +51,7 @@ type Cloud struct {
 	Place place.Place
 	Model string // the model in which the cluster's machines stand
 	Image image.Image
-	Files image.Files // of Image; none where Juju finds one by itself
+	Files image.Files // of Image; none where Juju finds one automatically
 }
 
 func (c Cloud) hasImage(server lxd.InstanceServer) (bool, string, error) {

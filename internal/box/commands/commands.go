@@ -55,7 +55,7 @@ func In(cache, module string) (built Built, there bool, err error) {
 	return b, err == nil, nil
 }
 
-// Build builds the commands into the cache and returns where they are. say tells progress.
+// Build builds the commands into the cache and returns where they are. say reports progress.
 func Build(ctx context.Context, cache, module, mirror string, log io.Writer, say func(format string, args ...any)) error {
 	built, _, err := In(cache, module)
 	if err != nil {

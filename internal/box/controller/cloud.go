@@ -14,7 +14,7 @@ import (
 	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
-// WriteCloud tells the box's juju client of a cloud that is an LXD, and of the credential
+// WriteCloud adds to the box's juju client a cloud that is an LXD, and of the credential
 // for it; the credential has the cloud's name. Other clouds of the client stay.
 func WriteCloud(p place.Place, name string, c lxdhost.Credential) error {
 	type m = map[string]any

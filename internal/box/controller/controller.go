@@ -103,7 +103,7 @@ func Models(ctx context.Context, p place.Place) ([]string, error) {
 	return names, nil
 }
 
-// finishedFile says that bootstrap came to its end: what is there must not be thrown away.
+// finishedFile states that bootstrap came to its end: what is there must not be thrown away.
 func (c Controller) finishedFile() string { return filepath.Join(c.Place.Dir(), "bootstrapped") }
 
 func (c Controller) finished() bool {

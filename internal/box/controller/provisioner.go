@@ -14,8 +14,8 @@ import (
 	"github.com/dcib/dcib/internal/steps"
 )
 
-// socket is where the agent of a controller's machine tells what it does, since Juju 4; in its docs
-// that is juju-introspect, and what it tells is juju_engine_report.
+// socket is where the agent of a controller's machine reports what it does, since Juju 4; in its docs
+// that is juju-introspect, and what it reports is juju_engine_report.
 const socket = "/var/lib/juju/agents/machine-*/introspection.socket"
 
 // AwaitProvisioner waits, for at most a minute, until the controller looks for machines that are
@@ -25,8 +25,8 @@ const socket = "/var/lib/juju/agents/machine-*/introspection.socket"
 // password gives up for good ("invalid entity name or password"; https://github.com/juju/juju/pull/22030
 // is about the same).
 //
-// A controller that does not tell what it does in this way, as those before Juju 4, is not waited for.
-// The error says that the time is up.
+// A controller that does not report what it does in this way, as those before Juju 4, is not waited for.
+// The error states that the time is up.
 func AwaitProvisioner(ctx context.Context, p place.Place, log *steps.Log, model string) error {
 	id, err := modelID(ctx, p, model)
 	if err != nil {
@@ -39,7 +39,7 @@ func AwaitProvisioner(ctx context.Context, p place.Place, log *steps.Log, model 
 			return false, err.Error(), nil
 		}
 		if report == "" {
-			log.Printf("not waited for: this controller does not tell what it does")
+			log.Printf("not waited for: this controller does not report what it does")
 			return true, "", nil
 		}
 		so, err := provisions(report, id)
@@ -51,7 +51,7 @@ func AwaitProvisioner(ctx context.Context, p place.Place, log *steps.Log, model 
 	return err
 }
 
-// modelID returns a model's id, which is its name in what the controller tells of itself.
+// modelID returns a model's id, which is its name in what the controller reports of itself.
 func modelID(ctx context.Context, p place.Place, model string) (string, error) {
 	out, err := Juju(ctx, p, nil, "show-model", "--format", "json", Name+":"+model)
 	if err != nil {

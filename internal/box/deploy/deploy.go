@@ -24,7 +24,7 @@ type Deployment struct {
 	Bundle Bundle
 }
 
-// deployed is what was deployed last, which Juju does not tell: it numbers local charms
+// deployed is what was deployed last, which Juju does not report: it numbers local charms
 // as they come.
 type deployed struct {
 	Bundle string            `json:"bundle"`

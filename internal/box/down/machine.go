@@ -185,7 +185,7 @@ func (k kinder) removeLinks(ctx context.Context, log *steps.Log) error {
 		return err
 	}
 	for _, name := range found {
-		// A veth may go by itself, with its container's network.
+		// A veth may go automatically, with its container's network.
 		if _, err := proc.Run(ctx, proc.Cmd{Args: []string{"ip", "link", "delete", name}, Log: log}); err != nil {
 			if _, serr := os.Stat(filepath.Join(sysNet, name)); serr == nil {
 				return fmt.Errorf("cannot remove interface %s: %w", name, err)
@@ -353,7 +353,7 @@ func (k kinder) removeCgroups(ctx context.Context, log *steps.Log) error {
 	return nil
 }
 
-// removeTree removes a cgroup and those below it; the files in them go by themselves.
+// removeTree removes a cgroup and those below it; the files in them go automatically.
 func removeTree(dir string) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {

@@ -129,11 +129,11 @@ func (i Image) Make(ctx context.Context, cache, mirror string, log io.Writer) er
 		return fmt.Errorf("cannot make the image: %w", err)
 	}
 	for _, args := range [][]string{
-		// Juju's cloud-init gives its log to this user of Ubuntu's.
+		// Juju's cloud-init lets this user own its log of Ubuntu's.
 		{"chroot", root, "useradd", "--system", "--no-create-home", "--user-group", "--shell", "/usr/sbin/nologin", "syslog"},
 		{"systemctl", "--root=" + root, "enable", "systemd-networkd.service", "systemd-resolved.service", "ssh.service"},
 		{"systemctl", "--root=" + root, "mask", "systemd-networkd-wait-online.service", "systemd-binfmt.service"},
-		// Nobody waits for the machine's daily housekeeping.
+		// No one waits for the machine's daily housekeeping.
 		{"systemctl", "--root=" + root, "disable", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"},
 		{"mksquashfs", root, filepath.Join(out, "rootfs.squashfs"), "-noappend", "-comp", "zstd", "-Xcompression-level", "3", "-no-progress"},
 	} {
@@ -151,7 +151,7 @@ func (i Image) Make(ctx context.Context, cache, mirror string, log io.Writer) er
 }
 
 // dress lays the files over the fresh root folder and takes away what must be each
-// instance's own, or what nobody reads there.
+// instance's own, or what no one reads there.
 func dress(root string, base Base) error {
 	err := fs.WalkDir(overlay, "rootfs", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

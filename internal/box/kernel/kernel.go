@@ -14,7 +14,7 @@ import (
 
 // Wanted are the settings that a box needs and their least values: LXD's own list for
 // production, without which the sixth or seventh container comes up with no network, and
-// the forwarding that LXD would turn on by itself.
+// the forwarding that LXD would turn on automatically.
 var Wanted = map[string]int64{
 	"fs.inotify.max_queued_events":  1048576,
 	"fs.inotify.max_user_instances": 1048576,
@@ -82,7 +82,7 @@ func (s Settings) Raise(changes map[string]Change, save func(map[string]Change) 
 	return nil
 }
 
-// PutBack returns each changed setting its former value, unless somebody else has given it
+// PutBack returns each changed setting its former value, unless another client has given it
 // another one since. It returns what it put back.
 func (s Settings) PutBack(changes map[string]Change) ([]string, error) {
 	var back []string

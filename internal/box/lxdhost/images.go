@@ -30,7 +30,7 @@ func HasImage(c lxd.InstanceServer, want image.Image) (bool, string, error) {
 	return true, want.Base.Alias(), nil
 }
 
-// AddImage imports an image into a server and gives it the alias of its base.
+// AddImage imports an image into a server and sets the alias of its base.
 func AddImage(ctx context.Context, c lxd.InstanceServer, what image.Image, files image.Files, log *steps.Log) error {
 	fingerprint, err := importImage(ctx, c, files)
 	if err != nil {

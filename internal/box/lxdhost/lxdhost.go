@@ -28,7 +28,7 @@ var Packages = []string{"lxd", "lxd-client", "dnsmasq-base", "squashfs-tools", "
 // port is LXD's own.
 const port = 8443
 
-// MachineBridge is the bridge that each of the box's machines has over its NIC. bridgeKey tells a
+// MachineBridge is the bridge that each of the box's machines has over its NIC. bridgeKey distinguishes a
 // machine to make it: the image's script usr/local/lib/dcib/bridge reads it.
 const (
 	MachineBridge = "br0"
@@ -91,7 +91,7 @@ func (h Host) Start(ctx context.Context, log *steps.Log) error {
 	if Pid(h.Place) == 0 {
 		// A daemon whose id was not kept in time would hold the database: there can be none
 		// beside ours, which is the one that is not there.
-		if err := h.endStray(ctx, log); err != nil {
+		if err := h.endLeftover(ctx, log); err != nil {
 			return err
 		}
 		daemon, err := find("lxd", "/usr/sbin/lxd", "/usr/bin/lxd")
@@ -110,7 +110,7 @@ func (h Host) Start(ctx context.Context, log *steps.Log) error {
 	return nil
 }
 
-func (h Host) endStray(ctx context.Context, log *steps.Log) error {
+func (h Host) endLeftover(ctx context.Context, log *steps.Log) error {
 	found, err := proc.Find("/proc", proc.Mark{Env: Mark(h.Place).Env})
 	if err != nil {
 		return err

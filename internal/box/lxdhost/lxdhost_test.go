@@ -21,7 +21,7 @@ func TestEndpoint(t *testing.T) {
 		endpoint string
 	}{
 		{own, "10.178.64.1:8443", true, "10.178.64.1:8443"},
-		{own, "[::]:8443", false, "10.178.64.1:8443"}, // open to everybody
+		{own, "[::]:8443", false, "10.178.64.1:8443"}, // open to everyone
 		{own, nil, false, "10.178.64.1:8443"},
 		{snap, nil, false, "10.178.64.1:8443"},
 		{snap, "[::]:8443", true, "10.178.64.1:8443"},

@@ -54,7 +54,7 @@ func Certificate(p place.Place) (certificate, key string, err error) {
 	return string(cert), string(secret), nil
 }
 
-// Trust makes LXD trust the box's client certificate, and gives what Juju needs to use LXD
+// Trust makes LXD trust the box's client certificate, and returns what Juju needs to use LXD
 // over the network. Over the unix socket Juju would open LXD's API to every network of the
 // machine, where a second box could not listen either.
 func (h Host) Trust(ctx context.Context) (Credential, error) {

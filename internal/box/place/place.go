@@ -1,5 +1,5 @@
 // Package place knows where on the machine a box keeps what is its own. It is the only
-// room that knows paths; nothing of a box lies outside of them.
+// component that knows paths; nothing of a box lies outside of them.
 package place
 
 import (
@@ -26,7 +26,7 @@ const (
 )
 
 // A unix socket's path ends at 107 bytes. LXD's own sockets below the box folder are short
-// today ("lxd/devlxd/sock"); 60 leaves room for those of other versions, and for instance
+// today ("lxd/devlxd/sock"); 60 leaves space for those of other versions, and for instance
 // names of Juju in them.
 const maxDir = 60
 
@@ -82,7 +82,7 @@ func New(home, name string) (Place, error) {
 		home = DefaultHome
 	}
 	if !filepath.IsAbs(home) {
-		return Place{}, fmt.Errorf("cannot use state folder %q: give an absolute path in DCIB_HOME", home)
+		return Place{}, fmt.Errorf("cannot use state folder %q: use an absolute path in DCIB_HOME", home)
 	}
 	if !goodName.MatchString(name) {
 		return Place{}, fmt.Errorf("cannot use box name %q: use 1 to 10 lower case letters and digits, a letter first", name)
@@ -182,7 +182,7 @@ func (p Place) Env() []string {
 }
 
 // Make makes the folders of the box and of the cache. They can be passed through by
-// everybody, as the root users of containers are nobody in particular here, but listed by
+// everyone, as the root users of containers are no one in particular here, but listed by
 // root only.
 func (p Place) Make() error {
 	for _, dir := range []string{p.Home, p.Boxes(), p.Dir(), p.LXD(), p.Logs(), p.Cache()} {

@@ -87,7 +87,7 @@ func Check(f Facts) []Problem {
 	if f.SubIDs && !f.Snap && !f.Ubuntu {
 		for _, file := range []struct{ name, text string }{{"/etc/subuid", f.SubUID}, {"/etc/subgid", f.SubGID}} {
 			if n := rootRange(file.text); n < MinIDs {
-				add(fmt.Sprintf("write root:100000:10000001 into %s", file.name), "%s gives root %d ids, and containers in containers need %d", file.name, n, MinIDs)
+				add(fmt.Sprintf("write root:100000:10000001 into %s", file.name), "%s assigns root %d ids, and containers in containers need %d", file.name, n, MinIDs)
 			}
 		}
 	}
@@ -136,7 +136,7 @@ func Error(problems []Problem) error {
 	return fmt.Errorf("cannot build a box on this machine (nothing was changed):\n%s", strings.Join(lines, "\n"))
 }
 
-// rootRange returns the largest number of ids that a file gives root in one piece.
+// rootRange returns the largest number of ids that a file assigns to root in one piece.
 func rootRange(file string) int64 {
 	var most int64
 	for line := range strings.Lines(file) {

@@ -114,7 +114,7 @@ func ancestors(proc string, pid int) []int {
 }
 
 // ReadPid returns the process id in a file if that process lives and carries the mark;
-// otherwise 0. A process id alone proves nothing: the kernel gives them out again.
+// otherwise 0. A process id alone proves nothing: the kernel assigns them again.
 func ReadPid(pidFile string, mark Mark) int {
 	data, err := os.ReadFile(pidFile)
 	if err != nil {
@@ -135,7 +135,7 @@ func ReadPid(pidFile string, mark Mark) int {
 	return pid
 }
 
-// Stop sends SIGTERM to one process and waits up to limit for it to end. It says whether
+// Stop sends SIGTERM to one process and waits up to limit for it to end. It reports whether
 // it ended.
 func Stop(ctx context.Context, pid int, limit time.Duration) bool {
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {

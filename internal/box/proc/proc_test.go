@@ -46,7 +46,7 @@ func TestFind(t *testing.T) {
 
 	found, err = Find(proc, Mark{})
 	require.NoError(t, err)
-	require.Empty(t, found, "an empty mark is carried by nobody")
+	require.Empty(t, found, "an empty mark is carried by no one")
 }
 
 func TestStartStopAndKill(t *testing.T) {

@@ -1,4 +1,4 @@
-// Package subnet picks a private IPv4 subnet that nobody on the machine uses.
+// Package subnet picks a private IPv4 subnet that no one on the machine uses.
 package subnet
 
 import (
@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Candidates are tried in this order when the user gives none.
+// Candidates are tried in this order when the user sets none.
 var Candidates = func() []netip.Prefix {
 	var all []netip.Prefix
 	for _, second := range []byte{178, 179, 211, 233} {
@@ -27,7 +27,7 @@ var Candidates = func() []netip.Prefix {
 func Parse(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil || !p.Addr().Is4() || !p.Addr().IsPrivate() || p.Bits() < 16 || p.Bits() > 26 || p != p.Masked() {
-		return netip.Prefix{}, fmt.Errorf("cannot use subnet %q: give a private IPv4 one between /16 and /26, such as %s", s, Candidates[0])
+		return netip.Prefix{}, fmt.Errorf("cannot use subnet %q: use a private IPv4 one between /16 and /26, such as %s", s, Candidates[0])
 	}
 	return p, nil
 }
@@ -59,7 +59,7 @@ func Pick(wanted netip.Prefix, used []Used) (netip.Prefix, error) {
 	if len(why) > 1 {
 		why = append(why[:1], fmt.Sprintf("and so on for all %d candidates", len(candidates)))
 	}
-	return netip.Prefix{}, fmt.Errorf("cannot find a free subnet: %s: give a free one with --subnet", strings.Join(why, ", "))
+	return netip.Prefix{}, fmt.Errorf("cannot find a free subnet: %s: pass a free one with --subnet", strings.Join(why, ", "))
 }
 
 // Machine returns the subnets of the machine's interfaces and routes, without those of

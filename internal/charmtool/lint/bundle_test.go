@@ -133,7 +133,7 @@ func TestBundleFaults(t *testing.T) {
 		{"placement that is none", "to: [lxd:db]", "to: ['lxd:db:x'] # HERE", "expected a machine, lxd:machine", ""},
 		{"circle of places", "    options:\n      profile: testing", "    to: [mon] # HERE\n    options:\n      profile: testing", "a circle of places: db on mon on db", ""},
 		{"more places than units", "to: [lxd:db]", "to: [lxd:db, lxd:db] # HERE", "expected no more places than units, 1, got 2", ""},
-		{"machine for nobody", "  \"1\":\n", "  \"1\":\n  \"2\": # HERE\n", "machines.2: nothing is placed on it", ""},
+		{"machine for no one", "  \"1\":\n", "  \"1\":\n  \"2\": # HERE\n", "machines.2: nothing is placed on it", ""},
 		{"offer of nothing", "[client]", "[cleint]", `charm ceph-mon has no endpoint "cleint"`, "client"},
 		{"offer of a peer endpoint", "[client]", "[mon]", "mon cannot be offered", ""},
 		{"access that is none", "bob: consume", "bob: consum", "expected read, consume or admin", "consume"},
@@ -267,12 +267,12 @@ func TestBundleAlone(t *testing.T) {
 		base, overlay, want string
 		line                int
 	}{
-		"good":                        {mon, overlay, "", 0},
-		"relation to the overlay":     {mon + "relations:\n- [mon:osd, disks:mon]\n", strings.Replace(overlay, "[[mon:osd, disks:mon]]", "[]", 1), `relations[0]: there is no application "disks": Juju verifies`, 5},
-		"place on the overlay's":      {strings.Replace(mon, "num_units: 3", "num_units: 1, to: [disks]", 1), overlay, `applications.mon.to: there is no application "disks": Juju verifies`, 3},
-		"machine for the overlay":     {mon + "machines: {'0': {}}\n", strings.Replace(overlay, "num_units: 3", "num_units: 1, to: ['0']", 1), "machines.0: nothing is placed on it: Juju verifies", 4},
-		"charm in the overlay":        {mon + "  disks: {num_units: 3}\n", overlay, "applications.disks: expected a field charm: Juju verifies", 4},
-		"an end that the charm tells": {strings.Replace(mon, "applications:\n", "relations: [[mon, 'x:y']]\napplications:\n  x: {charm: odd, channel: 1/stable, num_units: 1}\n", 1), "applications:\n  x:\n" + overlay[len("applications:\n"):], "", 0},
+		"good":                          {mon, overlay, "", 0},
+		"relation to the overlay":       {mon + "relations:\n- [mon:osd, disks:mon]\n", strings.Replace(overlay, "[[mon:osd, disks:mon]]", "[]", 1), `relations[0]: there is no application "disks": Juju verifies`, 5},
+		"place on the overlay's":        {strings.Replace(mon, "num_units: 3", "num_units: 1, to: [disks]", 1), overlay, `applications.mon.to: there is no application "disks": Juju verifies`, 3},
+		"machine for the overlay":       {mon + "machines: {'0': {}}\n", strings.Replace(overlay, "num_units: 3", "num_units: 1, to: ['0']", 1), "machines.0: nothing is placed on it: Juju verifies", 4},
+		"charm in the overlay":          {mon + "  disks: {num_units: 3}\n", overlay, "applications.disks: expected a field charm: Juju verifies", 4},
+		"an end that the charm reports": {strings.Replace(mon, "applications:\n", "relations: [[mon, 'x:y']]\napplications:\n  x: {charm: odd, channel: 1/stable, num_units: 1}\n", 1), "applications:\n  x:\n" + overlay[len("applications:\n"):], "", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			base, over := write(t, "b.yaml", tc.base), write(t, "o.yaml", tc.overlay)
@@ -366,7 +366,7 @@ func TestBundleMergesEnd(t *testing.T) {
 	assert.NotEmpty(t, new(lint.Files).Bundle(write(t, "b.yaml", text+"applications: {<<: *a60}\n"), nil, nil))
 }
 
-// A charm that nobody knows is taken at its word, and a note says so.
+// A charm that no one knows is taken at its word, and a note says so.
 func TestBundleUnknownCharm(t *testing.T) {
 	path := write(t, "b.yaml", strings.Replace(goodBundle, "saas:\n", "  odd: {charm: wordpress, channel: latest/stable, num_units: 1, options: {x: 1}}\nsaas:\n", 1)+"\n")
 	problems := new(lint.Files).Bundle(path, nil, ours(t))

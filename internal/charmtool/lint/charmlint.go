@@ -76,7 +76,7 @@ const (
 	BundleFile
 )
 
-// KindOf tells what lies at path: a charm folder (with charmcraft.yaml), a charm archive
+// KindOf reports what lies at path: a charm folder (with charmcraft.yaml), a charm archive
 // (*.charm) or a bundle (a YAML file, a pipe, StdinName, or a folder with bundle.yaml). It returns the path
 // to read, too.
 func KindOf(path string) (Kind, string, error) {

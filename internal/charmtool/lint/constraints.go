@@ -10,7 +10,7 @@ import (
 
 // The library leaves constraints, storage and devices to its caller, and Juju's own
 // parsers of them live in a module that is larger than all of this project. These are the
-// same shapes, as its documentation gives them.
+// same shapes, as its documentation has them.
 
 var (
 	sizeRE       = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?[MGTP]?$`)

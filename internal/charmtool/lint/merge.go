@@ -65,7 +65,7 @@ func (b *bundle) shapes(t table, at string, want map[string]yaml.Kind) {
 	}
 }
 
-// merge lays the documents over each other. It notes what is wrong with one by itself.
+// merge lays the documents over each other. It notes what is wrong with each.
 func (b *bundle) merge(docs []place) {
 	b.m = merged{whole: docs[0], top: table{}, apps: map[string]*application{}, machines: table{}, saas: map[string]*entry{}}
 	for i, doc := range docs {

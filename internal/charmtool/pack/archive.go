@@ -25,7 +25,7 @@ type File struct {
 // earliest that a zip can say.
 var entryTime = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Zip returns an archive of the files, sorted by name. The same files give the same bytes.
+// Zip returns an archive of the files, sorted by name. The same files have the same bytes.
 func Zip(files []File) ([]byte, error) {
 	files = slices.SortedFunc(slices.Values(files), func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
 	var buf bytes.Buffer
@@ -99,7 +99,7 @@ func licence(dir string) []byte {
 }
 
 // writeIfChanged puts data at path in one step, unless it is there already: an archive
-// that says nothing new keeps its time, and nobody refreshes a charm for it. It reports
+// that says nothing new keeps its time, and no one refreshes a charm for it. It reports
 // whether it wrote.
 func writeIfChanged(path string, data []byte) (bool, error) {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {

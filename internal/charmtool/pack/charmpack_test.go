@@ -51,7 +51,7 @@ func TestPack(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, charm.CheckMeta(ch))
 	assert.Equal(t, "v1", ch.Version())
-	assert.Equal(t, "It does nothing, for nobody, in every shape that a charm can have.\n", ch.Meta().Description)
+	assert.Equal(t, "It does nothing, for no one, in every shape that a charm can have.\n", ch.Meta().Description)
 	assert.Equal(t, charm.Relation{
 		Name: "database", Role: charm.RoleRequirer, Interface: "postgresql_client",
 		Optional: true, Limit: 1, Scope: charm.ScopeGlobal,
@@ -105,7 +105,7 @@ func TestPackLeavesAnUnchangedArchiveAlone(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, long, info.ModTime().Truncate(time.Second))
 
-	// A clone elsewhere gives the same bytes.
+	// A clone elsewhere has the same bytes.
 	other, err := pack.Pack(t.Context(), copyFixture(t), t.TempDir(), pack.Options{})
 	require.NoError(t, err)
 	assert.Equal(t, first.SHA256, other.SHA256)

@@ -8,7 +8,7 @@ import (
 	"github.com/dcib/dcib/internal/charmtool/pack"
 )
 
-// Whatever somebody wrote into charmcraft.yaml, it is read or refused.
+// Whatever an operator wrote into charmcraft.yaml, it is read or refused.
 func FuzzParseSource(f *testing.F) {
 	good, err := os.ReadFile(filepath.Join(fixture, pack.SourceFile))
 	if err != nil {

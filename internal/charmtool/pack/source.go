@@ -173,7 +173,7 @@ func (s *Source) Documents(arch string) (map[string][]byte, error) {
 }
 
 // metadata is the part of the source that belongs into metadata.yaml, under the names
-// that charmcraft gives it there.
+// that it has from charmcraft.
 func (s *Source) metadata() any {
 	return struct {
 		Name          string         `yaml:"name"`
@@ -306,7 +306,7 @@ func checkPrograms(parts []Part) error {
 			return fmt.Errorf("parts: organize: expected the name of a program, got %q", name)
 		}
 		if seen[name] {
-			return fmt.Errorf("parts: two with plugin: go make %s: give one of them another name with organize", name)
+			return fmt.Errorf("parts: two with plugin: go make %s: rename one of them with organize", name)
 		}
 		seen[name] = true
 	}

@@ -35,7 +35,7 @@ func TestInstanceOf(t *testing.T) {
 	i.Config[groupKey] = "@gpu"
 	require.Equal(t, "gpu", instanceOf(i, nil).Group)
 	i.ExpandedConfig = map[string]string{"migration.stateful": "true"}
-	require.False(t, instanceOf(i, nil).LiveMovable, "only virtual machines move while they run by themselves")
+	require.False(t, instanceOf(i, nil).LiveMovable, "only virtual machines move while they run on their own")
 	i.Type = "virtual-machine"
 	require.True(t, instanceOf(i, nil).LiveMovable)
 	i.ExpandedConfig["cluster.evacuate"] = "migrate"

@@ -98,7 +98,7 @@ func TestOperation(t *testing.T) {
 	}{
 		"at once":   {0, api.Operation{StatusCode: api.Success}, ""},
 		"later":     {4, api.Operation{StatusCode: api.Success}, ""},
-		"fails":     {2, api.Operation{StatusCode: api.Failure, Err: "no room"}, "cannot move p/c1 to m2: no room"},
+		"fails":     {2, api.Operation{StatusCode: api.Failure, Err: "no capacity"}, "cannot move p/c1 to m2: no capacity"},
 		"cancelled": {2, api.Operation{StatusCode: api.Cancelled, Status: "Cancelled"}, "cannot move p/c1 to m2: LXD reports that it is Cancelled"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -20,7 +20,7 @@ import (
 
 // mover is an LXD that stops, moves and starts its instance in one operation.
 type mover struct {
-	guest
+	fakeInstance
 	version   string
 	breaks    string // the move is over before "copy", or before "start"
 	cloudInit bool   // it has been set up by cloud-init
@@ -52,7 +52,7 @@ func (m *mover) GetOperations() ([]api.Operation, error) {
 }
 
 func (m *mover) GetInstance(name string) (*api.Instance, string, error) {
-	i, _, err := m.guest.GetInstance(name)
+	i, _, err := m.fakeInstance.GetInstance(name)
 	i.Location, i.CreatedAt, i.LastUsedAt = m.location, m.made, m.used
 	if !m.used.IsZero() {
 		i.StatusCode = api.Running
@@ -79,7 +79,7 @@ func (m *mover) step() bool {
 	case m.running():
 		return false
 	case m.breaks == "copy":
-		return over("no room")
+		return over("no capacity")
 	case now < m.takes+copies:
 		return false
 	case m.location == "m1":
@@ -100,7 +100,7 @@ func (m *mover) RawQuery(method, path string, data any, etag string) (*api.Respo
 	case m.cut && m.put.Action == "":
 		return nil, "", api.StatusErrorf(http.StatusNotFound, "Operation not found")
 	case method == http.MethodPut, !strings.Contains(path, "/operations/") || m.put.Action != "":
-		return m.guest.RawQuery(method, path, data, etag)
+		return m.fakeInstance.RawQuery(method, path, data, etag)
 	default:
 		for begin := time.Now(); !m.step() && time.Since(begin) < ask; {
 			time.Sleep(100 * time.Millisecond)
@@ -122,18 +122,18 @@ func TestRelocate(t *testing.T) {
 		forced  bool
 		took    time.Duration // at most
 	}{
-		"it obeys":                {mover: mover{guest: guest{takes: 5 * second}}, running: true, at: "m2", took: 12 * second},
-		"it has longer":           {mover: mover{guest: guest{config: map[string]string{"boot.host_shutdown_timeout": "60"}}}, err: drain.ErrNotRelocatable.Error(), running: true, at: "m1"},
-		"it has as long":          {mover: mover{guest: guest{config: map[string]string{"boot.host_shutdown_timeout": "30"}}}, running: true, at: "m2", took: 7 * second},
+		"it obeys":                {mover: mover{fakeInstance: fakeInstance{takes: 5 * second}}, running: true, at: "m2", took: 12 * second},
+		"it has longer":           {mover: mover{fakeInstance: fakeInstance{config: map[string]string{"boot.host_shutdown_timeout": "60"}}}, err: drain.ErrNotRelocatable.Error(), running: true, at: "m1"},
+		"it has as long":          {mover: mover{fakeInstance: fakeInstance{config: map[string]string{"boot.host_shutdown_timeout": "30"}}}, running: true, at: "m2", took: 7 * second},
 		"LXD would kill it":       {mover: mover{version: "5.0.3"}, err: drain.ErrNotRelocatable.Error(), running: true, at: "m1"},
 		"it has cloud-init":       {mover: mover{cloudInit: true}, err: drain.ErrNotRelocatable.Error(), running: true, at: "m1"},
 		"LXD is not known":        {mover: mover{version: "6.1"}, err: drain.ErrNotRelocatable.Error(), running: true, at: "m1"},
-		"it does not obey":        {mover: mover{guest: guest{takes: -1}}, err: "Failed stopping instance", at: "m1", forced: true, took: 32 * second},
-		"LXD gives up at once":    {mover: mover{guest: guest{takes: 5 * second, fails: 2}}, err: "Failed stopping instance", at: "m1", took: 7 * second},
-		"it cannot be copied":     {mover: mover{guest: guest{takes: 2 * second}, breaks: "copy"}, err: "no room", at: "m1", took: 4 * second},
-		"it does not start there": {mover: mover{guest: guest{takes: 2 * second}, breaks: "start"}, err: "Failed starting instance", at: "m2", took: 8 * second},
-		"LXD goes on, unheard of": {mover: mover{guest: guest{takes: 20 * second}, cut: true}, err: lxd.ErrOperationLost.Error(), running: true, at: "m2", took: 28 * second},
-		"unheard of, and no copy": {mover: mover{guest: guest{takes: 20 * second}, cut: true, breaks: "copy"}, err: lxd.ErrOperationLost.Error(), at: "m1", took: 23 * second},
+		"it does not obey":        {mover: mover{fakeInstance: fakeInstance{takes: -1}}, err: "Failed stopping instance", at: "m1", forced: true, took: 32 * second},
+		"LXD gives up at once":    {mover: mover{fakeInstance: fakeInstance{takes: 5 * second, fails: 2}}, err: "Failed stopping instance", at: "m1", took: 7 * second},
+		"it cannot be copied":     {mover: mover{fakeInstance: fakeInstance{takes: 2 * second}, breaks: "copy"}, err: "no capacity", at: "m1", took: 4 * second},
+		"it does not start there": {mover: mover{fakeInstance: fakeInstance{takes: 2 * second}, breaks: "start"}, err: "Failed starting instance", at: "m2", took: 8 * second},
+		"LXD goes on, unheard of": {mover: mover{fakeInstance: fakeInstance{takes: 20 * second}, cut: true}, err: lxd.ErrOperationLost.Error(), running: true, at: "m2", took: 28 * second},
+		"unheard of, and no copy": {mover: mover{fakeInstance: fakeInstance{takes: 20 * second}, cut: true, breaks: "copy"}, err: lxd.ErrOperationLost.Error(), at: "m1", took: 23 * second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -165,7 +165,7 @@ func TestRelocateEndsWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
-		m := &mover{guest: guest{takes: 20 * time.Second}, version: "5.0.2", location: "m1"}
+		m := &mover{fakeInstance: fakeInstance{takes: 20 * time.Second}, version: "5.0.2", location: "m1"}
 		_, err := Cluster{Server: m}.Relocate(ctx, drain.Ref{Name: "c1"}, "m2")
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.False(t, m.forced)

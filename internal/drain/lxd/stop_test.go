@@ -19,8 +19,8 @@ import (
 // ask is how long LXD delays the answer that an operation has not ended yet: less than it is asked to.
 const ask = time.Second
 
-// guest is an LXD with one instance, which takes some time to shut down.
-type guest struct {
+// instance is an LXD with one instance, which takes some time to shut down.
+type fakeInstance struct {
 	lxdclient.InstanceServer
 	takes  time.Duration // to end, from when it is first told to; negative is for ever
 	fails  int           // so often LXD gives up at once, and the instance shuts down all the same
@@ -33,11 +33,11 @@ type guest struct {
 	forced bool
 }
 
-func (g *guest) running() bool {
+func (g *fakeInstance) running() bool {
 	return !g.forced && (g.told.IsZero() || g.takes < 0 || time.Since(g.told) < g.takes)
 }
 
-func (g *guest) GetInstance(name string) (*api.Instance, string, error) {
+func (g *fakeInstance) GetInstance(name string) (*api.Instance, string, error) {
 	i := &api.Instance{Name: name, StatusCode: api.Stopped, ExpandedConfig: g.config}
 	if g.running() {
 		i.StatusCode = api.Running
@@ -45,7 +45,7 @@ func (g *guest) GetInstance(name string) (*api.Instance, string, error) {
 	return i, "", nil
 }
 
-func (g *guest) RawQuery(method, _ string, data any, _ string) (*api.Response, string, error) {
+func (g *fakeInstance) RawQuery(method, _ string, data any, _ string) (*api.Response, string, error) {
 	if method == http.MethodPut {
 		if g.lost > 0 {
 			g.lost--
@@ -86,25 +86,25 @@ func (g *guest) RawQuery(method, _ string, data any, _ string) (*api.Response, s
 // sometimes LXD gives up although the instance is shutting down.
 func TestStop(t *testing.T) {
 	for name, c := range map[string]struct {
-		guest
+		fakeInstance
 		took   time.Duration // at most
 		forced bool
 	}{
-		"it obeys":                        {guest{takes: 2 * time.Second}, 2200 * time.Millisecond, false},
-		"LXD gives up at once":            {guest{takes: 5 * time.Second, fails: 3}, 5500 * time.Millisecond, false},
-		"LXD gives up and it ends":        {guest{takes: 0, fails: 1}, time.Second, false},
-		"LXD gives up for ever":           {guest{takes: 20 * time.Second, fails: 1000}, 21 * time.Second, false},
-		"nothing gets through at first":   {guest{takes: 2 * time.Second, lost: 2}, 4200 * time.Millisecond, false},
-		"it has longer":                   {guest{takes: 50 * time.Second, config: map[string]string{"boot.host_shutdown_timeout": "60"}}, 51 * time.Second, false},
-		"it does not obey":                {guest{takes: -1}, 31 * time.Second, true},
-		"it does not, and LXD gives up":   {guest{takes: -1, fails: 1000}, 31 * time.Second, true},
-		"it has for ever":                 {guest{takes: -1, config: map[string]string{"boot.host_shutdown_timeout": "9223372036854775807"}}, 3601 * time.Second, true},
-		"it has less and does not obey":   {guest{takes: -1, config: map[string]string{"boot.host_shutdown_timeout": "3"}}, 4 * time.Second, true},
-		"it has no time and does not end": {guest{takes: -1, config: map[string]string{"boot.host_shutdown_timeout": "0"}}, time.Second, true},
+		"it obeys":                        {fakeInstance{takes: 2 * time.Second}, 2200 * time.Millisecond, false},
+		"LXD gives up at once":            {fakeInstance{takes: 5 * time.Second, fails: 3}, 5500 * time.Millisecond, false},
+		"LXD gives up and it ends":        {fakeInstance{takes: 0, fails: 1}, time.Second, false},
+		"LXD gives up for ever":           {fakeInstance{takes: 20 * time.Second, fails: 1000}, 21 * time.Second, false},
+		"nothing gets through at first":   {fakeInstance{takes: 2 * time.Second, lost: 2}, 4200 * time.Millisecond, false},
+		"it has longer":                   {fakeInstance{takes: 50 * time.Second, config: map[string]string{"boot.host_shutdown_timeout": "60"}}, 51 * time.Second, false},
+		"it does not obey":                {fakeInstance{takes: -1}, 31 * time.Second, true},
+		"it does not, and LXD gives up":   {fakeInstance{takes: -1, fails: 1000}, 31 * time.Second, true},
+		"it has for ever":                 {fakeInstance{takes: -1, config: map[string]string{"boot.host_shutdown_timeout": "9223372036854775807"}}, 3601 * time.Second, true},
+		"it has less and does not obey":   {fakeInstance{takes: -1, config: map[string]string{"boot.host_shutdown_timeout": "3"}}, 4 * time.Second, true},
+		"it has no time and does not end": {fakeInstance{takes: -1, config: map[string]string{"boot.host_shutdown_timeout": "0"}}, time.Second, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g, begin := &c.guest, time.Now()
+				g, begin := &c.fakeInstance, time.Now()
 				require.NoError(t, Cluster{Server: g}.Stop(t.Context(), drain.Ref{Name: "c1"}))
 				require.False(t, g.running())
 				require.Equal(t, c.forced, g.forced)
@@ -119,7 +119,7 @@ func TestStopEndsWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
-		g := &guest{takes: -1, fails: 1000}
+		g := &fakeInstance{takes: -1, fails: 1000}
 		require.ErrorIs(t, Cluster{Server: g}.Stop(ctx, drain.Ref{Name: "c1"}), context.DeadlineExceeded)
 		require.False(t, g.forced)
 	})

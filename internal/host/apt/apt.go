@@ -26,7 +26,7 @@ func within(ctx context.Context, what string, limit time.Duration) (context.Cont
 	return context.WithTimeoutCause(ctx, limit, &command.TimeoutError{Program: what, Limit: limit})
 }
 
-// get is apt-get without questions; somebody else's apt may have the lock for a while. With a
+// get is apt-get without questions; another client's apt may have the lock for a while. With a
 // terminal of its own, dpkg would not say there what is wrong.
 var get = []string{"-q", "-y", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", "-o", "Dpkg::Use-Pty=0", "-o", "Dpkg::Options::=--force-confold"}
 
@@ -46,7 +46,7 @@ func (s State) HalfDone() bool {
 	return false
 }
 
-// Query tells the states of packages; those that dpkg does not know are missing.
+// Query reports the states of packages; those that dpkg does not know are missing.
 func Query(ctx context.Context, run command.Runner, packages ...string) map[string]State {
 	ctx, cancel := within(ctx, "dpkg-query", queryTimeout)
 	defer cancel()

@@ -37,16 +37,16 @@ func TestParseSource(t *testing.T) {
 		require.Equal(t, want, got)
 	}
 	for text, why := range map[string]string{
-		"maas/3.7":                                   "give a PPA like",
-		"ppa:maas":                                   "give a PPA like",
-		"ppa:maas/3.7; rm -rf /":                     "give a PPA like",
-		"deb https://a.example/maas":                 "give a PPA like",
+		"maas/3.7":                                   "use a PPA like",
+		"ppa:maas":                                   "use a PPA like",
+		"ppa:maas/3.7; rm -rf /":                     "use a PPA like",
+		"deb https://a.example/maas":                 "use a PPA like",
 		"deb https://a.example/maas noble":           "no component",
 		"deb file:/srv ./ main":                      "one after a path",
-		"deb ftp://a.example noble main":             "give a PPA like",
+		"deb ftp://a.example noble main":             "use a PPA like",
 		"deb https://u:p@a.example n main":           "auth.conf.d",
 		"deb https://a.example n main\nkey":          "no armoured key",
-		"deb [signed-by=/k] http://a n main\n" + key: "give one of them",
+		"deb [signed-by=/k] http://a n main\n" + key: "use one of them",
 
 		// Who is between the machine and the archive would be root.
 		"deb http://a.example noble main":                                           "it has no key",
@@ -177,7 +177,7 @@ func TestWhatIsSaidWhenItCannotInstall(t *testing.T) {
 	require.True(t, strings.HasSuffix(p.ran[len(p.ran)-1], " install x"))
 	p.does = nil
 	p.fails = map[string]string{"dpkg": "dpkg: error processing package x"}
-	require.NoError(t, Finish(t.Context(), p), "apt has mended it")
+	require.NoError(t, Finish(t.Context(), p), "apt has fixed it")
 	p.fails["--fix-broken"] = "dpkg: error processing archive y: No space left on device"
 	require.ErrorContains(t, Finish(t.Context(), p), "the disk is full", "what is wrong is what the last one says")
 }

@@ -39,7 +39,7 @@ var (
 // ParseSource reads an option: a PPA's name, a line as sources.list has it with the archive's
 // armoured key on the lines after it, or nothing. The error says what would be right.
 func ParseSource(text string) (Source, error) {
-	const wanted = "give a PPA like ppa:maas/3.7, or a line like `deb https://archive.example/maas noble main` with the archive's armoured key on the lines after it, or nothing for what the machine has"
+	const wanted = "use a PPA like ppa:maas/3.7, or a line like `deb https://archive.example/maas noble main` with the archive's armoured key on the lines after it, or nothing for what the machine has"
 	text = strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n"))
 	if text == "" {
 		return Source{}, nil
@@ -57,7 +57,7 @@ func ParseSource(text string) (Source, error) {
 	case flat == (strings.TrimSpace(m[4]) != ""):
 		return Source{}, fmt.Errorf("%q has no component after its suite (or one after a path): %s", shortened(first), wanted)
 	case strings.Contains(m[2], "@"):
-		return Source{}, errors.New("its URL has a user in it, which everybody could read: put the credentials into /etc/apt/auth.conf.d of the machines")
+		return Source{}, errors.New("its URL has a user in it, which everyone could read: put the credentials into /etc/apt/auth.conf.d of the machines")
 	case key != "" && (!strings.HasPrefix(key, keyBegin) || !strings.HasSuffix(key, keyEnd)):
 		return Source{}, fmt.Errorf("what follows its first line is no armoured key (%s …): %s", keyBegin, wanted)
 	}
@@ -68,8 +68,8 @@ func ParseSource(text string) (Source, error) {
 	_, signed := options["signed-by"]
 	switch local := strings.HasPrefix(m[2], "file:") || strings.HasPrefix(m[2], "copy:"); {
 	case key != "" && signed:
-		return Source{}, errors.New("it has both signed-by and a key: give one of them")
-	case local: // whoever can write these files is root already
+		return Source{}, errors.New("it has both signed-by and a key: use one of them")
+	case local: // the one who can write these files is root already
 	case unauthenticated(options) != "":
 		return Source{}, fmt.Errorf("its option %s lets anyone on the network install packages: remove it, and put the archive's armoured key on the lines after the first", unauthenticated(options))
 	case strings.HasPrefix(m[2], "http:") && key == "" && !signed:
@@ -197,7 +197,7 @@ func (l Sources) Has(s Source) bool {
 }
 
 // Set returns the machine that source. An earlier one of ours goes; a PPA, which may be
-// somebody else's too, stays. Errors are as those of Install.
+// another client's too, stays. Errors are as those of Install.
 func (l Sources) Set(ctx context.Context, s Source) error {
 	if s.PPA != "" && !l.Has(Source{PPA: s.PPA}) {
 		ctx, cancel := within(ctx, "add-apt-repository", Timeout)

@@ -90,7 +90,7 @@ type File struct {
 }
 
 // Create begins to write the file at path. The content goes to a temporary file in the same
-// directory; Commit gives that the path. The caller must call Commit or Discard; to defer
+// directory; Commit renames it to the path. The caller must call Commit or Discard; to defer
 // Discard and call Commit last is the usual way. The directory must exist.
 func Create(path string, opts Options) (*File, error) {
 	// All names are resolved in this descriptor: a directory that is replaced meanwhile
@@ -114,7 +114,7 @@ func create(dir *os.Root, err error, path, name string, opts Options) (*File, er
 		return fail(errors.Join(errors.New("it is not the path of a file"), dir.Close()))
 	}
 	removeLeftovers(dir, name)
-	// O_EXCL neither opens an existing file nor follows a symlink. Nobody else can read the
+	// O_EXCL neither opens an existing file nor follows a symlink. No one else can read the
 	// file before Commit sets its mode.
 	temp := prefix(name) + rand.Text()
 	file, err := dir.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -272,7 +272,7 @@ func damaged(err error) error {
 	return err
 }
 
-// Unusable reports whether err is of Read and says that there is no content: the file does
+// Unusable reports whether err is of Read and states that there is no content: the file does
 // not exist, or it is unreadable. The caller then makes the content again.
 func Unusable(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrUnreadable)

@@ -21,7 +21,7 @@ import (
 	"github.com/dcib/dcib/internal/host/atomicfile"
 )
 
-// The test's own binary is also the process that is killed, or that has no room, while it
+// The test's own binary is also the process that is killed, or that has no space, while it
 // writes the file that the variable names.
 const (
 	loopVariable = "ATOMICFILE_TEST_LOOP"
@@ -185,7 +185,7 @@ func TestModeAndOwner(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	uid, gid := os.Getuid(), os.Getgid()
 	if uid == 0 {
-		uid, gid = 12345, 23456 // only root can give a file away
+		uid, gid = 12345, 23456 // only root can change the owner of a file
 	}
 	for _, c := range []struct {
 		name         string

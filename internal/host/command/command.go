@@ -17,7 +17,7 @@ import (
 
 // Runner runs programs of the machine.
 type Runner interface {
-	// Run runs one and gives what it printed, also when it failed. The error says which it
+	// Run runs one and returns what it printed, also when it failed. The error says which it
 	// was and what it complained about.
 	Run(ctx context.Context, name string, args ...string) (string, error)
 }
@@ -34,7 +34,7 @@ type Feeder interface {
 const DefaultLimit = 30 * time.Minute
 
 // killDelay is how long a program that has to end gets to do so before it is killed. It is
-// shorter than what internal/charm gives a step, so that none outlives its hook.
+// shorter than what internal/charm allows a step, so that none outlives its hook.
 const killDelay = 3 * time.Second
 
 // System is the machine's own Feeder. A program that has not ended in time, or when the

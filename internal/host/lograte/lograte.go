@@ -40,7 +40,7 @@ func New(log func(format string, args ...any)) *Limiter {
 	return &Limiter{log: log, known: map[string]*condition{}}
 }
 
-// Note says how the condition of that name is now; an empty text says that it is over, after
+// Note says how the condition of that name is now; an empty text states that it is over, after
 // which the next one is logged at once. Note reports whether it wrote a line.
 func (l *Limiter) Note(name, text string) bool {
 	l.mu.Lock()
@@ -64,7 +64,7 @@ func (l *Limiter) Note(name, text string) bool {
 	return true
 }
 
-// Error is Note of an error; nil says that the condition is over.
+// Error is Note of an error; nil states that the condition is over.
 func (l *Limiter) Error(name string, err error) bool {
 	if err == nil {
 		return l.Note(name, "")

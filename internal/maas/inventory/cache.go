@@ -14,13 +14,13 @@ const (
 	ssdTag = "ssd"
 	// These two mark what is to be undone, also by another run: of a disk that has lost ssd for
 	// now, and of one that has it for now.
-	lostTag, lentTag = "dcib-ssd-lost", "dcib-ssd-lent"
+	lostTag, addedTag = "dcib-ssd-lost", "dcib-ssd-added"
 )
 
 // CacheTag is what becomes of tag ssd while a layout is set. Its zero value changes nothing.
 type CacheTag struct {
 	Disk string // the one that has it alone; "" when all stays as it is
-	Lend []Disk // those that get it
+	Add  []Disk // those that get it
 	Take []Disk // those that lose it
 }
 
@@ -34,7 +34,7 @@ func cacheTag(m Machine, wanted string) CacheTag {
 		case d.Virtual || d.ID == m.BootDisk:
 		case d.Name == wanted:
 			if at = d; !tagged {
-				t.Lend = append(t.Lend, d)
+				t.Add = append(t.Add, d)
 			}
 		case tagged:
 			t.Take = append(t.Take, d)
@@ -43,7 +43,7 @@ func cacheTag(m Machine, wanted string) CacheTag {
 	for _, d := range t.Take {
 		rival = rival || d.Size <= at.Size // MAAS does not say which of two of one size it takes
 	}
-	if len(t.Lend) == 0 && !rival {
+	if len(t.Add) == 0 && !rival {
 		return CacheTag{}
 	}
 	return t
@@ -53,8 +53,8 @@ func cacheTag(m Machine, wanted string) CacheTag {
 func leftTag(m Machine) CacheTag {
 	var t CacheTag
 	for _, d := range m.Disks {
-		if slices.Contains(d.Tags, lentTag) {
-			t.Lend = append(t.Lend, d)
+		if slices.Contains(d.Tags, addedTag) {
+			t.Add = append(t.Add, d)
 		}
 		if slices.Contains(d.Tags, lostTag) {
 			t.Take = append(t.Take, d)
@@ -71,12 +71,12 @@ func (t CacheTag) undone(disks []Disk) []Disk {
 	}
 	for k := range disks {
 		d := &disks[k]
-		lent, lost := of(t.Lend, d.ID), of(t.Take, d.ID)
-		if !lent && !lost {
+		added, lost := of(t.Add, d.ID), of(t.Take, d.ID)
+		if !added && !lost {
 			continue
 		}
 		tags := slices.DeleteFunc(slices.Clone(d.Tags), func(tag string) bool {
-			return tag == lentTag || tag == lostTag || tag == ssdTag
+			return tag == addedTag || tag == lostTag || tag == ssdTag
 		})
 		if lost {
 			tags = append(tags, ssdTag)
@@ -96,8 +96,8 @@ func (t CacheTag) move(ctx context.Context, api API, id string) error {
 			return err
 		}
 	}
-	for _, d := range t.Lend {
-		if err := api.AddDiskTag(ctx, id, d.ID, lentTag); err != nil {
+	for _, d := range t.Add {
+		if err := api.AddDiskTag(ctx, id, d.ID, addedTag); err != nil {
 			return err
 		}
 		if err := api.AddDiskTag(ctx, id, d.ID, ssdTag); err != nil {
@@ -117,10 +117,10 @@ func (t CacheTag) undo(ctx context.Context, api API, id string) error {
 		}
 		failures = append(failures, err)
 	}
-	for _, d := range t.Lend {
+	for _, d := range t.Add {
 		err := api.RemoveDiskTag(ctx, id, d.ID, ssdTag)
 		if err == nil {
-			err = api.RemoveDiskTag(ctx, id, d.ID, lentTag)
+			err = api.RemoveDiskTag(ctx, id, d.ID, addedTag)
 		}
 		failures = append(failures, err)
 	}
@@ -136,7 +136,7 @@ type RestoreDiskTags struct {
 // Name implements Step.
 func (s RestoreDiskTags) Name() string {
 	var names []string
-	for _, d := range slices.Concat(s.Tag.Take, s.Tag.Lend) {
+	for _, d := range slices.Concat(s.Tag.Take, s.Tag.Add) {
 		names = append(names, d.Name)
 	}
 	slices.Sort(names)

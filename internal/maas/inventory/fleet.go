@@ -4,7 +4,7 @@
 // plans to nothing.
 //
 // Network and storage are set on machines that are Ready, and on no others: elsewhere a
-// machine is somebody's, or in the middle of something. Tags are set on all.
+// machine is an operator's, or in the middle of something. Tags are set on all.
 package inventory
 
 import "slices"
@@ -101,7 +101,7 @@ type Subnet struct {
 type Tag struct {
 	Name          string
 	Comment       string
-	Definition    string // XPath over a machine's hardware: MAAS gives the tag by itself
+	Definition    string // XPath over a machine's hardware: MAAS sets the tag automatically
 	KernelOptions string // for machines that have it
 }
 

@@ -60,11 +60,11 @@ func Select(all []Machine, names []string) ([]Machine, error) {
 			}
 		}
 		if _, err := path.Match(name, ""); !matched || err != nil {
-			return nil, fmt.Errorf("cannot find machine %q in MAAS: give a host name, a pattern like node*, or a system id", name)
+			return nil, fmt.Errorf("cannot find machine %q in MAAS: pass a host name, a pattern like node*, or a system id", name)
 		}
 	}
 	if len(found) == 0 {
-		return nil, errors.New("cannot tell which machines are meant: give host names")
+		return nil, errors.New("cannot determine which machines are meant: pass host names")
 	}
 	return found, nil
 }
@@ -115,7 +115,7 @@ func Commissionable(machines []Machine, o CommissionOptions) []Decision {
 }
 
 // Deployable decides who of some machines is deployed: who is Ready, and who is Allocated to
-// the user that asks. MAAS would let an administrator deploy what somebody else has taken.
+// the user that asks. MAAS would let an administrator deploy what another client has taken.
 func Deployable(machines []Machine, user string) []Decision {
 	var all []Decision
 	for _, m := range machines {
@@ -124,7 +124,7 @@ func Deployable(machines []Machine, user string) []Decision {
 		case Ready:
 		case Allocated:
 			if m.Owner != user {
-				d.Verdict, d.Why = Error, d.Why+" to "+cmp.Or(m.Owner, "somebody")+": it is theirs"
+				d.Verdict, d.Why = Error, d.Why+" to "+cmp.Or(m.Owner, "an operator")+": it is theirs"
 			}
 		case Deploying, Deployed:
 			d.Verdict = Skip
@@ -141,7 +141,7 @@ func Deployable(machines []Machine, user string) []Decision {
 	return all
 }
 
-// Act does to each machine that is okay what do does, and tells done. The error has all that
+// Act does to each machine that is okay what do does, and reports done. The error has all that
 // failed, and all that could not be done to begin with; then nothing is done at all.
 func Act(ctx context.Context, decisions []Decision, do func(ctx context.Context, id string) error, done func(d Decision, err error)) error {
 	var failures []error

@@ -13,7 +13,7 @@ import (
 	"github.com/dcib/dcib/internal/document"
 )
 
-// Bounds on what is read, so that nobody's text can hurt who reads it.
+// Bounds on what is read, so that no one's text can hurt who reads it.
 const (
 	MaxBytes   = 1 << 20 // the whole text
 	maxEntries = 1000    // of a list or a mapping
@@ -110,7 +110,7 @@ type Storage struct {
 	VG, LV                                string
 	CacheMode                             string
 	CacheNoPart                           bool
-	Replace                               bool // also what somebody made by hand
+	Replace                               bool // also what an operator made by hand
 }
 
 // Parse reads a declaration from YAML. Empty text declares nothing. The error is a
@@ -173,7 +173,7 @@ func (r *reader) declaration(node *yaml.Node) Declaration {
 		for _, tag := range g.Tags {
 			given[tag] = i
 			if defined[tag] {
-				r.Problems = append(r.Problems, document.At(g.Line, fmt.Sprintf("machines[%d].tags", i), "has "+document.Quote(tag)+", which has a definition: MAAS gives it by itself", "one of them"))
+				r.Problems = append(r.Problems, document.At(g.Line, fmt.Sprintf("machines[%d].tags", i), "has "+document.Quote(tag)+", which has a definition: MAAS sets it automatically", "one of them"))
 			}
 		}
 	}
@@ -181,7 +181,7 @@ func (r *reader) declaration(node *yaml.Node) Declaration {
 	for i, g := range d.Groups {
 		for _, tag := range slices.Concat(g.Match.Tags, g.Match.NotTags) {
 			if by, ok := given[tag]; ok {
-				r.Problems = append(r.Problems, document.At(g.Line, fmt.Sprintf("machines[%d].match", i), fmt.Sprintf("goes by tag %s, which machines[%d] gives", document.Quote(tag), by), "what is there before, such as a host name"))
+				r.Problems = append(r.Problems, document.At(g.Line, fmt.Sprintf("machines[%d].match", i), fmt.Sprintf("goes by tag %s, which machines[%d] sets", document.Quote(tag), by), "what is there before, such as a host name"))
 			}
 		}
 	}

@@ -22,8 +22,8 @@ type Plan struct {
 type Note struct {
 	Machine string `json:"machine"` // its host name; empty for what is no machine's
 	Says    string `json:"says"`
-	// Wrong is false for what comes by itself, like a machine that is to be Ready first, and
-	// true for what somebody has to mend, here or in MAAS.
+	// Wrong is false for what comes automatically, like a machine that is to be Ready first, and
+	// true for what an operator has to fix, here or in MAAS.
 	Wrong bool `json:"wrong"`
 }
 
@@ -34,7 +34,7 @@ func (n Note) String() string {
 	return n.Machine + ": " + n.Says
 }
 
-// Wrong counts what somebody has to mend.
+// Wrong counts what an operator has to fix.
 func (p Plan) Wrong() int {
 	count := 0
 	for _, n := range p.Notes {
@@ -160,7 +160,7 @@ func (p *planner) tags(d Declaration) {
 			defined = *want.Definition
 		}
 		if defined != "" && len(wanted[name]) > 0 {
-			p.note("", true, "tag %s has a definition, by which MAAS gives it, and nobody else can: clear that (definition: \"\"), or use another name", name)
+			p.note("", true, "tag %s has a definition, by which only MAAS sets it: clear that (definition: \"\"), or use another name", name)
 			continue
 		}
 		var lack []Machine
@@ -170,7 +170,7 @@ func (p *planner) tags(d Declaration) {
 			}
 		}
 		if len(lack) > 0 {
-			p.plan.Steps = append(p.plan.Steps, GiveTag{name, lack})
+			p.plan.Steps = append(p.plan.Steps, AddTag{name, lack})
 		}
 	}
 }
@@ -231,7 +231,7 @@ func (p *planner) machine(m Machine, d Declaration) {
 			storage = append(storage, *g.Storage)
 		}
 	}
-	if left := leftTag(m); len(left.Lend)+len(left.Take) > 0 {
+	if left := leftTag(m); len(left.Add)+len(left.Take) > 0 {
 		n.steps = append(n.steps, RestoreDiskTags{n.target(), left})
 		n.machine.Disks = left.undone(m.Disks)
 	}
@@ -445,7 +445,7 @@ func (n *network) subnet(wanted, bridge string) *Subnet {
 	if len(found) == 1 {
 		return found[0]
 	}
-	n.wrong("bridge %s names subnet %s, which is %s in MAAS: give the CIDR of one", bridge, wanted, map[bool]string{true: "none", false: "several"}[len(found) == 0])
+	n.wrong("bridge %s names subnet %s, which is %s in MAAS: use the CIDR of one", bridge, wanted, map[bool]string{true: "none", false: "several"}[len(found) == 0])
 	return nil
 }
 
@@ -474,7 +474,7 @@ func (n *network) bridge(b Bridge) {
 		vlan = have.VLAN
 	}
 	if mine, its := b.Params["mtu"], n.declared[on.Name]["mtu"]; its != "" && (len(mine) > len(its) || len(mine) == len(its) && mine > its) {
-		n.wrong("bridge %s is to have an MTU of %s on %s, which is declared with %s: give that as much", b.Name, mine, on.Name, its)
+		n.wrong("bridge %s is to have an MTU of %s on %s, which is declared with %s: use that as much", b.Name, mine, on.Name, its)
 		return
 	}
 	link, ok := n.wanted(b, vlan, on.Name)
@@ -510,7 +510,7 @@ func (n *network) wanted(b Bridge, vlan int, on string) (link Link, ok bool) {
 			}
 		}
 		if len(all) != 1 {
-			n.wrong("bridge %s names no subnet, and MAAS knows %s on the VLAN of %s: give one (subnet: …)", b.Name, cmp.Or(join(all), "none"), on)
+			n.wrong("bridge %s names no subnet, and MAAS knows %s on the VLAN of %s: use one (subnet: …)", b.Name, cmp.Or(join(all), "none"), on)
 			return link, false
 		}
 	}
@@ -606,7 +606,7 @@ func (n *network) storage(s Storage) {
 	}
 	why := s.differs(n.machine)
 	if by := byHand(n.machine); why != "" && by != "" && !s.Replace {
-		n.wrong("is to have storage layout %s, and has %s, which no layout makes: take that away in MAAS, or give replace: true", s.Layout, by)
+		n.wrong("is to have storage layout %s, and has %s, which no layout makes: remove that in MAAS, or set replace: true", s.Layout, by)
 		return
 	}
 	if why != "" {
@@ -622,7 +622,7 @@ func (n *network) storage(s Storage) {
 const cacheFS = "bcache-cache"
 
 // Layout recognises the storage layout that a machine has: flat, lvm, bcache, blank, or ""
-// for another. MAAS does not say which one was set; it tells them apart in the same way
+// for another. MAAS does not say which one was set; it distinguishes them in the same way
 // (is_layout in src/maasserver/storage_layouts.py).
 func Layout(m Machine) string {
 	blank, below := true, map[string]bool{}
@@ -675,7 +675,7 @@ func rootVolume(m Machine) *Disk {
 	return nil
 }
 
-// differs tells in what a machine's storage is not as it is wanted; "" when it is.
+// differs reports in what a machine's storage is not as it is wanted; "" when it is.
 func (s Storage) differs(m Machine) string {
 	if has := Layout(m); has != s.Layout {
 		return "it has " + cmp.Or(has, "another")

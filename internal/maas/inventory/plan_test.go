@@ -105,21 +105,21 @@ machines:
   storage: {layout: lvm, root-size: 40GiB}
 - match: {hostname: other}
 `)
-	pets := []inventory.Pet{{Hostname: "node1", Traits: []string{"gpu", "big.memory"}}, {Hostname: "nobody"}}
+	pets := []inventory.Pet{{Hostname: "node1", Traits: []string{"gpu", "big.memory"}}, {Hostname: "no one"}}
 	p := plan(t, c, d, pets...)
 	steps, notes := titles(p)
 	require.Equal(t, []string{
-		"make tag big-memory", "give tag big-memory to node1", "give tag compute to node1 and node3", "change the comment and kernel options of tag gpu",
-		"give tag gpu to node1", "make tag pet", "give tag pet to node1",
+		"make tag big-memory", "add tag big-memory to node1", "add tag compute to node1 and node3", "change the comment and kernel options of tag gpu",
+		"add tag gpu to node1", "make tag pet", "add tag pet to node1",
 		"node1: make bond bond0 of eno1 and eno2 (mode 802.3ad)", "node1: make bridge br0 on bond0", "node1: link br0 to 10.0.0.0/24 (auto)",
 		"node1: make bridge br1 on eno3", "node1: link br1 to 10.1.0.0/24 (10.1.0.11)", "node1: set storage layout lvm: it has blank",
 	}, steps)
 	require.Equal(t, []string{
-		"pet nobody is no machine in MAAS: a pet's member has to have the host name of its machine",
+		"pet no one is no machine in MAAS: a pet's member has to have the host name of its machine",
 		"no machine matches machines[2], in line 14",
 		"node2: is Deployed: its network and storage are set when it is Ready", "node3: is New: its network and storage are set when it is Ready",
 	}, notes)
-	require.Zero(t, p.Wrong(), "each of them comes by itself")
+	require.Zero(t, p.Wrong(), "each of them comes automatically")
 	require.Empty(t, r.Changes, "a plan changes nothing")
 
 	require.NoError(t, apply(t, c, p))
@@ -180,14 +180,14 @@ func TestWhatCannotBe(t *testing.T) {
 	r.Tags, r.TagInfo = map[string][]string{"auto": {}}, map[string]maastest.Tag{"auto": {Definition: "//node"}}
 	c := serve(t, r)
 	for declared, want := range map[string]string{
-		"bridges: [{name: br0}]":                                                                                      "node1: bridge br0 names no subnet, and MAAS knows 10.0.0.0/24 and 10.2.0.0/24 on the VLAN of eno1: give one (subnet: …)",
+		"bridges: [{name: br0}]":                                                                                      "node1: bridge br0 names no subnet, and MAAS knows 10.0.0.0/24 and 10.2.0.0/24 on the VLAN of eno1: use one (subnet: …)",
 		"bridges: [{name: br0, on: eth7, mode: dhcp}]":                                                                "node1: has no interface eth7 for bridge br0: it has eno1, eno2, eno3 and eno4",
 		"bridges: [{name: br0, on: eno3, mode: dhcp}]":                                                                "node1: eno3 is in br9 already, and bridge br0 cannot be on it: delete that in MAAS, or declare it so",
 		"bridges: [{name: br0, on: br9, mode: dhcp}]":                                                                 "node1: br9 is a bridge, and br0 cannot be on it",
 		"bridges: [{name: br9, on: eno4, mode: dhcp}]":                                                                "node1: bridge br9 is on eno3, not on eno4: delete it in MAAS, or declare it so",
 		"bridges: [{name: eno4, mode: dhcp}]":                                                                         "node1: eno4 is a physical interface there, not a bridge: rename it in MAAS",
 		"bridges: [{name: br0, subnet: storage}]":                                                                     "node1: bridge br0 is to be on subnet 10.1.0.0/24, which is on another VLAN than eno1: move that in MAAS, or name another",
-		"bridges: [{name: br0, subnet: 10.9.0.0/24}]":                                                                 "node1: bridge br0 names subnet 10.9.0.0/24, which is none in MAAS: give the CIDR of one",
+		"bridges: [{name: br0, subnet: 10.9.0.0/24}]":                                                                 "node1: bridge br0 names subnet 10.9.0.0/24, which is none in MAAS: use the CIDR of one",
 		"bridges: [{name: br0, on: {fabric: lab}, mode: dhcp}]":                                                       "node1: bridge br0 is to be on the interface on fabric lab: there is none: name one (on: eno1)",
 		"bridges: [{name: br0, on: {subnet: 10.0.0.1/24}}]":                                                           "node1: bridge br0 is to be on the interface on subnet 10.0.0.1/24: there are eno1 and eno2: name one (on: eno1)",
 		"bridges: [{name: br9, on: eno3, mode: link-up}]":                                                             "node1: br9 is to have no address, and has a link to 10.1.0.0/24 (auto): take it away in MAAS",
@@ -196,13 +196,13 @@ func TestWhatCannotBe(t *testing.T) {
 		"bonds: [{name: b0, interfaces: [eno2, eno4]}]":                                                               "node1: the interfaces of bond b0 (eno2 and eno4) are on different VLANs: put them on one in MAAS",
 		"bonds: [{name: b0, interfaces: [eno2, eth7]}]":                                                               "node1: has no interface eth7 for bond b0: it has eno1, eno2, eno3 and eno4",
 		"bonds: [{name: b0, interfaces: [br9]}]":                                                                      "node1: br9 is a bridge interface, which cannot be in bond b0",
-		"bonds: [{name: b0, interfaces: [eno2], mtu: 1500}]\n  bridges: [{name: br0, on: b0, mode: dhcp, mtu: 9000}]": "node1: bridge br0 is to have an MTU of 9000 on b0, which is declared with 1500: give that as much",
+		"bonds: [{name: b0, interfaces: [eno2], mtu: 1500}]\n  bridges: [{name: br0, on: b0, mode: dhcp, mtu: 9000}]": "node1: bridge br0 is to have an MTU of 9000 on b0, which is declared with 1500: use that as much",
 		"storage: {layout: flat, root-device: sdz}":                                                                   "node1: has no disk sdz for its storage: it has sda and sdb",
 		"storage: {layout: bcache, cache-device: sda}":                                                                "node1: boots from sda, which cannot be its cache",
 		"storage: {layout: flat}":                                                                                     "node2: has no disk for its storage: commission it again, or leave storage out for it",
 		"bridges: [{name: br0, mode: dhcp}]":                                                                          "node2: bridge br0 is to be on the interface that it boots from, and MAAS knows none: name one (on: eno1), or commission the machine again",
 		"storage: {layout: flat}\n- match: {hostname: node1}\n  storage: {layout: lvm}":                               "node1: storage is in machines[0] and in machines[1], and both match: have only one of them say it",
-		"tags: [auto]": `tag auto has a definition, by which MAAS gives it, and nobody else can: clear that (definition: ""), or use another name`,
+		"tags: [auto]": `tag auto has a definition, by which only MAAS sets it: clear that (definition: ""), or use another name`,
 	} {
 		p := plan(t, c, parse(t, "machines:\n- match: {hostname: \"*\"}\n  "+declared))
 		_, notes := titles(p)
@@ -214,12 +214,12 @@ func TestWhatCannotBe(t *testing.T) {
 	r.Machines[0].Interfaces = nil
 }
 
-// A trait whose tag MAAS gives by itself is left to MAAS.
+// A trait whose tag MAAS sets automatically is left to MAAS.
 func TestTraitWithDefinition(t *testing.T) {
 	c := serve(t, region(machine(1, "Ready")))
 	d := parse(t, "tags: {gpu: {definition: //display}}")
 	pet := inventory.Pet{Hostname: "node1", Traits: []string{"gpu"}}
-	for _, want := range [][]string{{"make tag gpu", "make tag pet", "give tag pet to node1"}, nil} {
+	for _, want := range [][]string{{"make tag gpu", "make tag pet", "add tag pet to node1"}, nil} {
 		p := plan(t, c, d, pet)
 		steps, _ := titles(p)
 		require.Equal(t, want, steps)
@@ -228,7 +228,7 @@ func TestTraitWithDefinition(t *testing.T) {
 	}
 }
 
-// What somebody made by hand is not set over, unless the declaration says so.
+// What an operator made by hand is not set over, unless the declaration says so.
 func TestStorageByHand(t *testing.T) {
 	r := region(machine(1, "Ready"))
 	c := serve(t, r)
@@ -246,7 +246,7 @@ func TestStorageByHand(t *testing.T) {
 		const text = "machines:\n- match: {hostname: node1}\n  storage: {layout: lvm, replace: "
 		steps, notes := titles(plan(t, c, parse(t, text+"false}\n")))
 		require.Empty(t, steps, by)
-		require.Equal(t, []string{"node1: is to have storage layout lvm, and has " + by + ", which no layout makes: take that away in MAAS, or give replace: true"}, notes)
+		require.Equal(t, []string{"node1: is to have storage layout lvm, and has " + by + ", which no layout makes: remove that in MAAS, or set replace: true"}, notes)
 		p := plan(t, c, parse(t, text+"true}\n"))
 		require.NoError(t, apply(t, c, p))
 		s, err := c.Fleet(t.Context())
@@ -353,7 +353,7 @@ func TestCacheDeviceKilled(t *testing.T) {
 	}
 }
 
-// A machine that somebody takes between plan and apply is left to them, and the others are
+// A machine that an operator takes between plan and apply is left to them, and the others are
 // gone on with.
 func TestTakenMeanwhile(t *testing.T) {
 	r := region(machine(1, "Ready"), machine(2, "Ready"))
@@ -367,7 +367,7 @@ func TestTakenMeanwhile(t *testing.T) {
 	require.Equal(t, "br0", r.Machines[1].Interfaces[4].Name)
 	require.Len(t, r.Machines[1].Disks[0].Partitions, 2)
 
-	// A plan that was half done, by whoever was killed, is done again from its beginning.
+	// A plan that was half done, by the one who was killed, is done again from its beginning.
 	r.Machines[0].Status = "Ready"
 	require.NoError(t, apply(t, c, p))
 	steps, _ := titles(plan(t, c, d))

@@ -19,7 +19,7 @@ import (
 // some draws one of several texts.
 func some(t *rapid.T, what string, of ...string) string { return rapid.SampledFrom(of).Draw(t, what) }
 
-// drawRegion draws machines in every state, with whatever somebody may have done to them.
+// drawRegion draws machines in every state, with whatever an operator may have done to them.
 func drawRegion(t *rapid.T) *maastest.Region {
 	r := region()
 	r.Subnets = r.Subnets[:rapid.IntRange(1, 2).Draw(t, "subnets")]
@@ -180,7 +180,7 @@ func (l *lossy) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-// refused applies steps and gives those that failed.
+// refused applies steps and returns those that failed.
 func refused(t *rapid.T, c *maas.Client, steps []inventory.Step) []inventory.Step {
 	var failed []inventory.Step
 	_ = inventory.Apply(t.Context(), c, steps, func(s inventory.Step, err error) {

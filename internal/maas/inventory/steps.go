@@ -76,7 +76,7 @@ func (t Target) find(ctx context.Context, api API, name string) (*Interface, err
 	if i := named(all, name); i != nil {
 		return i, nil
 	}
-	return nil, fmt.Errorf("cannot find interface %s of %s in MAAS: somebody took it away: apply again", name, t.Hostname)
+	return nil, fmt.Errorf("cannot find interface %s of %s in MAAS: an operator took it away: apply again", name, t.Hostname)
 }
 
 // What there is to do.
@@ -88,8 +88,8 @@ type (
 		Tag    string
 		Fields map[string]string
 	}
-	// GiveTag returns machines a tag.
-	GiveTag struct {
+	// AddTag adds a tag to machines.
+	AddTag struct {
 		Tag      string
 		Machines []Machine
 	}
@@ -141,7 +141,7 @@ func (CreateTag) On() string { return "" }
 func (ChangeTag) On() string { return "" }
 
 // On implements Step.
-func (GiveTag) On() string { return "" }
+func (AddTag) On() string { return "" }
 
 // Name implements Step.
 func (s CreateTag) Name() string { return "make tag " + s.Tag.Name }
@@ -168,7 +168,7 @@ func (s ChangeTag) Apply(ctx context.Context, api API) error {
 }
 
 // Name implements Step.
-func (s GiveTag) Name() string {
+func (s AddTag) Name() string {
 	const shown = 4
 	var names []string
 	for i, m := range s.Machines {
@@ -178,11 +178,11 @@ func (s GiveTag) Name() string {
 		}
 		names = append(names, m.Hostname)
 	}
-	return "give tag " + s.Tag + " to " + join(names)
+	return "add tag " + s.Tag + " to " + join(names)
 }
 
 // Apply implements Step.
-func (s GiveTag) Apply(ctx context.Context, api API) error {
+func (s AddTag) Apply(ctx context.Context, api API) error {
 	var ids []string
 	for _, m := range s.Machines {
 		ids = append(ids, m.ID)
@@ -326,7 +326,7 @@ func Title(s Step) string {
 	return s.On() + ": " + s.Name()
 }
 
-// Apply walks a plan and tells done of each step. A machine whose step fails is left where it
+// Apply walks a plan and reports done of each step. A machine whose step fails is left where it
 // is, and the others are gone on with; a tag that cannot be made is not given. The error has
 // all that failed.
 func Apply(ctx context.Context, api API, steps []Step, done func(s Step, err error)) error {
@@ -342,7 +342,7 @@ func Apply(ctx context.Context, api API, steps []Step, done func(s Step, err err
 			key = "tag " + s.Tag.Name
 		case ChangeTag:
 			key = "tag " + s.Tag
-		case GiveTag:
+		case AddTag:
 			key = "tag " + s.Tag
 		}
 		if failed[key] {

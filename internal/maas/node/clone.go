@@ -149,7 +149,7 @@ func (m Machine) renewMachineID(ctx context.Context) error {
 			continue
 		}
 		if err := m.write(name, []byte(hex.EncodeToString(id[:])+"\n"), atomicfile.Options{Mode: 0o444}); err != nil {
-			return fmt.Errorf("cannot give this copy a machine id: %w", err)
+			return fmt.Errorf("cannot set the machine id of this copy: %w", err)
 		}
 	}
 	// It has read the old one, and journalctl shows the new one's log.
@@ -157,7 +157,7 @@ func (m Machine) renewMachineID(ctx context.Context) error {
 	return err
 }
 
-// staticAddresses lists the network interfaces that netplan gives a static address, in words.
+// staticAddresses lists the network interfaces that netplan configures with a static address, in words.
 func (m Machine) staticAddresses() ([]string, error) {
 	files, _ := filepath.Glob(m.path("etc/netplan/*.yaml"))
 	var all []string

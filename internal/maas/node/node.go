@@ -188,7 +188,7 @@ func (m Machine) Conf(name string) (map[string]any, error) {
 	conf := map[string]any{}
 	if err := yaml.Unmarshal(text, &conf); err != nil {
 		// What the library says may quote the line, and there are passwords in it.
-		return nil, fmt.Errorf("cannot read /%s: it is no YAML: mend it, or remove it to have it written anew", name)
+		return nil, fmt.Errorf("cannot read /%s: it is no YAML: fix it, or remove it to have it written again", name)
 	}
 	return conf, nil
 }
@@ -251,7 +251,7 @@ func (m Machine) recorded() (id identity, ok bool) {
 
 // Copied reports whether the identity on this machine is another's: it was recorded on one
 // that had none of this one's network addresses. So it is with a container that was copied;
-// LXD returns a copy addresses of its own. sameName tells whether it still has that other's
+// LXD returns a copy addresses of its own. sameName reports whether it still has that other's
 // host name, by which MAAS would take the two for one.
 func (m Machine) Copied() (copied, sameName bool, err error) {
 	was, ok := m.recorded()
@@ -335,7 +335,7 @@ var stale = []string{
 // Stale reports whether a file, below the root, belongs to an identity that MAAS gave a machine.
 func Stale(name string) bool { return slices.Contains(stale, name) }
 
-// Forget stops MAAS here and takes the machine's identity away. MAAS gives it a new one when
+// Forget stops MAAS here and takes the machine's identity away. MAAS assigns a new one when
 // it starts again.
 func (m Machine) Forget(ctx context.Context) error {
 	if err := m.Stop(ctx, services...); err != nil {

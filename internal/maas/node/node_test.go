@@ -150,7 +150,7 @@ func TestInterfaces(t *testing.T) {
 func TestFoldersOfUserMAAS(t *testing.T) {
 	m, p := machine(t)
 	owner := atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}
-	if owner.UID == 0 { // only root can give a file away
+	if owner.UID == 0 { // only root can change the owner of a file
 		owner = atomicfile.Owner{UID: 12345, GID: 23456}
 	}
 	m.User = func(name string) (atomicfile.Owner, error) {

@@ -1,5 +1,5 @@
 // Package calendar knows when pets belong to their own work: it reads what operators write
-// (a list of pets with windows, in YAML, with RFC 5545 rules and .ics calendars) and tells
+// (a list of pets with windows, in YAML, with RFC 5545 rules and .ics calendars) and reports
 // what is on at a moment and what comes next.
 //
 // It is pure: it reads no clock and no file but the zone database that Go finds (a program
@@ -23,7 +23,7 @@ type Pet struct {
 	Name   string
 	Member string   // of the LXD cluster
 	Node   string   // of Kubernetes; empty when it is none
-	Traits []string // what sets it apart; for people and for whoever chooses among pets
+	Traits []string // what sets it apart; for people and for the one who chooses among pets
 	Zone   *time.Location
 
 	Windows []Window
@@ -36,7 +36,7 @@ type Pet struct {
 	MinShare time.Duration
 	// EmptyBy says by when the pet has to be empty.
 	EmptyBy Return
-	// StopUnmovable says that instances which cannot move may be stopped where they are.
+	// StopUnmovable states that instances which cannot move may be stopped where they are.
 	StopUnmovable bool
 
 	Line int // where the pet begins in the text it was read from
@@ -56,7 +56,7 @@ type Span struct {
 // Transition is a moment at which a pet changes hands by its calendar.
 type Transition struct {
 	At    time.Time
-	Opens bool // reserved time begins; else it ends
+	Opens bool // a reserved window begins; else it ends
 	Span  Span
 }
 
@@ -129,7 +129,7 @@ func (p *Pet) SkipNext(now time.Time) (skip Skip, skipped Span, ok bool) {
 
 // span is Span; more returns the stretches that follow.
 func (p *Pet) span(t time.Time) (span Span, more func() (Span, bool), ok bool) {
-	// Reserved time that ends after t may be one with windows that ended before: look back far
+	// A reserved window that ends after t may be one with windows that ended before: look back far
 	// enough to see the gap before it.
 	back := p.MinShare + p.EmptyBy.Before + 24*time.Hour
 	for i := range p.Windows {

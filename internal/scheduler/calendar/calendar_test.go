@@ -286,7 +286,7 @@ func TestMaxDays(t *testing.T) {
 	assert.Equal(t, 104, crowd(t, 1000).MaxDays())
 }
 
-// Reserved time has one beginning, from wherever within it one looks.
+// A reserved window has one beginning, from wherever within it one looks.
 func TestOneBeginning(t *testing.T) {
 	for _, p := range []*calendar.Pet{
 		pet(t, "min-share: 20h", "windows:", "- Mon-Sat 09:00-18:00", "- 2026-01-05–2026-01-20"),

@@ -219,7 +219,7 @@ func (s stamp) asDay(floating *time.Location) (day stamp, ok bool) {
 	return s, false
 }
 
-// errWithinDay says that a time does not go with whole days.
+// errWithinDay states that a time does not go with whole days.
 var errWithinDay = errors.New("is a time within a day and DTSTART a date, wanted a date")
 
 // has reports whether a window starts at a time, or on a date. What exclude refuses it has.

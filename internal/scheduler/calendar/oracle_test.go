@@ -15,7 +15,7 @@ import (
 )
 
 // The oracle goes through time minute by minute and looks at the clock, which only
-// time.Time.In tells it. It knows nothing of zones' rules.
+// time.Time.In reports it. It knows nothing of zones' rules.
 
 // rule is a window as the oracle sees it: days on which it starts, and times.
 type rule struct {
@@ -28,7 +28,7 @@ type rule struct {
 
 const aDay = 24 * time.Hour
 
-// own tells for each minute from first on whether it is the pet's own.
+// own reports for each minute from first on whether it is the pet's own.
 func own(rules []rule, zone *time.Location, excepted func(time.Time) bool, first time.Time, minutes int) []bool {
 	own := make([]bool, minutes)
 	type occurrence struct {
@@ -66,7 +66,7 @@ func own(rules []rule, zone *time.Location, excepted func(time.Time) bool, first
 
 // bridge fills the gaps that are too short to share the pet.
 func bridge(own []bool, before, minShare int) {
-	last := -1 // the last minute of reserved time
+	last := -1 // the last minute of a reserved window
 	for m := range own {
 		if !own[m] {
 			continue
@@ -200,7 +200,7 @@ func TestAgainstMinuteByMinute(t *testing.T) {
 		}
 		for m := range got {
 			if got[m] != want[m] {
-				t.Fatalf("%s: reserved time is %v, the oracle says %v\n%s%s", from.Add(time.Duration(m)*time.Minute).In(zone), got[m], want[m], text, strings.Join(show(spans), "\n"))
+				t.Fatalf("%s: the reserved window is %v, the oracle says %v\n%s%s", from.Add(time.Duration(m)*time.Minute).In(zone), got[m], want[m], text, strings.Join(show(spans), "\n"))
 			}
 		}
 

@@ -31,7 +31,7 @@ var (
 )
 
 // newRecurrence reads a rule such as "FREQ=MONTHLY;BYDAY=-1SU" whose DTSTART is start, a
-// wall-clock time. startCounts says that DTSTART is the first of COUNT also where the rule does not
+// wall-clock time. startCounts states that DTSTART is the first of COUNT also where the rule does not
 // have it. untilUTC returns the wall-clock time of an UNTIL in UTC. The error is a clause that follows
 // the rule: "has no FREQ".
 func newRecurrence(rule string, start time.Time, startCounts bool, untilUTC func(time.Time) time.Time) (*recurrence, error) {
@@ -98,7 +98,7 @@ func newRecurrence(rule string, start time.Time, startCounts bool, untilUTC func
 	return r, nil
 }
 
-// errNever says that a rule has no occurrence.
+// errNever states that a rule has no occurrence.
 var errNever = errors.New("never happens")
 
 // refuseOption says what of a rule is out of bounds. Some of it RFC 5545 allows, but not

@@ -12,7 +12,7 @@ import (
 	"github.com/dcib/dcib/internal/document"
 )
 
-// What a window in one line looks like, for whoever wrote something else.
+// What a window in one line looks like, for the one who wrote something else.
 const wantText = `a window such as "Fri 21:00–Sat 05:00", "Mon-Fri 08:00-12:00", "daily 01:00-02:30" or "2026-12-24 18:00–2026-12-27 06:00"`
 
 var (
@@ -30,7 +30,7 @@ func lazily(pattern string) func() *regexp.Regexp {
 	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
 }
 
-// errShape says that a text is no window at all.
+// errShape states that a text is no window at all.
 var errShape = errors.New("cannot read it")
 
 // parseText reads a weekly or a one-off window from one line. The error, unless it is

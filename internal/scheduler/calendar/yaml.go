@@ -13,7 +13,7 @@ import (
 	"github.com/dcib/dcib/internal/wallclock"
 )
 
-// Bounds on what is read, so that nobody's text can hurt who reads it.
+// Bounds on what is read, so that no one's text can hurt who reads it.
 const (
 	MaxBytes   = 8 << 20 // the whole text
 	maxPets    = 20_000
@@ -222,7 +222,7 @@ func (r *reader) calendar(at string, node *yaml.Node, zone *time.Location) []Win
 		return nil
 	}
 	if plain := strings.TrimSpace(text); !strings.Contains(plain, "\n") && !strings.HasPrefix(strings.ToUpper(plain), "BEGIN:") {
-		// A path or an address: whoever reads the pets has neither.
+		// A path or an address: the one who reads the pets has neither.
 		r.Add(node, at, "is "+document.Quote(plain), `the text of the .ics file itself, behind "ics: |", from BEGIN:VCALENDAR to END:VCALENDAR`)
 		return nil
 	}

@@ -1,5 +1,5 @@
 // Package schedule decides what is due for a pet now: it is the engine between the calendar
-// and whoever drains. It is pure and level-triggered: from facts as they are, whatever
+// and the one who drains. It is pure and level-triggered: from facts as they are, whatever
 // happened before, it says what to do and when to ask again. Asking too often does no harm.
 package decide
 
@@ -18,7 +18,7 @@ const (
 	Draining  State = "draining"  // a drain has begun and not come to its end
 	Drained   State = "drained"   // it was seen empty, and takes no instances
 	Returning State = "returning" // an undrain has begun and not come to its end
-	// Foreign is a pet that somebody else emptied, by hand: what they did stays.
+	// Foreign is a pet that an operator evacuated: what they did stays.
 	Foreign State = "foreign"
 )
 
@@ -76,7 +76,7 @@ type Facts struct {
 	Kept []string
 	// Running are the instances that run on the pet, by name.
 	Running []string
-	// Restored tells of a Foreign pet that it takes instances: an operator restored it.
+	// Restored reports that a Foreign pet takes instances: an operator restored it.
 	Restored bool
 }
 
@@ -85,7 +85,7 @@ type Options struct {
 	Attempts int           // of a drain, before it is given up once it is late
 	Backoff  time.Duration // after the first failure; twice as long after each more
 	MaxWait  time.Duration // between two tries
-	// Leave says that a pet whose drain was given up stays as it is, half empty, until its
+	// KeepFailed reports that a pet whose drain was given up stays as it is, half empty, until its
 	// window is over; else what was moved is brought back.
 	KeepFailed bool
 }
@@ -101,7 +101,7 @@ type Verb string
 // What there is to do. Drain and Undrain begin, or carry on; a caller that is at it already
 // goes on, one that is at the other stops that first.
 const (
-	Share   Verb = "share"   // nothing: the pet is everybody's
+	Share   Verb = "share"   // nothing: the pet is everyone's
 	Drain   Verb = "drain"   // empty it
 	Keep    Verb = "hold"    // nothing: it is empty and stays so
 	Undrain Verb = "undrain" // bring back what was moved
@@ -135,8 +135,8 @@ const (
 	NotEmpty Kind = "not-empty" // it was empty, and an instance runs there while it is reserved
 )
 
-// wish is what the pet should be, before anything that stands in the way.
-type wish struct {
+// desired is what the pet should be, before anything that prevents it.
+type desired struct {
 	own      bool
 	why      string
 	window   time.Time // Start, when a window is why
@@ -147,7 +147,7 @@ type wish struct {
 
 // Decide says what is due.
 func Decide(f Facts, o Options) Decision {
-	w := f.wish()
+	w := f.desired()
 	d := Decision{Why: w.why, Wake: w.until}
 	if w.own {
 		d.For, d.Deadline = w.window, w.deadline
@@ -198,10 +198,10 @@ func (f Facts) foreign() string {
 	return fmt.Sprintf("it is not empty: it was evacuated by another than this scheduler and %s; move them away, or restore the member and it is drained", f.running())
 }
 
-// wish says what the calendar, or a hold, wants.
-func (f Facts) wish() wish {
+// desired returns what the calendar, or a hold, asks for.
+func (f Facts) desired() desired {
 	if h := f.Hold; h != nil && (h.Until.IsZero() || f.Now.Before(h.Until)) {
-		w := wish{own: h.State == HoldReserved, hands: h.State != HoldReserved && h.State != HoldShared, until: h.Until}
+		w := desired{own: h.State == HoldReserved, hands: h.State != HoldReserved && h.State != HoldShared, until: h.Until}
 		w.why = fmt.Sprintf("%s holds it %q", h.By, h.State)
 		if !h.Until.IsZero() {
 			w.why += " until " + clock(h.Until)
@@ -210,10 +210,10 @@ func (f Facts) wish() wish {
 	}
 	emptied := f.State == Draining || f.State == Drained
 	begin := f.Window.Return.Add(-f.Lead)
-	own := wish{own: true, window: f.Window.Start, deadline: f.Window.Return, until: f.Window.End}
+	own := desired{own: true, window: f.Window.Start, deadline: f.Window.Return, until: f.Window.End}
 	switch {
 	case f.Window.End.IsZero():
-		return wish{why: "no window comes"}
+		return desired{why: "no window comes"}
 	case !f.Now.Before(f.Window.Start):
 		own.why = fmt.Sprintf("its window is open until %s", clock(f.Window.End))
 		return own
@@ -226,7 +226,7 @@ func (f Facts) wish() wish {
 	case emptied && !f.Now.Before(begin.Add(-f.MinShare)):
 		own.why = fmt.Sprintf("it would be drained again from %s on, within its minimum share time of %s", clock(begin), f.MinShare)
 	default:
-		shared := wish{
+		shared := desired{
 			why:   fmt.Sprintf("its next window opens %s; a drain begins %s: %s", clock(f.Window.Start), clock(begin), f.LeadWhy),
 			until: begin,
 		}

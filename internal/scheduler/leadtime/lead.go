@@ -45,7 +45,7 @@ type Lead struct {
 //
 // Each past drain is taken as if it had had as many instances as there are now, if they are
 // more; never fewer, since what a drain takes has a part that does not shrink with them.
-// The lead is the quantile of these (the nearest rank, so that a short past gives its
+// The lead is the quantile of these (the nearest rank, so that a short past has its
 // slowest), the margin and the spare time, in whole seconds.
 func Of(past []Drain, instances int, o Options) Lead {
 	past = past[max(0, len(past)-remembered):]

@@ -9,7 +9,7 @@ import (
 // Need is a drain to come.
 type Need struct {
 	By   time.Time     // when it has to be done
-	Lead time.Duration // how long it takes by itself
+	Lead time.Duration // how long it takes alone
 }
 
 // Queue returns how long before its deadline each of the needs has to begin, so that all are

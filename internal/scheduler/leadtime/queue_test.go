@@ -40,7 +40,7 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// Whoever begins as Queue says, and always works on what is due first, is in time; and none
+// The one who begins as Queue says, and always works on what is due first, is in time; and none
 // could begin a minute later with all others as they are.
 func TestQueueProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -139,7 +139,7 @@ func (w *env) pass(to time.Time) {
 	}
 }
 
-// changes lets an instance come or go when it is time for that. It tells whether that is all
+// changes lets an instance come or go when it is time for that. It reports whether that is all
 // that happened and nothing is to be decided again for it.
 func (w *env) changes() (quiet bool) {
 	if w.now.Before(w.change) {

@@ -18,8 +18,8 @@ import (
 
 var zones = []string{"UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Tokyo"}
 
-// herd makes pets with two nights a week, some of them touching a third, and a rule.
-func herd(t testing.TB, n int) []*calendar.Pet {
+// manyPets returns pets with two nights a week, some of them touching a third, and a rule.
+func manyPets(t testing.TB, n int) []*calendar.Pet {
 	t.Helper()
 	var text strings.Builder
 	text.WriteString("pets:\n")
@@ -45,10 +45,10 @@ func year(pets []*calendar.Pet) simulate.Run {
 }
 
 // TestYear simulates a year of 1,000 pets: no window is missed and none is served twice, and
-// whoever is late has a reason.
+// the one who is late has a reason.
 func TestYear(t *testing.T) {
 	t.Parallel()
-	run := year(herd(t, 1000))
+	run := year(manyPets(t, 1000))
 	run.Model.Change = 24 * time.Hour
 	result := simulate.Simulate(run)
 	require.Len(t, result.Pets, 1000)
@@ -68,7 +68,7 @@ func TestYear(t *testing.T) {
 			case r.Empty.After(r.Window.Return):
 				wrong = "late, and not called so"
 			case r.Drains == 0 && !r.Empty.IsZero() && (n == 0 || r.Empty.After(p.Returns[n-1].Window.End)):
-				wrong = "nobody drained it"
+				wrong = "no one drained it"
 			}
 			if wrong != "" {
 				t.Fatalf("%s: %+v", wrong, r)
@@ -115,7 +115,7 @@ func checkWindows(t *testing.T, run simulate.Run, i int, p simulate.Pet) {
 
 // A cluster where much goes wrong: what is given up is late, and says so.
 func TestTroubles(t *testing.T) {
-	run := year(herd(t, 20))
+	run := year(manyPets(t, 20))
 	run.Model.Fails = 0.7
 	result := simulate.Simulate(run)
 	total := result.Total()

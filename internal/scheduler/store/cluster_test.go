@@ -128,7 +128,7 @@ func (c *cluster) roles(n int) map[string]int {
 func (c *cluster) members() []dqlite.Member {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	all, _ := c.nodes[c.somebody()].Members(ctx)
+	all, _ := c.nodes[c.anyUp()].Members(ctx)
 	return all
 }
 
@@ -142,12 +142,12 @@ func (c *cluster) settled(votes int) {
 				up++
 			}
 		}
-		return up == votes && c.roles(c.somebody())["voter"] == votes
+		return up == votes && c.roles(c.anyUp())["voter"] == votes
 	}, within, 100*time.Millisecond)
 }
 
-// somebody is a node that is up.
-func (c *cluster) somebody() int {
+// anyUp returns a node that is up.
+func (c *cluster) anyUp() int {
 	return slices.IndexFunc(c.nodes, func(m *member) bool { return m.up })
 }
 

@@ -42,7 +42,7 @@ func TestMembership(t *testing.T) {
 	s := c.open(1, Options{})
 	require.NoError(t, s.SetPets(ctx, "before"))
 
-	c.stop(0) // the founder, who leads the database
+	c.stop(0) // the bootstrap node, who leads the database
 	start := time.Now()
 	require.NoError(t, s.SetPets(ctx, "while one is away"))
 	t.Logf("the database answered %s after its leader had stopped", time.Since(start).Round(time.Millisecond))
@@ -68,7 +68,7 @@ func TestMembership(t *testing.T) {
 	assert.Equal(t, "while one is away", i.Pets)
 }
 
-// A unit whose first acquaintance is itself not in the cluster, or is gone, joins by the others
+// A unit whose first leader candidate is itself not in the cluster, or is gone, joins by the others
 // that it is told of later.
 func TestJoinByOthers(t *testing.T) {
 	c := newCluster(t, 1)
@@ -95,10 +95,10 @@ func TestJoinByOthers(t *testing.T) {
 	require.NoError(t, node.Introduce([]string{freeAddress(t)}))
 }
 
-// A new unit has the address of one that is gone without having left, as networks give it out:
+// A new unit has the address of one that is gone without having left, as networks assign it:
 // it takes its place.
 func TestAddressGivenOutAgain(t *testing.T) {
-	for name, gone := range map[string]int{"founder": 0, "voter": 2, "stand-by": 3} {
+	for name, gone := range map[string]int{"bootstrap node": 0, "voter": 2, "stand-by": 3} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t, 5)
 			require.NoError(t, c.open(1, Options{}).SetPets(ctx, "kept"))
@@ -127,7 +127,7 @@ func TestAddressGivenOutAgain(t *testing.T) {
 
 // A unit that has the address of one that is gone, and is not in the store yet, does not pass for
 // that one: it takes no connection.
-func TestPassesForNobody(t *testing.T) {
+func TestPassesForNoUnit(t *testing.T) {
 	c := newCluster(t, 4)
 	c.settled(3)
 	c.stop(2)
@@ -172,7 +172,7 @@ func TestAddressChanged(t *testing.T) {
 	require.EqualError(t, err, fmt.Sprintf("cannot start the store's node in %s at %s: it was %s before: a node's address cannot change", moved.Dir, moved.Address, c.nodes[0].address))
 }
 
-// Machines that go one after the other, and from then on answer nobody, cost no more than
+// Machines that go one after the other, and from then on answer no one, cost no more than
 // one: each time another node leads soon, and all that are left have the store again, also over
 // the connections that they had with the one that is gone.
 func TestMachinesGo(t *testing.T) {
@@ -299,7 +299,7 @@ func TestTakeover(t *testing.T) {
 	}
 }
 
-// childVariable tells the test program to be a unit, by the node's configuration.
+// childVariable makes the test program a unit, by the node's configuration.
 const childVariable = "DCIB_TEST_NODE"
 
 // child is a unit that acts whenever it may, until it is killed.
@@ -334,7 +334,7 @@ func child() {
 	}))
 }
 
-// Who acts gives the lease up in order when it stops, and the next one need not wait.
+// Who acts releases the lease when it stops, and the next one need not wait.
 func TestGivesUp(t *testing.T) {
 	s := newCluster(t, 1).open(0, Options{})
 	var acting atomic.Int32

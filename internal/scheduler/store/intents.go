@@ -18,7 +18,7 @@ type Intents struct {
 
 // Window is a window that an action added to a pet.
 type Window struct {
-	ID   string // chosen by whoever adds it
+	ID   string // chosen by the one who adds it
 	Pet  string
 	Spec string // as it stands in a set of pets
 	By   string

@@ -33,7 +33,7 @@ const (
 
 // Run is one drain or undrain of one pet, whichever units worked on it.
 type Run struct {
-	ID      string    `json:"id"` // chosen by whoever begins it; beginning it twice is beginning it once
+	ID      string    `json:"id"` // chosen by the one who begins it; beginning it twice is beginning it once
 	Pet     string    `json:"pet"`
 	Kind    Kind      `json:"kind"`
 	State   RunState  `json:"state,omitempty"`
@@ -46,7 +46,7 @@ type Run struct {
 	Term    int64     `json:"term,omitempty"`  // under which it was last written
 	// Member is the LXD member of the pet; empty when it has the pet's name.
 	Member string `json:"member,omitempty"`
-	// Calendar reports whether the scheduler began it by itself, and Window, of a drain, for the
+	// Calendar reports whether the scheduler began it automatically, and Window, of a drain, for the
 	// window that starts then; zero when it was for a hold.
 	Calendar  bool      `json:"calendar,omitempty"`
 	Window    time.Time `json:"window,omitzero"`

@@ -27,13 +27,13 @@ const (
 
 // Lease is who acts.
 type Lease struct {
-	Holder string // a unit's name; empty when nobody acts
+	Holder string // a unit's name; empty when no one acts
 	Term   int64  // grows with each change of holder
 	beat   int64
 	sess   string
 }
 
-// Lease tells who acts, as far as is known here.
+// Lease reports who acts, as far as is known here.
 func (s *Store) Lease(ctx context.Context) (l Lease, err error) {
 	err = s.query(ctx, func(rows *sql.Rows) error { return rows.Scan(&l.Holder, &l.sess, &l.Term, &l.beat) },
 		`SELECT holder, session, term, beat FROM lease`)
@@ -95,7 +95,7 @@ func (s *Store) Lead(ctx context.Context, act func(context.Context, *Actor) erro
 	return nil
 }
 
-// acquire takes the lease if it still is as it was seen; nil when somebody was faster.
+// acquire takes the lease if it still is as it was seen; nil when an operator was faster.
 func (s *Store) acquire(ctx context.Context, seen Lease) (*Actor, error) {
 	actor := &Actor{Store: s, term: seen.Term + 1, session: rand.Text()}
 	begun := time.Now()
@@ -135,7 +135,7 @@ func (a *Actor) renew(ctx context.Context) error {
 // release gives up the lease; the term is over at once, also for writes under way.
 func (a *Actor) release(ctx context.Context) error {
 	return wrap(a.exec(ctx, `UPDATE lease SET holder = '', session = '', term = term + 1, beat = beat + 1 WHERE term = ? AND session = ?`,
-		a.term, a.session), "give the lease up")
+		a.term, a.session), "release the lease")
 }
 
 // serve lets act run for as long as the lease is held.

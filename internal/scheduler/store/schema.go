@@ -11,7 +11,7 @@ import (
 	"github.com/dcib/dcib/internal/host/lograte"
 )
 
-// base is there before any migration, and stays as it is: it tells which schema the store
+// base is there before any migration, and stays as it is: it reports which schema the store
 // has and which one each unit knows.
 var base = []string{
 	`CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, at INTEGER NOT NULL)`,
@@ -25,7 +25,7 @@ var migrations = []string{
 	`
 CREATE TABLE lease (
 	one     INTEGER PRIMARY KEY CHECK (one = 1),
-	holder  TEXT NOT NULL,    -- a unit; empty when nobody acts
+	holder  TEXT NOT NULL,    -- a unit; empty when no one acts
 	session TEXT NOT NULL,    -- of the holder, one for each term
 	term    INTEGER NOT NULL, -- grows whenever the lease is taken or given up
 	beat    INTEGER NOT NULL  -- grows as long as the holder lives
@@ -155,7 +155,7 @@ END;
 // change.
 const present = 30 * time.Second
 
-// Open brings the schema to the version that this unit knows and gives the store.
+// Open brings the schema to the version that this unit knows and returns the store.
 //
 // A unit that is ahead waits, as long as the context lets it, until every unit that was
 // heard of lately knows the new schema too: the old ones work on meanwhile. A unit that is
@@ -202,7 +202,7 @@ func Open(ctx context.Context, db *sql.DB, o Options) (*Store, error) {
 	}
 }
 
-// Attend tells the others, until the context ends, that this unit is there and which
+// Attend reports the others, until the context ends, that this unit is there and which
 // schema it knows. It returns early, with ErrBehind, when the schema has gone beyond.
 func (s *Store) Attend(ctx context.Context) error {
 	for {
@@ -210,7 +210,7 @@ func (s *Store) Attend(ctx context.Context) error {
 		if err == nil {
 			err = s.attend(ctx, version)
 		}
-		// Without a majority nobody changes the schema either.
+		// Without a majority no one changes the schema either.
 		if version > len(s.migrations) {
 			return err
 		}
@@ -231,7 +231,7 @@ func (s *Store) version(ctx context.Context) (version int, err error) {
 	return version, wrap(err, "read the store's schema")
 }
 
-// attend says that this unit is there. The time is the database's: units need not agree.
+// attend states that this unit is there. The time is the database's: units need not agree.
 func (s *Store) attend(ctx context.Context, version int) error {
 	if version > len(s.migrations) {
 		return fmt.Errorf("cannot use the store: its schema is %d and this unit knows %d: %w", version, len(s.migrations), ErrBehind)
@@ -258,7 +258,7 @@ func (s *Store) migrate(ctx context.Context, version int) error {
 		return wrap(err, "change the store's schema")
 	}
 	defer conn.Close()
-	// One message, for the reasons above. Whoever comes second fails at the version's row.
+	// One message, for the reasons above. The one who comes second fails at the version's row.
 	script := fmt.Sprintf("BEGIN IMMEDIATE; INSERT INTO migrations VALUES (%d, %d); %s\n; COMMIT;",
 		version, millis(s.now()), strings.TrimRight(strings.TrimSpace(s.migrations[version-1]), ";"))
 	if _, err = conn.ExecContext(ctx, script); err == nil {

@@ -6,7 +6,7 @@
 //
 //   - Every change is one statement, with triggers where it takes several rows. A client
 //     that is frozen between two statements of a transaction would keep all others out.
-//   - A statement may be run twice: a connection that breaks does not tell whether the last
+//   - A statement may be run twice: a connection that breaks does not show whether the last
 //     one was applied, and database/sql tries again. So each change is named by its caller
 //     and finds its work already done.
 //   - Reads may be a moment old. What must not be decided on an old read is decided by the
@@ -28,16 +28,16 @@ import (
 	"github.com/dcib/dcib/internal/host/lograte"
 )
 
-// Errors that callers tell apart. They are returned wrapped.
+// Errors that callers distinguish. They are returned wrapped.
 var (
-	// ErrBehind says that another unit has brought the schema further than this one knows.
+	// ErrBehind states that another unit has brought the schema further than this one knows.
 	ErrBehind = errors.New("this unit is behind: refresh it")
-	// ErrFenced says that the term under which something was written is over: another unit
+	// ErrFenced states that the term under which something was written is over: another unit
 	// acts, or none.
 	ErrFenced = errors.New("this unit's term is over")
-	// ErrConflict says that what should be changed is not in the state that allows it.
-	ErrConflict = errors.New("somebody else changed it first")
-	// ErrNotFound says that there is nothing of that name.
+	// ErrConflict states that what should be changed is not in the state that allows it.
+	ErrConflict = errors.New("another client changed it first")
+	// ErrNotFound states that there is nothing of that name.
 	ErrNotFound = errors.New("not found")
 )
 
@@ -74,7 +74,7 @@ func (s *Store) exec(ctx context.Context, query string, args ...any) error {
 	})
 }
 
-// query runs one statement that reads, and gives each row to scan.
+// query runs one statement that reads, and passes each row to scan.
 func (s *Store) query(ctx context.Context, scan func(*sql.Rows) error, query string, args ...any) error {
 	ctx, cancel := context.WithTimeout(ctx, answer)
 	defer cancel()
@@ -107,7 +107,7 @@ func all[T any](ctx context.Context, s *Store, scan func(*sql.Rows, *T) error, q
 	return list, err
 }
 
-// again runs f until the database is not busy with somebody else's statement.
+// again runs f until the database is not busy with another client's statement.
 func again(ctx context.Context, f func() error) error {
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
 		err := f()
@@ -122,7 +122,7 @@ func again(ctx context.Context, f func() error) error {
 	}
 }
 
-// busy tells SQLITE_BUSY, by its words: the driver's error type would tie this package to
+// busy reports SQLITE_BUSY, by its words: the driver's error type would tie this package to
 // cgo.
 func busy(err error) bool {
 	return strings.Contains(err.Error(), "database is locked") || strings.Contains(err.Error(), "checkpoint in progress")
@@ -159,7 +159,7 @@ func (s *Store) say(format string, args ...any) {
 	}
 }
 
-// sleep waits, or gives the context's error.
+// sleep waits, or returns the context's error.
 func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():

@@ -52,10 +52,10 @@ func TestJournal(t *testing.T) {
 	require.NoError(t, a.SetStep(ctx, "r1", 0, StepDone, "seen running"))
 	require.ErrorIs(t, a.SetStep(ctx, "r1", 0, StepStarted, ""), ErrConflict, "what is done is not begun again")
 	require.NoError(t, a.SetStep(ctx, "r1", 1, StepStarted, ""))
-	require.NoError(t, a.SetStep(ctx, "r1", 1, StepFailed, "no room"))
+	require.NoError(t, a.SetStep(ctx, "r1", 1, StepFailed, "no capacity"))
 	require.Error(t, a.End(ctx, "r1", Running, ""))
-	require.NoError(t, a.End(ctx, "r1", Failed, "no room for c2"))
-	require.NoError(t, a.End(ctx, "r1", Failed, "no room for c2"))
+	require.NoError(t, a.End(ctx, "r1", Failed, "no capacity for c2"))
+	require.NoError(t, a.End(ctx, "r1", Failed, "no capacity for c2"))
 	require.ErrorIs(t, a.End(ctx, "r1", Done, ""), ErrConflict)
 	require.ErrorIs(t, a.End(ctx, "nothing", Done, ""), ErrNotFound)
 
@@ -70,11 +70,11 @@ func TestJournal(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, past, 1)
 	assert.Equal(t, 1, past[0].Moved)
-	assert.Equal(t, "no room for c2", past[0].Note)
+	assert.Equal(t, "no capacity for c2", past[0].Note)
 	assert.False(t, past[0].Ended.IsZero())
-	everybody, err := s.History(ctx, "", 10)
+	everyone, err := s.History(ctx, "", 10)
 	require.NoError(t, err)
-	assert.Len(t, everybody, 1)
+	assert.Len(t, everyone, 1)
 
 	require.NoError(t, a.Prune(ctx, time.Now().Add(Keep+time.Hour)))
 	r, _, err = s.Run(ctx, "r1")
@@ -236,7 +236,7 @@ func TestAlerts(t *testing.T) {
 }
 
 // Whatever units do, and in whatever order their writes reach the database: what is
-// written was written by whoever held the lease then.
+// written was written by the one who held the lease then.
 func TestFencing(t *testing.T) {
 	base := newCluster(t, 1).open(0, Options{})
 	round := 0
@@ -316,7 +316,7 @@ func TestFencing(t *testing.T) {
 				}
 			},
 		})
-		// Every pet has one run: make room for the next round.
+		// Every pet has one run: free capacity for the next round.
 		last := grab(t, base)
 		require.NoError(t, last.End(ctx, id, Done, ""))
 	})
@@ -325,15 +325,15 @@ func TestFencing(t *testing.T) {
 func TestCertificate(t *testing.T) {
 	c := newCluster(t, 1)
 	good := c.certificate
-	stranger := newCluster(t, 0)
-	c.certificate = stranger.certificate
+	orphan := newCluster(t, 0)
+	c.certificate = orphan.certificate
 	c.nodes = append(c.nodes, &member{address: freeAddress(t)})
 	node, db := openNode(t, c.config(1))
 	defer node.Close()
 	defer db.Close()
 	short, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	require.Error(t, node.Ready(short), "whoever has not the cluster's key stays out")
+	require.Error(t, node.Ready(short), "the one who has not the cluster's key stays out")
 	c.certificate = good
 	assert.Equal(t, map[string]int{"voter": 1}, c.roles(0))
 }
@@ -348,7 +348,7 @@ func TestTaken(t *testing.T) {
 	}
 	end := func(id string, state RunState) {
 		require.NoError(t, a.End(ctx, id, state, ""))
-		time.Sleep(2 * time.Millisecond) // the store tells milliseconds
+		time.Sleep(2 * time.Millisecond) // the store reports milliseconds
 	}
 	for _, pet := range []string{"kept", "again", "back", "asked"} {
 		begin(pet, pet+"1", Drain, pet != "asked")

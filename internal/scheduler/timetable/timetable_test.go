@@ -141,5 +141,5 @@ func TestSVG(t *testing.T) {
 	assert.Contains(t, picture, `<rect x="172.0" y="40" width="104.0" height="18" fill="#b4432f"><title>Fri 20 Nov 12:00 – Sat 21 Nov 12:00</title></rect>`)
 	long := table(t, "2026-11-20", 2, timetable.Row{Name: "p"}, timetable.Row{Name: strings.Repeat("n", 63)}).SVG()
 	assert.Contains(t, long, strings.Repeat("n", 63)+"</text>", "no two rows have the same name")
-	assert.Contains(t, long, `<text x="502" y="53" text-anchor="end">p</text>`, "and there is room for it")
+	assert.Contains(t, long, `<text x="502" y="53" text-anchor="end">p</text>`, "and there is space for it")
 }

@@ -15,7 +15,7 @@
 //		crashtest.Check(t, func(run *crashtest.Run) any {
 //			juju := hooktooltest.New()
 //			juju.AddUnit("counter/0", "10.0.0.1")
-//			world := &fakeEnv{gate: run.Gate} // tells the gate of its effects
+//			world := &fakeEnv{gate: run.Gate} // reports the gate of its effects
 //			run.Always = func() { require.LessOrEqual(run, world.founded, 1) }
 //			for range 3 {
 //				event := hooktool.Event{Hook: "update-status", Unit: "counter/0"}
@@ -129,7 +129,7 @@ func Check(t T, scenario func(run *Run) (end any), also ...Fault) {
 	}
 	points, hooks := reference.Gate.passed, reference.Gate.hooks
 	if len(points) == 0 {
-		t.Errorf("cannot check for crashes: no effect in %d hooks: does the fake env tell run.Gate of its effects?", hooks)
+		t.Errorf("cannot check for crashes: no effect in %d hooks: does the fake report to run.Gate of its effects?", hooks)
 		return
 	}
 	bad := 0

@@ -5,11 +5,11 @@ import (
 	"sync"
 )
 
-// Gate is where a hook dies. A fake world has one and tells it of every change it makes:
+// Gate is where a hook dies. A fake world has one and reports it of every change it makes:
 //
 //	func (l *fakeLXD) CreatePool(name string) error {
 //		if l.pools[name] {
-//			return errExists // nothing changed: nothing to tell
+//			return errExists // nothing changed: nothing to report
 //		}
 //		defer l.gate.Effect("create pool " + name)()
 //		l.pools[name] = true
@@ -24,7 +24,7 @@ type Gate struct {
 	killAt  int     // the point, counted from 1, where the hook dies; 0 is none
 	dead    bool    // the hook was killed, and what is left of it does nothing more
 	hooks   int     // how many hooks have begun
-	running bool    // a hook runs; what a test does to the world by itself is no effect
+	running bool    // a hook runs; what a test does to the world automatically is no effect
 }
 
 // point is a moment at which a hook may be killed.

@@ -1,5 +1,5 @@
 // Package hooktooltest is a Juju model in memory: applications, units, relations with
-// their databags, leaders and options. A test gives a unit a hook, the charm's writes are
+// their databags, leaders and options. A test runs a hook of a unit, the charm's writes are
 // committed when the hook succeeds and thrown away when it fails, as Juju does it.
 //
 // It is for speed and for faults that the real Juju cannot be made to have; what it does
@@ -27,7 +27,7 @@ type Juju struct {
 	Leaders   map[string]string         // application → unit
 	Units     map[string]*Unit
 	Relations []*Relation
-	Secrets   map[string]map[string]string // content by id; a test's own are granted to everybody
+	Secrets   map[string]map[string]string // content by id; a test's own are granted to everyone
 
 	related int // relations made so far
 
@@ -56,7 +56,7 @@ type Relation struct {
 	Sides    [2]Side
 	Databags map[string]map[string]string // by unit or application
 	// Stale are units that were removed by force, and that relation-list still has: Juju 4.1 does not
-	// tell those that remain.
+	// inform those that remain.
 	Stale []string
 }
 

@@ -36,7 +36,7 @@ type Selection struct {
 	ResourceURI string   `json:"resource_uri"`
 }
 
-// Region is what there is in a MAAS. The zero value has nothing, and nobody may in. Fields
+// Region is what there is in a MAAS. The zero value has nothing, and no one may in. Fields
 // are to be read and written between requests only.
 type Region struct {
 	Version    string

@@ -502,7 +502,7 @@ func (m *Machine) editable(what string) error {
 	return conflict("Cannot " + what + " interface because the machine is not New, Ready, Allocated, or Broken.")
 }
 
-// Parameters of children with what they are when nobody says (src/maasserver/forms/interface.py).
+// Parameters of children with what they are when no one says (src/maasserver/forms/interface.py).
 var defaults = map[string]map[string]any{
 	"bond": {
 		"bond_mode": "active-backup", "bond_miimon": 100, "bond_downdelay": 0, "bond_updelay": 0, "bond_num_grat_arp": 1,
@@ -636,7 +636,7 @@ func (r *Region) create(m *Machine, kind string, req *http.Request) (*Interface,
 	if err := m.set(&i, req); err != nil {
 		return nil, err
 	}
-	// Whoever is in something has no address of its own (_update_parents in
+	// The one who is in something has no address of its own (_update_parents in
 	// src/maasserver/models/interface.py).
 	for _, name := range i.Parents {
 		m.named(name).Links = nil

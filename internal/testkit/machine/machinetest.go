@@ -19,7 +19,7 @@ import (
 	"github.com/dcib/dcib/internal/testkit/crash"
 )
 
-// Program is one that a test adds. It tells the gate of its own effects.
+// Program is one that a test adds. It reports the gate of its own effects.
 type Program func(m *Machine, args []string, input string) (string, error)
 
 // Machine is one machine. It is a command.Feeder.
@@ -59,12 +59,12 @@ func (m *Machine) Node() node.Machine {
 }
 
 // Self stands for any user of a machine: it is the one that the test runs as, since only root
-// can give files away.
+// can change the owner of files.
 func Self(string) (atomicfile.Owner, error) {
 	return atomicfile.Owner{UID: os.Getuid(), GID: os.Getgid()}, nil
 }
 
-// Put writes a file; Text gives one.
+// Put writes a file; Text returns one.
 func (m *Machine) Put(name, text string) {
 	path := filepath.Join(m.Root, name)
 	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o600)); err != nil {

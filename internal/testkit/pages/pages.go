@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// OpenedPorts returns the ports that the page of ports (docs/reference/ports.md, at path) says that a
+// OpenedPorts returns the ports that the page of ports (docs/reference/ports.md, at path) states that a
 // charm opens in Juju, as open-port takes them ("8443/tcp", "5250-5270/tcp"). A row names charms and
 // ports with commas between them. The test ends where the page has no such table.
 func OpenedPorts(t testing.TB, path, charm string) []string {

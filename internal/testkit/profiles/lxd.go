@@ -42,7 +42,7 @@ type LXD struct {
 
 	Gate   *crashtest.Gate         // where a hook may be killed
 	Writes []string                // what was written, in order
-	Before func(what string)       // runs before a write, as somebody else would
+	Before func(what string)       // runs before a write, as another client would
 	Refuse func(what string) error // may refuse a write
 	HalfOf func(what string) error // lets a write through, and then fails
 }
@@ -74,7 +74,7 @@ func (l *LXD) Add(name, model, units string) *api.Instance {
 	return l.Instances[name]
 }
 
-// Clock tells the time, a second later each time it is asked.
+// Clock reports the time, a second later each time it is asked.
 func (l *LXD) Clock() time.Time {
 	l.Now = l.Now.Add(time.Second)
 	return l.Now

@@ -1,4 +1,4 @@
-// Command standin is the dispatch of a stand-in for somebody else's charm: it has that
+// Command standin is the dispatch of a stand-in for another charm: it has that
 // charm's endpoints, options and storage, installs nothing, is active when what the real one
 // cannot do without is related, and speaks the least of some interfaces.
 package main
@@ -20,7 +20,7 @@ type Facts struct {
 	Provides map[string]string `json:"provides"` // endpoint to interface
 }
 
-// tool runs one of Juju's hook tools and gives what it prints.
+// tool runs one of Juju's hook tools and returns what it prints.
 type tool func(args ...string) (string, error)
 
 func main() {
@@ -45,7 +45,7 @@ func main() {
 // kept is the folder of what a stand-in keeps on its machine.
 const kept = "/var/lib/standin"
 
-// act runs an action. A Kubernetes is not behind any of them: a kubeconfig is what somebody has
+// act runs an action. A Kubernetes is not behind any of them: a kubeconfig is what an operator has
 // put there, in the folder of what is kept.
 func act(name, kept string, run tool) error {
 	if name != "get-kubeconfig" {

@@ -58,7 +58,7 @@ func main() {
 	run("", "status-set", "active", "")
 }
 
-// move tells the applications that their primary is at another address.
+// move reports the applications that their primary is at another address.
 func move() {
 	var relations []string
 	read(&relations, "relation-ids", "database")
@@ -75,7 +75,7 @@ func write(path, text string) {
 	}
 }
 
-// run runs a program, and gives what it printed.
+// run runs a program, and returns what it printed.
 func run(input, name string, args ...string) string {
 	cmd := exec.Command(name, args...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")

@@ -25,7 +25,7 @@ func (s *stage) onBridge(t *testing.T, name, more string) {
 	s.run(t, `lxc profile show metal >/dev/null 2>&1 || lxc profile create metal
 lxc profile device get metal eth0 type >/dev/null 2>&1 || lxc profile device add metal eth0 nic nictype=bridged parent=br0 name=eth0
 lxc profile device get metal root type >/dev/null 2>&1 || lxc profile device add metal root disk path=/ pool=local
-lxc launch guest %s --profile metal --target %s %s`, name, s.pet, more)
+lxc launch tiny %s --profile metal --target %s %s`, name, s.pet, more)
 }
 
 // testBridge has instances on a bridge that LXD does not manage. They move to members with the bridge.

@@ -15,25 +15,25 @@ func (s *stage) testKeeps(t *testing.T) {
 lxc profile create extra
 lxc profile set extra user.extra=yes
 lxc storage volume create local papers --target %[1]s
-lxc launch guest web --profile dcib --profile extra --target %[1]s -c limits.memory=64MiB -c user.who=us
+lxc launch tiny web --profile dcib --profile extra --target %[1]s -c limits.memory=64MiB -c user.who=us
 lxc query -X PATCH /1.0/instances/web -d '{"description": "shop front"}'
 lxc snapshot web before
-lxc launch guest twin --profile dcib --target %[1]s --project lab
+lxc launch tiny twin --profile dcib --target %[1]s --project lab
 lxc query -X PATCH '/1.0/instances/twin?project=lab' -d '{"description": "in the lab"}'
-lxc init guest still --profile dcib --target %[1]s
+lxc init tiny still --profile dcib --target %[1]s
 lxc query -X PATCH /1.0/instances/still -d '{"description": "stands still"}'
 lxc snapshot still one
 lxc snapshot still two
-lxc launch guest cold --profile dcib --target %[1]s
+lxc launch tiny cold --profile dcib --target %[1]s
 lxc pause cold
-lxc init guest brief --ephemeral --profile dcib --target %[1]s
-lxc launch guest zero --profile dcib --target %[1]s -c cluster.evacuate=migrate
+lxc init tiny brief --ephemeral --profile dcib --target %[1]s
+lxc launch tiny zero --profile dcib --target %[1]s -c cluster.evacuate=migrate
 lxc config device add zero zero unix-char path=/dev/zero
-lxc launch guest clerk --profile dcib --target %[1]s -c cluster.evacuate=stop
+lxc launch tiny clerk --profile dcib --target %[1]s -c cluster.evacuate=stop
 lxc config device add clerk papers disk pool=local source=papers path=/papers
-lxc launch guest kept --profile dcib --target %[1]s
+lxc launch tiny kept --profile dcib --target %[1]s
 lxc query -X POST /1.0/instances/kept/backups -d '{"name": "night"}' --wait
-lxc launch guest other --profile dcib --target %[2]s`, s.pet, s.target)
+lxc launch tiny other --profile dcib --target %[2]s`, s.pet, s.target)
 	defer func() {
 		if !t.Failed() {
 			s.clean(t)

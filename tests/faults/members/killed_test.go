@@ -38,12 +38,12 @@ func (s *stage) testKilled(t *testing.T) {
 	// Everything moves to one member, so that the target is known.
 	s.run(t, "lxc cluster set %s scheduler.instance=manual", s.acting)
 	defer s.run(t, "lxc cluster unset %s scheduler.instance", s.acting)
-	s.run(t, `lxc launch guest ends --profile dcib --target %[1]s -c environment.ENDS_AFTER=5s -c boot.host_shutdown_timeout=20
-lxc launch guest heavy --profile dcib --target %[1]s
+	s.run(t, `lxc launch tiny ends --profile dcib --target %[1]s -c environment.ENDS_AFTER=5s -c boot.host_shutdown_timeout=20
+lxc launch tiny heavy --profile dcib --target %[1]s
 head -c 20M /dev/urandom >/root/ballast
 lxc file push --quiet /root/ballast heavy/tmp/ballast
-lxc init guest still --profile dcib --target %[1]s
-lxc launch guest stays --profile dcib --target %[1]s -c cluster.evacuate=stop -c environment.ENDS_AFTER=4s -c boot.host_shutdown_timeout=20
+lxc init tiny still --profile dcib --target %[1]s
+lxc launch tiny stays --profile dcib --target %[1]s -c cluster.evacuate=stop -c environment.ENDS_AFTER=4s -c boot.host_shutdown_timeout=20
 lxc storage set local rsync.bwlimit=4MB`, s.pet)
 	defer func() {
 		s.run(t, "lxc storage unset local rsync.bwlimit")
@@ -151,8 +151,8 @@ func firstAfter(t *testing.T, log []string, moment time.Time) (time.Time, bool) 
 // testFailingMove makes LXD fail at the end of a move back, when it has deleted the copy elsewhere: what
 // ran keeps running, under the name that LXD left it, and gets its own name again when possible.
 func (s *stage) testFailingMove(t *testing.T) {
-	s.run(t, `lxc launch guest web --profile dcib --target %[1]s
-lxc launch guest db --profile dcib --target %[1]s`, s.pet)
+	s.run(t, `lxc launch tiny web --profile dcib --target %[1]s
+lxc launch tiny db --profile dcib --target %[1]s`, s.pet)
 	defer func() {
 		if !t.Failed() {
 			s.clean(t)
@@ -180,7 +180,7 @@ lxc launch guest db --profile dcib --target %[1]s`, s.pet)
 // testOffline undrains while one host has no LXD: its instances are skipped, and come back running when the
 // LXD is there again.
 func (s *stage) testOffline(t *testing.T) {
-	s.run(t, `for n in 1 2 3 4; do lxc launch guest g$n --profile dcib --target %s; done`, s.pet)
+	s.run(t, `for n in 1 2 3 4; do lxc launch tiny g$n --profile dcib --target %s; done`, s.pet)
 	defer func() {
 		if !t.Failed() {
 			s.clean(t)

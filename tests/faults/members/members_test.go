@@ -76,7 +76,7 @@ func newStage(t *testing.T) *stage {
 		}
 	}
 	require.NotEmpty(t, s.pet)
-	box.GuestImage(t, s.acting)
+	box.TinyImage(t, s.acting)
 	return s
 }
 

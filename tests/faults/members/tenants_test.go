@@ -16,10 +16,10 @@ import (
 // testTenants drains a pet whose tenants request what no host has.
 func (s *stage) testTenants(t *testing.T) {
 	defer s.clean(t)
-	s.run(t, `lxc launch guest greedy --profile dcib --target %[1]s -c limits.cpu=65535
-lxc launch guest huge --profile dcib --target %[1]s -c limits.memory=7EiB
-lxc launch guest first --profile dcib --target %[1]s -c boot.autostart=true -c boot.autostart.priority=9223372036854775807
-lxc launch guest plain --profile dcib --target %[1]s`, s.pet)
+	s.run(t, `lxc launch tiny greedy --profile dcib --target %[1]s -c limits.cpu=65535
+lxc launch tiny huge --profile dcib --target %[1]s -c limits.memory=7EiB
+lxc launch tiny first --profile dcib --target %[1]s -c boot.autostart=true -c boot.autostart.priority=9223372036854775807
+lxc launch tiny plain --profile dcib --target %[1]s`, s.pet)
 	before := s.instances(t)
 	results := s.drain(t)
 	t.Log(results)
@@ -36,9 +36,9 @@ lxc launch guest plain --profile dcib --target %[1]s`, s.pet)
 // when it checks whether that one can be moved.
 func (s *stage) testHostDisk(t *testing.T) {
 	defer s.clean(t)
-	s.run(t, `lxc init guest c1 --profile dcib --target %[1]s
+	s.run(t, `lxc init tiny c1 --profile dcib --target %[1]s
 lxc config device add c1 data disk source=/srv path=/srv
-lxc launch guest c2 --profile dcib --target %[1]s`, s.pet)
+lxc launch tiny c2 --profile dcib --target %[1]s`, s.pet)
 	before := s.instances(t)
 	restarts := func() string { return box.Inside(t, s.pet, "systemctl show -p NRestarts --value lxd") }
 	was := restarts()
@@ -76,7 +76,7 @@ func configurePet(t *testing.T, text string, options ...string) {
 func (s *stage) testLate(t *testing.T) {
 	defer s.clean(t)
 	// The drain cannot be over before the window opens: the instance takes longer to end.
-	s.run(t, `lxc launch guest slow --profile dcib --target %s -c environment.ENDS_AFTER=50s -c boot.host_shutdown_timeout=120`, s.pet)
+	s.run(t, `lxc launch tiny slow --profile dcib --target %s -c environment.ENDS_AFTER=50s -c boot.host_shutdown_timeout=120`, s.pet)
 	start := time.Now().Add(25 * time.Second).Truncate(time.Second)
 	const layout = "20060102T150405Z"
 	// A hold of an earlier run is for another pet.

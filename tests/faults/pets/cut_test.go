@@ -48,7 +48,7 @@ func (s *stage) testCut(t *testing.T) {
 	c := s.crew(t)
 	defer c.dismiss(t)
 	c.voting(t)
-	c.guests(t, "deep", 1)
+	c.instances(t, "deep", 1)
 	home := c.alone(t, "big", 6)
 	c.told.upTo(t)
 	member := c.pets["big"]
@@ -111,12 +111,12 @@ func (s *stage) testCut(t *testing.T) {
 		acts, acquired, slices.Min(taken), slices.Max(taken), median(taken))
 }
 
-// alone brings the number of a pet's guests to n, with no others that are tried, and gives
+// alone brings the number of a pet's instances to n, with no others that are tried, and returns
 // where all are.
 func (s *stage) alone(t *testing.T, pet string, n int) map[string]string {
 	t.Helper()
 	box.Inside(t, s.ask, "for i in still own stays; do lxc delete -f $i 2>/dev/null || true; done")
-	s.guests(t, pet, n)
+	s.instances(t, pet, n)
 	return s.look(t).instances
 }
 

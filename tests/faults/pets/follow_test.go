@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// event is what LXD tells those who listen: of the changes that were made in the cluster
+// event is what LXD reports those who listen: of the changes that were made in the cluster
 // (lifecycle), and of the requests that this member was sent (logging).
 type event struct {
 	Type      string    `json:"type"`
@@ -75,8 +75,8 @@ func (f *follower) upTo(t *testing.T) []event {
 	f.marks++
 	mark := fmt.Sprintf("mark-%s-%d", f.kind, f.marks)
 	var told []event
-	box.Await(t, time.Minute, 100*time.Millisecond, "LXD to tell of a mark", func() (bool, string) {
-		// Again until it is told: at first nobody listens yet.
+	box.Await(t, time.Minute, 100*time.Millisecond, "LXD to report a mark", func() (bool, string) {
+		// Again until it is told: at first no one listens yet.
 		box.Inside(t, f.machine, "lxc profile create "+mark+" && lxc profile delete "+mark)
 		f.mu.Lock()
 		defer f.mu.Unlock()

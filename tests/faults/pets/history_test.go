@@ -26,14 +26,14 @@ type operation struct {
 	from, to time.Time
 }
 
-// lease is the model's state: who may act. Nobody may while unit is empty.
+// lease is the model's state: who may act. No one may while unit is empty.
 type lease struct {
 	unit string
 	term int64
 }
 
 // leaseModel says which histories are those of one lease: each term is taken once and in order,
-// and nobody acts but its holder, from when it took the lease until it said that its term is
+// and no one acts but its holder, from when it took the lease until it said that its term is
 // over or another took the next.
 var leaseModel = porcupine.Model{
 	Init: func() any { return lease{} },
@@ -62,7 +62,7 @@ func oneActs(history []operation) bool {
 	return porcupine.CheckOperations(leaseModel, operations)
 }
 
-// What the model has to tell apart.
+// What the model has to distinguish.
 func TestHistory(t *testing.T) {
 	at := func(second float64) time.Time { return time.Unix(1000, int64(second*1e9)) }
 	op := func(k kind, unit string, term int64, from, to float64) operation {
@@ -82,7 +82,7 @@ func TestHistory(t *testing.T) {
 	}
 	assert.True(t, oneActs(good))
 	for name, bad := range map[string]operation{
-		"nobody may":                          op(act, "a", 0, -1, -1),
+		"no one may":                          op(act, "a", 0, -1, -1),
 		"its term is over":                    op(act, "a", 0, 5, 5),
 		"another acts already":                op(act, "a", 0, 9, 9),
 		"its term is over and no other began": op(act, "b", 0, 10.2, 10.2),

@@ -25,7 +25,7 @@ import (
 )
 
 // Files of the daemon that is built for this suite, see charms/pet-scheduler/petd/faults.go. The
-// service may write to no folder but its own: install gives it this one.
+// service may write to no folder but its own: install sets this one.
 const (
 	stepsFile = "/run/pet-scheduler-faults/steps"
 	faultFile = "/run/pet-scheduler-faults/fault"
@@ -64,7 +64,7 @@ type crew struct {
 	since   time.Time
 }
 
-// crew has each unit run the program, which systemd does not start again by itself.
+// crew has each unit run the program, which systemd does not start again automatically.
 func (s *stage) crew(t *testing.T) *crew {
 	t.Helper()
 	c := &crew{stage: s, since: time.Now(), program: faulty(t), units: box.Machines(t, model, app), told: s.follow(t, s.ask, "lifecycle")}
@@ -240,17 +240,17 @@ func (c *crew) struck(t *testing.T, unit string) (step string, at time.Time, ok 
 	return step, time.UnixMilli(n), true
 }
 
-// herd are the guests that are drained while units die: one that is moved in one, one that LXD has to
+// desiredState are the instances that are drained while units die: one that is moved in one, one that LXD has to
 // be told each step of, as its time to shut down is its own, one that is stopped, one that may not
-// move and one that is elsewhere. It gives how the world is when they are home.
-func (c *crew) herd(t *testing.T) (home map[string]string) {
+// move and one that is elsewhere. It returns how the world is when they are home.
+func (c *crew) desiredState(t *testing.T) (home map[string]string) {
 	t.Helper()
-	c.guests(t, "big", 1)
-	c.guests(t, "deep", 1)
+	c.instances(t, "big", 1)
+	c.instances(t, "deep", 1)
 	member := c.pets["big"]
-	box.Inside(t, c.ask, fmt.Sprintf(`lxc info still >/dev/null 2>&1 || lxc init guest still --profile dcib --target %[1]s
-lxc info own >/dev/null 2>&1 || lxc launch guest own --profile dcib --target %[1]s --config boot.host_shutdown_timeout=20
-lxc info stays >/dev/null 2>&1 || lxc launch guest stays --profile dcib --target %[1]s --config cluster.evacuate=stop`, member))
+	box.Inside(t, c.ask, fmt.Sprintf(`lxc info still >/dev/null 2>&1 || lxc init tiny still --profile dcib --target %[1]s
+lxc info own >/dev/null 2>&1 || lxc launch tiny own --profile dcib --target %[1]s --config boot.host_shutdown_timeout=20
+lxc info stays >/dev/null 2>&1 || lxc launch tiny stays --profile dcib --target %[1]s --config cluster.evacuate=stop`, member))
 	home = c.look(t).instances
 	require.Equal(t, map[string]string{
 		"big-1": member + " Running", "own": member + " Running", "still": member + " Stopped", "stays": member + " Running", "deep-1": c.pets["deep"] + " Running",
@@ -296,7 +296,7 @@ func (c *crew) requireDone(t *testing.T, run store.Run, home map[string]string, 
 }
 
 // requireOnce asserts that LXD did since it was last asked what a run does, and each of it
-// once: as it tells itself, whoever asked for it.
+// once: as it records itself, whichever client asked for it.
 func (c *crew) requireOnce(t *testing.T, run store.Run, home map[string]string, why string) {
 	t.Helper()
 	did, expected := map[string]int{}, map[string]int{}
@@ -336,7 +336,7 @@ func (s *stage) testKill(t *testing.T) {
 	defer box.Juju(t, "model-config", "-m", model, "--reset", "update-status-hook-interval")
 	c := s.crew(t)
 	defer c.dismiss(t)
-	home := c.herd(t)
+	home := c.desiredState(t)
 	kinds := c.kinds(t, home)
 	var taken []time.Duration
 	for n, pair := range kinds {
@@ -361,7 +361,7 @@ type stepKind struct {
 	step string
 }
 
-// kinds has a drain and an undrain done undisturbed, and gives the kinds of steps that they make in the
+// kinds has a drain and an undrain done undisturbed, and returns the kinds of steps that they make in the
 // order in which they come first, one of each in pairs. Where one has fewer, its last comes again.
 func (c *crew) kinds(t *testing.T, home map[string]string) (pairs [][2]stepKind) {
 	t.Helper()
@@ -421,7 +421,7 @@ func (c *crew) strike(t *testing.T, fault string, what store.Kind, step string, 
 	return victim, id, at
 }
 
-// killed kills the acting daemon after a step of a run, and starts it again or not. It gives how long
+// killed kills the acting daemon after a step of a run, and starts it again or not. It returns how long
 // it took until another acted, 0 when the same was started again.
 func (c *crew) killed(t *testing.T, what store.Kind, step string, again bool, home map[string]string) (took time.Duration) {
 	t.Helper()
@@ -453,7 +453,7 @@ func (c *crew) killed(t *testing.T, what store.Kind, step string, again bool, ho
 func (s *stage) testLongMove(t *testing.T) {
 	c := s.crew(t)
 	defer c.dismiss(t)
-	c.guests(t, "deep", 0)
+	c.instances(t, "deep", 0)
 	home := c.alone(t, "big", 1)
 	defer box.Inside(t, c.ask, "lxc storage unset local rsync.bwlimit; lxc delete -f big-1 || true")
 	for _, long := range []struct{ what, prepare string }{

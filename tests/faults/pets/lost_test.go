@@ -20,7 +20,7 @@ import (
 // undrain, in turn. There are three to six units: new ones come when three are left.
 func (s *stage) testMachineLost(t *testing.T) {
 	c := s.crew(t)
-	home := c.herd(t)
+	home := c.desiredState(t)
 	var taken []time.Duration
 	for _, pair := range c.kinds(t, home) {
 		for _, k := range pair {
@@ -34,7 +34,7 @@ func (s *stage) testMachineLost(t *testing.T) {
 	c.dismiss(t)
 }
 
-// lost takes the machine of the acting unit away after a step of a run. It gives how long it took until
+// lost takes the machine of the acting unit away after a step of a run. It returns how long it took until
 // another acted.
 func (c *crew) lost(t *testing.T, what store.Kind, step string, home map[string]string) (took time.Duration) {
 	t.Helper()
@@ -56,8 +56,8 @@ func (c *crew) lost(t *testing.T, what store.Kind, step string, home map[string]
 	return took
 }
 
-// testAddressGivenOut loses the machine of the acting unit, and has the network give its address
-// to that of a new unit, before anybody has taken the lost one's node out of the store.
+// testAddressGivenOut loses the machine of the acting unit, and has the network assign its address
+// to that of a new unit, before anyone has taken the lost one's node out of the store.
 func (s *stage) testAddressGivenOut(t *testing.T) {
 	c := &crew{stage: s, units: box.Machines(t, model, app)}
 	c.voting(t)
@@ -72,7 +72,7 @@ func (s *stage) testAddressGivenOut(t *testing.T) {
 	box.Juju(t, "remove-machine", "-m", model, "--no-prompt", "--force", "--no-wait", number)
 	host, _, err := net.SplitHostPort(address)
 	require.NoError(t, err)
-	defer box.GiveOut(t, host)()
+	defer box.AssignAddress(t, host)()
 	start := time.Now()
 	box.Juju(t, "add-unit", "-m", model, app)
 	box.WaitActive(t, model, app, len(c.units)+1)

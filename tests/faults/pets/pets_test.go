@@ -69,7 +69,7 @@ func deploy(t *testing.T) *stage {
 	members := slices.Sorted(maps.Values(box.Machines(t, model, lxd)))
 	box.RequireOneCluster(t, box.Machines(t, model, lxd))
 	s := &stage{ask: members[0], pets: map[string]string{"big": members[1], "deep": members[2]}}
-	box.GuestImage(t, s.ask)
+	box.TinyImage(t, s.ask)
 	return s
 }
 
@@ -111,8 +111,8 @@ func (s *stage) look(t *testing.T) env {
 	return w
 }
 
-// guests brings the number of a pet's running guests to n: "big-1" to "big-n".
-func (s *stage) guests(t *testing.T, pet string, n int) (names []string) {
+// instances brings the number of a pet's running instances to n: "big-1" to "big-n".
+func (s *stage) instances(t *testing.T, pet string, n int) (names []string) {
 	t.Helper()
 	there := s.look(t).instances
 	var lines strings.Builder
@@ -121,8 +121,8 @@ func (s *stage) guests(t *testing.T, pet string, n int) (names []string) {
 		_, exists := there[name]
 		switch {
 		case i <= n && !exists:
-			// Now and then LXD 5.0.2 does not tell its client that one was made.
-			fmt.Fprintf(&lines, "(timeout 60 lxc launch guest %[1]s --profile dcib --target %[2]s || lxc start %[1]s) &\n", name, s.pets[pet])
+			// Now and then LXD 5.0.2 does not notify its client that one was made.
+			fmt.Fprintf(&lines, "(timeout 60 lxc launch tiny %[1]s --profile dcib --target %[2]s || lxc start %[1]s) &\n", name, s.pets[pet])
 		case i > n && exists:
 			fmt.Fprintf(&lines, "lxc delete -f %s &\n", name)
 		}

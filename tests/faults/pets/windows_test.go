@@ -81,7 +81,7 @@ func forget(t *testing.T) {
 	})
 }
 
-// window adds a window of seconds to a pet, by action import-calendar of some unit, and gives its id.
+// window adds a window of seconds to a pet, by action import-calendar of some unit, and returns its id.
 func window(t *testing.T, pet string, start, end time.Time) (id string) {
 	t.Helper()
 	const layout = "20060102T150405Z"
@@ -108,7 +108,7 @@ func (w env) empty(member string) bool {
 // runs is how many windows testWindows opens.
 const runs = 20
 
-// testWindows opens windows of the two pets in turns, with 1 to 8 running guests. The pet is
+// testWindows opens windows of the two pets in turns, with 1 to 8 running instances. The pet is
 // empty when its window opens and as long as it is open, and not long before; after it, all
 // that was moved is back.
 func (s *stage) testWindows(t *testing.T) {
@@ -121,7 +121,7 @@ func (s *stage) testWindows(t *testing.T) {
 	for run := range runs {
 		name := names[run%len(names)]
 		member := s.pets[name]
-		guests := s.guests(t, name, run%8+1)
+		instances := s.instances(t, name, run%8+1)
 		before := s.look(t).instances
 		p := see(t, name)
 		start := time.Now().Add(time.Duration(p.Lead) + slack).Truncate(time.Second)
@@ -135,9 +135,9 @@ func (s *stage) testWindows(t *testing.T) {
 		box.Await(t, time.Until(end)+2*time.Minute, 200*time.Millisecond, fmt.Sprintf("run %d to be over", run), func() (bool, string) {
 			w := s.look(t)
 			home, elsewhere := true, true
-			for _, guest := range guests {
-				home = home && w.instances[guest] == before[guest]
-				elsewhere = elsewhere && !strings.HasPrefix(w.instances[guest], member+" ") && strings.HasSuffix(w.instances[guest], " Running")
+			for _, tiny := range instances {
+				home = home && w.instances[tiny] == before[tiny]
+				elsewhere = elsewhere && !strings.HasPrefix(w.instances[tiny], member+" ") && strings.HasSuffix(w.instances[tiny], " Running")
 			}
 			empty := w.empty(member) && elsewhere
 			if begun.IsZero() && !home {
@@ -154,7 +154,7 @@ func (s *stage) testWindows(t *testing.T) {
 			}
 			return !back.IsZero(), fmt.Sprint(w)
 		})
-		t.Logf("%2d %s: %d guests, lead %s: empty %4.1f s before the window, back %4.1f s after", run, name, len(guests), p.Lead,
+		t.Logf("%2d %s: %d instances, lead %s: empty %4.1f s before the window, back %4.1f s after", run, name, len(instances), p.Lead,
 			start.Sub(emptied).Seconds(), back.Sub(end).Seconds())
 		require.True(t, emptied.Before(start), "%s is empty %s after its window opened", name, emptied.Sub(start))
 		require.True(t, back.After(end))
@@ -171,8 +171,8 @@ func (s *stage) testWindows(t *testing.T) {
 func (s *stage) testOperators(t *testing.T) {
 	s.configure(t, "min-lead-time=8s", "max-lead-time=8s")
 	defer forget(t)
-	guest := s.guests(t, "big", 1)[0]
-	s.guests(t, "deep", 0)
+	tiny := s.instances(t, "big", 1)[0]
+	s.instances(t, "deep", 0)
 	member := s.pets["big"]
 	do := func(action string, params ...string) map[string]any {
 		t.Helper()
@@ -184,7 +184,7 @@ func (s *stage) testOperators(t *testing.T) {
 		for time.Now().Before(until) {
 			w := s.look(t)
 			require.Equal(t, "Online", w.members[member])
-			require.Equal(t, member+" Running", w.instances[guest])
+			require.Equal(t, member+" Running", w.instances[tiny])
 		}
 	}
 	drained := func(wanted bool, limit time.Duration) {
@@ -192,9 +192,9 @@ func (s *stage) testOperators(t *testing.T) {
 		box.Await(t, limit, 300*time.Millisecond, fmt.Sprint("drained: ", wanted), func() (bool, string) {
 			w := s.look(t)
 			if wanted {
-				return w.empty(member) && strings.HasSuffix(w.instances[guest], " Running"), fmt.Sprint(w)
+				return w.empty(member) && strings.HasSuffix(w.instances[tiny], " Running"), fmt.Sprint(w)
 			}
-			return w.members[member] == "Online" && w.instances[guest] == member+" Running", fmt.Sprint(w)
+			return w.members[member] == "Online" && w.instances[tiny] == member+" Running", fmt.Sprint(w)
 		})
 	}
 	// soon adds a window that opens late enough for another action before its drain begins.
@@ -211,7 +211,7 @@ func (s *stage) testOperators(t *testing.T) {
 	require.Equal(t, id, do("remove-window", "id="+id)["id"])
 
 	// The other pet from here on: what is skipped stays skipped.
-	guest, member = s.guests(t, "deep", 1)[0], s.pets["deep"]
+	tiny, member = s.instances(t, "deep", 1)[0], s.pets["deep"]
 	start, id = soon("deep", time.Hour)
 	do("hold", "pet=deep", "state=shared", "why=a demonstration")
 	require.Contains(t, do("list-pets")["pets"], "shared by "+app)

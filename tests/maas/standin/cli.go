@@ -213,7 +213,7 @@ func configTLS(ctx context.Context, args []string) error {
 	case len(paths) != 3 || paths[0] != "enable":
 		return errors.New("usage: maas config-tls [enable KEY CERTIFICATE | disable]")
 	case !*yes:
-		return errors.New("it asks for a confirmation, and nobody is there")
+		return errors.New("it asks for a confirmation, and no one is there")
 	}
 	s := secured{Port: *port}
 	for path, into := range map[string]*string{paths[1]: &s.Key, paths[2]: &s.Certificate} {

@@ -120,7 +120,7 @@ func event(ctx context.Context, db *sql.DB, format string, args ...any) {
 	_, _ = db.ExecContext(ctx, `INSERT INTO standin_event (host, what) VALUES ($1, $2)`, hostname(), what)
 }
 
-// schemaVersion tells what the database was migrated to; "" before it ever was.
+// schemaVersion reports what the database was migrated to; "" before it ever was.
 func schemaVersion(ctx context.Context, db *sql.DB) (string, error) {
 	var v string
 	err := db.QueryRowContext(ctx, `SELECT version FROM maasserver_schema`).Scan(&v)
@@ -189,7 +189,7 @@ func secret(ctx context.Context, tx *sql.Tx, name string, fresh func() string) (
 // what it changed.
 func answering(ctx context.Context, db *sql.DB, fn func(*maastest.Region)) error {
 	return locked(ctx, db, func(tx *sql.Tx) error {
-		r := &maastest.Region{Unread: true} // until the suite says that the stream was read
+		r := &maastest.Region{Unread: true} // until the suite states that the stream was read
 		var document []byte
 		err := tx.QueryRowContext(ctx, `SELECT document FROM maasserver_rest`).Scan(&document)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {

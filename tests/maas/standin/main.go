@@ -35,7 +35,7 @@ const (
 	temporalConf = "/var/lib/maas/temporal/production.yaml"
 	// versionFile says what this stands in for; it comes with package maas-common.
 	versionFile = "/usr/lib/maas/version"
-	// argumentsFile has the arguments of each program that somebody ran.
+	// argumentsFile has the arguments of each program that an operator ran.
 	argumentsFile = "/var/log/maas-arguments"
 )
 

@@ -48,7 +48,7 @@ func rackd(ctx context.Context) error {
 	}
 }
 
-// call calls the regions until one answers; goes says that it is the last time.
+// call calls the regions until one answers; goes states that it is the last time.
 func call(ctx context.Context, goes bool) error {
 	var c struct {
 		URLs []string `yaml:"maas_url"`

@@ -79,7 +79,7 @@ func regiond(ctx context.Context) error {
 	}
 }
 
-// tend is what a region does again and again: it says that it runs, strikes the process rows of
+// tend is what a region does again and again: it states that it runs, strikes the process rows of
 // regions that no longer do, configures maas-http, and starts its helpers.
 func tend(ctx context.Context, db *sql.DB) error {
 	if _, err := db.ExecContext(ctx, `UPDATE maasserver_node SET region_seen = now(), process_seen = now() WHERE system_id = $1`, text(idFile)); err != nil {

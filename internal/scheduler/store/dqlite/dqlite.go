@@ -4,7 +4,7 @@
 // certificate, which is both key and authority: who has it is a member.
 //
 // The node itself needs cgo and the C library, and so is behind the build tag libsqlite3
-// that the library's own binding wants; without it Open says that the program has none.
+// that the library's own binding wants; without it Open states that the program has none.
 package dqlite
 
 import (
@@ -45,7 +45,7 @@ type Member struct {
 const (
 	voters   = 3
 	standbys = 2
-	// adjust is how often the leader looks for voters that died, to give their vote to
+	// adjust is how often the leader looks for voters that died, to move their vote to
 	// another.
 	adjust = 5 * time.Second
 	// latency is what the library makes its Raft timeouts from: a leader shows that it lives
@@ -61,7 +61,7 @@ const (
 type Node interface {
 	// Ready waits until the node is in the cluster.
 	Ready(ctx context.Context) error
-	// Introduce tells a node that is not in the cluster yet of more nodes that may be: the
+	// Introduce informs a node that is not in the cluster yet of more nodes that may be: the
 	// first that it was told of may itself never have got in, or be gone.
 	Introduce(join []string) error
 	// Members lists the cluster's nodes.

@@ -22,11 +22,11 @@ func TestALostIdentity(t *testing.T) {
 		id     uint64 // 0: another
 		in     bool
 	}{
-		"listed":            {false, "- Address: 10.0.0.1:17666\n  ID: 1\n  Role: 0\n- Address: 10.0.0.2:17666\n  ID: 77\n  Role: 0\n", 77, true},
-		"founder":           {true, "", library.BootstrapID, true},
-		"founder, listed":   {true, "- Address: 10.0.0.2:17666\n  ID: 77\n  Role: 0\n", 77, true},
-		"joiner":            {false, "", 0, false},
-		"joiner, told whom": {false, "- Address: 10.0.0.1:17666\n  ID: 0\n  Role: 0\n", 0, false},
+		"listed":                 {false, "- Address: 10.0.0.1:17666\n  ID: 1\n  Role: 0\n- Address: 10.0.0.2:17666\n  ID: 77\n  Role: 0\n", 77, true},
+		"bootstrap node":         {true, "", library.BootstrapID, true},
+		"bootstrap node, listed": {true, "- Address: 10.0.0.2:17666\n  ID: 77\n  Role: 0\n", 77, true},
+		"joiner":                 {false, "", 0, false},
+		"joiner, told whom":      {false, "- Address: 10.0.0.1:17666\n  ID: 0\n  Role: 0\n", 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -100,7 +100,7 @@ func (n *node) join(ctx context.Context, c *client.Client) error {
 	if err != nil {
 		return err
 	}
-	// Networks give the address of a machine that is gone to another: who had it can be
+	// Networks assign the address of a lost machine to another: who had it can be
 	// reached no more, and the leader takes no second node with the same.
 	for _, other := range nodes {
 		if other.Address != n.who.Address || other.ID == n.who.ID {
@@ -230,9 +230,9 @@ func (n *node) handover(ctx context.Context) error {
 	defer c.Close()
 	changes := n.survey(ctx, nodes)
 	role, candidates := changes.Handover(n.who.ID)
-	var heir client.NodeInfo
+	var successor client.NodeInfo
 	if role != none {
-		if heir, err = assign(ctx, c, role, candidates); err != nil {
+		if successor, err = assign(ctx, c, role, candidates); err != nil {
 			return err
 		}
 	}
@@ -241,7 +241,7 @@ func (n *node) handover(ctx context.Context) error {
 		return err
 	}
 	if leader != nil && leader.ID == n.who.ID {
-		next, err := n.abdicate(ctx, c, changes, heir)
+		next, err := n.abdicate(ctx, c, changes, successor)
 		if err != nil || next == nil {
 			return err
 		}
@@ -254,12 +254,12 @@ func (n *node) handover(ctx context.Context) error {
 	return nil
 }
 
-// abdicate has another voter lead, and gives a client of that one; none when this one is all
+// abdicate has another voter lead, and returns a client of that one; none when this one is all
 // that there is.
-func (n *node) abdicate(ctx context.Context, c *client.Client, changes app.RolesChanges, heir client.NodeInfo) (*client.Client, error) {
+func (n *node) abdicate(ctx context.Context, c *client.Client, changes app.RolesChanges, successor client.NodeInfo) (*client.Client, error) {
 	var err error
 	for to, there := range changes.State {
-		votes := to.Role == client.Voter || to.ID == heir.ID && heir.Address != ""
+		votes := to.Role == client.Voter || to.ID == successor.ID && successor.Address != ""
 		if to.ID == n.who.ID || there == nil || !votes {
 			continue
 		}
@@ -276,16 +276,16 @@ const last = client.Spare + 1
 // recent is how long a list of the cluster's nodes is taken to be true.
 const recent = 3 * adjust
 
-// acquaintances are whom the node asks who leads: itself first, as it mostly knows, then those that
+// leaderCandidates are whom the node asks who leads: itself first, as it mostly knows, then those that
 // had a vote when the cluster's nodes were last seen, or whom it was told of, then the others; last, who
 // did not answer when last asked. The library asks one after another, and each that is gone and was not
 // taken out yet costs as long as reach.
 //
 // Of a cluster that was seen lately only those are asked that have a vote: the leader is one of them.
-type acquaintances struct{ *node }
+type leaderCandidates struct{ *node }
 
 // Get implements client.NodeStore.
-func (a acquaintances) Get(ctx context.Context) ([]client.NodeInfo, error) {
+func (a leaderCandidates) Get(ctx context.Context) ([]client.NodeInfo, error) {
 	nodes, err := a.nodes.Get(ctx)
 	if err != nil {
 		return nil, err
@@ -312,7 +312,7 @@ func (a acquaintances) Get(ctx context.Context) ([]client.NodeInfo, error) {
 }
 
 // Set implements client.NodeStore; keep does it.
-func (acquaintances) Set(context.Context, []client.NodeInfo) error { return nil }
+func (leaderCandidates) Set(context.Context, []client.NodeInfo) error { return nil }
 
 // Introduce implements Node.
 func (n *node) Introduce(join []string) error {

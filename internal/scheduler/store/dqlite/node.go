@@ -38,7 +38,7 @@ type node struct {
 	ctx   context.Context // the node's life
 	end   context.CancelFunc
 	in    atomic.Bool   // the cluster has taken it in
-	told  chan struct{} // somebody told it whom to ask
+	told  chan struct{} // an operator told it whom to ask
 	ready chan struct{} // closed when it is in and has its role
 
 	incoming atomic.Pointer[tls.Config]
@@ -54,7 +54,7 @@ func Open(_ context.Context, c Config) (Node, *sql.DB, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot start the store's node in %s at %s: %w", c.Dir, c.Address, err)
 	}
-	d, err := driver.New(acquaintances{n}, driver.WithDialFunc(patient(n.others.dial)), driver.WithLogFunc(n.log),
+	d, err := driver.New(leaderCandidates{n}, driver.WithDialFunc(patient(n.others.dial)), driver.WithLogFunc(n.log),
 		driver.WithAttemptTimeout(patience), driver.WithConnectionBackoffCap(patience/4))
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("cannot open the store: %w", err), n.Close())
@@ -134,7 +134,7 @@ func (n *node) Ready(ctx context.Context) error {
 }
 
 func (n *node) leader(ctx context.Context) (*client.Client, error) {
-	c, err := client.FindLeader(ctx, acquaintances{n}, n.options()...)
+	c, err := client.FindLeader(ctx, leaderCandidates{n}, n.options()...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot find the store's leader: is a majority of its nodes up? %w", err)
 	}
@@ -213,7 +213,7 @@ func (n *node) Certify(c Certificate, trusted []string) error {
 	before := n.incoming.Swap(incoming)
 	n.others.config.Store(outgoing)
 	if !before.ClientCAs.Equal(incoming.ClientCAs) {
-		n.served.end() // whoever is still trusted begins another
+		n.served.end() // the one who is still trusted begins another
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ import (
 const reach = time.Second
 
 // How soon a connection counts as dead whose other end is gone: silent, or not taking what
-// it is sent. TCP by itself waits for hours, or a quarter of one.
+// it is sent. TCP itself waits for hours, or a quarter of one.
 var (
 	silent   = net.KeepAliveConfig{Enable: true, Idle: 3 * time.Second, Interval: time.Second, Count: 3}
 	untaking = 5 * time.Second
@@ -54,7 +54,7 @@ func newReacher(config *tls.Config) *reacher {
 }
 
 // dial is a client.DialFunc. Who did not answer is not tried again for as long as that took:
-// whoever asks several nodes in turn, as the library does, comes to one that is there.
+// the one who asks several nodes in turn, as the library does, comes to one that is there.
 func (r *reacher) dial(ctx context.Context, address string) (net.Conn, error) {
 	if ago := time.Since(r.silence(address)); ago < reach {
 		return nil, fmt.Errorf("cannot reach %s: it did not answer %s ago", address, ago.Round(time.Millisecond))
@@ -74,21 +74,21 @@ func (r *reacher) dial(ctx context.Context, address string) (net.Conn, error) {
 	return conn, err
 }
 
-// unanswered reports whether a connection failed because nobody was there. Not by the context: the
+// unanswered reports whether a connection failed because no one was there. Not by the context: the
 // dialer's own timer may be over a moment before it.
 func unanswered(err error) bool {
 	var late net.Error
 	return errors.As(err, &late) && late.Timeout() || errors.Is(err, unix.EHOSTUNREACH)
 }
 
-// silence tells when an address did not answer; zero when it last did.
+// silence reports when an address did not answer; zero when it last did.
 func (r *reacher) silence(address string) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.silent[address]
 }
 
-// connect implements client.DialFunc for the node itself: it gives one end of a pair of
+// connect implements client.DialFunc for the node itself: it returns one end of a pair of
 // sockets at once, and reaches the other node from the other end.
 //
 // The library holds one lock, for all other nodes, while it waits for this, and one of the

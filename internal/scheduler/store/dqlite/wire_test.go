@@ -67,7 +67,7 @@ func TestOneSilenceEndsAll(t *testing.T) {
 }
 
 // A connection whose other end is gone is lost, in the words that the library's driver knows: it
-// gives database/sql another.
+// returns another to database/sql.
 func TestTheEndIsALoss(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -148,7 +148,7 @@ func TestWhoIsAsked(t *testing.T) {
 	n := &node{who: identity{1, "me"}, nodes: nodes, others: newReacher(nil)}
 	n.others.silent["silent"] = time.Now()
 	asked := func() map[string]client.NodeRole {
-		list, err := acquaintances{n}.Get(t.Context())
+		list, err := leaderCandidates{n}.Get(t.Context())
 		require.NoError(t, err)
 		order := map[string]client.NodeRole{}
 		for _, to := range list {
@@ -156,12 +156,12 @@ func TestWhoIsAsked(t *testing.T) {
 		}
 		return order
 	}
-	everybody := map[string]client.NodeRole{"me": 0, "voter": 1, "stand-by": 2, "spare": 2, "silent": 3}
-	require.Equal(t, everybody, asked(), "never seen")
+	everyone := map[string]client.NodeRole{"me": 0, "voter": 1, "stand-by": 2, "spare": 2, "silent": 3}
+	require.Equal(t, everyone, asked(), "never seen")
 	now := time.Now()
 	n.listed.Store(&now)
 	require.Equal(t, map[string]client.NodeRole{"me": 0, "voter": 1, "silent": 3}, asked())
 	before := now.Add(-recent)
 	n.listed.Store(&before)
-	require.Equal(t, everybody, asked(), "they may have changed")
+	require.Equal(t, everyone, asked(), "they may have changed")
 }

@@ -1,11 +1,11 @@
-// Command guest is the whole userland of the instances that the real suites start inside
+// Command tiny is the whole userland of the instances that the real suites start inside
 // the LXD cluster: process 1 that does nothing until it is told to end. An image of it is
 // 1 MB, so dozens can be moved about on a small machine. With ENDS_AFTER in its environment
 // (`lxc launch -c environment.ENDS_AFTER=2s`) it takes so long to end, as services do that
 // have something to finish.
 //
 // It keeps a diary, /diary: "up", "end" and "ended" with the time, when it begins, when it is told
-// to end, and when it has. The diary moves with the instance and tells how long that was down, and
+// to end, and when it has. The diary moves with the instance and reports how long that was down, and
 // whether it was killed on its way.
 package main
 
@@ -32,7 +32,7 @@ func main() {
 	note("ended")
 }
 
-// note writes a line into the diary. A guest whose disk is full lives on.
+// note writes a line into the diary. An instance whose disk is full lives on.
 func note(what string) {
 	file, err := os.OpenFile("/diary", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {

@@ -17,19 +17,19 @@ import (
 	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
-// herd is the pets as they are in force: the accepted set, with what actions added to it.
-type herd struct {
+// desiredState is the pets in force: the accepted set, with what actions added to it.
+type desiredState struct {
 	store.Intents
 	pets []*calendar.Pet
 }
 
-// herds remembers the last one: reading a set takes longer than asking for it.
-type herds struct {
+// desiredStateCache remembers the last one: reading a set takes longer than asking for it.
+type desiredStateCache struct {
 	mu   sync.Mutex
-	last *herd
+	last *desiredState
 }
 
-func (k *herds) of(ctx context.Context, s *store.Store) (*herd, error) {
+func (k *desiredStateCache) of(ctx context.Context, s *store.Store) (*desiredState, error) {
 	intents, err := s.Intents(ctx)
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (k *herds) of(ctx context.Context, s *store.Store) (*herd, error) {
 	if k.last != nil && reflect.DeepEqual(k.last.Intents, intents) {
 		return k.last, nil
 	}
-	h := &herd{Intents: intents}
+	h := &desiredState{Intents: intents}
 	if h.pets, err = calendar.Parse([]byte(intents.Pets)); err != nil {
 		return nil, fmt.Errorf("cannot read the accepted pets: %w", err)
 	}
@@ -69,7 +69,7 @@ func (k *herds) of(ctx context.Context, s *store.Store) (*herd, error) {
 }
 
 // pet finds a pet by its name, or by its member's; nil when there is none.
-func (h *herd) pet(name string) *calendar.Pet {
+func (h *desiredState) pet(name string) *calendar.Pet {
 	for _, p := range h.pets {
 		if p.Name == name {
 			return p
@@ -83,8 +83,8 @@ func (h *herd) pet(name string) *calendar.Pet {
 	return nil
 }
 
-// named finds a pet, or says that there is none.
-func (h *herd) named(name string) (*calendar.Pet, error) {
+// named finds a pet, or states that there is none.
+func (h *desiredState) named(name string) (*calendar.Pet, error) {
 	if p := h.pet(name); p != nil {
 		return p, nil
 	}
@@ -95,7 +95,7 @@ func (h *herd) named(name string) (*calendar.Pet, error) {
 	return nil, fmt.Errorf("cannot find pet %q: the pets are: %s: %w", name, strings.Join(names, ", "), store.ErrNotFound)
 }
 
-func (h *herd) hold(pet string, now time.Time) *store.Hold {
+func (h *desiredState) hold(pet string, now time.Time) *store.Hold {
 	for i := range h.Holds {
 		if hold := &h.Holds[i]; hold.Pet == pet && (hold.Until.IsZero() || now.Before(hold.Until)) {
 			return hold
@@ -109,7 +109,7 @@ const away = 24 * time.Hour
 
 // soon returns the members that have to be empty, or whose drain may begin so much before that,
 // before what a run moves is back; and when they have to.
-func (h *herd) soon(run store.Run, now time.Time, lead time.Duration) map[string]time.Time {
+func (h *desiredState) soon(run store.Run, now time.Time, lead time.Duration) map[string]time.Time {
 	back := now.Add(away)
 	if pet := h.pet(run.Pet); pet != nil && !run.Window.IsZero() {
 		if span, ok := pet.Span(run.Window); ok {
@@ -125,7 +125,7 @@ func (h *herd) soon(run store.Run, now time.Time, lead time.Duration) map[string
 	return until
 }
 
-// past is what the journal tells of a pet: its runs that are over, the latest first, and
+// past is what the journal reports of a pet: its runs that are over, the latest first, and
 // the one that is under way.
 type past struct {
 	ended []store.Run
@@ -184,7 +184,7 @@ func (p past) failures(kind store.Kind, counts func(store.Run) bool) (f decide.F
 	return f
 }
 
-// stateOf tells how a pet is, by what LXD says and what the journal says.
+// stateOf reports how a pet is, by what LXD says and what the journal says.
 func stateOf(view drain.View, pet *calendar.Pet, p past, window time.Time) decide.State {
 	member, _ := view.Member(pet.Member)
 	record, recorded := view.Records[pet.Member]
@@ -207,7 +207,7 @@ func stateOf(view drain.View, pet *calendar.Pet, p past, window time.Time) decid
 	case member.Status == drain.Evacuated:
 		return decide.Drained
 	case latest.Window.Equal(window):
-		return decide.Foreign // somebody restored it by hand: for this window it is theirs
+		return decide.Foreign // an operator restored it by hand: for this window it is theirs
 	}
 	return decide.Shared
 }
@@ -247,7 +247,7 @@ func rulesOf(c control.Config) rules {
 }
 
 // factsOf gathers what is decided on.
-func (h *herd) factsOf(pet *calendar.Pet, view drain.View, p past, r rules, now time.Time) decide.Facts {
+func (h *desiredState) factsOf(pet *calendar.Pet, view drain.View, p past, r rules, now time.Time) decide.Facts {
 	f := decide.Facts{Now: now.In(pet.Zone), MinShare: pet.MinShare}
 	if span, ok := pet.Span(now); ok {
 		f.Window = decide.Window{Return: span.Return.In(pet.Zone), Start: span.Start.In(pet.Zone), End: span.End.In(pet.Zone)}
@@ -320,9 +320,9 @@ func queue(list []due, most time.Duration) {
 	}
 }
 
-// survey decides for all pets, by what k remembers of them and the store tells.
-func (d *Daemon) survey(ctx context.Context, s *store.Store, k *histories) ([]due, *herd, error) {
-	h, err := d.herds.of(ctx, s)
+// survey decides for all pets, by what k remembers of them and the store reports.
+func (d *Daemon) survey(ctx context.Context, s *store.Store, k *histories) ([]due, *desiredState, error) {
+	h, err := d.desired.of(ctx, s)
 	if err != nil {
 		return nil, h, err
 	}
@@ -376,7 +376,7 @@ func (d *Daemon) survey(ctx context.Context, s *store.Store, k *histories) ([]du
 
 // noneAnyMore returns those that were pets when their calendar had them drained, and are not in
 // the set any more: pets without windows, so that what was taken of them is given back.
-func (h *herd) noneAnyMore(ctx context.Context, s *store.Store) ([]*calendar.Pet, error) {
+func (h *desiredState) noneAnyMore(ctx context.Context, s *store.Store) ([]*calendar.Pet, error) {
 	taken, err := s.Taken(ctx)
 	if err != nil {
 		return nil, err

@@ -14,7 +14,7 @@ import (
 )
 
 // Pets that are due at the same time begin one before the other; who is not to be drained, or
-// is already, keeps nobody waiting.
+// is already, keeps no one waiting.
 func TestPetsThatAreDueTogetherBeginEarlier(t *testing.T) {
 	noon := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	list := make([]due, 7)
@@ -49,14 +49,14 @@ func TestMembersThatAreDueSoon(t *testing.T) {
 - {name: never, member: m4}
 `))
 	require.NoError(t, err)
-	h := &herd{pets: pets}
+	h := &desiredState{pets: pets}
 	for _, c := range []struct {
 		name string
 		run  store.Run
 		want string
 	}{
 		{"for its window", store.Run{Pet: "big", Window: now.Add(9 * time.Hour)}, "m1 m2"},
-		{"for as long as somebody likes", store.Run{Pet: "big"}, "m1 m2 m3"},
+		{"for as long as an operator likes", store.Run{Pet: "big"}, "m1 m2 m3"},
 		{"of a member that is no pet", store.Run{Pet: "m9"}, "m1 m2 m3"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
