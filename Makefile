@@ -89,7 +89,7 @@ bin/dcib:
 
 .PHONY: words lint lint-quick lint-format lint-vet lint-charms lint-modules lint-static lint-shell lint-vuln
 lint: lint-quick lint-modules lint-static lint-shell lint-vuln ## Check everything that can be checked without running it
-lint-quick: lint-format lint-vet lint-charms
+lint-quick: words lint-format lint-vet lint-charms
 
 lint-format:
 	@echo "== gofmt"

@@ -741,7 +741,7 @@ func TestActions(t *testing.T) {
 	require.NotContains(t, got.Results, "api-key")
 	require.Equal(t, apiKey, s.juju.Secrets[got.Results["secret"]]["api-key"])
 	require.Equal(t, apiKey, s.act(t, unit0, "get-api-key", map[string]any{"reveal": true}).Results["api-key"])
-	require.Contains(t, s.act(t, unit0, "get-api-key", map[string]any{"username": "no one", "reveal": true}).Failure, "User does not exist")
+	require.Contains(t, s.act(t, unit0, "get-api-key", map[string]any{"username": "nosuch", "reveal": true}).Failure, "User does not exist")
 
 	made := s.act(t, unit0, "create-admin", map[string]any{"username": "ann"})
 	require.Empty(t, made.Failure)

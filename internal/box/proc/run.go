@@ -143,6 +143,13 @@ func Start(args, env []string, pidFile, log string) (pid int, err error) {
 	pid = cmd.Process.Pid
 	// Reap it if it dies while this process lives.
 	go func() { _ = cmd.Wait() }()
+	// The kernel shows the arguments of a program a moment after it has started it, see ReadPid.
+	for range 100 {
+		if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err != nil || len(text) > 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	if err := os.WriteFile(pidFile, fmt.Appendln(nil, pid), 0o644); err != nil {
 		return pid, fmt.Errorf("cannot keep the process id %d of %s: %w", pid, args[0], err)
 	}

@@ -105,7 +105,7 @@ machines:
   storage: {layout: lvm, root-size: 40GiB}
 - match: {hostname: other}
 `)
-	pets := []inventory.Pet{{Hostname: "node1", Traits: []string{"gpu", "big.memory"}}, {Hostname: "no one"}}
+	pets := []inventory.Pet{{Hostname: "node1", Traits: []string{"gpu", "big.memory"}}, {Hostname: "nosuch"}}
 	p := plan(t, c, d, pets...)
 	steps, notes := titles(p)
 	require.Equal(t, []string{
@@ -115,7 +115,7 @@ machines:
 		"node1: make bridge br1 on eno3", "node1: link br1 to 10.1.0.0/24 (10.1.0.11)", "node1: set storage layout lvm: it has blank",
 	}, steps)
 	require.Equal(t, []string{
-		"pet no one is no machine in MAAS: a pet's member has to have the host name of its machine",
+		"pet nosuch is no machine in MAAS: a pet's member has to have the host name of its machine",
 		"no machine matches machines[2], in line 14",
 		"node2: is Deployed: its network and storage are set when it is Ready", "node3: is New: its network and storage are set when it is Ready",
 	}, notes)
