@@ -170,13 +170,13 @@ func (l *fakeLXD) Join(_ context.Context, token, address string, pool Pool, pare
 	}
 	for _, uplink := range issuer.local.Uplinks {
 		if !slices.Contains(l.local.Interfaces, parents[uplink]) {
-			return fmt.Errorf("FailedTokens initializing storage pools and networks: network %s: parent %q", uplink, parents[uplink])
+			return fmt.Errorf("Failed initializing storage pools and networks: network %s: parent %q", uplink, parents[uplink])
 		}
 	}
 	_, name, _ := strings.Cut(token, " for ")
 	for _, u := range l.env.unfinished {
 		if u.Name == name || u.Address == address {
-			return errors.New("FailedTokens to insert new node into the database: UNIQUE constraint failed: nodes.name")
+			return errors.New("Failed to insert new node into the database: UNIQUE constraint failed: nodes.name")
 		}
 	}
 	if l.breakJoin > 0 {

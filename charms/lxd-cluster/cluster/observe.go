@@ -82,7 +82,7 @@ func (l ServerState) observeWithTimeout(server lxdclient.InstanceServer) (Server
 // databaseFails reports whether LXD answered that its database does not. LXD has no code for that, only
 // these words (lxd/db/query, go-dqlite).
 func databaseFails(err error) bool {
-	return slices.ContainsFunc([]string{context.DeadlineExceeded.Error(), "dqlite", "FailedTokens to begin transaction"}, func(words string) bool {
+	return slices.ContainsFunc([]string{context.DeadlineExceeded.Error(), "dqlite", "Failed to begin transaction"}, func(words string) bool {
 		return strings.Contains(err.Error(), words)
 	})
 }

@@ -153,7 +153,7 @@ func (s issueToken) Apply(ctx context.Context, w Env) error {
 // withdrawToken withdraws this unit's token.
 type withdrawToken struct{ relation string }
 
-func (s withdrawToken) Name() string { return "withdrawToken the join token" }
+func (s withdrawToken) Name() string { return "withdraw the join token" }
 
 func (s withdrawToken) Apply(ctx context.Context, w Env) error {
 	return w.Tools.RelationSet(ctx, s.relation, lxdcluster.NoJoinToken())

@@ -49,7 +49,7 @@ func Plan(f Facts) charm.Plan[*Env] {
 	}
 	switch {
 	case kept != "" && f.Shared[keyKind] != f.Config.Database:
-		return said(charm.Blockedf("option database is %s: this MAAS has its database %s, and it does not move automatically: juju run %s backup, deploy another application with database=%s, and restore there; or set database=%s", f.Config.Database, f.Shared[keyKind], f.Unit, f.Config.Database, f.Shared[keyKind]))
+		return said(charm.Blockedf("option database is %s: this MAAS has its database %s, and it does not move automatically: juju run %s create-backup, deploy another application with database=%s, and restore there; or set database=%s", f.Config.Database, f.Shared[keyKind], f.Unit, f.Config.Database, f.Shared[keyKind]))
 	case lost && f.embedded():
 		return said(charm.Blockedf("the database was on %s, which is gone: deploy another application and restore a backup there (action restore)", kept))
 	case !f.HasSource:
