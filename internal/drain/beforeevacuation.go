@@ -7,7 +7,8 @@ import (
 )
 
 // MoveBeforeEvacuation moves those instances of an Online member that LXD's own evacuation would stop
-// where they are although another member may have them, see View.StoppedByEvacuation. They have the
+// where they are although another member may have them, see View.StoppedByEvacuation, and those that
+// can be copied while they run, which that evacuation would have down for longer. They have the
 // member as their origin, as after LXD's evacuation, so that its restore brings them back. The view is
 // that of ObserveWithCapacity. What could not be moved runs on where it is, and is named in the error.
 // While it works there is a record of the member that is Evacuating: it can be called again after it
@@ -23,7 +24,7 @@ func (d Drainer) MoveBeforeEvacuation(ctx context.Context, view View, member str
 	}
 	for _, i := range view.instancesOn(member) {
 		entry := next.entry(i)
-		if entry == nil && view.StoppedByEvacuation(i) && moveBlocker(view, i) == "" {
+		if entry == nil && (view.StoppedByEvacuation(i) || view.copiesFirst(i)) && moveBlocker(view, i) == "" {
 			e := Entry{Ref: i.Ref, ID: i.ID, Ran: i.Running}
 			e.noteVolatile(i)
 			next.Entries = append(next.Entries, e)
@@ -50,7 +51,9 @@ func (d Drainer) MoveBeforeEvacuation(ctx context.Context, view View, member str
 	}
 	free, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	if unfinished := r.completeMoves(free); unfinished != nil {
+	unfinished := r.completeMoves(free)
+	r.deleteLeftovers(free, true)
+	if unfinished != nil {
 		return errors.Join(err, unfinished)
 	}
 	return errors.Join(err, r.write(free, nil))

@@ -9,6 +9,9 @@ import (
 // ErrNotRelocatable is returned by Mover.Relocate where Stop, Move and Start have to be used.
 var ErrNotRelocatable = errors.New("cannot stop, move and start in one operation")
 
+// ErrChanged is returned (wrapped) by Mover.Adopt where the copy is not equal to the instance any more.
+var ErrChanged = errors.New("it was changed meanwhile")
+
 // ErrConflict is returned (wrapped) by a Journal when another writer was first.
 var ErrConflict = errors.New("another writer changed it first")
 
@@ -33,6 +36,9 @@ type Observer interface {
 	// Backups counts the backups of those instances that have any: LXD refuses to move them, and its
 	// evacuation, which moves them all the same, deletes the backups.
 	Backups(ctx context.Context, instances []Instance) (map[Ref]int, error)
+	// CopyBlockers returns why LXD cannot copy each of those instances while it runs, see Mover.Copy;
+	// the text of one that it can copy is empty.
+	CopyBlockers(ctx context.Context, instances []Instance) (map[Ref]string, error)
 	// ChecksVoters reports whether LXD refuses to evacuate a member whose vote its database needs,
 	// and to evacuate two members at a time.
 	ChecksVoters(ctx context.Context) (bool, error)
@@ -81,6 +87,17 @@ type Mover interface {
 	Freeze(ctx context.Context, instance Ref, member string) error
 	// Rename renames an instance that is HalfMoved, and stopped, unless LXD still does.
 	Rename(ctx context.Context, instance Ref, name string) error
+	// Copy makes a copy of an instance, which may run meanwhile, on another member, or brings the copy up
+	// to date. Nothing starts the copy, and it has no address. One on another member is made again.
+	Copy(ctx context.Context, instance Ref, copy Copy) (CopyState, error)
+	// Adopt gives a copy, which may have its final name already, all that the instance has besides the
+	// content: configuration, devices, profiles and description. With settle it is no copy any more, and
+	// nothing starts the original. It fails with ErrChanged (wrapped) where the instance runs, or was
+	// started or changed its snapshots since state was returned; a zero LastStart is not compared.
+	Adopt(ctx context.Context, instance, copy Ref, state CopyState, settle bool) error
+	// DeleteTemporary deletes a stopped instance that has the name of a copy or of a replaced instance; it is no
+	// error if there is none.
+	DeleteTemporary(ctx context.Context, instance Ref) error
 	// SetOrigin sets an instance's Origin; "" removes it.
 	SetOrigin(ctx context.Context, instance Ref, origin string) error
 	// SetGroup sets an instance's Group.

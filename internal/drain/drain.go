@@ -109,9 +109,11 @@ func (r *run) drain(ctx context.Context, observe observer, force bool, advice st
 		}
 		if attempt == maxAttempts || ctx.Err() != nil {
 			r.restartStopped(ctx, r.stoppedForDrain)
+			r.deleteLeftovers(ctx, true)
 			return report, r.failure(ctx, "drain", violations, advice)
 		}
 	}
+	r.deleteLeftovers(ctx, true)
 	next = r.record.clone()
 	next.Phase = Drained
 	next.markVerified(r.view)
@@ -124,7 +126,7 @@ func (r *run) drainOnce(ctx context.Context) {
 	clear(r.failed)
 	if r.status() == Online {
 		// LXD's evacuation stops what uses a device of the host, or moves it to any member.
-		if r.Limiter != nil || slices.ContainsFunc(r.view.instancesOn(r.member), func(i Instance) bool { return len(i.HostDevices) > 0 }) {
+		if r.Limiter != nil || slices.ContainsFunc(r.view.instancesOn(r.member), func(i Instance) bool { return len(i.HostDevices) > 0 || r.view.copiesFirst(i) }) {
 			if r.Limiter != nil {
 				r.setOrigins(ctx)
 			}
@@ -179,6 +181,8 @@ func (r *run) drainTasks(stops bool) []task {
 		arrived := i.Member != r.member && i.Origin != "" && (e.To == "" || e.To == i.Member)
 		switch {
 		case !there || e.KeptRunning:
+		case arrived && view.unsettled(i):
+			add(i.Ref, func(ctx context.Context) error { return r.settle(ctx, *e, i, e.Ran) })
 		case arrived && e.Ran && !i.Running:
 			add(i.Ref, func(ctx context.Context) error {
 				r.say("starting %s on %s", i.Ref, i.Member)
@@ -192,7 +196,7 @@ func (r *run) drainTasks(stops bool) []task {
 				r.say("stopping %s, which cannot move", i.Ref)
 				return r.Cluster.Stop(ctx, i.Ref)
 			})
-		case i.Member == r.member && !e.Stays && !stops && r.Limiter == nil && len(i.HostDevices) == 0 && !r.Partial:
+		case i.Member == r.member && !e.Stays && !stops && r.Limiter == nil && len(i.HostDevices) == 0 && !view.copiesFirst(i) && !r.Partial:
 			// LXD's evacuation moves it.
 		case i.Member == r.member && !e.Stays:
 			i.Requirements = view.requirementsOf(i, e.Ran)
@@ -202,6 +206,9 @@ func (r *run) drainTasks(stops bool) []task {
 				break
 			}
 			planned := targets[0].Name
+			if c, copied := view.copyOf(*e); copied && slices.ContainsFunc(targets, func(m Member) bool { return m.Name == c.Member }) {
+				planned = c.Member
+			}
 			coming[planned]++
 			if capacity, known := view.Capacities[planned]; known {
 				view.Capacities[planned] = capacity.minus(i.Requirements)

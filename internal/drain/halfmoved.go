@@ -21,6 +21,9 @@ func (v View) halfMoved(e Entry) (i Instance, ok bool) {
 
 // describeHalfMoved returns what a plan or a violation says of such an instance.
 func describeHalfMoved(i Instance) string {
+	if _, _, ok := ParseTemporaryName(i.Name); ok {
+		return fmt.Sprintf("is on %s as %s: it could not be renamed back when its move failed", i.Member, i.Name)
+	}
 	return fmt.Sprintf("is on %s as %s: LXD has moved it and could not rename it; see whether a volume of its own name is left there", i.Member, i.Name)
 }
 

@@ -24,6 +24,12 @@ type Instance struct {
 	// HalfMoved reports that LXD has it under a temporary name: a move put it on its member, deleted
 	// what was elsewhere, and then failed, or was killed, before it renamed it.
 	HalfMoved bool
+	// CopyOf is the ID of the instance that it is a copy of, made for the drain or undrain of the member
+	// CopyFor; both are empty when it is none. Under its final name it is one that was not settled yet,
+	// see Mover.Adopt.
+	CopyOf, CopyFor string
+	// Replaced reports that its copy has taken its name: it is to be deleted.
+	Replaced bool
 	// Unobserved reports that only its name and member are known: the member is Offline, or its LXD
 	// does not answer. All other fields are empty then, and nothing may be concluded from them.
 	Unobserved   bool

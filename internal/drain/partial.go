@@ -67,6 +67,7 @@ func (r *run) drainPartially(ctx context.Context, report Report) (Report, error)
 			break
 		}
 	}
+	defer r.deleteLeftovers(ctx, true)
 	if len(left) > 0 {
 		r.restartStopped(ctx, r.stoppedForDrain)
 		return report, r.failure(ctx, "drain", left, "it is tried again")

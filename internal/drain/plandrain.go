@@ -96,7 +96,7 @@ func evaluate(view View, i Instance, ran, force bool) (Item, result) {
 	say := func(v Verdict, r result, format string, args ...any) (Item, result) {
 		item.Verdict, item.Reason = v, fmt.Sprintf(format, args...)
 		if r != stays && v != Error {
-			item.Method, item.MethodReason = methodOf(asBefore(i, ran))
+			item.Method, item.MethodReason = view.methodOf(asBefore(i, ran))
 		}
 		return item, r
 	}
@@ -133,7 +133,7 @@ func evaluate(view View, i Instance, ran, force bool) (Item, result) {
 	case blocker == "" && short != "":
 		return say(Warning, leaves, "moves to another member, which may be too full for all that its limits let it use: %s%s", short, unsuitable)
 	case blocker == "":
-		return say(Okay, leaves, "%s%s", describeMove(asBefore(i, ran)), unsuitable)
+		return say(Okay, leaves, "%s%s", describeMove(view, asBefore(i, ran)), unsuitable)
 	case !ran:
 		return say(Skip, stays, "%s: it stays, stopped as it is", blocker)
 	case i.Evacuate == "stop":
@@ -151,8 +151,8 @@ func asBefore(i Instance, ran bool) Instance {
 }
 
 // describeMove returns what a plan says of an instance that moves.
-func describeMove(i Instance) string {
-	name, _ := methodOf(i)
+func describeMove(view View, i Instance) string {
+	name, _ := view.methodOf(i)
 	return methods[name].describe(i)
 }
 
@@ -183,7 +183,7 @@ func (v View) deletedBackups(i Instance) string {
 
 // isEmpty reports whether a drained member has no instances but those that stay there, stopped.
 func isEmpty(view View, member string, record *Record) bool {
-	return !slices.ContainsFunc(view.instancesOn(member), func(i Instance) bool {
+	return len(view.leftovers(member)) == 0 && !slices.ContainsFunc(view.instancesOn(member), func(i Instance) bool {
 		entry := record.entry(i)
 		return entry == nil || !entry.Stays || i.Running
 	})

@@ -57,6 +57,7 @@ func (e *Entry) planReturn(view View, name string) Item {
 	if there && !e.Returning && !i.Unobserved {
 		// What is stopped although LXD does not mean it to run was stopped by an operator, unless by
 		// a drain that did not complete.
+		e.Stopping = false
 		e.StartAfter = i.Running || e.Ran && (i.ShouldRun || e.MayStayStopped || !e.Verified) && !e.KeptRunning
 		if e.Verified && !home {
 			e.CloudInitID, e.Frozen = i.CloudInitID, i.Frozen
@@ -91,7 +92,7 @@ func (e *Entry) planReturn(view View, name string) Item {
 		return say(Skip, "%s", e.postponed)
 	}
 	e.Returning = true
-	item.Method, item.MethodReason = methodOf(i)
+	item.Method, item.MethodReason = view.methodOf(i)
 	switch {
 	case e.StartAfter:
 		return say(Okay, "comes back from %s and runs", i.Member)

@@ -46,6 +46,14 @@ func TestNoInstanceIsLostWheneverTheClientIsKilled(t *testing.T) {
 		d.Now = func() time.Time { return clock }
 		lxd.RestoresWithoutInstances = rapid.Bool().Draw(t, "skips")
 		lxd.Relocates = rapid.Bool().Draw(t, "in one")
+		lxd.Copies = rapid.Bool().Draw(t, "copies")
+		whole := func() {
+			require.Empty(t, lxd.Lost)
+			for _, i := range lxd.Instance {
+				require.NotContains(t, i.Name, "dcib-", "a copy is left on %s", i.Member)
+				require.Empty(t, i.CopyFor, "%s is not settled", i.Ref)
+			}
+		}
 		if rapid.Bool().Draw(t, "limiter") {
 			d.Limiter = drain.NewMoveLimiter(1, 0)
 		}
@@ -64,10 +72,10 @@ func TestNoInstanceIsLostWheneverTheClientIsKilled(t *testing.T) {
 						lxd.SetStatus(rapid.SampledFrom(hosts).Draw(t, "host"), drain.Offline)
 					}
 					lxd.CallsLeft = rapid.IntRange(0, 40).Draw(t, "life")
-					if fault := rapid.IntRange(0, 9).Draw(t, "fault"); fault < 3 {
+					if fault := rapid.IntRange(0, 9).Draw(t, "fault"); fault < 5 {
 						left := rapid.IntRange(1, 4).Draw(t, "faults")
 						lxd.Fail = func(call string, _ drain.Ref) error {
-							if call == []string{"start", "move", "origin"}[fault] && left > 0 {
+							if call == []string{"start", "move", "origin", "copy", "adopt"}[fault] && left > 0 {
 								left--
 								return errors.New("a passing fault")
 							}
@@ -88,6 +96,7 @@ func TestNoInstanceIsLostWheneverTheClientIsKilled(t *testing.T) {
 
 		again(nil, func() error { _, err := d.Drain(t.Context(), "pet", true); return err })
 		require.Equal(t, drain.Evacuated, lxd.Status("pet"))
+		whole()
 		require.Equal(t, placement, lxd.Member[0].Scheduler)
 		require.Len(t, lxd.Instance, len(before))
 		for _, i := range lxd.Instance {
@@ -143,6 +152,12 @@ func TestNoInstanceIsLostWheneverTheClientIsKilled(t *testing.T) {
 		again(hosts, func() error { _, err := d.Undrain(t.Context(), "pet"); return err })
 		require.Equal(t, drain.Online, lxd.Status("pet"))
 		require.Empty(t, lxd.Journal)
+		for _, host := range hosts {
+			lxd.SetStatus(host, drain.Online)
+		}
+		_, err := d.Undrain(t.Context(), "pet") // deletes what is left on a host that did not answer
+		require.NoError(t, err)
+		whole()
 		require.Equal(t, placement, lxd.Member[0].Scheduler)
 		require.Len(t, lxd.Instance, len(drained), "none is lost, none is doubled")
 		for _, i := range lxd.Instance {

@@ -59,6 +59,11 @@ type Entry struct {
 	// CloudInitID and Frozen are those of the instance before it is moved, in either direction.
 	CloudInitID string `json:"cloud-init,omitempty"`
 	Frozen      bool   `json:"frozen,omitempty"`
+	// Stopping reports that the drain or undrain stops it, or has stopped it, to refresh its copy: an
+	// instance that does not run although this is not so was stopped by an operator.
+	Stopping bool `json:"stopping,omitempty"`
+	// Down is how long it was down for its move, in seconds; 0 is not known.
+	Down float64 `json:"down,omitempty"`
 	// Verified reports that it was observed where the drain put it, with all that it had: what differs
 	// later was changed by an operator.
 	Verified bool `json:"seen,omitempty"`

@@ -31,7 +31,7 @@ func PlanRemoval(view View, name string) Plan {
 		} else if i.Running && view.deletedOnStop(i) {
 			item.Verdict, item.Reason = Error, "is ephemeral: it is deleted when it stops"
 		} else {
-			item.Method, item.MethodReason = methodOf(i)
+			item.Method, item.MethodReason = view.methodOf(i)
 		}
 		plan.Items = append(plan.Items, item)
 	}

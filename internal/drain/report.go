@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Move is what happened to one instance.
@@ -13,6 +14,8 @@ type Move struct {
 	From, To string
 	// State is "running", "stopped", "deleted" or another description.
 	State string
+	// Down is how long the instance was down for it; 0 is not known, or that it did not run.
+	Down time.Duration
 }
 
 // String returns the move as a line for an operator.
@@ -20,7 +23,11 @@ func (m Move) String() string {
 	if m.To == "" || m.From == m.To {
 		return fmt.Sprintf("%s: %s (%s)", m.Ref, m.From, m.State)
 	}
-	return fmt.Sprintf("%s: %s → %s (%s)", m.Ref, m.From, m.To, m.State)
+	down := ""
+	if m.Down > 0 {
+		down = fmt.Sprintf(", down for %.1fs", m.Down.Seconds())
+	}
+	return fmt.Sprintf("%s: %s → %s (%s%s)", m.Ref, m.From, m.To, m.State, down)
 }
 
 // Report is the result of a drain or an undrain. It is filled in also when there is an error, as far
@@ -73,7 +80,7 @@ func indent(text string) string {
 func movedAway(view View, member string, record *Record) []Move {
 	moves := make([]Move, 0, len(record.Entries))
 	for _, e := range record.Entries {
-		m := Move{Ref: e.Ref, From: member}
+		m := Move{Ref: e.Ref, From: member, Down: time.Duration(e.Down * float64(time.Second))}
 		i, there := view.find(e)
 		half, isHalf := view.halfMoved(e)
 		switch {
@@ -90,10 +97,10 @@ func movedAway(view View, member string, record *Record) []Move {
 }
 
 // movedBack returns what an undrain changed.
-func movedBack(before, after View, member string, record *Record) []Move {
+func movedBack(before, after View, member string, record *Record, downs map[Ref]time.Duration) []Move {
 	moves := make([]Move, 0, len(record.Entries))
 	for _, e := range record.Entries {
-		m := Move{Ref: e.Ref, From: member}
+		m := Move{Ref: e.Ref, From: member, Down: downs[e.Ref]}
 		if i, there := before.find(e); there {
 			m.From = i.Member
 		}

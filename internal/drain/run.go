@@ -28,10 +28,13 @@ type run struct {
 	record *Record       // as written last
 	failed map[Ref]error // of the last attempt, by instance; the empty Ref is the member itself
 
-	resumed    bool     // an earlier run has begun: LXD may still do what that one asked for
-	processors int      // of the member; 0 is not known
-	reachable  sync.Map // [2]string{from, to} that WaitReachable returned for, in this pass
+	copyFailed map[Ref]bool          // see noteCopyFailed
+	downs      map[Ref]time.Duration // how long each instance was down, where that is known
+	resumed    bool                  // an earlier run has begun: LXD may still do what that one asked for
+	processors int                   // of the member; 0 is not known
+	reachable  sync.Map              // [2]string{from, to} that WaitReachable returned for, in this pass
 	mu         sync.Mutex
+	amending   sync.Mutex
 }
 
 // newRun returns a run of d for a member, before anything was observed.
@@ -53,7 +56,8 @@ func (r *run) prepare(ctx context.Context, observe observer) error {
 	if r.view, err = observe(ctx, r.Cluster, r.Journal, r.member); err != nil {
 		return err
 	}
-	if r.renameHalfMoved(ctx) {
+	renamed, deleted := r.renameHalfMoved(ctx), r.deleteLeftovers(ctx, false)
+	if renamed || deleted {
 		r.view, err = observe(ctx, r.Cluster, r.Journal, r.member)
 	}
 	return err
@@ -82,7 +86,7 @@ func (r *run) observe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	view.Capacities = r.view.Capacities
+	view.Capacities, view.Backups, view.CopyBlockers = r.view.Capacities, r.view.Backups, r.view.CopyBlockers
 	r.view = view
 	return nil
 }
@@ -94,6 +98,15 @@ func (r *run) track(ctx context.Context) error {
 	}
 	next := r.record.clone()
 	next.track(r.view, r.member)
+	for n := range next.Entries {
+		e := &next.Entries[n]
+		if i, there := r.view.find(*e); there && i.Running {
+			e.Stopping = false
+		}
+		if down := r.downs[e.Ref]; down > 0 {
+			e.Down = down.Seconds()
+		}
+	}
 	for _, i := range r.view.instancesOn(r.member) {
 		if next.entry(i) == nil {
 			// It came while the member was being drained.
@@ -126,6 +139,30 @@ func (r *run) write(ctx context.Context, next *Record) error {
 	}
 	r.record = next
 	return nil
+}
+
+// amend writes a change to one entry of the record while tasks are in progress.
+func (r *run) amend(ctx context.Context, e Entry, change func(*Entry)) error {
+	r.amending.Lock()
+	defer r.amending.Unlock()
+	next := r.record.clone()
+	for n := range next.Entries {
+		if next.Entries[n].Ref == e.Ref && next.Entries[n].ID == e.ID {
+			change(&next.Entries[n])
+			return r.write(ctx, next)
+		}
+	}
+	return nil
+}
+
+// noteDown notes how long an instance was down, to hundredths of a second; 0 is not known.
+func (r *run) noteDown(i Ref, down time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.downs == nil {
+		r.downs = map[Ref]time.Duration{}
+	}
+	r.downs[i] += down.Round(10 * time.Millisecond)
 }
 
 // setOrigin sets the origin of the view's instances that match, in LXD and in the view, several at a

@@ -11,6 +11,7 @@ func TestMethodsHaveNamedSteps(t *testing.T) {
 	want := map[Method][]string{
 		LiveMove:    {"wait", "move"},
 		StopAndMove: {"wait", "relocate", "stop", "move", "start"},
+		CopyFirst:   {"wait", "copy", "stop", "refresh", "swap", "start", "delete"},
 		StoppedMove: {"wait", "move", "start"},
 	}
 	got := map[Method][]string{}
@@ -28,9 +29,11 @@ func TestMethodsHaveNamedSteps(t *testing.T) {
 func TestEveryInstanceHasAMethod(t *testing.T) {
 	for _, running := range []bool{false, true} {
 		for _, live := range []bool{false, true} {
-			name, reason := methodOf(Instance{Running: running, LiveMovable: live})
-			require.Contains(t, methods, name)
-			require.NotEmpty(t, reason)
+			for _, blockers := range []map[Ref]string{nil, {{}: ""}, {{}: "it is ephemeral"}} {
+				name, reason := View{CopyBlockers: blockers}.methodOf(Instance{Running: running, LiveMovable: live})
+				require.Contains(t, methods, name)
+				require.NotEmpty(t, reason)
+			}
 		}
 	}
 }

@@ -48,7 +48,7 @@ func (r Record) resumeDrain(view View, member string) Record {
 		if i.Member != member {
 			e.To = i.Member
 		}
-		e.Returning, e.StartAfter, e.Verified, e.FailedReturns, e.RetryAfter, e.LastError = false, false, false, 0, time.Time{}, ""
+		e.Returning, e.StartAfter, e.Verified, e.Stopping, e.Down, e.FailedReturns, e.RetryAfter, e.LastError = false, false, false, false, 0, 0, time.Time{}, ""
 		next.Entries = append(next.Entries, e)
 	}
 	return next

@@ -39,7 +39,7 @@ func (r *run) undrain(ctx context.Context) (Report, error) {
 			return report, r.interrupted(ctx, "undrain", err)
 		}
 		restored := r.restoreVolatileKeys(ctx, r.record)
-		report.Moves = movedBack(before, r.view, r.member, r.record)
+		report.Moves = movedBack(before, r.view, r.member, r.record, r.downs)
 		violations := VerifyUndrained(r.view, r.member, r.record)
 		if len(violations) == 0 && (restored || attempt == maxAttempts) {
 			break
@@ -48,6 +48,7 @@ func (r *run) undrain(ctx context.Context) (Report, error) {
 			return report, r.endFailedUndrain(ctx, violations)
 		}
 	}
+	r.deleteLeftovers(ctx, true)
 	postponed := r.record.postponed(r.view, r.member)
 	if len(postponed) == 0 {
 		return report, r.write(ctx, nil)
@@ -92,11 +93,14 @@ func (r *run) undrainOnce(ctx context.Context) {
 func (r *run) undrainTasks() []task {
 	var tasks []task
 	add := func(ref Ref, do func(context.Context) error) { tasks = append(tasks, task{ref, do}) }
+	view := r.view
 	for n := range r.record.Entries {
 		e := &r.record.Entries[n]
 		i, there := r.view.find(*e)
 		switch {
 		case !there || !e.Returning || i.Unobserved || e.postponed != "":
+		case i.Member == r.member && view.unsettled(i):
+			add(i.Ref, func(ctx context.Context) error { return r.settle(ctx, *e, i, e.StartAfter) })
 		case i.Member == r.member && e.StartAfter && !i.Running:
 			add(i.Ref, func(ctx context.Context) error {
 				r.say("starting %s on %s", i.Ref, r.member)
@@ -142,6 +146,7 @@ func (r *run) endFailedUndrain(ctx context.Context, violations []Violation) erro
 	r.restartStopped(ctx, func(e Entry, i Instance) bool {
 		return i.Member != r.member && e.Returning && e.StartAfter && placedByDrain(r.view, e, i)
 	})
+	r.deleteLeftovers(ctx, true)
 	if ctx.Err() != nil {
 		return failure
 	}

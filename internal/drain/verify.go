@@ -35,6 +35,9 @@ func VerifyDrained(view View, name string, record *Record) []Violation {
 			violations = append(violations, Violation{i.Ref, "still runs on " + name})
 		}
 	}
+	for _, i := range view.leftovers(name) {
+		violations = append(violations, Violation{i.Ref, "is still on " + name + ", although its copy has replaced it"})
+	}
 	for _, e := range record.Entries {
 		i, there := view.find(e)
 		if half, ok := view.halfMoved(e); ok {
@@ -44,6 +47,8 @@ func VerifyDrained(view View, name string, record *Record) []Violation {
 			continue
 		}
 		switch {
+		case view.unsettled(i):
+			violations = append(violations, Violation{i.Ref, "has not been moved completely to " + i.Member})
 		case !i.Running && !e.MayStayStopped:
 			violations = append(violations, Violation{i.Ref, "does not run on " + i.Member})
 		case i.Running && e.Frozen && !i.Frozen && i.Origin == name:
@@ -73,6 +78,8 @@ func VerifyUndrained(view View, name string, record *Record) []Violation {
 			violations = append(violations, Violation{i.Ref, "cannot be seen: LXD on " + name + " does not answer"})
 		case i.Member != name && placedByDrain(view, e, i):
 			violations = append(violations, Violation{i.Ref, "is still on " + i.Member})
+		case i.Member == name && view.unsettled(i):
+			violations = append(violations, Violation{i.Ref, "has not been moved completely"})
 		case i.Member == name && e.StartAfter && !i.Running:
 			violations = append(violations, Violation{i.Ref, "does not run"})
 		case i.Member == name && e.StartAfter && e.Frozen && !i.Frozen:

@@ -12,10 +12,13 @@ type View struct {
 	Members    []Member
 	Instances  []Instance
 	HalfMoved  []Instance // those that are HalfMoved; they are not among Instances
+	Copies     []Instance // copies under the name of a copy, and what a copy has Replaced; nor are they
 	Records    map[string]Record
 	Capacities map[string]Capacity // nil where they were not observed, see ObserveWithCapacity
 	// Backups is what Cluster.Backups returns; nil where it was not asked.
 	Backups map[Ref]int
+	// CopyBlockers is what Cluster.CopyBlockers returns; nil where it was not asked.
+	CopyBlockers map[Ref]string
 	// ChecksVoters is what Cluster.ChecksVoters reports; false where it was not asked.
 	ChecksVoters bool
 	// Now is when the view was made, for what is not to be tried again before some time; zero has all
@@ -33,12 +36,17 @@ func Observe(ctx context.Context, cluster Cluster, journal Journal) (View, error
 	if view.Instances, err = cluster.Instances(ctx); err != nil {
 		return View{}, err
 	}
-	for _, i := range view.Instances {
-		if i.HalfMoved {
+	view.Instances = slices.DeleteFunc(view.Instances, func(i Instance) bool {
+		switch {
+		case i.HalfMoved:
 			view.HalfMoved = append(view.HalfMoved, i)
+		case i.Replaced || i.CopyOf != "" && strings.HasPrefix(i.Name, copyPrefix):
+			view.Copies = append(view.Copies, i)
+		default:
+			return false
 		}
-	}
-	view.Instances = slices.DeleteFunc(view.Instances, func(i Instance) bool { return i.HalfMoved })
+		return true
+	})
 	view.Records, err = journal.Records(ctx)
 	return view, err
 }
@@ -56,6 +64,9 @@ func ObserveWithCapacity(ctx context.Context, cluster Cluster, journal Journal, 
 	if view.Backups, err = cluster.Backups(ctx, view.instancesOn(member)); err != nil {
 		return View{}, err
 	}
+	if view.CopyBlockers, err = cluster.CopyBlockers(ctx, view.instancesOn(member)); err != nil {
+		return View{}, err
+	}
 	view.ChecksVoters, err = cluster.ChecksVoters(ctx)
 	return view, err
 }
@@ -68,6 +79,9 @@ func ObserveForUndrain(ctx context.Context, cluster Cluster, journal Journal, me
 		return View{}, err
 	}
 	var away []Instance
+	for _, i := range view.HalfMoved {
+		away = append(away, i) // it may have its name again before it comes back
+	}
 	for _, e := range view.Records[member].Entries {
 		if i, there := view.find(e); there && i.Member != member && !i.Unobserved {
 			away = append(away, i)
@@ -76,7 +90,10 @@ func ObserveForUndrain(ctx context.Context, cluster Cluster, journal Journal, me
 	if view.Capacities, err = cluster.Capacities(ctx, away); err != nil {
 		return View{}, err
 	}
-	view.Backups, err = cluster.Backups(ctx, away)
+	if view.Backups, err = cluster.Backups(ctx, away); err != nil {
+		return View{}, err
+	}
+	view.CopyBlockers, err = cluster.CopyBlockers(ctx, away)
 	return view, err
 }
 

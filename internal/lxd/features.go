@@ -29,6 +29,10 @@ type Features struct {
 	// MovesRunning: asked to move a running instance, LXD lets it shut down, moves it and starts
 	// it (lxd/instance_post.go). Later ones end it by force.
 	MovesRunning bool
+	// CopiesRunning: a copy is refreshed with all that has changed since. Earlier ones compare files by
+	// whole seconds and their size (lxd/rsync/rsync.go, --modify-window), 5.0.4 and later of that series
+	// excepted, which have no extension to tell them by.
+	CopiesRunning bool
 	// NICParents: an evacuation moves an instance whose NIC has a managed network as its parent.
 	// Earlier ones stop it.
 	NICParents bool
@@ -52,6 +56,7 @@ func FeaturesOf(server *api.Server) Features {
 		OpenMetrics:   has("metrics_authentication"),
 		HostDisks:     has("bulk_operations"),
 		MovesRunning:  movesRunning,
+		CopiesRunning: has("storage_volatile_uuid"),
 		NICParents:    !movesRunning,
 		AsksVoters:    !Older(version, "6.9") && len(numbers(version)) > 0,
 	}

@@ -19,7 +19,7 @@ func TestFeaturesOf(t *testing.T) {
 	require.Equal(t, Features{ClusterGroups: true, MAAS: true, OpenMetrics: true, MovesRunning: true}, FeaturesOf(debian))
 	// 6.6 is the one that this module requires.
 	require.Equal(t, Features{
-		ClusterGroups: true, TokenField: true, RestoreSkip: true, Buckets: true, MAAS: true, OpenMetrics: true, NICParents: true,
+		ClusterGroups: true, TokenField: true, RestoreSkip: true, Buckets: true, MAAS: true, OpenMetrics: true, CopiesRunning: true, NICParents: true,
 	}, FeaturesOf(server("6.6", version.APIExtensions...)))
 
 	for v, want := range map[string]struct{ moves, asks bool }{

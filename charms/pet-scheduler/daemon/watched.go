@@ -213,6 +213,31 @@ func (w *watched) Relocate(ctx context.Context, ref drain.Ref, member string) (m
 	return moved, w.change(err, "relocate %s", ref.Name)
 }
 
+// Copy implements drain.Cluster.
+func (w *watched) Copy(ctx context.Context, ref drain.Ref, to drain.Copy) (state drain.CopyState, err error) {
+	if err := w.started(ctx, ref); err != nil {
+		return drain.CopyState{}, err
+	}
+	state, err = w.Cluster.Copy(ctx, ref, to)
+	return state, w.change(err, "copy %s", ref.Name)
+}
+
+// Adopt implements drain.Cluster.
+func (w *watched) Adopt(ctx context.Context, ref, to drain.Ref, state drain.CopyState, settle bool) error {
+	if err := w.actor.Check(); err != nil {
+		return err
+	}
+	return w.change(w.Cluster.Adopt(ctx, ref, to, state, settle), "adopt %s", to.Name)
+}
+
+// DeleteTemporary implements drain.Cluster.
+func (w *watched) DeleteTemporary(ctx context.Context, ref drain.Ref) error {
+	if err := w.actor.Check(); err != nil {
+		return err
+	}
+	return w.change(w.Cluster.DeleteTemporary(ctx, ref), "delete %s", ref.Name)
+}
+
 // Write implements drain.Journal.
 func (w *watched) Write(ctx context.Context, member string, before, after *drain.Record) error {
 	if err := w.actor.Check(); err != nil {

@@ -27,7 +27,8 @@ func (c Cluster) Instances(context.Context) ([]drain.Instance, error) {
 	}
 	whole := map[string]bool{} // by volatile.uuid
 	for _, i := range all {
-		whole[i.Config[uuidKey]] = whole[i.Config[uuidKey]] || !temporaryName.MatchString(i.Name)
+		_, _, ours := drain.ParseTemporaryName(i.Name)
+		whole[i.Config[uuidKey]] = whole[i.Config[uuidKey]] || !temporaryName.MatchString(i.Name) && !ours
 	}
 	instances := make([]drain.Instance, 0, len(all))
 	for _, i := range all {
@@ -37,6 +38,11 @@ func (c Cluster) Instances(context.Context) ([]drain.Instance, error) {
 				continue // a move that LXD has not completed
 			}
 			one.HalfMoved = one.ID != ""
+		}
+		if id, isCopy, ok := drain.ParseTemporaryName(i.Name); ok && isCopy && (one.Unobserved || one.CopyOf == id) {
+			one.CopyOf = id
+		} else if ok && !isCopy && (one.Unobserved || one.ID == id) {
+			one.ID, one.HalfMoved, one.Replaced = id, !whole[id], whole[id]
 		}
 		instances = append(instances, one)
 	}
@@ -62,6 +68,8 @@ func instanceOf(i api.Instance, remotePools map[string]bool) drain.Instance {
 		Ref:          drain.Ref{Project: i.Project, Name: i.Name},
 		ID:           i.Config[uuidKey],
 		Member:       i.Location,
+		CopyOf:       i.Config[copyOfKey],
+		CopyFor:      i.Config[copyForKey],
 		Unobserved:   i.StatusCode == api.Error && len(i.Config) == 0,
 		Running:      isRunning(i),
 		Frozen:       i.StatusCode == api.Frozen,

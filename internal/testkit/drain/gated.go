@@ -66,6 +66,30 @@ func (g Gated) Backups(ctx context.Context, instances []drain.Instance) (map[dra
 	return read(g, func() (map[drain.Ref]int, error) { return g.LXD.Backups(ctx, instances) })
 }
 
+// CopyBlockers implements drain.Observer.
+func (g Gated) CopyBlockers(ctx context.Context, instances []drain.Instance) (map[drain.Ref]string, error) {
+	return read(g, func() (map[drain.Ref]string, error) { return g.LXD.CopyBlockers(ctx, instances) })
+}
+
+// Copy implements drain.Mover.
+func (g Gated) Copy(ctx context.Context, instance drain.Ref, to drain.Copy) (state drain.CopyState, err error) {
+	err = g.Gate("copy "+instance.Name, func() error {
+		state, err = g.LXD.Copy(ctx, instance, to)
+		return err
+	})
+	return state, err
+}
+
+// Adopt implements drain.Mover.
+func (g Gated) Adopt(ctx context.Context, instance, to drain.Ref, state drain.CopyState, settle bool) error {
+	return g.Gate("adopt "+to.Name, func() error { return g.LXD.Adopt(ctx, instance, to, state, settle) })
+}
+
+// DeleteTemporary implements drain.Mover.
+func (g Gated) DeleteTemporary(ctx context.Context, instance drain.Ref) error {
+	return g.Gate("delete "+instance.Name, func() error { return g.LXD.DeleteTemporary(ctx, instance) })
+}
+
 // ChecksVoters implements drain.Observer.
 func (g Gated) ChecksVoters(ctx context.Context) (bool, error) {
 	return read(g, func() (bool, error) { return g.LXD.ChecksVoters(ctx) })

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/dcib/dcib/internal/drain"
 )
@@ -44,9 +45,19 @@ type LXD struct {
 	RestoresWithoutInstances bool
 	// Relocates reports that it can stop, move and start an instance in one operation.
 	Relocates bool
+	// Copies reports that it can copy instances while they run, but for those with a CopyBlocker.
+	Copies      bool
+	CopyBlocker map[drain.Ref]string
+	// Content is what each instance contains: it grows with each call while the instance runs.
+	Content map[*drain.Instance]int
+	// Lost is what was deleted although its copy was not equal.
+	Lost []string
+
+	lastStart map[*drain.Instance]time.Time
+	starts    int
 	// VoterCheck reports that it refuses an evacuation that leaves its database with too few voters.
 	VoterCheck bool
-	// Fail returns the error of a call ("start", "stop", "move", "origin") on an instance.
+	// Fail returns the error of a call ("start", "stop", "move", "copy", "origin") on an instance.
 	Fail func(call string, instance drain.Ref) error
 }
 
@@ -57,7 +68,7 @@ var (
 
 // New returns a cluster of Online members.
 func New(members ...string) *LXD {
-	l := &LXD{Journal: map[string]string{}, CallsLeft: -1}
+	l := &LXD{Journal: map[string]string{}, CallsLeft: -1, Content: map[*drain.Instance]int{}, lastStart: map[*drain.Instance]time.Time{}}
 	for _, name := range members {
 		l.Member = append(l.Member, drain.Member{Name: name, Status: drain.Online, Architectures: []string{"x86_64"}})
 	}
@@ -111,6 +122,7 @@ func (l *LXD) member(name string) *drain.Member {
 // call counts a call of the client. The error is that it was killed before.
 func (l *LXD) call() error {
 	l.calls++
+	l.write()
 	if l.BeforeCall != nil {
 		l.BeforeCall(l.calls)
 	}

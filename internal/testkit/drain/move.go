@@ -75,6 +75,7 @@ func (l *LXD) startInstance(i *drain.Instance) error {
 		}
 	}
 	i.Running, i.ShouldRun = true, true
+	l.started(i)
 	l.Starts = append(l.Starts, i.Name+" "+i.CloudInitID)
 	return nil
 }
@@ -200,3 +201,6 @@ func (l *LXD) stopInstance(i *drain.Instance) {
 		l.Delete(i.Ref)
 	}
 }
+
+// StartByHand is `lxc start`.
+func (l *LXD) StartByHand(ref drain.Ref) error { return l.startInstance(l.Find(ref)) }

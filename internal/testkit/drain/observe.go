@@ -17,9 +17,9 @@ func (l *LXD) Members(context.Context) ([]drain.Member, error) {
 func (l *LXD) Instances(context.Context) ([]drain.Instance, error) {
 	all := make([]drain.Instance, len(l.Instance))
 	for n, i := range l.Instance {
-		all[n] = *i
+		all[n] = l.named(*i)
 		if l.offline(i) {
-			all[n] = drain.Instance{Ref: i.Ref, Member: i.Member, Unobserved: true}
+			all[n] = l.named(drain.Instance{Ref: i.Ref, Member: i.Member, Unobserved: true})
 		}
 	}
 	return all, l.call()
