@@ -94,6 +94,8 @@ func (e *Entry) planReturn(view View, name string) Item {
 	e.Returning = true
 	item.Method, item.MethodReason = view.methodOf(i)
 	switch {
+	case e.StartAfter && item.Method == CopyFirst:
+		return say(Okay, "comes back from %s, copied while it runs: down for seconds", i.Member)
 	case e.StartAfter:
 		return say(Okay, "comes back from %s and runs", i.Member)
 	case e.Ran:

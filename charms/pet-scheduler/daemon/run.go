@@ -18,7 +18,11 @@ func (d *Daemon) begin(ctx context.Context, a *store.Actor, run store.Run, force
 	var view drain.View
 	cluster, err := d.cluster(ctx, a, run, h)
 	if err == nil {
-		view, err = drain.ObserveWithCapacity(ctx, cluster, cluster, run.Where())
+		observe := drain.ObserveWithCapacity
+		if run.Kind == store.Undrain {
+			observe = drain.ObserveForUndrain
+		}
+		view, err = observe(ctx, cluster, cluster, run.Where())
 	}
 	switch {
 	case err == nil:

@@ -404,7 +404,11 @@ func act(ctx context.Context, facts Facts, env Env, call charm.Call, kind store.
 		return nil, err
 	}
 	if call.Bool("dry-run") {
-		view, err := drain.ObserveWithCapacity(ctx, facts.LXD, facts.LXD, pet)
+		observe := drain.ObserveWithCapacity
+		if kind == store.Undrain {
+			observe = drain.ObserveForUndrain
+		}
+		view, err := observe(ctx, facts.LXD, facts.LXD, pet)
 		if err != nil {
 			return nil, err
 		}
