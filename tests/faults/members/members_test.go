@@ -39,6 +39,7 @@ func TestMembers(t *testing.T) {
 		test func(*testing.T)
 	}{
 		{"an instance changes its location and nothing else", s.testKeeps},
+		{"a database is copied while it runs", s.testContent},
 		{"instances on a host bridge move", s.testBridge},
 		{"no tenant decides whether a pet is emptied", s.testTenants},
 		{"a disk of the host does not end LXD", s.testHostDisk},
