@@ -90,7 +90,7 @@ type Mover interface {
 	// Copy makes a copy of an instance, which may run meanwhile, on another member, or brings the copy up
 	// to date. Nothing starts the copy, and it has no address. One on another member is made again.
 	Copy(ctx context.Context, instance Ref, copy Copy) (CopyState, error)
-	// Adopt gives a copy, which may have its final name already, all that the instance has besides the
+	// Adopt sets on a copy, which may have its final name already, all that the instance has besides the
 	// content: configuration, devices, profiles and description. With settle it is no copy any more, and
 	// nothing starts the original. It fails with ErrChanged (wrapped) where the instance runs, or was
 	// started or changed its snapshots since state was returned; a zero LastStart is not compared.

@@ -44,7 +44,7 @@ type CopyState struct {
 	LastStart time.Time
 }
 
-// The names of what copyFirst makes. Neither is a name that Juju gives to the instances of a model.
+// The names of what copyFirst makes. Neither is a name that Juju assigns to the instances of a model.
 const (
 	copyPrefix     = "dcib-copy-"
 	replacedPrefix = "dcib-old-"
@@ -139,7 +139,7 @@ func refreshStopped(ctx context.Context, r *run, t *transfer) error {
 	return nil
 }
 
-// swap gives the copy the instance's name. What fails in between is undone: under its own name the
+// swap renames the copy to the instance's name. What fails in between is undone: under its own name the
 // instance is the original.
 func swap(ctx context.Context, r *run, t *transfer) error {
 	if t.away() {

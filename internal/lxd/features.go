@@ -31,7 +31,7 @@ type Features struct {
 	MovesRunning bool
 	// CopiesRunning: a copy is refreshed with all that has changed since. Earlier ones compare files by
 	// whole seconds and their size (lxd/rsync/rsync.go, --modify-window), 5.0.4 and later of that series
-	// excepted, which have no extension to tell them by.
+	// excepted, which have no extension to recognise them by.
 	CopiesRunning bool
 	// NICParents: an evacuation moves an instance whose NIC has a managed network as its parent.
 	// Earlier ones stop it.

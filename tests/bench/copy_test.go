@@ -27,7 +27,7 @@ func TestCopyFirst(t *testing.T) {
 	machines := slices.Sorted(maps.Values(box.Machines(t, "metal", app)))
 	b.ask, b.pet = machines[0], machines[len(machines)-1]
 	b.scheduler = box.Machines(t, "metal", "pet-scheduler")["pet-scheduler/0"]
-	box.GuestImage(t, b.ask)
+	box.TinyImage(t, b.ask)
 
 	var table strings.Builder
 	table.WriteString("pool   MiB   writes  | down: evacuate   drain  ratio  | total: evacuate   drain  | restore  undrain\n")
@@ -38,8 +38,8 @@ func TestCopyFirst(t *testing.T) {
 			writes string
 		}{{200, ""}, {200, "1"}, {1000, ""}, {1000, "1"}, {3000, ""}, {3000, "1"}} {
 			t.Run(fmt.Sprintf("%s %d MiB writes=%s", pool, c.mib, c.writes), func(t *testing.T) {
-				name := "guest-bench0"
-				b.Inside(t, b.ask, fmt.Sprintf("lxc init --quiet guest %s --profile dcib --storage %s --config cluster.evacuate=migrate --config environment.WRITES=%s --target %s && lxc start %[1]s", name, pool, c.writes, b.pet))
+				name := "tiny-bench0"
+				b.Inside(t, b.ask, fmt.Sprintf("lxc init --quiet tiny %s --profile dcib --storage %s --config cluster.evacuate=migrate --config environment.WRITES=%s --target %s && lxc start %[1]s", name, pool, c.writes, b.pet))
 				defer b.delete(t, []string{name})
 				b.Inside(t, b.ask, fmt.Sprintf("set -e; for i in $(seq %d); do head -c 100M /dev/urandom >/root/ballast; lxc file push --quiet /root/ballast %s/ballast$i; done", c.mib/100, name))
 				lxd := b.byLXD(t, []string{name})

@@ -48,7 +48,7 @@ mv /sum/$1.new /sum/$1
 // content is the same after the start as it was after the stop, and the database needs no recovery.
 func (s *stage) testContent(t *testing.T) {
 	if !s.copies(t) {
-		s.run(t, "lxc launch guest plain --profile dcib --target %s", s.pet)
+		s.run(t, "lxc launch tiny plain --profile dcib --target %s", s.pet)
 		plan := s.drain(t, "dry-run=true")["plan"]
 		require.Contains(t, plan, "stops, moves to another member and starts there")
 		return
