@@ -69,9 +69,8 @@ func ParseTemporaryName(name string) (id string, isCopy, ok bool) {
 	return m[2], m[1] == copyPrefix, true
 }
 
-// An instance is copied again while it runs until a copy took no longer than smallDelta, or less than a
-// third less than the one before, or maxCopies were made: the last one, after the stop, is what it is
-// down for.
+// An instance is copied again while it runs until a copy took no longer than smallDelta, or maxCopies were
+// made: the last one, after the stop, is what it is down for.
 const (
 	maxCopies  = 3
 	smallDelta = 2 * time.Second
@@ -95,17 +94,14 @@ func copyWhileItRuns(ctx context.Context, r *run, t *transfer) error {
 	if t.away() {
 		return nil
 	}
-	var before time.Duration
 	for n := range maxCopies {
 		began := time.Now()
 		if err := t.copy(ctx, r); err != nil {
 			return err
 		}
-		took := time.Since(began)
-		if !t.copied.Running || n > 0 && (took <= smallDelta || took > before*2/3) {
+		if !t.copied.Running || n > 0 && time.Since(began) <= smallDelta {
 			return nil
 		}
-		before = took
 	}
 	return nil
 }

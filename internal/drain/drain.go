@@ -5,7 +5,7 @@
 //	plan    pure: what happens to each instance, by which method, and why (plan.go, plandrain.go,
 //	        planundrain.go, method.go)
 //	apply   does it, and resumes after it was killed at any point (run.go, drain.go, undrain.go;
-//	        a file for each method)
+//	        a file for each method; leftovers.go deletes the copies that none needs)
 //	verify  pure: reports what contradicts a drain or an undrain that should be complete (verify.go)
 //	record  what the drain did, kept in a Journal (record.go)
 //

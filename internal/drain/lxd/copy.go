@@ -217,7 +217,7 @@ func (c Cluster) Adopt(ctx context.Context, i, to drain.Ref, state drain.CopySta
 	if err != nil {
 		return fail(err)
 	}
-	there, etag, err := c.project(to).GetInstanceFull(to.Name)
+	there, _, err := c.project(to).GetInstanceFull(to.Name)
 	if err != nil {
 		return fail(err)
 	}
@@ -229,7 +229,6 @@ func (c Cluster) Adopt(ctx context.Context, i, to drain.Ref, state drain.CopySta
 	case !slices.Equal(snapshotsOf(*from), snapshotsOf(*there)):
 		return fail(fmt.Errorf("%s has other snapshots: %w", i, drain.ErrChanged))
 	}
-	_ = etag // of the full instance, which LXD does not accept for a change
 	put := from.Writable()
 	put.Config = maps.Clone(put.Config)
 	if !settle {
