@@ -79,9 +79,7 @@ func ObserveForUndrain(ctx context.Context, cluster Cluster, journal Journal, me
 		return View{}, err
 	}
 	var away []Instance
-	for _, i := range view.HalfMoved {
-		away = append(away, i) // it may have its name again before it comes back
-	}
+	away = append(away, view.HalfMoved...) // they may have their names again before they come back
 	for _, e := range view.Records[member].Entries {
 		if i, there := view.find(e); there && i.Member != member && !i.Unobserved {
 			away = append(away, i)

@@ -18,7 +18,7 @@ import (
 )
 
 // TestCopyFirst drains a member with one instance, on LXD 6.6, of several sizes, with and without something
-// that writes in it, in pools of directories and of btrfs; and evacuates it with `lxc cluster evacuate`
+// that writes in it, in a pool of directories; and evacuates it with `lxc cluster evacuate`
 // in the same run. It measures how long the instance was down, by its own diary, and how long it took.
 func TestCopyFirst(t *testing.T) {
 	box := testbed.New(t, "copies")
@@ -30,52 +30,37 @@ func TestCopyFirst(t *testing.T) {
 	box.TinyImage(t, b.ask)
 
 	var table strings.Builder
-	table.WriteString("pool   MiB   writes  | down: evacuate   drain  ratio  | total: evacuate   drain  | restore  undrain\n")
-	for _, pool := range []string{"local"} {
-		var small, large time.Duration // down in a drain
-		for _, c := range []struct {
-			mib    int
-			writes string
-		}{{200, ""}, {200, "1"}, {1000, ""}, {1000, "1"}, {3000, ""}, {3000, "1"}} {
-			t.Run(fmt.Sprintf("%s %d MiB writes=%s", pool, c.mib, c.writes), func(t *testing.T) {
-				name := "tiny-bench0"
-				b.Inside(t, b.ask, fmt.Sprintf("lxc init --quiet tiny %s --profile dcib --storage %s --config cluster.evacuate=migrate --config environment.WRITES=%s --target %s && lxc start %[1]s", name, pool, c.writes, b.pet))
-				defer b.delete(t, []string{name})
-				b.Inside(t, b.ask, fmt.Sprintf("set -e; for i in $(seq %d); do head -c 100M /dev/urandom >/root/ballast; lxc file push --quiet /root/ballast %s/ballast$i; done", c.mib/100, name))
-				lxd := b.byLXD(t, []string{name})
-				ours := b.byScheduler(t, []string{name})
-				if c.writes == "" {
-					switch c.mib {
-					case 200:
-						small = ours.down
-					case 3000:
-						large = ours.down
-					}
+	table.WriteString("  MiB  writes  | down: evacuate   drain  ratio  | total: evacuate   drain  | restore  undrain\n")
+	var small, large time.Duration // down in a drain
+	for _, c := range []struct {
+		mib    int
+		writes string
+	}{{200, ""}, {200, "1"}, {1000, ""}, {1000, "1"}, {3000, ""}, {3000, "1"}} {
+		t.Run(fmt.Sprintf("%d MiB writes=%s", c.mib, c.writes), func(t *testing.T) {
+			name := "tiny-bench0"
+			b.Inside(t, b.ask, fmt.Sprintf("lxc init --quiet tiny %s --profile dcib --config cluster.evacuate=migrate --config environment.WRITES=%s --target %s && lxc start %[1]s", name, c.writes, b.pet))
+			defer b.delete(t, []string{name})
+			b.Inside(t, b.ask, fmt.Sprintf("set -e; for i in $(seq %d); do head -c 100M /dev/urandom >/root/ballast; lxc file push --quiet /root/ballast %s/ballast$i; done", c.mib/100, name))
+			lxd := b.byLXD(t, []string{name})
+			ours := b.byScheduler(t, []string{name})
+			if c.writes == "" {
+				switch c.mib {
+				case 200:
+					small = ours.down
+				case 3000:
+					large = ours.down
 				}
-				line := fmt.Sprintf("%-5s %5d  %6s  | %14.2f  %6.2f  %5.2f  | %15.1f  %6.1f  | %7.1f  %7.1f", pool, c.mib, c.writes,
-					lxd.down.Seconds(), ours.down.Seconds(), ours.down.Seconds()/lxd.down.Seconds(), lxd.out.Seconds(), ours.out.Seconds(), lxd.back.Seconds(), ours.back.Seconds())
-				t.Log(line)
-				table.WriteString(line + "\n")
-			})
-		}
-		fmt.Fprintf(&table, "%s: 3000 MiB are down %.2f times as long as 200 MiB\n", pool, large.Seconds()/small.Seconds())
+			}
+			line := fmt.Sprintf("%5d  %6s  | %14.2f  %6.2f  %5.2f  | %15.1f  %6.1f  | %7.1f  %7.1f", c.mib, c.writes,
+				lxd.down.Seconds(), ours.down.Seconds(), ours.down.Seconds()/lxd.down.Seconds(), lxd.out.Seconds(), ours.out.Seconds(), lxd.back.Seconds(), ours.back.Seconds())
+			t.Log(line)
+			table.WriteString(line + "\n")
+		})
 	}
+	fmt.Fprintf(&table, "3000 MiB are down %.2f times as long as 200 MiB\n", large.Seconds()/small.Seconds())
 	if !t.Failed() {
 		box.DCIB(t, 5*time.Minute, "down")
 	}
 	t.Logf("an instance moves, in seconds:\n%s", &table)
 	require.NoError(t, os.WriteFile(filepath.Join(box.Repo, "dist/copies.txt"), []byte(table.String()), 0o644))
-}
-
-// btrfs adds a pool of that driver to the cluster.
-func (b drains) btrfs(t *testing.T, machines []string) {
-	t.Helper()
-	if strings.Contains(b.Inside(t, b.ask, "lxc storage list --format csv"), "btrfs,") {
-		return
-	}
-	for _, machine := range machines {
-		b.Inside(t, machine, "command -v btrfs >/dev/null || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -qq -y btrfs-progs >/dev/null; }")
-		b.Inside(t, b.ask, fmt.Sprintf("lxc storage create btrfs btrfs size=9GiB --target %s", machine))
-	}
-	b.Inside(t, b.ask, "lxc storage create btrfs btrfs")
 }

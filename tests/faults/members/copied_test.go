@@ -61,7 +61,7 @@ func (s *stage) testContent(t *testing.T) {
 	}()
 	before := s.instances(t)
 	for n := range copyRuns {
-		result := map[string]any{}
+		var result map[string]any
 		if n%2 == 0 {
 			result = s.drain(t)
 			require.Contains(t, result["plan"], "is copied to another member while it runs")
