@@ -76,7 +76,7 @@ func (s *stage) testContent(t *testing.T) {
 		difference := s.run(t, "lxc exec db -- sh -c 'diff /sum/stop /sum/start | head -20; wc -l </sum/start'")
 		lines := strings.Fields(difference)
 		require.Len(t, lines, 1, difference)
-		log := s.run(t, "lxc exec db -- sh -c 'cat /var/log/postgresql/*.log | tac | sed "/starting PostgreSQL/q" | tac'")
+		log := s.run(t, "lxc exec db -- sh -c 'cat /var/log/postgresql/*.log | tac | sed /starting.PostgreSQL/q | tac'")
 		require.Contains(t, log, "database system was shut down at", "run %d", n)
 		require.NotContains(t, log, "recovery")
 		require.Empty(t, strings.TrimSpace(s.run(t, "lxc list --all-projects --format csv --columns n | grep dcib- || true")), "a copy is left")
