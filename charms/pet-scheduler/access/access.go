@@ -142,9 +142,9 @@ const (
 
 // Connect reaches the first of the offer's addresses that answers and shows the offer's
 // certificate. The error says of each why it did not do. The context is for the life of
-// the connection, which is closed when it ends. Before anything is sent, may is asked unless
+// the connection, which is closed when it ends. Before anything is sent, checkLease is called unless
 // it is nil, and its error is why that failed.
-func Connect(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() error) (lxdclient.InstanceServer, error) {
+func Connect(ctx context.Context, offer lxdhttps.Offer, id Identity, checkLease func() error) (lxdclient.InstanceServer, error) {
 	server, err := lxdhttps.ParseCertificate(offer.Certificate)
 	if err != nil {
 		return nil, err
@@ -165,23 +165,23 @@ func Connect(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() 
 			SkipGetServer: true,
 			TransportWrapper: func(t *http.Transport) lxdclient.HTTPTransporter {
 				context.AfterFunc(ctx, t.CloseIdleConnections)
-				return transport{tune(t, config, first, may)}
+				return transport{tune(t, config, first, checkLease)}
 			},
 		})
 	}
 	return nil, fmt.Errorf("cannot reach LXD: %s", strings.Join(problems, "; "))
 }
 
-// Near returns a connection to the member of that name. It returns at once where there is one;
+// MemberClient returns a connection to the member of that name. It returns at once where there is one;
 // where that member cannot be reached, and for "", it is one to any member, which passes on what
 // is for another.
-type Near func(member string) lxdclient.InstanceServer
+type MemberClient func(member string) lxdclient.InstanceServer
 
-// Reach is Connect to each member itself. A member passes on what is for another one over a
+// ConnectPerMember is Connect to each member itself. A member passes on what is for another one over a
 // connection that it makes for each request, so it is worth asking the one on which the work is:
 // lxd 5.0.2, lxd/cluster/connect.go. LXD has been asked what it can do.
-func Reach(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() error) (Near, error) {
-	some, name, err := prepared(ctx, offer, id, may)
+func ConnectPerMember(ctx context.Context, offer lxdhttps.Offer, id Identity, checkLease func() error) (MemberClient, error) {
+	some, name, err := prepared(ctx, offer, id, checkLease)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +195,7 @@ func Reach(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() er
 		}
 		only := offer
 		only.Addresses = []string{strings.TrimPrefix(there.URL, "https://")}
-		if server, _, err := prepared(ctx, only, id, may); err == nil {
+		if server, _, err := prepared(ctx, only, id, checkLease); err == nil {
 			return server
 		}
 		return some
@@ -215,8 +215,8 @@ func Reach(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() er
 }
 
 // prepared is Connect and Prepare.
-func prepared(ctx context.Context, offer lxdhttps.Offer, id Identity, may func() error) (lxdclient.InstanceServer, string, error) {
-	server, err := Connect(ctx, offer, id, may)
+func prepared(ctx context.Context, offer lxdhttps.Offer, id Identity, checkLease func() error) (lxdclient.InstanceServer, string, error) {
+	server, err := Connect(ctx, offer, id, checkLease)
 	if err != nil {
 		return nil, "", err
 	}
@@ -263,15 +263,15 @@ func dial(ctx context.Context, address string, config *tls.Config) (net.Conn, er
 
 // tune makes the library's transport ours: first, the connection that is there already, is
 // used for all requests instead of a handshake each; the pin; no waiting for the dead.
-func tune(t *http.Transport, config *tls.Config, first net.Conn, may func() error) *http.Transport {
+func tune(t *http.Transport, config *tls.Config, first net.Conn, checkLease func() error) *http.Transport {
 	var once sync.Once
 	t.DialTLSContext = func(ctx context.Context, _, address string) (conn net.Conn, err error) {
 		once.Do(func() { conn = first })
 		if conn == nil {
 			conn, err = dial(ctx, address, config)
 		}
-		if err == nil && may != nil {
-			conn = fenced{conn, may}
+		if err == nil && checkLease != nil {
+			conn = fenced{conn, checkLease}
 		}
 		return conn, err
 	}
@@ -289,12 +289,12 @@ func tune(t *http.Transport, config *tls.Config, first net.Conn, may func() erro
 // before a request is made: a process that was frozen in between would send it afterwards.
 type fenced struct {
 	net.Conn
-	may func() error
+	checkLease func() error
 }
 
 // Write implements net.Conn.
 func (f fenced) Write(b []byte) (int, error) {
-	if err := f.may(); err != nil {
+	if err := f.checkLease(); err != nil {
 		return 0, err
 	}
 	return f.Conn.Write(b)

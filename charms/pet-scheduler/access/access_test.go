@@ -152,7 +152,7 @@ func members(t *testing.T, names ...string) (lxdhttps.Offer, []*atomic.Int32) {
 func TestReach(t *testing.T) {
 	offer, connections := members(t, "one", "two")
 	id := identity(t)
-	near, err := Reach(t.Context(), offer, id, nil)
+	near, err := ConnectPerMember(t.Context(), offer, id, nil)
 	require.NoError(t, err)
 	for range 2 {
 		for member, want := range map[string]string{"one": "one", "two": "two", "three": "one", "": "one"} {
@@ -165,7 +165,7 @@ func TestReach(t *testing.T) {
 		require.EqualValues(t, 1, c.Load(), "connections to %d", n)
 	}
 	offer.Addresses = []string{"127.0.0.1:1"}
-	_, err = Reach(t.Context(), offer, id, nil)
+	_, err = ConnectPerMember(t.Context(), offer, id, nil)
 	require.ErrorContains(t, err, "cannot reach LXD: 127.0.0.1:1: ")
 }
 

@@ -17,33 +17,33 @@ import (
 
 // How often the acting unit does what.
 const (
-	pace             = 500 * time.Millisecond // looks for orders
-	evaluateInterval = 5 * time.Second        // looks what is due by the calendar, and at when it knows something to be
-	tidy             = time.Minute            // removes units that are gone
-	forget           = 15 * time.Minute       // forgets what is over, see store.Prune
-	slow             = 5 * time.Second        // tries again, at most so long after, what cannot be begun
+	orderPollInterval = 500 * time.Millisecond // looks for orders
+	evaluateInterval  = 5 * time.Second        // looks what is due by the calendar, and at when it knows something to be
+	pruneInterval     = time.Minute            // removes units that are gone
+	forget            = 15 * time.Minute       // forgets what is over, see store.Prune
+	slow              = 5 * time.Second        // tries again, at most so long after, what cannot be begun
 )
 
-// errStopped ends work whose reason is over.
-var errStopped = errors.New("what it was for is over")
+// errSuperseded ends work whose reason is over.
+var errSuperseded = errors.New("what it was for is over")
 
-// acting is a unit that acts, for as long as its term lasts.
-type acting struct {
+// leader is a unit that acts, for as long as its term lasts.
+type leader struct {
 	*Daemon
 	store   *store.Actor
 	working sync.WaitGroup
 	mu      sync.Mutex
 	busy    map[string]context.CancelCauseFunc // by pet
-	past    histories
+	past    historyCache
 	wake    time.Time                // when something is due, if nothing happens before; zero is never
 	alerts  []store.Alert            // that are on
 	waits   map[string]time.Duration // by pet: the last pause before a try
 }
 
-// act is what the unit does while it may: it carries on with the runs that it finds, makes
+// runAsLeader is what the unit does while it may: it carries on with the runs that it finds, makes
 // runs of orders, and does what is due by the calendar. Each pet has one run at a time.
-func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
-	w := &acting{Daemon: d, store: a, busy: map[string]context.CancelCauseFunc{}, waits: map[string]time.Duration{}}
+func (d *Daemon) runAsLeader(ctx context.Context, a *store.Actor) error {
+	w := &leader{Daemon: d, store: a, busy: map[string]context.CancelCauseFunc{}, waits: map[string]time.Duration{}}
 	defer w.working.Wait()
 	d.prepare()
 	if d.limiter == nil {
@@ -57,7 +57,7 @@ func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
 	gone := orphanNodes{}
 	poked := false
 	for ctx.Err() == nil {
-		if err := w.round(ctx); ctx.Err() == nil {
+		if err := w.dispatch(ctx); ctx.Err() == nil {
 			d.notes.Error("round", err)
 		}
 		// Once for each wake: what it was for may not be over at once.
@@ -69,7 +69,7 @@ func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
 				w.alert(ctx, list, err)
 			}
 		}
-		if time.Since(tidied) > tidy {
+		if time.Since(tidied) > pruneInterval {
 			tidied = time.Now()
 			err := gone.removeOrphans(ctx, d, tidied)
 			if tidied.Sub(forgot) > forget {
@@ -85,7 +85,7 @@ func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
 		case <-ctx.Done():
 		case <-d.triggers:
 			poked = true
-		case <-time.After(pace):
+		case <-time.After(orderPollInterval):
 		}
 	}
 	return nil
@@ -93,7 +93,7 @@ func (d *Daemon) act(ctx context.Context, a *store.Actor) error {
 
 // forgetWindows removes the windows that an action added and that are over for good, when they
 // have been so for as long as the store keeps what is over.
-func (w *acting) forgetWindows(ctx context.Context, now time.Time) error {
+func (w *leader) forgetWindows(ctx context.Context, now time.Time) error {
 	h, err := w.desired.of(ctx, w.store.Store)
 	if err != nil {
 		return err
@@ -117,7 +117,7 @@ func (w *acting) forgetWindows(ctx context.Context, now time.Time) error {
 }
 
 // work has f done for a pet, unless something is being done for it.
-func (w *acting) work(ctx context.Context, pet string, f func(ctx context.Context) error) {
+func (w *leader) work(ctx context.Context, pet string, f func(ctx context.Context) error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.busy[pet] != nil {
@@ -134,7 +134,7 @@ func (w *acting) work(ctx context.Context, pet string, f func(ctx context.Contex
 		if err != nil && ctx.Err() == nil {
 			w.notes.Note("run of "+pet, pet+": "+err.Error())
 			w.mu.Lock()
-			wait = min(max(pace, 2*w.waits[pet]), slow)
+			wait = min(max(orderPollInterval, 2*w.waits[pet]), slow)
 			w.mu.Unlock()
 			pause(ctx, wait) // before it is tried again
 		} else if err == nil {
@@ -145,22 +145,22 @@ func (w *acting) work(ctx context.Context, pet string, f func(ctx context.Contex
 		defer w.mu.Unlock()
 		w.waits[pet] = wait
 		delete(w.busy, pet)
-		w.past.grow(pet)
+		w.past.invalidate(pet)
 		w.trigger()
 	}()
 }
 
 // stop ends what is being done for a pet.
-func (w *acting) stop(pet string) {
+func (w *leader) stop(pet string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if cancel := w.busy[pet]; cancel != nil {
-		cancel(errStopped)
+		cancel(errSuperseded)
 	}
 }
 
-// round starts what there is to do of what was begun or ordered.
-func (w *acting) round(ctx context.Context) error {
+// dispatch starts what there is to do of what was begun or ordered.
+func (w *leader) dispatch(ctx context.Context) error {
 	// The orders first: one of them may have become a run between the two looks, and then
 	// counts as a run.
 	orders, err := w.store.Waiting(ctx)
@@ -198,7 +198,7 @@ func (w *acting) round(ctx context.Context) error {
 // schedule starts what is due by the calendar, and takes back what no longer is. It returns
 // the pets as it saw them, also beside an error that is about none of them; nil when it did not
 // see them.
-func (w *acting) schedule(ctx context.Context) ([]due, error) {
+func (w *leader) schedule(ctx context.Context) ([]due, error) {
 	if err := clockError(w.now()); err != nil {
 		return nil, err
 	}
@@ -220,7 +220,7 @@ func (w *acting) schedule(ctx context.Context) ([]due, error) {
 			w.Log("the set of pets has changed")
 		}
 	}
-	list, h, err := w.survey(ctx, w.store.Store, &w.past)
+	list, h, err := w.evaluate(ctx, w.store.Store, &w.past)
 	if err != nil {
 		return nil, err
 	}
@@ -229,16 +229,16 @@ func (w *acting) schedule(ctx context.Context) ([]due, error) {
 	}
 	w.wake = time.Time{}
 	for _, due := range list {
-		w.do(ctx, due, h)
-		if !due.Wake.IsZero() && (w.wake.IsZero() || due.Wake.Before(w.wake)) {
-			w.wake = due.Wake
+		w.applyDecision(ctx, due, h)
+		if !due.RequeueAt.IsZero() && (w.wake.IsZero() || due.RequeueAt.Before(w.wake)) {
+			w.wake = due.RequeueAt
 		}
 	}
 	return list, bad
 }
 
-// do does what is due for a pet. What an operator ordered comes to its end first.
-func (w *acting) do(ctx context.Context, due due, h *desiredState) {
+// applyDecision does what is due for a pet. What an operator ordered comes to its end first.
+func (w *leader) applyDecision(ctx context.Context, due due, h *desiredState) {
 	run := store.Run{ID: rand.Text(), Pet: due.pet.Name, Member: due.pet.Member, Calendar: true, Why: due.Why}
 	switch due.Do {
 	case decide.Drain:
@@ -248,7 +248,7 @@ func (w *acting) do(ctx context.Context, due due, h *desiredState) {
 	}
 	if open := due.past.open; open != nil {
 		against := open.Kind != run.Kind
-		if due.Do == decide.Keep && open.Kind == store.Drain || due.Do == decide.Share && open.Kind == store.Undrain {
+		if due.Do == decide.KeepDrained && open.Kind == store.Drain || due.Do == decide.Share && open.Kind == store.Undrain {
 			against = false // it comes to its end just now
 		}
 		if due.Do == decide.Wait && due.facts.Hold == nil {

@@ -77,7 +77,7 @@ func alertsOf(before []store.Alert, pets []due, err error, now time.Time) []stor
 }
 
 // alert has all units show the alerts after a look of the acting unit.
-func (w *acting) alert(ctx context.Context, pets []due, err error) {
+func (w *leader) alert(ctx context.Context, pets []due, err error) {
 	next := alertsOf(w.alerts, pets, err, time.Now())
 	on := map[string]bool{}
 	for _, a := range next {

@@ -22,20 +22,20 @@ func (d *Daemon) handler() http.Handler {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			s := d.store.Load()
 			if s == nil {
-				say(w, http.StatusServiceUnavailable, control.Problem{Error: "cannot answer: the store is not open yet: a majority of the units has to be there"})
+				writeJSON(w, http.StatusServiceUnavailable, control.Problem{Error: "cannot answer: the store is not open yet: a majority of the units has to be there"})
 				return
 			}
 			answer, err := f(r, s)
 			var bad badRequest
 			switch {
 			case errors.As(err, &bad):
-				say(w, http.StatusBadRequest, control.Problem{Error: err.Error()})
+				writeJSON(w, http.StatusBadRequest, control.Problem{Error: err.Error()})
 			case errors.Is(err, store.ErrNotFound):
-				say(w, http.StatusNotFound, control.Problem{Error: err.Error()})
+				writeJSON(w, http.StatusNotFound, control.Problem{Error: err.Error()})
 			case err != nil:
-				say(w, http.StatusInternalServerError, control.Problem{Error: err.Error()})
+				writeJSON(w, http.StatusInternalServerError, control.Problem{Error: err.Error()})
 			default:
-				say(w, http.StatusOK, answer)
+				writeJSON(w, http.StatusOK, answer)
 			}
 		})
 	}
@@ -51,7 +51,7 @@ func (d *Daemon) handler() http.Handler {
 				status.Runs, _ = s.OpenRuns(r.Context())
 			}
 		}
-		say(w, http.StatusOK, status)
+		writeJSON(w, http.StatusOK, status)
 	})
 	handle("POST /1/runs", func(r *http.Request, s *store.Store) (any, error) {
 		var q control.Request
@@ -66,7 +66,7 @@ func (d *Daemon) handler() http.Handler {
 		case q.Seconds < 0:
 			return nil, badRequest{fmt.Errorf("cannot order a run: seconds is %v: expected 0 or more", q.Seconds)}
 		}
-		stay, err := d.normalise(r.Context(), s, &q)
+		stay, err := d.resolvePetAndHold(r.Context(), s, &q)
 		if err != nil {
 			return nil, err
 		}
@@ -116,7 +116,7 @@ func (d *Daemon) handler() http.Handler {
 
 type badRequest struct{ error }
 
-func say(w http.ResponseWriter, code int, answer any) {
+func writeJSON(w http.ResponseWriter, code int, answer any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(answer)

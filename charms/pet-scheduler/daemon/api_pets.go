@@ -24,7 +24,7 @@ const maxDays = 400
 // handlePets are the calls about pets; each is answered by whichever unit is asked.
 func (d *Daemon) handlePets(handle func(string, func(*http.Request, *store.Store) (any, error))) {
 	handle("GET /1/pets", func(r *http.Request, s *store.Store) (any, error) {
-		list, h, err := d.survey(r.Context(), s, &histories{})
+		list, h, err := d.evaluate(r.Context(), s, &historyCache{})
 		pets := []control.Pet{}
 		for _, due := range list {
 			pets = append(pets, show(due, h))
@@ -51,7 +51,7 @@ func (d *Daemon) handlePets(handle func(string, func(*http.Request, *store.Store
 			}
 			name = pet.Name
 		}
-		list, _, err := d.survey(r.Context(), s, &histories{})
+		list, _, err := d.evaluate(r.Context(), s, &historyCache{})
 		plan := []control.Stretch{}
 		now := time.Now()
 		for _, due := range list {
@@ -162,9 +162,9 @@ func (d *Daemon) changed(err error) error {
 	return err
 }
 
-// normalise makes a pet's name of its member's, and returns what has the pet stay as it is
+// resolvePetAndHold makes a pet's name of its member's, and returns what has the pet stay as it is
 // asked for: a pet that would not be so by its calendar is held.
-func (d *Daemon) normalise(ctx context.Context, s *store.Store, q *control.Request) (stay func() error, err error) {
+func (d *Daemon) resolvePetAndHold(ctx context.Context, s *store.Store, q *control.Request) (stay func() error, err error) {
 	nothing := func() error { return nil }
 	pet, h, err := d.find(ctx, s, q.Pet)
 	if errors.Is(err, store.ErrNotFound) {
@@ -177,7 +177,7 @@ func (d *Daemon) normalise(ctx context.Context, s *store.Store, q *control.Reque
 	if !q.Stay {
 		return nothing, nil
 	}
-	list, _, err := d.survey(ctx, s, &histories{})
+	list, _, err := d.evaluate(ctx, s, &historyCache{})
 	if err != nil {
 		return nil, err
 	}

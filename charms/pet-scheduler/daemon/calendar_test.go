@@ -60,7 +60,7 @@ func (u *units) places() (lines []string) {
 	return lines
 }
 
-// soon is a window that opens in the next minutes, within the lead of a pet that was never
+// upcomingDrains is a window that opens in the next minutes, within the lead of a pet that was never
 // drained.
 func soon() string {
 	start := time.Now().UTC().Add(3 * time.Minute)
@@ -228,7 +228,7 @@ func TestOnTime(t *testing.T) {
 func TestPast(t *testing.T) {
 	at := func(minute int) time.Time { return time.Date(2026, 1, 1, 0, minute, 0, 0, time.UTC) }
 	w := at(0).AddDate(0, 0, 1)
-	p := past{ended: []store.Run{
+	p := runHistory{ended: []store.Run{
 		{Kind: store.Drain, State: store.Failed, Window: w.AddDate(0, 0, 7), Started: at(50), Ended: at(51), Note: "no capacity", Calendar: true},
 		{Kind: store.Drain, State: store.Failed, Window: w.AddDate(0, 0, 7), Started: at(40), Ended: at(41), Note: "other", Calendar: true},
 		{Kind: store.Undrain, State: store.Done, Started: at(30), Ended: at(31)},

@@ -58,7 +58,7 @@ type member struct {
 
 // introduced is how long a node waits to be taken in before it is looked whether the hooks
 // know more nodes to ask.
-const introduced = 5 * time.Second
+const joinRetryInterval = 5 * time.Second
 
 // later is how long the daemon stays before it ends for something that its next start will not
 // have got over: systemd starts it again a second after.
@@ -66,8 +66,8 @@ const later = 15 * time.Second
 
 // How long things may take when the daemon stops.
 const (
-	handover = 5 * time.Second
-	goodbye  = 2 * time.Second
+	handover        = 5 * time.Second
+	shutdownTimeout = 2 * time.Second
 )
 
 // certified keeps which certificates of the store are in force.
@@ -188,7 +188,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	defer watching.Wait()
 	defer unwatch()
 	defer func() {
-		free, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbye)
+		free, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		_ = server.Shutdown(free)
 	}()
@@ -212,7 +212,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		cancel(s.Attend(ctx))
 	}()
 	if d.rightClock(ctx) {
-		err = s.Lead(ctx, d.act)
+		err = s.Lead(ctx, d.runAsLeader)
 	}
 	cancel(nil)
 	<-done
@@ -226,7 +226,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 // error means that the context has ended.
 func (d *Daemon) open(ctx context.Context, node dqlite.Node, open func(context.Context) (*store.Store, error)) (*store.Store, error) {
 	for {
-		short, cancel := context.WithTimeout(ctx, introduced)
+		short, cancel := context.WithTimeout(ctx, joinRetryInterval)
 		err := node.Ready(short)
 		cancel()
 		if err != nil && ctx.Err() == nil {

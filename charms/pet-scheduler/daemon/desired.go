@@ -104,13 +104,13 @@ func (h *desiredState) hold(pet string, now time.Time) *store.Hold {
 	return nil
 }
 
-// away is how long a pet is taken to be away whose drain does not say until when.
-const away = 24 * time.Hour
+// defaultDrainDuration is how long a pet is taken to be away whose drain does not say until when.
+const defaultDrainDuration = 24 * time.Hour
 
-// soon returns the members that have to be empty, or whose drain may begin so much before that,
+// upcomingDrains returns the members that have to be empty, or whose drain may begin so much before that,
 // before what a run moves is back; and when they have to.
-func (h *desiredState) soon(run store.Run, now time.Time, lead time.Duration) map[string]time.Time {
-	back := now.Add(away)
+func (h *desiredState) upcomingDrains(run store.Run, now time.Time, lead time.Duration) map[string]time.Time {
+	back := now.Add(defaultDrainDuration)
 	if pet := h.pet(run.Pet); pet != nil && !run.Window.IsZero() {
 		if span, ok := pet.Span(run.Window); ok {
 			back = span.End
@@ -125,9 +125,9 @@ func (h *desiredState) soon(run store.Run, now time.Time, lead time.Duration) ma
 	return until
 }
 
-// past is what the journal reports of a pet: its runs that are over, the latest first, and
+// runHistory is what the journal reports of a pet: its runs that are over, the latest first, and
 // the one that is under way.
-type past struct {
+type runHistory struct {
 	ended []store.Run
 	open  *store.Run
 }
@@ -135,7 +135,7 @@ type past struct {
 // remembered is how many runs of a pet are looked at: all that the store keeps.
 const remembered = 2 * (store.KeepRuns + store.KeepDrains)
 
-func (p past) latest() *store.Run {
+func (p runHistory) latest() *store.Run {
 	switch {
 	case p.open != nil:
 		return p.open
@@ -147,7 +147,7 @@ func (p past) latest() *store.Run {
 
 // drains are those that came to their end, in order. Failed tries for the same window count
 // as part of it.
-func (p past) drains() []leadtime.Drain {
+func (p runHistory) drains() []leadtime.Drain {
 	var drains []leadtime.Drain
 	var began time.Time
 	var tried time.Time // window of the tries since began
@@ -169,7 +169,7 @@ func (p past) drains() []leadtime.Drain {
 
 // failures counts the tries of a kind that failed since the last one that did not, for what
 // counts says are to be counted.
-func (p past) failures(kind store.Kind, counts func(store.Run) bool) (f decide.Failure) {
+func (p runHistory) failures(kind store.Kind, counts func(store.Run) bool) (f decide.Failure) {
 	for _, r := range p.ended {
 		if r.Kind != kind || r.State == store.Undone {
 			continue
@@ -185,7 +185,7 @@ func (p past) failures(kind store.Kind, counts func(store.Run) bool) (f decide.F
 }
 
 // stateOf reports how a pet is, by what LXD says and what the journal says.
-func stateOf(view drain.View, pet *calendar.Pet, p past, window time.Time) decide.State {
+func stateOf(view drain.View, pet *calendar.Pet, p runHistory, window time.Time) decide.State {
 	member, _ := view.Member(pet.Member)
 	record, recorded := view.Records[pet.Member]
 	latest := p.latest()
@@ -247,7 +247,7 @@ func rulesOf(c control.Config) rules {
 }
 
 // factsOf gathers what is decided on.
-func (h *desiredState) factsOf(pet *calendar.Pet, view drain.View, p past, r rules, now time.Time) decide.Facts {
+func (h *desiredState) factsOf(pet *calendar.Pet, view drain.View, p runHistory, r rules, now time.Time) decide.Facts {
 	f := decide.Facts{Now: now.In(pet.Zone), MinShare: pet.MinShare}
 	if span, ok := pet.Span(now); ok {
 		f.Window = decide.Window{Return: span.Return.In(pet.Zone), Start: span.Start.In(pet.Zone), End: span.End.In(pet.Zone)}
@@ -296,7 +296,7 @@ func (h *desiredState) factsOf(pet *calendar.Pet, view drain.View, p past, r rul
 // due is one pet and what is due for it.
 type due struct {
 	pet   *calendar.Pet
-	past  past
+	past  runHistory
 	facts decide.Facts
 	decide.Decision
 }
@@ -320,13 +320,13 @@ func queue(list []due, most time.Duration) {
 	}
 }
 
-// survey decides for all pets, by what k remembers of them and the store reports.
-func (d *Daemon) survey(ctx context.Context, s *store.Store, k *histories) ([]due, *desiredState, error) {
+// evaluate decides for all pets, by what k remembers of them and the store reports.
+func (d *Daemon) evaluate(ctx context.Context, s *store.Store, k *historyCache) ([]due, *desiredState, error) {
 	h, err := d.desired.of(ctx, s)
 	if err != nil {
 		return nil, h, err
 	}
-	none, err := h.noneAnyMore(ctx, s)
+	none, err := h.removedPets(ctx, s)
 	if err != nil || len(h.pets)+len(none) == 0 {
 		return nil, h, err
 	}
@@ -348,7 +348,7 @@ func (d *Daemon) survey(ctx context.Context, s *store.Store, k *histories) ([]du
 		if err != nil {
 			return nil, h, err
 		}
-		list[i] = due{pet: pet, past: past{ended: ended}}
+		list[i] = due{pet: pet, past: runHistory{ended: ended}}
 		for n := range open {
 			if open[n].Pet == pet.Name {
 				list[i].past.open = &open[n]
@@ -374,9 +374,9 @@ func (d *Daemon) survey(ctx context.Context, s *store.Store, k *histories) ([]du
 	}), h, nil
 }
 
-// noneAnyMore returns those that were pets when their calendar had them drained, and are not in
+// removedPets returns those that were pets when their calendar had them drained, and are not in
 // the set any more: pets without windows, so that what was taken of them is given back.
-func (h *desiredState) noneAnyMore(ctx context.Context, s *store.Store) ([]*calendar.Pet, error) {
+func (h *desiredState) removedPets(ctx context.Context, s *store.Store) ([]*calendar.Pet, error) {
 	taken, err := s.Taken(ctx)
 	if err != nil {
 		return nil, err

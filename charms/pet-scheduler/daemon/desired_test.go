@@ -60,7 +60,7 @@ func TestMembersThatAreDueSoon(t *testing.T) {
 		{"of a member that is no pet", store.Run{Pet: "m9"}, "m1 m2 m3"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			until := h.soon(c.run, now, 2*time.Hour)
+			until := h.upcomingDrains(c.run, now, 2*time.Hour)
 			names := ""
 			for i := 1; i <= 4; i++ {
 				if _, ok := until[fmt.Sprint("m", i)]; ok {

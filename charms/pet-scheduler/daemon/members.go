@@ -9,9 +9,9 @@ import (
 	"github.com/dcib/dcib/internal/scheduler/store"
 )
 
-// strange is how long a node that belongs to no unit stays in the store: a unit that is new
+// orphanGracePeriod is how long a node that belongs to no unit stays in the store: a unit that is new
 // is told to all of them by Juju, one after the other.
-const strange = 10 * time.Minute
+const orphanGracePeriod = 10 * time.Minute
 
 // leave takes this unit's node out of the store. The last one has no one to leave it to.
 func (d *Daemon) leave(ctx context.Context, s *store.Store) error {
@@ -53,7 +53,7 @@ func (k orphanNodes) removeOrphans(ctx context.Context, d *Daemon, now time.Time
 			k[m.Address] = now
 			continue
 		}
-		if now.Sub(since) < strange {
+		if now.Sub(since) < orphanGracePeriod {
 			continue
 		}
 		d.Log("removing node %s from the store: no unit has it", m.Address)

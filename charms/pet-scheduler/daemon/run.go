@@ -39,7 +39,7 @@ func (d *Daemon) begin(ctx context.Context, a *store.Actor, run store.Run, force
 	if err := a.Begin(free, run); err != nil {
 		return err
 	}
-	d.did("begin %s", run.Kind)
+	d.afterStep("begin %s", run.Kind)
 	if err != nil {
 		return d.end(free, a, run, store.Failed, err.Error())
 	}
@@ -76,13 +76,13 @@ func (d *Daemon) carryOn(ctx context.Context, a *store.Actor, run store.Run) err
 // finish does what a run is for, and ends it; unless the term ends before: then the run
 // stays open for the one who acts next. The context bounds the run.
 func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, force bool, cluster Cluster) error {
-	watched := &watched{Cluster: cluster, actor: a, run: run, did: d.did}
-	drainer := drain.Drainer{Cluster: watched, Journal: watched, By: d.unit, Deadline: run.Due, Progress: d.Log, Limiter: d.limiter, RetryNow: !run.Calendar, Partial: others(run)}
+	journaled := &journaledCluster{Cluster: cluster, actor: a, run: run, afterStep: d.afterStep}
+	drainer := drain.Drainer{Cluster: journaled, Journal: journaled, By: d.unit, Deadline: run.Due, Progress: d.Log, Limiter: d.limiter, RetryNow: !run.Calendar, Partial: others(run)}
 	if !run.Window.IsZero() {
 		drainer.Deadline = run.Window
 	}
 	if earlier, err := a.History(ctx, run.Pet, earlierRuns); err == nil { // without it they set out as on a new unit
-		drainer.StartSpacing = apart(earlier)
+		drainer.StartSpacing = medianStartSpacing(earlier)
 	}
 	var report drain.Report
 	var err error
@@ -96,13 +96,13 @@ func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, forc
 	}
 	free := context.WithoutCancel(ctx)
 	switch {
-	case err != nil && errors.Is(context.Cause(ctx), errStopped):
-		return d.end(free, a, run, store.Undone, errStopped.Error())
-	case errors.Is(ctx.Err(), context.Canceled) && !errors.Is(context.Cause(ctx), errStopped):
+	case err != nil && errors.Is(context.Cause(ctx), errSuperseded):
+		return d.end(free, a, run, store.Undone, errSuperseded.Error())
+	case errors.Is(ctx.Err(), context.Canceled) && !errors.Is(context.Cause(ctx), errSuperseded):
 		// Without a deadline it is the term's, or the daemon's, end.
 		return ctx.Err()
 	}
-	if stepErr := watched.close(free, report, err); stepErr != nil {
+	if stepErr := journaled.close(free, report, err); stepErr != nil {
 		return stepErr
 	}
 	if err != nil {
@@ -116,12 +116,12 @@ func (d *Daemon) end(ctx context.Context, a *store.Actor, run store.Run, state s
 	if err := a.End(ctx, run.ID, state, note); err != nil {
 		return err
 	}
-	d.did("end %s", run.Kind)
+	d.afterStep("end %s", run.Kind)
 	return nil
 }
 
-// did reports whether a step has been made.
-func (d *Daemon) did(format string, args ...any) {
+// afterStep reports whether a step has been made.
+func (d *Daemon) afterStep(format string, args ...any) {
 	if d.After != nil {
 		d.After(fmt.Sprintf(format, args...))
 	}
@@ -141,7 +141,7 @@ func (d *Daemon) cluster(ctx context.Context, a *store.Actor, run store.Run, h *
 	if pet := h.pet(run.Pet); pet != nil && pet.StopUnmovable {
 		stops = pet.Member
 	}
-	return annotatedCluster{cluster, stops, h.soon(run, time.Now(), rulesOf(config).lead.Max)}, nil
+	return annotatedCluster{cluster, stops, h.upcomingDrains(run, time.Now(), rulesOf(config).lead.Max)}, nil
 }
 
 // others reports whether a run moves what it can although some instances can neither move nor be

@@ -84,7 +84,7 @@ func Reach(ctx context.Context, dir, member string, offer lxdhttps.Offer, may fu
 	if !ok {
 		return nil, fmt.Errorf("cannot reach LXD: this unit has no client certificate in %s yet", dir)
 	}
-	near, err := access.Reach(ctx, offer, id.KeepSessions(control.RunDir(dir)), may)
+	near, err := access.ConnectPerMember(ctx, offer, id.KeepSessions(control.RunDir(dir)), may)
 	if err != nil {
 		return nil, err
 	}

@@ -101,11 +101,11 @@ type Verb string
 // What there is to do. Drain and Undrain begin, or carry on; a caller that is at it already
 // goes on, one that is at the other stops that first.
 const (
-	Share   Verb = "share"   // nothing: the pet is everyone's
-	Drain   Verb = "drain"   // empty it
-	Keep    Verb = "hold"    // nothing: it is empty and stays so
-	Undrain Verb = "undrain" // bring back what was moved
-	Wait    Verb = "wait"    // nothing now, although not all is as it should be
+	Share       Verb = "share"        // nothing: the pet is everyone's
+	Drain       Verb = "drain"        // empty it
+	KeepDrained Verb = "keep-drained" // nothing: it is empty and stays so
+	Undrain     Verb = "undrain"      // bring back what was moved
+	Wait        Verb = "wait"         // nothing now, although not all is as it should be
 )
 
 // Decision is what is due.
@@ -116,8 +116,8 @@ type Decision struct {
 	For time.Time
 	// Deadline is by when a drain has to be done; zero when no window sets one.
 	Deadline time.Time
-	// Wake is when time alone may change the decision; zero is never.
-	Wake time.Time
+	// RequeueAt is when to evaluate again even if nothing changes; zero is never.
+	RequeueAt time.Time
 	// Alert is what an operator should know at once; empty when all is well. Kind is then
 	// what it is about.
 	Alert string
@@ -148,7 +148,7 @@ type desired struct {
 // Decide says what is due.
 func Decide(f Facts, o Options) Decision {
 	w := f.desired()
-	d := Decision{Why: w.why, Wake: w.until}
+	d := Decision{Why: w.why, RequeueAt: w.until}
 	if w.own {
 		d.For, d.Deadline = w.window, w.deadline
 	}
@@ -160,7 +160,7 @@ func Decide(f Facts, o Options) Decision {
 		// is emptying it again.
 		return f.drain(d, o)
 	case w.own && (f.State == Drained || f.State == Foreign):
-		d.Do = Keep
+		d.Do = KeepDrained
 		if f.State == Foreign && len(f.Running) > 0 {
 			d.Kind, d.Alert = NotEmpty, f.foreign()
 		}
@@ -243,7 +243,7 @@ func (f Facts) drain(d Decision, o Options) Decision {
 	d.Do = Drain
 	late := !d.Deadline.IsZero() && !f.Now.Before(d.Deadline)
 	if !late {
-		d.Wake = earlier(d.Wake, d.Deadline) // to say that it is late
+		d.RequeueAt = earlier(d.RequeueAt, d.Deadline) // to say that it is late
 	}
 	failed := f.Drain
 	if !f.FailedFor.Equal(d.For) {
@@ -297,7 +297,7 @@ func (f Facts) backOff(d Decision, failed Failure, o Options) Decision {
 	again := failed.Last.Add(Backoff(failed.Count, o))
 	if f.Now.Before(again) {
 		d.Why = fmt.Sprintf("to %s it is tried again %s; %s", d.Do, clock(again), d.Why)
-		d.Do, d.Wake = Wait, earlier(d.Wake, again)
+		d.Do, d.RequeueAt = Wait, earlier(d.RequeueAt, again)
 	}
 	return d
 }

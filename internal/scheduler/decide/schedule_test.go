@@ -42,24 +42,24 @@ func TestDecide(t *testing.T) {
 		"just in time":             {decide.Facts{State: decide.Shared, Window: window(lead)}, false, "drain", lead, "its drain is given 15m0s: because", ""},
 		"at it":                    {decide.Facts{State: decide.Draining, Window: window(time.Minute), For: in(time.Minute)}, false, "drain", time.Minute, "", ""},
 		"late":                     {decide.Facts{State: decide.Draining, Window: window(-time.Minute), For: in(-time.Minute)}, false, "drain", 239 * time.Minute, "its window is open", "it is late: it had to be empty by Fri 8 May 11:59:00 UTC"},
-		"done":                     {decide.Facts{State: decide.Drained, Window: window(time.Minute), For: in(time.Minute)}, false, "hold", 241 * time.Minute, "", ""},
-		"its own":                  {decide.Facts{State: decide.Drained, Window: window(-time.Hour)}, false, "hold", 3 * time.Hour, "its window is open", ""},
+		"done":                     {decide.Facts{State: decide.Drained, Window: window(time.Minute), For: in(time.Minute)}, false, "keep-drained", 241 * time.Minute, "", ""},
+		"its own":                  {decide.Facts{State: decide.Drained, Window: window(-time.Hour)}, false, "keep-drained", 3 * time.Hour, "its window is open", ""},
 		"woke up late":             {decide.Facts{State: decide.Shared, Window: window(-3 * time.Hour)}, false, "drain", time.Hour, "its window is open", "it is late"},
 		"over":                     {decide.Facts{State: decide.Drained, Window: window(20 * time.Hour)}, false, "undrain", 20*time.Hour - lead, "its next window", ""},
 		"over before done":         {decide.Facts{State: decide.Draining, For: in(-5 * time.Hour), Window: window(20 * time.Hour)}, false, "undrain", 20*time.Hour - lead, "", ""},
 		"over, no other":           {decide.Facts{State: decide.Drained}, false, "undrain", 0, "no window comes", ""},
 		"coming back":              {decide.Facts{State: decide.Returning, Window: window(20 * time.Hour)}, false, "undrain", 20*time.Hour - lead, "", ""},
 		"back and forth":           {decide.Facts{State: decide.Returning, Window: window(lead)}, false, "drain", lead, "", ""},
-		"the lead has shrunk":      {decide.Facts{State: decide.Drained, Window: window(time.Hour), For: in(time.Hour)}, false, "hold", 5 * time.Hour, "it was drained for the window", ""},
+		"the lead has shrunk":      {decide.Facts{State: decide.Drained, Window: window(time.Hour), For: in(time.Hour)}, false, "keep-drained", 5 * time.Hour, "it was drained for the window", ""},
 		"window moved":             {decide.Facts{State: decide.Drained, Window: window(time.Hour), For: in(30 * time.Minute)}, false, "undrain", 45 * time.Minute, "", ""},
-		"window moved a bit":       {decide.Facts{State: decide.Drained, Window: window(time.Hour), For: in(30 * time.Minute), MinShare: time.Hour}, false, "hold", 5 * time.Hour, "within its minimum share time of 1h0m0s", ""},
-		"gap too short to share":   {decide.Facts{State: decide.Drained, Window: window(75 * time.Minute), MinShare: time.Hour}, false, "hold", 315 * time.Minute, "minimum share time", ""},
+		"window moved a bit":       {decide.Facts{State: decide.Drained, Window: window(time.Hour), For: in(30 * time.Minute), MinShare: time.Hour}, false, "keep-drained", 5 * time.Hour, "within its minimum share time of 1h0m0s", ""},
+		"gap too short to share":   {decide.Facts{State: decide.Drained, Window: window(75 * time.Minute), MinShare: time.Hour}, false, "keep-drained", 315 * time.Minute, "minimum share time", ""},
 		"gap long enough to share": {decide.Facts{State: decide.Drained, Window: window(76 * time.Minute), MinShare: time.Hour}, false, "undrain", time.Minute, "", ""},
 		"is shared, min share":     {decide.Facts{State: decide.Shared, Window: window(16 * time.Minute), MinShare: time.Hour}, false, "share", time.Minute, "", ""},
-		"foreign, own":             {decide.Facts{State: decide.Foreign, Window: window(-time.Hour)}, false, "hold", 3 * time.Hour, "", ""},
+		"foreign, own":             {decide.Facts{State: decide.Foreign, Window: window(-time.Hour)}, false, "keep-drained", 3 * time.Hour, "", ""},
 		"foreign, over":            {decide.Facts{State: decide.Foreign, Window: window(20 * time.Hour)}, false, "share", 20*time.Hour - lead, "", ""},
 		"held reserved":            {decide.Facts{State: decide.Shared, Hold: &decide.Hold{State: "reserved", Until: in(time.Hour), By: "ann"}}, false, "drain", time.Hour, `ann holds it "reserved" until Fri 8 May 13:00:00 UTC`, ""},
-		"held reserved, is":        {decide.Facts{State: decide.Drained, Hold: &decide.Hold{State: "reserved", By: "ann"}}, false, "hold", 0, `ann holds it "reserved"`, ""},
+		"held reserved, is":        {decide.Facts{State: decide.Drained, Hold: &decide.Hold{State: "reserved", By: "ann"}}, false, "keep-drained", 0, `ann holds it "reserved"`, ""},
 		"held shared":              {decide.Facts{State: decide.Shared, Window: window(-time.Hour), Hold: &decide.Hold{State: "shared", Until: in(time.Hour)}}, false, "share", time.Hour, "", ""},
 		"held shared, drained":     {decide.Facts{State: decide.Drained, Window: window(-time.Hour), Hold: &decide.Hold{State: "shared", Until: in(time.Hour)}}, false, "undrain", time.Hour, "", ""},
 		"held paused":              {decide.Facts{State: decide.Draining, Window: window(-time.Hour), Hold: &decide.Hold{State: "paused", Until: in(time.Hour)}}, false, "wait", time.Hour, "", ""},
@@ -78,8 +78,8 @@ func TestDecide(t *testing.T) {
 		"not empty, held reserved": {decide.Facts{State: decide.Drained, Hold: &decide.Hold{State: "reserved", By: "ann"}, Running: []string{"web"}}, false, "drain", 0, "", "it is not empty"},
 		"not empty, given up":      {decide.Facts{State: decide.Drained, Window: window(-time.Hour), FailedFor: in(-time.Hour), Drain: failed(6, time.Hour), Running: []string{"web"}}, false, "wait", 3 * time.Hour, "given up", "no space; it was given up"},
 		"not empty, shared":        {decide.Facts{State: decide.Drained, Window: window(20 * time.Hour), Running: []string{"web"}}, false, "undrain", 20*time.Hour - lead, "", ""},
-		"foreign, not empty":       {decide.Facts{State: decide.Foreign, Window: window(-time.Hour), Running: []string{"a", "b", "c", "d"}}, false, "hold", 3 * time.Hour, "", "evacuated by another than this scheduler and a, b, c and 1 more run there; move them away, or restore the member"},
-		"restored by hand":         {decide.Facts{State: decide.Foreign, Window: window(-time.Hour), Running: []string{"web"}, Restored: true}, false, "hold", 3 * time.Hour, "", "an operator restored it and web runs there; run action drain"},
+		"foreign, not empty":       {decide.Facts{State: decide.Foreign, Window: window(-time.Hour), Running: []string{"a", "b", "c", "d"}}, false, "keep-drained", 3 * time.Hour, "", "evacuated by another than this scheduler and a, b, c and 1 more run there; move them away, or restore the member"},
+		"restored by hand":         {decide.Facts{State: decide.Foreign, Window: window(-time.Hour), Running: []string{"web"}, Restored: true}, false, "keep-drained", 3 * time.Hour, "", "an operator restored it and web runs there; run action drain"},
 		"foreign, shared":          {decide.Facts{State: decide.Foreign, Window: window(20 * time.Hour), Running: []string{"web"}}, false, "share", 20*time.Hour - lead, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -90,9 +90,9 @@ func TestDecide(t *testing.T) {
 			d := decide.Decide(f, o)
 			assert.Equal(t, c.do, d.Do, d.Why)
 			if c.wake == 0 {
-				assert.True(t, d.Wake.IsZero(), "%s", d.Wake)
+				assert.True(t, d.RequeueAt.IsZero(), "%s", d.RequeueAt)
 			} else {
-				assert.Equal(t, in(c.wake), d.Wake)
+				assert.Equal(t, in(c.wake), d.RequeueAt)
 			}
 			assert.Contains(t, d.Why, c.why)
 			assert.Contains(t, d.Alert, c.alert)
@@ -137,10 +137,10 @@ func TestProperties(t *testing.T) {
 		d := decide.Decide(f, o)
 		require.NotEmpty(t, d.Why)
 		require.Equal(t, d.Alert == "", d.Kind == "")
-		if d.Do == decide.Keep && len(f.Running) > 0 {
+		if d.Do == decide.KeepDrained && len(f.Running) > 0 {
 			require.Equal(t, decide.NotEmpty, d.Kind, "a pet that is not empty while it is reserved is never silent")
 		}
-		require.True(t, d.Wake.IsZero() || d.Wake.After(now), "%s", d.Wake)
+		require.True(t, d.RequeueAt.IsZero() || d.RequeueAt.After(now), "%s", d.RequeueAt)
 		if d.Do == decide.Wait {
 			require.True(t, d.Alert != "" || f.Hold != nil)
 		}
@@ -148,7 +148,7 @@ func TestProperties(t *testing.T) {
 			require.NotEqual(t, decide.Undrain, d.Do, "only what this scheduler drained is undone")
 		}
 		later := f
-		until := d.Wake
+		until := d.RequeueAt
 		if until.IsZero() {
 			until = in(10000 * time.Hour)
 		}
@@ -156,6 +156,6 @@ func TestProperties(t *testing.T) {
 			until = end // the window is another then
 		}
 		later.Now = now.Add(time.Duration(rapid.Int64Range(0, int64(until.Sub(now))-1).Draw(t, "later")))
-		require.Equal(t, d.Do, decide.Decide(later, o).Do, "at %s, to wake at %s: %s", later.Now, d.Wake, d.Why)
+		require.Equal(t, d.Do, decide.Decide(later, o).Do, "at %s, to wake at %s: %s", later.Now, d.RequeueAt, d.Why)
 	})
 }

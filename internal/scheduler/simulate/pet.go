@@ -84,7 +84,7 @@ func (w *env) step() {
 		w.begin(d)
 	}
 	if w.state == decide.Drained && w.window < len(w.windows) {
-		if r := &w.report.Returns[w.window]; r.Empty.IsZero() && d.Do == decide.Keep {
+		if r := &w.report.Returns[w.window]; r.Empty.IsZero() && d.Do == decide.KeepDrained {
 			r.Empty = w.now
 		}
 	}
@@ -112,7 +112,7 @@ func (w *env) facts() decide.Facts {
 // next is when something happens.
 func (w *env) next(d decide.Decision) time.Time {
 	next := w.To
-	for _, at := range []time.Time{d.Wake, w.change} {
+	for _, at := range []time.Time{d.RequeueAt, w.change} {
 		if !at.IsZero() && at.Before(next) {
 			next = at
 		}

@@ -14,7 +14,7 @@ import (
 // A history is read once for each run that ends; one that was being read when a run ended is
 // not taken for the whole: a pet whose drain is not in it would not be brought back.
 func TestHistories(t *testing.T) {
-	var k histories
+	var k historyCache
 	var runs []store.Run
 	reads := 0
 	during := func() {}
@@ -34,7 +34,7 @@ func TestHistories(t *testing.T) {
 	require.Equal(t, 1, reads)
 	end := func(id string) {
 		runs = append(runs, store.Run{ID: id})
-		k.grow("a")
+		k.invalidate("a")
 	}
 	end("1")
 	during = func() { end("2"); during = func() {} }
@@ -70,7 +70,7 @@ func TestApart(t *testing.T) {
 		"a clock that went back": {[]store.Run{run(store.Done, -time.Hour, 8)}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.InDelta(t, c.seconds, apart(c.earlier).Seconds(), 0.01)
+			require.InDelta(t, c.seconds, medianStartSpacing(c.earlier).Seconds(), 0.01)
 		})
 	}
 }

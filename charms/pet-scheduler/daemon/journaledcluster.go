@@ -35,28 +35,28 @@ func (c annotatedCluster) Instances(ctx context.Context) ([]drain.Instance, erro
 	return all, err
 }
 
-// watched is a cluster whose changes are written into the journal before they are made,
+// journaledCluster is a cluster whose changes are written into the journal before they are made,
 // and are not made once the term is over.
-type watched struct {
+type journaledCluster struct {
 	Cluster
-	actor *store.Actor
-	run   store.Run
-	did   func(format string, args ...any)
-	begun sync.Map // steps that the journal says are begun: it is told once, the instance may be down meanwhile
+	actor     *store.Actor
+	run       store.Run
+	afterStep func(format string, args ...any)
+	begun     sync.Map // steps that the journal says are begun: it is told once, the instance may be down meanwhile
 }
 
 // set brings a step into a state.
-func (w *watched) set(ctx context.Context, n int, state store.StepState, note string) error {
+func (w *journaledCluster) set(ctx context.Context, n int, state store.StepState, note string) error {
 	err := w.actor.SetStep(ctx, w.run.ID, n, state, note)
 	if err == nil {
-		w.did("journal %s %s", state, w.run.Steps[n].Instance)
+		w.afterStep("journal %s %s", state, w.run.Steps[n].Instance)
 	}
 	return err
 }
 
 // started writes that something is about to happen to an instance; to all that have a
 // step, when it has no name.
-func (w *watched) started(ctx context.Context, ref drain.Ref) error {
+func (w *journaledCluster) started(ctx context.Context, ref drain.Ref) error {
 	for n, step := range w.run.Steps {
 		if ref.Name != "" && (step.Project != ref.Project || step.Instance != ref.Name) {
 			continue
@@ -69,7 +69,7 @@ func (w *watched) started(ctx context.Context, ref drain.Ref) error {
 }
 
 // begin writes, once, that a step is begun.
-func (w *watched) begin(ctx context.Context, n int) error {
+func (w *journaledCluster) begin(ctx context.Context, n int) error {
 	if _, told := w.begun.Load(n); told {
 		return nil
 	}
@@ -82,7 +82,7 @@ func (w *watched) begin(ctx context.Context, n int) error {
 }
 
 // close writes what came of each step that was begun.
-func (w *watched) close(ctx context.Context, report drain.Report, failure error) error {
+func (w *journaledCluster) close(ctx context.Context, report drain.Report, failure error) error {
 	for n, step := range w.run.Steps {
 		state, note := store.StepDone, ""
 		for _, move := range report.Moves {
@@ -109,15 +109,15 @@ func (w *watched) close(ctx context.Context, report drain.Report, failure error)
 }
 
 // change reports a change to LXD that was made.
-func (w *watched) change(err error, format string, args ...any) error {
+func (w *journaledCluster) change(err error, format string, args ...any) error {
 	if err == nil {
-		w.did(format, args...)
+		w.afterStep(format, args...)
 	}
 	return err
 }
 
 // Evacuate implements drain.Cluster.
-func (w *watched) Evacuate(ctx context.Context, member string, progress func(string)) error {
+func (w *journaledCluster) Evacuate(ctx context.Context, member string, progress func(string)) error {
 	if err := w.started(ctx, drain.Ref{}); err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func (w *watched) Evacuate(ctx context.Context, member string, progress func(str
 }
 
 // Restore implements drain.Cluster.
-func (w *watched) Restore(ctx context.Context, member string, progress func(string)) error {
+func (w *journaledCluster) Restore(ctx context.Context, member string, progress func(string)) error {
 	if err := w.started(ctx, drain.Ref{}); err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (w *watched) Restore(ctx context.Context, member string, progress func(stri
 }
 
 // Reopen implements drain.Cluster.
-func (w *watched) RestoreWithoutInstances(ctx context.Context, member string) error {
+func (w *journaledCluster) RestoreWithoutInstances(ctx context.Context, member string) error {
 	if err := w.started(ctx, drain.Ref{}); err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (w *watched) RestoreWithoutInstances(ctx context.Context, member string) er
 }
 
 // SetOrigin implements drain.Cluster.
-func (w *watched) SetOrigin(ctx context.Context, ref drain.Ref, origin string) error {
+func (w *journaledCluster) SetOrigin(ctx context.Context, ref drain.Ref, origin string) error {
 	if err := w.actor.Check(); err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (w *watched) SetOrigin(ctx context.Context, ref drain.Ref, origin string) e
 }
 
 // SetGroup implements drain.Cluster.
-func (w *watched) SetGroup(ctx context.Context, ref drain.Ref, group string) error {
+func (w *journaledCluster) SetGroup(ctx context.Context, ref drain.Ref, group string) error {
 	if err := w.actor.Check(); err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (w *watched) SetGroup(ctx context.Context, ref drain.Ref, group string) err
 }
 
 // SetCloudInit implements drain.Cluster.
-func (w *watched) SetCloudInitID(ctx context.Context, ref drain.Ref, id string) error {
+func (w *journaledCluster) SetCloudInitID(ctx context.Context, ref drain.Ref, id string) error {
 	if err := w.actor.Check(); err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func (w *watched) SetCloudInitID(ctx context.Context, ref drain.Ref, id string) 
 }
 
 // Rename implements drain.Cluster.
-func (w *watched) Rename(ctx context.Context, ref drain.Ref, name string) error {
+func (w *journaledCluster) Rename(ctx context.Context, ref drain.Ref, name string) error {
 	if err := w.actor.Check(); err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (w *watched) Rename(ctx context.Context, ref drain.Ref, name string) error 
 }
 
 // Freeze implements drain.Cluster.
-func (w *watched) Freeze(ctx context.Context, ref drain.Ref, member string) error {
+func (w *journaledCluster) Freeze(ctx context.Context, ref drain.Ref, member string) error {
 	if err := w.started(ctx, ref); err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func (w *watched) Freeze(ctx context.Context, ref drain.Ref, member string) erro
 }
 
 // Start implements drain.Cluster.
-func (w *watched) Start(ctx context.Context, ref drain.Ref, member string) error {
+func (w *journaledCluster) Start(ctx context.Context, ref drain.Ref, member string) error {
 	if err := w.started(ctx, ref); err != nil {
 		return err
 	}
@@ -189,7 +189,7 @@ func (w *watched) Start(ctx context.Context, ref drain.Ref, member string) error
 }
 
 // Stop implements drain.Cluster.
-func (w *watched) Stop(ctx context.Context, ref drain.Ref) error {
+func (w *journaledCluster) Stop(ctx context.Context, ref drain.Ref) error {
 	if err := w.started(ctx, ref); err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ func (w *watched) Stop(ctx context.Context, ref drain.Ref) error {
 }
 
 // Move implements drain.Cluster.
-func (w *watched) Move(ctx context.Context, ref drain.Ref, member string, live bool) error {
+func (w *journaledCluster) Move(ctx context.Context, ref drain.Ref, member string, live bool) error {
 	if err := w.started(ctx, ref); err != nil {
 		return err
 	}
@@ -205,7 +205,7 @@ func (w *watched) Move(ctx context.Context, ref drain.Ref, member string, live b
 }
 
 // Relocate implements drain.Cluster.
-func (w *watched) Relocate(ctx context.Context, ref drain.Ref, member string) (moved time.Duration, err error) {
+func (w *journaledCluster) Relocate(ctx context.Context, ref drain.Ref, member string) (moved time.Duration, err error) {
 	if err := w.started(ctx, ref); err != nil {
 		return 0, err
 	}
@@ -214,7 +214,7 @@ func (w *watched) Relocate(ctx context.Context, ref drain.Ref, member string) (m
 }
 
 // Copy implements drain.Cluster.
-func (w *watched) Copy(ctx context.Context, ref drain.Ref, to drain.Copy) (state drain.CopyState, err error) {
+func (w *journaledCluster) Copy(ctx context.Context, ref drain.Ref, to drain.Copy) (state drain.CopyState, err error) {
 	if err := w.started(ctx, ref); err != nil {
 		return drain.CopyState{}, err
 	}
@@ -223,7 +223,7 @@ func (w *watched) Copy(ctx context.Context, ref drain.Ref, to drain.Copy) (state
 }
 
 // Adopt implements drain.Cluster.
-func (w *watched) Adopt(ctx context.Context, ref, to drain.Ref, state drain.CopyState, settle bool) error {
+func (w *journaledCluster) Adopt(ctx context.Context, ref, to drain.Ref, state drain.CopyState, settle bool) error {
 	if err := w.actor.Check(); err != nil {
 		return err
 	}
@@ -231,7 +231,7 @@ func (w *watched) Adopt(ctx context.Context, ref, to drain.Ref, state drain.Copy
 }
 
 // DeleteTemporary implements drain.Cluster.
-func (w *watched) DeleteTemporary(ctx context.Context, ref drain.Ref) error {
+func (w *journaledCluster) DeleteTemporary(ctx context.Context, ref drain.Ref) error {
 	if err := w.actor.Check(); err != nil {
 		return err
 	}
@@ -239,7 +239,7 @@ func (w *watched) DeleteTemporary(ctx context.Context, ref drain.Ref) error {
 }
 
 // Write implements drain.Journal.
-func (w *watched) Write(ctx context.Context, member string, before, after *drain.Record) error {
+func (w *journaledCluster) Write(ctx context.Context, member string, before, after *drain.Record) error {
 	if err := w.actor.Check(); err != nil {
 		return err
 	}
