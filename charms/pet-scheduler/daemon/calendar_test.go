@@ -140,7 +140,7 @@ func TestCalendar(t *testing.T) {
 	assert.Equal(t, "big", run.Pet)
 	p = u.pet(0, "big", state("drained"))
 	require.NotNil(t, p.Hold)
-	assert.Equal(t, "own", p.Hold.State)
+	assert.Equal(t, "reserved", p.Hold.State)
 	u.run(0, control.Request{Pet: "big", Kind: store.Undrain, Stay: true})
 	p = u.pet(0, "big", state("shared"))
 	assert.Nil(t, p.Hold)
@@ -220,7 +220,7 @@ func TestOnTime(t *testing.T) {
 			runs, err = u.client(0).History(t.Context(), pet, 0)
 			return err == nil && len(runs) == 1
 		}, within, 50*time.Millisecond)
-		assert.WithinDuration(t, start.Add(-lead), runs[0].Started, 2*pace, pet)
+		assert.WithinDuration(t, start.Add(-lead), runs[0].Started, 2*orderPollInterval, pet)
 	}
 }
 
