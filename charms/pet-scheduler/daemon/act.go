@@ -30,7 +30,7 @@ var errSuperseded = errors.New("what it was for is over")
 // leader is a unit that acts, for as long as its term lasts.
 type leader struct {
 	*Daemon
-	store   *store.Actor
+	store   *store.Leader
 	working sync.WaitGroup
 	mu      sync.Mutex
 	busy    map[string]context.CancelCauseFunc // by pet
@@ -42,7 +42,7 @@ type leader struct {
 
 // runAsLeader is what the unit does while it may: it carries on with the runs that it finds, makes
 // runs of orders, and does what is due by the calendar. Each pet has one run at a time.
-func (d *Daemon) runAsLeader(ctx context.Context, a *store.Actor) error {
+func (d *Daemon) runAsLeader(ctx context.Context, a *store.Leader) error {
 	w := &leader{Daemon: d, store: a, busy: map[string]context.CancelCauseFunc{}, waits: map[string]time.Duration{}}
 	defer w.working.Wait()
 	d.prepare()

@@ -209,14 +209,14 @@ func (d *Daemon) Run(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		cancel(s.Attend(ctx))
+		cancel(s.Heartbeat(ctx))
 	}()
 	if d.rightClock(ctx) {
 		err = s.Lead(ctx, d.runAsLeader)
 	}
 	cancel(nil)
 	<-done
-	if cause := context.Cause(ctx); errors.Is(cause, store.ErrBehind) {
+	if cause := context.Cause(ctx); errors.Is(cause, store.ErrSchemaTooNew) {
 		return cause
 	}
 	return err
@@ -231,7 +231,7 @@ func (d *Daemon) open(ctx context.Context, node dqlite.Node, open func(context.C
 		cancel()
 		if err != nil && ctx.Err() == nil {
 			if now, _, unreadable := control.ReadConfig(d.Dir); unreadable == nil {
-				err = errors.Join(err, node.Introduce(now.Join))
+				err = errors.Join(err, node.AddJoinAddresses(now.Join))
 			}
 		}
 		if err == nil {
@@ -243,7 +243,7 @@ func (d *Daemon) open(ctx context.Context, node dqlite.Node, open func(context.C
 		switch {
 		case ctx.Err() != nil:
 			return nil, nil
-		case errors.Is(err, store.ErrBehind):
+		case errors.Is(err, store.ErrSchemaTooNew):
 			return nil, err
 		}
 		d.notes.Error("open", err)

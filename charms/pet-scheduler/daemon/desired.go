@@ -171,7 +171,7 @@ func (p runHistory) drains() []leadtime.Drain {
 // counts says are to be counted.
 func (p runHistory) failures(kind store.Kind, counts func(store.Run) bool) (f decide.Failure) {
 	for _, r := range p.ended {
-		if r.Kind != kind || r.State == store.Undone {
+		if r.Kind != kind || r.State == store.Cancelled {
 			continue
 		}
 		if r.State != store.Failed || !counts(r) {

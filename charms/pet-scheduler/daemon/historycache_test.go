@@ -64,7 +64,7 @@ func TestApart(t *testing.T) {
 		"a new pet":              {nil, 0},
 		"one run":                {[]store.Run{usual}, 1.76},
 		"one that took hours":    {[]store.Run{run(store.Done, 3*time.Hour, 8), usual, usual}, 1.76},
-		"failures show nothing":  {[]store.Run{run(store.Failed, time.Hour, 2), run(store.Undone, time.Hour, 2)}, 0},
+		"failures show nothing":  {[]store.Run{run(store.Failed, time.Hour, 2), run(store.Cancelled, time.Hour, 2)}, 0},
 		"nothing was there":      {[]store.Run{run(store.Done, 2*time.Second, 0)}, 0},
 		"a single large one":     {[]store.Run{run(store.Done, time.Hour, 1)}, 10},
 		"a clock that went back": {[]store.Run{run(store.Done, -time.Hour, 8)}, 0},

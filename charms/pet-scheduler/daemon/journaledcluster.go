@@ -39,7 +39,7 @@ func (c annotatedCluster) Instances(ctx context.Context) ([]drain.Instance, erro
 // and are not made once the term is over.
 type journaledCluster struct {
 	Cluster
-	actor     *store.Actor
+	actor     *store.Leader
 	run       store.Run
 	afterStep func(format string, args ...any)
 	begun     sync.Map // steps that the journal says are begun: it is told once, the instance may be down meanwhile

@@ -12,7 +12,7 @@ import (
 )
 
 // begin makes a run and carries it on.
-func (d *Daemon) begin(ctx context.Context, a *store.Actor, run store.Run, force bool, h *desiredState) error {
+func (d *Daemon) begin(ctx context.Context, a *store.Leader, run store.Run, force bool, h *desiredState) error {
 	ctx, cancel := until(ctx, run.Due)
 	defer cancel()
 	var view drain.View
@@ -47,7 +47,7 @@ func (d *Daemon) begin(ctx context.Context, a *store.Actor, run store.Run, force
 }
 
 // carryOn finishes a run that it finds begun.
-func (d *Daemon) carryOn(ctx context.Context, a *store.Actor, run store.Run) error {
+func (d *Daemon) carryOn(ctx context.Context, a *store.Leader, run store.Run) error {
 	run, ok, err := a.Run(ctx, run.ID)
 	if err != nil || !ok || run.State != store.Running {
 		return err
@@ -75,7 +75,7 @@ func (d *Daemon) carryOn(ctx context.Context, a *store.Actor, run store.Run) err
 
 // finish does what a run is for, and ends it; unless the term ends before: then the run
 // stays open for the one who acts next. The context bounds the run.
-func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, force bool, cluster Cluster) error {
+func (d *Daemon) finish(ctx context.Context, a *store.Leader, run store.Run, force bool, cluster Cluster) error {
 	journaled := &journaledCluster{Cluster: cluster, actor: a, run: run, afterStep: d.afterStep}
 	drainer := drain.Drainer{Cluster: journaled, Journal: journaled, By: d.unit, Deadline: run.Due, Progress: d.Log, Limiter: d.limiter, RetryNow: !run.Calendar, Partial: others(run)}
 	if !run.Window.IsZero() {
@@ -97,7 +97,7 @@ func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, forc
 	free := context.WithoutCancel(ctx)
 	switch {
 	case err != nil && errors.Is(context.Cause(ctx), errSuperseded):
-		return d.end(free, a, run, store.Undone, errSuperseded.Error())
+		return d.end(free, a, run, store.Cancelled, errSuperseded.Error())
 	case errors.Is(ctx.Err(), context.Canceled) && !errors.Is(context.Cause(ctx), errSuperseded):
 		// Without a deadline it is the term's, or the daemon's, end.
 		return ctx.Err()
@@ -112,7 +112,7 @@ func (d *Daemon) finish(ctx context.Context, a *store.Actor, run store.Run, forc
 }
 
 // end ends a run.
-func (d *Daemon) end(ctx context.Context, a *store.Actor, run store.Run, state store.RunState, note string) error {
+func (d *Daemon) end(ctx context.Context, a *store.Leader, run store.Run, state store.RunState, note string) error {
 	if err := a.End(ctx, run.ID, state, note); err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (d *Daemon) afterStep(format string, args ...any) {
 }
 
 // cluster reaches LXD for a run, for as long as the unit may act.
-func (d *Daemon) cluster(ctx context.Context, a *store.Actor, run store.Run, h *desiredState) (Cluster, error) {
+func (d *Daemon) cluster(ctx context.Context, a *store.Leader, run store.Run, h *desiredState) (Cluster, error) {
 	config, _, err := control.ReadConfig(d.Dir)
 	if err != nil {
 		return nil, err

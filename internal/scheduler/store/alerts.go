@@ -29,7 +29,7 @@ func (s *Store) Alerts(ctx context.Context) ([]Alert, error) {
 
 // SetAlerts replaces the alerts that are on. Writing the same list twice is writing it once.
 // It fails with ErrFenced when the term is over.
-func (a *Actor) SetAlerts(ctx context.Context, list []Alert) error {
+func (a *Leader) SetAlerts(ctx context.Context, list []Alert) error {
 	if list == nil {
 		list = []Alert{}
 	}

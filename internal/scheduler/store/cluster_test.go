@@ -168,7 +168,7 @@ func freeAddress(t testing.TB) string {
 func grab(t interface {
 	require.TestingT
 	Helper()
-}, s *Store) *Actor {
+}, s *Store) *Leader {
 	t.Helper()
 	l, err := s.Lease(context.Background())
 	require.NoError(t, err)

@@ -78,7 +78,7 @@ func TestJoinByOthers(t *testing.T) {
 	short, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	require.Error(t, node.Ready(short))
-	require.NoError(t, node.Introduce([]string{c.nodes[0].address}))
+	require.NoError(t, node.AddJoinAddresses([]string{c.nodes[0].address}))
 	long, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	require.NoError(t, node.Ready(long))
@@ -92,7 +92,7 @@ func TestJoinByOthers(t *testing.T) {
 	node, db = openNode(t, lonely)
 	defer func() { require.NoError(t, errors.Join(db.Close(), node.Close())) }()
 	require.NoError(t, node.Ready(long))
-	require.NoError(t, node.Introduce([]string{freeAddress(t)}))
+	require.NoError(t, node.AddJoinAddresses([]string{freeAddress(t)}))
 }
 
 // A new unit has the address of one that is gone without having left, as networks assign it:
@@ -317,7 +317,7 @@ func child() {
 	fail(node.Ready(ctx))
 	s, err := Open(ctx, db, Options{Unit: os.Getenv("DCIB_TEST_UNIT")})
 	fail(err)
-	fail(s.Lead(ctx, func(ctx context.Context, a *Actor) error {
+	fail(s.Lead(ctx, func(ctx context.Context, a *Leader) error {
 		for n := 0; ctx.Err() == nil; n++ {
 			id := fmt.Sprintf("%d-%d", a.Term(), n)
 			if open, _, err := a.OpenRun(ctx, "pet"); err == nil && open.ID != "" {
@@ -343,7 +343,7 @@ func TestGivesUp(t *testing.T) {
 		acts = make(chan struct{}, 1)
 		done := make(chan error)
 		go func() {
-			done <- s.as(unit).Lead(ctx, func(ctx context.Context, a *Actor) error {
+			done <- s.as(unit).Lead(ctx, func(ctx context.Context, a *Leader) error {
 				assert.EqualValues(t, 1, acting.Add(1), "one at a time")
 				defer acting.Add(-1)
 				acts <- struct{}{}
@@ -366,19 +366,19 @@ func TestGivesUp(t *testing.T) {
 	assert.Empty(t, l.Holder)
 
 	wrong := errors.New("wrong")
-	require.ErrorIs(t, s.Lead(ctx, func(context.Context, *Actor) error { return wrong }), wrong)
+	require.ErrorIs(t, s.Lead(ctx, func(context.Context, *Leader) error { return wrong }), wrong)
 }
 
 // A holder that cannot reach the store stops acting before another may begin.
 func TestCutOff(t *testing.T) {
 	c := newCluster(t, 1)
 	s := c.open(0, Options{})
-	acts := make(chan *Actor)
+	acts := make(chan *Leader)
 	over := make(chan time.Time)
 	stop, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
-		_ = s.Lead(stop, func(ctx context.Context, a *Actor) error {
+		_ = s.Lead(stop, func(ctx context.Context, a *Leader) error {
 			acts <- a
 			<-ctx.Done()
 			over <- time.Now()
@@ -391,9 +391,9 @@ func TestCutOff(t *testing.T) {
 	c.stop(0)
 	took := (<-over).Sub(start)
 	t.Logf("stopped acting after %s", took.Round(10*time.Millisecond))
-	assert.LessOrEqual(t, took, giveUp+time.Second/2)
+	assert.LessOrEqual(t, took, renewDeadline+time.Second/2)
 	cancel()
-	require.Eventually(t, func() bool { return errors.Is(a.Check(), ErrFenced) }, giveUp, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return errors.Is(a.Check(), ErrFenced) }, renewDeadline, 10*time.Millisecond)
 }
 
 // What an older schema holds is there after each real step to the newest.
@@ -453,9 +453,9 @@ func TestMigration(t *testing.T) {
 	assert.Equal(t, "still written", text)
 
 	// One that was away meanwhile is behind, and says so.
-	require.ErrorIs(t, b.Attend(ctx), ErrBehind)
+	require.ErrorIs(t, b.Heartbeat(ctx), ErrSchemaTooNew)
 	_, err := Open(ctx, c.nodes[1].db, Options{Unit: "pets/1"})
-	require.ErrorIs(t, err, ErrBehind)
+	require.ErrorIs(t, err, ErrSchemaTooNew)
 	assert.EqualError(t, err, fmt.Sprintf("cannot use the store: its schema is %d and this unit knows %d: this unit is behind: refresh it", to, from))
 
 	// A migration that fails changes nothing, and says which one.

@@ -25,10 +25,10 @@ type RunState string
 
 // The states of a run. A pet has at most one that is running.
 const (
-	Running RunState = "running"
-	Done    RunState = "done"   // what it was for was seen to be true
-	Failed  RunState = "failed" // given up, and left as it is
-	Undone  RunState = "undone" // given up, and taken back
+	Running   RunState = "running"
+	Done      RunState = "done"   // what it was for was seen to be true
+	Failed    RunState = "failed" // given up, and left as it is
+	Cancelled RunState = "undone" // given up, and taken back
 )
 
 // Run is one drain or undrain of one pet, whichever units worked on it.
@@ -95,7 +95,7 @@ type Step struct {
 
 // Begin writes a run and its planned steps, all or nothing. It fails with ErrConflict when
 // another run of the pet is under way.
-func (a *Actor) Begin(ctx context.Context, r Run) error {
+func (a *Leader) Begin(ctx context.Context, r Run) error {
 	steps := r.Steps
 	if steps == nil {
 		steps = []Step{}
@@ -119,7 +119,7 @@ func (a *Actor) Begin(ctx context.Context, r Run) error {
 
 // SetStep brings a step into a state. It fails with ErrConflict when the step is in a state
 // that does not lead there.
-func (a *Actor) SetStep(ctx context.Context, run string, seq int, state StepState, note string) error {
+func (a *Leader) SetStep(ctx context.Context, run string, seq int, state StepState, note string) error {
 	froms := make([]string, len(before[state]))
 	for i, from := range before[state] {
 		froms[i] = "'" + string(from) + "'"
@@ -133,7 +133,7 @@ func (a *Actor) SetStep(ctx context.Context, run string, seq int, state StepStat
 }
 
 // End ends a run; note says what came of it. Ending it twice the same way is ending it once.
-func (a *Actor) End(ctx context.Context, run string, state RunState, note string) error {
+func (a *Leader) End(ctx context.Context, run string, state RunState, note string) error {
 	if state == Running {
 		return fmt.Errorf("cannot end run %s: %q is no end", run, state)
 	}
@@ -147,7 +147,7 @@ func (a *Actor) End(ctx context.Context, run string, state RunState, note string
 }
 
 // came looks whether a row is as this actor wrote it.
-func (a *Actor) came(ctx context.Context, wanted, query string, args ...any) error {
+func (a *Leader) came(ctx context.Context, wanted, query string, args ...any) error {
 	there := false
 	var state string
 	var term int64

@@ -13,13 +13,13 @@ import (
 // The lease's times. They are measured by each unit's own monotonic clock, from what it saw
 // itself, so that clocks need not agree.
 const (
-	// renewEvery is how often the holder shows that it lives.
-	renewEvery = time.Second
-	// giveUp is after how long without having shown it a holder stops acting: longer than
+	// renewInterval is how often the holder shows that it lives.
+	renewInterval = time.Second
+	// renewDeadline is after how long without having shown it a holder stops acting: longer than
 	// the database needs for choosing another leader.
-	giveUp = 3 * time.Second
+	renewDeadline = 3 * time.Second
 	// take is after how long without having seen it another takes over; longer than
-	// giveUp, so that the holder has stopped by then.
+	// renewDeadline, so that the holder has stopped by then.
 	take = 4 * time.Second
 	// look is how often the others look.
 	look = 300 * time.Millisecond
@@ -40,9 +40,9 @@ func (s *Store) Lease(ctx context.Context) (l Lease, err error) {
 	return l, wrap(err, "see who acts")
 }
 
-// Actor is the right to act, for one term. Its journal writes fail with ErrFenced once the
+// Leader is the right to act, for one term. Its journal writes fail with ErrFenced once the
 // term is over.
-type Actor struct {
+type Leader struct {
 	*Store
 	term    int64
 	session string
@@ -50,13 +50,13 @@ type Actor struct {
 }
 
 // Term is the term's number: no two actors ever have the same.
-func (a *Actor) Term() int64 { return a.term }
+func (a *Leader) Term() int64 { return a.term }
 
 // Check reports whether this unit may still act; it is asked before each effect on the world
 // outside of the store, which no fence protects. It does not ask the database.
-func (a *Actor) Check() error {
-	if time.Since(*a.shown.Load()) >= giveUp {
-		return fmt.Errorf("cannot act: the store has not been reached for %s: %w", giveUp, ErrFenced)
+func (a *Leader) Check() error {
+	if time.Since(*a.shown.Load()) >= renewDeadline {
+		return fmt.Errorf("cannot act: the store has not been reached for %s: %w", renewDeadline, ErrFenced)
 	}
 	return nil
 }
@@ -64,7 +64,7 @@ func (a *Actor) Check() error {
 // Lead waits until this unit may act and calls act, whose context ends when the term does;
 // when act returns, the lease is given up. That goes on until the context ends, or act
 // fails with something else than the end of its term; that error is returned.
-func (s *Store) Lead(ctx context.Context, act func(context.Context, *Actor) error) error {
+func (s *Store) Lead(ctx context.Context, act func(context.Context, *Leader) error) error {
 	var seen Lease
 	var since time.Time
 	for ctx.Err() == nil {
@@ -96,8 +96,8 @@ func (s *Store) Lead(ctx context.Context, act func(context.Context, *Actor) erro
 }
 
 // acquire takes the lease if it still is as it was seen; nil when an operator was faster.
-func (s *Store) acquire(ctx context.Context, seen Lease) (*Actor, error) {
-	actor := &Actor{Store: s, term: seen.Term + 1, session: rand.Text()}
+func (s *Store) acquire(ctx context.Context, seen Lease) (*Leader, error) {
+	actor := &Leader{Store: s, term: seen.Term + 1, session: rand.Text()}
 	begun := time.Now()
 	actor.shown.Store(&begun)
 	err := s.exec(ctx, `UPDATE lease SET holder = ?, session = ?, term = term + 1, beat = beat + 1 WHERE term = ? AND beat = ?`,
@@ -114,8 +114,8 @@ func (s *Store) acquire(ctx context.Context, seen Lease) (*Actor, error) {
 }
 
 // renew shows that the holder lives.
-func (a *Actor) renew(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, giveUp/2)
+func (a *Leader) renew(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, renewDeadline/2)
 	defer cancel()
 	begun := time.Now()
 	if err := a.exec(ctx, `UPDATE lease SET beat = beat + 1 WHERE term = ? AND session = ?`, a.term, a.session); err != nil {
@@ -133,19 +133,19 @@ func (a *Actor) renew(ctx context.Context) error {
 }
 
 // release gives up the lease; the term is over at once, also for writes under way.
-func (a *Actor) release(ctx context.Context) error {
+func (a *Leader) release(ctx context.Context) error {
 	return wrap(a.exec(ctx, `UPDATE lease SET holder = '', session = '', term = term + 1, beat = beat + 1 WHERE term = ? AND session = ?`,
 		a.term, a.session), "release the lease")
 }
 
 // serve lets act run for as long as the lease is held.
-func (s *Store) serve(ctx context.Context, actor *Actor, act func(context.Context, *Actor) error) error {
+func (s *Store) serve(ctx context.Context, actor *Leader, act func(context.Context, *Leader) error) error {
 	term, end := context.WithCancelCause(ctx)
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
 		for term.Err() == nil {
-			if sleep(term, renewEvery) != nil {
+			if sleep(term, renewInterval) != nil {
 				return
 			}
 			actor.keep(term, end)
@@ -156,7 +156,7 @@ func (s *Store) serve(ctx context.Context, actor *Actor, act func(context.Contex
 	end(nil)
 	<-kept
 	// Also when the context has ended: it is why the unit stops, in order.
-	free, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveUp)
+	free, cancel := context.WithTimeout(context.WithoutCancel(ctx), renewDeadline)
 	defer cancel()
 	if !over {
 		if err := actor.release(free); err != nil {
@@ -174,10 +174,10 @@ func (s *Store) serve(ctx context.Context, actor *Actor, act func(context.Contex
 }
 
 // keep renews once, and ends the term when that has not worked for too long.
-func (a *Actor) keep(term context.Context, end context.CancelCauseFunc) {
+func (a *Leader) keep(term context.Context, end context.CancelCauseFunc) {
 	// Whether or not the database answers, the term ends in time.
 	last := *a.shown.Load()
-	watchdog := time.AfterFunc(time.Until(last.Add(giveUp)), func() { end(ErrFenced) })
+	watchdog := time.AfterFunc(time.Until(last.Add(renewDeadline)), func() { end(ErrFenced) })
 	defer watchdog.Stop()
 	for term.Err() == nil {
 		err := a.renew(term)

@@ -27,7 +27,7 @@ const longest = 31 * 24 * time.Hour
 
 // Prune forgets what is over and is not to be kept any longer at that moment. With a run go its
 // steps and its order, see the trigger runs_delete.
-func (a *Actor) Prune(ctx context.Context, now time.Time) error {
+func (a *Leader) Prune(ctx context.Context, now time.Time) error {
 	then := millis(now.Add(-Keep))
 	for _, s := range []struct {
 		statement string

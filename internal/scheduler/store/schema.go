@@ -159,7 +159,7 @@ const present = 30 * time.Second
 //
 // A unit that is ahead waits, as long as the context lets it, until every unit that was
 // heard of lately knows the new schema too: the old ones work on meanwhile. A unit that is
-// behind gets ErrBehind.
+// behind gets ErrSchemaTooNew.
 func Open(ctx context.Context, db *sql.DB, o Options) (*Store, error) {
 	s := &Store{db: db, unit: o.Unit, migrations: migrations, log: o.Log, notes: lograte.New(o.Log), now: time.Now}
 	if o.migrations != nil {
@@ -174,7 +174,7 @@ func Open(ctx context.Context, db *sql.DB, o Options) (*Store, error) {
 	for {
 		version, err := s.version(ctx)
 		if err == nil {
-			err = s.attend(ctx, version)
+			err = s.heartbeat(ctx, version)
 		}
 		if err != nil {
 			return nil, err
@@ -202,13 +202,13 @@ func Open(ctx context.Context, db *sql.DB, o Options) (*Store, error) {
 	}
 }
 
-// Attend reports the others, until the context ends, that this unit is there and which
-// schema it knows. It returns early, with ErrBehind, when the schema has gone beyond.
-func (s *Store) Attend(ctx context.Context) error {
+// Heartbeat reports the others, until the context ends, that this unit is there and which
+// schema it knows. It returns early, with ErrSchemaTooNew, when the schema has gone beyond.
+func (s *Store) Heartbeat(ctx context.Context) error {
 	for {
 		version, err := s.version(ctx)
 		if err == nil {
-			err = s.attend(ctx, version)
+			err = s.heartbeat(ctx, version)
 		}
 		// Without a majority no one changes the schema either.
 		if version > len(s.migrations) {
@@ -232,9 +232,9 @@ func (s *Store) version(ctx context.Context) (version int, err error) {
 }
 
 // attend states that this unit is there. The time is the database's: units need not agree.
-func (s *Store) attend(ctx context.Context, version int) error {
+func (s *Store) heartbeat(ctx context.Context, version int) error {
 	if version > len(s.migrations) {
-		return fmt.Errorf("cannot use the store: its schema is %d and this unit knows %d: %w", version, len(s.migrations), ErrBehind)
+		return fmt.Errorf("cannot use the store: its schema is %d and this unit knows %d: %w", version, len(s.migrations), ErrSchemaTooNew)
 	}
 	return wrap(s.exec(ctx, `INSERT INTO units VALUES (?, ?, CAST(strftime('%s', 'now') AS INTEGER))
 		ON CONFLICT (unit) DO UPDATE SET version = excluded.version, seen = excluded.seen`,

@@ -30,8 +30,8 @@ import (
 
 // Errors that callers distinguish. They are returned wrapped.
 var (
-	// ErrBehind states that another unit has brought the schema further than this one knows.
-	ErrBehind = errors.New("this unit is behind: refresh it")
+	// ErrSchemaTooNew states that another unit has brought the schema further than this one knows.
+	ErrSchemaTooNew = errors.New("this unit is behind: refresh it")
 	// ErrFenced states that the term under which something was written is over: another unit
 	// acts, or none.
 	ErrFenced = errors.New("this unit's term is over")

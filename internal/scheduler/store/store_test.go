@@ -247,8 +247,8 @@ func TestFencing(t *testing.T) {
 		id := fmt.Sprint(run, round)
 		holder := grab(t, base.as("unit0"))
 		require.NoError(t, holder.Begin(ctx, Run{ID: id, Pet: pet, Kind: Drain, Steps: steps("a", "b", "c")}))
-		actors := []*Actor{holder} // all that there ever were
-		written := map[int]int64{} // step → term
+		actors := []*Leader{holder} // all that there ever were
+		written := map[int]int64{}  // step → term
 		model := map[int]StepState{0: StepPlanned, 1: StepPlanned, 2: StepPlanned}
 		ended := false
 		t.Repeat(map[string]func(*rapid.T){

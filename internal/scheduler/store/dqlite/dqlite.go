@@ -52,18 +52,18 @@ const (
 	// every 1.5, and others stand for election after 15 to 30 without it. Its default is
 	// three times as slow, too slow for another unit to act within ten seconds.
 	latency = 60 * time.Millisecond
-	// patience is how long one exchange over the network may take before the connection
+	// exchangeTimeout is how long one exchange over the network may take before the connection
 	// counts as dead: also a COMMIT, for which database/sql has no deadline.
-	patience = 2 * time.Second
+	exchangeTimeout = 2 * time.Second
 )
 
 // Node is a running node.
 type Node interface {
 	// Ready waits until the node is in the cluster.
 	Ready(ctx context.Context) error
-	// Introduce informs a node that is not in the cluster yet of more nodes that may be: the
+	// AddJoinAddresses informs a node that is not in the cluster yet of more nodes that may be: the
 	// first that it was told of may itself never have got in, or be gone.
-	Introduce(join []string) error
+	AddJoinAddresses(join []string) error
 	// Members lists the cluster's nodes.
 	Members(ctx context.Context) ([]Member, error)
 	// Remove takes a node that will not come back out of the cluster, by its address. One

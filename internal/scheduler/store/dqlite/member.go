@@ -194,7 +194,7 @@ func (n *node) survey(ctx context.Context, nodes []client.NodeInfo) app.RolesCha
 	}
 	for _, to := range nodes {
 		asked.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, patience)
+			ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 			defer cancel()
 			c, err := client.New(ctx, to.Address, n.options()...)
 			if err != nil {
@@ -241,7 +241,7 @@ func (n *node) handover(ctx context.Context) error {
 		return err
 	}
 	if leader != nil && leader.ID == n.who.ID {
-		next, err := n.abdicate(ctx, c, changes, successor)
+		next, err := n.transferLeadership(ctx, c, changes, successor)
 		if err != nil || next == nil {
 			return err
 		}
@@ -254,9 +254,9 @@ func (n *node) handover(ctx context.Context) error {
 	return nil
 }
 
-// abdicate has another voter lead, and returns a client of that one; none when this one is all
+// transferLeadership has another voter lead, and returns a client of that one; none when this one is all
 // that there is.
-func (n *node) abdicate(ctx context.Context, c *client.Client, changes app.RolesChanges, successor client.NodeInfo) (*client.Client, error) {
+func (n *node) transferLeadership(ctx context.Context, c *client.Client, changes app.RolesChanges, successor client.NodeInfo) (*client.Client, error) {
 	var err error
 	for to, there := range changes.State {
 		votes := to.Role == client.Voter || to.ID == successor.ID && successor.Address != ""
@@ -314,8 +314,8 @@ func (a leaderCandidates) Get(ctx context.Context) ([]client.NodeInfo, error) {
 // Set implements client.NodeStore; keep does it.
 func (leaderCandidates) Set(context.Context, []client.NodeInfo) error { return nil }
 
-// Introduce implements Node.
-func (n *node) Introduce(join []string) error {
+// AddJoinAddresses implements Node.
+func (n *node) AddJoinAddresses(join []string) error {
 	if n.in.Load() {
 		return nil
 	}

@@ -24,7 +24,7 @@ import (
 
 // node is a Node. It is what go-dqlite's package app is, with two things that one cannot be
 // told: how other nodes are reached (see connect), and whom to ask for being taken in after
-// the first start (see Introduce).
+// the first start (see AddJoinAddresses).
 type node struct {
 	dir    string
 	who    identity
@@ -33,7 +33,7 @@ type node struct {
 	server *library.Node
 	nodes  *client.YamlNodeStore     // the cluster's, as they were last seen
 	listed atomic.Pointer[time.Time] // when that was, nil when not since the node began
-	others *reacher
+	others *peerDialer
 
 	ctx   context.Context // the node's life
 	end   context.CancelFunc
@@ -54,8 +54,8 @@ func Open(_ context.Context, c Config) (Node, *sql.DB, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot start the store's node in %s at %s: %w", c.Dir, c.Address, err)
 	}
-	d, err := driver.New(leaderCandidates{n}, driver.WithDialFunc(patient(n.others.dial)), driver.WithLogFunc(n.log),
-		driver.WithAttemptTimeout(patience), driver.WithConnectionBackoffCap(patience/4))
+	d, err := driver.New(leaderCandidates{n}, driver.WithDialFunc(withDeadlines(n.others.dial)), driver.WithLogFunc(n.log),
+		driver.WithAttemptTimeout(exchangeTimeout), driver.WithConnectionBackoffCap(exchangeTimeout/4))
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("cannot open the store: %w", err), n.Close())
 	}
@@ -98,7 +98,7 @@ func start(c Config) (*node, error) {
 	n.notes = lograte.New(n.say)
 	n.in.Store(in)
 	n.ctx, n.end = context.WithCancel(context.Background())
-	if err := n.Introduce(c.Join); err != nil {
+	if err := n.AddJoinAddresses(c.Join); err != nil {
 		return nil, err
 	}
 	// An abstract socket that the kernel names, on which the node takes connections of its

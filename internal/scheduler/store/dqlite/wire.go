@@ -25,37 +25,37 @@ const reach = time.Second
 // How soon a connection counts as dead whose other end is gone: silent, or not taking what
 // it is sent. TCP itself waits for hours, or a quarter of one.
 var (
-	silent   = net.KeepAliveConfig{Enable: true, Idle: 3 * time.Second, Interval: time.Second, Count: 3}
-	untaking = 5 * time.Second
+	silent      = net.KeepAliveConfig{Enable: true, Idle: 3 * time.Second, Interval: time.Second, Count: 3}
+	sendTimeout = 5 * time.Second
 )
 
 // bounded makes a socket give up what the other end does not take, see tcp(7).
 func bounded(_, _ string, raw syscall.RawConn) error {
 	var err error
 	set := func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(untaking.Milliseconds()))
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(sendTimeout.Milliseconds()))
 	}
 	return errors.Join(raw.Control(set), err)
 }
 
-// reacher reaches other nodes, and knows who did not answer last.
-type reacher struct {
+// peerDialer reaches other nodes, and knows who did not answer last.
+type peerDialer struct {
 	dialer *net.Dialer
 	config atomic.Pointer[tls.Config]
 	mu     sync.Mutex
 	silent map[string]time.Time // when an address did not answer; not in it when it last did
 }
 
-func newReacher(config *tls.Config) *reacher {
+func newReacher(config *tls.Config) *peerDialer {
 	d := &net.Dialer{KeepAliveConfig: silent, Control: bounded}
-	r := &reacher{dialer: d, silent: map[string]time.Time{}}
+	r := &peerDialer{dialer: d, silent: map[string]time.Time{}}
 	r.config.Store(config)
 	return r
 }
 
 // dial is a client.DialFunc. Who did not answer is not tried again for as long as that took:
 // the one who asks several nodes in turn, as the library does, comes to one that is there.
-func (r *reacher) dial(ctx context.Context, address string) (net.Conn, error) {
+func (r *peerDialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	if ago := time.Since(r.silence(address)); ago < reach {
 		return nil, fmt.Errorf("cannot reach %s: it did not answer %s ago", address, ago.Round(time.Millisecond))
 	}
@@ -68,21 +68,21 @@ func (r *reacher) dial(ctx context.Context, address string) (net.Conn, error) {
 	switch {
 	case err == nil:
 		delete(r.silent, address)
-	case unanswered(err):
+	case isTimeout(err):
 		r.silent[address] = time.Now()
 	}
 	return conn, err
 }
 
-// unanswered reports whether a connection failed because no one was there. Not by the context: the
+// isTimeout reports whether a connection failed because no one was there. Not by the context: the
 // dialer's own timer may be over a moment before it.
-func unanswered(err error) bool {
+func isTimeout(err error) bool {
 	var late net.Error
 	return errors.As(err, &late) && late.Timeout() || errors.Is(err, unix.EHOSTUNREACH)
 }
 
 // silence reports when an address did not answer; zero when it last did.
-func (r *reacher) silence(address string) time.Time {
+func (r *peerDialer) silence(address string) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.silent[address]
@@ -227,11 +227,11 @@ func pair() (here, there net.Conn, err error) {
 	return ends[0], ends[1], nil
 }
 
-// patient bounds each exchange on the connections that dial makes. When one took too long, the
+// withDeadlines bounds each exchange on the connections that dial makes. When one took too long, the
 // other connections with that address are over too: database/sql would else try them in turn,
 // each for as long.
-func patient(dial client.DialFunc) client.DialFunc {
-	all := &patients{open: map[*patientConn]bool{}}
+func withDeadlines(dial client.DialFunc) client.DialFunc {
+	all := &connTracker{open: map[*deadlineConn]bool{}}
 	return func(ctx context.Context, address string) (net.Conn, error) {
 		conn, err := dial(ctx, address)
 		if err != nil {
@@ -241,28 +241,28 @@ func patient(dial client.DialFunc) client.DialFunc {
 	}
 }
 
-// patients are the connections that are open.
-type patients struct {
+// connTracker are the connections that are open.
+type connTracker struct {
 	mu   sync.Mutex
-	open map[*patientConn]bool
+	open map[*deadlineConn]bool
 }
 
-func (p *patients) add(conn net.Conn, address string) *patientConn {
-	c := &patientConn{Conn: conn, address: address, all: p}
+func (p *connTracker) add(conn net.Conn, address string) *deadlineConn {
+	c := &deadlineConn{Conn: conn, address: address, all: p}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.open[c] = true
 	return c
 }
 
-func (p *patients) remove(c *patientConn) {
+func (p *connTracker) remove(c *deadlineConn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.open, c)
 }
 
 // end ends the connections with an address that does not answer.
-func (p *patients) end(address string) {
+func (p *connTracker) end(address string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.open {
@@ -273,12 +273,12 @@ func (p *patients) end(address string) {
 	}
 }
 
-// patientConn bounds each exchange, where the library sets a later deadline or none: a
+// deadlineConn bounds each exchange, where the library sets a later deadline or none: a
 // leader that is frozen would otherwise hold its clients for as long as TCP believes in it.
-type patientConn struct {
+type deadlineConn struct {
 	net.Conn
 	address string
-	all     *patients
+	all     *connTracker
 	given   bool        // the library has set a deadline of its own
 	begun   time.Time   // when the exchange was
 	over    atomic.Bool // another connection with this address got no answer
@@ -286,44 +286,44 @@ type patientConn struct {
 
 // What the library's driver takes for a connection that is lost. The end of what it reads it does
 // not (driverError in driver/driver.go), and would use the connection again until TCP gives up
-// sending to a machine that is gone: that is untaking.
+// sending to a machine that is gone: that is sendTimeout.
 var (
 	errOver  = &net.OpError{Op: "use", Net: "tcp", Err: errors.New("it got no answer on another connection")}
 	errEnded = &net.OpError{Op: "read", Net: "tcp", Err: io.ErrUnexpectedEOF}
 )
 
 // Close implements net.Conn.
-func (c *patientConn) Close() error {
+func (c *deadlineConn) Close() error {
 	c.all.remove(c)
 	return c.Conn.Close()
 }
 
 // SetDeadline implements net.Conn.
-func (c *patientConn) SetDeadline(t time.Time) error {
+func (c *deadlineConn) SetDeadline(t time.Time) error {
 	c.given, c.begun = !t.IsZero(), time.Now()
-	if latest := c.begun.Add(patience); t.After(latest) {
+	if latest := c.begun.Add(exchangeTimeout); t.After(latest) {
 		t = latest
 	}
 	return c.Conn.SetDeadline(t)
 }
 
 // Read implements net.Conn.
-func (c *patientConn) Read(b []byte) (int, error) {
+func (c *deadlineConn) Read(b []byte) (int, error) {
 	return c.exchange(c.Conn.Read, c.SetReadDeadline, b)
 }
 
 // Write implements net.Conn.
-func (c *patientConn) Write(b []byte) (int, error) {
+func (c *deadlineConn) Write(b []byte) (int, error) {
 	return c.exchange(c.Conn.Write, c.SetWriteDeadline, b)
 }
 
-func (c *patientConn) exchange(what func([]byte) (int, error), bound func(time.Time) error, b []byte) (int, error) {
+func (c *deadlineConn) exchange(what func([]byte) (int, error), bound func(time.Time) error, b []byte) (int, error) {
 	if c.over.Load() {
 		return 0, errOver
 	}
 	if !c.given {
 		c.begun = time.Now()
-		if err := bound(c.begun.Add(patience)); err != nil {
+		if err := bound(c.begun.Add(exchangeTimeout)); err != nil {
 			return 0, err
 		}
 	}

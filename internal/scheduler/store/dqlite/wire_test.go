@@ -34,7 +34,7 @@ func dialPlainly(ctx context.Context, address string) (net.Conn, error) {
 
 // One connection that got no answer in time ends the others with that address, and no more.
 func TestOneSilenceEndsAll(t *testing.T) {
-	dial := patient(dialPlainly)
+	dial := withDeadlines(dialPlainly)
 	open := func(address string) net.Conn {
 		conn, err := dial(t.Context(), address)
 		require.NoError(t, err)
@@ -45,7 +45,7 @@ func TestOneSilenceEndsAll(t *testing.T) {
 	first, waits, idle, elsewhere := open(gone), open(gone), open(gone), open(other)
 	waited := make(chan error, 1)
 	go func() {
-		time.Sleep(patience / 2) // begins later, and ends with the first
+		time.Sleep(exchangeTimeout / 2) // begins later, and ends with the first
 		_, err := waits.Read(make([]byte, 1))
 		waited <- err
 	}()
@@ -53,7 +53,7 @@ func TestOneSilenceEndsAll(t *testing.T) {
 	_, err := first.Read(make([]byte, 1))
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
 	require.ErrorIs(t, <-waited, os.ErrDeadlineExceeded)
-	require.Less(t, time.Since(start), patience*5/4)
+	require.Less(t, time.Since(start), exchangeTimeout*5/4)
 
 	for _, deadline := range []time.Time{{}, time.Now().Add(time.Hour)} {
 		require.NoError(t, idle.SetDeadline(deadline))
@@ -78,7 +78,7 @@ func TestTheEndIsALoss(t *testing.T) {
 			_ = conn.Close()
 		}
 	}()
-	conn, err := patient(dialPlainly)(t.Context(), l.Addr().String())
+	conn, err := withDeadlines(dialPlainly)(t.Context(), l.Addr().String())
 	require.NoError(t, err)
 	defer conn.Close()
 	_, err = conn.Read(make([]byte, 1))
@@ -89,7 +89,7 @@ func TestTheEndIsALoss(t *testing.T) {
 
 // A caller that has little time itself proves nothing.
 func TestLittleTimeProvesNothing(t *testing.T) {
-	dial := patient(dialPlainly)
+	dial := withDeadlines(dialPlainly)
 	address := listenSilently(t)
 	first, err := dial(t.Context(), address)
 	require.NoError(t, err)
