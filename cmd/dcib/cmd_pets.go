@@ -127,7 +127,7 @@ type petSpan struct {
 func shownSpan(s calendar.Span, where *time.Location) petSpan {
 	shown := petSpan{Windows: s.Windows}
 	if !s.StartOpen {
-		shown.Start, shown.EmptyBy = s.Start.In(where), s.Return.In(where)
+		shown.Start, shown.EmptyBy = s.Start.In(where), s.EmptyBy.In(where)
 	}
 	if !s.EndOpen {
 		shown.End = s.End.In(where)

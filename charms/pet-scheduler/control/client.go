@@ -66,7 +66,7 @@ type Pet struct {
 	// AlertKind is what the alert is about, as in package schedule.
 	AlertKind string    `json:"alert-kind,omitempty"`
 	Begin     time.Time `json:"begin,omitzero"`    // of the drain for the window
-	Return    time.Time `json:"empty-by,omitzero"` // by when it has to be empty
+	EmptyBy   time.Time `json:"empty-by,omitzero"` // by when it has to be empty
 	Start     time.Time `json:"start,omitzero"`    // of the window that is open or comes next
 	End       time.Time `json:"end,omitzero"`
 	Lead      Duration  `json:"lead"`
@@ -96,7 +96,7 @@ type Window struct {
 type Stretch struct {
 	Pet     string    `json:"pet"`
 	Begin   time.Time `json:"begin"` // of the drain
-	Return  time.Time `json:"empty-by"`
+	EmptyBy time.Time `json:"empty-by"`
 	Start   time.Time `json:"start"`
 	End     time.Time `json:"end"`
 	Windows []string  `json:"windows"`

@@ -64,7 +64,7 @@ func (d *Daemon) handlePets(handle func(string, func(*http.Request, *store.Store
 			zone := due.pet.Zone
 			for _, span := range due.pet.Between(now, now.AddDate(0, 0, days)) {
 				plan = append(plan, control.Stretch{
-					Pet: due.pet.Name, Begin: span.Return.Add(-due.facts.Lead).In(zone), Return: span.Return.In(zone),
+					Pet: due.pet.Name, Begin: span.EmptyBy.Add(-due.facts.Lead).In(zone), EmptyBy: span.EmptyBy.In(zone),
 					Start: span.Start.In(zone), End: span.End.In(zone), Windows: span.Windows,
 					Lead: control.Duration(due.facts.Lead), LeadWhy: due.facts.LeadWhy,
 				})
@@ -209,10 +209,10 @@ func show(due due, h *desiredState) control.Pet {
 	p := control.Pet{
 		Name: due.pet.Name, Member: due.pet.Member, Zone: due.pet.Zone.String(),
 		State: string(f.State), Why: due.Why, Alert: due.Alert, AlertKind: string(due.Kind),
-		Return: f.Window.Return, Start: f.Window.Start, End: f.Window.End, Lead: control.Duration(f.Lead), LeadWhy: f.LeadWhy,
+		EmptyBy: f.Window.EmptyBy, Start: f.Window.Start, End: f.Window.End, Lead: control.Duration(f.Lead), LeadWhy: f.LeadWhy,
 	}
-	if !f.Window.Return.IsZero() {
-		p.Begin = f.Window.Return.Add(-f.Lead)
+	if !f.Window.EmptyBy.IsZero() {
+		p.Begin = f.Window.EmptyBy.Add(-f.Lead)
 	}
 	if hold := h.hold(p.Name, f.Now); hold != nil {
 		p.Hold = &control.Hold{Pet: p.Name, State: hold.State, Until: hold.Until, Why: hold.Why, By: hold.By}

@@ -118,8 +118,8 @@ func (h *desiredState) upcomingDrains(run store.Run, now time.Time, lead time.Du
 	}
 	until := map[string]time.Time{}
 	for _, p := range h.pets {
-		if span, ok := p.Span(now); ok && span.Return.Add(-lead).Before(back) {
-			until[p.Member] = span.Return
+		if span, ok := p.Span(now); ok && span.EmptyBy.Add(-lead).Before(back) {
+			until[p.Member] = span.EmptyBy
 		}
 	}
 	return until
@@ -250,7 +250,7 @@ func rulesOf(c control.Config) rules {
 func (h *desiredState) factsOf(pet *calendar.Pet, view drain.View, p runHistory, r rules, now time.Time) decide.Facts {
 	f := decide.Facts{Now: now.In(pet.Zone), MinShare: pet.MinShare}
 	if span, ok := pet.Span(now); ok {
-		f.Window = decide.Window{Return: span.Return.In(pet.Zone), Start: span.Start.In(pet.Zone), End: span.End.In(pet.Zone)}
+		f.Window = decide.Window{EmptyBy: span.EmptyBy.In(pet.Zone), Start: span.Start.In(pet.Zone), End: span.End.In(pet.Zone)}
 	}
 	f.State = stateOf(view, pet, p, f.Window.Start)
 	for _, kept := range view.KeptRunning(pet.Member) {
@@ -308,8 +308,8 @@ func queue(list []due, most time.Duration) {
 	for i := range list {
 		f := &list[i].facts
 		drains := f.State == decide.Shared || f.State == decide.Draining || f.State == decide.Returning
-		if drains && f.Hold == nil && f.Window.Return.After(f.Now) {
-			needs, whose = append(needs, leadtime.Need{By: f.Window.Return, Lead: f.Lead}), append(whose, f)
+		if drains && f.Hold == nil && f.Window.EmptyBy.After(f.Now) {
+			needs, whose = append(needs, leadtime.Need{By: f.Window.EmptyBy, Lead: f.Lead}), append(whose, f)
 		}
 	}
 	for i, l := range leadtime.Queue(needs, most) {

@@ -21,14 +21,14 @@ func TestPetsThatAreDueTogetherBeginEarlier(t *testing.T) {
 	for i := range list {
 		list[i].facts = decide.Facts{
 			Now: noon, State: decide.Shared, Lead: 10 * time.Minute, LeadWhy: "as it was",
-			Window: decide.Window{Return: noon.Add(time.Hour), Start: noon.Add(time.Hour), End: noon.Add(2 * time.Hour)},
+			Window: decide.Window{EmptyBy: noon.Add(time.Hour), Start: noon.Add(time.Hour), End: noon.Add(2 * time.Hour)},
 		}
 	}
 	list[1].facts.State = decide.Drained
 	list[2].facts.Hold = &decide.Hold{State: decide.HoldShared}
 	list[3].facts.Window = decide.Window{}
 	list[4].facts.State = decide.Draining
-	list[5].facts.Window.Return = noon.Add(3 * time.Hour)
+	list[5].facts.Window.EmptyBy = noon.Add(3 * time.Hour)
 	queue(list, 25*time.Minute)
 	var leads []int
 	for _, l := range list {

@@ -203,7 +203,7 @@ func ShowPlan(ctx context.Context, _ Facts, w Env, call charm.Call) (map[string]
 		}
 		rows := [][]string{{"drain begins", "empty by", "window opens", "closes", "pet", "lead", "because"}}
 		for _, s := range plan {
-			rows = append(rows, []string{clock(s.Begin), clock(s.Return), clock(s.Start), clock(s.End), s.Pet, s.Lead.String(), s.LeadWhy})
+			rows = append(rows, []string{clock(s.Begin), clock(s.EmptyBy), clock(s.Start), clock(s.End), s.Pet, s.Lead.String(), s.LeadWhy})
 		}
 		return table(rows)
 	})

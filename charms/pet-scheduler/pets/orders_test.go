@@ -47,7 +47,7 @@ func TestOrders(t *testing.T) {
 			Steps: []store.Step{{Instance: "c1", Note: "c1: m1 → m2 (running)"}}},
 		"GET /1/pets": []control.Pet{{Name: "big", Member: "m1", State: "shared", Start: at, End: at.Add(8 * time.Hour), Lead: control.Duration(15 * time.Minute),
 			Why: "its next window opens", Alert: "it is late", Hold: &control.Hold{State: "shared", By: "ada"}}},
-		"GET /1/plan?days=7&pet=":         []control.Stretch{{Pet: "big", Begin: at.Add(-time.Hour), Return: at, Start: at, End: at.Add(time.Hour), LeadWhy: "as set"}},
+		"GET /1/plan?days=7&pet=":         []control.Stretch{{Pet: "big", Begin: at.Add(-time.Hour), EmptyBy: at, Start: at, End: at.Add(time.Hour), LeadWhy: "as set"}},
 		"GET /1/history?limit=20&pet=big": []store.Run{{Pet: "big", Kind: store.Drain, State: store.Failed, Started: at, Ended: at.Add(time.Second), Note: "no capacity"}},
 		"POST /1/windows":                 control.Window{ID: "w1", Pet: "big"},
 		"POST /1/skips":                   control.Skip{Pet: "big", Start: at, End: at.Add(time.Hour)},

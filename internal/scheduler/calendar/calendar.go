@@ -35,7 +35,7 @@ type Pet struct {
 	// MinShare is the shortest time for which the pet is worth sharing.
 	MinShare time.Duration
 	// EmptyBy says by when the pet has to be empty.
-	EmptyBy Return
+	EmptyBy Deadline
 	// StopUnmovable states that instances which cannot move may be stopped where they are.
 	StopUnmovable bool
 
@@ -45,7 +45,7 @@ type Pet struct {
 // Span is one reserved window of a pet: a window, or several that overlap, touch, or
 // have too little time between them to share the pet meanwhile.
 type Span struct {
-	Return     time.Time // by when the pet has to be empty; not after Start
+	EmptyBy    time.Time // by when the pet has to be empty; not after Start
 	Start, End time.Time // End is no longer in it
 	Windows    []string  // what it is made of, as in Window.String
 	// StartOpen and EndOpen report that it goes on further than the calendar looks. Start, Return and
@@ -177,9 +177,9 @@ func (s *Span) goOn(next Span) {
 
 func (s Skip) has(start time.Time) bool { return !start.Before(s.From) && start.Before(s.To) }
 
-// Return says by when a pet has to be empty, ahead of a window's start. Zero is: at the
+// Deadline says by when a pet has to be empty, ahead of a window's start. Zero is: at the
 // start.
-type Return struct {
+type Deadline struct {
 	Before time.Duration // so long before the start
 	// Clock is a time of day (as a duration since midnight): by when the clock showed it
 	// last, at the start or before. It counts only with OnClock, and then instead of Before.
@@ -188,7 +188,7 @@ type Return struct {
 }
 
 // of returns the moment for a window that starts at start.
-func (r Return) of(start time.Time, zone *time.Location) time.Time {
+func (r Deadline) of(start time.Time, zone *time.Location) time.Time {
 	if !r.OnClock {
 		return start.Add(-r.Before)
 	}

@@ -39,8 +39,8 @@ func show(spans []calendar.Span) []string {
 	for _, s := range spans {
 		const layout = "Mon 2006-01-02 15:04 -0700"
 		line := s.Start.Format(layout) + " to " + s.End.Format(layout)
-		if !s.Return.Equal(s.Start) {
-			line = s.Return.Format(layout) + " for " + line
+		if !s.EmptyBy.Equal(s.Start) {
+			line = s.EmptyBy.Format(layout) + " for " + line
 		}
 		lines = append(lines, line)
 	}

@@ -86,8 +86,8 @@ func (m *merger) next() (span Span, ok bool) {
 	}
 	p := m.pet
 	first := m.heads[0]
-	span = Span{Return: p.EmptyBy.of(first.start, p.Zone), Start: first.start, End: first.end}
-	span.StartOpen = !span.Return.Add(-p.MinShare).After(m.since)
+	span = Span{EmptyBy: p.EmptyBy.of(first.start, p.Zone), Start: first.start, End: first.end}
+	span.StartOpen = !span.EmptyBy.Add(-p.MinShare).After(m.since)
 	m.stretch++
 	m.name(&span, first)
 	for {

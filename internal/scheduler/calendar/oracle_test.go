@@ -190,9 +190,9 @@ func TestAgainstMinuteByMinute(t *testing.T) {
 		spans := p.Between(from, to)
 		for i, s := range spans {
 			require.True(t, s.Start.Before(s.End))
-			require.Equal(t, s.Start.Add(-time.Duration(before)*time.Minute), s.Return)
+			require.Equal(t, s.Start.Add(-time.Duration(before)*time.Minute), s.EmptyBy)
 			if i > 0 {
-				require.True(t, spans[i-1].End.Before(s.Return), "%s", text)
+				require.True(t, spans[i-1].End.Before(s.EmptyBy), "%s", text)
 			}
 			for m := max(0, int(s.Start.Sub(from)/time.Minute)); m < min(compared, int(s.End.Sub(from)/time.Minute)); m++ {
 				got[m] = true

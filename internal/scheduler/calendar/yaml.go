@@ -316,7 +316,7 @@ func (r *reader) duration(at string, node *yaml.Node, most time.Duration) time.D
 	return nominal + exact
 }
 
-func (r *reader) emptyBy(at string, node *yaml.Node) Return {
+func (r *reader) emptyBy(at string, node *yaml.Node) Deadline {
 	const want = "how long before a window, such as 30m, or a time of day, such as 18:00"
 	text := r.Text(at, node, want)
 	if strings.Contains(text, ":") {
@@ -324,9 +324,9 @@ func (r *reader) emptyBy(at string, node *yaml.Node) Return {
 		if err != nil {
 			r.Add(node, at, "is "+document.Quote(text), want)
 		}
-		return Return{Clock: clock, OnClock: true}
+		return Deadline{Clock: clock, OnClock: true}
 	}
-	return Return{Before: r.duration(at, node, maxReturn)}
+	return Deadline{Before: r.duration(at, node, maxReturn)}
 }
 
 func (r *reader) name(at string, node *yaml.Node) string {

@@ -37,7 +37,7 @@ pets:
 	assert.Equal(t, "Fri 21:00–Sat 05:00", p.Windows[0].String())
 	assert.Equal(t, "2026-12-25", p.Exceptions[0].String())
 	assert.Equal(t, 2*time.Hour, p.MinShare)
-	assert.Equal(t, calendar.Return{Clock: 18 * time.Hour, OnClock: true}, p.EmptyBy)
+	assert.Equal(t, calendar.Deadline{Clock: 18 * time.Hour, OnClock: true}, p.EmptyBy)
 	assert.True(t, p.StopUnmovable)
 	assert.Equal(t, 3, p.Line)
 	assert.Equal(t, []string{"gpu-2", "Europe/Berlin"}, []string{pets[1].Member, pets[1].Zone.String()})
@@ -232,7 +232,7 @@ func use(t *testing.T, p *calendar.Pet) {
 	if !ok {
 		return
 	}
-	if !span.Start.Before(span.End) || span.Return.After(span.Start) || !span.End.After(now) || len(span.Windows) == 0 {
+	if !span.Start.Before(span.End) || span.EmptyBy.After(span.Start) || !span.End.After(now) || len(span.Windows) == 0 {
 		t.Fatalf("%+v", span)
 	}
 	for _, w := range span.Windows {

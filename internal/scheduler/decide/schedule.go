@@ -24,7 +24,7 @@ const (
 
 // Window is the pet's reserved windows that is on or comes next, as the calendar has it.
 type Window struct {
-	Return     time.Time // by when the pet has to be empty
+	EmptyBy    time.Time // by when the pet has to be empty
 	Start, End time.Time // Start names the window
 }
 
@@ -209,8 +209,8 @@ func (f Facts) desired() desired {
 		return w
 	}
 	emptied := f.State == Draining || f.State == Drained
-	begin := f.Window.Return.Add(-f.Lead)
-	own := desired{own: true, window: f.Window.Start, deadline: f.Window.Return, until: f.Window.End}
+	begin := f.Window.EmptyBy.Add(-f.Lead)
+	own := desired{own: true, window: f.Window.Start, deadline: f.Window.EmptyBy, until: f.Window.End}
 	switch {
 	case f.Window.End.IsZero():
 		return desired{why: "no window comes"}
@@ -219,7 +219,7 @@ func (f Facts) desired() desired {
 		return own
 	case !f.Now.Before(begin):
 		own.why = fmt.Sprintf("its window opens %s, it has to be empty by %s, and its drain is given %s: %s",
-			clock(f.Window.Start), clock(f.Window.Return), f.Lead, f.LeadWhy)
+			clock(f.Window.Start), clock(f.Window.EmptyBy), f.Lead, f.LeadWhy)
 	case emptied && f.For.Equal(f.Window.Start):
 		// The lead may shrink with what this drain taught.
 		own.why = fmt.Sprintf("it was drained for the window that opens %s", clock(f.Window.Start))

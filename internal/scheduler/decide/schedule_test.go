@@ -20,7 +20,7 @@ func in(d time.Duration) time.Time { return now.Add(d) }
 
 // window opens in some time, for four hours; the pet has to be empty at its start.
 func window(opens time.Duration) decide.Window {
-	return decide.Window{Return: in(opens), Start: in(opens), End: in(opens + 4*time.Hour)}
+	return decide.Window{EmptyBy: in(opens), Start: in(opens), End: in(opens + 4*time.Hour)}
 }
 
 func failed(n int, ago time.Duration) decide.Failure {
@@ -117,7 +117,7 @@ func TestProperties(t *testing.T) {
 		}
 		if rapid.Bool().Draw(t, "has a window") {
 			f.Window.Start = in(minutes("start", -100, 400))
-			f.Window.Return = f.Window.Start.Add(-minutes("return", 0, 60))
+			f.Window.EmptyBy = f.Window.Start.Add(-minutes("return", 0, 60))
 			f.Window.End = in(max(f.Window.Start.Sub(now), 0) + minutes("end", 1, 100))
 		}
 		if rapid.Bool().Draw(t, "for it") {

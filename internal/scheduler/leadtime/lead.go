@@ -18,17 +18,17 @@ type Drain struct {
 
 // Options bound what is learned. The zero value is not useful, see Defaults.
 type Options struct {
-	Quantile float64       // of the past drains that would have been in time, in (0, 1]
-	Margin   float64       // is added, as a share: the next drain may be the slowest yet
-	Spare    time.Duration // is added too: the unit that begins may be lost, and another has to take over
-	Min, Max time.Duration // the lead is never outside
-	First    time.Duration // the lead as long as there is little to learn from
-	Enough   int           // so many past drains are no longer little
+	Quantile          float64       // of the past drains that would have been in time, in (0, 1]
+	Margin            float64       // is added, as a share: the next drain may be the slowest yet
+	FailoverAllowance time.Duration // is added too: the unit that begins may be lost, and another has to take over
+	Min, Max          time.Duration // the lead is never outside
+	Initial           time.Duration // the lead as long as there is little to learn from
+	MinSamples        int           // so many past drains are no longer little
 }
 
 // Defaults are the options of a pet-scheduler that was told nothing else.
 func Defaults() Options {
-	return Options{Quantile: 0.95, Margin: 0.25, Spare: 10 * time.Second, Min: time.Minute, Max: 2 * time.Hour, First: 15 * time.Minute, Enough: 5}
+	return Options{Quantile: 0.95, Margin: 0.25, FailoverAllowance: 10 * time.Second, Min: time.Minute, Max: 2 * time.Hour, Initial: 15 * time.Minute, MinSamples: 5}
 }
 
 // remembered is how many of the last drains count: a pet's work and its network change.
@@ -60,12 +60,12 @@ func Of(past []Drain, instances int, o Options) Lead {
 	}
 	slices.SortFunc(all, func(a, b grown) int { return cmp.Or(cmp.Compare(a.took, b.took), a.past-b.past) })
 
-	lead := Lead{Time: o.First, Why: "as for each pet that was never drained"}
+	lead := Lead{Time: o.Initial, Why: "as for each pet that was never drained"}
 	if n := len(all); n > 0 {
 		rank := min(n, max(1, int(math.Ceil(o.Quantile*float64(n)))))
 		grown := all[rank-1].took
 		at := past[all[rank-1].past]
-		lead.Time = (time.Duration(min(float64(grown)*(1+o.Margin), math.MaxInt64/2)) + o.Spare).Round(time.Second)
+		lead.Time = (time.Duration(min(float64(grown)*(1+o.Margin), math.MaxInt64/2)) + o.FailoverAllowance).Round(time.Second)
 		lead.Why = fmt.Sprintf("%.0f%% of %d past drains were done in %s", o.Quantile*100, n, short(at.Took))
 		if n == 1 {
 			lead.Why = fmt.Sprintf("the one past drain took %s", short(at.Took))
@@ -75,10 +75,10 @@ func Of(past []Drain, instances int, o Options) Lead {
 		if grown > at.Took {
 			lead.Why += fmt.Sprintf(" with %d instances, there are %d now", at.Instances, instances)
 		}
-		lead.Why += fmt.Sprintf(", and %.0f%% and %s more", o.Margin*100, short(o.Spare))
-		if n < o.Enough && lead.Time < o.First {
-			lead.Why += fmt.Sprintf("; at least %s until there were %d drains", short(o.First), o.Enough)
-			lead.Time = o.First
+		lead.Why += fmt.Sprintf(", and %.0f%% and %s more", o.Margin*100, short(o.FailoverAllowance))
+		if n < o.MinSamples && lead.Time < o.Initial {
+			lead.Why += fmt.Sprintf("; at least %s until there were %d drains", short(o.Initial), o.MinSamples)
+			lead.Time = o.Initial
 		}
 	}
 	switch {

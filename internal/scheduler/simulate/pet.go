@@ -104,7 +104,7 @@ func (w *env) facts() decide.Facts {
 	}
 	if w.window < len(w.windows) {
 		s := w.windows[w.window]
-		f.Window = decide.Window{Return: s.Return, Start: s.Start, End: s.End}
+		f.Window = decide.Window{EmptyBy: s.EmptyBy, Start: s.Start, End: s.End}
 	}
 	return f
 }
@@ -276,17 +276,17 @@ func (w *env) explain(i int) {
 	if end.IsZero() {
 		end = r.Window.End
 		if end.After(w.To) {
-			if !r.Window.Return.Before(w.To) || !r.Began.IsZero() && !r.Began.Add(r.Lead.Time).Before(w.To) {
+			if !r.Window.EmptyBy.Before(w.To) || !r.Began.IsZero() && !r.Began.Add(r.Lead.Time).Before(w.To) {
 				return // the run ended first
 			}
 			end = w.To
 		}
 	}
-	if r.Late = max(0, end.Sub(r.Window.Return)); r.Late == 0 {
+	if r.Late = max(0, end.Sub(r.Window.EmptyBy)); r.Late == 0 {
 		return
 	}
 	var why []string
-	if due := r.Window.Return.Add(-r.Lead.Time); !r.Began.IsZero() && r.Began.After(due) {
+	if due := r.Window.EmptyBy.Add(-r.Lead.Time); !r.Began.IsZero() && r.Began.After(due) {
 		late := r.Began.Sub(due)
 		switch {
 		case r.Began.Equal(w.From):

@@ -92,7 +92,7 @@ func (r Result) Write(out io.Writer, most int) error {
 				fmt.Fprintf(w, "and %d more\n", len(late)-most)
 				break
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", l.Window.Return.Format("2006-01-02 15:04 -0700"), l.Late.Round(time.Second), l.Pet, l.Why)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", l.Window.EmptyBy.Format("2006-01-02 15:04 -0700"), l.Late.Round(time.Second), l.Pet, l.Why)
 		}
 	}
 	return w.Flush()

@@ -65,7 +65,7 @@ func TestYear(t *testing.T) {
 			case r.Late > 0:
 			case r.Empty.IsZero() && n < len(p.Returns)-1:
 				wrong = "missed"
-			case r.Empty.After(r.Window.Return):
+			case r.Empty.After(r.Window.EmptyBy):
 				wrong = "late, and not called so"
 			case r.Drains == 0 && !r.Empty.IsZero() && (n == 0 || r.Empty.After(p.Returns[n-1].Window.End)):
 				wrong = "no one drained it"
