@@ -87,7 +87,7 @@ func restore(ctx context.Context, f Facts, w *Env, call charm.Call) (map[string]
 	if err := (start{}).Apply(ctx, w); err != nil {
 		return nil, err
 	}
-	results := map[string]string{"restored": path, "was": about.URL, "is": f.url()}
+	results := map[string]string{"restored": path, "old-url": about.URL, "new-url": f.url()}
 	if upload != "" {
 		results["upload-again"] = upload
 	}
